@@ -1,0 +1,88 @@
+"""Every error that a user can meet, one class for each exit code.
+
+    ToonsearchError            1  our bug, or a failure that has no better name
+    |- UsageError              2  the command line or a setting is wrong
+    |- InputError              3  a picture, file, manifest or query cannot be used
+    |- PartlyDoneError         4  something was done, something was not
+    |- NoIndexError            5  no usable index, a damaged one, or one of another model
+    |- NetworkError            6  a host could not be reached or refused
+    |- LockedError            75  another run holds the lock (EX_TEMPFAIL)
+    `- InterruptedRun        130  Ctrl-C or SIGTERM
+
+Library code raises these and never prints or exits; `search/cli.py` turns them into one
+line on standard error and the exit code.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar
+
+
+class ToonsearchError(Exception):
+    """What happened in one sentence, and what to do about it in another.
+
+    `message` is lower case without a full stop; `hint` is a full sentence or a command.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}. {self.hint}" if self.hint else self.message
+
+
+class UsageError(ToonsearchError):
+    """The command line or a setting is wrong."""
+
+    exit_code = 2
+
+
+class InputError(ToonsearchError):
+    """A picture, file, manifest or query cannot be used."""
+
+    exit_code = 3
+
+
+class PartlyDoneError(ToonsearchError):
+    """Part of the work was done and kept, part was not."""
+
+    exit_code = 4
+
+
+class NoIndexError(ToonsearchError):
+    """There is no index, it is damaged, or it belongs to another model."""
+
+    exit_code = 5
+
+
+class NetworkError(ToonsearchError):
+    """A host could not be reached, or refused."""
+
+    exit_code = 6
+
+
+class LockedError(ToonsearchError):
+    """Another run is writing."""
+
+    exit_code = 75
+
+
+class InterruptedRun(ToonsearchError):
+    """The run was stopped from outside; what was acknowledged is kept."""
+
+    exit_code = 130
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint that names the known word nearest to a mistyped one, or lists them all."""
+    words = sorted(known)
+    found = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
+    if found:
+        return f"Did you mean {found[0]!r}?"
+    return "Known: " + ", ".join(words) + "."

@@ -1,0 +1,54 @@
+"""Every path under the data root, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The data root and what lies where under it."""
+
+    root: Path
+
+    @property
+    def tables(self) -> Path:
+        return self.root / "tables"
+
+    @property
+    def pictures(self) -> Path:
+        return self.root / "pictures"
+
+    @property
+    def index(self) -> Path:
+        return self.root / "index"
+
+    @property
+    def current(self) -> Path:
+        """The pointer: a one-line file that names the published generation."""
+        return self.index / "CURRENT"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "lock"
+
+    @property
+    def staging(self) -> Path:
+        """Half-made things, on the same file system as where they go; safe to delete."""
+        return self.root / "staging"
+
+    def table(self, name: str) -> Path:
+        return self.tables / name
+
+    def generation(self, generation_id: str) -> Path:
+        return self.index / generation_id
+
+    def picture(self, file: str) -> Path:
+        """The stored file of a `pictures.file` value such as `ab/cd/<sha256>.png`."""
+        return self.pictures / file
+
+    @staticmethod
+    def picture_file(picture_id: str, extension: str) -> str:
+        """The content address of a picture, relative to the picture store."""
+        return f"{picture_id[:2]}/{picture_id[2:4]}/{picture_id}.{extension}"

@@ -1,0 +1,132 @@
+"""The records that travel between rooms; the words are those of the README."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date
+
+
+@dataclass(frozen=True)
+class Author:
+    """A person with the part they had in a title: author, writer, painter, origin."""
+
+    name: str
+    role: str = "author"
+
+
+@dataclass(frozen=True)
+class Title:
+    """A webtoon, album or book; `title_id` is `platform:id`."""
+
+    title_id: str
+    platform: str
+    name: str
+    authors: tuple[Author, ...] = ()
+    genres: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    year: int | None = None
+    synopsis: str | None = None
+    age_rating: str | None = None
+    star_score: float | None = None
+    first_date: date | None = None
+    last_date: date | None = None
+    finished: bool | None = None
+    url: str | None = None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture as fetched or imported; `picture_id` is the SHA-256 of its bytes.
+
+    `status` is stored, skipped or failed; `reason` is a `schemas.pictures.Reason`.
+    """
+
+    picture_id: str
+    title_id: str
+    kind: str
+    source: str
+    source_path: str
+    source_stamp: str
+    status: str
+    reason: str | None = None
+    file: str | None = None
+    format: str | None = None
+    width_px: int | None = None
+    height_px: int | None = None
+    bytes_count: int | None = None
+    perceptual_hash: str | None = None
+    year: int | None = None
+    published: date | None = None
+
+
+@dataclass(frozen=True)
+class LabelProbability:
+    """One label with its probability among the known labels and `unknown`."""
+
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A picture found. `similarity` is a cosine, larger is nearer.
+
+    `percentile` is the share, in percent, of background pairs (pictures by different
+    authors) that are less similar than this one.
+    """
+
+    picture_id: str
+    title_id: str
+    similarity: float
+    percentile: float
+    file: str | None
+    source_path: str | None
+    year: int | None
+
+
+@dataclass(frozen=True)
+class TitleHit:
+    """A title found, with the hits that carried it, best first."""
+
+    rank: int
+    title_id: str
+    name: str
+    authors: tuple[str, ...]
+    genres: tuple[str, ...]
+    year: int | None
+    url: str | None
+    score: float
+    similarity: float
+    percentile: float
+    hits: tuple[Hit, ...]
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Label probabilities of a query.
+
+    `authors` and `unknown_author` add up to at most 1 (the rest is the long tail that was
+    cut); genres and eras are conditional on the picture having one.
+    """
+
+    authors: tuple[LabelProbability, ...] = ()
+    unknown_author: float = 0.0
+    genres: tuple[LabelProbability, ...] = ()
+    eras: tuple[LabelProbability, ...] = ()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """All that a query returns, ready to be rendered on any surface."""
+
+    titles: tuple[TitleHit, ...]
+    pictures: tuple[Hit, ...]
+    labels: Labels
+    generation_id: str
+    model_id: str
+    preprocessing: str
+    pictures_count: int
+    candidates_count: int
+    elapsed_ms: float
+    queries: tuple[str, ...] = ()
+    notes: tuple[str, ...] = field(default=())

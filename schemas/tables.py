@@ -1,0 +1,173 @@
+"""Arrow schemas of the catalog's Delta tables: columns, types, keys and what they mean.
+
+Delta Lake knows no half floats, so vectors are stored as float32 lists whose values were
+rounded to float16 first: any engine can read them, and compression gets the zeros back.
+pyarrow is imported when a schema is asked for, because `search` never needs one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Column:
+    name: str
+    type: str
+    comment: str
+
+
+@dataclass(frozen=True)
+class TableSpec:
+    """A table: its key and its columns, in order."""
+
+    name: str
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+
+
+def _columns(*rows: tuple[str, str, str]) -> tuple[Column, ...]:
+    return tuple(Column(*row) for row in rows)
+
+
+TABLES: dict[str, TableSpec] = {
+    spec.name: spec
+    for spec in (
+        TableSpec(
+            "titles",
+            ("title_id",),
+            _columns(
+                ("title_id", "string", "platform:id"),
+                ("platform", "string", "where the title comes from"),
+                ("name", "string", "display name"),
+                ("authors", "authors", "people with their role, main author first"),
+                ("genres", "strings", "genres, main one first"),
+                ("tags", "strings", "other labels"),
+                ("year", "int32", "year of first publication or drawing"),
+                ("synopsis", "string", "the platform's own text"),
+                ("age_rating", "string", "the platform's code"),
+                ("star_score", "double", "mean score on the platform's scale"),
+                ("first_date", "date", "first episode"),
+                ("last_date", "date", "latest episode"),
+                ("finished", "bool", "no more episodes are expected"),
+                ("url", "string", "page of the title"),
+                ("crawled_at", "timestamp", "when this row was written (UTC)"),
+            ),
+        ),
+        TableSpec(
+            "episodes",
+            ("title_id", "episode_no"),
+            _columns(
+                ("title_id", "string", "the title"),
+                ("episode_no", "int32", "the platform's number"),
+                ("name", "string", "display name"),
+                ("published", "date", "publication date"),
+                ("star_score", "double", "mean score"),
+                ("url", "string", "page of the episode"),
+            ),
+        ),
+        TableSpec(
+            "pictures",
+            ("picture_id", "title_id"),
+            _columns(
+                ("picture_id", "string", "SHA-256 of the bytes, or missing-<hash of the path>"),
+                ("title_id", "string", "the title it belongs to"),
+                ("kind", "string", "thumbnail, cover, panel or strip"),
+                ("episode_no", "int32", "episode, for thumbnails and strips"),
+                ("source", "string", "the import or site that brought it"),
+                ("source_path", "string", "path inside the import, or URL"),
+                ("source_stamp", "string", "size and mtime, or ETag: unchanged means not read"),
+                ("file", "string", "stored file, relative to pictures/"),
+                ("format", "string", "PNG, JPEG, WEBP or GIF"),
+                ("width_px", "int32", "as stored"),
+                ("height_px", "int32", "as stored"),
+                ("bytes_count", "int64", "as stored"),
+                ("perceptual_hash", "string", "64-bit DCT hash, 16 hex digits"),
+                ("year", "int32", "year of this picture, where it differs from the title's"),
+                ("published", "date", "publication date, where known"),
+                ("fetched_at", "timestamp", "when this row was written (UTC)"),
+                ("status", "string", "stored, skipped or failed"),
+                ("reason", "string", "why it was skipped or failed"),
+            ),
+        ),
+        TableSpec(
+            "vectors",
+            ("picture_id", "model_id"),
+            _columns(
+                ("picture_id", "string", "the picture"),
+                ("model_id", "string", "the encoder that made it"),
+                ("preprocessing", "string", "digest of the pixel preparation"),
+                ("vector", "floats", "unit vector, values rounded to float16"),
+            ),
+        ),
+        TableSpec(
+            "predictions",
+            ("picture_id", "model_id"),
+            _columns(
+                ("picture_id", "string", "the picture"),
+                ("model_id", "string", "the model"),
+                ("authors", "probabilities", "five most probable authors"),
+                ("genres", "probabilities", "five most probable genres"),
+                ("eras", "probabilities", "five most probable eras"),
+                ("unknown_author", "double", "mass of none of the known authors"),
+            ),
+        ),
+        TableSpec(
+            "colors",
+            ("picture_id", "region", "rank"),
+            _columns(
+                ("picture_id", "string", "the picture"),
+                ("region", "int32", "cell 0-5 of the 3 x 2 grid"),
+                ("rank", "int32", "0-2, largest share first"),
+                ("r", "int32", "red 0-255"),
+                ("g", "int32", "green 0-255"),
+                ("b", "int32", "blue 0-255"),
+                ("h", "double", "hue 0-360"),
+                ("s", "double", "saturation 0-1"),
+                ("v", "double", "value 0-1"),
+                ("share", "double", "share of the region 0-1"),
+            ),
+        ),
+        TableSpec(
+            "runs",
+            ("run_id",),
+            _columns(
+                ("run_id", "string", "start time and a random part"),
+                ("command", "string", "the sub-command"),
+                ("started", "timestamp", "UTC"),
+                ("ended", "timestamp", "UTC"),
+                ("counts", "string", "JSON object of counts by status"),
+                ("settings", "string", "digest of the settings"),
+                ("outcome", "string", "done, partly, failed or interrupted"),
+            ),
+        ),
+    )
+}
+
+
+@cache
+def arrow_schema(table: str) -> pa.Schema:
+    """The Arrow schema of a catalog table."""
+    import pyarrow as pa
+
+    types: dict[str, pa.DataType] = {
+        "string": pa.string(),
+        "int32": pa.int32(),
+        "int64": pa.int64(),
+        "double": pa.float64(),
+        "bool": pa.bool_(),
+        "date": pa.date32(),
+        "timestamp": pa.timestamp("us", tz="UTC"),
+        "strings": pa.list_(pa.string()),
+        "floats": pa.list_(pa.float32()),
+        "authors": pa.list_(pa.struct([("name", pa.string()), ("role", pa.string())])),
+        "probabilities": pa.list_(
+            pa.struct([("label", pa.string()), ("probability", pa.float64())])
+        ),
+    }
+    return pa.schema([(column.name, types[column.type]) for column in TABLES[table].columns])
