@@ -95,15 +95,33 @@ class Catalog:
         merge = target.merge(data, predicate=predicate, source_alias="s", target_alias="t")
         merge.when_matched_update_all().when_not_matched_insert_all().execute()
 
-    def delete(self, table: str, column: str, values: Iterable[str]) -> int:
-        """Delete the rows whose text column has one of the values; returns how many."""
+    def delete(
+        self,
+        table: str,
+        column: str,
+        values: Iterable[str],
+        *,
+        also: dict[str, str] | None = None,
+        before: tuple[str, datetime] | None = None,
+    ) -> int:
+        """Delete the rows whose text column has one of the values; returns how many.
+
+        `also` narrows by other text columns, `before` by a time column.
+        """
         wanted = sorted(set(values))
         if not wanted or not self.exists(table):
             return 0
+        narrowed = [f"{name} = {_quoted(value)}" for name, value in (also or {}).items()]
+        if before is not None:
+            moment = before[1].astimezone(UTC).isoformat()
+            narrowed.append(
+                f"{before[0]} < arrow_cast('{moment}', 'Timestamp(Microsecond, Some(\"UTC\"))')"
+            )
         deleted = 0
         for start in range(0, len(wanted), 1000):  # keeps each predicate parseable
-            quoted = ", ".join("'" + v.replace("'", "''") + "'" for v in wanted[start:][:1000])
-            outcome = self._open(table).delete(f"{column} in ({quoted})")
+            listed = ", ".join(_quoted(value) for value in wanted[start : start + 1000])
+            predicate = " and ".join([f"{column} in ({listed})", *narrowed])
+            outcome = self._open(table).delete(predicate)
             deleted += int(outcome.get("num_deleted_rows") or 0)
         return deleted
 
@@ -115,7 +133,7 @@ class Catalog:
         for name in TABLES:
             files = self._files(name)
             if files:
-                listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
+                listed = ", ".join(_quoted(file) for file in files)
                 columns = ", ".join(arrow_schema(name).names)
                 connection.execute(
                     f"create view {name} as select {columns} from read_parquet([{listed}])"
@@ -157,6 +175,10 @@ class Catalog:
 
     def _files(self, table: str) -> list[str]:
         return list(self._open(table).file_uris()) if self.exists(table) else []
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _damaged(table: str, error: Exception) -> ToonsearchError:

@@ -1,0 +1,67 @@
+# Every target sets up what it needs and is safe to repeat or interrupt.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/bash
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# FAISS comes as a CPU and a GPU build that exclude each other; an NVIDIA driver decides.
+DEVICE ?= $(if $(shell command -v nvidia-smi),gpu,cpu)
+DEMO_DIR ?= demo
+SOURCES := schemas crawler indexer search tests bench
+DRAWINGS ?= ../shared/drawings
+
+.PHONY: help env train-env demo test check format bench model faults lock clean
+
+help: ## Show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# The stamp is written last, so that an interrupted set-up starts over.
+$(VENV)/.ready-%: requirements/%.txt requirements/setup.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: Python 3.11 or newer is needed: make PYTHON=python3.12 ..." >&2; exit 2; }
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { echo "make: 'python3 -m venv' failed: on Debian, apt install python3-venv" >&2; exit 2; }
+	@echo "Installing pinned packages ($*) into $(VENV) ..." >&2
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/setup.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --require-hashes -r requirements/$*.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --config-setting editable_mode=compat --editable .
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -q schemas crawler indexer search
+	@touch $@
+
+env: $(VENV)/.ready-$(DEVICE) ## Create .venv with the pinned packages
+
+train-env: env $(VENV)/.ready-train ## Add torch and timm (large) to .venv
+
+demo: env ## Real drawings, a real index, real answers: table and HTML gallery
+	@$(BIN)/toonsearch demo --to $(DEMO_DIR)
+
+test: env ## Run all tests (those of training need `make train-env` first)
+	@$(BIN)/python -m pytest -q
+
+check: env ## Format, lint, types and fast tests; under a minute
+	@$(BIN)/ruff format --check --quiet $(SOURCES) || { echo "make check: run make format" >&2; exit 1; }
+	@$(BIN)/ruff check --quiet $(SOURCES)
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest -q -x -m "not slow"
+
+format: env ## Format the code
+	@$(BIN)/ruff format --quiet $(SOURCES)
+	@$(BIN)/ruff check --quiet --fix $(SOURCES)
+
+bench: train-env ## Measure speed and memory into bench/results/*.json
+	@$(BIN)/python -m bench
+
+model: train-env ## Rebuild the shipped encoder from DRAWINGS=folder
+	@$(BIN)/python -m indexer.training.export --drawings $(DRAWINGS) --out indexer/models
+
+lock: ## Renew requirements/*.txt from pyproject.toml
+	@for name in cpu gpu train; do \
+	  extras="--extra dev --extra $$name"; \
+	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-header --no-annotate pyproject.toml $$extras -o requirements/$$name.txt || exit 1; \
+	done
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-header --no-annotate requirements/setup.in -o requirements/setup.txt
+
+clean: ## Remove the environment and the demo
+	rm -rf $(VENV) $(DEMO_DIR) build *.egg-info
