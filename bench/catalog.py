@@ -1,0 +1,87 @@
+"""A catalog of any size with synthetic vectors, indexed by the real build."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from indexer.build import build_generation
+from indexer.embed import open_encoder, vector_rows
+from indexer.generations import publish
+from schemas.catalog import Catalog, rows_of
+from schemas.layout import Layout
+from schemas.records import Author, Picture, Title
+from schemas.settings import Settings
+
+PICTURES_PER_TITLE = 20
+TITLES_PER_AUTHOR = 4
+GENRES = ("animals", "people", "food", "buildings", "plants")
+
+
+def drawing(seed: int, side_px: int = 512) -> Image.Image:
+    """A drawing-like picture: strokes and filled shapes on paper, different for each seed."""
+    rng = np.random.default_rng(seed)
+    image = Image.new("RGB", (side_px, side_px * 3 // 4), (250, 247, 240))
+    draw = ImageDraw.Draw(image)
+    for _ in range(60):
+        points = [tuple(p) for p in rng.integers(0, side_px, (3, 2)).tolist()]
+        colour = tuple(int(v) for v in rng.integers(0, 200, 3))
+        if rng.random() < 0.3:
+            draw.polygon(points, fill=colour)
+        draw.line(points, fill=(20, 20, 30), width=int(rng.integers(1, 6)), joint="curve")
+    noise = rng.normal(0, 4, (image.height, image.width, 1))
+    return Image.fromarray(np.clip(np.asarray(image) + noise, 0, 255).astype(np.uint8))
+
+
+def build_catalog(layout: Layout, pictures: int, seed: int = 1) -> str:
+    """Fill a catalog with vectors around one centre per author, build and publish it.
+
+    Returns the generation's id.
+    """
+    settings = Settings()
+    encoder = open_encoder(settings)
+    rng = np.random.default_rng(seed)
+    titles = max(1, pictures // PICTURES_PER_TITLE)
+    authors = max(1, titles // TITLES_PER_AUTHOR)
+    centres = rng.standard_normal((authors, encoder.dimension), dtype=np.float32)
+    title_of = np.arange(pictures) % titles
+    noise = rng.standard_normal((pictures, encoder.dimension), dtype=np.float32)
+    vectors = centres[title_of % authors] + 0.9 * noise
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    catalog = Catalog(layout)
+    catalog.append(
+        "titles",
+        rows_of(
+            Title(
+                f"bench:{t}", "bench", f"Title {t}", (Author(f"Author {t % authors}"),),
+                (GENRES[t % len(GENRES)],), year=1980 + t % 40,
+            )
+            for t in range(titles)
+        ),
+    )  # fmt: skip
+    ids = [hashlib.sha256(f"{seed}-{n}".encode()).hexdigest() for n in range(pictures)]
+    for start in range(0, pictures, 20_000):
+        part = range(start, min(start + 20_000, pictures))
+        catalog.append(
+            "pictures",
+            rows_of(
+                Picture(
+                    ids[n], f"bench:{title_of[n]}", "picture", "bench", f"{n}.png", "1-1", "stored",
+                    file=layout.picture_file(ids[n], "png"), width_px=512, height_px=384,
+                )
+                for n in part
+            ),
+        )  # fmt: skip
+        catalog.append(
+            "vectors",
+            vector_rows(
+                ids[part.start : part.stop], vectors[part.start : part.stop],
+                encoder.model_id, encoder.preprocessing_digest,
+            ),
+        )  # fmt: skip
+    report = build_generation(layout, settings)
+    assert report.generation_id is not None
+    publish(layout, report.generation_id)
+    return report.generation_id

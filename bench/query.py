@@ -1,0 +1,103 @@
+"""Cold and warm queries at 100,000 pictures: time, memory, and the torch yardstick."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from bench.catalog import build_catalog, drawing
+from bench.figures import Figure, interleaved, median_s, run_process
+from indexer.generations import Generation
+from schemas.layout import Layout
+from schemas.settings import Settings
+
+PICTURES = 100_000
+
+
+def measure(*, runs: int = 9, pictures: int = PICTURES, with_torch: bool = True) -> list[Figure]:
+    """Build the index in a temporary folder and measure.
+
+    Units:   seconds, milliseconds and megabytes as each figure says
+    """
+    with tempfile.TemporaryDirectory(prefix="toonsearch-bench-") as folder:
+        root = Path(folder)
+        layout = Layout(root / "data")
+        print(f"bench: building an index of {pictures:,} synthetic vectors ...", file=sys.stderr)
+        build_catalog(layout, pictures)
+        picture = root / "query.jpg"
+        drawing(7).save(picture, "JPEG", quality=90)
+        return [
+            *_cold(layout, picture, runs, pictures, with_torch),
+            *_warm(layout, picture, pictures),
+            _self_find(layout, pictures),
+        ]
+
+
+def _cold(
+    layout: Layout, picture: Path, runs: int, pictures: int, with_torch: bool
+) -> list[Figure]:
+    program = str(Path(sys.executable).with_name("toonsearch"))
+    ours = [program, "--data", str(layout.root), "query", str(picture), "-k", "10"]
+    commands = {
+        "query": lambda: run_process(ours),
+        "help": lambda: run_process([program, "--help"]),
+    }
+    if with_torch:
+        yardstick = [sys.executable, "-m", "bench.torch_query", str(layout.root), str(picture)]
+        commands["torch"] = lambda: run_process(yardstick)
+    found = interleaved(commands, runs)
+    cold = median_s(found["query"])
+    figures = [
+        Figure("cold_query", cold, "s", 0.7, "less", f"toonsearch query at {pictures:,} pictures"),
+        Figure(
+            "query_peak_memory",
+            max(run.peak_mb for run in found["query"]),
+            "MB",
+            300,
+            "less",
+            "largest peak of the same processes",
+        ),
+        Figure("help", median_s(found["help"]), "s", 0.35, "less", "toonsearch --help"),
+    ]
+    if with_torch:
+        ratio = median_s(found["torch"]) / cold
+        how = f"torch process {median_s(found['torch']):.2f} s, same network, index and picture"
+        figures.append(Figure("cold_query_vs_torch", ratio, "x", 8, "more", how))
+    return figures
+
+
+def _warm(layout: Layout, picture: Path, pictures: int) -> list[Figure]:
+    from search.engine import Engine, QueryOptions
+    from search.inputs import QueryPicture
+
+    data = picture.read_bytes()
+    with Engine.open(layout, Settings()) as engine:
+        times = []
+        for turn in range(60):
+            started = time.perf_counter()
+            engine.query([QueryPicture("query.jpg", data)], QueryOptions())
+            if turn >= 10:
+                times.append(1e3 * (time.perf_counter() - started))
+    how = f"512 px JPEG, decoding included, {pictures:,} pictures"
+    return [Figure("warm_query", statistics.median(times), "ms", 12, "less", how)]
+
+
+def _self_find(layout: Layout, pictures: int) -> Figure:
+    """Share of indexed pictures that come first for their own stored vector (a sample)."""
+    with Generation.open(layout) as generation:
+        rng = np.random.default_rng(3)
+        rows = generation.meta.execute("select row_id from pictures order by row_id").fetchall()
+        wanted = rng.choice(np.asarray(rows)[:, 0], min(1000, len(rows)), replace=False)
+        import faiss
+
+        stored = faiss.vector_to_array(generation.index.id_map)
+        place = {int(row_id): n for n, row_id in enumerate(stored)}
+        vectors = np.stack([generation.index.index.reconstruct(place[int(w)]) for w in wanted])
+        _, ids = generation.index.search(vectors, 1)
+        found = float((ids[:, 0] == wanted).mean())
+    return Figure("finds_itself", found, "share", 1.0, "more", f"1,000 of {pictures:,} pictures")

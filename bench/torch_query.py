@@ -1,0 +1,39 @@
+"""The query that a person would write with torch: the yardstick for a cold start.
+
+The same network, the same vectors and the same metadata, in one short process: import
+torch, build the network and load its weights, encode the picture, search, print.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import faiss
+import torch
+
+from indexer.generations import Generation
+from indexer.pixels import picture_to_pixels
+from indexer.training.export import torch_encoder
+from schemas.layout import Layout
+from schemas.pictures import PictureLimits
+
+
+def main(root: str, picture: str) -> None:
+    """Print the ten nearest pictures of an index to a picture."""
+    with Generation.open(Layout(Path(root))) as generation:
+        model, spec = torch_encoder(generation.model_dir)
+        pixels = picture_to_pixels(Path(picture).read_bytes(), PictureLimits(), spec)
+        with torch.inference_mode():
+            vector = model(torch.from_numpy(pixels)[None]).numpy()
+        index = faiss.read_index(str(generation.directory / "vectors.faiss"))
+        scores, ids = index.search(vector, 10)
+        for score, row_id in zip(scores[0].tolist(), ids[0].tolist(), strict=True):
+            row = generation.meta.execute(
+                "select title, author, source_path from catalog where row_id = ?", (row_id,)
+            ).fetchone()
+            print(f"{score:.3f}", *row)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,1 @@
+"""Pictures to vectors and labels, and on to a published index generation."""

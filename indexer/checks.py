@@ -1,0 +1,86 @@
+"""What a generation proves about itself before anyone may publish it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from indexer.rows import IndexRows
+
+FULL_SELF_FIND = 10_000
+"""Up to this many pictures every one must find itself through FAISS; above, a sample does
+(each costs a scan of the whole index), and every vector is compared bit by bit instead."""
+RECALL_QUERIES = 50
+TIE = 2e-3  # float16 storage: 2**-11 relative on each factor, twice
+
+
+@dataclass(frozen=True)
+class Check:
+    """One proof with its verdict and the numbers behind it."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+def check_index(index: Any, rows: IndexRows, *, sample: int, seed: int) -> list[Check]:
+    """Prove that a FAISS index holds exactly these rows and finds them.
+
+    Shapes:  rows.vectors (N, D); row ids come back as ids
+    """
+    count = len(rows.row_ids)
+    rng = np.random.default_rng(seed)
+    checks = [
+        Check("count", index.ntotal == count, f"{index.ntotal} vectors for {count} pictures"),
+        Check(
+            "ids",
+            len(np.unique(rows.row_ids)) == count,
+            f"{len(np.unique(rows.row_ids))} distinct row ids",
+        ),
+        _finite(rows.vectors),
+    ]
+    if not all(check.passed for check in checks) or count == 0:
+        return checks
+    chosen = (
+        np.arange(count)
+        if count <= FULL_SELF_FIND
+        else np.sort(rng.choice(count, min(sample, count), replace=False))
+    )
+    checks.append(_self_find(index, rows, chosen))
+    checks.append(_recall(index, rows, rng.choice(count, min(RECALL_QUERIES, count), False)))
+    return checks
+
+
+def _finite(vectors: np.ndarray) -> Check:
+    norms = np.linalg.norm(vectors, axis=1)
+    wrong = int((~(np.abs(norms - 1.0) < 5e-3)).sum())  # counts NaN as well
+    return Check("unit_vectors", wrong == 0, f"{wrong} vectors are not finite unit vectors")
+
+
+def _self_find(index: Any, rows: IndexRows, chosen: np.ndarray) -> Check:
+    """Each picture comes first for its own vector, or ties with a copy of itself."""
+    missed = 0
+    for start in range(0, len(chosen), 1024):
+        block = chosen[start : start + 1024]
+        scores, ids = index.search(rows.vectors[block], 10)
+        own = (ids == rows.row_ids[block][:, None]) & (scores[:, :1] - scores <= TIE)
+        suspects = block[~own.any(axis=1)]
+        missed += sum(not _is_copy_crowd(rows, int(row), scores.shape[1]) for row in suspects)
+    return Check("finds_itself", missed == 0, f"{missed} of {len(chosen)} pictures do not")
+
+
+def _is_copy_crowd(rows: IndexRows, row: int, k: int) -> bool:
+    """More than ten copies of one picture may push its own row off a list of ten."""
+    exact = rows.vectors @ rows.vectors[row]
+    return int((exact > exact[row] - TIE).sum()) > k
+
+
+def _recall(index: Any, rows: IndexRows, chosen: np.ndarray) -> Check:
+    """The index's ten nearest against a plain matrix product, ties allowed."""
+    k = min(10, len(rows.row_ids))
+    scores, _ = index.search(rows.vectors[chosen], k)
+    exact = np.sort(rows.vectors[chosen] @ rows.vectors.T, axis=1)[:, ::-1][:, :k]
+    found = float((np.abs(scores - exact) <= TIE).mean())
+    return Check("recall", found == 1.0, f"{found:.4f} of the exact ten nearest")

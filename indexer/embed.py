@@ -1,0 +1,236 @@
+"""Embeds what has no vector yet: stored pictures -> rows of the `vectors` table.
+
+Reading, proving and decoding run ahead on threads (Pillow and hashing release the GIL)
+while the network runs; vectors are committed in batches, so that a kill costs at most one
+batch of work and a second run starts where the first one ended.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from indexer.encoder import Encoder, shipped_model_dir
+from indexer.pixels import PixelSpec, picture_to_pixels
+from schemas.catalog import Catalog
+from schemas.errors import InputError
+from schemas.layout import Layout
+from schemas.pictures import SKIPPED, PictureError, Reason, picture_id_of
+from schemas.settings import Settings
+
+COMMIT_ROWS = 2048  # about 2 MB of vectors and, on two cores, under a minute of work
+COMMIT_SECONDS = 60.0
+Progress = Callable[[int, int], None]
+
+
+@dataclass
+class EmbedReport:
+    """What an embedding run did. Counts: embedded, already, skipped, failed (and pending,
+    for a dry run)."""
+
+    model_id: str
+    counts: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def model_dir_of(settings: Settings) -> Path:
+    """The encoder's folder: the shipped one, or the one that the settings name.
+
+    Errors:  InputError when the named folder holds no model
+    """
+    if settings.encoder.model == "shipped":
+        return shipped_model_dir()
+    directory = Path(settings.encoder.model).expanduser()
+    if not (directory / "model.json").is_file():
+        raise InputError(f"encoder.model: {directory} holds no model.json")
+    return directory
+
+
+def open_encoder(settings: Settings, *, bulk: bool = False) -> Encoder:
+    """The encoder that the settings ask for."""
+    return Encoder.open(
+        model_dir_of(settings),
+        runtime=settings.encoder.runtime,
+        threads=settings.encoder.threads or None,
+        bulk=bulk,
+    )
+
+
+def embed_pending(
+    layout: Layout,
+    settings: Settings,
+    *,
+    retry_failed: bool = False,
+    dry_run: bool = False,
+    limit: int | None = None,
+    progress: Progress | None = None,
+) -> EmbedReport:
+    """Embed every stored picture that has no vector of the current model.
+
+    With `retry_failed`, pictures whose decoding failed before are tried again. A picture
+    that cannot be decoded becomes a row with a reason; the run goes on.
+
+    Errors:  InputError when the catalog or the model cannot be used
+    """
+    started = time.perf_counter()
+    encoder = open_encoder(settings, bulk=True)
+    catalog = Catalog(layout)
+    pending, already = _pending(catalog, encoder, retry_failed)
+    report = EmbedReport(encoder.model_id, {"already": already})
+    if limit is not None:
+        pending = pending[:limit]
+    if dry_run:
+        report.counts["pending"] = len(pending)
+        return report
+
+    report.counts |= {"embedded": 0, "skipped": 0, "failed": 0}
+    writer = _Writer(catalog, encoder, report)
+    batch: list[tuple[dict[str, Any], np.ndarray]] = []
+    try:
+        for done, (row, outcome) in enumerate(_decoded(layout, settings, encoder, pending), 1):
+            if isinstance(outcome, PictureError):
+                writer.refuse(row, outcome)
+            else:
+                batch.append((row, outcome))
+            if len(batch) >= settings.encoder.batch or done == len(pending):
+                writer.add([row for row, _ in batch], encoder, [pixels for _, pixels in batch])
+                batch.clear()
+            if progress:
+                progress(done, len(pending))
+    finally:  # Ctrl-C keeps what was already computed
+        writer.commit()
+    report.seconds = time.perf_counter() - started
+    return report
+
+
+def _pending(
+    catalog: Catalog, encoder: Encoder, retry_failed: bool
+) -> tuple[list[dict[str, Any]], int]:
+    """Pictures without a vector, one row for each picture id, and how many have one."""
+    have = catalog.read("vectors", ["picture_id", "model_id", "preprocessing"])
+    known = {
+        picture
+        for picture, model, preprocessing in zip(
+            *(have[name].to_pylist() for name in have.column_names), strict=True
+        )
+        if model == encoder.model_id and preprocessing == encoder.preprocessing_digest
+    }
+    wanted = {"stored", "failed"} if retry_failed else {"stored"}
+    rows: dict[str, dict[str, Any]] = {}
+    already: set[str] = set()
+    for row in catalog.read("pictures").to_pylist():
+        if row["status"] not in wanted or row["file"] is None:
+            continue
+        if row["picture_id"] in known:
+            already.add(row["picture_id"])
+        else:
+            rows.setdefault(row["picture_id"], row)
+    return [rows[key] for key in sorted(rows)], len(already)
+
+
+def _decoded(
+    layout: Layout, settings: Settings, encoder: Encoder, rows: list[dict[str, Any]]
+) -> Iterator[tuple[dict[str, Any], np.ndarray | PictureError]]:
+    """Pixels of each row, in order, decoded a bounded window ahead."""
+    limits, spec = settings.decode.limits, encoder.pixel_spec
+    window = 4 * settings.encoder.batch
+    with ThreadPoolExecutor(max_workers=2, thread_name_prefix="decode") as pool:
+        ahead: deque[tuple[dict[str, Any], Future[np.ndarray | PictureError]]] = deque()
+        remaining = iter(rows)
+        try:
+            while True:
+                for row in remaining:
+                    path = layout.picture(row["file"])
+                    future = pool.submit(_read, path, row["picture_id"], limits, spec)
+                    ahead.append((row, future))
+                    if len(ahead) >= window:
+                        break
+                if not ahead:
+                    return
+                row, future = ahead.popleft()
+                yield row, future.result()
+        finally:
+            for _, future in ahead:
+                future.cancel()
+
+
+def _read(path: Path, picture_id: str, limits: Any, spec: PixelSpec) -> np.ndarray | PictureError:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return PictureError(Reason.STORE, f"the stored file is gone ({error.strerror})")
+    if picture_id_of(data) != picture_id:
+        return PictureError(Reason.STORE, "the stored file was changed")
+    try:
+        return picture_to_pixels(data, limits, spec)
+    except PictureError as error:
+        return error
+
+
+class _Writer:
+    """Collects vectors and refusals, and commits them in batches."""
+
+    def __init__(self, catalog: Catalog, encoder: Encoder, report: EmbedReport) -> None:
+        self.catalog, self.report = catalog, report
+        self.model_id, self.preprocessing = encoder.model_id, encoder.preprocessing_digest
+        self.ids: list[str] = []
+        self.vectors: list[np.ndarray] = []
+        self.refused: list[dict[str, Any]] = []
+        self.revived: list[dict[str, Any]] = []
+        self.last = time.monotonic()
+
+    def add(self, rows: list[dict[str, Any]], encoder: Encoder, pixels: list[np.ndarray]) -> None:
+        if rows:
+            self.vectors.append(encoder.encode(pixels))
+            self.ids += [row["picture_id"] for row in rows]
+            self.revived += [
+                {**row, "status": "stored", "reason": None}
+                for row in rows
+                if row["status"] != "stored"
+            ]
+        if len(self.ids) >= COMMIT_ROWS or time.monotonic() - self.last > COMMIT_SECONDS:
+            self.commit()
+
+    def refuse(self, row: dict[str, Any], error: PictureError) -> None:
+        status = "skipped" if error.reason in SKIPPED else "failed"
+        self.report.counts[status] += 1
+        self.refused.append({**row, "status": status, "reason": str(error.reason)})
+
+    def commit(self) -> None:
+        if self.ids:
+            self.catalog.append(
+                "vectors",
+                vector_rows(
+                    self.ids, np.concatenate(self.vectors), self.model_id, self.preprocessing
+                ),
+            )
+            self.report.counts["embedded"] += len(self.ids)
+        self.catalog.upsert("pictures", self.refused + self.revived)
+        self.ids, self.vectors, self.refused, self.revived = [], [], [], []
+        self.last = time.monotonic()
+
+
+def vector_rows(ids: list[str], vectors: np.ndarray, model_id: str, preprocessing: str) -> Any:
+    """Rows of the `vectors` table, values rounded to float16.
+
+    Shapes:  vectors (N, D)
+    """
+    import pyarrow as pa
+
+    flat = vectors.astype(np.float16).astype(np.float32)
+    listed = pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), flat.shape[1])
+    return pa.table(
+        {
+            "picture_id": pa.array(ids),
+            "model_id": pa.array([model_id] * len(ids)),
+            "preprocessing": pa.array([preprocessing] * len(ids)),
+            "vector": listed.cast(pa.list_(pa.float32())),
+        }
+    )

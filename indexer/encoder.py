@@ -1,0 +1,270 @@
+"""Runs the exported style network: pixels in, unit vectors out.
+
+A model is a folder with `model.json` (what it is, and the length and digest of its files) and
+`model.onnx`. The digest is proved before the runtime parses a byte. Runtimes are imported
+when the first picture is encoded, and torch never.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from indexer.pixels import PixelSpec
+from schemas.errors import InputError, NoIndexError
+
+FORMAT_VERSION = 1
+MODEL_FILE = "model.onnx"
+DESCRIPTION_FILE = "model.json"
+INPUT_NAME = "pixels"
+
+BATCH_PIXELS = 4 * 352 * 352
+"""Pixels in one pass of the network: larger batches leave the CPU's cache and gain nothing
+(97 pictures a second at four, 92 at eight, 93 at one, on two cores)."""
+
+MAX_MODEL_BYTES = 512 * 1024 * 1024
+Runtime = Literal["auto", "onnxruntime", "openvino"]
+Session = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """What `model.json` says."""
+
+    model_id: str
+    dimension: int
+    pixel_spec: PixelSpec
+    length_bytes: int
+    blake3: str
+
+    @classmethod
+    def read(cls, model_dir: Path) -> ModelDescription:
+        """Read and check a model's description.
+
+        Errors:  NoIndexError when it is missing, damaged or of another format
+        """
+        path = model_dir / DESCRIPTION_FILE
+        try:
+            value: Any = json.loads(path.read_bytes())
+            if value["format_version"] != FORMAT_VERSION:
+                raise NoIndexError(
+                    f"{path} has format {value['format_version']}, this release reads"
+                    f" {FORMAT_VERSION}"
+                )
+            file = value["files"][MODEL_FILE]
+            return cls(
+                model_id=str(value["model_id"]),
+                dimension=int(value["dimension"]),
+                pixel_spec=PixelSpec.from_json(value["pixels"]),
+                length_bytes=int(file["bytes"]),
+                blake3=str(file["blake3"]),
+            )
+        except OSError as error:
+            raise NoIndexError(
+                f"no model in {model_dir} ({error.strerror or error})", "Reinstall toonsearch."
+            ) from error
+        except (ValueError, KeyError, TypeError, AttributeError, InputError) as error:
+            raise NoIndexError(f"{path} is not a model description ({error})") from error
+
+
+def shipped_model_dir() -> Path:
+    """The folder of the model that comes with this release.
+
+    Errors:  NoIndexError unless exactly one is there
+    """
+    root = Path(__file__).parent / "models"
+    found = sorted(path.parent for path in root.glob(f"*/{DESCRIPTION_FILE}"))
+    if len(found) != 1:
+        raise NoIndexError(
+            f"{len(found)} models are shipped in {root}, one is expected", "Reinstall toonsearch."
+        )
+    return found[0]
+
+
+class Encoder:
+    """A style network on disk; the runtime starts with the first picture."""
+
+    def __init__(
+        self,
+        model_dir: Path,
+        description: ModelDescription,
+        runtime: Literal["onnxruntime", "openvino"],
+        threads: int,
+        bulk: bool,
+    ) -> None:
+        self.model_id = description.model_id
+        self.dimension = description.dimension
+        self.pixel_spec = description.pixel_spec
+        self.preprocessing_digest = description.pixel_spec.digest
+        self.runtime = runtime
+        self._description = description
+        self._model_dir = model_dir
+        self._threads = threads
+        # In bulk work each core takes its own batch, which needs no waiting for one another
+        # (97 against 85 pictures a second); OpenVINO runs one request at a time.
+        self._parallel = bulk and runtime == "onnxruntime"
+        self._session: Session | None = None
+
+    @classmethod
+    def open(
+        cls,
+        model_dir: Path,
+        *,
+        runtime: Runtime = "auto",
+        threads: int | None = None,
+        bulk: bool = False,
+    ) -> Encoder:
+        """Read the description; the network itself is loaded with the first picture.
+
+        `bulk` says that thousands of pictures will follow, so that a slow start is repaid.
+        "auto" is ONNX Runtime: it starts faster, and on whole catalogs the other runtime is
+        not faster by a factor that would pay for a second set of numerics (docs/model-card.md).
+
+        Errors:  NoIndexError when the folder holds no usable description
+        """
+        if threads is None:
+            threads = len(os.sched_getaffinity(0))
+        chosen = "onnxruntime" if runtime == "auto" else runtime
+        return cls(model_dir, ModelDescription.read(model_dir), chosen, threads, bulk)
+
+    def encode(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
+        """Encode pictures of any mix of shapes, keeping their order.
+
+        Shapes:  B arrays (H, W, 3) uint8, H and W multiples of the spec's -> (B, D) float32,
+                 unit rows
+        Errors:  NoIndexError when the model is damaged or its runtime is missing
+                 InputError when an array is not a prepared picture
+        """
+        vectors = np.empty((len(pixels), self.dimension), np.float32)
+        if not pixels:
+            return vectors
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for row, picture in enumerate(pixels):
+            self._check(picture)
+            groups.setdefault(picture.shape, []).append(row)
+        if self._session is None:
+            self._session = self._start()
+        chunks: list[list[int]] = []
+        for (height, width, _), rows in groups.items():
+            size = max(1, BATCH_PIXELS // (height * width))
+            chunks.extend(rows[start : start + size] for start in range(0, len(rows), size))
+        session = self._session
+
+        def run(chunk: list[int]) -> np.ndarray:
+            return session(np.stack([pixels[row] for row in chunk]))
+
+        workers = min(self._threads if self._parallel else 1, len(chunks))
+        if workers == 1:
+            for chunk in chunks:
+                vectors[chunk] = run(chunk)
+            return vectors
+        from concurrent.futures import ThreadPoolExecutor  # 10 ms that one picture never needs
+
+        # Large pieces first, so that no core waits for a long one at the end.
+        chunks.sort(key=lambda chunk: -len(chunk) * pixels[chunk[0]].size)
+        with ThreadPoolExecutor(workers, thread_name_prefix="encode") as pool:
+            for chunk, found in zip(chunks, pool.map(run, chunks), strict=True):
+                vectors[chunk] = found
+        return vectors
+
+    def _check(self, picture: np.ndarray) -> None:
+        multiple = self.pixel_spec.multiple_px
+        sound = (
+            picture.dtype == np.uint8
+            and picture.ndim == 3
+            and picture.shape[2] == 3
+            and min(picture.shape[:2]) > 0
+            and picture.shape[0] % multiple == picture.shape[1] % multiple == 0
+            and max(picture.shape[:2]) <= self.pixel_spec.max_side_px + multiple
+        )
+        if not sound:
+            raise InputError(
+                f"an array of shape {picture.shape} and type {picture.dtype} is not a prepared"
+                " picture",
+                "Prepare it with indexer.pixels.picture_to_pixels.",
+            )
+
+    def _start(self) -> Session:
+        data = verified_network(self._model_dir / MODEL_FILE, self._description)
+        if self.runtime == "openvino":
+            return _start_openvino(data, self._threads)
+        return _start_onnxruntime(data, self._threads, self._parallel)
+
+
+def verified_network(path: Path, description: ModelDescription) -> bytes:
+    """The network's bytes, proved to be those that the description names.
+
+    Errors:  NoIndexError when they are missing, cut or changed
+    """
+    from blake3 import blake3
+
+    hint = "Reinstall toonsearch, or publish the index again."
+    if not 0 < description.length_bytes <= MAX_MODEL_BYTES:
+        raise NoIndexError(f"{path}: a length of {description.length_bytes} bytes is impossible")
+    try:
+        with path.open("rb") as file:
+            # One byte more than promised is enough to notice a longer file.
+            data = file.read(description.length_bytes + 1)
+    except OSError as error:
+        raise NoIndexError(f"{path}: {error.strerror or error}", hint) from error
+    if len(data) != description.length_bytes or blake3(data).hexdigest() != description.blake3:
+        raise NoIndexError(f"{path} is damaged: its digest is not that of model.json", hint)
+    return data
+
+
+def _start_onnxruntime(data: bytes, threads: int, parallel: bool) -> Session:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise NoIndexError("onnxruntime is not installed", "Reinstall toonsearch.") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1 if parallel else threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Shapes differ from call to call: a memory pattern for each would only cost memory.
+    options.enable_mem_pattern = False
+    # Waiting threads sleep: spinning gains nothing here and takes cores from decoding.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # One picture: a growing arena costs more memory than it saves time.
+    options.enable_cpu_mem_arena = parallel
+    try:
+        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the runtime raises types of its own from native code
+        raise NoIndexError(f"onnxruntime cannot load the model ({error})") from error
+
+    def run(batch: np.ndarray) -> np.ndarray:
+        vectors: np.ndarray = session.run(None, {INPUT_NAME: batch})[0]
+        return vectors
+
+    return run
+
+
+def _start_openvino(data: bytes, threads: int) -> Session:
+    try:
+        import openvino
+    except ImportError as error:
+        raise NoIndexError(
+            "openvino is not installed", "pip install openvino, or set encoder.runtime = 'auto'."
+        ) from error
+    core = openvino.Core()
+    options = {
+        "INFERENCE_NUM_THREADS": threads,
+        "PERFORMANCE_HINT": "LATENCY",
+        # bf16 would move vectors between machines that have it and those that do not.
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+    try:
+        network = core.compile_model(core.read_model(data), "CPU", options)
+    except Exception as error:  # the runtime raises types of its own from native code
+        raise NoIndexError(f"openvino cannot load the model ({error})") from error
+
+    def run(batch: np.ndarray) -> np.ndarray:
+        return np.array(network(batch)[0])
+
+    return run

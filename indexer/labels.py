@@ -1,0 +1,132 @@
+"""From neighbours to probabilities: votes, the unknown hand, and percentiles.
+
+A query's label probabilities come from its nearest pictures, weighted by a softmax over
+their similarities. Whether *any* known author drew it is a separate question, answered by
+a logistic model of how near the nearest pictures are. Both were fitted on held-out titles
+and held-out authors when the generation was built (`indexer/calibration.py`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from schemas.errors import NoIndexError
+
+KINDS = ("author", "genre", "era")
+
+QUANTILE_LEVELS = np.concatenate(
+    [np.linspace(0.0, 99.0, 100), 100.0 - np.geomspace(0.9, 0.001, 60), [100.0]]
+)
+"""Percent levels of the stored similarity quantiles: even, then ever finer towards the top,
+where all hits lie. Shape (161,)."""
+
+
+def era_of(year: int | None) -> str | None:
+    """The decade as a label: 2005 -> "2000s"."""
+    return None if year is None else f"{year // 10 * 10}s"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was fitted when a generation was built, and on what.
+
+    `background` holds similarities of pairs by different authors at QUANTILE_LEVELS.
+    `unknown_weights` are (intercept, nearest, mean of the nearest five) of the log-odds
+    that nobody in the catalog drew the query, at equal prior odds.
+    `basis` says what stood in for a new picture: other_titles (the query's own title was
+    left out), other_pictures (only its own copies were), or defaults (too few pictures).
+    """
+
+    background: tuple[float, ...]
+    temperature: dict[str, float]
+    unknown_weights: tuple[float, float, float]
+    neighbours: int
+    basis: str
+    measured: dict[str, float] = field(default_factory=dict)
+
+    def percentile(self, similarity: np.ndarray) -> np.ndarray:
+        """Share of background pairs that are less similar.
+
+        Shapes:  (...) -> (...)
+        Units:   similarity as cosine; percent 0..100
+        """
+        return np.asarray(np.interp(similarity, np.asarray(self.background), QUANTILE_LEVELS))
+
+    def unknown_author(self, similarity_desc: np.ndarray, prior: float) -> float:
+        """Probability that nobody in the catalog drew the query.
+
+        `prior` is how often that is so before looking; the fitted odds are for 0.5.
+
+        Shapes:  similarity_desc (K,), nearest first
+        """
+        if similarity_desc.size == 0:
+            return 1.0
+        prior = min(max(prior, 1e-6), 1 - 1e-6)
+        odds = np.dot(self.unknown_weights, unknown_features(similarity_desc[None, :])[0])
+        odds += np.log(prior / (1.0 - prior))
+        return float(1.0 / (1.0 + np.exp(-np.clip(odds, -50.0, 50.0))))
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True, indent=1)
+
+    @staticmethod
+    def from_json(text: str) -> Calibration:
+        """Errors:  NoIndexError when a field is missing or not a number"""
+        try:
+            raw: dict[str, Any] = json.loads(text)
+            nearest, first, five = (float(w) for w in raw["unknown_weights"])
+            return Calibration(
+                background=tuple(float(v) for v in raw["background"]),
+                temperature={kind: float(raw["temperature"][kind]) for kind in KINDS},
+                unknown_weights=(nearest, first, five),
+                neighbours=int(raw["neighbours"]),
+                basis=str(raw["basis"]),
+                measured={str(k): float(v) for k, v in raw["measured"].items()},
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise NoIndexError(f"the index's calibration cannot be read ({error})") from error
+
+
+def unknown_features(similarity_desc: np.ndarray) -> np.ndarray:
+    """Features of the unknown-author model.
+
+    Shapes:  (Q, K) nearest first -> (Q, 3)
+    """
+    five = similarity_desc[:, :5].mean(axis=1)
+    return np.stack([np.ones_like(five), similarity_desc[:, 0], five], axis=1)
+
+
+def vote_weights(similarity: np.ndarray, temperature: float) -> np.ndarray:
+    """Softmax over neighbours.
+
+    Shapes:  (..., K) -> (..., K), sums to 1 along the last axis
+    """
+    scaled = (similarity - similarity.max(axis=-1, keepdims=True)) / temperature
+    weights = np.exp(scaled)
+    return np.asarray(weights / weights.sum(axis=-1, keepdims=True))
+
+
+def vote(
+    similarity: np.ndarray, labels: Sequence[Sequence[str]], temperature: float
+) -> dict[str, float]:
+    """Label probabilities from neighbours, most probable first.
+
+    A neighbour with several labels splits its weight among them; those without a label
+    do not take part. Sums to 1, or is empty when no neighbour carries a label.
+
+    Shapes:  similarity (K,), K lists of labels
+    """
+    kept = [row for row, names in enumerate(labels) if names]
+    if not kept:
+        return {}
+    weights = vote_weights(np.asarray(similarity, dtype=np.float64)[kept], temperature)
+    shares: dict[str, float] = {}
+    for weight, row in zip(weights, kept, strict=True):
+        for name in labels[row]:
+            shares[name] = shares.get(name, 0.0) + float(weight) / len(labels[row])
+    return dict(sorted(shares.items(), key=lambda item: (-item[1], item[0])))

@@ -1,0 +1,123 @@
+"""Decoded pictures to the pixels that the network sees: the one preprocessing path.
+
+Index, query, web page, training and evaluation all come through here, so a change that
+matters changes `PixelSpec.digest`, which every generation carries.
+
+A picture is scaled, never padded: padding would enter the channel statistics. Both sides are
+rounded to a multiple of the network's stride, so that pictures of like shape form batches.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from schemas.errors import InputError
+from schemas.pictures import PictureLimits, decode_picture
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+PIXELS_VERSION = 1
+"""Raise it when the code below gives other pixels for the same picture and spec."""
+
+FILTERS = ("bilinear", "bicubic", "lanczos")
+MAX_SIDE_PX = 4096
+"""No spec may ask for more; a damaged one must not make a query allocate gigabytes."""
+
+
+@dataclass(frozen=True)
+class PixelSpec:
+    """How a picture is brought to size.
+
+    max_side_px   longer pictures are reduced to this longest side
+    min_side_px   shorter pictures are enlarged to this longest side; 0: never enlarged
+    multiple_px   both sides are rounded to a multiple of it, at least one
+    filter        resampling filter, always with its support scaled (no aliasing)
+    """
+
+    max_side_px: int = 352
+    min_side_px: int = 0
+    multiple_px: int = 32
+    filter: str = "bicubic"
+
+    def __post_init__(self) -> None:
+        sides = (self.max_side_px, self.min_side_px, self.multiple_px)
+        if any(type(side) is not int for side in sides):
+            raise InputError(f"pixel spec: sides must be whole numbers, not {sides}")
+        if not 0 < self.multiple_px <= self.max_side_px <= MAX_SIDE_PX:
+            raise InputError(f"pixel spec: sides {sides} are out of range")
+        if not 0 <= self.min_side_px <= self.max_side_px:
+            raise InputError(f"pixel spec: sides {sides} are out of range")
+        if self.filter not in FILTERS:
+            raise InputError(
+                f"pixel spec: unknown filter {self.filter!r}", f"Known: {', '.join(FILTERS)}."
+            )
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Read a spec from a model's description.
+
+        Errors:  InputError when a field is missing, unknown or out of range, or when the
+                 description was made for another version of this preprocessing
+        """
+        fields = dict(value)
+        version = fields.pop("version", None)
+        if version != PIXELS_VERSION:
+            raise InputError(
+                f"the model was made for preprocessing version {version}, this is {PIXELS_VERSION}",
+                "Use the model that came with this release.",
+            )
+        try:
+            return cls(**fields)
+        except TypeError as error:
+            raise InputError(f"pixel spec: {error}") from error
+
+    def to_json(self) -> dict[str, Any]:
+        """The spec with the version of the code that applies it."""
+        return {"version": PIXELS_VERSION, **asdict(self)}
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits that differ whenever the same picture would give other pixels."""
+        text = json.dumps(self.to_json(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def size_for(self, width_px: int, height_px: int) -> tuple[int, int]:
+        """Width and height that a picture of this size is brought to."""
+        longest = max(width_px, height_px)
+        wanted = min(max(longest, self.min_side_px), self.max_side_px)
+        scale = wanted / longest / self.multiple_px
+        # floor(x + 0.5) and not round(): a tie must not depend on which side is even.
+        width, height = (max(1, int(side * scale + 0.5)) for side in (width_px, height_px))
+        return width * self.multiple_px, height * self.multiple_px
+
+
+def prepare(image: Image.Image, spec: PixelSpec) -> np.ndarray:
+    """Bring a decoded RGB picture to the size that the network takes.
+
+    Shapes:  any RGB image -> (H, W, 3) uint8, H and W multiples of spec.multiple_px
+    """
+    from PIL import Image
+
+    if image.mode != "RGB":
+        image = image.convert("RGB")
+    size = spec.size_for(*image.size)
+    if image.size != size:
+        image = image.resize(size, Image.Resampling[spec.filter.upper()])
+    return np.asarray(image)
+
+
+def picture_to_pixels(data: bytes, limits: PictureLimits, spec: PixelSpec) -> np.ndarray:
+    """Decode a picture file's bytes and bring it to size.
+
+    Shapes:  -> (H, W, 3) uint8, H and W multiples of spec.multiple_px
+    Errors:  PictureError with its reason
+    """
+    # The decoder may reduce JPEG files while it decodes, but never below the size wanted.
+    return prepare(decode_picture(data, limits, target_px=spec.max_side_px), spec)

@@ -1,0 +1,1 @@
+"""The only rooms where torch lives: networks, training, evaluation and export."""

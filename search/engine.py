@@ -1,0 +1,230 @@
+"""The whole search on one page: pictures in, similar titles and probable hands out.
+
+    pictures                          B files
+    -> Engine.vector_of               (D,) their common style, a unit vector
+    -> Engine.labels_of               whose hand, which genre, which era
+    -> choose                         the pictures that the filters leave
+    -> Engine.search                  the K nearest of those
+    -> top_titles, top_pictures       Answer
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from indexer.encoder import Encoder
+from indexer.generations import Generation
+from indexer.labels import era_of
+from schemas.errors import InputError, NoIndexError
+from schemas.layout import Layout
+from schemas.pictures import PictureLimits
+from schemas.records import Answer, Labels
+from schemas.settings import Settings
+from search.candidates import Candidates, choose
+from search.evidence import Found, PictureRow, picture_rows, title_hits, titles_holding
+from search.inputs import QueryPicture
+from search.probabilities import Neighbour, label_probabilities
+from search.ranking import top_pictures, top_titles
+
+WIDENING = 4  # factor by which the list grows while it holds too few titles
+
+
+@dataclass(frozen=True)
+class QueryOptions:
+    """What is asked besides the pictures.
+
+    `neighbours` is how many pictures are looked at first; the list is widened until `k`
+    titles are found. `unknown_prior` is how often a query is by a hand the index lacks.
+    """
+
+    k: int = 10
+    by: str = "title"
+    neighbours: int = 200
+    unknown_prior: float = 0.5
+    where: str | None = None
+    exclude_authors: tuple[str, ...] = ()
+    exclude_same_author: bool = False
+    exclude_titles: tuple[str, ...] = ()
+    min_percentile: float = 0.0
+
+
+class Engine:
+    """One open generation and its encoder; may be used by several threads."""
+
+    def __init__(self, generation: Generation, encoder: Encoder, limits: PictureLimits) -> None:
+        if (encoder.model_id, encoder.preprocessing_digest) != (
+            generation.model_id,
+            generation.preprocessing_digest,
+        ):
+            raise NoIndexError(
+                f"the index was made by model {generation.model_id}, not by {encoder.model_id}",
+                "Run `toonsearch embed` and `toonsearch index build`.",
+            )
+        self.generation, self.encoder, self.limits = generation, encoder, limits
+        self.calibration = generation.calibration
+        # FAISS is imported and mapped while the first picture is decoded and encoded.
+        with ThreadPoolExecutor(1, "open-index") as pool:
+            self._opening = pool.submit(lambda: generation.index)
+            pool.shutdown(wait=False)
+
+    @classmethod
+    def open(cls, layout: Layout, settings: Settings, generation_id: str | None = None) -> Engine:
+        """Open the published generation, or a named one, with the encoder that it carries.
+
+        Errors:  NoIndexError when it is missing, damaged or of another model
+        """
+        generation = Generation.open(layout, generation_id)
+        try:
+            encoder = Encoder.open(
+                generation.model_dir,
+                runtime=settings.encoder.runtime,  # type: ignore[arg-type]
+                threads=settings.encoder.threads or None,
+            )
+            return cls(generation, encoder, settings.decode.limits)
+        except BaseException:
+            generation.close()
+            raise
+
+    def close(self) -> None:
+        """Let go of the generation's files."""
+        self._opening.exception()  # waits: the thread must not map files that are let go
+        self.generation.close()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def query(self, pictures: Sequence[QueryPicture], options: QueryOptions) -> Answer:
+        """Find the titles (or pictures) drawn most like the pictures, taken together.
+
+        Errors:  InputError when a picture or a filter cannot be used
+        """
+        started = time.perf_counter()
+        meta = self.generation.meta
+        vector = self.vector_of(pictures)  # (D,)
+        labels = self.labels_of(vector, options.unknown_prior)
+        own = titles_holding(meta, [picture.picture_id for picture in pictures])
+        same = _same_author(labels, own) if options.exclude_same_author else []
+        allowed = choose(
+            self.generation,
+            where=options.where,
+            authors=[*options.exclude_authors, *same],
+            titles=options.exclude_titles,
+        )
+        found = self.search(vector, allowed, options)  # K rows
+        ranked = top_titles(found.similarity, found.title_ids, found.passed)  # T titles
+        places: list[int] = []
+        if options.by == "picture":
+            places = top_pictures(
+                found.similarity, found.picture_ids, found.title_ids, found.passed, options.k
+            )
+            shown = {found.rows[place].title_id for place in places}
+            ranked = [title for title in ranked if title.title_id in shown]
+        titles = title_hits(meta, found, ranked[: options.k])
+        return Answer(
+            titles=titles,
+            pictures=tuple(found.hit(place) for place in places),
+            labels=labels,
+            generation_id=self.generation.id,
+            model_id=self.generation.model_id,
+            preprocessing=self.generation.preprocessing_digest,
+            pictures_count=self.generation.pictures_count,
+            candidates_count=allowed.count,
+            elapsed_ms=(time.perf_counter() - started) * 1000.0,
+            queries=tuple(picture.name for picture in pictures),
+            notes=tuple(self._notes(options, own, same, allowed, len(places or titles))),
+        )
+
+    def _notes(
+        self,
+        options: QueryOptions,
+        own: Mapping[str, str],
+        same: Sequence[str],
+        allowed: Candidates,
+        shown: int,
+    ) -> Iterator[str]:
+        """What a reader should know before trusting the list."""
+        total = self.generation.pictures_count
+        if own:
+            yield f"the picture itself is in the index ({', '.join(own)})"
+        if same:
+            yield f"left out: pictures by {', '.join(same)}"
+        elif options.exclude_same_author:
+            yield "no author is known that could be left out"
+        if allowed.count < total:
+            yield f"the filters left {allowed.count:,} of {total:,} pictures"
+        if shown < options.k:
+            yield f"{shown} of the {options.k} {options.by}s asked for were found"
+
+    def vector_of(self, pictures: Sequence[QueryPicture]) -> np.ndarray:
+        """The pictures' common style: the normalised mean of their unit vectors.
+
+        Shapes:  -> (D,) float32
+        """
+        if not pictures:
+            raise InputError("there is no picture to search with")
+        spec = self.encoder.pixel_spec
+        vectors = self.encoder.encode([p.pixels(self.limits, spec) for p in pictures])  # (B, D)
+        mean = vectors.mean(axis=0)
+        length = float(np.linalg.norm(mean))
+        if not length > 1e-6:
+            raise InputError("the pictures have nothing in common", "Ask about them one by one.")
+        return np.asarray(mean / length, dtype=np.float32)
+
+    def neighbours(
+        self, vector: np.ndarray, k: int, allowed: Candidates | None = None
+    ) -> tuple[np.ndarray, list[PictureRow]]:
+        """The nearest pictures, nearest first.
+
+        Shapes:  vector (D,) -> similarity (K,) float32, K rows
+        """
+        import faiss
+
+        index = self._opening.result()
+        selector = allowed.selector() if allowed is not None else None
+        # Parameters of this call only: the index is shared between threads.
+        params = faiss.SearchParameters(sel=selector) if selector is not None else None
+        similarity, ids = index.search(vector[None], min(k, index.ntotal), params=params)
+        there = ids[0] >= 0
+        return similarity[0][there], picture_rows(self.generation.meta, ids[0][there])
+
+    def labels_of(self, vector: np.ndarray, unknown_prior: float) -> Labels:
+        """Label probabilities; always from the whole index, for which they were calibrated.
+
+        Shapes:  vector (D,)
+        """
+        similarity, rows = self.neighbours(vector, self.calibration.neighbours)  # (K,)
+        voters = [Neighbour(row.author, row.genre, era_of(row.year)) for row in rows]
+        return label_probabilities(similarity, voters, self.calibration, unknown_prior)
+
+    def search(self, vector: np.ndarray, allowed: Candidates, options: QueryOptions) -> Found:
+        """The nearest allowed pictures: as many as it takes to hold what was asked for.
+
+        Shapes:  vector (D,) -> K rows
+        """
+        size = max(options.neighbours, options.k)
+        while True:
+            size = min(size, allowed.count)
+            if size == 0:
+                return Found(np.empty(0), np.empty(0), np.empty(0, bool), [])
+            similarity, rows = self.neighbours(vector, size, allowed)  # (K,)
+            percentile = self.calibration.percentile(similarity)  # (K,)
+            found = Found(similarity, percentile, percentile >= options.min_percentile, rows)
+            names = found.title_ids if options.by == "title" else found.picture_ids
+            enough = len(np.unique(names[found.passed])) >= options.k
+            if enough or size == allowed.count or not found.passed[-1]:
+                return found
+            size *= WIDENING
+
+
+def _same_author(labels: Labels, own: Mapping[str, str]) -> list[str]:
+    """Who drew the query: known if the index holds it, else the most probable author."""
+    known = sorted({author for author in own.values() if author})
+    return known or [author.label for author in labels.authors[:1]]

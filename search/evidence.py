@@ -1,0 +1,118 @@
+"""What the index knows about the pictures and titles that were found."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from schemas.records import Hit, TitleHit
+from search.ranking import RankedTitle
+
+HITS_PER_TITLE = 3
+"""Pictures shown as evidence: as many as the score of a title looks at."""
+
+
+class PictureRow(NamedTuple):
+    """One picture of one title; `author` and `genre` are the main ones."""
+
+    row_id: int
+    picture_id: str
+    title_id: str
+    author: str | None
+    genre: str | None
+    year: int | None
+    file: str | None
+    source_path: str | None
+
+
+class Found(NamedTuple):
+    """A list of neighbours with what is known about them, nearest first.
+
+    Shapes:  similarity, percentile and passed (K,); K rows
+    """
+
+    similarity: np.ndarray
+    percentile: np.ndarray
+    passed: np.ndarray
+    rows: Sequence[PictureRow]
+
+    @property
+    def title_ids(self) -> np.ndarray:
+        return np.asarray([row.title_id for row in self.rows], dtype=np.str_)
+
+    @property
+    def picture_ids(self) -> np.ndarray:
+        return np.asarray([row.picture_id for row in self.rows], dtype=np.str_)
+
+    def hit(self, place: int) -> Hit:
+        row = self.rows[place]
+        return Hit(
+            picture_id=row.picture_id,
+            title_id=row.title_id,
+            similarity=float(self.similarity[place]),
+            percentile=float(self.percentile[place]),
+            file=row.file,
+            source_path=row.source_path,
+            year=row.year,
+        )
+
+
+def picture_rows(meta: sqlite3.Connection, row_ids: np.ndarray) -> list[PictureRow]:
+    """The rows of these ids, in their order, in one statement.
+
+    Shapes:  row_ids (K,) int64 -> K rows
+    """
+    cursor = meta.execute(
+        "select p.row_id, p.picture_id, t.title_id, t.author, t.genre, p.year, p.file,"
+        " p.source_path from json_each(?) j join pictures p on p.row_id = j.value"
+        " join titles t using (title_no)",
+        (json.dumps(row_ids.tolist()),),
+    )
+    known = {values[0]: PictureRow(*values) for values in cursor}
+    return [known[row_id] for row_id in row_ids.tolist()]
+
+
+def title_hits(
+    meta: sqlite3.Connection, found: Found, ranked: Sequence[RankedTitle]
+) -> tuple[TitleHit, ...]:
+    """Ranked titles with their names and the pictures that carried them."""
+    cursor = meta.execute(
+        "select title_id, name, authors, genres, year, url from titles"
+        " where title_id in (select value from json_each(?))",
+        (json.dumps([title.title_id for title in ranked]),),
+    )
+    facts = {values[0]: values[1:] for values in cursor}
+    hits = []
+    for rank, title in enumerate(ranked, 1):
+        name, authors, genres, year, url = facts[title.title_id]
+        carried = tuple(found.hit(place) for place in title.places[:HITS_PER_TITLE])
+        hits.append(
+            TitleHit(
+                rank=rank,
+                title_id=title.title_id,
+                name=name or title.title_id,
+                authors=tuple(json.loads(authors)),
+                genres=tuple(json.loads(genres)),
+                year=year,
+                url=url,
+                score=title.score,
+                similarity=carried[0].similarity,
+                percentile=carried[0].percentile,
+                hits=carried,
+            )
+        )
+    return tuple(hits)
+
+
+def titles_holding(meta: sqlite3.Connection, picture_ids: Sequence[str]) -> dict[str, str]:
+    """Titles that hold any of these pictures: id -> main author, or "" without one."""
+    cursor = meta.execute(
+        "select distinct t.title_id, t.author from pictures p join titles t using (title_no)"
+        " where p.picture_id in (select value from json_each(?)) order by 1",
+        (json.dumps(list(picture_ids)),),
+    )
+    return {title_id: author or "" for title_id, author in cursor}

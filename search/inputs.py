@@ -1,0 +1,146 @@
+"""Pictures that are asked about: files, standard input, and a part of a picture."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from schemas.errors import InputError, UsageError
+from schemas.pictures import PictureError, PictureLimits, Reason, decode_picture, picture_id_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+    from indexer.pixels import PixelSpec
+
+STDIN = "-"
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A part of the upright picture; each number is in pixels, or in percent of its side."""
+
+    numbers: tuple[float, float, float, float]
+    percent: tuple[bool, bool, bool, bool]
+
+    @classmethod
+    def parse(cls, text: str) -> Crop:
+        """Read `x,y,w,h`, where a number with % is a share of the picture's side.
+
+        Errors:  UsageError
+        """
+        parts = [part.strip() for part in text.split(",")]
+        try:
+            x, y, w, h = (float(part.removesuffix("%")) for part in parts)
+            percents = tuple(part.endswith("%") for part in parts)
+        except ValueError:
+            raise _bad_crop(text) from None
+        if not (0 <= x < 1e6 and 0 <= y < 1e6 and 0 < w < 1e6 and 0 < h < 1e6):
+            raise _bad_crop(text)
+        return cls((x, y, w, h), (percents[0], percents[1], percents[2], percents[3]))
+
+    def box(self, width_px: int, height_px: int) -> tuple[int, int, int, int]:
+        """Left, top, right, bottom, cut off at the picture's edges.
+
+        Errors:  InputError when nothing of the picture is inside
+        """
+        sides = (width_px, height_px, width_px, height_px)
+        x, y, w, h = (
+            round(number * side / 100 if share else number)
+            for number, side, share in zip(self.numbers, sides, self.percent, strict=True)
+        )
+        box = (x, y, min(x + w, width_px), min(y + h, height_px))
+        if box[0] >= box[2] or box[1] >= box[3]:
+            raise InputError(f"--crop lies outside the picture, which is {width_px} x {height_px}")
+        return box
+
+
+def _bad_crop(text: str) -> UsageError:
+    return UsageError(
+        f"--crop {text!r} is not x,y,width,height",
+        "Use pixels (10,20,300,200) or percent (0,0,50%,100%).",
+    )
+
+
+@dataclass(frozen=True)
+class QueryPicture:
+    """A picture that is asked about, still encoded."""
+
+    name: str
+    data: bytes
+    crop: Crop | None = None
+
+    @property
+    def picture_id(self) -> str:
+        return picture_id_of(self.data)
+
+    def image(self, limits: PictureLimits, target_px: int | None = None) -> Image.Image:
+        """The part that is asked about, upright and on white.
+
+        Errors:  PictureError, with the picture's name
+        """
+        try:
+            if self.crop is None:
+                return decode_picture(self.data, limits, target_px)
+            whole = decode_picture(self.data, limits)  # a crop counts pixels of the full size
+            box = self.crop.box(*whole.size)
+            if min(box[2] - box[0], box[3] - box[1]) < limits.min_side_px:
+                raise PictureError(
+                    Reason.TOO_SMALL, f"the crop's shorter side needs {limits.min_side_px} pixels"
+                )
+            return whole.crop(box)
+        except PictureError as error:
+            raise PictureError(error.reason, f"{self.name}: {error.message}", error.hint) from error
+
+    def pixels(self, limits: PictureLimits, spec: PixelSpec) -> np.ndarray:
+        """What the network sees of it.
+
+        Shapes:  -> (H, W, 3) uint8
+        """
+        from indexer.pixels import prepare
+
+        return prepare(self.image(limits, spec.max_side_px), spec)
+
+
+def read_picture(
+    source: str, limits: PictureLimits, *, crop: Crop | None = None, stdin: BinaryIO | None = None
+) -> QueryPicture:
+    """Read a file, or standard input when the source is `-`.
+
+    Errors:  InputError when there is nothing to read
+    """
+    cap = limits.max_bytes + 1  # one byte over is enough for the decoder to refuse it
+    if source == STDIN:
+        if stdin is None or stdin.isatty():
+            raise InputError(
+                "`-` reads a picture from standard input, and nothing is piped there",
+                "Try `toonsearch query - < picture.jpg`.",
+            )
+        data = stdin.read(cap)
+        if not data:
+            raise InputError("nothing came from standard input")
+        return QueryPicture("standard input", data, crop)
+    name = shown(source)
+    try:
+        with Path(source).open("rb") as file:
+            return QueryPicture(name, file.read(cap), crop)
+    except IsADirectoryError as error:
+        raise InputError(
+            f"{name} is a directory", f"Name pictures, as in `toonsearch query {name}/*.jpg`."
+        ) from error
+    except (OSError, ValueError) as error:
+        missing = getattr(error, "errno", None) in (errno.ENOENT, errno.ENOTDIR)
+        why = "does not exist" if missing else f"cannot be read ({_reason(error)})"
+        raise InputError(f"{name} {why}") from error
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error)
+
+
+def shown(path: str) -> str:
+    """A path as text that every output can carry; odd bytes become question marks."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

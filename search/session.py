@@ -1,0 +1,84 @@
+"""One run of the command line: its settings, what it may say, and where.
+
+Data goes to standard output and nothing else does. Notes, warnings and progress go to
+standard error; progress bars only when that is a terminal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from schemas.settings import Settings
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass
+class Session:
+    """What the options before and after a command's name said."""
+
+    data: Path | None = None
+    quiet: bool = False
+    verbose: bool = False
+    debug: bool = False
+
+    def settings(self, flags: Mapping[str, Any] | None = None) -> Settings:
+        """The settings tree with this run's flags on top.
+
+        Errors:  UsageError names the key and its origin
+        """
+        from schemas.settings import load_settings
+
+        root = None if self.data is None else str(self.data.expanduser().absolute())
+        return load_settings({"store.root": root, **(flags or {})})
+
+    def note(self, text: str) -> None:
+        """Say something that is not data."""
+        if not self.quiet:
+            print(f"toonsearch: {text}", file=sys.stderr)
+
+    def detail(self, text: str) -> None:
+        """Say something that only `-v` wants to hear."""
+        if self.verbose:
+            self.note(text)
+
+    @contextlib.contextmanager
+    def progress(self, what: str) -> Iterator[Progress | None]:
+        """A progress bar on standard error, or None when nobody watches."""
+        if self.quiet or not sys.stderr.isatty():
+            yield None
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
+        with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task(what, total=None)
+            yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def colour_wanted(stream: Any) -> bool:
+    """Whether a stream should get colours: a terminal, and neither NO_COLOR nor TERM=dumb."""
+    return (
+        stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    )
+
+
+def use_utf8() -> None:
+    """Write UTF-8 whatever the locale says; file names keep their odd bytes."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(encoding="utf-8", errors="surrogateescape")

@@ -1,0 +1,319 @@
+"""Importers against a real catalog: what a second run costs, what is noticed, what is kept."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from crawler.importers import import_folder, import_manifest, parse_pattern, slug
+from schemas.catalog import Catalog
+from schemas.errors import InputError, UsageError
+from schemas.layout import Layout
+from schemas.settings import Settings
+
+SETTINGS = Settings()
+
+
+def draw(path: Path, seed: int, side: int = 48) -> Path:
+    """A small picture that differs by seed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    return Layout(tmp_path / "root")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for number, name in enumerate(
+        ("Kim/One/a.png", "Kim/One/b.png", "Kim/Two/c.png", "신의 탑/탑/d.png")
+    ):
+        draw(tmp_path / "pictures" / name, number)
+    return tmp_path / "pictures"
+
+
+def rows(layout: Layout) -> dict[str, dict[str, Any]]:
+    return {row["source_path"]: row for row in Catalog(layout).read("pictures").to_pylist()}
+
+
+def titles(layout: Layout) -> dict[str, dict[str, Any]]:
+    return {row["title_id"]: row for row in Catalog(layout).read("titles").to_pylist()}
+
+
+def test_levels_become_authors_and_titles(layout: Layout, folder: Path) -> None:
+    report = import_folder(layout, SETTINGS, folder)
+    assert report.counts["new"] == 4
+    found = titles(layout)
+    assert found["folder:pictures/kim/one"]["authors"] == [{"name": "Kim", "role": "author"}]
+    assert found["folder:pictures/신의-탑/탑"]["name"] == "탑"
+    for row in rows(layout).values():
+        stored = layout.picture(row["file"])
+        assert stored.read_bytes() == (folder / row["source_path"]).read_bytes()
+        assert stored.stem == row["picture_id"]
+
+
+def test_pictures_above_and_below_the_levels(layout: Layout, folder: Path) -> None:
+    draw(folder / "loose.png", 20)
+    draw(folder / "Kim" / "sketch.png", 21)
+    draw(folder / "Kim" / "One" / "deep" / "er" / "x.png", 22)
+    import_folder(layout, SETTINGS, folder)
+    found = rows(layout)
+    assert found["loose.png"]["title_id"] == "folder:pictures"
+    assert found["Kim/sketch.png"]["title_id"] == "folder:pictures/kim"
+    assert found["Kim/One/deep/er/x.png"]["title_id"] == "folder:pictures/kim/one"
+
+
+def test_a_second_import_reads_and_commits_nothing(
+    layout: Layout, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import_folder(layout, SETTINGS, folder)
+    catalog = Catalog(layout)
+    versions = [catalog.version(name) for name in ("titles", "pictures")]
+    monkeypatch.setattr("crawler.intake.read_capped", lambda *_: pytest.fail("read a file"))
+    report = import_folder(layout, SETTINGS, folder)
+    assert report.counts["unchanged"] == 4
+    assert sum(report.counts.values()) == 4
+    assert [catalog.version(name) for name in ("titles", "pictures")] == versions
+
+
+def test_changed_new_and_removed_files(layout: Layout, folder: Path) -> None:
+    import_folder(layout, SETTINGS, folder)
+    before = rows(layout)
+    draw(folder / "Kim/One/a.png", 99)
+    draw(folder / "Kim/One/new.png", 98)
+    (folder / "Kim/Two/c.png").unlink()
+    report = import_folder(layout, SETTINGS, folder)
+    assert {key: report.counts[key] for key in ("new", "changed", "unchanged", "removed")} == {
+        "new": 1,
+        "changed": 1,
+        "unchanged": 2,
+        "removed": 1,
+    }
+    after = rows(layout)
+    assert set(after) == {"Kim/One/a.png", "Kim/One/b.png", "Kim/One/new.png", "신의 탑/탑/d.png"}
+    assert after["Kim/One/a.png"]["picture_id"] != before["Kim/One/a.png"]["picture_id"]
+
+
+def test_copies_stay_accounted_for_and_take_over(layout: Layout, folder: Path) -> None:
+    (folder / "Kim/One/z copy.png").write_bytes((folder / "Kim/One/a.png").read_bytes())
+    import_folder(layout, SETTINGS, folder)
+    found = rows(layout)
+    assert found["Kim/One/a.png"]["status"] == "stored"
+    assert (found["Kim/One/z copy.png"]["status"], found["Kim/One/z copy.png"]["reason"]) == (
+        "skipped",
+        "duplicate",
+    )
+    assert import_folder(layout, SETTINGS, folder).counts["unchanged"] == 5
+    (folder / "Kim/One/a.png").unlink()
+    import_folder(layout, SETTINGS, folder)
+    found = rows(layout)
+    assert found["Kim/One/z copy.png"]["status"] == "stored"
+    assert len(found) == 4
+
+
+def test_the_same_bytes_in_two_titles_are_two_rows(layout: Layout, folder: Path) -> None:
+    (folder / "Kim/Two/same.png").write_bytes((folder / "Kim/One/a.png").read_bytes())
+    import_folder(layout, SETTINGS, folder)
+    found = rows(layout)
+    assert found["Kim/Two/same.png"]["picture_id"] == found["Kim/One/a.png"]["picture_id"]
+    assert found["Kim/Two/same.png"]["status"] == "stored"
+
+
+def test_bad_files_are_rows_with_a_reason(layout: Layout, folder: Path) -> None:
+    (folder / "Kim/text.jpg").write_text("hello")
+    (folder / "Kim/zero.png").touch()
+    (folder / "Kim/folder.png").mkdir()
+    (folder / "Kim/cut.png").write_bytes((folder / "Kim/One/a.png").read_bytes()[:500])
+    Image.new("RGB", (50, 50), "white").save(folder / "Kim/blank.png")
+    Image.new("RGB", (50, 50), "red").save(folder / "Kim/old.bmp")
+    (folder / "Kim/loop.png").symlink_to(folder / "Kim/loop.png")
+    (folder / "notes.txt").write_text("not a picture and not claimed to be one")
+    report = import_folder(layout, SETTINGS, folder)
+    reasons = {path: row["reason"] for path, row in rows(layout).items() if row["reason"]}
+    assert reasons == {
+        "Kim/text.jpg": "format",
+        "Kim/zero.png": "empty",
+        "Kim/folder.png": "not_a_file",
+        "Kim/cut.png": "truncated",
+        "Kim/blank.png": "blank",
+        "Kim/old.bmp": "format",
+        "Kim/loop.png": "missing",
+    }
+    assert (report.counts["skipped"], report.counts["failed"]) == (3, 4)
+    assert len(report.problems) == 7
+
+
+def test_a_failed_file_is_tried_again_when_asked_or_changed(layout: Layout, folder: Path) -> None:
+    (folder / "Kim/zero.png").touch()
+    import_folder(layout, SETTINGS, folder)
+    assert import_folder(layout, SETTINGS, folder).counts["changed"] == 0
+    assert import_folder(layout, SETTINGS, folder, retry_failed=True).counts["changed"] == 1
+    draw(folder / "Kim/zero.png", 50)
+    import_folder(layout, SETTINGS, folder)
+    found = rows(layout)
+    assert found["Kim/zero.png"]["status"] == "stored"
+    assert len(found) == 5
+
+
+def test_an_empty_or_unmounted_folder_removes_nothing(layout: Layout, folder: Path) -> None:
+    for number in range(30):
+        draw(folder / f"Lee/Many/{number}.png", 100 + number)
+    import_folder(layout, SETTINGS, folder)
+    for path in (folder / "Lee/Many").iterdir():
+        path.unlink()
+    with pytest.raises(InputError, match="--prune"):
+        import_folder(layout, SETTINGS, folder)
+    assert len(rows(layout)) == 34
+    assert import_folder(layout, SETTINGS, folder, prune=True).counts["removed"] == 30
+    assert len(rows(layout)) == 4
+    for path in sorted(folder.rglob("*.png")):
+        path.unlink()
+    with pytest.raises(InputError, match="no picture"):
+        import_folder(layout, SETTINGS, folder)
+    assert len(rows(layout)) == 4
+
+
+def test_dry_run_writes_nothing(layout: Layout, folder: Path) -> None:
+    report = import_folder(layout, SETTINGS, folder, dry_run=True)
+    assert report.counts["new"] == 4
+    assert not layout.root.exists()
+
+
+def test_two_sources_do_not_fight_over_one_file(layout: Layout, folder: Path) -> None:
+    import_folder(layout, SETTINGS, folder, name="same")
+    other = folder.parent / "other"
+    draw(other / "Kim/One/a.png", 0)
+    import_folder(layout, SETTINGS, other, name="same2")
+    for _ in range(2):
+        assert import_folder(layout, SETTINGS, folder, name="same").counts["unchanged"] == 4
+        assert import_folder(layout, SETTINGS, other, name="same2").counts["unchanged"] == 1
+
+
+def test_patterns() -> None:
+    assert parse_pattern("{genre}/{author}/{title}/") == ["genre", "author", "title"]
+    with pytest.raises(UsageError, match="author"):
+        parse_pattern("{autor}/{title}")
+    with pytest.raises(UsageError):
+        parse_pattern("author/title")
+
+
+def test_slugs_keep_different_names_apart() -> None:
+    assert slug("Tower of God") == "tower-of-god"
+    assert slug("신의 탑") == "신의-탑"
+    names = ["A!", "A?", "a", "..", "/", "", "a b", "a  b"]
+    assert len({slug(name) for name in names}) == len(names)
+    assert slug("A-B") == slug("a b")  # case and hyphens are spelling, not identity
+    assert all(part and "/" not in part and part not in (".", "..") for part in map(slug, names))
+
+
+def write_manifest(path: Path, table: list[dict[str, object]]) -> Path:
+    columns = list(dict.fromkeys(key for row in table for key in row))
+    with path.open("w", encoding="utf-8-sig", newline="") as handle:
+        writer = csv.DictWriter(handle, columns)
+        writer.writeheader()
+        writer.writerows(table)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet"])
+def test_manifests(layout: Layout, folder: Path, suffix: str) -> None:
+    table: list[dict[str, object]] = [
+        {
+            "path": "Kim/One/a.png",
+            "author": "Kim; Lee",
+            "series": "One",
+            "genre": "action",
+            "year": "1999",
+        },
+        {
+            "path": "Kim/One/b.png",
+            "author": "Kim",
+            "series": "One",
+            "genre": "drama",
+            "year": "1998",
+        },
+        {"path": "Kim/Two/c.png", "author": "Kim", "series": "Two", "genre": "", "year": "soon"},
+        {"path": "gone.png", "author": "Kim", "series": "Two", "genre": "", "year": ""},
+    ]
+    manifest = folder / f"catalog{suffix}"
+    if suffix == ".parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        pq.write_table(pa.Table.from_pylist(table), manifest)
+    else:
+        write_manifest(manifest, table)
+        if suffix == ".tsv":
+            manifest.write_text(manifest.read_text("utf-8-sig").replace(",", "\t"))
+    report = import_manifest(layout, SETTINGS, manifest)
+    assert (report.counts["new"], report.counts["failed"]) == (4, 1)
+    assert any("row 4: year 'soon'" in line for line in report.problems)
+    one = titles(layout)["catalog:one"]
+    assert [author["name"] for author in one["authors"]] == ["Kim", "Lee"]
+    assert (one["genres"], one["year"]) == (["action", "drama"], 1998)
+    found = rows(layout)
+    assert found["Kim/One/a.png"]["year"] == 1999
+    assert found["gone.png"]["reason"] == "missing"
+    assert import_manifest(layout, SETTINGS, manifest).counts["unchanged"] == 4
+
+
+def test_a_changed_label_changes_the_title_without_reading_pictures(
+    layout: Layout, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row: dict[str, object] = {
+        "path": "Kim/One/a.png",
+        "author": "Kim",
+        "series": "One",
+        "genre": "x",
+    }
+    import_manifest(layout, SETTINGS, write_manifest(folder / "m.csv", [row]))
+    monkeypatch.setattr("crawler.intake.read_capped", lambda *_: pytest.fail("read a file"))
+    import_manifest(layout, SETTINGS, write_manifest(folder / "m.csv", [{**row, "genre": "y"}]))
+    assert titles(layout)["m:one"]["genres"] == ["y"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "lists no picture"),
+        ("file,author\na.png,Kim\n", "no column 'path'"),
+        ('path\n"unclosed', "cannot be read"),
+        ("path\n\xff".encode("latin-1").decode("latin-1"), "picture"),
+    ],
+)
+def test_bad_manifests(layout: Layout, tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "m.csv").write_text(text)
+    try:
+        report = import_manifest(layout, SETTINGS, tmp_path / "m.csv")
+    except InputError as error:
+        assert says in str(error)
+    else:
+        assert report.counts["failed"] == 1
+
+
+def test_a_full_disk_is_one_line_and_keeps_what_was_done(
+    layout: Layout, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import_folder(layout, SETTINGS, folder)
+    draw(folder / "Kim/One/new.png", 70)
+
+    def full(*_: object) -> None:
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr("crawler.pictures.os.fsync", full)
+    with pytest.raises(InputError, match="disk is full"):
+        import_folder(layout, SETTINGS, folder)
+    monkeypatch.undo()
+    assert len(rows(layout)) == 4
+    assert not list(layout.staging.iterdir())
+    assert import_folder(layout, SETTINGS, folder).counts["new"] == 1

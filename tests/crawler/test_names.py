@@ -1,0 +1,163 @@
+"""Spellings of one hand meet, people who merely share a name do not."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crawler.names import author_key, merge_authors, normalise_author
+
+GIVEN = ["Zoë", "Jean-Luc", "Ana", "Łukasz", "Søren", "Márta", "Ivo", "Björn", "Ruth"]
+FAMILY = ["Brushwood", "Núñez", "O'Hara", "Kowalska", "Inkpen", "D'Arcy", "Çelik", "Lee"]
+full_names = st.builds(lambda a, b: f"{a} {b}", st.sampled_from(GIVEN), st.sampled_from(FAMILY))
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        ("  Ada   Brush ", "Ada Brush"),
+        ("Ada Brush (ada@example.org)", "Ada Brush"),
+        ("Ada Brush [ada+svg@example.org]", "Ada Brush"),
+        ("Ada Brush <ada@example.org>", "Ada Brush"),
+        ("Ada Brush &lt;ada@example.org&gt;", "Ada Brush"),
+        ("Ada Brush - ada@example.org", "Ada Brush"),
+        ("Ada Brush, http://example.org/~ada/", "Ada Brush"),
+        ("adaATexampleDOTorg", "ada"),
+        ("ada ON example.org", "ada"),
+        ("mailto:ada@example.org", "ada"),
+        ("http://www.inkpen.example/art", "inkpen"),
+        ("by Ada Brush", "Ada Brush"),
+        ("Clip art made by Ada Brush", "Ada Brush"),
+        ("Architetto Ada Brush", "Ada Brush"),
+        ("Dr. Ada Brush", "Ada Brush"),
+        ("Dr. Doodle", "Dr. Doodle"),
+        ("Ada Brush 02", "Ada Brush"),
+        ("Ada Brush.", "Ada Brush"),
+        ("Gerald G.", "Gerald G."),
+        ("Mike Brush Jr.", "Mike Brush Jr."),
+        ("ink77", "ink77"),
+        ("J&ouml;rg &Aacute;g", "Jörg Ág"),
+        ("Jos&Atilde;&copy; Pincel", "José Pincel"),
+        ("Ada Brush (based on older work)", "Ada Brush"),
+        ("(Ada Brush)", "Ada Brush"),
+        ("김철수", "김철수"),
+        ("기안84", "기안84"),
+        ("משה כהן", "משה כהן"),
+        ("علی‌رضا", "علی‌رضا"),
+        ("Bryan Bystander", "Bryan Bystander"),
+        ("nATuralDOTs", "nATuralDOTs"),
+    ],
+)
+def test_credit_is_reduced_to_its_name(raw: str, shown: str) -> None:
+    assert normalise_author(raw) == shown
+
+
+@pytest.mark.parametrize(
+    "raw",
+    ["", "  ", "unknown", "Anonymous", "none", "me", "c...", "public domain", "N/A", "U", "...",
+     "HASH(0x8a4563c)", "작자 미상", "Various Artists", "12345", "&nbsp;"],
+)  # fmt: skip
+def test_placeholder_names_nobody(raw: str) -> None:
+    assert normalise_author(raw) is None
+
+
+@given(st.text(max_size=60) | full_names)
+def test_normalising_twice_changes_nothing_more(raw: str) -> None:
+    once = normalise_author(raw)
+    if once is not None:
+        assert normalise_author(once) == once
+
+
+@given(full_names, st.randoms(use_true_random=False))
+def test_key_ignores_order_case_accents(name: str, rng: random.Random) -> None:
+    words = name.split()
+    rng.shuffle(words)
+    assert author_key(" ".join(words)) == author_key(name)
+    assert author_key(name.upper()) == author_key(name) == author_key(name.lower())
+    plain = name.translate(str.maketrans("ëŁłøáöúñçÇ", "eLloaouncC"))
+    assert author_key(plain) == author_key(name)
+
+
+def test_all_test_names_have_their_own_key() -> None:
+    assert len({author_key(f"{a} {b}") for a in GIVEN for b in FAMILY}) == len(GIVEN) * len(FAMILY)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("A.J. Quill", "AJ Quill"), ("A. J. Quill", "Quill, A.J."), ("Jean-Luc Pen", "Jean Luc Pen"),
+     ("Le Clec'h", "Le Clech"), ("김 철수", "김철수"), ("PeterM", "peterm"),
+     ('Lo "Crow" Pen', "Lo Pen")],
+)  # fmt: skip
+def test_equal_keys(one: str, other: str) -> None:
+    assert author_key(one) == author_key(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("김철수", "김철호"), ("が", "か"), ("ink1", "ink2"), ("Ada Brush", "Ada"), ("Mo", "Moe")],
+)
+def test_different_keys(one: str, other: str) -> None:
+    assert author_key(one) != author_key(other)
+
+
+def test_best_spelling_is_shown() -> None:
+    merged = merge_authors(
+        {
+            "Sergio Araujo": 19,
+            "Sérgio Araújo": 17,
+            "Ana FIDE": 15,
+            "Ana Fide": 4,
+            "Architetto Ugo Penna": 40,
+            "Penna Ugo": 9,
+            "unknown": 3,
+        }
+    )
+    assert merged["Sergio Araujo"] == merged["Sérgio Araújo"] == "Sérgio Araújo"
+    assert merged["Ana FIDE"] == "Ana Fide"
+    assert merged["Penna Ugo"] == merged["Architetto Ugo Penna"] == "Ugo Penna"
+    assert "unknown" not in merged
+
+
+@pytest.mark.parametrize(
+    ("rare", "common"),
+    [("Jean-Vitor Balin", "Jean-Victor Balin"), ("Dan Gerhrads", "Dan Gerhards"),
+     ("Andrew Dunhan", "Andrew Duhan"), ("Nubldoff", "Nurbldoff"),
+     ("Bryce Harring", "Bryce W. Harring")],
+)  # fmt: skip
+def test_slips_and_left_out_initials_merge(rare: str, common: str) -> None:
+    merged = merge_authors({rare: 1, common: 20})
+    assert merged[rare] == merged[common] == common
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("Jon Smith", "John Smith"), ("Mario Rossi", "Maria Rossi"), ("Peter Hansen", "Peter Hanson"),
+     ("Christin Meyer", "Christian Meyer"), ("Ann Simon", "Ann Simone"),
+     ("Daniel", "Daniel Steele"),
+     ("Michael Moore", "Michael Barg"), ("Nathan Eady", "Nathan Hawkes"), ("frame001", "frame002"),
+     ("Nicolas", "Nicolas Clementz"), ("Nicu Buculei", "Nicu Buculei and Nathan Eady")],
+)  # fmt: skip
+def test_people_who_share_a_name_stay_apart(one: str, other: str) -> None:
+    merged = merge_authors({one: 1, other: 500})
+    assert merged == {one: one, other: other}
+
+
+def test_two_middle_initials_leave_the_plain_name_alone() -> None:
+    counts = {"John A. Quill": 9, "John B. Quill": 3, "John Quill": 1}
+    assert merge_authors(counts) == {name: name for name in counts}
+
+
+def test_spellings_equally_common_are_not_slips() -> None:
+    counts = {"Jean-Vitor Balin": 10, "Jean-Victor Balin": 20}
+    assert merge_authors(counts) == {name: name for name in counts}
+
+
+@given(st.dictionaries(full_names | st.text(max_size=12), st.integers(1, 99), max_size=12))
+def test_merging_does_not_depend_on_order_and_is_stable(counts: dict[str, int]) -> None:
+    merged = merge_authors(counts)
+    assert merge_authors(dict(reversed(counts.items()))) == merged
+    assert set(merged) == {raw for raw in counts if normalise_author(raw) is not None}
+    assert all(normalise_author(shown) == shown for shown in merged.values())

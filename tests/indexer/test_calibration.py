@@ -1,0 +1,144 @@
+"""Calibration against slow loops, and on catalogs where the truth is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from indexer.calibration import (
+    Labelled,
+    auroc,
+    expected_calibration_error,
+    false_positive_rate,
+    fit,
+)
+from indexer.labels import QUANTILE_LEVELS, Calibration, era_of, vote
+from schemas.errors import NoIndexError
+
+
+def hands(
+    authors: int, titles: int, pictures: int, spread: float, seed: int = 3, dimension: int = 32
+) -> Labelled:
+    """Unit vectors around a centre for each author, and a smaller shift for each title."""
+    rng = np.random.default_rng(seed)
+    centre = rng.standard_normal((authors, 1, 1, dimension))
+    shift = 0.5 * rng.standard_normal((authors, titles, 1, dimension))
+    noise = spread * rng.standard_normal((authors, titles, pictures, dimension))
+    vectors = (centre + shift + noise).reshape(-1, dimension).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    count = len(vectors)
+    author = np.repeat(np.arange(authors), titles * pictures)
+    return Labelled(
+        vectors,
+        np.arange(count),
+        np.repeat(np.arange(authors * titles), pictures),
+        author,
+        author % 3,
+        np.where(author % 2 == 0, author % 5, -1),
+    )
+
+
+def test_known_hands_are_told_from_unknown_ones() -> None:
+    calibration = fit(hands(24, 3, 8, 0.8), sample=400, seed=1)
+    assert calibration.basis == "other_titles"
+    assert calibration.measured["unknown_auroc"] > 0.9
+    assert calibration.measured["author_top1"] > 0.9
+    assert calibration.measured["author_calibration_error"] < 0.15
+    near = np.full(50, 0.95)
+    far = np.full(50, 0.1)
+    assert calibration.unknown_author(near, 0.5) < 0.2 < 0.8 < calibration.unknown_author(far, 0.5)
+
+
+def test_the_prior_moves_the_unknown_mass_the_right_way() -> None:
+    calibration = fit(hands(24, 3, 8, 1.5), sample=400, seed=1)
+    middle = np.full(50, 0.5)
+    masses = [calibration.unknown_author(middle, prior) for prior in (0.01, 0.3, 0.5, 0.9)]
+    assert masses == sorted(masses)
+    assert masses[0] < masses[-1]
+    assert calibration.unknown_author(np.empty(0), 0.5) == 1.0
+
+
+def test_random_vectors_promise_nothing() -> None:
+    data = hands(30, 3, 6, 0.8)
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal(data.vectors.shape).astype(np.float32)
+    noise /= np.linalg.norm(noise, axis=1, keepdims=True)
+    calibration = fit(
+        Labelled(noise, data.picture, data.title, data.author, data.genre, data.era),
+        sample=500,
+        seed=1,
+    )
+    assert abs(calibration.measured["unknown_auroc"] - 0.5) < 0.1
+    assert calibration.measured["author_top1"] < 0.2
+    assert calibration.measured["author_calibration_error"] < 0.12
+
+
+def test_one_title_for_each_author_falls_back_to_other_pictures() -> None:
+    assert fit(hands(20, 1, 10, 0.8), sample=200, seed=1).basis == "other_pictures"
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_tiny_catalogs_get_defaults(count: int) -> None:
+    calibration = fit(hands(1, 1, count, 0.8), sample=200, seed=1)
+    assert calibration.basis == "defaults"
+    assert 0.0 <= calibration.unknown_author(np.asarray([0.4]), 0.5) <= 1.0
+
+
+def test_percentiles_are_shares_of_background_pairs() -> None:
+    data = hands(20, 2, 10, 1.0)
+    calibration = fit(data, sample=100, seed=1)
+    similarity = data.vectors @ data.vectors.T
+    different = data.author[:, None] != data.author[None, :]
+    for value in (-0.2, 0.0, 0.2, 0.5):
+        share = 100.0 * (similarity[different] < value).mean()
+        assert abs(float(calibration.percentile(np.asarray(value))) - share) < 1.0
+    assert float(calibration.percentile(np.asarray(1.0))) == 100.0
+
+
+def test_a_calibration_survives_its_file() -> None:
+    calibration = fit(hands(12, 2, 5, 1.0), sample=100, seed=1)
+    assert Calibration.from_json(calibration.to_json()) == calibration
+    assert len(calibration.background) == len(QUANTILE_LEVELS)
+    for text in ("", "{}", "[]", '{"background": "x"}'):
+        with pytest.raises(NoIndexError):
+            Calibration.from_json(text)
+
+
+def test_the_same_seed_gives_the_same_calibration() -> None:
+    data = hands(12, 2, 5, 1.0)
+    assert fit(data, sample=60, seed=5) == fit(data, sample=60, seed=5)
+
+
+def test_votes() -> None:
+    shares = vote(np.asarray([0.9, 0.8, 0.1]), [["a"], ["b", "c"], []], 0.1)
+    assert list(shares) == ["a", "b", "c"]
+    assert sum(shares.values()) == pytest.approx(1.0)
+    assert shares["a"] / (2 * shares["b"]) == pytest.approx(np.exp(1.0))
+    assert vote(np.asarray([0.9]), [[]], 0.1) == {}
+    assert vote(np.empty(0), [], 0.1) == {}
+
+
+def test_auroc_and_fpr_against_loops() -> None:
+    rng = np.random.default_rng(2)
+    score = np.round(rng.standard_normal(80), 1)  # rounding makes ties
+    positive = (rng.random(80) < 0.4).astype(float)
+    wins = [
+        1.0 if p > n else 0.5 if p == n else 0.0
+        for p in score[positive == 1]
+        for n in score[positive == 0]
+    ]
+    assert auroc(score, positive) == pytest.approx(np.mean(wins))
+    assert false_positive_rate(np.asarray([3.0, 2, 1, 0]), np.asarray([1, 1, 0, 0])) == 0.0
+    assert false_positive_rate(np.asarray([0.0, 0, 1, 1]), np.asarray([1, 1, 0, 0])) == 1.0
+
+
+def test_calibration_error_of_honest_and_boastful_confidence() -> None:
+    rng = np.random.default_rng(4)
+    confidence = rng.random(20_000)
+    honest = (rng.random(20_000) < confidence).astype(float)
+    assert expected_calibration_error(confidence, honest) < 0.015
+    assert expected_calibration_error(np.full(100, 0.9), np.zeros(100)) == pytest.approx(0.9)
+
+
+def test_eras() -> None:
+    assert [era_of(year) for year in (1999, 2000, 2009, None)] == ["1990s", "2000s", "2000s", None]

@@ -1,0 +1,314 @@
+"""Generations: built, proven, damaged in every way, published, rolled back, collected."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from indexer.build import build_generation
+from indexer.checks import check_index
+from indexer.embed import open_encoder
+from indexer.generations import (
+    Generation,
+    current_generation_id,
+    generation_ids,
+    list_generations,
+    publish,
+    verify_generation,
+)
+from indexer.manifests import manifest_bytes, read_manifest
+from indexer.retention import collect_garbage, rollback
+from indexer.rows import IndexRows, collect_rows, row_id_of
+from schemas.catalog import Catalog
+from schemas.errors import InputError, NoIndexError, PartlyDoneError
+from schemas.layout import Layout
+from tests.catalogs import SETTINGS, fill_catalog
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    layout = Layout(tmp_path / "root")
+    fill_catalog(layout)
+    return layout
+
+
+def build(layout: Layout) -> str:
+    report = build_generation(layout, SETTINGS)
+    assert report.generation_id is not None
+    publish(layout, report.generation_id)
+    return report.generation_id
+
+
+def grow(layout: Layout, seed: int) -> None:
+    fill_catalog(layout, authors=2, titles=1, pictures=2, seed=seed)
+
+
+def test_every_indexed_picture_finds_itself_first(layout: Layout) -> None:
+    build(layout)
+    encoder = open_encoder(SETTINGS)
+    rows = collect_rows(Catalog(layout), encoder.model_id, encoder.preprocessing_digest)
+    with Generation.open(layout) as generation:
+        assert generation.pictures_count == len(rows.row_ids) == 90
+        scores, ids = generation.index.search(rows.vectors, 3)
+        assert (ids[:, 0] == rows.row_ids).all()
+        assert np.abs(scores[:, 0] - 1.0).max() < 2e-3
+        found = generation.meta.execute("select row_id, picture_id, title_id from catalog")
+        for row_id, picture_id, title_id in found:
+            assert row_id == row_id_of(picture_id, title_id)
+
+
+def test_metadata_view(layout: Layout) -> None:
+    build(layout)
+    with Generation.open(layout) as generation:
+        row = generation.meta.execute(
+            "select title, author, authors, genre, genres, tags, year, era, platform"
+            " from catalog where title_id = 'test:2-1' limit 1"
+        ).fetchone()
+        assert row == (
+            "Title 2.1",
+            "Author 2",
+            "Author 2",
+            "food",
+            "food",
+            None,
+            2001,
+            "2000s",
+            "test",
+        )
+        with pytest.raises(Exception, match="readonly"):
+            generation.meta.execute("delete from titles")
+
+
+def test_nothing_changed_builds_nothing(layout: Layout) -> None:
+    name = build(layout)
+    report = build_generation(layout, SETTINGS)
+    assert (report.generation_id, report.unchanged) == (name, True)
+    assert generation_ids(layout) == [name]
+    grow(layout, 9)
+    assert not build_generation(layout, SETTINGS, dry_run=True).unchanged
+    assert generation_ids(layout) == [name]
+    assert build(layout) != name
+
+
+def test_every_byte_matters(layout: Layout) -> None:
+    """Each byte of the manifest, and places all over every other file."""
+    name = build(layout)
+    directory = layout.generation(name)
+    rng = np.random.default_rng(0)
+    for path in sorted(p for p in directory.rglob("*") if p.is_file()):
+        data = path.read_bytes()
+        places = (
+            range(len(data))
+            if path.name == "manifest.json"
+            else {0, len(data) - 1, *rng.integers(0, len(data), 12).tolist()}
+        )
+        for place in places:
+            mutant = bytearray(data)
+            mutant[place] ^= 1 << int(rng.integers(0, 8))
+            path.write_bytes(mutant)
+            with pytest.raises(NoIndexError) as caught:
+                Generation.open(layout)
+            assert "\n" not in str(caught.value)
+        for cut in (data[:-1], data + b"\0", b""):
+            path.write_bytes(cut)
+            with pytest.raises(NoIndexError):
+                Generation.open(layout)
+        path.unlink()
+        with pytest.raises(NoIndexError):
+            Generation.open(layout)
+        path.write_bytes(data)
+    verify_generation(layout)
+
+
+@pytest.mark.parametrize("text", ["", "x", "../../etc", "g20200101T000000-00000000 00\n"])
+def test_a_damaged_pointer(layout: Layout, text: str) -> None:
+    build(layout)
+    layout.current.write_text(text)
+    with pytest.raises(NoIndexError):
+        Generation.open(layout)
+
+
+def test_every_byte_of_the_pointer_matters(layout: Layout) -> None:
+    build(layout)
+    data = layout.current.read_bytes()
+    for place in range(len(data)):
+        for bit in range(8):
+            mutant = bytearray(data)
+            mutant[place] ^= 1 << bit
+            layout.current.write_bytes(mutant)
+            with pytest.raises(NoIndexError):
+                Generation.open(layout)
+
+
+def test_files_swapped_between_generations_are_noticed(layout: Layout) -> None:
+    one = build(layout)
+    grow(layout, 9)
+    two = build(layout)
+    for name in ("vectors.faiss", "meta.sqlite", "calibration.json", "manifest.json"):
+        kept = (layout.generation(two) / name).read_bytes()
+        shutil.copyfile(layout.generation(one) / name, layout.generation(two) / name)
+        with pytest.raises(NoIndexError):
+            Generation.open(layout)
+        (layout.generation(two) / name).write_bytes(kept)
+    verify_generation(layout)
+
+
+def test_a_newer_format_is_named(layout: Layout) -> None:
+    name = build(layout)
+    manifest = read_manifest(layout.generation(name))
+    path = layout.generation(name) / "manifest.json"
+    path.write_bytes(manifest_bytes({**manifest, "format": 99}))
+    with pytest.raises(NoIndexError, match="format 99"):
+        Generation.open(layout)
+
+
+def test_debris_is_ignored(layout: Layout) -> None:
+    name = build(layout)
+    (layout.index / "g20200101T000000-00000000").mkdir()
+    (layout.index / ".CURRENT.1234.tmp").write_text("half")
+    (layout.generation(name) / "notes.txt").write_text("mine")
+    with Generation.open(layout) as generation:
+        assert generation.id == name
+    states = {info.id: info.state for info in list_generations(layout)}
+    assert states[name] == "ok"
+    assert "manifest" in states["g20200101T000000-00000000"]
+
+
+def test_rollback_and_forward(layout: Layout) -> None:
+    one = build(layout)
+    with pytest.raises(NoIndexError, match="no older"):
+        rollback(layout)
+    assert current_generation_id(layout) == one
+    grow(layout, 9)
+    two = build(layout)
+    assert rollback(layout) == one == current_generation_id(layout)
+    publish(layout, two)
+    assert current_generation_id(layout) == two
+    (layout.generation(one) / "vectors.faiss").write_bytes(b"")
+    with pytest.raises(NoIndexError):
+        rollback(layout)
+    assert current_generation_id(layout) == two
+
+
+def test_publishing_a_damaged_generation_leaves_the_pointer(layout: Layout) -> None:
+    one = build(layout)
+    grow(layout, 9)
+    two = build_generation(layout, SETTINGS).generation_id
+    assert two is not None
+    (layout.generation(two) / "meta.sqlite").write_bytes(b"SQLite format 3\0")
+    with pytest.raises(NoIndexError):
+        publish(layout, two)
+    assert current_generation_id(layout) == one
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from indexer.generations import Generation
+from schemas.layout import Layout
+with Generation.open(Layout(Path(sys.argv[1])), sys.argv[2]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_garbage_keeps_what_is_precious_or_held(layout: Layout) -> None:
+    names = [build(layout)]
+    for seed in range(10, 14):
+        grow(layout, seed)
+        names.append(build(layout))
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(layout.root), names[0]],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as reader:
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == "held\n"
+        assert collect_garbage(layout, 2, dry_run=True) == names[1:3]
+        assert generation_ids(layout) == names
+        assert collect_garbage(layout, 2) == names[1:3]
+        assert generation_ids(layout) == [names[0], *names[3:]]
+        reader.communicate("")
+    assert collect_garbage(layout, 2) == [names[0]]
+    assert collect_garbage(layout, 1) == []  # the parent stays for a rollback
+    assert rollback(layout) == names[3]
+
+
+def test_an_empty_catalog(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nothing to index"):
+        build_generation(Layout(tmp_path), SETTINGS)
+    with pytest.raises(NoIndexError, match="no index yet"):
+        Generation.open(Layout(tmp_path))
+
+
+def test_a_failed_proof_leaves_nothing_behind(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = build(layout)
+    grow(layout, 9)
+    real = collect_rows
+
+    def broken(*arguments: object) -> IndexRows:
+        rows = real(*arguments)  # type: ignore[arg-type]
+        rows.vectors[3] *= 0.5
+        return rows
+
+    monkeypatch.setattr("indexer.build.collect_rows", broken)
+    with pytest.raises(PartlyDoneError, match="unit_vectors"):
+        build_generation(layout, SETTINGS)
+    assert generation_ids(layout) == [name]
+    assert not list(layout.staging.iterdir())
+
+
+def test_a_full_disk_is_one_line(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = build(layout)
+    grow(layout, 9)
+
+    def full(*_: object) -> None:
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr("indexer.build.write_meta", full)
+    with pytest.raises(InputError, match="disk is full"):
+        build_generation(layout, SETTINGS)
+    assert generation_ids(layout) == [name]
+    assert not list(layout.staging.iterdir())
+
+
+def test_checks_catch_a_wrong_index(layout: Layout) -> None:
+    import faiss
+
+    encoder = open_encoder(SETTINGS)
+    rows = collect_rows(Catalog(layout), encoder.model_id, encoder.preprocessing_digest)
+
+    def verdicts(vectors: np.ndarray, ids: np.ndarray) -> dict[str, bool]:
+        index = faiss.IndexIDMap(faiss.IndexFlatIP(vectors.shape[1]))
+        index.add_with_ids(vectors, ids)
+        return {check.name: check.passed for check in check_index(index, rows, sample=50, seed=1)}
+
+    assert all(verdicts(rows.vectors, rows.row_ids).values())
+    assert not verdicts(rows.vectors, np.roll(rows.row_ids, 1))["finds_itself"]
+    assert not verdicts(rows.vectors[:-1], rows.row_ids[:-1])["count"]
+    wrong = rows.vectors.copy()
+    wrong[::2] = np.roll(wrong[::2], 1, axis=1)
+    assert not verdicts(wrong, rows.row_ids)["recall"]
+
+
+def test_the_proof_stays_in_the_generation(layout: Layout) -> None:
+    name = build(layout)
+    checks = json.loads((layout.generation(name) / "checks.json").read_text())
+    assert {check["name"] for check in checks["checks"]} == {
+        "count",
+        "ids",
+        "unit_vectors",
+        "finds_itself",
+        "recall",
+    }
+    assert all(check["passed"] for check in checks["checks"])
