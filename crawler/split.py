@@ -59,9 +59,9 @@ def hold_out(rows: Sequence[Mapping[str, str]], traits: np.ndarray, *, seed: int
     """Choose queries and unknown authors.
 
     `traits` are rough looks of each picture (colours and strokes), to measure whether an
-    author's drawings resemble each other. Of an author with three series or more, one
-    small series goes out whole, so that the work is new and only the hand is known; of an
-    author with two, single pictures.
+    author's drawings resemble each other. Of every author with enough pictures two go out
+    whose series stay: new pictures of known works. Of an author with three series or more
+    one small series goes out whole as well: a new work, of which only the hand is known.
 
     Shapes:  rows N, traits (N, D) float32
     """
@@ -77,19 +77,21 @@ def hold_out(rows: Sequence[Mapping[str, str]], traits: np.ndarray, *, seed: int
         series: dict[str, list[int]] = defaultdict(list)
         for place in places:
             series[rows[place]["title_id"]].append(place)
-        if len(series) < 2:
-            continue
         small = [held for held in series.values() if len(held) <= MAX_HELD_OUT]
+        gone: list[int] = []
         if len(series) >= 3 and small:
             small.sort(
                 key=lambda held: (not _is_pictorial(rows[held[0]]), _lot(seed, rows, held[0]))
             )
-            queries.update(small[0])
+            gone = small[0]
+            queries.update(gone)
             whole += 1
-            continue
         # A single picture must leave others of its series behind, or the series is gone.
-        spare = [place for held in series.values() if len(held) >= 3 for place in held]
-        spare.sort(key=lambda place: (not _is_pictorial(rows[place]), _lot(seed, rows, place)))
+        spare = [place for held in series.values() if len(held) >= 4 for place in held]
+        spare = sorted(
+            set(spare) - set(gone),
+            key=lambda place: (not _is_pictorial(rows[place]), _lot(seed, rows, place)),
+        )
         queries.update(spare[:2])
     unknown = {place for author in left_out for place in by_author[author]}
     return Held(frozenset(queries), frozenset(unknown), tuple(left_out), whole)

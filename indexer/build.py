@@ -22,7 +22,7 @@ import numpy as np
 from indexer.calibration import Labelled, fit
 from indexer.checks import Check, check_index
 from indexer.embed import model_dir_of, open_encoder
-from indexer.generations import Generation, current_generation_id
+from indexer.generations import Generation, current_generation_id, next_stamp
 from indexer.labels import Calibration, era_of
 from indexer.manifests import (
     FORMAT,
@@ -149,7 +149,7 @@ def _write(
             "The index in use was left as it is.",
         )
     step.done()
-    name = _seal(aside, counts, inputs, parent, rows.vectors.shape[1])
+    name = _seal(aside, layout, counts, inputs, parent, rows.vectors.shape[1])
     final = layout.generation(name)
     layout.index.mkdir(parents=True, exist_ok=True)
     aside.rename(final)
@@ -221,7 +221,12 @@ def _prove(aside: Path, rows: IndexRows, settings: Settings) -> list[Check]:
 
 
 def _seal(
-    aside: Path, counts: dict[str, int], inputs: dict[str, Any], parent: str | None, dimension: int
+    aside: Path,
+    layout: Layout,
+    counts: dict[str, int],
+    inputs: dict[str, Any],
+    parent: str | None,
+    dimension: int,
 ) -> str:
     files = {
         str(path.relative_to(aside)): {"bytes": path.stat().st_size, "blake3": digest_file(path)}
@@ -230,7 +235,7 @@ def _seal(
     }
     created = datetime.now(UTC)
     mark = blake3.blake3(json.dumps([files, parent], sort_keys=True).encode()).hexdigest()[:8]
-    name = f"g{created:%Y%m%dT%H%M%S}-{mark}"
+    name = f"g{next_stamp(layout, created)}-{mark}"
     body = {
         "format": FORMAT,
         "id": name,

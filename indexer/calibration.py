@@ -1,10 +1,11 @@
 """Fits a generation's calibration on its own pictures, with the answer hidden.
 
-For each picture of a sample the search is repeated as if the picture were new: once with
-its own title left out (its hand is known from other works) and once with its whole author
-left out (its hand is unknown). Vote temperatures minimise the log loss of the first case;
-the unknown-author model separates the two. Half of the authors fit, the other half give
-the figures in `measured`; the shipped parameters are then fitted on all of them.
+For each picture of a sample the search is repeated as if the picture were new: with its
+own title left out (a new work by a known hand), with only its own copies left out (a new
+picture of a known work), and with its whole author left out (an unknown hand). Vote
+temperatures minimise the log loss of the first case; the unknown-author model separates
+the first two from the third. The figures in `measured` are cross-fitted: each half of the
+authors is judged by parameters from the other half; those that are kept come from all.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from indexer.labels import KINDS, QUANTILE_LEVELS, Calibration, unknown_features, vote_weights
+from indexer.scores import auroc, expected_calibration_error, false_positive_rate
 
-TEMPERATURES = np.geomspace(0.005, 0.5, 25)
+TEMPERATURES = np.geomspace(0.01, 0.3, 18)
+TEMPERINGS = (0.0, 0.25, 0.5, 0.75)
 SMOOTHING = 1e-3  # mass for labels without any neighbour, keeps the log loss finite
 MIN_EXAMPLES = 30  # fewer held-out pictures than this say nothing: use DEFAULTS
 DEFAULT_TEMPERATURE = 0.05
-DEFAULT_UNKNOWN = (6.0, -6.0, -4.0)  # even odds where the nearest pictures are about 0.6
-NEIGHBOURS = 50  # voters; the farther ones add nothing at any fitted temperature
+DEFAULT_TEMPERING = 0.25
+DEFAULT_UNKNOWN = (6.0, -6.0, -4.0, 0.0)  # even odds where the nearest ones are about 0.6
+NEIGHBOURS = 200  # voters; the farther ones add nothing at any fitted temperature
 
 
 @dataclass(frozen=True)
@@ -61,25 +65,35 @@ def fit(data: Labelled, *, sample: int, seed: int, neighbours: int = NEIGHBOURS)
     queries = _pick(data, sample, rng)
     if len(queries) < MIN_EXAMPLES:
         return Calibration(
-            background, dict.fromkeys(KINDS, DEFAULT_TEMPERATURE), DEFAULT_UNKNOWN,
-            neighbours, "defaults",
+            background, dict.fromkeys(KINDS, DEFAULT_TEMPERATURE),
+            dict.fromkeys(KINDS, DEFAULT_TEMPERING), DEFAULT_UNKNOWN, neighbours, "defaults",
         )  # fmt: skip
-    by_title = _has_other_title(data)[queries].mean() >= 0.2
-    hidden = data.title if by_title else data.picture
-    known = _neighbours(data, queries, hidden, neighbours)
-    has_more = _has_other(data.author, hidden)[queries]
+    new_picture = _neighbours(data, queries, data.picture, neighbours)
+    new_title = _neighbours(data, queries, data.title, neighbours)
     unknown = _neighbours(data, queries, data.author, neighbours)
+    other_title = _has_other(data.author, data.title)[queries]
+    other_picture = _has_other(data.author, data.picture)[queries]
+    by_title = other_title.mean() >= 0.2
+    known, has_more = (new_title, other_title) if by_title else (new_picture, other_picture)
 
     temperature: dict[str, float] = {}
+    tempering: dict[str, float] = {}
     measured: dict[str, float] = {}
     for kind in KINDS:
         labels = getattr(data, kind)
         usable = has_more if kind == "author" else labels[queries] >= 0
-        temperature[kind], figures = _fit_votes(known, labels, usable, data.author[queries])
+        temperature[kind], tempering[kind], figures = _fit_votes(
+            known, labels, usable, data.author[queries]
+        )
         measured |= {f"{kind}_{name}": value for name, value in figures.items()}
-    weights, figures = _fit_unknown(known, has_more, unknown, data.author[queries])
+    votes = _Votes(data.author, temperature["author"], tempering["author"])
+    cases = {
+        "new_picture": _part(new_picture, other_picture),
+        "new_title": _part(new_title, other_title),
+    }
+    weights, figures = _fit_unknown(cases, unknown, votes)
     return Calibration(
-        background, temperature, weights, neighbours,
+        background, temperature, tempering, weights, neighbours,
         "other_titles" if by_title else "other_pictures", measured | figures,
     )  # fmt: skip
 
@@ -101,10 +115,6 @@ def _has_other(author: np.ndarray, group: np.ndarray) -> np.ndarray:
     owners, counts = np.unique(pairs[:, 0], return_counts=True)
     many = owners[(counts > 1) & (owners >= 0)]
     return np.isin(author, many)
-
-
-def _has_other_title(data: Labelled) -> np.ndarray:
-    return _has_other(data.author, data.title)
 
 
 def _neighbours(data: Labelled, queries: np.ndarray, hide: np.ndarray, k: int) -> _Case:
@@ -145,58 +155,72 @@ def _background(data: Labelled, rng: np.random.Generator) -> tuple[float, ...]:
     return tuple(np.round(quantiles, 6).tolist())
 
 
-def _votes(case: _Case, labels: np.ndarray, temperature: float) -> tuple[np.ndarray, np.ndarray]:
-    """Each neighbour's label and weight; those without a label weigh nothing.
+@dataclass(frozen=True)
+class _Votes:
+    """How neighbours vote: labels (N,), temperature and tempering."""
 
-    Shapes:  -> (Q, K) int, (Q, K) summing to 1
-    """
-    label = np.where(case.row >= 0, labels[case.row], -1)
-    similarity = np.where(label >= 0, case.similarity, -10.0)
-    return label, vote_weights(similarity.astype(np.float64), temperature)
+    labels: np.ndarray
+    temperature: float
+    tempering: float
 
+    def cast(self, case: _Case) -> tuple[np.ndarray, np.ndarray]:
+        """Each neighbour's label and weight; those without a label weigh nothing.
 
-def _log_loss(case: _Case, labels: np.ndarray, temperature: float) -> float:
-    label, weights = _votes(case, labels, temperature)
-    truth = labels[case.query][:, None]
-    share = np.where(label == truth, weights, 0.0).sum(axis=1)
-    return float(-np.log(share * (1 - SMOOTHING) + SMOOTHING * 0.1).mean())
+        Shapes:  -> (Q, K) int, (Q, K) summing to 1
+        """
+        label = np.where(case.row >= 0, self.labels[case.row], -1)
+        similarity = np.where(label >= 0, case.similarity, -10.0)
+        weights = vote_weights(similarity.astype(np.float64), self.temperature)
+        sizes = np.bincount(self.labels[self.labels >= 0], minlength=1)
+        weights = weights / np.maximum(sizes[np.maximum(label, 0)], 1) ** self.tempering
+        return label, weights / weights.sum(axis=1, keepdims=True)
 
+    def log_loss(self, case: _Case) -> float:
+        label, weights = self.cast(case)
+        truth = self.labels[case.query][:, None]
+        share = np.where(label == truth, weights, 0.0).sum(axis=1)
+        return float(-np.log(share * (1 - SMOOTHING) + SMOOTHING * 0.1).mean())
 
-def _best(case: _Case, labels: np.ndarray, temperature: float) -> tuple[np.ndarray, np.ndarray]:
-    """The most probable label's probability, and whether it is right; both (Q,)."""
-    label, weights = _votes(case, labels, temperature)
-    confidence, correct = np.zeros(len(label)), np.zeros(len(label))
-    for q, truth in enumerate(labels[case.query]):
-        names, inverse = np.unique(label[q], return_inverse=True)
-        share = np.bincount(inverse, weights=weights[q])
-        top = int(np.argmax(share))
-        confidence[q], correct[q] = share[top], names[top] == truth
-    return confidence, correct
+    def best(self, case: _Case) -> tuple[np.ndarray, np.ndarray]:
+        """The most probable label's probability, and whether it is right; both (Q,)."""
+        label, weights = self.cast(case)
+        confidence, correct = np.zeros(len(label)), np.zeros(len(label))
+        for q, truth in enumerate(self.labels[case.query]):
+            names, inverse = np.unique(label[q], return_inverse=True)
+            share = np.bincount(inverse, weights=weights[q])
+            top = int(np.argmax(share))
+            confidence[q], correct[q] = share[top], names[top] == truth
+        return confidence, correct
 
 
 def _fit_votes(
     case: _Case, labels: np.ndarray, usable: np.ndarray, author: np.ndarray
-) -> tuple[float, dict[str, float]]:
+) -> tuple[float, float, dict[str, float]]:
+    """Temperature and tempering of least log loss, and figures on the other authors."""
     if usable.sum() < MIN_EXAMPLES:
-        return DEFAULT_TEMPERATURE, {}
-    fit_half = usable & _half(author)
-    test_half = usable & ~_half(author)
+        return DEFAULT_TEMPERATURE, DEFAULT_TEMPERING, {}
 
-    def best_temperature(chosen: np.ndarray) -> float:
+    def best_votes(chosen: np.ndarray) -> _Votes:
         part = _part(case, chosen)
-        losses = [_log_loss(part, labels, float(t)) for t in TEMPERATURES]
-        return float(TEMPERATURES[int(np.argmin(losses))])
+        grid = [_Votes(labels, float(t), g) for t in TEMPERATURES for g in TEMPERINGS]
+        return min(grid, key=lambda votes: votes.log_loss(part))
 
     figures: dict[str, float] = {}
-    if min(fit_half.sum(), test_half.sum()) >= MIN_EXAMPLES:
-        part = _part(case, test_half)
-        confidence, correct = _best(part, labels, best_temperature(fit_half))
+    half = _half(author)
+    if min((usable & half).sum(), (usable & ~half).sum()) >= MIN_EXAMPLES:
+        folds = [
+            best_votes(usable & fitted).best(_part(case, usable & ~fitted))
+            for fitted in (half, ~half)
+        ]
+        confidence = np.concatenate([fold[0] for fold in folds])
+        correct = np.concatenate([fold[1] for fold in folds])
         figures = {
             "top1": float(correct.mean()),
             "calibration_error": expected_calibration_error(confidence, correct),
-            "queries": float(test_half.sum()),
+            "queries": float(len(correct)),
         }
-    return best_temperature(usable), figures
+    chosen = best_votes(usable)
+    return chosen.temperature, chosen.tempering, figures
 
 
 def _part(case: _Case, chosen: np.ndarray) -> _Case:
@@ -210,30 +234,45 @@ def _half(author: np.ndarray) -> np.ndarray:
 
 
 def _fit_unknown(
-    known: _Case, has_more: np.ndarray, unknown: _Case, author: np.ndarray
-) -> tuple[tuple[float, float, float], dict[str, float]]:
-    if has_more.sum() < MIN_EXAMPLES:
+    known: dict[str, _Case], unknown: _Case, votes: _Votes
+) -> tuple[tuple[float, float, float, float], dict[str, float]]:
+    """Weights of the unknown-author model, each known case weighing the same."""
+    known = {name: case for name, case in known.items() if len(case.query) >= MIN_EXAMPLES}
+    if not known:
         return DEFAULT_UNKNOWN, {}
-    features = unknown_features(np.concatenate([known.similarity[has_more], unknown.similarity]))
-    is_unknown = np.concatenate([np.zeros(has_more.sum()), np.ones(len(unknown.query))])
-    owner = np.concatenate([author[has_more], author])
+
+    def features(case: _Case) -> np.ndarray:
+        return unknown_features(case.similarity, votes.best(case)[0])
+
+    parts = {"unknown": unknown, **known}
+    x = np.concatenate([features(case) for case in parts.values()])
+    name = np.concatenate([[name] * len(case.query) for name, case in parts.items()])
+    owner = np.concatenate([votes.labels[case.query] for case in parts.values()])
+    target = (name == "unknown").astype(float)
+    weight = np.where(target == 1, 1.0 / max(1, len(unknown.query)), 0.0)
+    for case_name, case in known.items():
+        weight[name == case_name] = 1.0 / len(known) / len(case.query)
+    weight *= len(x) / weight.sum()
 
     figures: dict[str, float] = {}
     half = _half(owner)
     if min(half.sum(), (~half).sum()) >= 2 * MIN_EXAMPLES:
-        odds = features[~half] @ np.asarray(_logistic(features[half], is_unknown[half]))
-        figures = {
-            "unknown_auroc": auroc(odds, is_unknown[~half]),
-            "unknown_fpr95": false_positive_rate(odds, is_unknown[~half]),
-        }
-    return _logistic(features, is_unknown), figures
+        odds = np.empty(len(x))
+        for fitted in (half, ~half):
+            beta = _logistic(x[fitted], target[fitted], weight[fitted])
+            odds[~fitted] = x[~fitted] @ np.asarray(beta)
+        for case_name in known:
+            shown = (name == case_name) | (name == "unknown")
+            figures[f"unknown_auroc_{case_name}"] = auroc(odds[shown], target[shown])
+            figures[f"unknown_fpr95_{case_name}"] = false_positive_rate(odds[shown], target[shown])
+    return _logistic(x, target, weight), figures
 
 
-def _logistic(features: np.ndarray, target: np.ndarray) -> tuple[float, float, float]:
-    """Class-balanced logistic regression by Newton's method, lightly ridged."""
-    share = target.mean()
-    weight = np.where(target == 1, 0.5 / share, 0.5 / (1 - share))
-    ridge = np.diag([0.0, 1e-2, 1e-2])
+def _logistic(
+    features: np.ndarray, target: np.ndarray, weight: np.ndarray
+) -> tuple[float, float, float, float]:
+    """Weighted logistic regression by Newton's method, lightly ridged."""
+    ridge = np.diag([0.0, 1e-2, 1e-2, 1e-2])
     beta = np.zeros(features.shape[1])
     for _ in range(50):
         p = 1.0 / (1.0 + np.exp(-np.clip(features @ beta, -30, 30)))
@@ -243,36 +282,4 @@ def _logistic(features: np.ndarray, target: np.ndarray) -> tuple[float, float, f
         beta = beta + step
         if np.abs(step).max() < 1e-8:
             break
-    return float(beta[0]), float(beta[1]), float(beta[2])
-
-
-def expected_calibration_error(
-    confidence: np.ndarray, correct: np.ndarray, bins: int = 15
-) -> float:
-    """Mean gap between confidence and accuracy over equal-mass bins.
-
-    Shapes:  (Q,), (Q,)
-    Source:  Guo et al. 2017, with equal-mass bins
-    """
-    order = np.argsort(confidence, kind="stable")
-    gaps = [
-        len(part) * abs(confidence[part].mean() - correct[part].mean())
-        for part in np.array_split(order, bins)
-        if len(part)
-    ]
-    return float(sum(gaps) / max(1, len(confidence)))
-
-
-def auroc(score: np.ndarray, positive: np.ndarray) -> float:
-    """Probability that a positive scores above a negative, ties half."""
-    _, inverse, counts = np.unique(score, return_inverse=True, return_counts=True)
-    rank = (np.cumsum(counts) - (counts - 1) / 2.0)[inverse]
-    n_pos = positive.sum()
-    n_neg = len(positive) - n_pos
-    return float((rank[positive == 1].sum() - n_pos * (n_pos + 1) / 2) / (n_pos * n_neg))
-
-
-def false_positive_rate(score: np.ndarray, positive: np.ndarray, tpr: float = 0.95) -> float:
-    """Share of negatives above the threshold that keeps `tpr` of the positives."""
-    threshold = np.quantile(score[positive == 1], 1.0 - tpr)
-    return float((score[positive == 0] >= threshold).mean())
+    return float(beta[0]), float(beta[1]), float(beta[2]), float(beta[3])

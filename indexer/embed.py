@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from indexer.encoder import Encoder, shipped_model_dir
+from indexer.encoder import Encoder, Runtime, shipped_model_dir
 from indexer.pixels import PixelSpec, picture_to_pixels
 from schemas.catalog import Catalog
 from schemas.errors import InputError
@@ -57,7 +57,7 @@ def open_encoder(settings: Settings, *, bulk: bool = False) -> Encoder:
     """The encoder that the settings ask for."""
     return Encoder.open(
         model_dir_of(settings),
-        runtime=settings.encoder.runtime,
+        runtime=cast(Runtime, settings.encoder.runtime),
         threads=settings.encoder.threads or None,
         bulk=bulk,
     )

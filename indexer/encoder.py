@@ -215,6 +215,10 @@ def verified_network(path: Path, description: ModelDescription) -> bytes:
         raise NoIndexError(f"{path}: {error.strerror or error}", hint) from error
     if len(data) != description.length_bytes or blake3(data).hexdigest() != description.blake3:
         raise NoIndexError(f"{path} is damaged: its digest is not that of model.json", hint)
+    # A tensor kept outside the graph names its file under this key: such a model could make
+    # the runtime open any path. Our exports carry everything and never use the word.
+    if b"location" in data:
+        raise NoIndexError(f"{path} refers to other files", "Export the model in one file.")
     return data
 
 

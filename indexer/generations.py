@@ -22,6 +22,7 @@ import os
 import re
 import sqlite3
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -33,7 +34,8 @@ from schemas.durable import replace_file, storage_error
 from schemas.errors import NoIndexError
 from schemas.layout import Layout
 
-_ID = re.compile(r"g[0-9]{8}T[0-9]{6}-[0-9a-f]{8}")
+STAMP = "%Y%m%dT%H%M%S%f"
+_ID = re.compile(r"g([0-9]{8}T[0-9]{12})-[0-9a-f]{8}")
 
 
 @dataclass(frozen=True)
@@ -200,6 +202,24 @@ def generation_ids(layout: Layout) -> list[str]:
     if not layout.index.is_dir():
         return []
     return sorted(d.name for d in layout.index.iterdir() if _ID.fullmatch(d.name) and d.is_dir())
+
+
+def next_stamp(layout: Layout, now: datetime) -> str:
+    """The time part of a new id: later than every existing one, even when the clock was set
+    back, because names in order of age are what rollback and clearing away go by."""
+    newest = max((_stamp(name) for name in generation_ids(layout)), default=None)
+    if newest is not None and now <= newest:
+        now = newest + timedelta(microseconds=1)
+    return now.strftime(STAMP)
+
+
+def _stamp(name: str) -> datetime:
+    found = _ID.fullmatch(name)
+    assert found is not None
+    try:
+        return datetime.strptime(found[1], STAMP).replace(tzinfo=UTC)
+    except ValueError:  # the shape of a stamp, but the 99th of a month: somebody's debris
+        return datetime.min.replace(tzinfo=UTC)
 
 
 def verify_generation(layout: Layout, generation_id: str | None = None) -> GenerationInfo:

@@ -9,7 +9,7 @@ and held-out authors when the generation was built (`indexer/calibration.py`).
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -36,15 +36,18 @@ class Calibration:
     """What was fitted when a generation was built, and on what.
 
     `background` holds similarities of pairs by different authors at QUANTILE_LEVELS.
-    `unknown_weights` are (intercept, nearest, mean of the nearest five) of the log-odds
-    that nobody in the catalog drew the query, at equal prior odds.
+    `tempering` is the power of a label's picture count that its votes are divided by.
+    `unknown_weights` are (intercept, nearest, mean of the nearest five, share of the author
+    with most votes) of the log-odds that nobody in the catalog drew the query, at equal
+    prior odds.
     `basis` says what stood in for a new picture: other_titles (the query's own title was
     left out), other_pictures (only its own copies were), or defaults (too few pictures).
     """
 
     background: tuple[float, ...]
     temperature: dict[str, float]
-    unknown_weights: tuple[float, float, float]
+    tempering: dict[str, float]
+    unknown_weights: tuple[float, float, float, float]
     neighbours: int
     basis: str
     measured: dict[str, float] = field(default_factory=dict)
@@ -57,17 +60,19 @@ class Calibration:
         """
         return np.asarray(np.interp(similarity, np.asarray(self.background), QUANTILE_LEVELS))
 
-    def unknown_author(self, similarity_desc: np.ndarray, prior: float) -> float:
+    def unknown_author(self, similarity_desc: np.ndarray, best_share: float, prior: float) -> float:
         """Probability that nobody in the catalog drew the query.
 
-        `prior` is how often that is so before looking; the fitted odds are for 0.5.
+        `best_share` is what `vote` gives its first author; `prior` is how often nobody did
+        before looking; the fitted odds are for 0.5.
 
         Shapes:  similarity_desc (K,), nearest first
         """
         if similarity_desc.size == 0:
             return 1.0
         prior = min(max(prior, 1e-6), 1 - 1e-6)
-        odds = np.dot(self.unknown_weights, unknown_features(similarity_desc[None, :])[0])
+        features = unknown_features(similarity_desc[None, :], np.asarray([best_share]))
+        odds = np.dot(self.unknown_weights, features[0])
         odds += np.log(prior / (1.0 - prior))
         return float(1.0 / (1.0 + np.exp(-np.clip(odds, -50.0, 50.0))))
 
@@ -79,11 +84,12 @@ class Calibration:
         """Errors:  NoIndexError when a field is missing or not a number"""
         try:
             raw: dict[str, Any] = json.loads(text)
-            nearest, first, five = (float(w) for w in raw["unknown_weights"])
+            zero, nearest, five, share = (float(w) for w in raw["unknown_weights"])
             return Calibration(
                 background=tuple(float(v) for v in raw["background"]),
                 temperature={kind: float(raw["temperature"][kind]) for kind in KINDS},
-                unknown_weights=(nearest, first, five),
+                tempering={kind: float(raw["tempering"][kind]) for kind in KINDS},
+                unknown_weights=(zero, nearest, five, share),
                 neighbours=int(raw["neighbours"]),
                 basis=str(raw["basis"]),
                 measured={str(k): float(v) for k, v in raw["measured"].items()},
@@ -92,13 +98,13 @@ class Calibration:
             raise NoIndexError(f"the index's calibration cannot be read ({error})") from error
 
 
-def unknown_features(similarity_desc: np.ndarray) -> np.ndarray:
+def unknown_features(similarity_desc: np.ndarray, best_share: np.ndarray) -> np.ndarray:
     """Features of the unknown-author model.
 
-    Shapes:  (Q, K) nearest first -> (Q, 3)
+    Shapes:  (Q, K) nearest first, (Q,) -> (Q, 4)
     """
     five = similarity_desc[:, :5].mean(axis=1)
-    return np.stack([np.ones_like(five), similarity_desc[:, 0], five], axis=1)
+    return np.stack([np.ones_like(five), similarity_desc[:, 0], five, best_share], axis=1)
 
 
 def vote_weights(similarity: np.ndarray, temperature: float) -> np.ndarray:
@@ -112,12 +118,19 @@ def vote_weights(similarity: np.ndarray, temperature: float) -> np.ndarray:
 
 
 def vote(
-    similarity: np.ndarray, labels: Sequence[Sequence[str]], temperature: float
+    similarity: np.ndarray,
+    labels: Sequence[Sequence[str]],
+    temperature: float,
+    *,
+    sizes: Mapping[str, int] | None = None,
+    tempering: float = 0.0,
 ) -> dict[str, float]:
     """Label probabilities from neighbours, most probable first.
 
     A neighbour with several labels splits its weight among them; those without a label
-    do not take part. Sums to 1, or is empty when no neighbour carries a label.
+    do not take part. Votes for a label are divided by its number of pictures (`sizes`) to
+    the power of `tempering`: 0 trusts the catalog's proportions, 1 ignores them. Sums to 1,
+    or is empty when no neighbour carries a label.
 
     Shapes:  similarity (K,), K lists of labels
     """
@@ -129,4 +142,8 @@ def vote(
     for weight, row in zip(weights, kept, strict=True):
         for name in labels[row]:
             shares[name] = shares.get(name, 0.0) + float(weight) / len(labels[row])
-    return dict(sorted(shares.items(), key=lambda item: (-item[1], item[0])))
+    if sizes is not None and tempering:
+        shares = {n: share / max(1, sizes.get(n, 1)) ** tempering for n, share in shares.items()}
+    total = sum(shares.values())
+    ranked = sorted(shares.items(), key=lambda item: (-item[1], item[0]))
+    return {name: share / total for name, share in ranked}

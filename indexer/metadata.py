@@ -29,6 +29,9 @@ create index pictures_by_title on pictures (title_no);
 create index pictures_by_picture on pictures (picture_id);
 create table names (title_no integer not null, kind text not null, name text not null);
 create index names_by_name on names (kind, name);
+create table labels (
+  kind text not null, name text not null, pictures_count integer not null,
+  primary key (kind, name)) without rowid;
 create view catalog as select
   p.row_id, p.picture_id, t.title_id, t.platform, t.name as title, t.author,
   (select group_concat(value, ', ') from json_each(t.authors)) as authors,
@@ -105,6 +108,11 @@ def write_meta(path: Path, rows: IndexRows) -> None:
                 for row_id, row in zip(rows.row_ids, rows.pictures, strict=True)
             ),
         )  # fmt: skip
+        for kind, column in (("author", "author"), ("genre", "genre"), ("era", "era")):
+            connection.execute(
+                f"insert into labels select '{kind}', {column}, count(*) from catalog"
+                f" where {column} is not null group by {column}"
+            )
         connection.execute("commit")
     finally:
         connection.close()

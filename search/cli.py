@@ -126,9 +126,7 @@ def root(
     ] = False,
     verbose: Annotated[
         bool,
-        typer.Option(
-            "--verbose", "-v", help="More notes.", callback=_remember, expose_value=False
-        ),
+        typer.Option("--verbose", "-v", help="More notes.", callback=_remember, expose_value=False),
     ] = False,
     debug: Annotated[
         bool,

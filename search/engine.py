@@ -1,11 +1,11 @@
 """The whole search on one page: pictures in, similar titles and probable hands out.
 
-    pictures                          B files
-    -> Engine.vector_of               (D,) their common style, a unit vector
-    -> Engine.labels_of               whose hand, which genre, which era
-    -> choose                         the pictures that the filters leave
-    -> Engine.search                  the K nearest of those
-    -> top_titles, top_pictures       Answer
+pictures                          B files
+-> Engine.vector_of               (D,) their common style, a unit vector
+-> Engine.labels_of               whose hand, which genre, which era
+-> choose                         the pictures that the filters leave
+-> Engine.search                  the K nearest of those
+-> top_titles, top_pictures       Answer
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from schemas.pictures import PictureLimits
 from schemas.records import Answer, Labels
 from schemas.settings import Settings
 from search.candidates import Candidates, choose
-from search.evidence import Found, PictureRow, picture_rows, title_hits, titles_holding
+from search.evidence import Found, PictureRow, label_sizes, picture_rows, title_hits, titles_holding
 from search.inputs import QueryPicture
 from search.probabilities import Neighbour, label_probabilities
 from search.ranking import top_pictures, top_titles
@@ -190,7 +190,9 @@ class Engine:
         index = self._opening.result()
         selector = allowed.selector() if allowed is not None else None
         # Parameters of this call only: the index is shared between threads.
-        params = faiss.SearchParameters(sel=selector) if selector is not None else None
+        params = None
+        if selector is not None:
+            params = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
         similarity, ids = index.search(vector[None], min(k, index.ntotal), params=params)
         there = ids[0] >= 0
         return similarity[0][there], picture_rows(self.generation.meta, ids[0][there])
@@ -202,7 +204,8 @@ class Engine:
         """
         similarity, rows = self.neighbours(vector, self.calibration.neighbours)  # (K,)
         voters = [Neighbour(row.author, row.genre, era_of(row.year)) for row in rows]
-        return label_probabilities(similarity, voters, self.calibration, unknown_prior)
+        sizes = label_sizes(self.generation.meta, rows)
+        return label_probabilities(similarity, voters, sizes, self.calibration, unknown_prior)
 
     def search(self, vector: np.ndarray, allowed: Candidates, options: QueryOptions) -> Found:
         """The nearest allowed pictures: as many as it takes to hold what was asked for.

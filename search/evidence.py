@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from indexer.labels import KINDS, era_of
 from schemas.records import Hit, TitleHit
 from search.ranking import RankedTitle
 
@@ -74,6 +75,19 @@ def picture_rows(meta: sqlite3.Connection, row_ids: np.ndarray) -> list[PictureR
     )
     known = {values[0]: PictureRow(*values) for values in cursor}
     return [known[row_id] for row_id in row_ids.tolist()]
+
+
+def label_sizes(meta: sqlite3.Connection, rows: Sequence[PictureRow]) -> dict[str, dict[str, int]]:
+    """How many pictures of the index carry the labels that these rows carry, by kind."""
+    sizes: dict[str, dict[str, int]] = {kind: {} for kind in KINDS}
+    names = {name for row in rows for name in (row.author, row.genre, era_of(row.year)) if name}
+    for kind, name, count in meta.execute(
+        "select kind, name, pictures_count from labels"
+        " where name in (select value from json_each(?))",
+        (json.dumps(sorted(names)),),
+    ):
+        sizes[kind][name] = count
+    return sizes
 
 
 def title_hits(

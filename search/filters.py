@@ -157,7 +157,9 @@ def _syntax_error(connection: sqlite3.Connection, expression: str, token: str) -
     """
     for found in re.finditer(re.escape(token), expression):
         try:
-            connection.execute(f"explain select row_id from catalog where {expression[: found.end()]}")
+            connection.execute(
+                f"explain select row_id from catalog where {expression[: found.end()]}"
+            )
         except sqlite3.Error as error:
             if f'near "{token}"' in str(error):
                 before, after = expression[: found.start()], expression[found.end() :]

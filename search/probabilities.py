@@ -30,11 +30,13 @@ class Neighbour:
 def label_probabilities(
     similarity: np.ndarray,
     neighbours: Sequence[Neighbour],
+    sizes: Mapping[str, Mapping[str, int]],
     calibration: Calibration,
     unknown_prior: float,
 ) -> Labels:
     """Label probabilities from the nearest pictures of the whole index.
 
+    `sizes` says of each kind how many pictures carry each label.
     Without any author in sight there is nothing to be unknown among: that mass is 0 then.
 
     Shapes:  similarity (K,), nearest first, and K neighbours
@@ -43,10 +45,17 @@ def label_probabilities(
     def votes(kind: str) -> dict[str, float]:
         names = [getattr(n, kind) for n in neighbours]
         labels = [[] if name is None else [name] for name in names]
-        return vote(similarity, labels, calibration.temperature[kind])
+        return vote(
+            similarity,
+            labels,
+            calibration.temperature[kind],
+            sizes=sizes[kind],
+            tempering=calibration.tempering[kind],
+        )
 
     authors = votes("author")
-    unknown = calibration.unknown_author(similarity, unknown_prior) if authors else 0.0
+    best = next(iter(authors.values()), 0.0)
+    unknown = calibration.unknown_author(similarity, best, unknown_prior) if authors else 0.0
     return Labels(
         authors=_top(authors, 1.0 - unknown),
         unknown_author=unknown,

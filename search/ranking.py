@@ -14,8 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-WEIGHTS = (0.6, 0.25, 0.15)
-"""Weights of a title's best three pictures, falling so that the nearest rules."""
+WEIGHTS = (0.5, 0.3, 0.2)
+"""Weights of a title's best three pictures, falling so that the nearest rules.
+
+Measured on 4,316 drawings with the query's own title hidden, how often the first title is
+by the query's author: 0.484 by the best picture alone, 0.521 so, 0.523 by a plain mean of
+three, 0.513 when missing pictures are left out of the mean."""
 
 
 class RankedTitle(NamedTuple):
@@ -43,9 +47,7 @@ def title_scores(similarity: np.ndarray, titles: np.ndarray) -> tuple[np.ndarray
     return names, best @ np.asarray(WEIGHTS)
 
 
-def top_titles(
-    similarity: np.ndarray, titles: np.ndarray, passed: np.ndarray
-) -> list[RankedTitle]:
+def top_titles(similarity: np.ndarray, titles: np.ndarray, passed: np.ndarray) -> list[RankedTitle]:
     """All titles, best first; equal scores are ordered by title id.
 
     A picture that has not `passed` counts in the scores but carries no title by itself.

@@ -72,9 +72,7 @@ class Session:
 
 def colour_wanted(stream: Any) -> bool:
     """Whether a stream should get colours: a terminal, and neither NO_COLOR nor TERM=dumb."""
-    return (
-        stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    )
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def use_utf8() -> None:

@@ -109,9 +109,7 @@ def table_row(name: str, results: Sequence[QueryFigures]) -> TableRow:
     return TableRow(name, mean, figures)
 
 
-def evaluate(
-    drawings: Path, progress: Callable[[int, int], None] | None = None
-) -> list[TableRow]:
+def evaluate(drawings: Path, progress: Callable[[int, int], None] | None = None) -> list[TableRow]:
     """The whole table: at full size and with pictures first reduced to thumbnails.
 
     Errors:  InputError when the folder cannot be used

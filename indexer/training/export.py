@@ -40,7 +40,7 @@ def run_graph(data: bytes) -> Callable[[np.ndarray], np.ndarray]:
     options = onnxruntime.SessionOptions()
     options.enable_mem_pattern = False
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    return lambda batch: session.run(None, {INPUT_NAME: batch})[0]  # type: ignore[no-any-return]
+    return lambda batch: session.run(None, {INPUT_NAME: batch})[0]
 
 
 def least_cosine(

@@ -64,7 +64,7 @@ def pad_same(x: Tensor, kernel: int) -> Tensor:
     return functional.pad(x, (before, after, before, after))
 
 
-class Block(nn.Module):
+class Block(nn.Module):  # type: ignore[misc]  # mypy skips torch, so its base is Any
     """Inverted residual: expand, filter each channel, project; ReLU6 between."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expand: int) -> None:
@@ -92,7 +92,7 @@ class Block(nn.Module):
         return x + start if self.residual else x
 
 
-class LiteBackbone(nn.Module):
+class LiteBackbone(nn.Module):  # type: ignore[misc]  # mypy skips torch, so its base is Any
     """The first `stages` stages of EfficientNet-Lite0, giving the output of each.
 
     Shapes:  (B, 3, H, W) float, H and W multiples of 32 -> [(B, C_s, H / f_s, W / f_s), ...]
@@ -153,4 +153,5 @@ def load_backbone(weights: Path | None = None, stages: int = 6) -> LiteBackbone:
         backbone.load_state_dict(chosen)
     except (KeyError, RuntimeError) as error:
         raise InputError(f"the weights do not fit EfficientNet-Lite0 ({error})") from error
-    return backbone.eval()
+    backbone.eval()
+    return backbone

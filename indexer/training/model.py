@@ -42,7 +42,7 @@ def spatial_statistics(features: Tensor) -> Tensor:
     return torch.cat([mean.flatten(1), deviation], 1)
 
 
-class StatisticsNetwork(nn.Module):
+class StatisticsNetwork(nn.Module):  # type: ignore[misc]  # mypy skips torch, so its base is Any
     """Pixels to raw statistics of the chosen stages.
 
     Shapes:  (B, H, W, 3) uint8, H and W multiples of 32 -> (B, S) float32
@@ -63,7 +63,7 @@ def statistics_count() -> int:
     return sum(2 * STAGES[stage].channels for stage in STATISTICS_STAGES)
 
 
-class StyleNetwork(nn.Module):
+class StyleNetwork(nn.Module):  # type: ignore[misc]  # mypy skips torch, so its base is Any
     """Pixels to unit vectors: what is exported and shipped.
 
     Shapes:  (B, H, W, 3) uint8, H and W multiples of 32 -> (B, D) float32, unit rows

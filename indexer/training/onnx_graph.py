@@ -138,4 +138,5 @@ def halve_storage(model: onnx.ModelProto) -> onnx.ModelProto:
 def serialize(model: onnx.ModelProto) -> bytes:
     """Checked bytes, the same for the same graph."""
     onnx.checker.check_model(model, full_check=True)
-    return model.SerializeToString(deterministic=True)
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data

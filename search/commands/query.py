@@ -97,6 +97,10 @@ def query(
                                     ("paths-only", paths_only or null)) if on]  # fmt: skip
     if len(chosen) > 1:
         raise UsageError(f"--{chosen[0]} and --{chosen[1]} exclude each other", "Choose one.")
+    if html is not None:
+        from search.gallery import check_target
+
+        check_target(html)
     session = ctx.ensure_object(Session)
     settings = session.settings(
         {"query.k": k, "query.by": by, "query.min_percentile": min_percentile}
@@ -173,7 +177,9 @@ def _preview(session: Session, answer: Answer, settings: Settings, style: Previe
         return
     from search.preview import write_previews
 
-    write_previews(sys.stdout, answer, settings.query.by, settings.layout, style)
+    write_previews(
+        sys.stdout, answer, settings.query.by, settings.layout, settings.decode.limits, style
+    )
 
 
 def _write_html(
@@ -181,6 +187,6 @@ def _write_html(
 ) -> None:
     from search.gallery import GallerySection, write_gallery
 
-    section = GallerySection(answer, tuple(read))
+    section = GallerySection(answer, tuple(read), by=settings.query.by)
     write_gallery(file, [section], layout=settings.layout, limits=settings.decode.limits)
     session.note(f"the gallery is in {file}")

