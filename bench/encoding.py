@@ -58,15 +58,14 @@ def folder_pictures(folder: Path, count: int) -> list[bytes]:
     return [path.read_bytes() for path in paths[:: max(1, len(paths) // count)][:count]]
 
 
-def torch_loop(longest_px: int) -> Callable[[Sequence[bytes]], np.ndarray]:
+def torch_loop() -> Callable[[Sequence[bytes]], np.ndarray]:
     """The yardstick, as described above."""
     import torch
 
-    from indexer.training.model import Projection, StatisticsNetwork, StyleNetwork, statistics_count
+    from indexer.training.export import torch_encoder
 
-    count = statistics_count()
-    noise = np.random.default_rng(0).standard_normal((count, 256))
-    network = StyleNetwork(StatisticsNetwork(), Projection(np.zeros(count), noise)).eval()
+    network, spec = torch_encoder(shipped_model_dir())
+    longest_px = spec.max_side_px
 
     def square(data: bytes) -> np.ndarray:
         image = Image.open(io.BytesIO(data)).convert("RGB")
@@ -116,7 +115,7 @@ def our_loop(encoder: Encoder) -> Callable[[Sequence[bytes]], np.ndarray]:
 def compare(files: Sequence[bytes], runs: int, runtime: Runtime = "auto") -> dict[str, float]:
     """Pictures a second of both loops, in turn; the first pass warms up and does not count."""
     encoder = Encoder.open(shipped_model_dir(), runtime=runtime, bulk=True)
-    loops = {"torch": torch_loop(encoder.pixel_spec.max_side_px), "ours": our_loop(encoder)}
+    loops = {"torch": torch_loop(), "ours": our_loop(encoder)}
     rates: dict[str, list[float]] = {name: [] for name in loops}
     for turn in range(runs + 1):
         for name, loop in loops.items():

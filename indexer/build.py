@@ -95,7 +95,7 @@ def build_generation(
     if not rows.pictures:
         raise InputError(
             "there is nothing to index: no picture in the catalog has a vector",
-            "Run `toonsearch import folder DIR` and `toonsearch embed` first.",
+            "Run `toonsearch import folder DIR` first.",
         )
     if dry_run:
         return BuildReport(None, False, counts, seconds=time.perf_counter() - started)

@@ -16,10 +16,9 @@ import traceback
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-from typer.core import TyperGroup
+import click
 
 from schemas.errors import InterruptedRun, ToonsearchError, UsageError
 from search.commands import examples
@@ -42,29 +41,25 @@ COMMANDS: dict[str, tuple[str, str]] = {
 """Name -> module and summary. The summaries are repeated here so that `--help` can list
 them without importing the modules; a test compares both."""
 
-SHARED = ("data", "quiet", "verbose", "debug")
-"""Options that may stand before or after the command's name."""
 
-
-class LazyGroup(TyperGroup):
+class LazyGroup(click.Group):
     """A group that imports a command's module when the command is asked for."""
 
-    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+    def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:  # type: ignore[override]
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
         if cmd_name not in self.commands:
-            module, _ = COMMANDS[cmd_name]
-            command = typer.main.get_command(import_module(module).app)
+            command: click.Command = import_module(COMMANDS[cmd_name][0]).command
             command.name = cmd_name
-            _share_options(command, [p for p in self.params if p.name in SHARED])
+            _share_options(command)
             self.commands[cmd_name] = command
         return self.commands[cmd_name]
 
-    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
-        """Run the command; what Typer would turn into its own words is passed on as it is."""
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; what Click would turn into its own words is passed on as it is."""
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
@@ -74,77 +69,70 @@ class LazyGroup(TyperGroup):
         except BrokenPipeError:
             return _end_quietly()
 
-    def format_commands(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
 
 
-def _share_options(command: Any, params: list[Any]) -> None:
-    command.params.extend(params)
-    for child in getattr(command, "commands", {}).values():
-        _share_options(child, params)
-
-
-app = typer.Typer(
-    cls=LazyGroup, add_completion=True, rich_markup_mode=None, pretty_exceptions_enable=False
-)
-
-
-def _remember(ctx: typer.Context, param: typer.CallbackParam, value: Any) -> Any:
+def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
     """Store a shared option in the session, wherever on the line it stood."""
     if value:
         setattr(ctx.ensure_object(Session), str(param.name), value)
-    return value
 
 
-def _show_version(value: bool) -> None:
-    if value:
-        print(f"toonsearch {VERSION}")
-        raise typer.Exit()
+SHARED = [
+    click.Option(
+        ["--data"],
+        metavar="DIR",
+        type=click.Path(path_type=Path),
+        help="Where the catalog and the index lie (setting store.root).",
+        expose_value=False,
+        callback=_remember,
+    ),
+    *(
+        click.Option(names, is_flag=True, help=text, expose_value=False, callback=_remember)
+        for names, text in (
+            (["--quiet", "-q"], "No notes, no progress."),
+            (["--verbose", "-v"], "More notes."),
+            (["--debug"], "Show where an error arose."),
+        )
+    ),
+]
+"""Options that may stand before or after the command's name."""
 
 
-@app.callback(
+def _share_options(command: click.Command) -> None:
+    command.params.extend(SHARED)
+    if isinstance(command, click.Group):
+        for child in command.commands.values():
+            _share_options(child)
+
+
+def _install(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        from search.completion import install
+
+        print(f"completion for {value} is in {install(value)}; it works in new terminals")
+        ctx.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    params=[*SHARED],
     invoke_without_command=True,
     epilog=examples("toonsearch query picture.jpg", "toonsearch query --help"),
 )
-def root(
-    ctx: typer.Context,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Where the catalog and the index lie (setting store.root).",
-            callback=_remember,
-            expose_value=False,
-        ),
-    ] = None,
-    quiet: Annotated[
-        bool,
-        typer.Option(
-            "--quiet", "-q", help="No notes, no progress.", callback=_remember, expose_value=False
-        ),
-    ] = False,
-    verbose: Annotated[
-        bool,
-        typer.Option("--verbose", "-v", help="More notes.", callback=_remember, expose_value=False),
-    ] = False,
-    debug: Annotated[
-        bool,
-        typer.Option(
-            "--debug", help="Show where an error arose.", callback=_remember, expose_value=False
-        ),
-    ] = False,
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version",
-            help="Print the version.",
-            callback=_show_version,
-            is_eager=True,
-            expose_value=False,
-        ),
-    ] = False,
-) -> None:
+@click.version_option(VERSION, prog_name="toonsearch", message="%(prog)s %(version)s")
+@click.option(
+    "--install-completion",
+    type=click.Choice(["bash", "zsh", "fish"]),
+    is_eager=True,
+    expose_value=False,
+    callback=_install,
+    help="Install shell completion.",
+)
+@click.pass_context
+def toonsearch(ctx: click.Context) -> None:
     """Given a picture, find the works drawn in the most similar style, and say whose hand it
     looks like."""
     if ctx.invoked_subcommand is None:
@@ -157,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     session = Session()
     with _terminated_like_interrupted():
         try:
-            code = typer.main.get_command(app).main(
+            code = toonsearch.main(
                 args=None if arguments is None else list(arguments),
                 prog_name="toonsearch",
                 standalone_mode=False,
@@ -165,11 +153,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
             sys.stdout.flush()
             return code if isinstance(code, int) else 0
-        except (KeyboardInterrupt, typer.Abort):
+        except (KeyboardInterrupt, click.Abort):
             return _complain(session, InterruptedRun("interrupted", "What was done is kept."))
         except BrokenPipeError:
             return _end_quietly()
-        except typer.TyperException as error:
+        except click.ClickException as error:
             return _complain(session, _usage_error(error))
         except ToonsearchError as error:
             return _complain(session, error)
@@ -209,7 +197,7 @@ def _end_quietly() -> int:
     return 0
 
 
-def _usage_error(error: typer.TyperException) -> ToonsearchError:
+def _usage_error(error: click.ClickException) -> ToonsearchError:
     """A mistake on the command line, with the help page that explains the right one."""
     ctx = getattr(error, "ctx", None)
     path = ctx.command_path if ctx is not None else "toonsearch"

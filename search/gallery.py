@@ -34,14 +34,15 @@ FULL_BAR = 5.0  # decades: a bar is full at 99.999 %
 class GallerySection:
     """One query with its answer.
 
-    `heading` and `note` say what is special about it. `hand` is who really drew it, where
-    that is known: titles by the same hand are marked.
+    `truth` says who really drew it, where that is known, `verdict` whether the answer was
+    right; titles by the same `hand` are marked.
     """
 
     answer: Answer
     pictures: tuple[QueryPicture, ...]
     heading: str = ""
-    note: str = ""
+    truth: str = ""
+    verdict: bool | None = None
     hand: str | None = None
     by: str = "title"
 
@@ -65,13 +66,16 @@ def write_gallery(
     limits: PictureLimits,
     title: str = "Drawn alike",
     intro: str = "",
+    facts: Sequence[tuple[str, str]] = (),
 ) -> None:
     """Write a page with one part for each query, replacing the file atomically.
 
     Errors:  InputError when it cannot be written
     """
     check_target(path)
-    page = render_gallery(sections, layout=layout, limits=limits, title=title, intro=intro)
+    page = render_gallery(
+        sections, layout=layout, limits=limits, title=title, intro=intro, facts=facts
+    )
     try:
         replace_file(path.absolute(), page.encode("utf-8"))
     except OSError as error:
@@ -84,7 +88,8 @@ def render_gallery(
     layout: Layout,
     limits: PictureLimits,
     title: str,
-    intro: str,
+    intro: str = "",
+    facts: Sequence[tuple[str, str]] = (),
 ) -> str:
     """The page as text."""
     thumbnails = Thumbnails(layout, limits)
@@ -111,7 +116,8 @@ def render_gallery(
             page.section(number, section, keys)
             for number, (section, keys) in enumerate(zip(sections, query_keys, strict=True), 1)
         ),
-        facts=_facts(sections),
+        figures=_figures(facts),
+        basis=_basis(sections),
     )
 
 
@@ -167,7 +173,7 @@ class _Page:
         )  # fmt: skip
         left = element(
             "div", {"class": "question"}, asked, _verdict(answer.labels),
-            element("p", {"class": "note"}, section.note) if section.note else None,
+            _truth(section),
             *_label_groups(answer.labels),
         )  # fmt: skip
         cards = (
@@ -274,6 +280,27 @@ def _verdict(labels: Labels) -> Markup | None:
     )  # fmt: skip
 
 
+def _truth(section: GallerySection) -> Markup | None:
+    if not section.truth:
+        return None
+    mark = None
+    if section.verdict is not None:
+        word = "right" if section.verdict else "wrong"
+        mark = joined([element("span", {"class": f"mark {word}"}, word), " "])
+    return element("p", {"class": "truth"}, mark, f"In truth {section.truth}.")
+
+
+def _figures(facts: Sequence[tuple[str, str]]) -> Markup:
+    """Numbers over all queries, as a table."""
+    if not facts:
+        return Markup("")
+    rows = (
+        element("tr", None, element("th", {"scope": "row"}, what), element("td", None, figure))
+        for what, figure in facts
+    )
+    return element("table", {"class": "figures"}, element("tbody", None, *rows))
+
+
 def _share(probability: float) -> str:
     return f"{probability * 100:.0f}\u00a0%"  # the sign stays with its number
 
@@ -299,7 +326,7 @@ def _label_groups(labels: Labels) -> list[Markup]:
     ]  # fmt: skip
 
 
-def _facts(sections: Sequence[GallerySection]) -> Markup:
+def _basis(sections: Sequence[GallerySection]) -> Markup:
     """What the answers rest on."""
     lines = dict.fromkeys(
         f"Index {a.generation_id}: {a.pictures_count:,} pictures, model {a.model_id},"

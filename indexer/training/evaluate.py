@@ -33,9 +33,9 @@ from indexer.training.metrics import (
     query_figures,
     summarize,
 )
-from indexer.training.model import StatisticsNetwork
+from indexer.training.model import GROUPS, StatisticsNetwork, statistics_weights
 from indexer.training.onnx_graph import export_graph, serialize
-from indexer.training.whitening import fit_projection
+from indexer.training.whitening import RIDGE, fit_projection
 from schemas.errors import InputError, ToonsearchError
 
 THUMBNAIL_BOX_PX = (200, 120)
@@ -54,12 +54,11 @@ def standardized(train: np.ndarray, authors: np.ndarray, test: np.ndarray) -> np
     return np.asarray((test - train.mean(0)) / (train.std(0) + 1e-6))
 
 
-def whitened(dimension: int | None) -> Transform:
-    """The shipped closed form, with all directions or the strongest."""
+def whitened(dimension: int, weights: np.ndarray | None = None) -> Transform:
+    """The closed form of the shipped model, with the strongest directions."""
 
     def transform(train: np.ndarray, authors: np.ndarray, test: np.ndarray) -> np.ndarray:
-        projection = fit_projection(train, authors, dimension or train.shape[1])
-        return np.asarray((test - projection.center) @ projection.matrix)
+        return fit_projection(train, authors, dimension, RIDGE, weights).apply(test)
 
     return transform
 
@@ -116,15 +115,17 @@ def evaluate(drawings: Path, progress: Callable[[int, int], None] | None = None)
     """
     manifest, splits = read_manifest(drawings), read_splits(drawings)
     network = run_graph(serialize(export_graph(StatisticsNetwork())))
+    output_weights = statistics_weights(tuple(g for g in GROUPS if g.kind == "output"))
     table: list[TableRow] = []
     for label, box in (("", None), (", thumbnails", THUMBNAIL_BOX_PX)):
         statistics = compute_statistics(manifest, SHIPPED_SPEC, network, box, progress)
-        rows = statistics.rows
+        outputs = statistics.rows[:, output_weights > 0]
+        shipped = whitened(DIMENSION, statistics_weights())
         for name, values, transform in (
             ("grey pixels 32 x 32", pixels_of(statistics), standardized),
-            ("statistics", rows, standardized),
-            ("statistics, whitened", rows, whitened(None)),
-            (f"statistics, whitened, {DIMENSION} d", rows, whitened(DIMENSION)),
+            ("outputs 1-5", outputs, standardized),
+            (f"outputs 1-5, whitened, {DIMENSION} d", outputs, whitened(DIMENSION)),
+            (f"all groups, whitened, {DIMENSION} d (shipped)", statistics.rows, shipped),
         ):
             results = measure(values, statistics, manifest, splits, transform)
             table.append(table_row(name + label, results))

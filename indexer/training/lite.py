@@ -81,21 +81,30 @@ class Block(nn.Module):  # type: ignore[misc]  # mypy skips torch, so its base i
         self._project_conv = _convolution(wide, outputs)
         self._bn2 = nn.BatchNorm2d(outputs, BATCH_NORM_EPS)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The block's output, and its filtered channels before they are projected."""
         start = x
         if self.expands:
             x = functional.relu6(self._bn0(self._expand_conv(x)))
         if self.stride == 2:
             x = pad_same(x, self.kernel)
-        x = functional.relu6(self._bn1(self._depthwise_conv(x)))
-        x = self._bn2(self._project_conv(x))
-        return x + start if self.residual else x
+        filtered = functional.relu6(self._bn1(self._depthwise_conv(x)))
+        x = self._bn2(self._project_conv(filtered))
+        return (x + start if self.residual else x), filtered
+
+
+class LiteFeatures(NamedTuple):
+    """What a picture sets off: the output of each stage, and of each block its filters."""
+
+    stages: list[Tensor]
+    filtered: list[list[Tensor]]  # by stage, then by block
 
 
 class LiteBackbone(nn.Module):  # type: ignore[misc]  # mypy skips torch, so its base is Any
-    """The first `stages` stages of EfficientNet-Lite0, giving the output of each.
+    """The first `stages` stages of EfficientNet-Lite0.
 
-    Shapes:  (B, 3, H, W) float, H and W multiples of 32 -> [(B, C_s, H / f_s, W / f_s), ...]
+    Shapes:  (B, 3, H, W) float, H and W multiples of 32 -> (B, C_s, H / f_s, W / f_s) for each
+             stage, (B, C_b, H / f_s, W / f_s) for the filters of each block
     """
 
     def __init__(self, stages: int = 6) -> None:
@@ -113,14 +122,18 @@ class LiteBackbone(nn.Module):  # type: ignore[misc]  # mypy skips torch, so its
             self.stage_ends.append(len(blocks) - 1)
         self._blocks = nn.ModuleList(blocks)
 
-    def forward(self, x: Tensor) -> list[Tensor]:
+    def forward(self, x: Tensor) -> LiteFeatures:
         x = functional.relu6(self._bn0(self._conv_stem(pad_same(x, 3))))
-        outputs: list[Tensor] = []
+        features = LiteFeatures([], [])
+        blocks: list[Tensor] = []
         for number, block in enumerate(self._blocks):
-            x = block(x)
+            x, filtered = block(x)
+            blocks.append(filtered)
             if number in self.stage_ends:
-                outputs.append(x)
-        return outputs
+                features.stages.append(x)
+                features.filtered.append(blocks)
+                blocks = []
+        return features
 
 
 def published_weights() -> Path:

@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import warnings
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -15,7 +16,8 @@ from torch import nn
 
 from indexer.encoder import INPUT_NAME
 from indexer.training.lite import MULTIPLE_PX
-from indexer.training.model import Projection
+from indexer.training.model import CLIP, Projection
+from schemas.errors import InputError
 
 OUTPUT_NAME = "vectors"
 OPSET = 18
@@ -24,6 +26,7 @@ MAX_SIDE_PX = 4096
 HALF_FROM_COUNT = 1024
 """Initialisers with fewer numbers stay float32: offsets weigh nothing and gain precision."""
 NORM_FLOOR = 1e-12
+HALF_SUFFIX = ".half"
 
 
 def export_graph(network: nn.Module) -> onnx.ModelProto:
@@ -87,30 +90,48 @@ def append_projection(model: onnx.ModelProto, projection: Projection) -> onnx.Mo
     result = onnx.ModelProto()
     result.CopyFrom(model)
     graph = result.graph
-    matrix = projection.matrix.astype(np.float64)
-    offset = -(projection.center.astype(np.float64) @ matrix)
     raw = "statistics"
     for node in graph.node:
         node.output[:] = [raw if name == OUTPUT_NAME else name for name in node.output]
         node.input[:] = [raw if name == OUTPUT_NAME else name for name in node.input]
     constants = {
-        "projection": matrix.astype(np.float32),
-        "offset": offset.astype(np.float32),
+        **{name: np.asarray(value, np.float32) for name, value in projection._asdict().items()},
+        "clip_low": np.array(-CLIP, np.float32),
+        "clip_high": np.array(CLIP, np.float32),
         "norm_floor": np.array(NORM_FLOOR, np.float32),
         "norm_axis": np.array([1], np.int64),
     }
     graph.initializer.extend(numpy_helper.from_array(v, k) for k, v in constants.items())
     graph.node.extend(
         [
-            helper.make_node("Gemm", [raw, "projection", "offset"], ["projected"]),
+            helper.make_node("Sub", [raw, "center"], ["centered"]),
+            helper.make_node("Mul", ["centered", "scale"], ["scaled"]),
+            helper.make_node("Clip", ["scaled", "clip_low", "clip_high"], ["clipped"]),
+            helper.make_node("MatMul", ["clipped", "matrix"], ["projected"]),
             helper.make_node("ReduceL2", ["projected", "norm_axis"], ["norm"], keepdims=1),
             helper.make_node("Max", ["norm", "norm_floor"], ["norm_safe"]),
             helper.make_node("Div", ["projected", "norm_safe"], [OUTPUT_NAME]),
         ]
     )
     shape = graph.output[0].type.tensor_type.shape
-    shape.dim[1].dim_value = matrix.shape[1]
+    shape.dim[1].dim_value = projection.matrix.shape[1]
     return result
+
+
+def read_projection(path: Path) -> Projection:
+    """The projection that `append_projection` put into a stored graph.
+
+    Errors:  InputError when the graph has none
+    """
+    model = onnx.load(path, load_external_data=False)
+    tensors = {
+        tensor.name.removesuffix(HALF_SUFFIX): numpy_helper.to_array(tensor)
+        for tensor in model.graph.initializer
+    }
+    try:
+        return Projection(*(tensors[name].astype(np.float32) for name in Projection._fields))
+    except KeyError as error:
+        raise InputError(f"{path}: the graph has no projection ({error})") from error
 
 
 def halve_storage(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -123,12 +144,12 @@ def halve_storage(model: onnx.ModelProto) -> onnx.ModelProto:
     casts = []
     for position, tensor in enumerate(result.graph.initializer):
         value = numpy_helper.to_array(tensor)
-        if tensor.data_type != TensorProto.FLOAT or value.size < HALF_FROM_COUNT:
+        if tensor.data_type != TensorProto.FLOAT or value.ndim < 2 or value.size < HALF_FROM_COUNT:
             continue
         name = tensor.name
-        half = numpy_helper.from_array(value.astype(np.float16), f"{name}.half")
+        half = numpy_helper.from_array(value.astype(np.float16), name + HALF_SUFFIX)
         result.graph.initializer[position].CopyFrom(half)
-        casts.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
+        casts.append(helper.make_node("Cast", [name + HALF_SUFFIX], [name], to=TensorProto.FLOAT))
     nodes = list(result.graph.node)
     del result.graph.node[:]
     result.graph.node.extend([*casts, *nodes])

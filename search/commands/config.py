@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
+import click
 
-from search.commands import AsJson, examples, group_app, print_json
+from search.commands import as_json, command_group, examples, print_json
 from search.session import Session
 
-app = group_app("Show the settings in use.", "toonsearch config show --origin")
+command = command_group("Show the settings in use.", "toonsearch config show --origin")
 
 
-@app.command(epilog=examples("toonsearch config show --origin"))
-def show(
-    ctx: typer.Context,
-    origin: Annotated[
-        bool, typer.Option("--origin", help="Also say where each value comes from.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
+@command.command(epilog=examples("toonsearch config show --origin"))
+@click.option("--origin", is_flag=True, help="Also say where each value comes from.")
+@as_json
+@click.pass_obj
+def show(session: Session, origin: bool, as_json: bool) -> None:
     """Print every setting, as TOML or JSON."""
     import json
 
     from schemas.settings import flatten
 
-    settings = ctx.ensure_object(Session).settings()
+    settings = session.settings()
     values = {
         key: str(value) if isinstance(value, Path) else value
         for key, value in flatten(settings).items()

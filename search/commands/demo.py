@@ -7,45 +7,53 @@ import csv
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
-from search.commands import command_app, examples
+from search.commands import examples
 from search.session import Session
 
 if TYPE_CHECKING:
     from schemas.settings import Settings
     from search.trial import Case, Outcome
 
-app = command_app()
-
 SHOWN = 8  # queries in the gallery, of which a third are by unknown hands
 TITLES_IN_TABLE = 3
 
 
-@app.command(epilog=examples("toonsearch demo", "toonsearch demo --images drawings --to trial"))
-def demo(
-    ctx: typer.Context,
-    to: Annotated[
-        Path, typer.Option(metavar="DIR", help="Where the demo keeps its catalog and gallery.")
-    ] = Path("demo"),
-    images: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Use these pictures (author/title/picture) instead of Debian's clip art.",
-        ),
-    ] = None,
-    k: Annotated[int, typer.Option("--k", "-k", min=1, help="How many results.")] = 10,
-) -> None:
+@click.command(epilog=examples("toonsearch demo", "toonsearch demo --images drawings --to trial"))
+@click.option(
+    "--to",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    default=Path("demo"),
+    show_default=True,
+    help="Where the demo keeps its catalog and gallery.",
+)
+@click.option(
+    "--images",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Use these pictures (author/title/picture) instead of Debian's clip art.",
+)
+@click.option(
+    "--k",
+    "-k",
+    "k",
+    type=click.IntRange(1),
+    default=10,
+    show_default=True,
+    help="How many results.",
+)
+@click.pass_obj
+def command(session: Session, to: Path, images: Path | None, k: int) -> None:
     """Try everything on real public-domain drawings.
 
     Gets Debian's clip art (8,121 drawings by over 500 people) with apt, builds an index,
     asks it about pictures that it has never seen, prints what it found and writes a gallery.
     Nothing is installed, and a second run takes seconds.
     """
-    session = ctx.ensure_object(Session)
     to = to.absolute()
     settings = session.settings({} if session.data else {"store.root": str(to / "data")})
     cases, showcase = (
@@ -241,6 +249,7 @@ def _write_gallery(
             heading=outcome.case.path.stem.replace("_", " "),
             truth=_truth(outcome),
             verdict=outcome.verdict,
+            hand=outcome.case.author or None,
         )
         for outcome in shown
     ]

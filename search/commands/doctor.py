@@ -5,22 +5,22 @@ from __future__ import annotations
 import dataclasses
 import sys
 
-import typer
+import click
 
-from search.commands import AsJson, command_app, examples, print_json
+from search.commands import as_json, examples, print_json
 from search.session import Session, colour_wanted
-
-app = command_app()
 
 MARKS = {"ok": "\x1b[32m", "warn": "\x1b[33m", "fail": "\x1b[31m"}
 
 
-@app.command(epilog=examples("toonsearch doctor", "toonsearch doctor --json"))
-def doctor(ctx: typer.Context, as_json: AsJson = False) -> int:
+@click.command(epilog=examples("toonsearch doctor", "toonsearch doctor --json"))
+@as_json
+@click.pass_obj
+def command(session: Session, as_json: bool) -> int:
     """Check the installation and say how to mend it."""
     from search.checkup import examine
 
-    found = list(examine(ctx.ensure_object(Session)))
+    found = list(examine(session))
     if as_json:
         print_json([dataclasses.asdict(finding) for finding in found])
     else:

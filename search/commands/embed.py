@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Annotated
 
-import typer
+import click
 
-from search.commands import AsJson, DryRun, command_app, examples, print_json
+from search.commands import as_json, dry_run, examples, print_json
 from search.session import Session
 
-app = command_app()
 
-
-@app.command(epilog=examples("toonsearch embed", "toonsearch embed --retry-failed --limit 1000"))
-def embed(
-    ctx: typer.Context,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Also try pictures that failed before.")
-    ] = False,
-    limit: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Stop after this many pictures.")
-    ] = None,
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
+@click.command(epilog=examples("toonsearch embed", "toonsearch embed --retry-failed --limit 1000"))
+@click.option("--retry-failed", is_flag=True, help="Also try pictures that failed before.")
+@click.option("--limit", type=click.IntRange(1), help="Stop after this many pictures.")
+@dry_run
+@as_json
+@click.pass_obj
+def command(
+    session: Session, retry_failed: bool, limit: int | None, dry_run: bool, as_json: bool
 ) -> int:
     """Turn new pictures into vectors."""
     from indexer.embed import embed_pending
     from schemas.lock import writing
 
-    session = ctx.ensure_object(Session)
     settings = session.settings()
     lock = contextlib.nullcontext() if dry_run else writing(settings.layout, "embed")
     with lock, session.progress("Embedding") as progress:

@@ -5,55 +5,68 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
 from schemas.lock import writing
-from search.commands import AsJson, DryRun, examples, group_app, print_json
+from search.commands import as_json, command_group, dry_run, examples, print_json
 from search.session import Progress, Session
 
 if TYPE_CHECKING:
     from crawler.intake import ImportReport
     from schemas.layout import Layout
 
-app = group_app(
-    "Bring pictures into the catalog.", "toonsearch import folder drawings --pattern {author}"
+command = command_group(
+    "Bring pictures into the catalog.",
+    "toonsearch import folder drawings",
+    "toonsearch import manifest works.csv",
 )
 
-Name = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Name of the source; by default its path.")
-]
-Prune = Annotated[
-    bool, typer.Option("--prune", help="Also forget pictures that are no longer there.")
-]
-Retry = Annotated[
-    bool, typer.Option("--retry-failed", help="Read files that failed before once more.")
-]
+name_option = click.option(
+    "--name", metavar="NAME", help="Name of the source; by default its path."
+)
+prune_option = click.option(
+    "--prune", is_flag=True, help="Also forget pictures that are no longer there."
+)
+retry_option = click.option(
+    "--retry-failed", is_flag=True, help="Read files that failed before once more."
+)
 
 
-@app.command(
+@command.command(
     epilog=examples(
         "toonsearch import folder drawings",
         "toonsearch import folder covers --pattern {genre}/{author}/{title} --dry-run",
     )
 )
+@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--pattern",
+    metavar="LEVELS",
+    default="{author}/{title}",
+    show_default=True,
+    help="What the levels of folders mean.",
+)
+@name_option
+@prune_option
+@retry_option
+@dry_run
+@as_json
+@click.pass_obj
 def folder(
-    ctx: typer.Context,
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The folder.")],
-    pattern: Annotated[
-        str, typer.Option(metavar="LEVELS", help="What the levels of folders mean.")
-    ] = "{author}/{title}",
-    name: Name = None,
-    prune: Prune = False,
-    retry_failed: Retry = False,
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
+    session: Session,
+    directory: Path,
+    pattern: str,
+    name: str | None,
+    prune: bool,
+    retry_failed: bool,
+    dry_run: bool,
+    as_json: bool,
 ) -> int:
-    """Import a folder whose levels name authors, titles, genres or years."""
+    """Import a folder whose levels name authors and titles."""
     from crawler.importers import import_folder
 
-    session = ctx.ensure_object(Session)
     settings = session.settings()
     return _imported(
         session,
@@ -67,24 +80,32 @@ def folder(
     )  # fmt: skip
 
 
-@app.command(
+@command.command(
     epilog=examples("toonsearch import manifest works.csv", "toonsearch import manifest w.parquet")
 )
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@name_option
+@prune_option
+@retry_option
+@dry_run
+@as_json
+@click.pass_obj
 def manifest(
-    ctx: typer.Context,
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="CSV, TSV or Parquet with a column `path`.")
-    ],
-    name: Name = None,
-    prune: Prune = False,
-    retry_failed: Retry = False,
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
+    session: Session,
+    file: Path,
+    name: str | None,
+    prune: bool,
+    retry_failed: bool,
+    dry_run: bool,
+    as_json: bool,
 ) -> int:
-    """Import the pictures that a file lists with author, series, genre and year."""
+    """Import the pictures that a CSV, TSV or Parquet file lists.
+
+    It needs a column `path`; author, series, title, genre, year, date, kind, url and tags
+    are read where they are there.
+    """
     from crawler.importers import import_manifest
 
-    session = ctx.ensure_object(Session)
     settings = session.settings()
     return _imported(
         session,
@@ -117,5 +138,5 @@ def _imported(
         for problem in report.problems:
             session.note(problem)
         if not dry_run and report.counts.get("new", 0) + report.counts.get("changed", 0):
-            session.note("next: `toonsearch embed`, then `toonsearch index build`")
+            session.note("next: `toonsearch index build`")
     return 4 if report.counts.get("failed", 0) else 0

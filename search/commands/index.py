@@ -2,42 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import click
 
-import typer
-
-from search.commands import AsJson, DryRun, examples, group_app, print_json
+from search.commands import as_json, command_group, dry_run, examples, print_json
 from search.session import Session
 
-app = group_app("Build, publish and check index generations.", "toonsearch index build")
-
-Id = Annotated[
-    str | None,
-    typer.Argument(metavar="GENERATION", help="By default the one in use.", show_default=False),
-]
+command = command_group("Build, publish and check index generations.", "toonsearch index build")
 
 
-@app.command(epilog=examples("toonsearch index build", "toonsearch index build --no-publish"))
+@command.command(epilog=examples("toonsearch index build", "toonsearch index build --no-publish"))
+@click.option("--no-publish", is_flag=True, help="Build and prove it, keep using the old one.")
+@click.option("--no-embed", is_flag=True, help="Index only what already has a vector.")
+@click.option("--force", is_flag=True, help="Build even when nothing has changed.")
+@dry_run
+@as_json
+@click.pass_obj
 def build(
-    ctx: typer.Context,
-    no_publish: Annotated[
-        bool, typer.Option("--no-publish", help="Build and prove it, keep using the old one.")
-    ] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Build even when nothing has changed.")
-    ] = False,
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
+    session: Session, no_publish: bool, no_embed: bool, force: bool, dry_run: bool, as_json: bool
 ) -> None:
-    """Build a generation from the catalog, prove it, and publish it."""
+    """Embed what is new, build a generation, prove it and publish it."""
     import dataclasses
 
     from indexer.build import build_generation
+    from indexer.embed import embed_pending
     from indexer.generations import publish
     from indexer.retention import collect_garbage
     from schemas.lock import writing
 
-    session = ctx.ensure_object(Session)
     settings = session.settings()
     layout = settings.layout
     removed: list[str] = []
@@ -45,6 +36,12 @@ def build(
         report = build_generation(layout, settings, dry_run=True, force=force)
     else:
         with writing(layout, "index build"):
+            if not no_embed:
+                with session.progress("Embedding") as progress:
+                    embedded = embed_pending(layout, settings, progress=progress)
+                if any(embedded.counts[what] for what in ("embedded", "skipped", "failed")):
+                    told = ", ".join(f"{n:,} {what}" for what, n in embedded.counts.items() if n)
+                    session.note(f"embedding: {told}")
             with session.progress("Building the index") as progress:
                 report = build_generation(layout, settings, force=force, progress=progress)
             if report.generation_id and not report.unchanged and not no_publish:
@@ -70,14 +67,15 @@ def build(
             session.note(f"removed the old generation {name}")
 
 
-@app.command("list", epilog=examples("toonsearch index list"))
-def list_(ctx: typer.Context, as_json: AsJson = False) -> None:
+@command.command("list", epilog=examples("toonsearch index list"))
+@as_json
+@click.pass_obj
+def list_(session: Session, as_json: bool) -> None:
     """List all generations, oldest first, each with its verdict."""
     import dataclasses
 
     from indexer.generations import list_generations
 
-    session = ctx.ensure_object(Session)
     found = list_generations(session.settings().layout)
     if as_json:
         print_json([dataclasses.asdict(info) for info in found])
@@ -91,14 +89,17 @@ def list_(ctx: typer.Context, as_json: AsJson = False) -> None:
         print(f"{mark} {info.id}  {counts}  {size}  {info.model_id or '-'}  {info.state}")
 
 
-@app.command(epilog=examples("toonsearch index verify"))
-def verify(ctx: typer.Context, generation: Id = None, as_json: AsJson = False) -> None:
-    """Prove every byte of a generation."""
+@command.command(epilog=examples("toonsearch index verify"))
+@click.argument("generation", metavar="[GENERATION]", required=False)
+@as_json
+@click.pass_obj
+def verify(session: Session, generation: str | None, as_json: bool) -> None:
+    """Prove every byte of a generation, by default of the one in use."""
     import dataclasses
 
     from indexer.generations import verify_generation
 
-    layout = ctx.ensure_object(Session).settings().layout
+    layout = session.settings().layout
     info = verify_generation(layout, generation)
     if as_json:
         print_json(dataclasses.asdict(info))
@@ -106,17 +107,16 @@ def verify(ctx: typer.Context, generation: Id = None, as_json: AsJson = False) -
         print(f"{info.id} is sound: {info.pictures_count:,} pictures, {info.bytes_count:,} bytes")
 
 
-@app.command(epilog=examples("toonsearch index publish g20260101T030000-0123abcd"))
-def publish(
-    ctx: typer.Context,
-    generation: Annotated[str, typer.Argument(metavar="GENERATION", help="See `index list`.")],
-    dry_run: DryRun = False,
-) -> None:
+@command.command(epilog=examples("toonsearch index publish g20260101T030000000000-0123abcd"))
+@click.argument("generation", metavar="GENERATION")
+@dry_run
+@click.pass_obj
+def publish(session: Session, generation: str, dry_run: bool) -> None:
     """Prove a generation and use it from now on."""
     from indexer import generations
     from schemas.lock import writing
 
-    layout = ctx.ensure_object(Session).settings().layout
+    layout = session.settings().layout
     if dry_run:
         generations.verify_generation(layout, generation)
         print(f"would publish {generation}")
@@ -126,14 +126,16 @@ def publish(
     print(f"{generation} is published")
 
 
-@app.command(epilog=examples("toonsearch index rollback"))
-def rollback(ctx: typer.Context, dry_run: DryRun = False) -> None:
+@command.command(epilog=examples("toonsearch index rollback"))
+@dry_run
+@click.pass_obj
+def rollback(session: Session, dry_run: bool) -> None:
     """Go back to the generation before the one in use."""
     from indexer import retention
     from indexer.generations import list_generations
     from schemas.lock import writing
 
-    layout = ctx.ensure_object(Session).settings().layout
+    layout = session.settings().layout
     if dry_run:
         older = [i for i in list_generations(layout) if i.state == "ok" and not i.published]
         print(f"would choose among: {', '.join(i.id for i in older) or 'none'}")

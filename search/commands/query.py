@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
 
-import typer
+import click
 
 from schemas.errors import UsageError
-from search.commands import command_app, examples
+from search.commands import examples
 from search.session import Session
 
 if TYPE_CHECKING:
@@ -18,13 +19,8 @@ if TYPE_CHECKING:
     from search.engine import QueryOptions
     from search.inputs import QueryPicture
 
-app = command_app()
 
-By = Literal["title", "picture"]
-PreviewAs = Literal["auto", "kitty", "iterm", "sixel", "blocks"]
-
-
-@app.command(
+@click.command(
     epilog=examples(
         "toonsearch query cover.jpg -k 5",
         "toonsearch query a.png b.png --where \"genre = 'animals' and year < 2006\"",
@@ -32,67 +28,67 @@ PreviewAs = Literal["auto", "kitty", "iterm", "sixel", "blocks"]
         "toonsearch query - --json < cover.jpg",
     )
 )
-def query(
-    ctx: typer.Context,
-    pictures: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="PICTURE...",
-            help="Picture files; several make one query. `-` reads standard input.",
-            show_default=False,
-        ),
-    ],
-    k: Annotated[
-        int | None, typer.Option("--k", "-k", "--top", "--limit", min=1, help="How many results.")
-    ] = None,
-    by: Annotated[By | None, typer.Option(help="What to list.")] = None,
-    crop: Annotated[
-        str | None,
-        typer.Option(metavar="X,Y,W,H", help="Ask about a part: pixels, or percent with %."),
-    ] = None,
-    where: Annotated[
-        str | None,
-        typer.Option(metavar="SQL", help="Only pictures for which this holds, before searching."),
-    ] = None,
-    exclude_author: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Leave out an author; repeatable.")
-    ] = None,
-    exclude_same_author: Annotated[
-        bool, typer.Option("--exclude-same-author", help="Who else draws like this?")
-    ] = False,
-    exclude_title: Annotated[
-        list[str] | None,
-        typer.Option(metavar="TITLE", help="Leave out a title, by id or name; repeatable."),
-    ] = None,
-    min_percentile: Annotated[
-        float | None,
-        typer.Option(
-            metavar="PERCENT",
-            min=0.0,
-            max=100.0,
-            help="Only what is nearer than this share of pairs by different authors.",
-        ),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    nl: Annotated[bool, typer.Option("--nl", help="Print one JSON object a line.")] = False,
-    csv: Annotated[bool, typer.Option("--csv", help="Print CSV with a header.")] = False,
-    paths_only: Annotated[
-        bool, typer.Option("--paths-only", "-f", help="Print only the best picture's path.")
-    ] = False,
-    null: Annotated[
-        bool, typer.Option("--null", "-0", help="End paths with NUL, for `xargs -0`.")
-    ] = False,
-    html: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a gallery, one self-contained file.")
-    ] = None,
-    preview: Annotated[
-        bool, typer.Option("--preview", "-p", help="Show thumbnails in the terminal.")
-    ] = False,
-    preview_as: Annotated[
-        PreviewAs, typer.Option(help="How the terminal shows pictures.", hidden=True)
-    ] = "auto",
+@click.argument("pictures", metavar="PICTURE...", nargs=-1, required=True)
+@click.option(
+    "--k", "-k", "--top", "--limit", "k", type=click.IntRange(1), help="How many results."
+)
+@click.option("--by", type=click.Choice(["title", "picture"]), help="What to list.")
+@click.option("--crop", metavar="X,Y,W,H", help="Ask about a part: pixels, or percent with %.")
+@click.option("--where", metavar="SQL", help="Only pictures for which this holds.")
+@click.option("--exclude-author", metavar="NAME", multiple=True, help="Leave out an author.")
+@click.option("--exclude-same-author", is_flag=True, help="Who else draws like this?")
+@click.option("--exclude-title", metavar="TITLE", multiple=True, help="Leave out an id or name.")
+@click.option(
+    "--min-percentile",
+    metavar="PERCENT",
+    type=click.FloatRange(0, 100),
+    help="Only what is nearer than this share of pairs by different authors.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--nl", is_flag=True, help="Print one JSON object a line.")
+@click.option("--csv", is_flag=True, help="Print CSV with a header.")
+@click.option("--paths-only", "-f", is_flag=True, help="Print only the best picture's path.")
+@click.option("--null", "-0", is_flag=True, help="Print paths ending in NUL, for `xargs -0`.")
+@click.option(
+    "--html", metavar="FILE", type=click.Path(path_type=Path), help="Also write a gallery page."
+)
+@click.option("--preview", "-p", is_flag=True, help="Also show thumbnails in the terminal.")
+@click.option(
+    "--preview-as",
+    type=click.Choice(["auto", "kitty", "iterm", "sixel", "blocks"]),
+    default="auto",
+    hidden=True,
+)
+@click.pass_obj
+def command(
+    session: Session,
+    pictures: tuple[str, ...],
+    k: int | None,
+    by: str | None,
+    crop: str | None,
+    where: str | None,
+    exclude_author: tuple[str, ...],
+    exclude_same_author: bool,
+    exclude_title: tuple[str, ...],
+    min_percentile: float | None,
+    as_json: bool,
+    nl: bool,
+    csv: bool,
+    paths_only: bool,
+    null: bool,
+    html: Path | None,
+    preview: bool,
+    preview_as: str,
 ) -> None:
-    """Find the works drawn most like a picture, and by whom."""
+    """Find the works drawn most like a picture, and by whom.
+
+    PICTURE is a file, or `-` for standard input; several make one query. All filters act
+    before the search. --where is one SQL condition over title, author, genre, year, era,
+    kind, tags, star_score and the other columns of the index.
+    """
+    # Before numpy starts: a query multiplies nothing large, and the threads that OpenBLAS
+    # starts for that cost 50 ms on two cores.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     chosen = [name for name, on in (("json", as_json), ("nl", nl), ("csv", csv),
                                     ("paths-only", paths_only or null)) if on]  # fmt: skip
     if len(chosen) > 1:
@@ -101,7 +97,6 @@ def query(
         from search.gallery import check_target
 
         check_target(html)
-    session = ctx.ensure_object(Session)
     settings = session.settings(
         {"query.k": k, "query.by": by, "query.min_percentile": min_percentile}
     )
@@ -119,9 +114,9 @@ def query(
 def _options(
     settings: Settings,
     where: str | None,
-    exclude_author: list[str] | None,
+    exclude_author: tuple[str, ...],
     exclude_same_author: bool,
-    exclude_title: list[str] | None,
+    exclude_title: tuple[str, ...],
 ) -> QueryOptions:
     from search.engine import QueryOptions
 
@@ -131,15 +126,15 @@ def _options(
         neighbours=settings.query.neighbours,
         unknown_prior=settings.query.unknown_prior,
         where=where,
-        exclude_authors=tuple(exclude_author or ()),
+        exclude_authors=exclude_author,
         exclude_same_author=exclude_same_author,
-        exclude_titles=tuple(exclude_title or ()),
+        exclude_titles=exclude_title,
         min_percentile=settings.query.min_percentile,
     )
 
 
 def _asked(
-    settings: Settings, options: QueryOptions, sources: list[str], crop: str | None
+    settings: Settings, options: QueryOptions, sources: tuple[str, ...], crop: str | None
 ) -> tuple[Answer, list[QueryPicture]]:
     from search.engine import Engine
     from search.inputs import STDIN, Crop, read_picture
@@ -171,7 +166,7 @@ def _print(answer: Answer, settings: Settings, form: str, end: str) -> None:
         write_table(sys.stdout, answer, by)
 
 
-def _preview(session: Session, answer: Answer, settings: Settings, style: PreviewAs) -> None:
+def _preview(session: Session, answer: Answer, settings: Settings, style: str) -> None:
     if not sys.stdout.isatty():
         session.note("no preview: standard output is not a terminal")
         return

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 
-import typer
+import click
 
-from search.commands import AsJson, command_app, examples, print_json
+from search.commands import as_json, examples, print_json
 from search.session import Session
 
-app = command_app()
 
-
-@app.command(epilog=examples("toonsearch status", "toonsearch status --json"))
-def status(ctx: typer.Context, as_json: AsJson = False) -> None:
+@click.command(epilog=examples("toonsearch status", "toonsearch status --json"))
+@as_json
+@click.pass_obj
+def command(session: Session, as_json: bool) -> None:
     """Show what the catalog and the index hold."""
     from indexer.status import coverage
 
-    settings = ctx.ensure_object(Session).settings()
+    settings = session.settings()
     found = coverage(settings.layout, settings)
     if as_json:
         print_json({**dataclasses.asdict(found), "adds_up": found.adds_up})

@@ -17,8 +17,8 @@ from indexer.encoder import Encoder
 from indexer.pixels import PixelSpec
 from indexer.training import export as room
 from indexer.training.dataset import read_manifest, read_splits
-from indexer.training.lite import LiteBackbone, load_backbone
-from indexer.training.model import StatisticsNetwork, statistics_count
+from indexer.training.lite import load_backbone
+from indexer.training.model import GROUPS, StatisticsNetwork, group_sizes, statistics_weights
 from schemas.errors import InputError, ToonsearchError
 
 
@@ -43,25 +43,44 @@ def drawings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_backbone_loads_strictly_and_names_what_does_not_fit(tmp_path: Path) -> None:
     backbone = load_backbone(stages=6)
-    shapes = [tuple(x.shape[1:]) for x in backbone(torch.zeros(1, 3, 64, 96))]
-    assert shapes == [
+    features = backbone(torch.zeros(1, 3, 64, 96))
+    assert [tuple(x.shape[1:]) for x in features.stages] == [
         (16, 32, 48), (24, 16, 24), (40, 8, 12), (80, 4, 6), (112, 4, 6), (192, 2, 3),
     ]  # fmt: skip
+    assert [len(blocks) for blocks in features.filtered] == [1, 2, 2, 3, 3, 4]
+    assert tuple(features.filtered[5][0].shape[1:]) == (672, 2, 3)
     torch.save({"_conv_stem.weight": torch.zeros(1)}, tmp_path / "other.pth")
     with pytest.raises(InputError, match="do not fit"):
         load_backbone(tmp_path / "other.pth")
 
 
-def test_statistics_are_means_and_deviations_of_the_whole_picture() -> None:
-    network = StatisticsNetwork(LiteBackbone(6).eval())
+def test_statistics_equal_their_definitions() -> None:
+    network = StatisticsNetwork()
     pixels = torch.randint(0, 256, (2, 64, 96, 3), dtype=torch.uint8)
     with torch.inference_mode():
-        found = network(pixels).double()
-        x = (pixels.permute(0, 3, 1, 2).double() / 127.5 - 1).float()
-        stage = network.backbone(x)[1].double()
-    assert found.shape == (2, statistics_count())
-    assert torch.allclose(found[:, :24], stage.mean((2, 3)), atol=1e-4)
-    assert torch.allclose(found[:, 24:48], stage.std((2, 3), correction=0), atol=1e-4)
+        found = network.parts(pixels)
+        features = network.backbone((pixels.permute(0, 3, 1, 2) / 127.5 - 1).float())
+        assert torch.equal(network(pixels), torch.cat(found, 1))
+    assert [part.shape[1] for part in found] == group_sizes()
+    parts = dict(zip((group.name for group in GROUPS), found, strict=True))
+    stage = features.stages[1].double()
+    assert torch.allclose(parts["output 1"][:, :24].double(), stage.mean((2, 3)), atol=1e-4)
+    deviation = stage.std((2, 3), correction=0)
+    assert torch.allclose(parts["output 1"][:, 24:].double(), deviation, atol=1e-4)
+    first = features.filtered[5][0].double()
+    assert torch.allclose(parts["filters 5"][:, :672].double(), first.mean((2, 3)), atol=1e-4)
+    maps = features.stages[2][1].flatten(1).double()
+    wanted = torch.corrcoef(maps)[torch.triu_indices(40, 40, 1).unbind()]
+    assert torch.allclose(parts["correlations 2"][1].double(), wanted, atol=0.02)
+
+
+def test_weights_give_each_group_its_share_and_leave_groups_out() -> None:
+    sizes = group_sizes()
+    weights = np.split(statistics_weights(), np.cumsum(sizes)[:-1])
+    shares = [float((part**2).sum()) for part in weights]
+    assert shares == pytest.approx([group.weight for group in GROUPS])
+    some = statistics_weights(GROUPS[:2])
+    assert np.count_nonzero(some) == sum(sizes[:2])
 
 
 @pytest.mark.slow
@@ -78,6 +97,17 @@ def test_a_model_is_fitted_exported_written_and_opened(
     assert (encoder.model_id, encoder.dimension) == (export.model_id, 16)
     vectors = encoder.encode([np.zeros((64, 96, 3), np.uint8)])
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+    network, spec = room.torch_encoder(folder)
+    assert spec == encoder.pixel_spec
+    with torch.inference_mode():
+        wanted = network(torch.zeros((1, 64, 96, 3), dtype=torch.uint8)).numpy()
+    assert (wanted * vectors).sum() >= 0.9999
+    (tmp_path / "style-lite0-00000000").mkdir()
+    (tmp_path / "style-lite0-00000000" / "model.json").write_text("{}")
+    (tmp_path / "notes").mkdir()
+    room.retire_others(folder)
+    assert {path.name for path in tmp_path.iterdir()} == {export.model_id, "notes"}
 
     monkeypatch.setattr(room, "least_cosine", lambda *_: 0.99)
     with pytest.raises(ToonsearchError, match="disagrees"):

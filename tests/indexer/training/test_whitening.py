@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from indexer.training.whitening import RIDGE, fit_projection, within_covariance
+from indexer.training.model import CLIP
+from indexer.training.whitening import RIDGE, fit_projection, within_deviations
 from schemas.errors import InputError
 
 
@@ -19,35 +20,75 @@ def hands(
     return rows * np.linspace(1, 50, width) + 7, labels
 
 
-def test_within_covariance_equals_the_slow_loop() -> None:
-    rows, labels = hands()
-    labels[0] = 99  # an author with one picture says nothing about what varies within
-    wanted = np.zeros((12, 12))
-    for author in range(6):
+def within_covariance(rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """By the definition, one picture at a time, with unit mean variance."""
+    width = rows.shape[1]
+    total = np.zeros((width, width))
+    for author in np.unique(labels):
         own = rows[labels == author]
         for row in own:
             d = row - own.mean(0)
-            wanted += np.outer(d, d) / len(own)
-    wanted *= 12 / np.trace(wanted)
-    assert np.allclose(within_covariance(rows, labels), wanted)
+            total += np.outer(d, d) / len(own)
+    return total * width / np.trace(total)
+
+
+def test_within_deviations_square_to_the_covariance() -> None:
+    rows, labels = hands()
+    labels[0] = 99  # an author with one picture says nothing about what varies within
+    found = within_deviations(rows, labels, 12.0)
+    assert np.allclose(found.T @ found, within_covariance(rows, labels))
+
+
+def whitened_by_definition(rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    z = np.clip((rows - rows.mean(0)) / (rows.std(0) + 1e-6), -CLIP, CLIP)
+    values, vectors = np.linalg.eigh(within_covariance(z, labels) + RIDGE * np.eye(z.shape[1]))
+    return np.asarray(z @ (vectors / np.sqrt(values)) @ vectors.T)
+
+
+def cosines(rows: np.ndarray) -> np.ndarray:
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(unit @ unit.T)
 
 
 def test_all_directions_keep_the_whitened_geometry() -> None:
     rows, labels = hands()
-    projection = fit_projection(rows, labels, 12)
-    z = (rows - rows.mean(0)) / (rows.std(0) + 1e-6)
-    values, vectors = np.linalg.eigh(within_covariance(z, labels) + RIDGE * np.eye(12))
-    y = z @ (vectors / np.sqrt(values)) @ vectors.T
-    ours = (rows - projection.center) @ projection.matrix
-    assert np.allclose(ours @ ours.T, y @ y.T)
+    ours = fit_projection(rows, labels, 12).apply(rows)
+    assert np.allclose(cosines(ours), cosines(whitened_by_definition(rows, labels)))
+
+
+def test_more_statistics_than_pictures_are_the_same_geometry() -> None:
+    rows, labels = hands(each=6, width=80)
+    ours = fit_projection(rows, labels, 35).apply(rows)
+    assert np.allclose(cosines(ours), cosines(whitened_by_definition(rows, labels)))
+
+
+def test_a_weight_of_two_is_the_statistic_four_times() -> None:
+    rows, labels = hands()
+    weights = np.ones(12)
+    weights[3] = 2.0
+    repeated = np.concatenate([rows, np.repeat(rows[:, 3:4], 3, axis=1)], axis=1)
+    one = fit_projection(rows, labels, 12, weights=weights).apply(rows)
+    other = fit_projection(repeated, labels, 12).apply(repeated)
+    assert np.allclose(cosines(one), cosines(other))
+
+
+def test_a_weight_of_zero_leaves_a_statistic_out() -> None:
+    rows, labels = hands()
+    weights = np.ones(12)
+    weights[5] = 0.0
+    one = fit_projection(rows, labels, 11, weights=weights).apply(rows)
+    rest = np.delete(rows, 5, axis=1)
+    other = fit_projection(rest, labels, 11).apply(rest)
+    assert np.allclose(cosines(one), cosines(other))
 
 
 def test_fewer_directions_are_the_strongest() -> None:
     rows, labels = hands()
     few, all_ = fit_projection(rows, labels, 5), fit_projection(rows, labels, 12)
     assert few.matrix.shape == (12, 5)
-    assert np.allclose(few.matrix, all_.matrix[:, :5])
-    spread = ((rows - all_.center) @ all_.matrix).std(0)
+    one, other = few.apply(rows), all_.apply(rows)[:, :5]
+    assert np.allclose(cosines(one), cosines(other))
+    spread = all_.apply(rows).std(0)
     assert (np.diff(spread) <= 1e-9).all()
 
 
@@ -55,13 +96,12 @@ def test_scale_of_a_statistic_does_not_matter() -> None:
     rows, labels = hands()
     scaled = rows * np.logspace(-2, 2, 12)
     a, b = fit_projection(rows, labels, 8), fit_projection(scaled, labels, 8)
-    one, other = (rows - a.center) @ a.matrix, (scaled - b.center) @ b.matrix
-    assert np.allclose(one @ one.T, other @ other.T, atol=1e-2)
+    assert np.allclose(cosines(a.apply(rows)), cosines(b.apply(scaled)), atol=1e-3)
 
 
 def test_impossible_requests_are_refused() -> None:
     rows, labels = hands()
-    with pytest.raises(InputError, match="cannot fill"):
+    with pytest.raises(InputError, match="do not span"):
         fit_projection(rows, labels, 13)
     with pytest.raises(InputError, match="two different"):
         fit_projection(rows, np.arange(len(rows)), 4)
