@@ -46,6 +46,7 @@ _LIMITS = {
     sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER: 0,
     sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 100,  # LIKE's cost grows fast with its wildcards
 }
+_QUOTED = re.compile(r"""'(?:[^']|'')*'|"[^"]*"|`[^`]*`|\[[^\]]*\]|--[^\n]*|/\*.*?\*/""", re.DOTALL)
 _TABLES = frozenset({"pictures", "titles", "json_each"})
 
 
@@ -65,9 +66,7 @@ def matching_rows(connection: sqlite3.Connection, expression: str) -> np.ndarray
         # Alone it must be an expression, and in parentheses as well: `1) or (1` passes only
         # the second test, `1 order by 1` only the first.
         for text in (f"where {expression}\n", f"where ({expression}\n)"):
-            _forbid_all_but_the_view(connection)
             connection.execute(f"explain select row_id from catalog {text}").fetchall()
-        _forbid_all_but_the_view(connection)
         rows = connection.execute(f"select row_id from catalog where ({expression}\n)")
         found = np.fromiter((row[0] for row in rows), dtype=np.int64)
     except (sqlite3.Error, sqlite3.Warning, OverflowError) as error:
@@ -84,6 +83,11 @@ def _check_text(expression: str) -> None:
         )
     if not expression.isprintable() and re.search(r"[^\S\t\r\n ]|[\x00-\x08\x0e-\x1f]", expression):
         raise InputError("--where holds a control character")
+    if re.search(r"\b(select|values|with)\b", _QUOTED.sub("''", expression), re.IGNORECASE):
+        raise InputError(
+            "--where may only compare the columns of the catalog, without sub-queries",
+            f"The columns are {', '.join(COLUMNS)}.",
+        )
     try:
         expression.encode()
     except UnicodeEncodeError:
@@ -94,29 +98,24 @@ def _restrict(connection: sqlite3.Connection) -> None:
     for category, limit in _LIMITS.items():
         connection.setlimit(category, limit)
     connection.execute("pragma query_only = on")
+    connection.set_authorizer(_judge)
 
 
-def _forbid_all_but_the_view(connection: sqlite3.Connection) -> None:
-    """Allow one SELECT over `catalog`; a second one would be a sub-query of the user's."""
-    selects = 0
-
-    def judge(
-        action: int, first: str | None, second: str | None, _database: str | None, view: str | None
-    ) -> int:
-        nonlocal selects
-        inside = view == "catalog"
-        if action == sqlite3.SQLITE_SELECT:
-            selects += not inside
-            return sqlite3.SQLITE_OK if selects <= 1 else sqlite3.SQLITE_DENY
-        if action == sqlite3.SQLITE_READ:
-            allowed = first == "catalog" or (inside and first in _TABLES)
-            return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
-        if action == sqlite3.SQLITE_FUNCTION:
-            allowed = second in FUNCTIONS or (inside and second == "group_concat")
-            return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
-        return sqlite3.SQLITE_DENY
-
-    connection.set_authorizer(judge)
+def _judge(
+    action: int, first: str | None, second: str | None, _database: str | None, view: str | None
+) -> int:
+    """SQLite asks this of everything that a statement would do, before it runs."""
+    inside = view == "catalog"
+    if action == sqlite3.SQLITE_SELECT:
+        allowed = True  # the view has some of its own; the user's were refused as words
+    elif action == sqlite3.SQLITE_READ:
+        # An empty column is SQLite's way of saying "joined, but nothing of it is read".
+        allowed = first == "catalog" or (first in _TABLES and (inside or not second))
+    elif action == sqlite3.SQLITE_FUNCTION:
+        allowed = second in FUNCTIONS or (inside and second == "group_concat")
+    else:
+        allowed = False
+    return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
 
 
 def _explained(connection: sqlite3.Connection, expression: str, message: str) -> InputError:

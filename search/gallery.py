@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,15 +18,13 @@ from schemas.durable import replace_file, storage_error
 from schemas.errors import InputError
 from schemas.layout import Layout
 from schemas.pictures import PictureLimits
-from schemas.records import Answer, Hit, LabelProbability, Labels, TitleHit
+from schemas.records import Answer, Hit, TitleHit
+from search.captions import conclusion, figures, label_groups, meta, nearness, tag, truth
 from search.inputs import QueryPicture
-from search.markup import Markup, bar, element, joined, link, text
-from search.table import percent
+from search.markup import Markup, element, joined, link, text
 from search.thumbnails import Thumbnail, Thumbnails
 
 TEMPLATES = Path(__file__).parent / "templates"
-SHOWN_LABEL = 0.005  # below half a percent a bar shows nothing
-FULL_BAR = 5.0  # decades: a bar is full at 99.999 %
 
 
 @dataclass(frozen=True)
@@ -116,7 +113,7 @@ def render_gallery(
             page.section(number, section, keys)
             for number, (section, keys) in enumerate(zip(sections, query_keys, strict=True), 1)
         ),
-        figures=_figures(facts),
+        figures=figures(facts),
         basis=_basis(sections),
     )
 
@@ -172,9 +169,9 @@ class _Page:
             element("figcaption", None, names),
         )  # fmt: skip
         left = element(
-            "div", {"class": "question"}, asked, _verdict(answer.labels),
-            _truth(section),
-            *_label_groups(answer.labels),
+            "div", {"class": "question"}, asked, conclusion(answer.labels),
+            truth(section.truth, section.verdict),
+            *label_groups(answer.labels),
         )  # fmt: skip
         cards = (
             [self.picture_card(rank, hit, section) for rank, hit in enumerate(answer.pictures, 1)]
@@ -213,9 +210,9 @@ class _Page:
                 "div", {"class": "words"},
                 element("h3", None, element("span", {"class": "rank"}, title.rank), " ",
                         link(title.url, title.name)),
-                element("p", {"class": "by"}, by or "author not known", _tag(title, section)),
-                element("p", {"class": "meta"}, _meta(title.genres, title.year)),
-                _nearness(title.similarity, title.percentile),
+                element("p", {"class": "by"}, by or "author not known", tag(title, section.hand)),
+                element("p", {"class": "meta"}, meta(title.genres, title.year)),
+                nearness(title.similarity, title.percentile),
             ),
         )  # fmt: skip
 
@@ -232,98 +229,15 @@ class _Page:
                 "div", {"class": "words"},
                 element("h3", None, element("span", {"class": "rank"}, rank), " ",
                         link(title.url, title.name)),
-                element("p", {"class": "by"}, by or "author not known", _tag(title, section)),
-                element("p", {"class": "meta"}, _meta(title.genres, hit.year or title.year)),
-                _nearness(hit.similarity, hit.percentile),
+                element("p", {"class": "by"}, by or "author not known", tag(title, section.hand)),
+                element("p", {"class": "meta"}, meta(title.genres, hit.year or title.year)),
+                nearness(hit.similarity, hit.percentile),
             ),
         )  # fmt: skip
 
 
 def _names(section: GallerySection) -> str:
     return ", ".join(picture.name.rpartition("/")[2] for picture in section.pictures)
-
-
-def _tag(title: TitleHit, section: GallerySection) -> Markup | None:
-    same = section.hand is not None and section.hand in title.authors
-    return joined([" ", element("span", {"class": "tag"}, "same hand")]) if same else None
-
-
-def _meta(genres: Sequence[str], year: int | None) -> str:
-    return " · ".join([*genres[:2], *([str(year)] if year else [])])
-
-
-def _nearness(similarity: float, percentile: float) -> Markup:
-    """How near, on a scale by decades: 90, 99, 99.9 %, because all hits are near 100."""
-    share = -math.log10(max(1.0 - percentile / 100.0, 10.0**-FULL_BAR)) / FULL_BAR
-    said = f"nearer than {percent(percentile)} of pictures by different hands"
-    return element(
-        "div",
-        {"class": "near", "title": f"cosine {similarity:.3f}; {said}"},
-        bar(share, said),
-        element("span", None, element("b", None, percent(percentile)), f" · {similarity:.3f}"),
-    )
-
-
-def _verdict(labels: Labels) -> Markup | None:
-    """The answer in one sentence."""
-    if not labels.authors:
-        return None
-    best = labels.authors[0]
-    if labels.unknown_author > 0.5:
-        return element(
-            "p", {"class": "verdict"}, element("strong", None, "A hand that is not in the index"),
-            f" ({_share(labels.unknown_author)}). The nearest is {best.label}.",
-        )  # fmt: skip
-    return element(
-        "p", {"class": "verdict"}, "Looks like ", element("strong", None, best.label),
-        f" ({_share(best.probability)}).",
-    )  # fmt: skip
-
-
-def _truth(section: GallerySection) -> Markup | None:
-    if not section.truth:
-        return None
-    mark = None
-    if section.verdict is not None:
-        word = "right" if section.verdict else "wrong"
-        mark = joined([element("span", {"class": f"mark {word}"}, word), " "])
-    return element("p", {"class": "truth"}, mark, f"In truth {section.truth}.")
-
-
-def _figures(facts: Sequence[tuple[str, str]]) -> Markup:
-    """Numbers over all queries, as a table."""
-    if not facts:
-        return Markup("")
-    rows = (
-        element("tr", None, element("th", {"scope": "row"}, what), element("td", None, figure))
-        for what, figure in facts
-    )
-    return element("table", {"class": "figures"}, element("tbody", None, *rows))
-
-
-def _share(probability: float) -> str:
-    return f"{probability * 100:.0f}\u00a0%"  # the sign stays with its number
-
-
-def _label_groups(labels: Labels) -> list[Markup]:
-    authors: list[LabelProbability] = []
-    if labels.authors:
-        none = LabelProbability("an unknown hand", labels.unknown_author)
-        first = labels.unknown_author > 0.5
-        authors = [none, *labels.authors] if first else [*labels.authors, none]
-    groups = (("Hand", authors), ("Genre", labels.genres), ("Era", labels.eras))
-    return [
-        element(
-            "div", {"class": "labels"}, element("h4", None, heading),
-            element("dl", None, *(
-                element("div", None, element("dt", None, one.label),
-                        element("dd", None, bar(one.probability, _share(one.probability)),
-                                element("span", None, _share(one.probability))))
-                for one in group if one.probability >= SHOWN_LABEL
-            )),
-        )
-        for heading, group in groups if group
-    ]  # fmt: skip
 
 
 def _basis(sections: Sequence[GallerySection]) -> Markup:

@@ -143,3 +143,28 @@ def rollback(session: Session, dry_run: bool) -> None:
     with writing(layout, "index rollback"):
         name = retention.rollback(layout)
     print(f"{name} is published")
+
+
+@command.command(epilog=examples("toonsearch index gc --dry-run", "toonsearch index gc --keep 1"))
+@click.option("--keep", type=click.IntRange(1), help="How many of the newest stay.")
+@dry_run
+@as_json
+@click.pass_obj
+def gc(session: Session, keep: int | None, dry_run: bool, as_json: bool) -> None:
+    """Remove old generations: never the one in use, the one before it, or one being read."""
+    import contextlib
+
+    from indexer.retention import collect_garbage
+    from schemas.lock import writing
+
+    settings = session.settings({"index.keep": keep})
+    layout = settings.layout
+    with contextlib.nullcontext() if dry_run else writing(layout, "index gc"):
+        removed = collect_garbage(layout, settings.index.keep, dry_run=dry_run)
+    if as_json:
+        print_json({"removed": removed, "dry_run": dry_run})
+        return
+    for name in removed:
+        print(f"{'would remove' if dry_run else 'removed'} {name}")
+    if not removed:
+        session.note("there is nothing to remove")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from PIL import Image, ImageDraw
 
 from crawler.importers import import_folder
 from indexer.build import build_generation
@@ -15,42 +13,13 @@ from indexer.embed import embed_pending
 from indexer.generations import publish
 from schemas.settings import Settings, load_settings
 from search.engine import Engine
-
-PICTURES_PER_TITLE = 4
-
-
-def draw(hand: int, seed: int) -> Image.Image:
-    """A picture by hand 0 (thin lines), 1 (flat colours) or 2 (dots)."""
-    rng = random.Random(1000 * hand + seed)
-    image = Image.new("RGB", (160, 128), "white")
-    pen = ImageDraw.Draw(image)
-    for _ in range(24):
-        x, y = rng.randrange(140), rng.randrange(110)
-        w, h = rng.randrange(8, 60), rng.randrange(8, 60)
-        if hand == 0:
-            pen.line((x, y, x + w, y + h), fill="black", width=1)
-        elif hand == 1:
-            colour = tuple(rng.randrange(256) for _ in range(3))
-            pen.rectangle((x, y, x + w, y + h), fill=colour)
-        else:
-            for step in range(12):
-                at = (x + 5 * step, y + 3 * (step % 4))
-                pen.ellipse((*at, at[0] + 3, at[1] + 3), fill="navy")
-    return image
-
-
-HANDS = ("Anna Línea", "Bertil Block", "Chung 정")
+from tests.search.hands import draw, draw_folder
 
 
 @pytest.fixture(scope="session")
 def drawings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("drawings")
-    for hand, author in enumerate(HANDS):
-        for title in range(2):
-            folder = root / author / f"Book {hand}{title}"
-            folder.mkdir(parents=True)
-            for number in range(PICTURES_PER_TITLE):
-                draw(hand, 10 * title + number).save(folder / f"{number}.png")
+    draw_folder(root)
     return root
 
 

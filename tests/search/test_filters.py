@@ -37,7 +37,7 @@ def test_the_columns_are_those_of_the_view(engine: Engine) -> None:
         ("title = 'Book 00'", lambda r: r["title"] == "Book 00"),
         ("author like 'bertil%'", lambda r: r["author"] == "Bertil Block"),
         ("authors = 'Chung 정'", lambda r: r["author"] == "Chung 정"),
-        ("width_px > 100 and not kind = 'x'", lambda r: True),
+        ("width_px > 100 and not kind = 'x'", lambda r: r["kind"] != "x"),
         ("year is null or year < 2006", lambda r: True),
         ("year < 2006", lambda r: False),
         ("title in ('Book 01', 'Book 11')", lambda r: r["title"] in ("Book 01", "Book 11")),
@@ -45,6 +45,7 @@ def test_the_columns_are_those_of_the_view(engine: Engine) -> None:
         ("title = 'Book 00' -- a comment", lambda r: r["title"] == "Book 00"),
         ("genres is null or genres = ''", lambda r: True),
         ("case when title = 'Book 00' then 1 else 0 end", lambda r: r["title"] == "Book 00"),
+        ("title <> 'select' and title <> 'a ''with'' b'", lambda r: True),
         ("source_path glob '*/0.png'", lambda r: str(r["source_path"]).endswith("/0.png")),
     ],
 )
@@ -119,7 +120,7 @@ def test_a_slow_expression_is_stopped(tmp_path: Path) -> None:
     )
     connection.execute("create view catalog as select row_id, title from pictures")
     connection.commit()
-    slow = " or ".join(f"title like '%a%a%a%a%a%a%b{n}'" for n in range(30))
+    slow = " or ".join(f"instr(title, 'b{n}')" for n in range(80))
     started = time.monotonic()
     with pytest.raises(InputError, match="took longer than 2 seconds"):
         matching_rows(connection, slow)

@@ -1,0 +1,65 @@
+"""Writes the measured figures into README.md, between its two marks.
+
+Source of each row: bench/results/*.json, written by `python -m bench` and
+`python -m indexer.training.evaluate`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path("bench/results")
+BEGIN, END = "<!-- figures -->", "<!-- /figures -->"
+
+WORDS = {
+    "cold_query": "cold `toonsearch query`, 100,000 pictures, process start to printed result",
+    "query_peak_memory": "its peak memory",
+    "help": "`toonsearch --help`",
+    "cold_query_vs_torch": "cold query against the same query through a torch process",
+    "warm_query": "warm query of a 512 px JPEG, decoding included, 100,000 pictures",
+    "finds_itself": "indexed pictures that find themselves first",
+    "bulk_vs_torch": "bulk embedding against torch eager at batch 32, decoding included",
+    "bulk_rate": "bulk embedding",
+}
+
+
+def table() -> str:
+    """The speed table as Markdown.
+
+    Errors:  FileNotFoundError when the benchmark has not been run
+    """
+    lines = ["| what | measured | target |", "| --- | --- | --- |"]
+    machine: dict[str, Any] = {}
+    for name in ("query", "encoding"):
+        body = json.loads((RESULTS / f"{name}.json").read_text())
+        machine = body["machine"]
+        for figure in body["figures"]:
+            sign = "≤" if figure["better"] == "less" else "≥"
+            digits = 0 if figure["value"] >= 100 else 1 if figure["value"] >= 10 else 2
+            said = f"{figure['value']:.{digits}f} {figure['unit']}"
+            said = said if figure["reached"] else f"**{said}** (missed)"
+            what = WORDS.get(figure["name"], figure["name"].replace("_", " "))
+            lines.append(f"| {what} | {said} | {sign} {figure['target']:g} {figure['unit']} |")
+    lines.append("")
+    lines.append(
+        f"`make bench` (`python -m bench`), medians of one run on {machine['cores']} cores of"
+        f" {machine['cpu']}, Python {machine['python']}."
+    )
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Replace the block in README.md."""
+    readme = Path("README.md")
+    text = readme.read_text("utf-8")
+    head, rest = text.split(BEGIN)
+    _, tail = rest.split(END)
+    readme.write_text(f"{head}{BEGIN}\n{table()}\n{END}{tail}", "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,200 @@
+"""The engine on a small real index, against plain matrix products."""
+
+from __future__ import annotations
+
+import io
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from schemas.errors import InputError, NoIndexError
+from schemas.layout import Layout
+from schemas.settings import Settings
+from search.engine import Engine, QueryOptions
+from search.inputs import QueryPicture, read_picture
+from tests.search.hands import HANDS, PICTURES_PER_TITLE, draw
+
+ALL = len(HANDS) * 2 * PICTURES_PER_TITLE
+
+
+def picture(hand: int, seed: int, name: str = "query.png") -> QueryPicture:
+    data = io.BytesIO()
+    draw(hand, seed).save(data, "PNG")
+    return QueryPicture(name, data.getvalue())
+
+
+def all_vectors(engine: Engine) -> tuple[np.ndarray, list[str]]:
+    """Every stored picture encoded again: (N, D), and their picture ids."""
+    layout = engine.generation.directory.parent.parent
+    cursor = engine.generation.meta.execute("select picture_id, file from pictures")
+    ids, files = zip(*cursor.fetchall(), strict=True)
+    stored = [QueryPicture(f, (layout / "pictures" / f).read_bytes()) for f in files]
+    return np.stack([engine.vector_of([p]) for p in stored]), list(ids)
+
+
+def test_every_picture_finds_itself_first(engine: Engine, drawings: Path) -> None:
+    for file in sorted(drawings.rglob("*.png")):
+        asked = read_picture(str(file), engine.limits)
+        answer = engine.query([asked], QueryOptions(k=3, by="picture"))
+        assert answer.pictures[0].picture_id == asked.picture_id
+        assert answer.pictures[0].similarity == pytest.approx(1.0, abs=2e-3)
+        assert "in the index" in answer.notes[0]
+
+
+@pytest.mark.parametrize("hand", range(3))
+def test_a_new_picture_finds_its_hand(engine: Engine, hand: int) -> None:
+    answer = engine.query([picture(hand, 77)], QueryOptions(k=2))
+    assert [title.authors for title in answer.titles] == [(HANDS[hand],)] * 2
+    assert answer.labels.authors[0].label == HANDS[hand]
+    assert [title.rank for title in answer.titles] == [1, 2]
+    assert answer.titles[0].hits[0].similarity == answer.titles[0].similarity
+
+
+def test_neighbours_equal_a_matrix_product(engine: Engine) -> None:
+    vectors, ids = all_vectors(engine)
+    query = engine.vector_of([picture(1, 5)])
+    similarity, rows = engine.neighbours(query, ALL)
+    exact = vectors @ query
+    assert len(rows) == ALL
+    by_id = dict(zip(ids, exact, strict=True))
+    np.testing.assert_allclose(similarity, [by_id[r.picture_id] for r in rows], atol=2e-3)
+    assert (np.diff(similarity) <= 0).all()
+
+
+def test_filters_act_before_the_search(engine: Engine) -> None:
+    """The two farthest pictures are found although nearer ones fill the list without it."""
+    query = engine.vector_of([picture(0, 5)])
+    _, rows = engine.neighbours(query, ALL)
+    far = rows[-2:]
+    where = "row_id in ({}, {})".format(*(row.row_id for row in far))
+    options = QueryOptions(k=2, by="picture", neighbours=2, where=where)
+    answer = engine.query([picture(0, 5)], options)
+    assert {hit.picture_id for hit in answer.pictures} == {row.picture_id for row in far}
+    assert answer.candidates_count == 2
+    assert f"the filters left 2 of {ALL} pictures" in answer.notes
+
+
+def test_excluded_authors_and_titles_are_gone(engine: Engine) -> None:
+    asked = [picture(0, 5)]
+    answer = engine.query(asked, QueryOptions(exclude_authors=("anna linea",)))
+    assert {a for t in answer.titles for a in t.authors} == set(HANDS[1:])
+    assert answer.candidates_count == ALL - 2 * PICTURES_PER_TITLE
+    answer = engine.query(asked, QueryOptions(exclude_titles=("Book 00",), where="width_px > 1"))
+    assert "Book 00" not in {title.name for title in answer.titles}
+    assert answer.candidates_count == ALL - PICTURES_PER_TITLE
+
+
+def test_the_same_author_is_known_or_guessed(engine: Engine, drawings: Path) -> None:
+    stored = read_picture(str(drawings / HANDS[2] / "Book 20" / "0.png"), engine.limits)
+    for asked, author in ((stored, HANDS[2]), (picture(1, 77), HANDS[1])):
+        answer = engine.query([asked], QueryOptions(exclude_same_author=True))
+        assert f"left out: pictures by {author}" in answer.notes
+        assert author not in {a for t in answer.titles for a in t.authors}
+        assert answer.labels.authors[0].label == author  # the labels stay those of the picture
+
+
+def test_the_list_widens_until_k_titles_are_found(engine: Engine) -> None:
+    answer = engine.query([picture(0, 5)], QueryOptions(k=6, neighbours=1))
+    assert len({title.title_id for title in answer.titles}) == 6
+
+
+def test_more_than_there_is_gives_what_there_is_and_says_so(engine: Engine) -> None:
+    answer = engine.query([picture(0, 5)], QueryOptions(k=500))
+    assert len(answer.titles) == 6
+    assert "6 of the 500 titles asked for were found" in answer.notes
+
+
+def test_a_filter_that_leaves_nothing_is_no_error(engine: Engine) -> None:
+    answer = engine.query([picture(0, 5)], QueryOptions(where="year < 1000"))
+    assert answer.titles == ()
+    assert answer.candidates_count == 0
+    assert answer.labels.authors
+
+
+def test_a_percentile_cuts_the_list(engine: Engine) -> None:
+    whole = engine.query([picture(0, 5)], QueryOptions(k=ALL, by="picture"))
+    limit = whole.pictures[5].percentile
+    some = engine.query([picture(0, 5)], QueryOptions(k=ALL, by="picture", min_percentile=limit))
+    assert some.pictures == tuple(h for h in whole.pictures if h.percentile >= limit)
+    titles = engine.query([picture(0, 5)], QueryOptions(k=9, min_percentile=limit)).titles
+    assert all(hit.percentile >= limit for title in titles for hit in title.hits)
+
+
+def test_several_pictures_make_one_query(engine: Engine) -> None:
+    pictures = [picture(0, 71), picture(0, 72), picture(0, 73)]
+    vectors = np.stack([engine.vector_of([one]) for one in pictures])
+    mean = vectors.mean(axis=0)
+    together = engine.vector_of(pictures)
+    np.testing.assert_allclose(together, mean / np.linalg.norm(mean), atol=1e-5)
+    assert engine.query(pictures, QueryOptions(k=1)).titles[0].authors == (HANDS[0],)
+
+
+def test_no_picture_is_an_input_error(engine: Engine) -> None:
+    with pytest.raises(InputError, match="no picture"):
+        engine.query([], QueryOptions())
+
+
+def test_threads_get_the_same_answers(engine: Engine) -> None:
+    def ask(hand: int) -> list[str]:
+        options = QueryOptions(k=3, where="width_px > 1" if hand else None)
+        return [t.title_id for t in engine.query([picture(hand, 5)], options).titles]
+
+    alone = [ask(hand) for hand in range(3)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(ask, list(range(3)) * 8))
+    assert together == alone * 8
+
+
+def test_a_picture_in_two_titles_is_shown_once(
+    engine: Engine, drawings: Path, settings: Settings, tmp_path: Path
+) -> None:
+    from crawler.importers import import_folder
+    from indexer.build import build_generation
+    from indexer.embed import embed_pending
+
+    again = tmp_path / "again"
+    for title in ("One", "Two"):
+        (again / "Somebody" / title).mkdir(parents=True)
+        draw(1, 500).save(again / "Somebody" / title / "same.png")
+    draw(2, 501).save(again / "Somebody" / "Two" / "other.png")
+    layout = Layout(tmp_path / "root")
+    import_folder(layout, settings, again)
+    embed_pending(layout, settings)
+    report = build_generation(layout, settings)
+    with Engine.open(layout, settings, report.generation_id) as small:
+        answer = small.query([picture(1, 500)], QueryOptions(k=9, by="picture"))
+        assert len(answer.pictures) == 2
+        assert len(small.query([picture(1, 500)], QueryOptions(k=9)).titles) == 2
+
+
+def test_another_model_is_refused(settings: Settings, engine: Engine) -> None:
+    from indexer.generations import Generation
+
+    with Generation.open(settings.layout) as generation:
+        generation.model_id = "another"
+        with pytest.raises(NoIndexError, match="another"):
+            Engine(generation, engine.encoder, engine.limits)
+
+
+def test_no_index_yet_says_what_to_do(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(NoIndexError, match="no index yet"):
+        Engine.open(Layout(tmp_path), settings)
+
+
+def test_a_crop_asks_about_a_part(engine: Engine, tmp_path: Path) -> None:
+    from search.inputs import Crop
+
+    sheet = Image.new("RGB", (320, 128), "white")
+    sheet.paste(draw(1, 77), (0, 0))
+    sheet.paste(draw(0, 77), (160, 0))
+    data = io.BytesIO()
+    sheet.save(data, "PNG")
+    whole = QueryPicture("sheet.png", data.getvalue())
+    part = replace(whole, crop=Crop.parse("50%,0,50%,100%"))
+    np.testing.assert_allclose(
+        engine.vector_of([part]), engine.vector_of([picture(0, 77)]), atol=1e-3
+    )

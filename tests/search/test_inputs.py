@@ -1,0 +1,84 @@
+"""Reading what is asked about."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from schemas.errors import InputError, UsageError
+from schemas.pictures import PictureError, PictureLimits
+from search.inputs import Crop, QueryPicture, read_picture, shown
+
+LIMITS = PictureLimits()
+
+
+@pytest.mark.parametrize(
+    ("text", "box"),
+    [
+        ("10,20,30,40", (10, 20, 40, 60)),
+        ("0,0,50%,100%", (0, 0, 100, 100)),
+        ("25%, 10, 500, 5000", (50, 10, 200, 100)),
+        ("0.4,0,10,10", (0, 0, 10, 10)),
+    ],
+)
+def test_crops_count_pixels_of_the_upright_picture(
+    text: str, box: tuple[int, int, int, int]
+) -> None:
+    assert Crop.parse(text).box(200, 100) == box
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1,2,3", "1,2,3,4,5", "a,b,c,d", "-1,0,5,5", "0,0,0,5", "0,0,nan,5", "0,0,inf,5"]
+)
+def test_a_crop_that_is_none_is_a_usage_error(text: str) -> None:
+    with pytest.raises(UsageError, match="--crop"):
+        Crop.parse(text)
+
+
+def test_a_crop_outside_or_too_small_is_refused() -> None:
+    data = io.BytesIO()
+    Image.new("RGB", (60, 40)).save(data, "PNG")
+    with pytest.raises(InputError, match="60 x 40"):
+        QueryPicture("x.png", data.getvalue(), Crop.parse("60,0,5,5")).image(LIMITS)
+    with pytest.raises(PictureError, match=r"x\.png: .* 8 pixels"):
+        QueryPicture("x.png", data.getvalue(), Crop.parse("0,0,5,30")).image(LIMITS)
+
+
+def test_a_crop_turns_the_picture_upright_first() -> None:
+    image = Image.new("RGB", (60, 40), "white")
+    image.paste((0, 0, 0), (0, 0, 30, 40))  # left half black
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown after a quarter turn clockwise: the left half comes on top
+    data = io.BytesIO()
+    image.save(data, "PNG", exif=exif)
+    top = QueryPicture("x", data.getvalue(), Crop.parse("0,0,100%,40%")).image(LIMITS)
+    assert top.size == (40, 24)
+    assert top.getextrema() == ((0, 0), (0, 0), (0, 0))
+
+
+def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.png does not exist"):
+        read_picture(str(tmp_path / "none.png"), LIMITS)
+    with pytest.raises(InputError, match="is a directory"):
+        read_picture(str(tmp_path), LIMITS)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_picture("a\0b", LIMITS)
+    text = tmp_path / "text.jpg"
+    text.write_text("hello")
+    with pytest.raises(PictureError, match=r"text\.jpg: not a picture"):
+        read_picture(str(text), LIMITS).image(LIMITS)
+
+
+def test_standard_input_is_read_to_the_cap() -> None:
+    assert read_picture("-", LIMITS, stdin=io.BytesIO(b"data")).data == b"data"
+    small = PictureLimits(max_bytes=10)
+    assert len(read_picture("-", small, stdin=io.BytesIO(b"x" * 99)).data) == 11
+    with pytest.raises(InputError, match="nothing came"):
+        read_picture("-", LIMITS, stdin=io.BytesIO(b""))
+
+
+def test_odd_file_names_can_be_shown() -> None:
+    assert shown("a\udcffb.png") == "a\ufffdb.png"
