@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import sys
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -85,3 +87,7 @@ def build_catalog(layout: Layout, pictures: int, seed: int = 1) -> str:
     assert report.generation_id is not None
     publish(layout, report.generation_id)
     return report.generation_id
+
+
+if __name__ == "__main__":
+    build_catalog(Layout(Path(sys.argv[1])), int(sys.argv[2]))

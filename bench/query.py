@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.catalog import build_catalog, drawing
+from bench.catalog import drawing
 from bench.figures import Figure, interleaved, median_s, run_process
 from indexer.generations import Generation
 from schemas.layout import Layout
@@ -28,7 +28,8 @@ def measure(*, runs: int = 9, pictures: int = PICTURES, with_torch: bool = True)
         root = Path(folder)
         layout = Layout(root / "data")
         print(f"bench: building an index of {pictures:,} synthetic vectors ...", file=sys.stderr)
-        build_catalog(layout, pictures)
+        # In a process of its own: a child's peak memory counts its parent's size at the fork.
+        run_process([sys.executable, "-m", "bench.catalog", str(layout.root), str(pictures)])
         picture = root / "query.jpg"
         drawing(7).save(picture, "JPEG", quality=90)
         return [

@@ -25,6 +25,11 @@ class Candidates:
     unwanted: np.ndarray
     count: int
 
+    @property
+    def everything(self) -> bool:
+        """Whether no picture is left out."""
+        return self.wanted is None and not self.unwanted.size
+
     def selector(self) -> Any:
         """The filter as FAISS applies it while it searches; None when there is none."""
         import faiss

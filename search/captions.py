@@ -55,8 +55,8 @@ def truth(text: str, verdict: bool | None) -> Markup | None:
         return None
     mark = None
     if verdict is not None:
-        word = "right" if verdict else "wrong"
-        mark = joined([element("span", {"class": f"mark {word}"}, word), " "])
+        word = "Right" if verdict else "Wrong"
+        mark = joined([element("span", {"class": f"mark {word.lower()}"}, word), " "])
     return element("p", {"class": "truth"}, mark, f"In truth {text}.")
 
 

@@ -22,7 +22,7 @@ import click
 
 from schemas.errors import InterruptedRun, ToonsearchError, UsageError
 from search.commands import examples
-from search.session import Session, use_utf8
+from search.session import Session, plain, use_utf8
 
 VERSION = "0.1.0"
 """Equal to pyproject.toml (a test compares them); reading it from the installed package
@@ -57,6 +57,16 @@ class LazyGroup(click.Group):
             _share_options(command)
             self.commands[cmd_name] = command
         return self.commands[cmd_name]
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and Path(args[0]).is_file():
+            raise UsageError(
+                f"{args[0]} is not a command",
+                f"To search with a picture: `toonsearch query {args[0]}`.",
+            )
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; what Click would turn into its own words is passed on as it is."""
@@ -186,7 +196,7 @@ def _complain(session: Session, error: ToonsearchError) -> int:
         if session.debug:
             traceback.print_exception(error.__cause__ or error)
         word = "" if isinstance(error, InterruptedRun) else "error: "
-        print(f"toonsearch: {word}{' '.join(str(error).split())}", file=sys.stderr)
+        print(f"toonsearch: {word}{plain(' '.join(str(error).split()))}", file=sys.stderr)
     return error.exit_code
 
 
@@ -202,9 +212,6 @@ def _usage_error(error: click.ClickException) -> ToonsearchError:
     ctx = getattr(error, "ctx", None)
     path = ctx.command_path if ctx is not None else "toonsearch"
     hint = f"See `{path} --help`."
-    words = ctx.args if ctx is not None else []
-    if "No such command" in str(error) and words and Path(words[0]).exists():
-        hint = f"To search with a picture: `toonsearch query {words[0]}`."
     message = error.format_message().rstrip(".")
     return UsageError(message[:1].lower() + message[1:], hint)
 

@@ -109,7 +109,9 @@ class Engine:
         started = time.perf_counter()
         meta = self.generation.meta
         vector = self.vector_of(pictures)  # (D,)
-        labels = self.labels_of(vector, options.unknown_prior)
+        size = max(options.neighbours, options.k)
+        nearest = self.neighbours(vector, max(size, self.calibration.neighbours))  # (K,)
+        labels = self.labels_of(*nearest, options.unknown_prior)
         own = titles_holding(meta, [picture.picture_id for picture in pictures])
         same = _same_author(labels, own) if options.exclude_same_author else []
         allowed = choose(
@@ -118,7 +120,7 @@ class Engine:
             authors=[*options.exclude_authors, *same],
             titles=options.exclude_titles,
         )
-        found = self.search(vector, allowed, options)  # K rows
+        found = self.search(vector, allowed, options, nearest)  # K rows
         ranked = top_titles(found.similarity, found.title_ids, found.passed)  # T titles
         places: list[int] = []
         if options.by == "picture":
@@ -199,18 +201,29 @@ class Engine:
         there = ids[0] >= 0
         return similarity[0][there], picture_rows(self.generation.meta, ids[0][there])
 
-    def labels_of(self, vector: np.ndarray, unknown_prior: float) -> Labels:
+    def labels_of(
+        self, similarity: np.ndarray, rows: Sequence[PictureRow], unknown_prior: float
+    ) -> Labels:
         """Label probabilities; always from the whole index, for which they were calibrated.
 
-        Shapes:  vector (D,)
+        Shapes:  similarity (K,), nearest first, and K rows
         """
-        similarity, rows = self.neighbours(vector, self.calibration.neighbours)  # (K,)
+        k = self.calibration.neighbours
+        similarity, rows = similarity[:k], rows[:k]
         voters = [Neighbour(row.author, row.genre, era_of(row.year)) for row in rows]
         sizes = label_sizes(self.generation.meta, rows)
         return label_probabilities(similarity, voters, sizes, self.calibration, unknown_prior)
 
-    def search(self, vector: np.ndarray, allowed: Candidates, options: QueryOptions) -> Found:
+    def search(
+        self,
+        vector: np.ndarray,
+        allowed: Candidates,
+        options: QueryOptions,
+        nearest: tuple[np.ndarray, list[PictureRow]],
+    ) -> Found:
         """The nearest allowed pictures: as many as it takes to hold what was asked for.
+
+        `nearest` are those of the whole index, which answer when nothing is filtered.
 
         Shapes:  vector (D,) -> K rows
         """
@@ -219,7 +232,10 @@ class Engine:
             size = min(size, allowed.count)
             if size == 0:
                 return Found(np.empty(0), np.empty(0), np.empty(0, bool), [])
-            similarity, rows = self.neighbours(vector, size, allowed)  # (K,)
+            if allowed.everything and size <= len(nearest[1]):
+                similarity, rows = nearest[0][:size], nearest[1][:size]
+            else:
+                similarity, rows = self.neighbours(vector, size, allowed)  # (K,)
             percentile = self.calibration.percentile(similarity)  # (K,)
             found = Found(similarity, percentile, percentile >= options.min_percentile, rows)
             names = found.title_ids if options.by == "title" else found.picture_ids

@@ -161,9 +161,7 @@ class _Page:
             "figure",
             {"class": "asked"},
             *(
-                element(
-                    "span", {"class": "mat"}, self.picture(key, f"Query picture {p.name}", "query")
-                )
+                element("span", {"class": "mat"}, self.picture(key, f"Query {_name(p)}", "query"))
                 for key, p in zip(keys, section.pictures, strict=True)
             ),
             element("figcaption", None, names),
@@ -237,7 +235,12 @@ class _Page:
 
 
 def _names(section: GallerySection) -> str:
-    return ", ".join(picture.name.rpartition("/")[2] for picture in section.pictures)
+    return ", ".join(_name(picture) for picture in section.pictures)
+
+
+def _name(picture: QueryPicture) -> str:
+    """The file's name alone: a page that is passed on should not tell where it lay."""
+    return picture.name.rpartition("/")[2]
 
 
 def _basis(sections: Sequence[GallerySection]) -> Markup:

@@ -19,6 +19,7 @@ from schemas.errors import ToonsearchError
 from schemas.layout import Layout
 from schemas.pictures import PictureLimits, decode_picture
 from schemas.records import Answer, Hit
+from search.session import plain
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -60,7 +61,7 @@ def write_previews(
         if not images:
             continue
         strip = _strip(images, min(width * CELL_PX[0], 900))
-        out.write("".join(c if c.isprintable() else " " for c in caption) + "\n")
+        out.write(plain(caption) + "\n")
         out.writelines(_drawn(strip, style))
         out.write("\n")
     out.flush()
@@ -156,9 +157,9 @@ def _runs(mask: np.ndarray) -> str:
 
 
 def blocks(image: Image.Image) -> Iterator[str]:
-    """Two pixels a cell: the upper half block in one colour on a ground of another."""
+    """Two averaged pixels a cell: the upper half block in one colour on a ground of another."""
     columns = max(1, image.width // CELL_PX[0])
-    pixels = np.asarray(image.resize((columns, 2 * ROWS)))  # (2 R, W, 3)
+    pixels = np.asarray(image.resize((columns, 2 * ROWS), resample=4))  # (2 R, W, 3)
     for row in range(0, 2 * ROWS, 2):
         cells = (
             f"\x1b[38;2;{r};{g};{b}m\x1b[48;2;{r2};{g2};{b2}m▀"

@@ -42,7 +42,7 @@ class Session:
     def note(self, text: str) -> None:
         """Say something that is not data."""
         if not self.quiet:
-            print(f"toonsearch: {text}", file=sys.stderr)
+            print(f"toonsearch: {plain(text)}", file=sys.stderr)
 
     def detail(self, text: str) -> None:
         """Say something that only `-v` wants to hear."""
@@ -68,6 +68,11 @@ class Session:
         with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task(what, total=None)
             yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def plain(text: str) -> str:
+    """Text that cannot move the cursor or recolour a terminal: names may hold anything."""
+    return "".join(c if c.isprintable() else " " for c in text)
 
 
 def colour_wanted(stream: Any) -> bool:

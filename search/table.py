@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from schemas.records import Answer, LabelProbability, Labels
-from search.session import colour_wanted
+from search.session import colour_wanted, plain
 
 BAR_CELLS = 10
 BOLD, DIM, GREEN, YELLOW, RESET = "\x1b[1m", "\x1b[2m", "\x1b[32m", "\x1b[33m", "\x1b[0m"
@@ -87,12 +87,9 @@ def label_lines(labels: Labels) -> list[str]:
 
 
 def _bars(labels: Sequence[LabelProbability]) -> list[str]:
-    shown = [one for one in labels if one.probability >= 0.005]
-    width = max((cells(one.label) for one in shown), default=0)
-    return [
-        f"  {pad(one.label, width)}  {one.probability * 100:4.0f} %  {_bar(one.probability)}"
-        for one in shown
-    ]
+    shown = [(_plain(one.label), one.probability) for one in labels if one.probability >= 0.005]
+    width = max((cells(label) for label, _ in shown), default=0)
+    return [f"  {pad(label, width)}  {share * 100:4.0f} %  {_bar(share)}" for label, share in shown]
 
 
 def _bar(share: float) -> str:
@@ -131,9 +128,7 @@ def _squeeze(widths: list[int], fixed: list[bool], width: int) -> None:
 
 
 def _plain(text: str) -> str:
-    """Text that cannot move the cursor: a title may hold anything."""
-    kept = "".join(c if c.isprintable() else " " for c in text)
-    return unicodedata.normalize("NFC", kept)
+    return unicodedata.normalize("NFC", plain(text))
 
 
 def cells(text: str) -> int:

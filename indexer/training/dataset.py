@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,12 +164,3 @@ def compute_statistics(
         if progress:
             progress(len(rows), len(manifest))
     return Statistics(np.stack(rows).astype(np.float32), np.stack(grey), np.array(blank))
-
-
-def series_counts(authors: Sequence[str], series: Sequence[str]) -> dict[str, int]:
-    """How many series each author has."""
-    pairs = set(zip(authors, series, strict=True))
-    counts: dict[str, int] = {}
-    for author, _ in pairs:
-        counts[author] = counts.get(author, 0) + 1
-    return counts

@@ -12,7 +12,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +30,7 @@ from indexer.training.metrics import (
     QueryFigures,
     RetrievalFigures,
     near_duplicates,
+    paired_interval,
     query_figures,
     summarize,
 )
@@ -70,6 +71,8 @@ class TableRow:
     name: str
     mean: RetrievalFigures
     splits: tuple[RetrievalFigures, ...]
+    gain: tuple[float, float, float] | None = None
+    """R@1 over the row above, with the 95 % interval of paired queries."""
 
 
 def measure(
@@ -121,6 +124,7 @@ def evaluate(drawings: Path, progress: Callable[[int, int], None] | None = None)
         statistics = compute_statistics(manifest, SHIPPED_SPEC, network, box, progress)
         outputs = statistics.rows[:, output_weights > 0]
         shipped = whitened(DIMENSION, statistics_weights())
+        above: list[np.ndarray] = []
         for name, values, transform in (
             ("grey pixels 32 x 32", pixels_of(statistics), standardized),
             ("outputs 1-5", outputs, standardized),
@@ -128,22 +132,27 @@ def evaluate(drawings: Path, progress: Callable[[int, int], None] | None = None)
             (f"all groups, whitened, {DIMENSION} d (shipped)", statistics.rows, shipped),
         ):
             results = measure(values, statistics, manifest, splits, transform)
-            table.append(table_row(name + label, results))
+            row, right = table_row(name + label, results), [r.right_at_1 for r in results]
+            if above:
+                row = replace(row, gain=paired_interval(right, above))
+            table.append(row)
+            above = right
     return table
 
 
 def render(table: Sequence[TableRow]) -> str:
     """The table in Markdown."""
     lines = [
-        "| features | R@1 | macro R@1 | R@10 | AP@100 | mAP@10 | R@1 by split |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| features | R@1 | macro R@1 | R@10 | AP@100 | mAP@10 | R@1 by split | gain of R@1 |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in table:
         mean = row.mean
         values = (mean.r_at_1, mean.macro_r_at_1, mean.r_at_10, mean.ap_at_100, mean.map_at_10)
         cells = " | ".join(f"{value:.3f}" for value in values)
         by_split = " ".join(f"{split.r_at_1:.3f}" for split in row.splits)
-        lines.append(f"| {row.name} | {cells} | {by_split} |")
+        gain = "{:+.3f} [{:+.3f}, {:+.3f}]".format(*row.gain) if row.gain else ""
+        lines.append(f"| {row.name} | {cells} | {by_split} | {gain} |")
     return "\n".join(lines)
 
 

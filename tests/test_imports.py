@@ -1,0 +1,64 @@
+"""What a query loads, seen from a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from crawler.importers import import_folder
+from indexer.build import build_generation
+from indexer.embed import embed_pending
+from indexer.generations import publish
+from schemas.settings import load_settings
+from tests.drawings import draw_folder
+
+ROOT = Path(__file__).resolve().parent.parent
+NEVER = ("torch", "scrapy", "pandas", "duckdb", "pyarrow", "deltalake", "rich", "asyncio")
+
+
+def modules_after(arguments: list[str], cwd: Path) -> set[str]:
+    """Names of all top-level modules that a run of the command line has loaded."""
+    code = (
+        "import sys; from search.cli import main; code = main(sys.argv[1:]);"
+        "print('MODULES', *sorted({m.partition('.')[0] for m in sys.modules}));"
+        "sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=cwd,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "HOME": str(cwd)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.rpartition("MODULES ")[2].split())
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("imports")
+    settings = load_settings({"store.root": str(root / "data")}, environ={}, cwd=root)
+    import_folder(settings.layout, settings, draw_folder(root / "drawings", titles=1))
+    embed_pending(settings.layout, settings)
+    report = build_generation(settings.layout, settings)
+    assert report.generation_id is not None
+    publish(settings.layout, report.generation_id)
+    return root
+
+
+@pytest.mark.parametrize("form", [[], ["--json"], ["--where", "title <> 'x'", "--nl"]])
+def test_a_query_loads_only_what_it_uses(root: Path, form: list[str]) -> None:
+    picture = str(next((root / "drawings").rglob("*.png")))
+    loaded = modules_after(["query", picture, "--data", str(root / "data"), *form], root)
+    assert {"faiss", "onnxruntime", "numpy", "PIL"} <= loaded
+    assert not loaded & set(NEVER)
+
+
+def test_help_loads_next_to_nothing(root: Path) -> None:
+    loaded = modules_after(["--help"], root)
+    assert not loaded & {*NEVER, "numpy", "faiss", "onnxruntime", "PIL", "sqlite3", "indexer"}
