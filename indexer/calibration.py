@@ -10,7 +10,7 @@ authors is judged by parameters from the other half; those that are kept come fr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,10 +19,11 @@ from indexer.scores import auroc, expected_calibration_error, false_positive_rat
 
 TEMPERATURES = np.geomspace(0.01, 0.3, 18)
 TEMPERINGS = (0.0, 0.25, 0.5, 0.75)
-SMOOTHING = 1e-3  # mass for labels without any neighbour, keeps the log loss finite
+TAILS = (0.002, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
 MIN_EXAMPLES = 30  # fewer held-out pictures than this say nothing: use DEFAULTS
 DEFAULT_TEMPERATURE = 0.05
 DEFAULT_TEMPERING = 0.25
+DEFAULT_TAIL = 0.05
 DEFAULT_UNKNOWN = (6.0, -6.0, -4.0, 0.0)  # even odds where the nearest ones are about 0.6
 NEIGHBOURS = 200  # voters; the farther ones add nothing at any fitted temperature
 
@@ -66,7 +67,8 @@ def fit(data: Labelled, *, sample: int, seed: int, neighbours: int = NEIGHBOURS)
     if len(queries) < MIN_EXAMPLES:
         return Calibration(
             background, dict.fromkeys(KINDS, DEFAULT_TEMPERATURE),
-            dict.fromkeys(KINDS, DEFAULT_TEMPERING), DEFAULT_UNKNOWN, neighbours, "defaults",
+            dict.fromkeys(KINDS, DEFAULT_TEMPERING), dict.fromkeys(KINDS, DEFAULT_TAIL),
+            DEFAULT_UNKNOWN, neighbours, "defaults",
         )  # fmt: skip
     new_picture = _neighbours(data, queries, data.picture, neighbours)
     new_title = _neighbours(data, queries, data.title, neighbours)
@@ -76,24 +78,24 @@ def fit(data: Labelled, *, sample: int, seed: int, neighbours: int = NEIGHBOURS)
     by_title = other_title.mean() >= 0.2
     known, has_more = (new_title, other_title) if by_title else (new_picture, other_picture)
 
-    temperature: dict[str, float] = {}
-    tempering: dict[str, float] = {}
+    fitted: dict[str, _Votes] = {}
     measured: dict[str, float] = {}
     for kind in KINDS:
         labels = getattr(data, kind)
         usable = has_more if kind == "author" else labels[queries] >= 0
-        temperature[kind], tempering[kind], figures = _fit_votes(
-            known, labels, usable, data.author[queries]
-        )
+        fitted[kind], figures = _fit_votes(known, labels, usable, data.author[queries])
         measured |= {f"{kind}_{name}": value for name, value in figures.items()}
-    votes = _Votes(data.author, temperature["author"], tempering["author"])
     cases = {
         "new_picture": _part(new_picture, other_picture),
         "new_title": _part(new_title, other_title),
     }
-    weights, figures = _fit_unknown(cases, unknown, votes)
+    weights, figures = _fit_unknown(cases, unknown, fitted["author"])
     return Calibration(
-        background, temperature, tempering, weights, neighbours,
+        background,
+        {kind: votes.temperature for kind, votes in fitted.items()},
+        {kind: votes.tempering for kind, votes in fitted.items()},
+        {kind: votes.tail for kind, votes in fitted.items()},
+        weights, neighbours,
         "other_titles" if by_title else "other_pictures", measured | figures,
     )  # fmt: skip
 
@@ -157,11 +159,12 @@ def _background(data: Labelled, rng: np.random.Generator) -> tuple[float, ...]:
 
 @dataclass(frozen=True)
 class _Votes:
-    """How neighbours vote: labels (N,), temperature and tempering."""
+    """How neighbours vote: labels (N,), temperature, tempering and tail."""
 
     labels: np.ndarray
     temperature: float
     tempering: float
+    tail: float = 0.0
 
     def cast(self, case: _Case) -> tuple[np.ndarray, np.ndarray]:
         """Each neighbour's label and weight; those without a label weigh nothing.
@@ -175,11 +178,19 @@ class _Votes:
         weights = weights / np.maximum(sizes[np.maximum(label, 0)], 1) ** self.tempering
         return label, weights / weights.sum(axis=1, keepdims=True)
 
-    def log_loss(self, case: _Case) -> float:
+    def true_share(self, case: _Case) -> np.ndarray:
+        """The true label's share of the votes; (Q,)."""
         label, weights = self.cast(case)
         truth = self.labels[case.query][:, None]
-        share = np.where(label == truth, weights, 0.0).sum(axis=1)
-        return float(-np.log(share * (1 - SMOOTHING) + SMOOTHING * 0.1).mean())
+        return np.asarray(np.where(label == truth, weights, 0.0).sum(axis=1))
+
+    def with_best_tail(self, case: _Case) -> tuple[float, _Votes]:
+        """The least log loss over TAILS, each spread evenly over all labels."""
+        share = self.true_share(case)
+        each = 1.0 / max(2, len(np.unique(self.labels[self.labels >= 0])))
+        losses = [float(-np.log(share * (1 - tail) + tail * each).mean()) for tail in TAILS]
+        best = int(np.argmin(losses))
+        return losses[best], replace(self, tail=TAILS[best])
 
     def best(self, case: _Case) -> tuple[np.ndarray, np.ndarray]:
         """The most probable label's probability, and whether it is right; both (Q,)."""
@@ -189,21 +200,22 @@ class _Votes:
             names, inverse = np.unique(label[q], return_inverse=True)
             share = np.bincount(inverse, weights=weights[q])
             top = int(np.argmax(share))
-            confidence[q], correct[q] = share[top], names[top] == truth
+            confidence[q] = share[top] * (1 - self.tail)
+            correct[q] = names[top] == truth
         return confidence, correct
 
 
 def _fit_votes(
     case: _Case, labels: np.ndarray, usable: np.ndarray, author: np.ndarray
-) -> tuple[float, float, dict[str, float]]:
-    """Temperature and tempering of least log loss, and figures on the other authors."""
+) -> tuple[_Votes, dict[str, float]]:
+    """The votes of least log loss, and their figures on the other authors."""
     if usable.sum() < MIN_EXAMPLES:
-        return DEFAULT_TEMPERATURE, DEFAULT_TEMPERING, {}
+        return _Votes(labels, DEFAULT_TEMPERATURE, DEFAULT_TEMPERING, DEFAULT_TAIL), {}
 
     def best_votes(chosen: np.ndarray) -> _Votes:
         part = _part(case, chosen)
         grid = [_Votes(labels, float(t), g) for t in TEMPERATURES for g in TEMPERINGS]
-        return min(grid, key=lambda votes: votes.log_loss(part))
+        return min((votes.with_best_tail(part) for votes in grid), key=lambda found: found[0])[1]
 
     figures: dict[str, float] = {}
     half = _half(author)
@@ -219,8 +231,7 @@ def _fit_votes(
             "calibration_error": expected_calibration_error(confidence, correct),
             "queries": float(len(correct)),
         }
-    chosen = best_votes(usable)
-    return chosen.temperature, chosen.tempering, figures
+    return best_votes(usable), figures
 
 
 def _part(case: _Case, chosen: np.ndarray) -> _Case:

@@ -36,7 +36,8 @@ class Calibration:
     """What was fitted when a generation was built, and on what.
 
     `background` holds similarities of pairs by different authors at QUANTILE_LEVELS.
-    `tempering` is the power of a label's picture count that its votes are divided by.
+    `tempering` is the power of a label's picture count that its votes are divided by, and
+    `tail` the probability of a known label that none of the neighbours carries.
     `unknown_weights` are (intercept, nearest, mean of the nearest five, share of the author
     with most votes) of the log-odds that nobody in the catalog drew the query, at equal
     prior odds.
@@ -47,6 +48,7 @@ class Calibration:
     background: tuple[float, ...]
     temperature: dict[str, float]
     tempering: dict[str, float]
+    tail: dict[str, float]
     unknown_weights: tuple[float, float, float, float]
     neighbours: int
     basis: str
@@ -89,6 +91,7 @@ class Calibration:
                 background=tuple(float(v) for v in raw["background"]),
                 temperature={kind: float(raw["temperature"][kind]) for kind in KINDS},
                 tempering={kind: float(raw["tempering"][kind]) for kind in KINDS},
+                tail={kind: float(raw["tail"][kind]) for kind in KINDS},
                 unknown_weights=(zero, nearest, five, share),
                 neighbours=int(raw["neighbours"]),
                 basis=str(raw["basis"]),
@@ -124,13 +127,14 @@ def vote(
     *,
     sizes: Mapping[str, int] | None = None,
     tempering: float = 0.0,
+    tail: float = 0.0,
 ) -> dict[str, float]:
     """Label probabilities from neighbours, most probable first.
 
     A neighbour with several labels splits its weight among them; those without a label
     do not take part. Votes for a label are divided by its number of pictures (`sizes`) to
-    the power of `tempering`: 0 trusts the catalog's proportions, 1 ignores them. Sums to 1,
-    or is empty when no neighbour carries a label.
+    the power of `tempering`: 0 trusts the catalog's proportions, 1 ignores them. Sums to
+    1 - `tail`, or is empty when no neighbour carries a label.
 
     Shapes:  similarity (K,), K lists of labels
     """
@@ -146,4 +150,4 @@ def vote(
         shares = {n: share / max(1, sizes.get(n, 1)) ** tempering for n, share in shares.items()}
     total = sum(shares.values())
     ranked = sorted(shares.items(), key=lambda item: (-item[1], item[0]))
-    return {name: share / total for name, share in ranked}
+    return {name: share / total * (1.0 - tail) for name, share in ranked}

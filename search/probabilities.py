@@ -51,6 +51,7 @@ def label_probabilities(
             calibration.temperature[kind],
             sizes=sizes[kind],
             tempering=calibration.tempering[kind],
+            tail=calibration.tail[kind],
         )
 
     authors = votes("author")
