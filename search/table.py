@@ -78,8 +78,11 @@ def label_lines(labels: Labels) -> list[str]:
     if labels.authors:
         lines += ["", "Whose hand?"]
         none = LabelProbability("none of the known authors", labels.unknown_author)
+        rest = 1.0 - labels.unknown_author - sum(one.probability for one in labels.authors)
+        others = LabelProbability("some other known author", max(0.0, rest))
         first = labels.unknown_author > 0.5
-        lines += _bars([none, *labels.authors] if first else [*labels.authors, none])
+        shown = [none, *labels.authors] if first else [*labels.authors, none]
+        lines += _bars([*shown, others])
     for heading, kind in (("Which genre?", labels.genres), ("Which era?", labels.eras)):
         if kind:
             lines += ["", heading, *_bars(kind)]

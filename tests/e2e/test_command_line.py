@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.drawings import drawing, draw_folder
+from tests.drawings import draw_folder, drawing
 
 ROOT = Path(__file__).resolve().parents[2]
 

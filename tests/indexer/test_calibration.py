@@ -113,6 +113,7 @@ def test_votes() -> None:
     sizes = {"a": 100, "b": 1, "c": 1}
     evened = vote(np.asarray([0.9, 0.8]), [["a"], ["b"]], 0.1, sizes=sizes, tempering=0.5)
     assert evened["b"] / evened["a"] == pytest.approx(10.0 * np.exp(-1.0))
+    assert sum(vote(np.asarray([0.9]), [["a"]], 0.1, tail=0.3).values()) == pytest.approx(0.7)
     assert vote(np.asarray([0.9]), [[]], 0.1) == {}
     assert vote(np.empty(0), [], 0.1) == {}
 
