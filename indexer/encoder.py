@@ -26,7 +26,7 @@ INPUT_NAME = "pixels"
 
 BATCH_PIXELS = 4 * 352 * 352
 """Pixels in one pass of the network: larger batches leave the CPU's cache and gain nothing
-(97 pictures a second at four, 92 at eight, 93 at one, on two cores)."""
+(97 pictures a second at four, 92 at eight, 93 at one, on two cores; outputs 1-5 only)."""
 
 MAX_MODEL_BYTES = 512 * 1024 * 1024
 Runtime = Literal["auto", "onnxruntime", "openvino"]
@@ -107,7 +107,7 @@ class Encoder:
         self._model_dir = model_dir
         self._threads = threads
         # In bulk work each core takes its own batch, which needs no waiting for one another
-        # (97 against 85 pictures a second); OpenVINO runs one request at a time.
+        # (97 against 85 pictures a second, same trial); OpenVINO runs one request at a time.
         self._parallel = bulk and runtime == "onnxruntime"
         self._session: Session | None = None
 
