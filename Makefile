@@ -12,7 +12,7 @@ DEMO_DIR ?= demo
 SOURCES := schemas crawler indexer search tests bench
 DRAWINGS ?= ../shared/drawings
 
-.PHONY: help env train-env demo test check format bench model faults lock clean
+.PHONY: help env train-env demo test check format bench figures picture docs model lock clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,15 @@ format: env ## Format the code
 
 bench: train-env ## Measure speed and memory into bench/results/*.json
 	@$(BIN)/python -m bench
+
+figures: bench ## Measure, and write the figures into README.md
+	@$(BIN)/python -m bench.readme
+
+picture: demo ## Renew the README's picture (needs chromium)
+	@$(BIN)/python -m bench.picture $(DEMO_DIR)/gallery.html docs/gallery.png
+
+docs: env ## Renew docs/commands.md from --help
+	@$(BIN)/python -m search.reference > docs/commands.md
 
 model: train-env ## Rebuild the shipped encoder from DRAWINGS=folder
 	@$(BIN)/python -m indexer.training.export --drawings $(DRAWINGS) --out indexer/models

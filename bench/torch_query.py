@@ -25,7 +25,7 @@ def main(root: str, picture: str) -> None:
         model, spec = torch_encoder(generation.model_dir)
         pixels = picture_to_pixels(Path(picture).read_bytes(), PictureLimits(), spec)
         with torch.inference_mode():
-            vector = model(torch.from_numpy(pixels)[None]).numpy()
+            vector = model(torch.from_numpy(pixels.copy())[None]).numpy()
         index = faiss.read_index(str(generation.directory / "vectors.faiss"))
         scores, ids = index.search(vector, 10)
         for score, row_id in zip(scores[0].tolist(), ids[0].tolist(), strict=True):

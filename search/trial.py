@@ -16,6 +16,11 @@ NEW_PICTURE, NEW_TITLE, UNKNOWN = "new picture", "new work", "unknown hand"
 KINDS = (NEW_PICTURE, NEW_TITLE, UNKNOWN)
 
 
+COPY_SIMILARITY = 0.95
+"""Above this the index holds nearly the same picture (redrawn, recoloured, a part moved):
+finding that says nothing about style, so such cases do not count."""
+
+
 @dataclass(frozen=True)
 class Case:
     """A picture that is not in the index, with the truth about it.
@@ -37,6 +42,11 @@ class Outcome:
     case: Case
     picture: QueryPicture
     answer: Answer
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether the index holds nearly the same picture."""
+        return any(title.similarity > COPY_SIMILARITY for title in self.answer.titles)
 
     @property
     def believed_unknown(self) -> bool:
@@ -78,6 +88,8 @@ def run_trial(
 def figures(outcomes: Sequence[Outcome]) -> list[tuple[str, str]]:
     """What a reader wants to know of many answers, as (what, figure) pairs."""
     told: list[tuple[str, str]] = []
+    copies = sum(outcome.is_copy for outcome in outcomes)
+    outcomes = [outcome for outcome in outcomes if not outcome.is_copy]
     for kind in KINDS:
         some = [outcome for outcome in outcomes if outcome.case.kind == kind]
         if not some:
@@ -105,6 +117,8 @@ def figures(outcomes: Sequence[Outcome]) -> list[tuple[str, str]]:
                 _share(sum(o.believed_unknown for o in some), len(some)),
             ),
         ]
+    if copies:
+        told.append(("left out, because the index holds nearly the same picture", str(copies)))
     return told
 
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from schemas.settings import Settings
     from search.trial import Case, Outcome
 
-SHOWN = 8  # queries in the gallery, of which a third are by unknown hands
+SHOWN = 8  # queries in the gallery
+STRANGERS_SHOWN = 3  # of those, by hands that the index lacks
 TITLES_IN_TABLE = 3
 
 
@@ -61,7 +62,7 @@ def command(session: Session, to: Path, images: Path | None, k: int) -> None:
     )
     _index(session, settings)
     outcomes = _ask(session, settings, cases, k)
-    shown = [o for path in showcase for o in outcomes if o.case.path == path]
+    shown = _shown(outcomes, showcase)
     _report(shown, outcomes)
     gallery = to / "gallery.html"
     _write_gallery(gallery, settings, shown, outcomes)
@@ -107,7 +108,7 @@ def _clip_art(session: Session, settings: Settings, to: Path) -> tuple[list[Case
         for row in queries
     ]
     cases += [Case(Path(r["path"]), r["author"], r["series"], UNKNOWN) for r in unknown]
-    chosen = showcase(queries, unknown, SHOWN, catalog_rows=catalog)
+    chosen = showcase(queries, unknown, 2 * SHOWN, catalog_rows=catalog)
     return cases, [Path(row["path"]) for row in chosen]
 
 
@@ -147,7 +148,7 @@ def _own_pictures(
             f"no folder under {images} has three pictures or more, so none can be held out",
             "Lay them out as author/title/picture.",
         )
-    return cases, [case.path for case in cases[:SHOWN]]
+    return cases, [case.path for case in cases]
 
 
 @contextlib.contextmanager
@@ -207,6 +208,18 @@ def _ask(session: Session, settings: Settings, cases: list[Case], k: int) -> lis
             if progress:
                 progress(len(outcomes), len(cases))
     return outcomes
+
+
+def _shown(outcomes: list[Outcome], showcase: list[Path]) -> list[Outcome]:
+    """The queries that are shown in full: known hands first, then strangers."""
+    from search.trial import UNKNOWN
+
+    place = {path: n for n, path in enumerate(showcase)}
+    fit = [o for o in outcomes if o.case.path in place and not o.is_copy]
+    fit.sort(key=lambda o: place[o.case.path])
+    strangers = [o for o in fit if o.case.kind == UNKNOWN][:STRANGERS_SHOWN]
+    known = [o for o in fit if o.case.kind != UNKNOWN][: SHOWN - len(strangers)]
+    return sorted(known, key=lambda o: not o.verdict) + strangers
 
 
 def _truth(outcome: Outcome) -> str:
