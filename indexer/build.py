@@ -263,6 +263,7 @@ def _same_inputs(
     try:
         with Generation.open(layout, current) as generation:
             same = generation.manifest.get("inputs") == inputs
+            _ = generation.calibration  # of an older program: not the same after all
             return dict(generation.manifest["counts"]) if same else None
     except NoIndexError:
         return None  # damaged: build it anew

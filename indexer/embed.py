@@ -8,15 +8,14 @@ batch of work and a second run starts where the first one ended.
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
+from indexer.ahead import in_order
 from indexer.encoder import Encoder, Runtime, shipped_model_dir
 from indexer.pixels import PixelSpec, picture_to_pixels
 from schemas.catalog import Catalog
@@ -140,25 +139,11 @@ def _decoded(
 ) -> Iterator[tuple[dict[str, Any], np.ndarray | PictureError]]:
     """Pixels of each row, in order, decoded a bounded window ahead."""
     limits, spec = settings.decode.limits, encoder.pixel_spec
-    window = 4 * settings.encoder.batch
-    with ThreadPoolExecutor(max_workers=2, thread_name_prefix="decode") as pool:
-        ahead: deque[tuple[dict[str, Any], Future[np.ndarray | PictureError]]] = deque()
-        remaining = iter(rows)
-        try:
-            while True:
-                for row in remaining:
-                    path = layout.picture(row["file"])
-                    future = pool.submit(_read, path, row["picture_id"], limits, spec)
-                    ahead.append((row, future))
-                    if len(ahead) >= window:
-                        break
-                if not ahead:
-                    return
-                row, future = ahead.popleft()
-                yield row, future.result()
-        finally:
-            for _, future in ahead:
-                future.cancel()
+    return in_order(
+        lambda row: _read(layout.picture(row["file"]), row["picture_id"], limits, spec),
+        rows,
+        4 * settings.encoder.batch,
+    )
 
 
 def _read(path: Path, picture_id: str, limits: Any, spec: PixelSpec) -> np.ndarray | PictureError:

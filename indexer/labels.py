@@ -98,7 +98,10 @@ class Calibration:
                 measured={str(k): float(v) for k, v in raw["measured"].items()},
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise NoIndexError(f"the index's calibration cannot be read ({error})") from error
+            raise NoIndexError(
+                f"the index's calibration cannot be read ({error})",
+                "Run `toonsearch index build --force`.",
+            ) from error
 
 
 def unknown_features(similarity_desc: np.ndarray, best_share: np.ndarray) -> np.ndarray:

@@ -37,7 +37,7 @@ create view catalog as select
   (select group_concat(value, ', ') from json_each(t.authors)) as authors,
   t.genre, (select group_concat(value, ', ') from json_each(t.genres)) as genres,
   (select group_concat(value, ', ') from json_each(t.tags)) as tags,
-  coalesce(p.year, t.year) as year,
+  cast(coalesce(p.year, t.year) as integer) as year,
   case when coalesce(p.year, t.year) is null then t.era
        else (coalesce(p.year, t.year) / 10 * 10) || 's' end as era,
   t.star_score, t.age_rating, t.finished, t.first_date, t.last_date,

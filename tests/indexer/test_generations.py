@@ -86,6 +86,15 @@ def test_metadata_view(layout: Layout) -> None:
             generation.meta.execute("delete from titles")
 
 
+def test_years_compare_as_numbers_even_when_quoted(layout: Layout) -> None:
+    build(layout)
+    with Generation.open(layout) as generation:
+        count = "select count(*) from catalog where year < "
+        plain = generation.meta.execute(count + "2000").fetchone()
+        assert generation.meta.execute(count + "'2000'").fetchone() == plain
+        assert 0 < plain[0] < generation.pictures_count
+
+
 def test_nothing_changed_builds_nothing(layout: Layout) -> None:
     name = build(layout)
     report = build_generation(layout, SETTINGS)
