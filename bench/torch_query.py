@@ -32,7 +32,7 @@ def main(root: str, picture: str) -> None:
             row = generation.meta.execute(
                 "select title, author, source_path from catalog where row_id = ?", (row_id,)
             ).fetchone()
-            print(f"{score:.3f}", *row)
+            print(f"{score:.3f}", *row, flush=True)
 
 
 if __name__ == "__main__":
