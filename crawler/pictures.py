@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,7 +114,8 @@ def _store(layout: Layout, file: str, data: bytes) -> None:
         pass
     path.parent.mkdir(parents=True, exist_ok=True)
     layout.staging.mkdir(parents=True, exist_ok=True)
-    aside = layout.staging / f"picture-{os.getpid()}-{path.name}"
+    # A name of its own: two threads may hold two files with the same bytes.
+    aside = layout.staging / f"picture-{uuid.uuid4().hex}"
     try:
         with aside.open("wb") as handle:
             handle.write(data)

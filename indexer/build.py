@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -107,7 +108,7 @@ def build_generation(
     try:
         aside.mkdir()
         report = _write(aside, layout, settings, rows, counts, inputs, parent, step)
-    except OSError as error:
+    except (OSError, sqlite3.Error) as error:
         raise storage_error(error, "the new index generation") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)

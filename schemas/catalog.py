@@ -7,11 +7,13 @@ blocks them, and no DuckDB file holds anything.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from schemas.durable import storage_error
 from schemas.errors import InputError, ToonsearchError
 from schemas.layout import Layout
 from schemas.tables import TABLES, arrow_schema
@@ -73,12 +75,13 @@ class Catalog:
         if data.num_rows:
             from deltalake import WriterProperties, write_deltalake
 
-            write_deltalake(
-                self._created(table),
-                data,
-                mode="append",
-                writer_properties=WriterProperties(compression="ZSTD"),
-            )
+            with _committing(table):
+                write_deltalake(
+                    self._created(table),
+                    data,
+                    mode="append",
+                    writer_properties=WriterProperties(compression="ZSTD"),
+                )
 
     def upsert(self, table: str, rows: pa.Table | Sequence[dict[str, Any]]) -> None:
         """Commit rows by their key: known keys are replaced, others added, in one commit."""
@@ -87,13 +90,14 @@ class Catalog:
             return
         key = TABLES[table].key
         data = _last_of_each(data, key)
-        target = self._created(table)
-        if target.count() == 0:
-            self.append(table, data)
-            return
-        predicate = " and ".join(f"t.{name} = s.{name}" for name in key)
-        merge = target.merge(data, predicate=predicate, source_alias="s", target_alias="t")
-        merge.when_matched_update_all().when_not_matched_insert_all().execute()
+        with _committing(table):
+            target = self._created(table)
+            if target.count() > 0:
+                predicate = " and ".join(f"t.{name} = s.{name}" for name in key)
+                merge = target.merge(data, predicate=predicate, source_alias="s", target_alias="t")
+                merge.when_matched_update_all().when_not_matched_insert_all().execute()
+                return
+        self.append(table, data)
 
     def delete(
         self,
@@ -121,7 +125,8 @@ class Catalog:
         for start in range(0, len(wanted), 1000):  # keeps each predicate parseable
             listed = ", ".join(_quoted(value) for value in wanted[start : start + 1000])
             predicate = " and ".join([f"{column} in ({listed})", *narrowed])
-            outcome = self._open(table).delete(predicate)
+            with _committing(table):
+                outcome = self._open(table).delete(predicate)
             deleted += int(outcome.get("num_deleted_rows") or 0)
         return deleted
 
@@ -175,6 +180,17 @@ class Catalog:
 
     def _files(self, table: str) -> list[str]:
         return list(self._open(table).file_uris()) if self.exists(table) else []
+
+
+@contextlib.contextmanager
+def _committing(table: str) -> Iterator[None]:
+    """Turn a failed commit into one clear line; what was committed before stays."""
+    from deltalake.exceptions import DeltaError
+
+    try:
+        yield
+    except (DeltaError, OSError) as error:
+        raise storage_error(error, f"the catalog table {table!r}") from error
 
 
 def _quoted(text: str) -> str:

@@ -44,11 +44,20 @@ def replace_file(path: Path, data: bytes) -> None:
     fsync_directory(path.parent)
 
 
-def storage_error(error: OSError, what: str) -> InputError:
+def is_disk_full(error: BaseException) -> bool:
+    """Whether a failure means that no space is left, whichever library tells it."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    text = str(error).lower()  # SQLite, Delta and FAISS only say it in words
+    return "no space left" in text or "disk is full" in text or "disk quota" in text
+
+
+def storage_error(error: Exception, what: str) -> InputError:
     """A failed write as one clear line."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_disk_full(error):
         return InputError(
             f"the disk is full while writing {what}",
             "Free some space and run the command again; what was done is kept.",
         )
-    return InputError(f"{what} cannot be written ({error.strerror or error})")
+    reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+    return InputError(f"{what} cannot be written ({reason})")

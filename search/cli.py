@@ -7,7 +7,6 @@ also the only room that turns errors into a line on standard error and an exit c
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import signal
 import sys
@@ -20,7 +19,8 @@ from typing import Any
 
 import click
 
-from schemas.errors import InterruptedRun, ToonsearchError, UsageError
+from schemas.durable import is_disk_full
+from schemas.errors import InputError, InterruptedRun, ToonsearchError, UsageError
 from search.commands import examples
 from search.session import Session, plain, use_utf8
 
@@ -218,10 +218,11 @@ def _usage_error(error: click.ClickException) -> ToonsearchError:
 
 def _bug(error: Exception) -> ToonsearchError:
     """An exception that nobody foresaw, as one line."""
+    found: ToonsearchError
     if isinstance(error, MemoryError):
         found = ToonsearchError("there is not enough memory", "Close other programs, or ask less.")
-    elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        found = ToonsearchError("the disk is full", "Free some space and run the command again.")
+    elif is_disk_full(error):
+        found = InputError("the disk is full", "Free some space and run the command again.")
     else:
         found = ToonsearchError(
             f"this is a bug in toonsearch ({type(error).__name__}: {error})",

@@ -317,3 +317,14 @@ def test_a_full_disk_is_one_line_and_keeps_what_was_done(
     assert len(rows(layout)) == 4
     assert not list(layout.staging.iterdir())
     assert import_folder(layout, SETTINGS, folder).counts["new"] == 1
+
+
+def test_many_files_with_the_same_bytes_at_once(layout: Layout, tmp_path: Path) -> None:
+    source = draw(tmp_path / "one.png", 5, side=400)
+    for number in range(40):
+        target = tmp_path / f"pictures/Kim/title {number}/copy.png"
+        target.parent.mkdir(parents=True)
+        target.write_bytes(source.read_bytes())
+    assert import_folder(layout, SETTINGS, tmp_path / "pictures").counts["new"] == 40
+    assert {row["status"] for row in rows(layout).values()} == {"stored"}
+    assert len(list(layout.pictures.rglob("*.png"))) == 1
