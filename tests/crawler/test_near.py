@@ -28,6 +28,7 @@ def slow_groups(hashes: np.ndarray, thumbs: np.ndarray, bits: int, least: float)
     return groups
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32), st.integers(0, 15), st.sampled_from([0.5, 0.9, 0.98]))
 def test_equals_the_slow_loop(seed: int, bits: int, least: float) -> None:
     rng = np.random.default_rng(seed)

@@ -16,6 +16,7 @@ import pytest
 from tests.drawings import draw_folder, drawing
 
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.slow  # real processes: half a minute in all
 
 
 class Shell:

@@ -228,6 +228,7 @@ with Generation.open(Layout(Path(sys.argv[1])), sys.argv[2]):
 """
 
 
+@pytest.mark.slow
 def test_garbage_keeps_what_is_precious_or_held(layout: Layout) -> None:
     names = [build(layout)]
     for seed in range(10, 14):

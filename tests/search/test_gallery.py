@@ -131,6 +131,7 @@ def test_only_web_addresses_become_links() -> None:
     assert text(element("b", None, "<")) == "<b>&lt;</b>"
 
 
+@pytest.mark.slow
 def test_a_crowded_page_keeps_its_budget(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
     rng = np.random.default_rng(3)
