@@ -84,6 +84,7 @@ def test_empty_and_mismatched() -> None:
         near_duplicate_groups(np.zeros(2, np.uint64), np.zeros((1, 32, 32), np.uint8))
 
 
+@pytest.mark.slow
 def test_ten_thousand_pictures_take_seconds() -> None:
     rng = np.random.default_rng(3)
     hashes = rng.integers(0, 2**64, 10_000, dtype=np.uint64)

@@ -254,6 +254,7 @@ def test_empty_tree(tmp_path: Path) -> None:
     assert (summary.found, summary.indexed, summary.dropped) == (0, 0, {})
 
 
+@pytest.mark.slow
 def test_worker_processes_give_the_same_lists(tree: Path, tmp_path: Path) -> None:
     for number in range(120):  # enough for two workers where there are two cores
         put(tree, f"plants/trees/tree{number}", "Di Leaf")
@@ -408,6 +409,7 @@ def test_fetch_gets_its_own_lists_where_there_are_none(room: Path, tmp_path: Pat
     assert any(line.endswith(" update") for line in calls(room))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["slow", "slow-unpack"])
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_fetch_survives_interruption(

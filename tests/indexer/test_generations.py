@@ -106,6 +106,7 @@ def test_nothing_changed_builds_nothing(layout: Layout) -> None:
     assert build(layout) != name
 
 
+@pytest.mark.slow
 def test_every_byte_matters(layout: Layout) -> None:
     """Each byte of the manifest, and places all over every other file."""
     name = build(layout)

@@ -126,6 +126,7 @@ def test_a_picture_without_a_command_gets_the_right_hint(
     assert f"toonsearch query {new_picture}" in complaint(capsys)
 
 
+@pytest.mark.slow
 def test_bad_input_is_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "text.jpg").write_text("hello")
     (tmp_path / "empty.png").touch()
@@ -213,6 +214,7 @@ def test_interruptions_are_130(
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+@pytest.mark.slow
 def test_sigterm_ends_tidily(tmp_path: Path) -> None:
     held = tmp_path / "pipe.png"
     os.mkfifo(held)  # reading it waits for ever

@@ -112,6 +112,7 @@ def test_hostile_expressions_are_refused_in_one_line(engine: Engine, expression:
     assert (engine.generation.directory / "meta.sqlite").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_slow_expression_is_stopped(tmp_path: Path) -> None:
     connection = sqlite3.connect(tmp_path / "slow.sqlite")
     connection.execute("create table pictures (row_id integer, title text)")
