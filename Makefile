@@ -12,7 +12,7 @@ DEMO_DIR ?= demo
 SOURCES := schemas crawler indexer search tests bench
 DRAWINGS ?= ../shared/drawings
 
-.PHONY: help env train-env demo test check format bench figures picture docs model lock clean
+.PHONY: help env train-env demo test faults check format bench figures picture docs model lock clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ demo: env ## Real drawings, a real index, real answers: table and HTML gallery
 
 test: env ## Run all tests (those of training need `make train-env` first)
 	@$(BIN)/python -m pytest -q
+
+faults: env ## Kill runs at KILLS random moments (200) and compare with an undisturbed one
+	@TOONSEARCH_KILLS=$(or $(KILLS),200) $(BIN)/python -m pytest -q -s tests/faults
 
 check: env ## Format, lint, types and fast tests; under a minute
 	@$(BIN)/ruff format --check --quiet $(SOURCES) || { echo "make check: run make format" >&2; exit 1; }
