@@ -11,6 +11,8 @@ DEVICE ?= $(if $(shell command -v nvidia-smi),gpu,cpu)
 DEMO_DIR ?= demo
 SOURCES := schemas crawler indexer search tests bench
 DRAWINGS ?= ../shared/drawings
+# What every lock file holds beside the one that it is named after.
+EXTRAS := --extra dev --extra crawl --extra web --extra report
 
 .PHONY: help env train-env demo test faults check format bench figures picture docs model lock clean
 
@@ -68,9 +70,8 @@ model: train-env ## Rebuild the shipped encoder from DRAWINGS=folder
 
 lock: ## Renew requirements/*.txt from pyproject.toml
 	@for name in cpu gpu train; do \
-	  extras="--extra dev --extra $$name"; \
 	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-	    --no-emit-index-url --no-header --no-annotate pyproject.toml $$extras -o requirements/$$name.txt || exit 1; \
+	    --no-emit-index-url --no-header --no-annotate pyproject.toml $(EXTRAS) --extra $$name -o requirements/$$name.txt || exit 1; \
 	done
 	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --no-header --no-annotate requirements/setup.in -o requirements/setup.txt
