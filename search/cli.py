@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "import": ("search.commands.imports", "Bring pictures into the catalog."),
     "embed": ("search.commands.embed", "Turn new pictures into vectors."),
     "index": ("search.commands.index", "Build, publish and check index generations."),
+    "colors": ("search.commands.colors", "Find the dominant colours of new pictures."),
     "status": ("search.commands.status", "Show what the catalog and the index hold."),
     "doctor": ("search.commands.doctor", "Check the installation and say how to mend it."),
     "config": ("search.commands.config", "Show the settings in use."),

@@ -1,0 +1,209 @@
+"""Dominant colours: a picture in a 3 x 2 grid, three colours for each region, 18 in all.
+
+k-means runs on the histogram of a region, not on its pixels: colours that fall into one
+small cube count as their mean with a weight. A drawing has a few hundred such cubes where
+it has ten thousand pixels, so several starts cost less than one pass over the pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+SIDE_PX = 256
+"""Longest side at which colours are counted."""
+ROWS, COLUMNS = 2, 3
+"""The grid: regions are numbered from left to right, then from top to bottom."""
+REGIONS = ROWS * COLUMNS
+COLORS = 3
+"""Colours for each region."""
+BITS = 5
+"""Of each channel; a cube of the histogram is 8 levels wide."""
+STARTS = 4
+FIRST_ROUNDS = 8
+ROUNDS = 30
+
+
+@dataclass(frozen=True)
+class Palette:
+    """Colours of one picture, the largest share first in each region.
+
+    A region with fewer than three colours repeats its first one with a share of 0.
+
+    Shapes:  rgb (6, 3, 3) uint8; hsv (6, 3, 3) float64; share (6, 3) float64
+    Units:   hue 0..360, saturation and value 0..1; a region's shares sum to 1
+    """
+
+    rgb: np.ndarray
+    hsv: np.ndarray
+    share: np.ndarray
+
+
+def picture_palette(image: Image.Image) -> Palette:
+    """The palette of an upright RGB picture of any size."""
+    if max(image.size) > SIDE_PX:
+        from PIL import Image
+
+        image = image.copy()
+        image.thumbnail((SIDE_PX, SIDE_PX), resample=Image.Resampling.BOX)  # cannot overshoot
+    return palette_of(np.asarray(image.convert("RGB")))
+
+
+def palette_of(pixels: np.ndarray) -> Palette:
+    """The palette of pixels.
+
+    Shapes:  (H, W, 3) uint8, H >= 2 and W >= 3
+    """
+    cells = _cells(pixels)
+    centres = _refined(cells, _best_start(_coarser(cells)))  # (6, 3, 3)
+    share = _totals(cells, _nearest(cells.color, centres))[:, :, 3]  # (6, 3)
+    order = np.argsort(-share, axis=1, kind="stable")
+    share = np.take_along_axis(share, order, axis=1)
+    centres = np.take_along_axis(centres, order[:, :, None], axis=1)
+    centres = np.where(share[:, :, None] > 0, centres, centres[:, :1])
+    rgb = np.clip(np.rint(centres), 0, 255).astype(np.uint8)
+    return Palette(rgb, hsv_of(rgb), share / share.sum(axis=1, keepdims=True))
+
+
+class _Cells(NamedTuple):
+    """Histograms of P regions, padded to M cells with a count of 0.
+
+    Shapes:  cube (P, M) int32, ascending; color (P, M, 3) float32, the mean of a cell;
+             sums (P, M, 4) float32: r, g, b and 1, each times the count
+    """
+
+    cube: np.ndarray
+    color: np.ndarray
+    sums: np.ndarray
+
+
+def _cells(pixels: np.ndarray) -> _Cells:
+    """Occupied cubes of each region; (H, W, 3) uint8 -> P = 6."""
+    height, width, _ = pixels.shape
+    row = np.minimum(np.arange(height) * ROWS // height, ROWS - 1)
+    column = np.minimum(np.arange(width) * COLUMNS // width, COLUMNS - 1)
+    region = (row[:, None] * COLUMNS + column[None, :]).astype(np.int32)
+    high = (pixels >> (8 - BITS)).astype(np.int32)
+    cube = (high[..., 0] << (2 * BITS)) | (high[..., 1] << BITS) | high[..., 2]
+    key = (region << (3 * BITS) | cube).ravel()
+    count = np.bincount(key, minlength=REGIONS << (3 * BITS))
+    used = np.flatnonzero(count)  # ascending: region by region
+    number = np.empty(len(count), dtype=np.int32)
+    number[used] = np.arange(len(used), dtype=np.int32)
+    short = number[key]
+    flat = pixels.reshape(-1, 3).astype(np.float64)
+    sums = np.stack(
+        [*(np.bincount(short, flat[:, c], len(used)) for c in range(3)), count[used]], axis=1
+    )
+    return _padded(used >> (3 * BITS), used & ((1 << (3 * BITS)) - 1), sums)
+
+
+def _padded(region: np.ndarray, cube: np.ndarray, sums: np.ndarray) -> _Cells:
+    """Cells that are ordered by region, as a rectangle; (C,), (C,), (C, 4) -> (6, M, ...)."""
+    place = np.arange(len(region)) - np.searchsorted(region, np.arange(REGIONS))[region]
+    most = int(place.max()) + 1
+    cubes = np.zeros((REGIONS, most), dtype=np.int32)
+    total = np.zeros((REGIONS, most, 4), dtype=np.float32)
+    cubes[region, place], total[region, place] = cube, sums
+    return _Cells(cubes, total[:, :, :3] / np.maximum(total[:, :, 3:], 1.0), total)
+
+
+def _coarser(cells: _Cells) -> _Cells:
+    """The same histograms with cubes twice as wide: enough to find where to start."""
+    occupied = cells.sums[:, :, 3] > 0
+    region, _ = np.nonzero(occupied)
+    cube = cells.cube[occupied]
+    half = [(cube >> (shift + 1)) & ((1 << (BITS - 1)) - 1) for shift in (2 * BITS, BITS, 0)]
+    key = ((region << BITS | half[0]) << BITS | half[1]) << BITS | half[2]
+    used, place = np.unique(key, return_inverse=True)
+    sums = np.stack([np.bincount(place, cells.sums[occupied][:, c]) for c in range(4)], axis=1)
+    return _padded(used >> (3 * BITS), used & ((1 << (3 * BITS)) - 1), sums)
+
+
+def _best_start(cells: _Cells) -> np.ndarray:
+    """Short k-means from several starts in each region, and the best of them.
+
+    The starts are drawn as k-means++ does, from a fixed seed: the same picture always gives
+    the same palette.
+
+    Shapes:  P regions -> (P, 3, 3)
+    Source:  Arthur, Vassilvitskii 2007, "k-means++"
+    """
+    regions = len(cells.color)
+    many = _Cells(*(np.repeat(part, STARTS, axis=0) for part in cells))  # R * STARTS problems
+    centres = _starts(many.color, many.sums[:, :, 3], np.random.default_rng(0))
+    centres = _refined(many, centres, FIRST_ROUNDS)
+    chosen = np.take_along_axis(centres, _nearest(many.color, centres)[:, :, None], axis=1)
+    gap = chosen - many.color
+    inertia = (many.sums[:, :, 3] * (gap * gap).sum(axis=2)).sum(axis=1)
+    best = inertia.reshape(regions, STARTS).argmin(axis=1)
+    return np.asarray(centres.reshape(regions, STARTS, COLORS, 3)[np.arange(regions), best])
+
+
+def _refined(cells: _Cells, centres: np.ndarray, rounds: int = ROUNDS) -> np.ndarray:
+    """Lloyd's rounds until nothing moves; (P, 3, 3) -> (P, 3, 3)."""
+    before: np.ndarray | None = None
+    for _ in range(rounds):
+        nearest = _nearest(cells.color, centres)
+        if before is not None and np.array_equal(nearest, before):
+            break
+        before = nearest
+        total = _totals(cells, nearest)
+        count = total[:, :, 3:]
+        centres = np.where(count > 0, total[:, :, :3] / np.maximum(count, 1.0), centres)
+    return centres
+
+
+def _totals(cells: _Cells, nearest: np.ndarray) -> np.ndarray:
+    """Sums of the cells of each centre; (P, M) -> (P, 3, 4)."""
+    mine = nearest[:, None, :] == np.arange(COLORS)[None, :, None]  # (P, 3, M)
+    return np.asarray(mine.astype(np.float32) @ cells.sums)
+
+
+def _starts(x: np.ndarray, w: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """First centres: each drawn with probability weight x squared distance to the last ones.
+
+    Shapes:  (P, M, 3), (P, M) -> (P, 3, 3)
+    """
+    chance = w
+    far = np.full(w.shape, np.inf, dtype=np.float32)
+    centres = np.empty((len(x), COLORS, 3), dtype=np.float32)
+    for c in range(COLORS):
+        total = np.cumsum(chance, axis=1)
+        mark = rng.random((len(x), 1)) * total[:, -1:]
+        pick = np.minimum((total <= mark).sum(axis=1), x.shape[1] - 1)
+        pick = np.where(total[:, -1] > 0, pick, 0)  # every colour is a centre already
+        centres[:, c] = np.take_along_axis(x, pick[:, None, None], axis=1)[:, 0]
+        gap = x - centres[:, c][:, None]
+        far = np.minimum(far, np.einsum("pmk,pmk->pm", gap, gap))
+        chance = w * far
+    return centres
+
+
+def _nearest(x: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Place of the nearest centre; (P, M, 3), (P, C, 3) -> (P, M)."""
+    # |x - c|^2 without its constant part |x|^2
+    score = x @ centres.transpose(0, 2, 1) - 0.5 * (centres * centres).sum(axis=2)[:, None]
+    first, second, third = score[:, :, 0], score[:, :, 1], score[:, :, 2]
+    # argmax over an axis of three is several times slower
+    best = (second > first).astype(np.int8)
+    best[third > np.maximum(first, second)] = 2
+    return np.asarray(best)
+
+
+def hsv_of(rgb: np.ndarray) -> np.ndarray:
+    """Hue 0..360, saturation 0..1, value 0..1; (..., 3) uint8 -> (..., 3) float64."""
+    r, g, b = np.moveaxis(rgb.astype(np.float64) / 255.0, -1, 0)
+    top, low = np.maximum(np.maximum(r, g), b), np.minimum(np.minimum(r, g), b)
+    span = top - low
+    safe = np.where(span > 0, span, 1.0)
+    hue = np.where(
+        top == r, (g - b) / safe % 6, np.where(top == g, (b - r) / safe + 2, (r - g) / safe + 4)
+    )
+    hue = np.where(span > 0, hue * 60.0 % 360.0, 0.0)
+    return np.stack([hue, np.where(top > 0, span / np.where(top > 0, top, 1.0), 0.0), top], axis=-1)

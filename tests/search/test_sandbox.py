@@ -1,0 +1,179 @@
+"""SQL from strangers: answers, limits, walls, and several hundred hostile statements."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from schemas.catalog import Catalog, rows_of
+from schemas.errors import InputError, ToonsearchError
+from schemas.layout import Layout
+from schemas.records import Title
+from schemas.settings import Settings
+from search.sandbox import Sandbox, SandboxLimits, run_untrusted
+from tests.search.hostile import statements
+
+LIMITS = SandboxLimits(seconds=3.0, memory_bytes=256 * 1024 * 1024)
+
+
+@pytest.fixture(scope="module")
+def sandbox(settings: Settings) -> Iterator[Sandbox]:
+    with Sandbox(settings.layout, LIMITS) as made:
+        yield made
+
+
+def test_answers_over_views_with_parameters(sandbox: Sandbox) -> None:
+    found = sandbox.run(
+        "select author, count(*) as n from catalog where author like $who group by all",
+        {"who": "Anna%"},
+    )
+    assert found.columns == ("author", "n")
+    assert found.rows == [["Anna Línea", 8]]
+    assert not found.truncated
+
+
+def test_similarity_by_picture_id_title_and_given_vector(
+    sandbox: Sandbox, settings: Settings
+) -> None:
+    near = sandbox.run(
+        "select s.picture_id = p.picture_id as self, s.similarity from (select picture_id"
+        " from pictures order by picture_id limit 1) p, similar(p.picture_id, 3) s order by rank"
+    )
+    assert near.rows[0][0] is True
+    assert near.rows[0][1] == pytest.approx(1.0, abs=0.01)
+    titles = sandbox.run(
+        "select t.title_id, s.title_id from titles t, similar_titles(t.title_id, 2) s"
+    )
+    assert all(own != other for own, other in titles.rows)
+    assert len(titles.rows) == 12
+    vector = np.asarray(
+        Catalog(settings.layout).read("vectors")["vector"][0].as_py(), dtype=np.float32
+    )
+    given = sandbox.run("from similar('upload', 1)", pictures={"upload": vector})
+    assert given.rows[0][2] == pytest.approx(1.0, abs=0.01)
+    with pytest.raises(InputError, match="no picture 'upload'"):
+        sandbox.run("from similar('upload', 1)")  # the name was good for one statement
+
+
+def test_rows_and_bytes_are_cut(settings: Settings) -> None:
+    with Sandbox(settings.layout, SandboxLimits(rows=5)) as small:
+        found = small.run("select range from range(100)")
+        assert len(found.rows) == 5
+        assert found.truncated
+    with Sandbox(settings.layout, SandboxLimits(result_bytes=1000)) as narrow:
+        assert narrow.run("select repeat('x', 400) from range(9)").truncated
+
+
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        ("select nme from titles", "Did you mean 'name'"),
+        ("from titels", "Did you mean 'titles'"),
+        ("selct 1", "syntax error near 'selct'"),
+        ("select $a", "-p a VALUE"),
+        ("set threads = 3", "not allowed here"),
+        ("select 1; select 2", "one statement"),
+    ],
+)
+def test_mistakes_are_explained(sandbox: Sandbox, sql: str, said: str) -> None:
+    with pytest.raises(InputError) as error:
+        sandbox.run(sql)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_sees_what_was_committed_between_two_statements(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    with Sandbox(layout) as sandbox:
+        assert sandbox.run("select count(*) from titles").rows == [[0]]
+        Catalog(layout).upsert("titles", rows_of([Title("a:1", "a", "One")]))
+        assert sandbox.run("select name from titles").rows == [["One"]]
+
+
+def test_where_pictures_came_from_on_this_machine_is_not_told(
+    sandbox: Sandbox, drawings: Path
+) -> None:
+    found = sandbox.run("select source_path from pictures union select source from pictures")
+    assert not any(str(drawings) in str(row) for row in found.rows)
+
+
+def test_a_worker_that_was_killed_is_replaced(sandbox: Sandbox) -> None:
+    sandbox.run("select 1")
+    worker = sandbox._worker
+    assert worker is not None
+    worker.process.kill()
+    worker.process.wait()
+    assert sandbox.run("select 2").rows == [[2]]
+
+
+def test_one_shot(settings: Settings) -> None:
+    found = run_untrusted("select count(*) from titles", settings.layout, limits=LIMITS)
+    assert found.rows == [[6]]
+    if os.uname().sysname == "Linux":
+        assert "limits" in found.walls
+
+
+@pytest.mark.slow
+def test_hostile_statements_reach_nothing(settings: Settings, tmp_path: Path) -> None:
+    """No file or network access, no setting changed, all ended in time, next query fine."""
+    secret = hashlib.sha256(b"canary").hexdigest()
+    canary = tmp_path / "canary.csv"
+    canary.write_text(f"a,b\n{secret},1\n")
+    before = _listing(settings.layout.root), _listing(tmp_path)
+    calls: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.2)
+        port = server.getsockname()[1]
+        stop = threading.Event()
+        listener = threading.Thread(target=_listen, args=(server, stop, calls))
+        listener.start()
+        try:
+            tried = statements(str(canary), str(settings.layout.root), port)
+            assert len(tried) >= 300
+            with Sandbox(settings.layout, LIMITS) as sandbox:
+                for sql in tried:
+                    _try_one(sandbox, sql, secret)
+        finally:
+            stop.set()
+            listener.join()
+    assert calls == []
+    assert (_listing(settings.layout.root), _listing(tmp_path)) == before
+    assert secret in canary.read_text()
+
+
+def _try_one(sandbox: Sandbox, sql: str, secret: str) -> None:
+    started = time.monotonic()
+    try:
+        found = sandbox.run(sql)
+        assert secret not in str(found.rows), sql
+    except ToonsearchError as error:
+        assert secret not in str(error), sql
+        assert "\n" not in error.message, sql
+    assert time.monotonic() - started < LIMITS.seconds + 60, sql  # a start may be slow here
+    state = sandbox.run(
+        "select (select count(*) from titles), (select count(*) from pictures),"
+        " (select count(*) from vectors), timestamptz '2026-01-01 00:00:00+00'::varchar"
+    )
+    assert state.rows == [[6, 24, 24, "2026-01-01 00:00:00+00"]], sql
+
+
+def _listen(server: socket.socket, stop: threading.Event, calls: list[str]) -> None:
+    while not stop.is_set():
+        try:
+            connection, _ = server.accept()
+        except TimeoutError:
+            continue
+        with connection:
+            calls.append("somebody called")
+
+
+def _listing(root: Path) -> list[tuple[str, int]]:
+    return sorted((str(f), f.stat().st_size) for f in root.rglob("*") if f.is_file())
