@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+pytest.importorskip("torch")
+
 from indexer.training.model import CLIP
 from indexer.training.whitening import RIDGE, fit_projection, within_deviations
 from schemas.errors import InputError
