@@ -38,6 +38,10 @@ class Layout:
         """Half-made things, on the same file system as where they go; safe to delete."""
         return self.root / "staging"
 
+    def frontier(self, site: str) -> Path:
+        """What a crawl still has to fetch; deleting it costs requests, never data."""
+        return self.root / "crawl" / f"{site}.sqlite"
+
     def table(self, name: str) -> Path:
         return self.tables / name
 

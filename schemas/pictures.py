@@ -44,6 +44,10 @@ class Reason(StrEnum):
     BLANK = "blank"
     DUPLICATE = "duplicate"
     STORE = "store"
+    REFUSED = "refused"
+    UNREACHABLE = "unreachable"
+    ADDRESS = "address"
+    OPT_OUT = "opt_out"
 
 
 SKIPPED = frozenset(
@@ -54,6 +58,8 @@ SKIPPED = frozenset(
         Reason.FORMAT,
         Reason.BLANK,
         Reason.DUPLICATE,
+        Reason.ADDRESS,
+        Reason.OPT_OUT,
     }
 )
 """Reasons that are a decision about a sound file; all others are failures worth a retry."""

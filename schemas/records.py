@@ -35,6 +35,18 @@ class Title:
 
 
 @dataclass(frozen=True)
+class Episode:
+    """One episode of a title; `episode_no` is the platform's number."""
+
+    title_id: str
+    episode_no: int
+    name: str | None = None
+    published: date | None = None
+    star_score: float | None = None
+    url: str | None = None
+
+
+@dataclass(frozen=True)
 class Picture:
     """A picture as fetched or imported; `picture_id` is the SHA-256 of its bytes.
 

@@ -82,12 +82,39 @@ class QuerySettings:
 
 
 @dataclass(frozen=True)
+class CrawlSettings:
+    """Manners towards the sites.
+
+    `contact` is an address or page that site owners can write to; it is sent with every
+    request. `delay_s` is the least time between two requests to one host, which AutoThrottle
+    lengthens when the host is slow. `max_wait_s` is the longest Retry-After that is waited
+    for. `block_list` is a file with one author or title id a line. `replica` sends every
+    request to one local address instead of the sites: for tests only.
+    """
+
+    contact: str = ""
+    delay_s: float = 1.0
+    concurrency: int = 4
+    timeout_s: float = 30.0
+    retries: int = 3
+    backoff_s: float = 5.0
+    max_wait_s: float = 600.0
+    max_requests: int = 100_000
+    max_bytes: int = 20 * 1024**3
+    commit_rows: int = 2000
+    adult: str = "skip"
+    block_list: str = ""
+    replica: str = ""
+
+
+@dataclass(frozen=True)
 class Settings:
     store: StoreSettings = field(default_factory=StoreSettings)
     decode: DecodeSettings = field(default_factory=DecodeSettings)
     encoder: EncoderSettings = field(default_factory=EncoderSettings)
     index: IndexSettings = field(default_factory=IndexSettings)
     query: QuerySettings = field(default_factory=QuerySettings)
+    crawl: CrawlSettings = field(default_factory=CrawlSettings)
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @property
@@ -101,11 +128,13 @@ SECTIONS: dict[str, type] = {
     "encoder": EncoderSettings,
     "index": IndexSettings,
     "query": QuerySettings,
+    "crawl": CrawlSettings,
 }
 
 CHOICES = {
     "encoder.runtime": ("auto", "onnxruntime", "openvino"),
     "query.by": ("title", "picture"),
+    "crawl.adult": ("skip", "include"),
 }
 RANGES: dict[str, tuple[float, float]] = {
     "decode.max_bytes": (1, 2**40),
@@ -119,6 +148,15 @@ RANGES: dict[str, tuple[float, float]] = {
     "query.neighbours": (1, 100_000),
     "query.unknown_prior": (0.0, 0.99),
     "query.min_percentile": (0.0, 100.0),
+    "crawl.delay_s": (0.0, 3600.0),
+    "crawl.concurrency": (1, 64),
+    "crawl.timeout_s": (0.1, 3600.0),
+    "crawl.retries": (0, 100),
+    "crawl.backoff_s": (0.0, 3600.0),
+    "crawl.max_wait_s": (0.0, 86_400.0),
+    "crawl.commit_rows": (1, 100_000),
+    "crawl.max_requests": (1, 1_000_000_000),
+    "crawl.max_bytes": (1, 2**50),
 }
 
 

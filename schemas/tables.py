@@ -134,6 +134,24 @@ TABLES: dict[str, TableSpec] = {
             ),
         ),
         TableSpec(
+            "crawl_state",
+            ("title_id",),
+            _columns(
+                ("title_id", "string", "the title, or one that could not be had"),
+                ("site", "string", "the site that was asked"),
+                ("name", "string", "as the site's list shows it"),
+                ("status", "string", "done, partial, skipped or failed"),
+                ("reason", "string", "why it is not done"),
+                ("finished", "bool", "no more episodes are expected"),
+                ("episodes_count", "int32", "episodes that the site had"),
+                ("last_date", "date", "latest episode"),
+                ("etag", "string", "of the newest page of episodes"),
+                ("last_modified", "string", "of the newest page of episodes"),
+                ("about", "string", "JSON that the site's room needs to ask again"),
+                ("checked_at", "timestamp", "when the site was last asked (UTC)"),
+            ),
+        ),
+        TableSpec(
             "runs",
             ("run_id",),
             _columns(
