@@ -1,0 +1,235 @@
+"""One crawl of one site, from the first list to the last commit."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+import tempfile
+import time
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from scrapy.crawler import AsyncCrawlerProcess
+
+from crawler.frontier import FORMAT, Frontier
+from crawler.memory import drain, load
+from crawler.plan import BlockList, CrawlReport, Plan
+from crawler.run import Progress, Run, scrapy_settings
+from crawler.sites import site_of
+from crawler.spiders import Spider
+from schemas.catalog import Catalog
+from schemas.errors import InterruptedRun, NetworkError, PartlyDoneError, ToonsearchError
+from schemas.layout import Layout
+from schemas.settings import CrawlSettings, Settings
+
+RESUMED_S = 24 * 3600.0
+"""A crawl that was cut short is continued for a day; then its lists are too old."""
+FAR_LESS = 0.5
+ENOUGH = 20
+"""A crawl that lists less than this share of what the last one listed fails its quality
+check, when that one listed enough for the share to mean something."""
+
+
+def crawl(
+    layout: Layout,
+    settings: Settings,
+    plan: Plan,
+    *,
+    version: str = "0",
+    max_seconds: float | None = None,
+    accept_fewer: bool = False,
+    samples: Path | None = None,
+    progress: Progress | None = None,
+) -> CrawlReport:
+    """Crawl one site into the catalog; once in a process, because its event loop is Twisted's
+    (`crawler.child` runs it in a process of its own).
+
+    Everything that was fetched is kept, whatever the outcome; `report.error` says what ended
+    the run early. The caller holds the lock of the data root. `accept_fewer` takes what the
+    site lists now for the truth, however much less it is than last time; `samples` is a folder
+    that keeps the first answer of each kind.
+
+    Errors:  UsageError; InputError when the catalog or the frontier cannot be used
+    """
+    site_of(plan.site)
+    BlockList.read(settings.crawl.block_list)
+
+    def at(path: Path) -> CrawlReport:
+        return _crawl(
+            layout, settings, plan, path, version=version, max_seconds=max_seconds,
+            accept_fewer=accept_fewer, samples=samples, progress=progress,
+        )  # fmt: skip
+
+    if not plan.dry_run:
+        return at(layout.frontier(plan.site))
+    with tempfile.TemporaryDirectory(prefix="toonsearch-") as folder:
+        return at(Path(folder, "frontier"))
+
+
+def _crawl(
+    layout: Layout, settings: Settings, plan: Plan, path: Path, *, version: str,
+    max_seconds: float | None, accept_fewer: bool, samples: Path | None, progress: Progress | None,
+) -> CrawlReport:  # fmt: skip
+    started = datetime.now(UTC)
+    clock = time.monotonic()
+    catalog = Catalog(layout)
+    if not plan.dry_run:
+        sweep(layout)
+    frontier, resumed = _open(path, catalog, plan, settings.crawl)
+    report = CrawlReport(plan.site, resumed=resumed)
+    try:
+        run = Run(layout, settings, plan, frontier, version, progress)
+        if not resumed:
+            with frontier.transaction():
+                run.ledger.begin()
+                frontier.put("began", str(time.time()))
+        run.max_seconds, run.samples = max_seconds, samples
+        _fetch(run)
+        report.counts = frontier.counts()
+        report.requests, report.bytes_count = run.requests, run.bytes
+        report.problems, report.seconds = run.problems, time.monotonic() - clock
+        report.error = _error_of(run)
+        if report.error is None:
+            report.error = _verdict(catalog, plan, report, accept_fewer)
+        if report.error is not None:
+            report.outcome = "interrupted" if run.interrupted else "partly"
+        if frontier.pending == 0:
+            frontier.drop("plan")  # finished: the next crawl begins anew
+            report.counts["complete"] = int(not report.is_suspect)
+        if not plan.dry_run:
+            _record(catalog, plan, settings, report, started)
+    finally:
+        frontier.close()
+    return report
+
+
+def sweep(layout: Layout) -> None:
+    """Remove pictures that a killed run had half written; nobody else writes while we do."""
+    for file in layout.staging.glob("picture-*"):
+        file.unlink(missing_ok=True)
+
+
+def _open(
+    path: Path, catalog: Catalog, plan: Plan, settings: CrawlSettings
+) -> tuple[Frontier, bool]:
+    """The frontier to work on, and whether it continues a crawl that was cut short."""
+    blocked = BlockList.read(settings.block_list)
+    mark = f"{plan.mark} {settings.adult} {sorted(blocked.titles)} {sorted(blocked.authors)}"
+    if path.exists():
+        try:
+            frontier = Frontier(path)
+            began = float(frontier.get("began") or 0)
+            fits = (frontier.get("plan"), frontier.get("format")) == (mark, FORMAT)
+            if fits and time.time() - began < RESUMED_S:
+                return frontier, True
+            drain(frontier, catalog, settings.commit_rows)
+            frontier.close()
+        except (sqlite3.DatabaseError, ValueError, KeyError):
+            pass  # damaged: the catalog knows what was committed, the rest is asked again
+        for file in path.parent.glob(f"{path.name}*"):
+            file.unlink()
+    frontier = Frontier(path)
+    load(frontier, catalog, plan.site)
+    frontier.put("plan", mark)
+    frontier.put("format", FORMAT)
+    return frontier, False
+
+
+class Process(AsyncCrawlerProcess):
+    """Scrapy's process, which tells the run when a signal ends it."""
+
+    run: Run
+
+    def _signal_shutdown(self, signum: int, frame: Any) -> None:
+        from twisted.internet import reactor
+
+        self.run.interrupted = True
+        reactor.callFromThread(self.run.forget_queued)
+        super()._signal_shutdown(signum, frame)
+
+
+def _fetch(run: Run) -> None:
+    """Run Scrapy until nothing is left or something ends it.
+
+    Errors:  whatever no part of the run foresaw
+    """
+    logging.getLogger().addHandler(logging.NullHandler())
+    process = Process(scrapy_settings(run))
+    process.run, run.process = run, process
+    task = process.crawl(Spider, run=run)
+    process.start(stop_after_crawl=True)
+    if task.done() and not task.cancelled() and task.exception() is not None:
+        raise task.exception() or AssertionError
+    if run.error is not None and not isinstance(run.error, ToonsearchError):
+        raise run.error  # a bug of ours: the roof says so
+    if run.frontier.pending and not run.stopping:
+        raise AssertionError(f"{run.frontier.pending} requests were left")
+
+
+def _error_of(run: Run) -> ToonsearchError | None:
+    if run.interrupted and run.frontier.pending:
+        return InterruptedRun("interrupted", "What was fetched is kept; run it again to go on.")
+    return run.error if isinstance(run.error, ToonsearchError) else None
+
+
+def _verdict(
+    catalog: Catalog, plan: Plan, report: CrawlReport, accept_fewer: bool
+) -> ToonsearchError | None:
+    """The quality check of a crawl that came to its end."""
+    counts = report.counts
+    listed = counts.get("listed", 0)
+    if counts.get("lists_failed") and not listed:
+        return NetworkError(f"no list of {plan.site} could be read", "Try again later.")
+    before = last_listed(catalog, plan)
+    if before >= ENOUGH and listed < FAR_LESS * before and not accept_fewer:
+        report.is_suspect = True
+        return PartlyDoneError(
+            f"{plan.site} listed {listed:,} titles, last time {before:,}",
+            "Its pages may have changed; nothing was removed. If this is right, --accept-fewer.",
+        )
+    if counts.get("lists_failed"):
+        lists = f"{counts['lists_failed']:,} lists of {plan.site} could not be read"
+        return PartlyDoneError(lists, "Run it again later.")
+    failed = sum(counts.get(name, 0) for name in ("failed", "pictures_failed"))
+    if failed:
+        return PartlyDoneError(
+            f"{failed:,} of {plan.site} could not be fetched",
+            f"`toonsearch crawl status` says why; `toonsearch crawl {plan.site} --retry-failed`.",
+        )
+    return None
+
+
+def _command(plan: Plan) -> str:
+    return f"crawl {plan.site} {sha256(plan.mark.encode()).hexdigest()[:12]}"
+
+
+def last_listed(catalog: Catalog, plan: Plan) -> int:
+    """How many titles the last good crawl of the same scope listed; 0 when there was none."""
+    runs = [
+        row for row in catalog.read("runs").to_pylist()
+        if row["command"] == _command(plan) and json.loads(row["counts"]).get("complete")
+    ]  # fmt: skip
+    if not runs:
+        return 0
+    latest = max(runs, key=lambda row: row["ended"])
+    return int(json.loads(latest["counts"]).get("listed", 0))
+
+
+def _record(
+    catalog: Catalog, plan: Plan, settings: Settings, report: CrawlReport, started: datetime
+) -> None:
+    counts = {**report.counts, "requests": report.requests, "bytes": report.bytes_count}
+    row = {
+        "run_id": f"{started:%Y%m%dT%H%M%S}-{uuid4().hex[:8]}",
+        "command": _command(plan),
+        "started": started,
+        "ended": datetime.now(UTC),
+        "counts": json.dumps(counts, sort_keys=True),
+        "settings": sha256(repr(settings.crawl).encode()).hexdigest()[:16],
+        "outcome": report.outcome,
+    }
+    catalog.append("runs", [row])

@@ -1,0 +1,237 @@
+"""From responses to the catalog: checked, acknowledged, committed in batches.
+
+A picture's bytes are stored before the row that names them. Every outcome is one transaction
+of the frontier; Delta commits follow in batches, in a thread, while the crawl goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from crawler.arrivals import Arrivals, checked, missing
+from crawler.frontier import Job
+from crawler.manners import opts_out
+from crawler.memory import commit, drain
+from crawler.pictures import CheckedPicture
+from crawler.sites import Found, Page, PageError
+from crawler.spiders import Arrival
+from schemas.durable import storage_error
+from schemas.errors import NetworkError, PartlyDoneError, ToonsearchError
+from schemas.pictures import Reason
+
+if TYPE_CHECKING:
+    from scrapy.crawler import Crawler
+
+    from crawler.run import Run
+
+COMMIT_S = 300.0
+"""The longest that a row waits for its commit; until then it is safe in the frontier, and
+fewer commits mean fewer small files."""
+MAX_REFUSALS = 3
+"""Answers 403 in a row after which a host has made itself clear."""
+MAX_FAILURES = 10
+"""Failures in a row of one host after which it is taken for down."""
+MAX_ODD_PAGES = 5
+"""Pages in a row that do not look as expected, after which the layout has changed."""
+
+
+class Pipeline:
+    """Scrapy's item pipeline."""
+
+    def __init__(self, crawler: Crawler) -> None:
+        self.crawler = crawler
+        self.run: Run = crawler.settings["TOONSEARCH_RUN"]
+        self.arrivals = Arrivals(self.run.frontier, self.run.ledger.works, self.run.site.name)
+        self.pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="pictures")
+        self._flush: asyncio.Task[None] | None = None
+        self._flushed_at = time.monotonic()
+        self._waiting = self.run.frontier.waiting_count
+        self._refusals: dict[str, int] = {}
+        self._failures: dict[str, int] = {}
+        self._odd = 0
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> Pipeline:
+        return cls(crawler)
+
+    async def process_item(self, item: Arrival) -> Arrival:
+        """Take in one outcome; what goes wrong here ends the run with a clear word."""
+        try:
+            if item.job.kind == "picture":
+                await self._picture(item)
+            else:
+                self._page(item)
+            self._commit_when_due()
+        except ToonsearchError as error:
+            self.run.stop(error)
+        except OSError as error:
+            self.run.stop(storage_error(error, f"the catalog in {self.run.layout.root}"))
+        except Exception as error:  # Scrapy would log it and go on with a job that hangs
+            self.run.stop(error)
+        finally:
+            self.run.finished(item.job)
+        self.run.tell_progress()
+        return item
+
+    async def close_spider(self) -> None:
+        """Commit what waits; also when the run was stopped from outside."""
+        try:
+            if self._flush is not None:
+                await self._flush
+            if not self.run.plan.dry_run:
+                drain(self.run.frontier, self.run.catalog, self.run.settings.commit_rows)
+        except (ToonsearchError, OSError) as error:
+            self.run.stop(error)
+        self.pool.shutdown()
+
+    # Pictures
+
+    async def _picture(self, item: Arrival) -> None:
+        facts = await self._checked(item)
+        if facts is None:
+            return
+        stamp = item.etag or item.modified or str(len(item.body))
+        frontier = self.run.frontier
+        with frontier.transaction():
+            if not frontier.exists(item.job):
+                return
+            frontier.done(item.job)
+            self.arrivals.arrived(item.job, facts, stamp)
+        frontier.released(item.job)
+
+    async def _checked(self, item: Arrival) -> CheckedPicture | None:
+        """The picture's facts; None when the job has to wait for another run."""
+        reason = self._refusal(item)
+        if reason is None and opts_out(list(item.robots)):
+            reason = str(Reason.OPT_OUT)
+        if reason is not None:
+            return None if self.run.stopping else missing(reason)
+        loop = asyncio.get_running_loop()
+        limits = self.run.limits
+        return await loop.run_in_executor(self.pool, checked, self.run.layout, limits, item.body)
+
+    # Pages
+
+    def _page(self, item: Arrival) -> None:
+        frontier, ledger = self.run.frontier, self.run.ledger
+        job = item.job
+        with frontier.transaction():
+            if not frontier.exists(job):
+                return
+            frontier.done(job)
+            if item.status == 304 and job.title_id is not None:
+                ledger.unchanged(job.title_id)
+            elif (reason := self._refusal(item)) is not None:
+                if self.run.stopping:
+                    frontier.add([job.ask])  # the next run asks for it again
+                elif reason.startswith("wall: ") and job.title_id is not None:
+                    ledger.works.end(job.title_id, "skipped", reason.removeprefix("wall: "))
+                elif reason in ("404", "410") and job.title_id is not None:
+                    ledger.gone(job)
+                else:
+                    ledger.fails(job, reason)
+                    self.run.problem(f"{job.url}: {reason}")
+            elif opts_out(list(item.robots), item.body):
+                self._opted_out(job)
+            else:
+                self._parsed(item)
+        frontier.released(job)
+
+    def _opted_out(self, job: Job) -> None:
+        if job.title_id is None:
+            raise NetworkError(
+                f"{job.url} asks not to be used (noai or noindex)", "The importers remain."
+            )
+        self.run.ledger.works.end(job.title_id, "skipped", str(Reason.OPT_OUT))
+
+    def _parsed(self, item: Arrival) -> None:
+        job, ledger = item.job, self.run.ledger
+        self.run.keep_sample(job.kind, item.body)
+        try:
+            found: Found = self.run.site.parsers[job.kind](job.ask, Page(job.url, item.body))
+        except PageError as error:
+            self._odd += 1
+            if job.title_id is None or self._odd >= MAX_ODD_PAGES:
+                raise
+            ledger.fails(job, f"layout: {error.field}")
+            self.run.problem(error.message)
+            return
+        if found.verdict == "gone" and job.title_id is not None and not self.run.plan.scope.titles:
+            # Lists name it: one may have gone since, many in a row are another answer.
+            self._odd += 1
+            if self._odd >= MAX_ODD_PAGES:
+                raise PageError(self.run.site.name, job.kind, "a title's facts", job.url)
+        elif found.verdict is None:
+            self._odd = 0
+        ledger.answer(job, found, item.etag, item.modified)
+
+    def _refusal(self, item: Arrival) -> str | None:
+        """Why a response is of no use; a host that refuses for good ends the run."""
+        host, reason = item.job.host, item.reason
+        site = self.run.site.name
+        if reason is None and item.status in (200, 304):
+            self._refusals[host] = self._failures[host] = 0
+            return None
+        reason = reason or str(item.status)
+        word, _, detail = reason.partition(": ")
+        if word == "wall" and item.job.title_id is None:
+            self.run.stop(NetworkError(f"{site} wants a login for {item.job.url}", _LATER))
+        elif word == "budget":
+            self.run.stop(
+                PartlyDoneError(
+                    "the budget of requests or bytes is used up",
+                    "Run it again to go on; see crawl.max_requests and crawl.max_bytes.",
+                )
+            )
+        elif word == "robots":
+            hint = "Nothing more was asked; `toonsearch import` remains."
+            self.run.stop(NetworkError(f"robots.txt of {site} forbids {detail}", hint))
+        elif word == "unreachable":
+            self.run.stop(NetworkError(f"{detail}: {site} cannot be reached", _LATER))
+        elif word == "wait" or reason == "429":
+            waits = f" to wait {detail}" if detail else " to wait"
+            self.run.stop(NetworkError(f"{site}: {host} asks{waits}", _LATER))
+        elif reason == "403":
+            self._refusals[host] = self._refusals.get(host, 0) + 1
+            if self._refusals[host] >= MAX_REFUSALS:
+                self.run.stop(NetworkError(f"{site}: {host} refuses us (403)", _LATER))
+        elif word == "network" or reason.startswith("5"):
+            self._failures[host] = self._failures.get(host, 0) + 1
+            if self._failures[host] >= MAX_FAILURES:
+                self.run.stop(NetworkError(f"{site}: {host} does not answer ({reason})", _LATER))
+        return reason
+
+    # Commits
+
+    def _commit_when_due(self) -> None:
+        if self._flush is not None and self._flush.done():
+            self._flush.result()
+            self._flush = None
+        elapsed = time.monotonic() - self._flushed_at
+        if self.run.plan.dry_run:
+            return
+        if self._flush is None and (elapsed > COMMIT_S or self._is_full()):
+            self._flushed_at = time.monotonic()
+            self._flush = asyncio.ensure_future(self._commit())
+
+    def _is_full(self) -> bool:
+        self._waiting += 1  # counting rows costs more than knowing that there cannot be enough
+        if self._waiting < self.run.settings.commit_rows:
+            return False
+        self._waiting = self.run.frontier.waiting_count
+        return bool(self._waiting >= self.run.settings.commit_rows)
+
+    async def _commit(self) -> None:
+        frontier = self.run.frontier
+        rows = frontier.begin_flush(self.run.settings.commit_rows)
+        if rows:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(None, commit, self.run.catalog, rows)
+            frontier.end_flush(rows)
+        self._waiting = frontier.waiting_count
+
+
+_LATER = "What was fetched is kept; run it again later to go on."

@@ -1,0 +1,157 @@
+"""Melon charts (www.melon.com): one page a year, each row an album with its cover.
+
+Source:  notes on public scripts of 2021-2026 and saved pages
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from crawler.dates import parse_date
+from crawler.sites import Ask, Found, Page, PageError, PictureLink, Scope, Site, Work, tree_of
+from crawler.sites.fields import clean, https
+from schemas.errors import UsageError
+from schemas.records import Author, Title
+
+if TYPE_CHECKING:
+    from parsel import Selector
+
+ROOT = "https://www.melon.com"
+FIRST_YEAR = 1980
+"""The first year that clients read with full charts."""
+CHARTS = {"year": "YE", "decade": "AG"}
+ADDRESS = (
+    ROOT + "/chart/age/list.htm?idx=1&chartType={chart}&chartGenre={genre}&chartDate={year}&moved=Y"
+)
+
+
+def start(scope: Scope) -> list[Ask]:
+    """One request for each year (or decade) and each genre.
+
+    Errors:  UsageError for years that are the wrong way round
+    """
+    now = datetime.now(UTC).year
+    first = scope.from_year or FIRST_YEAR
+    last = scope.to_year or max(first, now - 1)  # the chart of this year is not finished
+    if not 1900 <= first <= last <= now:
+        raise UsageError(
+            f"the years {first} to {last} are not valid", f"Use --from and --to, up to {now}."
+        )
+    years = range(first, last + 1)
+    if scope.period == "decade":
+        years = range(first - first % 10, last + 1, 10)
+    return [
+        Ask(
+            ADDRESS.format(chart=CHARTS[scope.period], genre=genre, year=year),
+            "chart",
+            None,
+            {"year": year, "period": scope.period, "genre": genre, "details": scope.details},
+        )
+        for genre in (scope.genres or ("KPOP",))
+        for year in years
+    ]
+
+
+def parse_chart(ask: Ask, page: Page) -> Found:
+    """The rows of a chart: album, artists, cover; the chart's year is the era."""
+    tree = tree_of(_within_table(page.text()))
+    chart_rows = tree.css("tr.lst50, tr.lst100")
+    if not chart_rows:
+        raise PageError("melon", "tr.lst50", '<tr class="lst50" data-song-no="30838076">', page.url)
+    works = [_work(row, ask.about, page) for row in chart_rows]
+    if not any(work.pictures for work in works):
+        expected = '<a class="image_typeAll"><img src="http://cdnimg.melon.co.kr/...">'
+        raise PageError("melon", "a.image_typeAll img", expected, page.url)
+    asks = {work.title.title_id: title(work.title.title_id, {}) for work in works}
+    details = tuple(asks.values()) if ask.about.get("details") else ()
+    return Found(works=tuple(works), asks=details)
+
+
+def year_of(tags: Sequence[str]) -> int | None:
+    """The earliest yearly chart that an album stands in; else its decade's first year."""
+    years = [int(y) for tag in tags for y in re.findall(r" chart (\d{4})$", tag)]
+    decades = [int(y) for tag in tags for y in re.findall(r" chart (\d{4})s$", tag)]
+    return min(years or decades, default=None)
+
+
+def title(title_id: str, about: Mapping[str, Any]) -> Ask:
+    key = quote(title_id.removeprefix("melon:"), safe="")
+    return Ask(f"{ROOT}/album/detail.htm?albumId={key}", "album", title_id, about)
+
+
+def _within_table(text: str) -> str:
+    """Rows alone, as the list request may answer them, are lost by an HTML parser."""
+    return text if re.search(r"<table\b", text, re.I) else f"<table>{text}</table>"
+
+
+def _work(row: Selector, about: Mapping[str, Any], page: Page) -> Work:
+    album = row.css(".rank03 a")[:1]
+    link = album.attrib.get("href", "") or row.css("a.image_typeAll::attr(href)").get("")
+    found = re.search(r"goAlbumDetail\(\D*(\d+)", link)
+    if found is None:
+        expected = "melon.link.goAlbumDetail('10128855')"
+        raise PageError("melon", "div.rank03 a", expected, page.url)
+    name = clean("".join(album.css("::text").getall()))
+    name = name or _alt(row.css("a.image_typeAll::attr(title)").get())
+    if name is None:
+        raise PageError("melon", "div.rank03 a", "the album's name", page.url)
+    # The hidden span repeats the artists, so only direct children count.
+    artists = [clean("".join(a.css("::text").getall())) for a in row.css(".rank02 > a")]
+    year = int(about["year"])
+    cover = https(row.css("a.image_typeAll img::attr(src)").get())
+    tag = f"{about.get('genre', 'KPOP')} chart {year}{'s' * (about.get('period') == 'decade')}"
+    record = Title(
+        title_id=f"melon:{found[1]}",
+        platform="melon",
+        name=name,
+        authors=tuple(dict.fromkeys(Author(a, "artist") for a in artists if a)),
+        tags=(tag,),
+        year=year,
+        url=f"{ROOT}/album/detail.htm?albumId={found[1]}",
+    )
+    pictures: tuple[PictureLink, ...] = ()
+    if cover is not None:
+        original = re.sub(r"(\.jpe?g)/.*$", r"\1", cover, flags=re.I)  # without the resizing part
+        pictures = (PictureLink(original, "cover"),)
+    adult = bool(row.css(".bullet_icons.age_19, .icon_age19, .age_19"))
+    return Work(record, pictures, adult, merged=True)
+
+
+def _alt(text: str | None) -> str | None:
+    return clean((text or "").removesuffix(" - 페이지 이동"))
+
+
+def parse_album(ask: Ask, page: Page) -> Found:
+    """Release date and genre of an album, which add to what the chart told."""
+    tree = page.tree()
+    facts: dict[str, str] = {}
+    for term in tree.css("dl.list dt"):
+        value = "".join(term.xpath("following-sibling::dd[1]//text()").getall())
+        facts[clean("".join(term.css("::text").getall())) or ""] = clean(value) or ""
+    if not facts:
+        raise PageError("melon", "dl.list", "<dt>발매일</dt><dd>2018.01.18</dd>", page.url)
+    genres = tuple(g.strip() for g in facts.get("장르", "").split(",") if g.strip())
+    record = Title(
+        title_id=str(ask.title_id),
+        platform="melon",
+        name="",  # the chart told it
+        genres=genres,
+        first_date=parse_date(facts.get("발매일", "")),
+    )
+    return Found(works=(Work(record, merged=True),))
+
+
+SITE = Site(
+    name="melon",
+    hosts=("www.melon.com", "cdnimg.melon.co.kr"),
+    headers={"Referer": f"{ROOT}/"},
+    start=start,
+    parsers={"chart": parse_chart, "album": parse_album},
+    title=title,
+    year_of=year_of,
+    walls={"member.melon.com": "adult", "/login": "adult"},
+)

@@ -1,0 +1,296 @@
+"""Naver Webtoon (comic.naver.com): its unofficial JSON interface, as public clients use it.
+
+Source:  notes on the interface with recorded responses of 2024-2026; what they could not
+         confirm is read defensively
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import date
+from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
+
+from crawler.sites import Ask, Found, Listed, Page, PageError, PictureLink, Scope, Site, Work
+from crawler.sites.fields import clean, https, mapping, number, prose, rows, whole
+from schemas.records import Author, Episode, Title
+
+ROOT = "https://comic.naver.com"
+WEEKS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun", "dailyPlus")
+PAGE_ROWS = 20
+"""Episodes on one page of `article/list`."""
+
+GENRES = {
+    "PURE": ("romance", "순정/로맨스"),
+    "FANTASY": ("fantasy", "판타지"),
+    "ACTION": ("action", "액션"),
+    "DAILY": ("slice of life", "일상"),
+    "THRILL": ("thriller", "스릴러"),
+    "COMIC": ("comedy", "개그"),
+    "HISTORICAL": ("historical", "무협/사극"),
+    "DRAMA": ("drama", "드라마"),
+    "SENSIBILITY": ("sensibility", "감성"),
+    "SPORTS": ("sports", "스포츠"),
+}
+"""Code -> the catalog's genre, one word for all sites, and Naver's own name. EPISODE,
+OMNIBUS and STORY are formats and stay among the tags."""
+_BY_NAME = {korean: genre for genre, korean in GENRES.values()}
+
+ROLES = {
+    "ARTIST_PAINTER": "painter",
+    "ARTIST_WRITER": "writer",
+    "ARTIST_NOVEL_ORIGIN": "origin",
+}
+"""In the order of the catalog: whoever draws comes first, because style is their hand."""
+_OLD_ROLES = {"painters": "painter", "writers": "writer", "originAuthors": "origin"}
+_LEVELS = {"BEST_CHALLENGE": "bestChallenge", "CHALLENGE": "challenge"}
+
+
+def start(scope: Scope) -> list[Ask]:
+    """Lists by weekday, of finished titles, or single titles."""
+    if scope.titles:
+        return [title(f"naver:{number}", {}) for number in scope.titles]
+    asks = []
+    lists = scope.lists or ("weekday", "finished")
+    if "weekday" in lists:
+        address = f"{ROOT}/api/webtoon/titlelist/weekday?week="
+        asks += [Ask(f"{address}{week}&order=user", "list") for week in WEEKS]
+    if "finished" in lists:
+        asks.append(
+            Ask(f"{ROOT}/api/webtoon/titlelist/finished?page=1&order=UPDATE", "list", None,
+                {"finished": True})
+        )  # fmt: skip
+    return asks
+
+
+def title(title_id: str, about: Mapping[str, Any]) -> Ask:
+    return Ask(f"{ROOT}/api/article/list/info?titleId={_key(title_id)}", "title", title_id, about)
+
+
+def episodes(title_id: str, about: Mapping[str, Any], page: int = 1) -> Ask:
+    # Newest first: what is published while we read moves rows to later pages, where they are
+    # seen twice; in the other order a row that is taken away would hide another.
+    address = f"{ROOT}/api/article/list?titleId={_key(title_id)}&page={page}&sort=DESC"
+    return Ask(address, "episodes", title_id, {**about, "page": page})
+
+
+def strip(title_id: str, episode_no: int, about: Mapping[str, Any]) -> Ask:
+    address = f"{ROOT}/webtoon/detail?titleId={_key(title_id)}&no={episode_no}"
+    return Ask(address, "strip", title_id, {**about, "episode_no": episode_no})
+
+
+def _key(title_id: str) -> str:
+    return quote(title_id.removeprefix("naver:"), safe="")
+
+
+def parse_list(ask: Ask, page: Page) -> Found:
+    """`titleList[]`, the map of weekdays, or the richer `curationViewList[]`."""
+    body = page.json()
+    found = mapping(body)
+    if "titleListMap" in found:
+        entries = [row for day in mapping(found["titleListMap"]).values() for row in rows(day)]
+    else:
+        entries = rows(found.get("titleList", found.get("curationViewList")))
+    if not entries:
+        raise PageError("naver", "titleList", 'JSON as {"titleList": [{"titleId": 1}]}', page.url)
+    listed = tuple(_listed(row, ask, page) for row in entries)
+    return Found(listed=listed, asks=_next_list(ask, mapping(found.get("pageInfo"))))
+
+
+def _listed(row: dict[str, Any], ask: Ask, page: Page) -> Listed:
+    key = whole(row.get("titleId"))
+    name = clean(row.get("titleName"))
+    if key is None or name is None:
+        missing = "titleList[].titleId" if key is None else "titleList[].titleName"
+        raise PageError("naver", missing, '"titleId": 183559, "titleName": "신의 탑"', page.url)
+    people = [
+        clean(person.get("name"))
+        for role in ("painters", "writers", "novelOriginAuthors")
+        for person in rows(row.get(role))
+    ]
+    if not any(people):
+        shown = clean(row.get("author") or row.get("displayAuthor")) or ""
+        people = [clean(part) for part in shown.split(" / ")]
+    finished = ask.about.get("finished") or row.get("finish", row.get("finished"))
+    return Listed(
+        f"naver:{key}",
+        name,
+        tuple(dict.fromkeys(p for p in people if p)),
+        adult=bool(row.get("adult")),
+        finished=None if finished is None else bool(finished),
+        star_score=number(row.get("starScore", row.get("averageStarScore"))),
+        episodes_count=whole(row.get("articleTotalCount")),
+        last_date=short_date(row.get("lastArticleServiceDate")),
+    )
+
+
+def _next_list(ask: Ask, info: dict[str, Any]) -> tuple[Ask, ...]:
+    """All further pages at once: lists are short, and their number is known."""
+    asked = parse_qs(urlsplit(ask.url).query).get("page", ["1"])[0]
+    total = whole(info.get("totalPages")) or 1
+    if asked != "1" or total < 2:
+        return ()
+    return tuple(
+        Ask(re.sub(r"\bpage=1\b", f"page={n}", ask.url), "list", None, ask.about)
+        for n in range(2, min(total, 10_000) + 1)
+    )
+
+
+def parse_title(ask: Ask, page: Page) -> Found:
+    """A title's own facts, and the request for its episodes."""
+    body = page.json()
+    if not isinstance(body, dict) or "titleId" not in body:
+        return Found(verdict="gone")  # how the interface answers an unknown number
+    key, name = whole(body["titleId"]), clean(body.get("titleName"))
+    if key is None or name is None:
+        field = "titleId" if key is None else "titleName"
+        raise PageError("naver", field, '"titleName": "전지적 독자 시점"', page.url)
+    age = mapping(body.get("age"))
+    genres, tags = _labels(body)
+    path = _LEVELS.get(str(body.get("webtoonLevelCode")), "webtoon")
+    title_id = ask.title_id or f"naver:{key}"
+    covers = (https(body.get(f"{which}humbnailUrl")) for which in ("t", "posterT", "sharedT"))
+    cover = next((url for url in covers if url), None)
+    work = Work(
+        Title(
+            title_id=title_id,
+            platform="naver",
+            name=name,
+            authors=tuple(_authors(body, page)),
+            genres=genres,
+            tags=tags,
+            synopsis=prose(body.get("synopsis")),
+            age_rating=clean(age.get("type")),
+            finished=bool(body["finished"]) if "finished" in body else None,
+            url=f"{ROOT}/{path}/list?titleId={key}",
+        ),
+        () if cover is None else (PictureLink(cover, "cover"),),
+        adult=age.get("type") == "RATE_18",
+    )
+    return Found(works=(work,), asks=(episodes(title_id, ask.about),))
+
+
+def _authors(body: dict[str, Any], page: Page) -> Iterator[Author]:
+    people = body.get("communityArtists")
+    if people is not None:
+        credits = [
+            (clean(person.get("name")), kind)
+            for person in rows(people)
+            for kind in person.get("artistTypeList") or ["ARTIST_WRITER"]
+        ]
+        order = {kind: place for place, kind in enumerate(ROLES)}
+        credits.sort(key=lambda credit: order.get(credit[1], len(order)))
+        found = [(name, ROLES.get(kind, "author")) for name, kind in credits]
+    elif "author" in body:
+        older = mapping(body["author"])
+        found = [
+            (clean(person.get("name")), role)
+            for kind, role in _OLD_ROLES.items()
+            for person in rows(older.get(kind))
+        ]
+    else:
+        expected = '"communityArtists": [{"name": "UMI", "artistTypeList": ["ARTIST_WRITER"]}]'
+        raise PageError("naver", "communityArtists", expected, page.url)
+    yield from dict.fromkeys(Author(name, role) for name, role in found if name)
+
+
+def _labels(body: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Genres in our words, and every tag in the site's."""
+    genres: list[str] = []
+    tags: list[str] = []
+    for tag in rows(body.get("curationTagList") or body.get("tagList")):
+        name = (clean(tag.get("tagName")) or "").lstrip("#")
+        code = str(tag.get("curationType") or "").removeprefix("GENRE_")
+        if code in GENRES or name in _BY_NAME:
+            genres.append(GENRES[code][0] if code in GENRES else _BY_NAME[name])
+        if name:
+            tags.append(name)
+    for code in mapping(body.get("gfpAdCustomParam")).get("genreTypes") or []:
+        if code in GENRES:
+            genres.append(GENRES[code][0])
+    return tuple(dict.fromkeys(genres)), tuple(dict.fromkeys(tags))
+
+
+def parse_episodes(ask: Ask, page: Page) -> Found:
+    """One page of episodes. Paid previews stand in another list, which is left alone."""
+    body = mapping(page.json())
+    if not isinstance(body.get("articleList"), list):
+        expected = '"articleList": [{"no": 1, "subtitle": "1화"}]'
+        raise PageError("naver", "articleList", expected, page.url)
+    title_id = str(ask.title_id)
+    found: list[Episode] = []
+    pictures: list[PictureLink] = []
+    free: list[int] = []
+    shown = rows(body["articleList"])
+    for row in shown:
+        no = whole(row.get("no"))
+        if no is None:
+            raise PageError("naver", "articleList[].no", '"no": 1', page.url)
+        published = short_date(row.get("serviceDateDescription"))
+        url = f"{ROOT}/webtoon/detail?titleId={_key(title_id)}&no={no}"
+        found.append(
+            Episode(title_id, no, clean(row.get("subtitle")), published,
+                    number(row.get("starScore")), url)
+        )  # fmt: skip
+        if not row.get("charge"):
+            free.append(no)
+        thumbnail = https(row.get("thumbnailUrl"))
+        if thumbnail and not row.get("thumbnailLock"):
+            pictures.append(PictureLink(thumbnail, "thumbnail", no, published))
+    if found and not pictures and not any(row.get("thumbnailLock") for row in shown):
+        expected = '"thumbnailUrl": "https://image-comic.pstatic.net/..."'
+        raise PageError("naver", "articleList[].thumbnailUrl", expected, page.url)
+    info = mapping(body.get("pageInfo"))
+    total = whole(body.get("totalCount"))
+    number_ = whole(ask.about.get("page")) or 1
+    pages = whole(info.get("totalPages")) or -(-(total or 0) // PAGE_ROWS)
+    more = episodes(title_id, ask.about, number_ + 1) if found and number_ < pages else None
+    return Found(
+        episodes=tuple(found), episodes_count=total, pictures=tuple(pictures), more=more,
+        free=tuple(free),
+    )  # fmt: skip
+
+
+def parse_strip(ask: Ask, page: Page) -> Found:
+    """The slices of a free episode; age notices and guides are no drawings."""
+    images = page.tree().css("#sectionContWide > img, #comic_view_area > div > img")
+    links = (https(image.attrib.get("src")) for image in images)
+    no = whole(ask.about.get("episode_no"))
+    return Found(
+        pictures=tuple(
+            PictureLink(url, "strip", no)
+            for url in links
+            if url and "agerate" not in url and "ctguide" not in url
+        )
+    )
+
+
+def short_date(value: Any) -> date | None:
+    """`24.12.01` -> 2024-12-01; relative texts ("7일 후 무료") tell no date.
+
+    The site began in 2004, so two digits always mean 20xx.
+    """
+    found = re.fullmatch(r"(\d{2})\.(\d{2})\.(\d{2})\.?", clean(value) or "", re.ASCII)
+    try:
+        return date(2000 + int(found[1]), int(found[2]), int(found[3])) if found else None
+    except ValueError:
+        return None
+
+
+SITE = Site(
+    name="naver",
+    hosts=("comic.naver.com", "*.pstatic.net", "thumb.comic.naver.net"),
+    headers={"Referer": f"{ROOT}/"},  # the picture hosts answer 403 without it
+    start=start,
+    parsers={
+        "list": parse_list,
+        "title": parse_title,
+        "episodes": parse_episodes,
+        "strip": parse_strip,
+    },
+    title=title,
+    probe=episodes,
+    strip=strip,
+    walls={"nid.naver.com": "adult", "nidlogin": "adult"},
+)

@@ -1,0 +1,252 @@
+"""WEBTOON (www.webtoons.com): HTML lists and title pages, and the mobile JSON of episodes.
+
+Source:  notes on public clients of 2025-2026; older page classes are kept beside the new ones
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, quote, urljoin, urlsplit
+
+from crawler.sites import Ask, Found, Listed, Page, PageError, PictureLink, Scope, Site, Work
+from crawler.sites.fields import clean, https, mapping, number, prose, rows, whole
+from schemas.records import Author, Episode, Title
+
+if TYPE_CHECKING:
+    from parsel import Selector
+
+ROOT = "https://www.webtoons.com"
+MOBILE = "https://m.webtoons.com"
+PICTURES = "https://swebtoon-phinf.pstatic.net"
+"""Thumbnails are paths relative to this host."""
+DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+LOCAL_DAYS = {
+    "es": ("lunes", "martes", "miercoles", "jueves", "viernes", "sabado", "domingo"),
+}
+"""Languages whose lists are named by their own days."""
+LANGUAGES = ("en", "zh-hant", "th", "id", "es", "fr", "de")
+REFUSAL_BYTES = 1024
+"""A refusal by region is a page with status 200 that is smaller than any real one."""
+CARDS = ", ".join(
+    (
+        "ul.webtoon_list > li a.link",
+        *("a._originals_title_a", "a._genre_title_a", "a._ranking_title_a", "a._card_item"),
+        *("ul.card_lst li a", "ul.daily_card li a", "a.daily_card_item"),  # older pages
+    )
+)
+FINISHED = re.compile(r"complet|finished|完結|terminad|termin[ée]|abgeschlossen|tamat|จบ", re.I)
+
+
+def start(scope: Scope) -> list[Ask]:
+    """Lists by day and of finished titles, one page each; or by genre; or single titles."""
+    about = {"language": scope.language}
+    home = f"{ROOT}/{scope.language}"
+    if scope.titles:
+        return [title(f"webtoons:{number}", about) for number in scope.titles]
+    if scope.genres:
+        return [
+            Ask(f"{home}/genres/{quote(genre, safe='')}?sortOrder=UPDATE", "list", None, about)
+            for genre in scope.genres
+        ]
+    lists = scope.lists or ("weekday", "finished")
+    asks = []
+    if "weekday" in lists:
+        days = LOCAL_DAYS.get(scope.language, DAYS)
+        asks += [Ask(f"{home}/originals/{d}?sortOrder=UPDATE", "list", None, about) for d in days]
+    if "finished" in lists:
+        address = f"{home}/originals/complete?sortOrder=UPDATE"
+        asks.append(Ask(address, "list", None, {**about, "finished": True}))
+    return asks
+
+
+def title(title_id: str, about: Mapping[str, Any]) -> Ask:
+    # Only the number matters: the site normalises the genre and the name before it.
+    section = "canvas" if about.get("canvas") else "webtoon"
+    home = f"{ROOT}/{about.get('language', 'en')}/{section}/title/list"
+    return Ask(f"{home}?title_no={_key(title_id)}", "title", title_id, about)
+
+
+def episodes(title_id: str, about: Mapping[str, Any]) -> Ask:
+    section = "canvas" if about.get("canvas") else "webtoon"
+    address = f"{MOBILE}/api/v1/{section}/{_key(title_id)}/episodes?pageSize=99999&cursor=0"
+    return Ask(address, "episodes", title_id, about)
+
+
+def strip(title_id: str, episode_no: int, about: Mapping[str, Any]) -> Ask:
+    home = f"{ROOT}/{about.get('language', 'en')}/webtoon/title/episode/viewer"
+    address = f"{home}?title_no={_key(title_id)}&episode_no={episode_no}"
+    return Ask(address, "strip", title_id, {**about, "episode_no": episode_no})
+
+
+def _key(title_id: str) -> str:
+    return quote(title_id.removeprefix("webtoons:"), safe="")
+
+
+def parse_list(ask: Ask, page: Page) -> Found:
+    """The cards of a list."""
+    listed: dict[str, Listed] = {}
+    for card in page.tree().css(CARDS):
+        link = card.attrib.get("href", "")
+        key = card.attrib.get("data-title-no") or _query(link, "title_no")
+        if whole(key) is None:
+            continue
+        name = _words(card, ".info_text .title, .subj, .info .subj")
+        name = name or clean(card.css(".image_wrap img::attr(alt), img::attr(alt)").get())
+        if name is None:
+            raise PageError("webtoons", ".info_text .title", "the title's name", page.url)
+        author = _words(card, ".info_text .author, .author")
+        about = {**ask.about, **({"canvas": True} if "/canvas/" in link else {})}
+        title_id = f"webtoons:{int(str(key))}"
+        listed[title_id] = Listed(
+            title_id, name, tuple(_split(author)),
+            finished=True if ask.about.get("finished") else None, about=about,
+        )  # fmt: skip
+    if not listed:
+        if len(page.body) < REFUSAL_BYTES:
+            expected = "a list; it may not be shown in your country"
+            raise PageError("webtoons", "ul.webtoon_list", expected, page.url)
+        expected = '<a class="link" data-title-no="95">'
+        raise PageError("webtoons", "ul.webtoon_list", expected, page.url)
+    return Found(listed=tuple(listed.values()))
+
+
+def parse_title(ask: Ask, page: Page) -> Found:
+    """A title's page, and the request for its episodes."""
+    tree = page.tree()
+    name = _words(tree, "h1.subj, p.subj, strong.subject")
+    if name is None:
+        if len(page.body) < REFUSAL_BYTES:
+            return Found(verdict="region")
+        raise PageError("webtoons", "h1.subj", '<h1 class="subj">Tower of God</h1>', page.url)
+    title_id = str(ask.title_id)
+    day = _words(tree, "p.day_info, .day_info") or ""
+    genres = tree.css(".detail_header .genre, h2.genre, p.genre")
+    cover = https(tree.css('meta[property="og:image"]::attr(content)').get())
+    cover = cover or https(tree.css("span.thmb img::attr(src)").get())
+    finished = bool(ask.about.get("finished")) or bool(FINISHED.search(day))
+    url = https(tree.css("link[rel=canonical]::attr(href)").get()) or ask.url
+    score = clean(tree.css("em#_starScoreAverage::text").get()) or ""
+    work = Work(
+        Title(
+            title_id=title_id,
+            platform="webtoons",
+            name=name,
+            authors=tuple(Author(person) for person in _authors(tree)),
+            genres=tuple(dict.fromkeys(g for g in map(_genre, genres) if g)),
+            synopsis=prose("".join(tree.css("p.summary ::text").getall())),
+            star_score=number(float(score)) if re.fullmatch(r"\d+(\.\d+)?", score) else None,
+            finished=finished,
+            url=url,
+        ),
+        () if cover is None else (PictureLink(cover, "cover"),),
+    )
+    about = {**ask.about, **({"canvas": True} if "/canvas/" in url else {})}
+    return Found(works=(work,), asks=(episodes(title_id, about),))
+
+
+def _authors(tree: Selector) -> list[str]:
+    """The page's own credit; an `.author` elsewhere belongs to recommendations."""
+    said = clean(tree.css('meta[property="com-linewebtoon:webtoon:author"]::attr(content)').get())
+    if said and said.casefold() != "null":
+        return _split(said)
+    area = tree.css(".detail_header .author_area, div.author_area")[:1]
+    # Names stand as text or as links of their own; a button ("author info") among them.
+    parts = [
+        f", {node.xpath('string()').get()}, " if node.root.__class__ is not str else node.get()
+        for node in area.xpath("./text() | .//a")
+    ]
+    return _split(clean("".join(parts)))
+
+
+def _split(text: str | None) -> list[str]:
+    parts = re.split(r"\s*[,/]\s+|\s+/\s*|,", text or "")
+    return list(dict.fromkeys(p for p in (part.strip(" ,/") for part in parts) if p))
+
+
+def _genre(node: Selector) -> str | None:
+    text = clean("".join(node.css("::text").getall()))
+    return text.casefold().replace("_", " ") if text else None
+
+
+def parse_episodes(ask: Ask, page: Page) -> Found:
+    """All episodes in one answer."""
+    body = mapping(mapping(page.json()).get("result"))
+    if not isinstance(body.get("episodeList"), list):
+        expected = '{"result": {"episodeList": [{"episodeNo": 1}]}}'
+        raise PageError("webtoons", "result.episodeList", expected, page.url)
+    title_id = str(ask.title_id)
+    found: list[Episode] = []
+    pictures: list[PictureLink] = []
+    for row in rows(body["episodeList"]):
+        no = whole(row.get("episodeNo"))
+        if no is None:
+            raise PageError("webtoons", "episodeList[].episodeNo", '"episodeNo": 1', page.url)
+        published = _day(row.get("exposureDateMillis"))
+        link = clean(row.get("viewerLink"))
+        url = urljoin(ROOT, link) if link else None
+        found.append(Episode(title_id, no, clean(row.get("episodeTitle")), published, None, url))
+        thumbnail = clean(row.get("thumbnail"))
+        if thumbnail:
+            address = https(thumbnail) or urljoin(PICTURES, thumbnail)
+            pictures.append(PictureLink(address, "thumbnail", no, published))
+    if found and not pictures:
+        expected = '"thumbnail": "/20200101_1/thumb.jpg"'
+        raise PageError("webtoons", "episodeList[].thumbnail", expected, page.url)
+    numbers = tuple(episode.episode_no for episode in found)
+    return Found(
+        episodes=tuple(found), episodes_count=len(set(numbers)), pictures=tuple(pictures),
+        free=numbers,
+    )  # fmt: skip
+
+
+def _day(millis: Any) -> Any:
+    try:
+        return datetime.fromtimestamp(float(millis) / 1000, UTC).date() if millis else None
+    except (TypeError, ValueError, OverflowError, OSError):
+        return None
+
+
+def parse_strip(ask: Ask, page: Page) -> Found:
+    """The slices of an episode."""
+    images = page.tree().css("#_imageList img._images::attr(data-url)").getall()
+    no = whole(ask.about.get("episode_no"))
+    links = (https(image) for image in images)
+    return Found(pictures=tuple(PictureLink(url, "strip", no) for url in links if url))
+
+
+def _words(node: Selector, query: str) -> str | None:
+    """The text of the first element that has some."""
+    texts = (clean(" ".join(found.css("::text").getall())) for found in node.css(query))
+    return next((text for text in texts if text), None)
+
+
+def _query(url: str, name: str) -> str | None:
+    return parse_qs(urlsplit(url).query).get(name, [None])[0]
+
+
+SITE = Site(
+    name="webtoons",
+    hosts=("www.webtoons.com", "m.webtoons.com", "*.pstatic.net"),
+    headers={
+        "Referer": f"{ROOT}/",  # the picture hosts answer 403 without it
+        # No consent of any kind was given, and none is asked for.
+        "Cookie": "needGDPR=false; needCCPA=false; needCOPPA=false",
+    },
+    adult_headers={
+        "Cookie": "needGDPR=false; needCCPA=false; needCOPPA=false; ageGatePass=true",
+    },
+    start=start,
+    parsers={
+        "list": parse_list,
+        "title": parse_title,
+        "episodes": parse_episodes,
+        "strip": parse_strip,
+    },
+    title=title,
+    probe=episodes,
+    strip=strip,
+    walls={"/ageGate": "adult", "/login": "adult"},
+)
