@@ -1,0 +1,372 @@
+"""Crawls of the replica: what ends in the catalog, what a second one asks for, odd answers."""
+
+# ruff: noqa: E501
+from __future__ import annotations
+
+from collections import Counter
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crawler.plan import Plan, Scope
+from schemas.catalog import Catalog
+from schemas.errors import InputError, NetworkError, PartlyDoneError, UsageError
+from schemas.layout import Layout
+from tests.crawls import contents, crawled, settings_for, table
+from tests.replica import Answer, Replica, ReplicaSite, bomb, png
+
+pytestmark = pytest.mark.slow  # each crawl is a process
+
+
+def site_of(titles: int = 6, episodes: int = 6, **more: Any) -> ReplicaSite:
+    return ReplicaSite(titles=titles, episodes=episodes, **more)
+
+
+def asked(replica: Replica, part: str) -> list[str]:
+    return [a.path for a in replica.log if part in f"{a.host}{a.path}"]
+
+
+def test_naver_end_to_end(tmp_path: Path) -> None:
+    site = site_of(titles=7, episodes=25)
+    site.titles[1001].rating = "RATE_18"
+    site.titles[1002].gone = True
+    site.titles[1004].login = True
+    with Replica(site) as replica:
+        settings = settings_for(tmp_path / "d", replica)
+        report = crawled(settings)
+        assert report.error is None
+        layout = settings.layout
+        good = [t for t in site.titles.values() if t.number not in (1001, 1002, 1004)]
+        rows = table(layout, "titles", "title_id")
+        assert {row["name"] for row in rows.values()} == {
+            "신의 탑 0", "חתול ושוקולד 3 مرحبا", "漫畫/만화 5", "신의 탑 6",
+        }  # fmt: skip
+        one = rows["naver:1003"]
+        assert one["authors"] == [
+            {"name": "작가 1", "role": "painter"},
+            {"name": "작가 1", "role": "writer"},
+            {"name": "원작 & 소설", "role": "origin"},
+        ]
+        assert (one["genres"], one["tags"]) == (["fantasy"], ["판타지", "헌터물"])
+        assert one["synopsis"] == "첫째 줄\n둘째 <줄> 1003"
+        assert (one["age_rating"], one["star_score"], one["finished"]) == ("RATE_12", 9.5, True)
+        assert one["first_date"] == site.published(1)
+        assert one["last_date"] == site.published(site.titles[1003].episodes)
+        episodes = Catalog(layout).read("episodes").to_pylist()
+        assert len(episodes) == sum(t.episodes for t in good)
+        pictures = Catalog(layout).read("pictures").to_pylist()
+        kinds = Counter(p["kind"] for p in pictures)
+        assert kinds == {"thumbnail": len(episodes), "cover": len(good)}
+        assert {p["status"] for p in pictures} == {"stored"}
+        states = table(layout, "crawl_state", "title_id")
+        why = {key: (row["status"], row["reason"]) for key, row in states.items()}
+        assert why["naver:1001"] == why["naver:1004"] == ("skipped", "adult")
+        assert why["naver:1002"] == ("skipped", "gone")
+        assert not any("1001/" in path or "1004/" in path for path in asked(replica, "pstatic"))
+        for one_asked in replica.log:
+            assert "toonsearch/" in one_asked.headers["user-agent"]
+            assert one_asked.headers["referer"] == "https://comic.naver.com/"
+        included = settings_for(tmp_path / "d", replica, adult="include")
+        crawled(included, Plan("naver", Scope(titles=("1001",))))
+        assert table(layout, "titles", "title_id")["naver:1001"]["age_rating"] == "RATE_18"
+
+
+@pytest.mark.parametrize("site_name", ["naver", "webtoons", "melon"])
+def test_a_second_crawl_asks_little_and_a_third_finds_what_is_new(
+    tmp_path: Path, site_name: str
+) -> None:
+    site = site_of(titles=12, episodes=34)
+    site.albums_per_year = 80
+    with Replica(site) as replica:
+        settings = settings_for(tmp_path / "d", replica, concurrency=8)
+        first = crawled(settings, site_name)
+        before = contents(settings.layout)
+        replica.log.clear()
+        second = crawled(settings, site_name)
+        assert second.error is None
+        assert list(replica.pictures()) == []
+        assert len(replica.log) == second.requests <= 0.05 * first.requests
+        assert contents(settings.layout) == before
+        if site_name == "melon":
+            return
+        assert second.counts["requests_saved"] == len(before["pictures"])
+        grown = [t for t in site.titles.values() if not t.finished][:7]
+        for title in grown:
+            title.episodes += 1
+        replica.log.clear()
+        third = crawled(settings, site_name)
+        assert third.counts["episodes"] == third.counts["changed"] == len(grown)
+        assert len(list(replica.pictures())) == len(grown)
+        after = contents(settings.layout)
+        new = [e for e in after["episodes"] if e not in before["episodes"]]
+        assert {(e["title_id"], e["episode_no"]) for e in new} == {
+            (f"{site_name}:{t.number}", t.episodes) for t in grown
+        }
+        gone = [row for row in before["pictures"] if row not in after["pictures"]]
+        assert gone == []
+
+
+def test_webtoons_and_melon_rows(tmp_path: Path) -> None:
+    with Replica(site_of()) as replica:
+        settings = settings_for(tmp_path / "d", replica)
+        assert crawled(settings, "webtoons").error is None
+        plan = Plan("melon", Scope(from_year=2000, to_year=2001, details=True))
+        assert crawled(settings, plan).error is None
+        rows = table(settings.layout, "titles", "title_id")
+        one = rows["webtoons:1000"]
+        assert (one["name"], one["genres"], one["year"]) == ("신의 탑 0", ["fantasy"], 2020)
+        assert "Somebody else" not in [author["name"] for author in one["authors"]]
+        both = rows["melon:200000"]  # in the charts of 2000 and 2001
+        assert both["tags"] == ["KPOP chart 2000", "KPOP chart 2001"]
+        assert (both["year"], both["first_date"]) == (2000, date(2018, 1, 18))
+        assert both["genres"] == ["댄스", "발라드"]
+        assert both["name"] == "앨범 & 200000"
+        replica.log.clear()
+        again = crawled(settings, plan)
+        assert asked(replica, "album/detail") == []
+        assert again.requests == 3  # robots.txt and two charts
+
+
+def test_strips_since_and_limits(tmp_path: Path) -> None:
+    site = site_of(titles=4, episodes=30)
+    with Replica(site) as replica:
+        some = settings_for(tmp_path / "some", replica)
+        day = site.published(20)
+        report = crawled(some, Plan("naver", since=day))
+        assert report.error is None
+        rows = Catalog(some.layout).read("episodes").to_pylist()
+        assert rows
+        assert all(row["published"] >= day for row in rows)
+        titles = table(some.layout, "titles", "title_id")
+        assert {row["first_date"] for row in titles.values()} == {None}, "not the first episodes"
+        replica.log.clear()
+        assert crawled(some, Plan("naver", since=day)).counts.get("episodes", 0) == 0
+        assert list(replica.pictures()) == []
+        assert crawled(some).error is None
+        whole = Catalog(some.layout).read("episodes").num_rows
+        assert whole == sum(t.episodes for t in site.titles.values())
+
+        few = settings_for(tmp_path / "few", replica)
+        report = crawled(few, Plan("naver", max_titles=2, max_pictures=5))
+        assert report.counts["pictures_stored"] == 5
+        assert len(table(few.layout, "titles", "title_id")) == 2
+
+        strips = settings_for(tmp_path / "strips", replica)
+        plan = Plan("naver", Scope(titles=("1000",), strips=True))
+        crawled(strips, plan)
+        pictures = Catalog(strips.layout).read("pictures").to_pylist()
+        kinds = Counter(p["kind"] for p in pictures)
+        assert kinds["strip"] == 3 * kinds["thumbnail"]
+        assert not [p for p in pictures if "agerate" in p["source_path"]]
+
+
+def test_dry_run_writes_nothing(tmp_path: Path) -> None:
+    with Replica(site_of()) as replica:
+        settings = settings_for(tmp_path / "d", replica)
+        report = crawled(settings, Plan("naver", dry_run=True))
+        assert (report.error, report.counts["new"]) == (None, 6)
+        assert not any(settings.layout.root.rglob("*")), "nothing was to be written"
+        assert len(asked(replica, "titlelist")) == len(replica.log) - 1
+
+
+PICTURE = "/webtoon/1000/1/"
+SMALL: dict[str, Any] = {"timeout_s": 3.0, "retries": 0, "decode.max_bytes": 300_000}
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "reason"),
+    [
+        (Answer(status=404), "failed", "missing"),
+        (Answer(status=403), "failed", "refused"),
+        (Answer(status=500), "failed", "refused"),
+        (Answer(b"x" * 100, slow_s=8.0), "failed", "unreachable"),
+        (Answer(endless=True, type="image/jpeg"), "skipped", "too_many_bytes"),
+        (Answer(b"<html>log in</html>", type="image/jpeg"), "failed", "format"),
+        (Answer(b"", type="image/jpeg"), "failed", "empty"),
+        (Answer(png(9000, 9000), type="image/png"), "skipped", "too_many_pixels"),
+        (Answer(png(40, 40)[:60], type="image/png"), "failed", "truncated"),
+        (bomb(), "skipped", "too_many_bytes"),
+        (Answer(status=302, headers={"Location": "http://127.0.0.1:22/x.jpg"}), "skipped", "address"),
+        (Answer(status=302, headers={"Location": "http://169.254.169.254/x.jpg"}), "skipped", "address"),
+        (Answer(status=302, headers={"Location": "file:///etc/passwd"}), "failed", "refused"),
+        (Answer(status=302, headers={"Location": "?again"}), "failed", "unreachable"),
+        (Answer(png(40, 40), headers={"X-Robots-Tag": "noai"}), "skipped", "opt_out"),
+    ],
+)  # fmt: skip
+def test_odd_picture_answers(tmp_path: Path, answer: Answer, status: str, reason: str) -> None:
+    """One picture goes wrong; its row says how, and all the others are there."""
+    site = site_of(titles=2, episodes=3)
+    with Replica(site) as replica:
+        replica.faults[PICTURE] = lambda n: answer
+        settings = settings_for(tmp_path / "d", replica, **SMALL)
+        report = crawled(settings)
+        rows = Catalog(settings.layout).read("pictures").to_pylist()
+        odd = [row for row in rows if row["status"] != "stored"]
+        assert [(row["status"], row["reason"]) for row in odd] == [(status, reason)]
+        assert len(rows) == sum(t.episodes + 1 for t in site.titles.values())
+        assert (report.error is None) == (status == "skipped")
+        if report.error is not None:
+            assert isinstance(report.error, PartlyDoneError)
+            replica.faults.clear()
+            replica.log.clear()
+            again = crawled(settings, Plan("naver", retry_failed=True))
+            assert again.error is None
+            assert len(list(replica.pictures())) == 1
+            rows = Catalog(settings.layout).read("pictures").to_pylist()
+            assert {row["status"] for row in rows} == {"stored"}
+            assert len(rows) == sum(t.episodes + 1 for t in site.titles.values())
+
+
+def test_a_lying_content_type_is_no_matter(tmp_path: Path) -> None:
+    site = site_of(titles=2, episodes=3)
+    with Replica(site) as replica:
+        replica.faults[PICTURE] = lambda n: Answer(site.picture("x"), type="text/html")
+        replica.faults["article/list/info"] = lambda n: None
+        settings = settings_for(tmp_path / "d", replica)
+        assert crawled(settings).error is None
+
+
+def test_equal_bytes_in_one_title_and_in_two(tmp_path: Path) -> None:
+    site = site_of(titles=2, episodes=4)
+    with Replica(site) as replica:
+        replica.faults[".jpg"] = lambda n: Answer(site.picture("same"), type="image/jpeg")
+        settings = settings_for(tmp_path / "d", replica)
+        crawled(settings)
+        rows = Catalog(settings.layout).read("pictures").to_pylist()
+        stored = [row for row in rows if row["status"] == "stored"]
+        assert sorted((row["title_id"], row["kind"]) for row in stored) == [
+            ("naver:1000", "cover"), ("naver:1001", "cover"),
+        ]  # fmt: skip
+        assert {row["reason"] for row in rows if row not in stored} == {"duplicate"}
+        assert len(rows) == sum(t.episodes + 1 for t in site.titles.values())
+
+
+LOGIN = Answer(b"<html><form action=login></form></html>", type="text/html")
+AWAY = Answer(status=302, headers={"Location": "https://nid.naver.com/nidlogin.login?x"})
+
+
+@pytest.mark.parametrize(
+    ("part", "answer", "kind", "says"),
+    [
+        ("titlelist", LOGIN, InputError, "titleList"),
+        ("titlelist", AWAY, NetworkError, "login"),
+        ("titlelist", Answer(b'{"titles": []}'), InputError, "titleList"),
+        ("titlelist", Answer(status=500), NetworkError, "no list"),
+        ("titlelist", Answer(status=403), NetworkError, "refuses"),
+        ("article/list?", Answer(b'{"items": []}'), InputError, "articleList"),
+        ("list/info", Answer(b'{"titleId": 1, "name": "x"}'), InputError, "titleName"),
+        ("list/info", LOGIN, InputError, "title's facts"),
+        ("pstatic.net/webtoon", Answer(status=403), NetworkError, "refuses"),
+        ("pstatic.net/webtoon", Answer(status=503), NetworkError, "does not answer"),
+        ("robots.txt", Answer(status=503), NetworkError, "robots.txt"),
+        ("robots.txt", Answer(b"User-agent: *\nDisallow: /"), NetworkError, "forbids"),
+        ("titlelist", Answer(b"{}", headers={"X-Robots-Tag": "noindex"}), NetworkError, "noindex"),
+    ],
+)
+def test_a_site_that_changed_or_refuses(
+    tmp_path: Path, part: str, answer: Answer, kind: type[Exception], says: str
+) -> None:
+    """One error that says what is wrong; afterwards the crawl goes on where it was."""
+    site = site_of(titles=11, episodes=2)
+    with Replica(site) as replica:
+        replica.faults[part] = lambda n: answer
+        settings = settings_for(tmp_path / "d", replica, retries=1)
+        report = crawled(settings)
+        assert isinstance(report.error, kind), report
+        assert says in str(report.error)
+        assert "naver" in str(report.error)
+        replica.faults.clear()
+        crawled(settings)
+        crawled(settings, Plan("naver", retry_failed="pstatic" in part))
+        fresh = settings_for(tmp_path / "fresh", replica)
+        crawled(fresh)
+        got, truth = contents(settings.layout), contents(fresh.layout)
+        for name in ("titles", "episodes", "pictures", "files"):
+            assert got[name] == truth[name], name
+
+
+def test_far_fewer_titles_than_last_time(tmp_path: Path) -> None:
+    site = site_of(titles=40, episodes=1)
+    with Replica(site) as replica:
+        settings = settings_for(tmp_path / "d", replica)
+        assert crawled(settings).error is None
+        before = contents(settings.layout)
+        site.titles = dict(list(site.titles.items())[:9])
+        for _ in range(2):  # the bad crawl is not what the next one is compared with
+            report = crawled(settings)
+            assert report.is_suspect
+            assert "last time 4" in str(report.error)
+        assert contents(settings.layout)["pictures"] == before["pictures"]
+        assert crawled(settings, accept_fewer=True).error is None
+        assert crawled(settings).error is None
+
+
+def test_a_full_disk_keeps_what_was_fetched(tmp_path: Path) -> None:
+    with Replica(site_of(titles=4, episodes=6)) as replica:
+        settings = settings_for(tmp_path / "d", replica)
+        with pytest.raises(InputError, match="disk is full"):
+            report = crawled(settings, "naver", _fill_the_disk)
+            raise report.error or AssertionError
+        assert crawled(settings).error is None
+        fresh = settings_for(tmp_path / "fresh", replica)
+        crawled(fresh)
+        assert contents(settings.layout) == contents(fresh.layout)
+
+
+def _fill_the_disk() -> None:
+    """From the fifth picture on, no byte can be written."""
+    import os
+
+    import crawler.pictures
+
+    real, calls = os.fsync, []
+
+    def fsync(handle: int) -> None:
+        calls.append(handle)
+        if len(calls) > 8:
+            raise OSError(28, os.strerror(28))
+        real(handle)
+
+    crawler.pictures.os.fsync = fsync  # type: ignore[attr-defined]
+
+
+def test_no_network(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path / "d", "http://127.0.0.1:1", retries=1)
+    report = crawled(settings)
+    assert isinstance(report.error, NetworkError)
+    assert "cannot be reached" in str(report.error)
+
+
+def test_a_damaged_frontier_costs_requests_only(tmp_path: Path) -> None:
+    with Replica(site_of()) as replica:
+        settings = settings_for(tmp_path / "d", replica, max_requests=20)
+        assert isinstance(crawled(settings).error, PartlyDoneError)
+        settings.layout.frontier("naver").write_bytes(b"not a database" * 999)
+        fresh, whole = (
+            settings_for(tmp_path / "fresh", replica),
+            settings_for(tmp_path / "d", replica),
+        )
+        assert crawled(whole).error is None
+        crawled(fresh)
+        assert contents(whole.layout) == contents(fresh.layout)
+
+
+def test_unusable_settings(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path / "d", "http://127.0.0.1:1", block_list="/nowhere/list")
+    with pytest.raises(UsageError, match="block list"):
+        crawled(settings)
+    with pytest.raises(UsageError, match="unknown site"):
+        crawled(settings, Plan("nave"))
+
+
+def test_the_time_budget(tmp_path: Path) -> None:
+    with Replica(site_of(titles=30, episodes=30), latency_s=0.05) as replica:
+        settings = settings_for(tmp_path / "d", replica)
+        report = crawled(settings, "naver", max_seconds=1.0)
+        assert isinstance(report.error, PartlyDoneError)
+        assert "time" in str(report.error)
+        assert report.seconds < 20
+        stored = Catalog(Layout(tmp_path / "d")).count("pictures")
+        assert stored == report.counts["pictures_stored"] > 0, "what was fetched is committed"
