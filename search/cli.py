@@ -30,6 +30,7 @@ would cost a scan of the environment at every start."""
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "query": ("search.commands.query", "Find the works drawn most like a picture, and by whom."),
+    "crawl": ("search.commands.crawl", "Fetch titles and pictures from a site, politely."),
     "import": ("search.commands.imports", "Bring pictures into the catalog."),
     "embed": ("search.commands.embed", "Turn new pictures into vectors."),
     "index": ("search.commands.index", "Build, publish and check index generations."),
