@@ -39,6 +39,7 @@ TABLE_COMMENTS = {
     "vectors": "Style vectors: unit length, so that their inner product is the cosine.",
     "predictions": "What a model says of a picture, its own title hidden from it.",
     "colors": "Three dominant colours of each of six regions of a picture.",
+    "crawl_state": "What the crawler knows of each title of a site, had or not.",
     "runs": "Commands that wrote, and how they ended.",
 }
 
