@@ -27,7 +27,7 @@ marked noai or noindex are left out, and so are the authors and titles of crawl.
 titles for adults (crawl.adult)."""
 
 command = command_group(
-    f"Fetch titles and pictures from a site. {MANNERS}",
+    f"Fetch titles and pictures from a site, politely.\n\n{MANNERS}",
     "toonsearch crawl naver --weekday --max-titles 20",
     "toonsearch crawl status",
 )
