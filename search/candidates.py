@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from search import filters
+from search.facets import Facets
 
 if TYPE_CHECKING:
     from indexer.generations import Generation
@@ -47,6 +48,7 @@ def choose(
     where: str | None,
     authors: Sequence[str],
     titles: Sequence[str],
+    facets: Facets | None = None,
 ) -> Candidates:
     """Pictures for which `where` holds, without those of the named authors and titles.
 
@@ -57,12 +59,15 @@ def choose(
         filters.rows_by_authors(meta, filters.author_names(meta, authors)),
         filters.rows_of_titles(meta, filters.title_ids(meta, titles)),
     )
-    if where is None:
+    if where is None and not facets:
         return Candidates(None, unwanted, generation.pictures_count - len(unwanted))
-    sandbox = generation.connect_meta()
-    try:
-        wanted = filters.matching_rows(sandbox, where)
-    finally:
-        sandbox.close()
+    chosen = [facets.rows(meta)] if facets else []
+    if where is not None:
+        sandbox = generation.connect_meta()
+        try:
+            chosen.append(filters.matching_rows(sandbox, where))
+        finally:
+            sandbox.close()
+    wanted = chosen[0] if len(chosen) == 1 else np.intersect1d(chosen[0], chosen[1])
     wanted = np.setdiff1d(wanted, unwanted, assume_unique=True)
     return Candidates(wanted, unwanted, len(wanted))

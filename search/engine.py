@@ -27,6 +27,7 @@ from schemas.records import Answer, Labels
 from schemas.settings import Settings
 from search.candidates import Candidates, choose
 from search.evidence import Found, PictureRow, label_sizes, picture_rows, title_hits, titles_holding
+from search.facets import Facets
 from search.inputs import QueryPicture
 from search.probabilities import Neighbour, label_probabilities
 from search.ranking import top_pictures, top_titles
@@ -51,6 +52,7 @@ class QueryOptions:
     exclude_same_author: bool = False
     exclude_titles: tuple[str, ...] = ()
     min_percentile: float = 0.0
+    facets: Facets | None = None
 
 
 class Engine:
@@ -73,8 +75,17 @@ class Engine:
             pool.shutdown(wait=False)
 
     @classmethod
-    def open(cls, layout: Layout, settings: Settings, generation_id: str | None = None) -> Engine:
+    def open(
+        cls,
+        layout: Layout,
+        settings: Settings,
+        generation_id: str | None = None,
+        *,
+        bulk: bool = False,
+    ) -> Engine:
         """Open the published generation, or a named one, with the encoder that it carries.
+
+        `bulk` is for many queries at once: each then takes one core instead of all of them.
 
         Errors:  NoIndexError when it is missing, damaged or of another model
         """
@@ -84,6 +95,7 @@ class Engine:
                 generation.model_dir,
                 runtime=settings.encoder.runtime,  # type: ignore[arg-type]
                 threads=settings.encoder.threads or None,
+                bulk=bulk,
             )
             return cls(generation, encoder, settings.decode.limits)
         except BaseException:
@@ -107,18 +119,41 @@ class Engine:
         Errors:  InputError when a picture or a filter cannot be used
         """
         started = time.perf_counter()
+        return self.answer(
+            self.vector_of(pictures),
+            options,
+            picture_ids=[picture.picture_id for picture in pictures],
+            names=[picture.name for picture in pictures],
+            started=started,
+        )
+
+    def answer(
+        self,
+        vector: np.ndarray,
+        options: QueryOptions,
+        *,
+        picture_ids: Sequence[str] = (),
+        names: Sequence[str] = (),
+        started: float | None = None,
+    ) -> Answer:
+        """What `query` says about pictures whose common style is already known.
+
+        Shapes:  vector (D,), unit
+        Errors:  InputError when a filter cannot be used
+        """
+        started = time.perf_counter() if started is None else started
         meta = self.generation.meta
-        vector = self.vector_of(pictures)  # (D,)
         size = max(options.neighbours, options.k)
         nearest = self.neighbours(vector, max(size, self.calibration.neighbours))  # (K,)
         labels = self.labels_of(*nearest, options.unknown_prior)
-        own = titles_holding(meta, [picture.picture_id for picture in pictures])
+        own = titles_holding(meta, picture_ids)
         same = _same_author(labels, own) if options.exclude_same_author else []
         allowed = choose(
             self.generation,
             where=options.where,
             authors=[*options.exclude_authors, *same],
             titles=options.exclude_titles,
+            facets=options.facets,
         )
         found = self.search(vector, allowed, options, nearest)  # K rows
         ranked = top_titles(found.similarity, found.title_ids, found.passed)  # T titles
@@ -140,7 +175,7 @@ class Engine:
             pictures_count=self.generation.pictures_count,
             candidates_count=allowed.count,
             elapsed_ms=(time.perf_counter() - started) * 1000.0,
-            queries=tuple(picture.name for picture in pictures),
+            queries=tuple(names),
             notes=tuple(self._notes(options, own, same, allowed, len(places or titles))),
         )
 

@@ -16,7 +16,13 @@ CSV_COLUMNS = (
 
 def write_json(out: TextIO, answer: Answer, by: str, layout: Layout) -> None:
     """One object: the query, its hits and its labels."""
-    body = {
+    json.dump(body(answer, by, layout), out, ensure_ascii=False, indent=2, allow_nan=False)
+    out.write("\n")
+
+
+def body(answer: Answer, by: str, layout: Layout | None) -> dict[str, Any]:
+    """The answer as plain values; without a layout, nothing says where files lie."""
+    return {
         "query": {
             "pictures": list(answer.queries),
             "by": by,
@@ -36,8 +42,6 @@ def write_json(out: TextIO, answer: Answer, by: str, layout: Layout) -> None:
             "eras": _labels(answer.labels.eras),
         },
     }
-    json.dump(body, out, ensure_ascii=False, indent=2, allow_nan=False)
-    out.write("\n")
 
 
 def write_lines(out: TextIO, answer: Answer, by: str, layout: Layout) -> None:
@@ -46,7 +50,7 @@ def write_lines(out: TextIO, answer: Answer, by: str, layout: Layout) -> None:
         out.write(json.dumps(hit, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def write_csv(out: TextIO, answer: Answer, by: str, layout: Layout) -> None:
+def write_csv(out: TextIO, answer: Answer, by: str, layout: Layout | None) -> None:
     """A header and one row for each hit; several authors or genres are joined by `; `."""
     import csv
 
@@ -54,7 +58,7 @@ def write_csv(out: TextIO, answer: Answer, by: str, layout: Layout) -> None:
     writer.writerow(CSV_COLUMNS)
     for hit in hits(answer, by, layout):
         best = hit["pictures"][0] if by == "title" else hit
-        row = {**hit, **{key: best[key] for key in ("picture_id", "path")}}
+        row = {**hit, **{key: best.get(key) for key in ("picture_id", "path")}}
         row["authors"], row["genres"] = "; ".join(row["authors"]), "; ".join(row["genres"])
         writer.writerow(["" if row.get(name) is None else row[name] for name in CSV_COLUMNS])
 
@@ -67,7 +71,7 @@ def write_paths(out: TextIO, answer: Answer, by: str, layout: Layout, end: str) 
             out.write(f"{layout.picture(hit.file)}{end}")
 
 
-def hits(answer: Answer, by: str, layout: Layout) -> list[dict[str, Any]]:
+def hits(answer: Answer, by: str, layout: Layout | None) -> list[dict[str, Any]]:
     """The hits as plain values: titles with their pictures, or pictures with their title."""
     if by == "title":
         return [
@@ -99,15 +103,16 @@ def _title(title: TitleHit, year: int | None = None) -> dict[str, Any]:
     }
 
 
-def _picture(hit: Hit, layout: Layout) -> dict[str, Any]:
-    return {
+def _picture(hit: Hit, layout: Layout | None) -> dict[str, Any]:
+    known = {
         "picture_id": hit.picture_id,
         "similarity": _short(hit.similarity),
         "percentile": _short(hit.percentile),
-        "path": None if hit.file is None else str(layout.picture(hit.file)),
-        "source_path": hit.source_path,
-        "year": hit.year,
     }
+    if layout is not None:
+        known["path"] = None if hit.file is None else str(layout.picture(hit.file))
+        known["source_path"] = hit.source_path
+    return {**known, "year": hit.year}
 
 
 def _labels(labels: Any) -> list[dict[str, Any]]:
