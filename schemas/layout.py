@@ -34,6 +34,16 @@ class Layout:
         return self.root / "lock"
 
     @property
+    def web(self) -> Path:
+        """What visitors of the page keep: shared links, accounts, galleries."""
+        return self.root / "web.sqlite"
+
+    @property
+    def cache(self) -> Path:
+        """What can be computed again at any time."""
+        return self.root / "cache"
+
+    @property
     def staging(self) -> Path:
         """Half-made things, on the same file system as where they go; safe to delete."""
         return self.root / "staging"

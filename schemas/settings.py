@@ -105,6 +105,23 @@ class CrawlSettings:
     adult: str = "skip"
     block_list: str = ""
     replica: str = ""
+class WebSettings:
+    """`toonsearch serve`: where it listens and what strangers may do.
+
+    `max_bytes` is the size of a whole request; `rate` is how many queries one client may ask
+    a minute (0: any number); `hosts` are names of this server besides localhost and its
+    addresses, separated by commas; `share_days` is how long a shared link lives (0: none).
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8765
+    hosts: str = ""
+    max_bytes: int = 24 * 1024 * 1024
+    rate: int = 120
+    share_days: int = 90
+    accounts: str = "invited"
+    url_queries: str = "off"
+    sql: str = "off"
 
 
 @dataclass(frozen=True)
@@ -115,6 +132,7 @@ class Settings:
     index: IndexSettings = field(default_factory=IndexSettings)
     query: QuerySettings = field(default_factory=QuerySettings)
     crawl: CrawlSettings = field(default_factory=CrawlSettings)
+    web: WebSettings = field(default_factory=WebSettings)
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @property
@@ -129,12 +147,16 @@ SECTIONS: dict[str, type] = {
     "index": IndexSettings,
     "query": QuerySettings,
     "crawl": CrawlSettings,
+    "web": WebSettings,
 }
 
 CHOICES = {
     "encoder.runtime": ("auto", "onnxruntime", "openvino"),
     "query.by": ("title", "picture"),
     "crawl.adult": ("skip", "include"),
+    "web.accounts": ("off", "invited", "open"),
+    "web.url_queries": ("off", "on"),
+    "web.sql": ("off", "on"),
 }
 RANGES: dict[str, tuple[float, float]] = {
     "decode.max_bytes": (1, 2**40),
@@ -157,6 +179,10 @@ RANGES: dict[str, tuple[float, float]] = {
     "crawl.commit_rows": (1, 100_000),
     "crawl.max_requests": (1, 1_000_000_000),
     "crawl.max_bytes": (1, 2**50),
+    "web.port": (0, 65535),
+    "web.max_bytes": (1, 2**30),
+    "web.rate": (0, 1_000_000),
+    "web.share_days": (0, 36_500),
 }
 
 

@@ -22,7 +22,7 @@ from schemas.records import Answer, Hit, TitleHit
 from search.captions import conclusion, figures, label_groups, meta, nearness, tag, truth
 from search.inputs import QueryPicture
 from search.markup import Markup, element, joined, link, text
-from search.thumbnails import Thumbnail, Thumbnails
+from search.thumbnails import Thumbnail, Thumbnails, ThumbnailSource
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -87,9 +87,10 @@ def render_gallery(
     title: str,
     intro: str = "",
     facts: Sequence[tuple[str, str]] = (),
+    thumbnails: ThumbnailSource | None = None,
 ) -> str:
-    """The page as text."""
-    thumbnails = Thumbnails(layout, limits)
+    """The page as text; the pictures come from `thumbnails`, or are decoded here."""
+    thumbnails = thumbnails or Thumbnails(layout, limits)
     uses: Counter[str] = Counter()
     query_keys = [[thumbnails.add_query(p) for p in section.pictures] for section in sections]
     for section, keys in zip(sections, query_keys, strict=True):

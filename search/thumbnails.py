@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from schemas.errors import ToonsearchError
 from schemas.layout import Layout
@@ -28,6 +28,16 @@ class Thumbnail(NamedTuple):
     uri: str
     width_px: int
     height_px: int
+
+
+class ThumbnailSource(Protocol):
+    """Where a page's pictures come from: named first, encoded together afterwards."""
+
+    def add_stored(self, file: str | None) -> None: ...
+
+    def add_query(self, picture: QueryPicture) -> str: ...
+
+    def encoded(self, uses: Mapping[str, int]) -> dict[str, Thumbnail]: ...
 
 
 class Thumbnails:

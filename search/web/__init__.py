@@ -1,0 +1,1 @@
+"""The web page and API: the same engine as the command line, behind HTTP."""

@@ -1,0 +1,59 @@
+"""The application: every route behind the guard."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI
+
+from schemas.settings import Settings
+from search.cli import VERSION
+from search.web import errors, health, pictures, queries, sessions, works
+from search.web.guard import Guard
+from search.web.metrics import Measure
+from search.web.pages import page_routes
+from search.web.service import Service
+
+DESCRIPTION = (
+    "Given a picture, find the works drawn in the most similar style, and say whose hand it"
+    " looks like. Errors are JSON: `error` is one sentence, `hint` says what to do, `code` is"
+    " for programs."
+)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The ASGI application over one data root."""
+    service = Service.create(settings)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        try:
+            await service.start()
+            yield
+        finally:
+            await service.close()
+
+    app = FastAPI(
+        title="toonsearch",
+        version=VERSION,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,  # their pages load scripts from elsewhere
+        redoc_url=None,
+        openapi_url="/openapi.json",
+    )
+    app.state.service = service
+    errors.install(app)
+    for router in (
+        queries.router,
+        works.router,
+        pictures.router,
+        sessions.router,
+        health.router,
+        page_routes(),
+    ):
+        app.include_router(router)
+    app.add_middleware(Guard, settings=settings.web)
+    app.add_middleware(Measure, metrics=service.metrics)
+    return app

@@ -1,0 +1,104 @@
+"""What the routes share: settings, the engine, the decoders, what was asked lately."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from schemas.layout import Layout
+from schemas.records import Answer
+from schemas.settings import Settings
+from search.engine import QueryOptions
+from search.web.decoding import DecoderPool
+from search.web.engines import EngineHolder, OpenEngine
+from search.web.errors import Refused
+from search.web.metrics import Metrics
+from search.web.remembered import Remembered, Style
+from search.web.smalls import SmallPictures
+from search.web.store import Store
+
+
+@dataclass(frozen=True)
+class Service:
+    """One server's parts; `request.app.state.service` in every route."""
+
+    settings: Settings
+    engines: EngineHolder
+    decoders: DecoderPool
+    smalls: SmallPictures
+    remembered: Remembered
+    metrics: Metrics
+    store: Store
+
+    @property
+    def layout(self) -> Layout:
+        return self.settings.layout
+
+    @classmethod
+    def create(cls, settings: Settings) -> Service:
+        """Parts that are not started yet."""
+        cores = len(os.sched_getaffinity(0))
+        decoders = DecoderPool(max(2, min(cores, 4)), settings.decode.limits)
+        return cls(
+            settings,
+            EngineHolder(settings, threads=max(2, cores)),
+            decoders,
+            SmallPictures(settings.layout, decoders, settings.decode.limits),
+            Remembered(),
+            Metrics(),
+            Store(settings.layout.web),
+        )
+
+    async def start(self) -> None:
+        """Open the index and start the decoders."""
+        await self.decoders.start()
+        await self.engines.start()
+
+    async def close(self) -> None:
+        """Let go of everything."""
+        await self.engines.close()
+        await self.decoders.close()
+        self.store.close()
+
+    def catalog_state(self) -> str:
+        """Whether the tables that the index was built from can be read."""
+        log = self.layout.table("titles") / "_delta_log"
+        try:
+            entries = sorted(log.glob("*.json"))
+            return "ok" if entries and entries[-1].read_bytes() else "missing"
+        except OSError:
+            return "unreadable"
+
+    async def answer(
+        self, opened: OpenEngine, style: Style, options: QueryOptions, names: list[str]
+    ) -> Answer:
+        """What the engine says about a style.
+
+        Errors:  Refused (410) when the style was made by another model
+        """
+        engine = opened.engine
+        if (style.model_id, style.preprocessing) != (
+            engine.generation.model_id,
+            engine.generation.preprocessing_digest,
+        ):
+            raise Refused(
+                410,
+                "other_model",
+                "this result was made with another model",
+                "Ask with the picture again.",
+            )
+        return await self.engines.run(
+            lambda: engine.answer(style.vector, options, picture_ids=style.own, names=names)
+        )
+
+
+def service_of(request: Request) -> Service:
+    """The service behind a request."""
+    service: Service = request.app.state.service
+    return service
+
+
+TheService = Annotated[Service, Depends(service_of)]

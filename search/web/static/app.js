@@ -1,0 +1,98 @@
+// The shell: which page belongs to the address, the navigation, the language.
+
+import { fill, h, say } from "./dom.js";
+import { language, setLanguage, t } from "./strings.js";
+import { get } from "./api.js";
+import { searchPage, forgetPictures } from "./ask.js";
+import { authorPage, browsePage, titlePage } from "./works.js";
+import { mapPage } from "./map.js";
+import { accountPage, galleriesPage, galleryPage } from "./account.js";
+
+const PAGES = {
+  "/": searchPage, "/title": titlePage, "/author": authorPage, "/browse": browsePage,
+  "/map": mapPage, "/galleries": galleriesPage, "/gallery": galleryPage, "/account": accountPage,
+};
+
+export const server = { accounts: "off", account: null };
+let leave = () => {};
+
+function chrome() {
+  document.documentElement.lang = language;
+  document.getElementById("skip").textContent = t("skip");
+  const at = location.pathname;
+  const entry = (path, label) => h("a", { href: path, "aria-current": at === path ? "page" : null }, label);
+  fill(document.getElementById("nav"),
+    entry("/", t("search")), entry("/browse", t("browse")), server.map ? entry("/map", t("map")) : null,
+    server.accounts === "off" ? null : entry("/galleries", t("galleries")),
+    server.accounts === "off" ? null : entry("/account", server.account ?? t("signIn")),
+    h("button", {
+      type: "button", class: "language", lang: language === "ko" ? "en" : "ko", "aria-label": t("languageLabel"),
+      onclick: () => { setLanguage(language === "ko" ? "en" : "ko"); show(); },
+    }, t("language")));
+  fill(document.getElementById("footer"),
+    h("p", {}, t("explainFoot")),
+    h("p", {}, t("source"), " ", h("a", { href: "/openapi.json" }, t("docs"))));
+}
+
+export async function show() {
+  leave();
+  const main = document.getElementById("main");
+  const page = PAGES[location.pathname] ?? searchPage;
+  chrome();
+  document.title = "toonsearch";
+  const work = new AbortController();
+  leave = () => work.abort();
+  try {
+    await page(main, new URLSearchParams(location.search), work.signal);
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    fill(main, problem(error));
+    say(error.message);
+  }
+}
+
+export function problem(error) {
+  if (error.code === "no_index") {
+    return h("section", { class: "message" }, h("h1", {}, t("noIndex")), h("p", {}, t("noIndexHow")),
+      h("pre", {}, "toonsearch import folder ~/drawings\ntoonsearch index build"),
+      h("p", { class: "soft" }, error.message),
+      h("button", { type: "button", class: "button", onclick: show }, t("retry")));
+  }
+  return h("section", { class: "message", role: "alert" }, h("h1", {}, error.message),
+    error.hint && language === "en" ? h("p", {}, error.hint) : null,
+    h("a", { class: "button", href: "/" }, t("again")));
+}
+
+export function go(address, replace = false) {
+  history[replace ? "replaceState" : "pushState"](null, "", address);
+  show();
+  if (!replace) {
+    scrollTo(0, 0);
+    document.getElementById("main").focus({ preventScroll: true });
+  }
+}
+
+export async function refreshAccount() {
+  try {
+    const said = await get("/v1/session");
+    server.accounts = said.accounts;
+    server.account = said.account;
+    server.urls = said.url_queries;
+    server.map = Boolean(said.map);
+    server.shares = said.share_days > 0;
+  } catch { /* an older answer goes on */ }
+}
+
+document.addEventListener("click", (event) => {
+  const anchor = event.target instanceof Element ? event.target.closest("a[href]") : null;
+  if (!anchor || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+  const url = new URL(anchor.href, location.href);
+  if (url.origin !== location.origin || !(url.pathname in PAGES) || anchor.target || anchor.hasAttribute("download")) return;
+  if (url.hash && url.pathname === location.pathname) return;
+  event.preventDefault();
+  if (url.pathname === "/" && !url.search) forgetPictures();
+  go(url.pathname + url.search);
+});
+addEventListener("popstate", show);
+refreshAccount().finally(() => { chrome(); });
+show();

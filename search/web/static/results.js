@@ -1,0 +1,172 @@
+// One answer: the question on the left, what was found on the right.
+
+import { bar, fill, h, later, link, picture, say } from "./dom.js";
+import { language, number, percent, share, t } from "./strings.js";
+import { get, send, withParams } from "./api.js";
+import { server } from "./app.js";
+import { saveButton } from "./account.js";
+
+export const FILTERS = ["k", "by", "genre", "platform", "year_from", "year_to", "exclude_author", "exclude_same_author"];
+const MANY = new Set(["genre", "platform", "exclude_author"]);
+const STEP = 10;
+const MAX_K = 200;
+
+export function filtersOf(params) {
+  const found = {};
+  for (const name of FILTERS) {
+    const values = params.getAll(name).filter(Boolean);
+    if (values.length) found[name] = MANY.has(name) ? values : values[0];
+  }
+  return found;
+}
+
+export function answerView(answer, context) {
+  const found = answer.titles ?? answer.pictures;
+  const k = Number(context.filters.k ?? STEP);
+  return h("div", { class: "answer" },
+    h("div", { class: "question" }, context.tiles ?? h("p", { class: "soft" }, t("notKept")),
+      verdict(answer.labels), labelGroups(answer.labels)),
+    h("section", { class: "found", "aria-label": t("result") },
+      toolbar(answer, context),
+      notes(answer),
+      found.length
+        ? h("ol", { class: "cards" }, found.map((one) => card(one)))
+        : h("p", { class: "empty" }, t("none")),
+      found.length >= k && k < MAX_K
+        ? h("p", { class: "buttons" }, h("button", { type: "button", class: "button more", onclick: () => context.change({ ...context.filters, k: Math.min(k + 2 * STEP, MAX_K) }) }, t("more")))
+        : null,
+      h("p", { class: "soft basis" }, t("basis", { id: answer.query.generation, n: number(answer.query.pictures_count), model: answer.query.model }))));
+}
+
+function verdict(labels) {
+  if (!labels.authors.length) return null;
+  const [best] = labels.authors;
+  if (labels.unknown_author > 0.5) {
+    return h("p", { class: "verdict" }, h("strong", {}, t("unknownHand")), ` (${share(labels.unknown_author)}). `, t("nearestIs", { name: best.label }));
+  }
+  const [before, after] = t("looksLike", { name: "\u0000" }).split("\u0000");
+  return h("p", { class: "verdict" }, before, h("strong", {}, best.label), after, ` (${share(best.probability)})`);
+}
+
+function labelGroups(labels) {
+  const none = { label: t("none_known"), probability: labels.unknown_author, none: true };
+  const authors = !labels.authors.length ? [] : labels.unknown_author > 0.5 ? [none, ...labels.authors] : [...labels.authors, none];
+  return [["hand", authors], ["genre", labels.genres], ["era", labels.eras]].map(([key, group]) => {
+    const shown = group.filter((one) => one.probability >= 0.005);
+    return shown.length && h("div", { class: "labels" }, h("h3", {}, t(key)),
+      h("dl", {}, shown.map((one) => h("div", { class: one.none ? "none" : null },
+        h("dt", { title: one.label }, key === "hand" && !one.none ? h("a", { href: withParams("/author", { name: one.label }) }, one.label) : one.label),
+        h("dd", {}, bar(one.probability, share(one.probability)), h("span", {}, share(one.probability)))))));
+  });
+}
+
+function notes(answer) {
+  const said = [];
+  for (const note of answer.query.notes) {
+    if (note.startsWith("the picture itself")) said.push(t("itself"));
+    else if (note.startsWith("left out: pictures by ")) said.push(t("leftOut", { who: note.slice(22) }));
+    else if (note.startsWith("the filters left")) said.push(t("candidates", { n: number(answer.query.candidates_count), total: number(answer.query.pictures_count) }));
+    else if (/^\d+ of the \d+/.test(note)) said.push(t("fewer"));
+    else said.push(note);
+  }
+  return said.length ? h("p", { class: "notes soft" }, said.join(" ")) : null;
+}
+
+export function nearness(one) {
+  const filled = -Math.log10(Math.max(1 - one.percentile / 100, 1e-5)) / 5;
+  const said = t("nearer", { p: percent(one.percentile) });
+  return h("div", { class: "near", title: `cosine ${one.similarity.toFixed(3)}; ${said}` }, bar(filled, said),
+    h("span", {}, h("b", {}, percent(one.percentile)), ` · ${one.similarity.toFixed(3)}`));
+}
+
+// A title with the pictures that carried it, or one picture with its title.
+export function card(one) {
+  const shown = one.pictures ?? [one];
+  const alt = t("pictureOf", { title: one.title }) + (one.authors.length ? ` ${t("by", { name: one.authors.join(", ") })}` : "");
+  const like = (id) => withParams("/", { like: id, exclude_title: one.title_id });
+  const [first, ...others] = shown;
+  return h("li", { class: "card" },
+    h("div", { class: "evidence" },
+      h("a", { class: "large", href: like(first.picture_id), "aria-label": `${t("similar")}: ${alt}` }, picture(first.picture_id, "", { eager: one.rank < 7 })),
+      others.length ? h("div", { class: "others" }, others.map((hit, n) =>
+        h("a", { class: "small", href: like(hit.picture_id), "aria-label": `${t("similar")}: ${alt} (${n + 2})` }, picture(hit.picture_id, "", { size: "small" })))) : null),
+    h("div", { class: "words" },
+      h("h3", {}, one.rank ? h("span", { class: "rank" }, one.rank, " ") : null, h("a", { href: withParams("/title", { id: one.title_id }) }, one.title)),
+      byline(one.authors),
+      h("p", { class: "meta" }, [...one.genres.slice(0, 2), one.year].filter(Boolean).join(" · "),
+        one.url ? [" ", link(one.url, "↗", { "aria-label": `${t("openPage")}: ${one.title}` })] : null),
+      one.percentile === undefined ? null : nearness(one),
+      h("p", { class: "actions" },
+        h("a", { class: "plain similar", href: like(first.picture_id) }, t("similar")), saveButton(one, first.picture_id))));
+}
+
+export function byline(authors) {
+  if (!authors.length) return h("p", { class: "by" }, t("authorUnknown"));
+  return h("p", { class: "by" }, authors.map((name, n) => [n ? ", " : null, h("a", { href: withParams("/author", { name }) }, name)]));
+}
+
+function toolbar(answer, context) {
+  const { filters, facets } = context;
+  const change = (part) => context.change({ ...filters, ...part });
+  const select = (name, all, options) => h("select", { id: `f-${name}`, "aria-label": t(name), onchange: (e) => change({ [name]: e.target.value ? [e.target.value] : [] }) },
+    h("option", { value: "" }, all),
+    options.map((one) => h("option", { value: one.name, selected: filters[name]?.includes(one.name) }, `${one.name} (${number(one.pictures_count)})`)));
+  const year = (name, label, fallback) => h("input", {
+    type: "number", id: `f-${name}`, value: filters[name] ?? "", placeholder: fallback ?? "", min: -9999, max: 9999, "aria-label": `${t("years")} ${label}`,
+    onchange: (e) => change({ [name]: e.target.value }),
+  });
+  const chips = (filters.exclude_author ?? []).map((name) => h("button", {
+    type: "button", class: "chip", "aria-label": `${t("remove")}: ${name}`,
+    onclick: () => change({ exclude_author: filters.exclude_author.filter((other) => other !== name) }),
+  }, `− ${name} ×`));
+  return h("div", { class: "toolbar" },
+    h("details", { class: "filters", open: Object.keys(filters).some((name) => name !== "k") || innerWidth > 900 },
+      h("summary", {}, t("filters")),
+      h("div", { class: "fields" },
+        facets.genres.length > 1 ? select("genre", t("anyGenre"), facets.genres) : null,
+        facets.platforms.length > 1 ? select("platform", t("anyPlatform"), facets.platforms) : null,
+        facets.years.first !== null ? h("span", { class: "range" }, year("year_from", t("from"), facets.years.first), "–", year("year_to", t("to"), facets.years.last)) : null,
+        authorField((name) => change({ exclude_author: [...(filters.exclude_author ?? []), name] })),
+        h("select", { id: "f-by", "aria-label": t("list"), onchange: (e) => change({ by: e.target.value }) },
+          [["title", "byTitle"], ["picture", "byPicture"]].map(([value, key]) => h("option", { value, selected: answer.query.by === value }, t(key)))),
+        h("label", { class: "check" }, h("input", { type: "checkbox", id: "f-else", checked: Boolean(filters.exclude_same_author), onchange: (e) => change({ exclude_same_author: e.target.checked || "" }) }), t("someoneElse")),
+        chips,
+        Object.keys(filters).length ? h("button", { type: "button", class: "plain", onclick: () => context.change({}) }, t("reset")) : null)),
+    answer.id ? keep(answer, filters) : null);
+}
+
+// The author's name with suggestions from the index.
+function authorField(choose) {
+  const list = h("datalist", { id: "authors" });
+  const input = h("input", { type: "search", id: "f-author", list: "authors", placeholder: t("excludeAuthor"), "aria-label": t("excludeAuthor"), maxlength: 200, autocomplete: "off" });
+  const suggest = later(async () => {
+    if (!input.value) return;
+    const { authors } = await get("/v1/authors", { q: input.value });
+    fill(list, authors.slice(0, 12).map((one) => h("option", { value: one.author })));
+  });
+  input.addEventListener("input", suggest);
+  input.addEventListener("change", () => { if (input.value.trim()) choose(input.value.trim()); });
+  return h("span", {}, input, list);
+}
+
+function keep(answer, filters) {
+  const address = `/v1/results/${encodeURIComponent(answer.id)}`;
+  const out = h("div", { class: "shared" });
+  const sharing = async () => {
+    try {
+      const made = await send("POST", `${address}/share`);
+      const full = new URL(withParams("/", { r: made.id, ...filters }), location.href).href;
+      fill(out, h("input", { readonly: true, value: full, "aria-label": t("copyThis"), onfocus: (e) => e.target.select() }),
+        h("span", { class: "soft" }, t("shareNote", { date: new Date(made.expires).toLocaleDateString(language) })));
+      history.replaceState(null, "", full);
+      await navigator.clipboard?.writeText(full).then(() => say(t("copied", { link: full })), () => {});
+    } catch (error) {
+      fill(out, h("span", { role: "alert" }, error.message));
+    }
+  };
+  return [h("div", { class: "keep" },
+    server.shares === false ? null : h("button", { type: "button", class: "button small share", onclick: sharing }, t("share")),
+    h("span", { class: "soft" }, t("export"), " ",
+      ["json", "csv", "html"].map((form) => [h("a", { href: withParams(address, { ...filters, format: form }), download: `toonsearch.${form}` }, form.toUpperCase()), " "]))),
+  out];
+}

@@ -1,0 +1,156 @@
+// Every word of the page in English and Korean.
+
+const EN = {
+  skip: "Skip to content", search: "Search", browse: "Browse", map: "Map", galleries: "Galleries",
+  account: "Account", language: "한국어", languageLabel: "한국어로 보기",
+  headline: "Who draws like this?",
+  lead: "Drop a picture, and see the works that are drawn most like it, and whose hand it may be.",
+  drop: "Drop a picture here, or paste it", choose: "Choose pictures", photo: "Take a photo",
+  dropNow: "Let go to search", tryOne: "Or start from one of these",
+  several: "Several pictures are asked about together. JPEG, PNG, WebP or GIF.",
+  indexFacts: "{pictures} pictures from {titles} works by {authors} hands",
+  searching: "Searching …", loading: "Loading …", none: "Nothing was found.",
+  found: "{n} found", yourPicture: "Your picture {n}", remove: "Remove", crop: "Choose a part",
+  cropTitle: "Which part?", cropHelp: "Drag over the part that counts. Arrow keys move it, Shift and arrow keys change its size.",
+  useCrop: "Use this part", useWhole: "Whole picture", cancel: "Cancel", add: "Add a picture", again: "New search",
+  looksLike: "Looks like {name}", unknownHand: "A hand that is not in the index", nearestIs: "The nearest is {name}.",
+  hand: "Hand", genre: "Genre", era: "Era", none_known: "none of these hands",
+  filters: "Filters", anyGenre: "All genres", anyPlatform: "All platforms", platform: "Platform", years: "Years",
+  from: "from", to: "to", excludeAuthor: "Leave out an author", someoneElse: "Someone else: leave out this hand",
+  list: "List", byTitle: "works", byPicture: "pictures", more: "More results", reset: "Reset filters",
+  similar: "More like this", share: "Share", copied: "The link is copied: {link}", copyThis: "Link to share",
+  export: "Save as", shareNote: "The link keeps the style of the picture, not the picture, until {date}.",
+  notKept: "The picture itself is not kept, only its style.",
+  authorUnknown: "author not known", nearer: "nearer than {p} of pairs by different hands",
+  pictureOf: "Picture from {title}", by: "by {name}", drawnAlike: "Drawn alike", works: "Works", pictures: "Pictures",
+  worksCount: "{n} works", picturesCount: "{n} pictures", drift: "How the style moved",
+  driftNote: "Each year's mean picture against the first year: the higher, the more alike.",
+  authors: "Authors", titles: "Works", find: "Find a work or an author", morePage: "Show more",
+  openPage: "Page of the work", palette: "Colours", onMap: "on the map",
+  mapLead: "Every dot is a picture; what is drawn alike lies together. Zoom in to see the pictures.",
+  mapHelp: "Drag or use the arrow keys to move, the wheel or + and − to zoom.", zoomIn: "Zoom in", zoomOut: "Zoom out",
+  wholeMap: "Whole map", inView: "In view", drawing: "The map is being drawn. This takes a moment the first time.", colourBy: "Colour by",
+  candidates: "The filters left {n} of {total} pictures.", itself: "This picture is in the index itself.",
+  leftOut: "Left out: {who}.", fewer: "Fewer were found than asked for.",
+  basis: "Index {id} · {n} pictures · model {model}",
+  explainFoot: "The percentage says how many pairs of pictures by different hands are less alike; its bar grows by decades (90, 99, 99.9 %). The small number is the cosine of the two styles.",
+  signIn: "Sign in", signOut: "Sign out", register: "Create an account", name: "Name", password: "Password",
+  signedIn: "Signed in as {name}", save: "Save to a gallery", saved: "Saved to {name}.", newGallery: "New gallery",
+  galleryName: "Name of the gallery", create: "Create", mine: "My galleries", publicOnes: "Public galleries",
+  isPublic: "public", isPrivate: "private", makePublic: "Make public", makePrivate: "Make private", delete: "Delete",
+  reallyDelete: "Delete this gallery?", empty: "Nothing is here yet.", invited: "Accounts are made by whoever runs this server: toonsearch serve --add-account NAME",
+  passwordRule: "At least 10 characters.", accountsOff: "This server keeps no accounts.",
+  noIndex: "There is no index yet.", noIndexHow: "Two commands make one; this page finds it by itself:",
+  url: "or the address of a picture", ask: "Search", retry: "Try again",
+  oldLink: "This link is no longer kept. Ask with the picture again.",
+  docs: "API", source: "Everything stays on this server.", photoOf: "Photo", close: "Close", result: "Result",
+  moreThanOne: "At most {n} pictures make one query.",
+};
+
+const KO = {
+  skip: "본문으로 건너뛰기", search: "검색", browse: "둘러보기", map: "지도", galleries: "갤러리",
+  account: "계정", language: "English", languageLabel: "View in English",
+  headline: "누가 이렇게 그릴까요?",
+  lead: "그림을 놓으면 그림체가 가장 닮은 작품과, 누구의 솜씨일지를 보여 드립니다.",
+  drop: "여기에 그림을 놓거나 붙여 넣으세요", choose: "그림 고르기", photo: "사진 찍기",
+  dropNow: "놓으면 검색합니다", tryOne: "또는 이 가운데 하나로 시작해 보세요",
+  several: "여러 장을 함께 물어볼 수 있습니다. JPEG, PNG, WebP, GIF.",
+  indexFacts: "작가 {authors}명, 작품 {titles}편, 그림 {pictures}장",
+  searching: "찾는 중 …", loading: "불러오는 중 …", none: "찾은 것이 없습니다.",
+  found: "{n}건 찾음", yourPicture: "내 그림 {n}", remove: "빼기", crop: "부분 고르기",
+  cropTitle: "어느 부분인가요?", cropHelp: "중요한 부분을 끌어서 고르세요. 화살표 키로 옮기고, Shift와 화살표 키로 크기를 바꿉니다.",
+  useCrop: "이 부분으로", useWhole: "그림 전체", cancel: "취소", add: "그림 더하기", again: "새로 검색",
+  looksLike: "{name}의 그림체로 보입니다", unknownHand: "색인에 없는 작가", nearestIs: "가장 가까운 작가는 {name}입니다.",
+  hand: "작가", genre: "장르", era: "시대", none_known: "이 작가들 중 아님",
+  filters: "조건", anyGenre: "모든 장르", anyPlatform: "모든 플랫폼", platform: "플랫폼", years: "연도",
+  from: "부터", to: "까지", excludeAuthor: "제외할 작가", someoneElse: "다른 작가만 보기",
+  list: "목록", byTitle: "작품", byPicture: "그림", more: "결과 더 보기", reset: "조건 지우기",
+  similar: "비슷한 것 더 보기", share: "공유", copied: "링크를 복사했습니다: {link}", copyThis: "공유 링크",
+  export: "저장", shareNote: "링크는 그림이 아니라 그림체만, {date}까지 보관합니다.",
+  notKept: "그림은 보관하지 않고 그림체만 보관합니다.",
+  authorUnknown: "작가 미상", nearer: "서로 다른 작가의 그림 쌍 {p}보다 가깝습니다",
+  pictureOf: "{title}의 그림", by: "{name}", drawnAlike: "닮은 그림체", works: "작품", pictures: "그림",
+  worksCount: "작품 {n}편", picturesCount: "그림 {n}장", drift: "그림체의 변화",
+  driftNote: "해마다의 평균 그림을 첫해와 견준 것입니다. 높을수록 비슷합니다.",
+  authors: "작가", titles: "작품", find: "작품이나 작가 찾기", morePage: "더 보기",
+  openPage: "작품 페이지", palette: "색", onMap: "지도에서 보기",
+  mapLead: "점 하나가 그림 한 장이고, 그림체가 닮은 것끼리 모여 있습니다. 확대하면 그림이 보입니다.",
+  mapHelp: "끌거나 화살표 키로 움직이고, 휠이나 +, − 키로 확대합니다.", zoomIn: "확대", zoomOut: "축소",
+  wholeMap: "전체 지도", inView: "지금 보이는 그림", drawing: "지도를 그리고 있습니다. 처음에는 조금 걸립니다.", colourBy: "색 기준",
+  candidates: "조건에 맞는 그림은 {total}장 가운데 {n}장입니다.", itself: "이 그림은 색인에 들어 있습니다.",
+  leftOut: "제외: {who}.", fewer: "요청한 것보다 적게 찾았습니다.",
+  basis: "색인 {id} · 그림 {n}장 · 모델 {model}",
+  explainFoot: "백분율은 서로 다른 작가의 그림 쌍 가운데 이보다 덜 닮은 쌍의 비율이며, 막대는 90, 99, 99.9 %로 자릿수마다 늘어납니다. 작은 숫자는 두 그림체의 코사인입니다.",
+  signIn: "로그인", signOut: "로그아웃", register: "계정 만들기", name: "이름", password: "비밀번호",
+  signedIn: "{name} 님", save: "갤러리에 담기", saved: "{name}에 담았습니다.", newGallery: "새 갤러리",
+  galleryName: "갤러리 이름", create: "만들기", mine: "내 갤러리", publicOnes: "공개 갤러리",
+  isPublic: "공개", isPrivate: "비공개", makePublic: "공개하기", makePrivate: "비공개로", delete: "지우기",
+  reallyDelete: "이 갤러리를 지울까요?", empty: "아직 아무것도 없습니다.", invited: "계정은 서버 운영자가 만듭니다: toonsearch serve --add-account NAME",
+  passwordRule: "열 글자 이상.", accountsOff: "이 서버는 계정을 두지 않습니다.",
+  noIndex: "아직 색인이 없습니다.", noIndexHow: "명령 두 개로 만들 수 있고, 이 페이지가 스스로 찾아냅니다:",
+  url: "또는 그림 주소", ask: "검색", retry: "다시 시도",
+  oldLink: "이 링크는 더 이상 보관되지 않습니다. 그림으로 다시 검색해 주세요.",
+  docs: "API", source: "모든 것은 이 서버에만 머뭅니다.", photoOf: "사진", close: "닫기", result: "결과",
+  moreThanOne: "한 번에 그림 {n}장까지 물어볼 수 있습니다.",
+};
+
+// The server's sentences are English; for Korean readers each code has one of its own.
+const ERRORS_KO = {
+  format: "읽을 수 없는 그림 형식입니다. JPEG, PNG, WebP, GIF를 보내 주세요.",
+  too_many_bytes: "파일이 너무 큽니다. 줄여서 보내 주세요.",
+  too_many_pixels: "그림이 너무 큽니다. 줄여서 보내 주세요.",
+  too_small: "그림이 너무 작습니다.", truncated: "그림 파일이 중간에서 끊겨 있습니다.",
+  damaged: "그림 파일이 손상되었습니다.", empty: "그림이 없습니다.", no_index: "아직 쓸 수 있는 색인이 없습니다.",
+  rate: "짧은 시간에 요청이 너무 많았습니다. 잠시 뒤에 다시 시도해 주세요.",
+  busy: "지금 요청이 많습니다. 잠시 뒤에 다시 시도해 주세요.", slow: "보내는 데 너무 오래 걸렸습니다.",
+  not_found: "찾는 것이 색인에 없습니다.", other_model: "다른 모델로 만든 결과입니다. 그림으로 다시 검색해 주세요.",
+  disk_full: "서버의 디스크가 가득 찼습니다.", offline: "서버에 연결할 수 없습니다.",
+  bug: "서버에서 문제가 생겼습니다.", input: "이 조건으로는 찾을 수 없습니다.", crop: "고른 부분이 올바르지 않습니다.",
+  network: "그 주소에서 그림을 가져올 수 없습니다.", sign_in: "로그인이 필요합니다.",
+  password: "이름이나 비밀번호가 맞지 않습니다.", taken: "이미 있는 이름입니다.", full: "더 담을 수 없습니다.",
+};
+const ERRORS_EN = { offline: "The server cannot be reached." };
+
+const stored = () => {
+  try { return localStorage.getItem("language"); } catch { return null; }
+};
+
+function preferred() {
+  const chosen = stored();
+  if (chosen === "ko" || chosen === "en") return chosen;
+  for (const tag of navigator.languages ?? [navigator.language]) {
+    if (/^ko\b/i.test(tag)) return "ko";
+    if (/^en\b/i.test(tag)) return "en";
+  }
+  return "en";
+}
+
+export let language = preferred();
+
+export function setLanguage(next) {
+  language = next;
+  try { localStorage.setItem("language", next); } catch { /* private mode */ }
+}
+
+export function t(key, values = {}) {
+  const text = (language === "ko" ? KO : EN)[key] ?? EN[key] ?? key;
+  return text.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
+}
+
+export function explain(body) {
+  return language === "ko" ? ERRORS_KO[body.code] : ERRORS_EN[body.code];
+}
+
+export const number = (value) => new Intl.NumberFormat(language).format(value);
+export const share = (value) => `${Math.round(100 * value)}\u00a0%`;
+
+// Cut, not rounded, to the digits that tell it from 100, as on the command line.
+export function percent(value) {
+  if (value >= 100) return "100\u00a0%";
+  const digits = value < 99 ? 1 : value < 99.9 ? 2 : 3;
+  const scale = 10 ** digits;
+  return `${(Math.floor(value * scale) / scale).toFixed(digits)}\u00a0%`;
+}
+
+// Sets of words that both languages must have; a test compares them.
+export const words = { en: Object.keys(EN), ko: Object.keys(KO) };

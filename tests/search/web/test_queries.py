@@ -1,0 +1,259 @@
+"""The API answers as the command line does."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+from schemas.settings import Settings
+from search.cli import main
+from tests.search.hands import HANDS, draw
+from tests.search.web.conftest import opened
+
+
+def png(image: Image.Image) -> bytes:
+    held = io.BytesIO()
+    image.save(held, "PNG")
+    return held.getvalue()
+
+
+NEW = png(draw(0, 99))
+
+
+def from_command_line(
+    capsys: pytest.CaptureFixture[str], settings: Settings, *arguments: str
+) -> dict[str, Any]:
+    assert main(["query", *arguments, "--json", "--data", str(settings.store.root)]) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    for hit in found.get("titles", []):
+        for one in hit["pictures"]:
+            del one["path"], one["source_path"]
+    for one in found.get("pictures", []):
+        del one["path"], one["source_path"]
+    return found
+
+
+def same(one: dict[str, Any], other: dict[str, Any]) -> None:
+    """Equal but for the id, the time and the name of the picture."""
+    for body in (one, other):
+        body.pop("id", None)
+        del body["query"]["elapsed_ms"], body["query"]["pictures"]
+    assert json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+
+
+CASES: list[tuple[dict[str, Any], list[str]]] = [
+    ({}, []),
+    ({"k": 3}, ["-k", "3"]),
+    ({"by": "picture", "k": 7}, ["--by", "picture", "-k", "7"]),
+    ({"crop": "10%,0,60%,80%"}, ["--crop", "10%,0,60%,80%"]),
+    ({"crop": "5,7,90,100"}, ["--crop", "5,7,90,100"]),
+    ({"exclude_author": [HANDS[1]]}, ["--exclude-author", HANDS[1]]),
+    ({"exclude_same_author": "true"}, ["--exclude-same-author"]),
+    ({"exclude_title": "Book 00"}, ["--exclude-title", "Book 00"]),
+    ({"min_percentile": "80"}, ["--min-percentile", "80"]),
+]
+
+
+@pytest.mark.parametrize(("params", "flags"), CASES)
+def test_the_ranking_is_that_of_the_command_line(
+    client: TestClient,
+    settings: Settings,
+    new_picture: Path,
+    capsys: pytest.CaptureFixture[str],
+    params: dict[str, Any],
+    flags: list[str],
+) -> None:
+    data = new_picture.read_bytes()
+    answer = client.post("/v1/query", params=params, content=data)
+    assert answer.status_code == 200, answer.text
+    same(answer.json(), from_command_line(capsys, settings, str(new_picture), *flags))
+
+
+def test_several_pictures_are_one_query(
+    client: TestClient, settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = []
+    for hand in (0, 1):
+        paths.append(tmp_path / f"{hand}.png")
+        paths[-1].write_bytes(png(draw(hand, 90)))
+    files = [("picture", (path.name, path.read_bytes())) for path in paths]
+    answer = client.post("/v1/query", files=files).json()
+    assert answer["query"]["pictures"] == ["0.png", "1.png"]
+    same(answer, from_command_line(capsys, settings, *map(str, paths)))
+
+
+def test_a_form_crops_each_picture_by_itself(client: TestClient) -> None:
+    whole, part = png(draw(0, 90)), png(draw(1, 90))
+    files = [("picture", ("a.png", whole)), ("picture", ("b.png", part))]
+    asked = client.post("/v1/query", files=files, data={"crop": ["", "0,0,50%,50%"]}).json()
+    image = draw(1, 90)
+    cut = png(image.crop((0, 0, image.width // 2, image.height // 2)))
+    files[1] = ("picture", ("b.png", cut))
+    same(asked, client.post("/v1/query", files=files).json())
+
+
+def test_facets_filter_before_the_search(client: TestClient, engine: Any) -> None:
+    meta = engine.generation.meta
+    (genre,) = meta.execute("select name from names where kind = 'genre'").fetchone() or ("",)
+    if not genre:  # this index has no genres: nothing can be left
+        answer = client.post("/v1/query", params={"genre": "x"}, content=NEW).json()
+        assert answer["titles"] == [] and answer["query"]["candidates_count"] == 0
+    answer = client.post("/v1/query", params={"platform": "folder", "k": 6}, content=NEW).json()
+    total = engine.generation.pictures_count
+    rows = meta.execute("select count(*) from catalog where platform = 'folder'").fetchone()
+    assert answer["query"]["candidates_count"] == rows[0] <= total
+
+
+def test_a_result_can_be_asked_again_with_other_filters(client: TestClient) -> None:
+    first = client.post("/v1/query", content=NEW).json()
+    again = client.get(f"/v1/results/{first['id']}").json()
+    same(dict(again), client.post("/v1/query", content=NEW).json())
+    fewer = client.get(f"/v1/results/{first['id']}", params={"k": 2}).json()
+    assert [t["title_id"] for t in fewer["titles"]] == [t["title_id"] for t in first["titles"][:2]]
+
+
+def test_the_note_about_ones_own_picture_survives(client: TestClient, drawings: Path) -> None:
+    data = next(drawings.rglob("*.png")).read_bytes()
+    first = client.post("/v1/query", content=data).json()
+    assert "itself is in the index" in first["query"]["notes"][0]
+    again = client.get(f"/v1/results/{first['id']}").json()
+    assert again["query"]["notes"] == first["query"]["notes"]
+
+
+def test_more_like_this_starts_from_the_stored_vector(client: TestClient, engine: Any) -> None:
+    picture_id, title_id = engine.generation.meta.execute(
+        "select picture_id, title_id from pictures join titles using (title_no)"
+    ).fetchone()
+    answer = client.get(f"/v1/pictures/{picture_id}/similar").json()
+    assert answer["titles"][0]["pictures"][0]["picture_id"] == picture_id
+    others = client.get(
+        f"/v1/pictures/{picture_id}/similar", params={"exclude_title": title_id}
+    ).json()
+    assert title_id not in [title["title_id"] for title in others["titles"]]
+    assert client.get(f"/v1/pictures/{'0' * 64}/similar").status_code == 404
+
+
+def test_a_shared_link_outlives_the_server_and_keeps_no_picture(
+    settings: Settings,
+) -> None:
+    with opened(settings) as client:
+        first = client.post("/v1/query", content=NEW).json()
+        made = client.post(f"/v1/results/{first['id']}/share")
+        assert made.status_code == 200, made.text
+    with opened(settings) as client:  # another process, as far as memory goes
+        assert client.get(f"/v1/results/{first['id']}").status_code == 404
+        same(client.get(f"/v1/results/{made.json()['id']}").json(), first)
+    kept = settings.layout.web.read_bytes()
+    assert NEW[:200] not in kept and len(kept) < 200_000
+
+
+def test_a_shared_link_ends(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened(settings, share_days=1) as client:
+        first = client.post("/v1/query", content=NEW).json()
+        made = client.post(f"/v1/results/{first['id']}/share").json()
+        monkeypatch.setattr(time, "time", lambda real=time.time: real() + 2 * 86_400)
+        assert client.get(f"/v1/results/{made['id']}").status_code == 404
+    with opened(settings, share_days=0) as client:
+        first = client.post("/v1/query", content=NEW).json()
+        assert client.post(f"/v1/results/{first['id']}/share").status_code == 403
+
+
+def test_a_full_disk_is_said_and_nothing_else_fails(
+    client: TestClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sqlite3
+
+    from search.web.store import Store
+
+    first = client.post("/v1/query", content=NEW).json()
+    with monkeypatch.context() as patched:
+
+        def full(self: Store) -> None:
+            raise sqlite3.OperationalError("database or disk is full")
+
+        patched.setattr(Store, "_opened", full)
+        refused = client.post(f"/v1/results/{first['id']}/share")
+    assert refused.status_code == 507 and refused.json()["code"] == "disk_full"
+    assert client.post(f"/v1/results/{first['id']}/share").status_code == 200
+
+
+@pytest.mark.parametrize("by", ["title", "picture"])
+def test_a_result_can_be_saved_as_a_file(client: TestClient, by: str) -> None:
+    first = client.post("/v1/query", params={"by": by}, content=NEW).json()
+    got = {
+        form: client.get(f"/v1/results/{first['id']}", params={"format": form, "by": by})
+        for form in ("json", "csv", "html")
+    }
+    for form, answer in got.items():
+        assert f"toonsearch.{form}" in answer.headers["content-disposition"]
+    same(got["json"].json(), dict(first))
+    rows = list(csv.DictReader(io.StringIO(got["csv"].text)))
+    assert [row["title_id"] for row in rows] == [hit["title_id"] for hit in first[f"{by}s"]]
+    assert got["html"].text.count("data:image/webp") >= len(rows)
+    assert str(Path.home()) not in got["html"].text + got["csv"].text + got["json"].text
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"", 422, "empty"),
+        (b"no picture", 415, "format"),
+        (NEW[:300], 422, "truncated"),
+        (png(Image.new("RGB", (4, 4))), 422, "too_small"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", 415, "format"),
+    ],
+)
+def test_a_bad_picture_is_one_sentence(
+    client: TestClient, body: bytes, status: int, code: str
+) -> None:
+    answer = client.post("/v1/query", content=body)
+    said = answer.json()
+    assert (answer.status_code, said["code"]) == (status, code)
+    assert said["error"][0].isupper() and said["error"].endswith(".")
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"k": "0"}, {"k": "x"}, {"by": "author"}, {"crop": "1,2,3"}, {"crop": "900,900,5,5"},
+        {"exclude_author": "Nobody"}, {"exclude_title": "nothing"}, {"year_from": "x" * 9},
+        {"min_percentile": "101"}, {"exclude_same_author": "maybe"},
+    ],
+)  # fmt: skip
+def test_a_wrong_parameter_is_one_sentence(client: TestClient, params: dict[str, str]) -> None:
+    answer = client.post("/v1/query", params=params, content=NEW)
+    assert answer.status_code == 422 and answer.json()["error"]
+
+
+def test_stored_vectors_are_those_of_the_index(client: TestClient, engine: Any) -> None:
+    from search.web.engines import OpenEngine
+
+    rows = np.asarray(engine.generation.meta.execute("select row_id from pictures").fetchall())
+    wanted = np.random.default_rng(1).permutation(rows[:, 0])[:9]
+    vectors = OpenEngine(engine).vectors(wanted)
+    for vector, row_id in zip(vectors, wanted, strict=True):
+        similarity, found = engine.neighbours(vector, 1)
+        assert found[0].row_id == row_id and similarity[0] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_without_an_index_the_page_says_how_to_build_one(
+    tmp_path: Path, settings: Settings
+) -> None:
+    from dataclasses import replace
+
+    empty = replace(settings, store=replace(settings.store, root=tmp_path))
+    with opened(empty) as client:
+        assert client.get("/").status_code == 200
+        answer = client.post("/v1/query", content=NEW)
+        assert answer.status_code == 503 and "index build" in answer.json()["hint"]
+        assert client.get("/healthz").status_code == 503
+        assert client.get("/metrics").status_code == 200
