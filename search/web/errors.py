@@ -54,7 +54,7 @@ def error_response(
 
 def _sentence(message: str) -> str:
     text = message.encode("utf-8", "replace").decode("utf-8")[:500]
-    if text.partition(" ")[0].isalpha():  # not the name of a file
+    if text.partition(" ")[0].rstrip(":").isalpha():  # not the name of a file
         text = text[:1].upper() + text[1:]
     return text + ("" if text.endswith((".", "?", "!")) else ".")
 

@@ -52,6 +52,7 @@ def test_pixels_are_those_of_the_one_path() -> None:
     with_pool(work)
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_or_hangs_costs_one_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     async def work(pool: DecoderPool) -> None:
         good = QueryPicture("good", png(draw(0, 1)))

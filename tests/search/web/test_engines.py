@@ -19,6 +19,7 @@ from schemas.settings import Settings
 from tests.search.hands import draw
 from tests.search.web.conftest import opened, wait_until
 
+pytestmark = pytest.mark.slow
 held = io.BytesIO()
 draw(1, 77).save(held, "PNG")
 PICTURE = held.getvalue()

@@ -38,6 +38,7 @@ def test_refusals_carry_it_too(client: TestClient) -> None:
         assert "content-security-policy" in answer.headers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("host", "fine"),
     [

@@ -142,6 +142,7 @@ def test_more_like_this_starts_from_the_stored_vector(client: TestClient, engine
     assert client.get(f"/v1/pictures/{'0' * 64}/similar").status_code == 404
 
 
+@pytest.mark.slow
 def test_a_shared_link_outlives_the_server_and_keeps_no_picture(
     settings: Settings,
 ) -> None:
@@ -156,6 +157,7 @@ def test_a_shared_link_outlives_the_server_and_keeps_no_picture(
     assert NEW[:200] not in kept and len(kept) < 200_000
 
 
+@pytest.mark.slow
 def test_a_shared_link_ends(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     with opened(settings, share_days=1) as client:
         first = client.post("/v1/query", content=NEW).json()
