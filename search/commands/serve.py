@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     epilog=examples(
         "toonsearch serve --open",
         "toonsearch serve --host 0.0.0.0 --port 80",
-        "curl --data-binary @cover.jpg -H 'Content-Type: image/jpeg' localhost:8765/v1/query",
     )
 )
 @click.option("--host", metavar="ADDRESS", help="Where to listen (127.0.0.1: this machine only).")
