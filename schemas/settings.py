@@ -105,6 +105,9 @@ class CrawlSettings:
     adult: str = "skip"
     block_list: str = ""
     replica: str = ""
+
+
+@dataclass(frozen=True)
 class WebSettings:
     """`toonsearch serve`: where it listens and what strangers may do.
 

@@ -31,8 +31,10 @@ would cost a scan of the environment at every start."""
 COMMANDS: dict[str, tuple[str, str]] = {
     "query": ("search.commands.query", "Find the works drawn most like a picture, and by whom."),
     "crawl": ("search.commands.crawl", "Fetch titles and pictures from a site, politely."),
-    "serve": ("search.commands.serve", "Open the web page and the API."),
-    "serve": ("search.commands.serve", "Open a page where a picture is dropped, and an API for programs."),
+    "serve": (
+        "search.commands.serve",
+        "Open a page where a picture is dropped, and an API for programs.",
+    ),
     "import": ("search.commands.imports", "Bring pictures into the catalog."),
     "embed": ("search.commands.embed", "Turn new pictures into vectors."),
     "index": ("search.commands.index", "Build, publish and check index generations."),
