@@ -18,13 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import blake3
-import numpy as np
 
-from indexer.calibration import Labelled, fit
+from indexer.calibration import fit
 from indexer.checks import Check, check_index
 from indexer.embed import model_dir_of, open_encoder
 from indexer.generations import Generation, current_generation_id, next_stamp
-from indexer.labels import Calibration, era_of
+from indexer.head_files import Heads, write_heads
+from indexer.holdout import fitted_heads
+from indexer.labelled import labelled
+from indexer.labels import Calibration
 from indexer.manifests import (
     FORMAT,
     MANIFEST,
@@ -33,7 +35,7 @@ from indexer.manifests import (
     manifest_bytes,
     read_manifest,
 )
-from indexer.metadata import author_names, write_meta, year_of
+from indexer.metadata import author_names, write_meta
 from indexer.rows import IndexRows, collect_rows
 from schemas.catalog import Catalog
 from schemas.durable import fsync_directory, storage_error, write_file
@@ -126,8 +128,10 @@ def _write(
     parent: str | None,
     step: _Steps,
 ) -> BuildReport:
-    calibration = fit(labelled(rows), sample=settings.index.sample, seed=settings.index.seed)
+    data = labelled(rows)
+    calibration = fit(data, sample=settings.index.sample, seed=settings.index.seed)
     write_file(aside / "calibration.json", calibration.to_json().encode())
+    write_heads(aside, Heads(fitted_heads(data)))
     step.done()
     _write_faiss(aside / "vectors.faiss", rows)
     step.done()
@@ -158,30 +162,6 @@ def _write(
     check_files(final, read_manifest(final))
     step.done()
     return BuildReport(name, False, counts, checks, calibration)
-
-
-def labelled(rows: IndexRows) -> Labelled:
-    """Index rows with integer labels for the calibration."""
-    titles = [rows.titles[row["title_id"]] for row in rows.pictures]
-    first_author = [next(iter(author_names(title)), None) for title in titles]
-    genre = [next(iter(title.get("genres") or []), None) for title in titles]
-    eras = [era_of(year_of(p, t)) for p, t in zip(rows.pictures, titles, strict=True)]
-    return Labelled(
-        rows.vectors,
-        _codes([row["picture_id"] for row in rows.pictures]),
-        _codes([row["title_id"] for row in rows.pictures]),
-        _codes(first_author),
-        _codes(genre),
-        _codes(eras),
-    )
-
-
-def _codes(labels: list[str | None]) -> np.ndarray:
-    number: dict[str, int] = {}
-    return np.asarray(
-        [-1 if label is None else number.setdefault(label, len(number)) for label in labels],
-        dtype=np.int64,
-    )
 
 
 def _used_titles(rows: IndexRows) -> list[dict[str, Any]]:

@@ -1,11 +1,11 @@
 """Fits a generation's calibration on its own pictures, with the answer hidden.
 
-For each picture of a sample the search is repeated as if the picture were new: with its
-own title left out (a new work by a known hand), with only its own copies left out (a new
-picture of a known work), and with its whole author left out (an unknown hand). Vote
-temperatures minimise the log loss of the first case; the unknown-author model separates
-the first two from the third. The figures in `measured` are cross-fitted: each half of the
-authors is judged by parameters from the other half; those that are kept come from all.
+For each picture of a sample the search is repeated as if the picture were new
+(`indexer/holdout.py`). Vote temperatures, and the powers of vote and head in their product,
+minimise the log loss of new works by known hands; the unknown-author model separates those,
+and new pictures of known works, from unknown hands. The figures in `measured` are
+cross-fitted: each half of the authors is judged by parameters from the other half; those that
+are kept come from all.
 """
 
 from __future__ import annotations
@@ -14,8 +14,33 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from indexer.labels import KINDS, QUANTILE_LEVELS, Calibration, unknown_features, vote_weights
-from indexer.scores import auroc, expected_calibration_error, false_positive_rate
+from indexer.holdout import (
+    Case,
+    HeldOut,
+    Labelled,
+    author_half,
+    background,
+    folds_within,
+    has_other,
+    held_out_scores,
+    hidden_neighbours,
+    pick,
+)
+from indexer.labels import (
+    KINDS,
+    Calibration,
+    HeadFeatures,
+    fuse,
+    unknown_features,
+    vote_weights,
+)
+from indexer.scores import (
+    auroc,
+    expected_calibration_error,
+    false_positive_rate,
+    fit_powers,
+    logistic,
+)
 
 TEMPERATURES = np.geomspace(0.01, 0.3, 18)
 TEMPERINGS = (0.0, 0.25, 0.5, 0.75)
@@ -28,145 +53,70 @@ DEFAULT_UNKNOWN = (6.0, -6.0, -4.0, 0.0)  # even odds where the nearest ones are
 NEIGHBOURS = 200  # voters; the farther ones add nothing at any fitted temperature
 
 
-@dataclass(frozen=True)
-class Labelled:
-    """The vectors of an index with integer labels; -1 stands for "has none".
-
-    Shapes:  vectors (N, D) float32 unit rows; all others (N,) int
-    """
-
-    vectors: np.ndarray
-    picture: np.ndarray
-    title: np.ndarray
-    author: np.ndarray
-    genre: np.ndarray
-    era: np.ndarray
-
-
-@dataclass(frozen=True)
-class _Case:
-    """Neighbours of sample queries under one way of hiding.
-
-    Shapes:  query (Q,), similarity and row (Q, K) nearest first
-    """
-
-    query: np.ndarray
-    similarity: np.ndarray
-    row: np.ndarray
-
-
 def fit(data: Labelled, *, sample: int, seed: int, neighbours: int = NEIGHBOURS) -> Calibration:
-    """Fit percentiles, temperatures and the unknown-author model.
+    """Fit percentiles, votes, heads' powers and the unknown-author model.
 
     Shapes:  see Labelled; at most `sample` pictures serve as queries
     """
     rng = np.random.default_rng(seed)
-    background = _background(data, rng)
+    quantiles = background(data, rng)
     neighbours = max(1, min(neighbours, len(data.vectors) - 1))
-    queries = _pick(data, sample, rng)
+    queries = pick(data, sample, rng)
     if len(queries) < MIN_EXAMPLES:
         return Calibration(
-            background, dict.fromkeys(KINDS, DEFAULT_TEMPERATURE),
+            quantiles, dict.fromkeys(KINDS, DEFAULT_TEMPERATURE),
             dict.fromkeys(KINDS, DEFAULT_TEMPERING), dict.fromkeys(KINDS, DEFAULT_TAIL),
             DEFAULT_UNKNOWN, neighbours, "defaults",
         )  # fmt: skip
-    new_picture = _neighbours(data, queries, data.picture, neighbours)
-    new_title = _neighbours(data, queries, data.title, neighbours)
-    unknown = _neighbours(data, queries, data.author, neighbours)
-    other_title = _has_other(data.author, data.title)[queries]
-    other_picture = _has_other(data.author, data.picture)[queries]
-    by_title = other_title.mean() >= 0.2
+    new_picture = hidden_neighbours(data, queries, data.picture, neighbours)
+    new_title = hidden_neighbours(data, queries, data.title, neighbours)
+    unknown = hidden_neighbours(data, queries, data.author, neighbours)
+    other_title = has_other(data.author, data.title)[queries]
+    other_picture = has_other(data.author, data.picture)[queries]
+    by_title = bool(other_title.mean() >= 0.2)
     known, has_more = (new_title, other_title) if by_title else (new_picture, other_picture)
+    folds = folds_within(data.author, data.title if by_title else data.picture)
 
-    fitted: dict[str, _Votes] = {}
+    fitted: dict[str, Votes] = {}
     measured: dict[str, float] = {}
+    held: dict[str, HeldOut | None] = {}
     for kind in KINDS:
-        labels = getattr(data, kind)
+        labels = data.codes(kind)
         usable = has_more if kind == "author" else labels[queries] >= 0
-        fitted[kind], figures = _fit_votes(known, labels, usable, data.author[queries])
+        held[kind] = held_out_scores(data, kind, queries, folds, rng)
+        fitted[kind], figures = _fit_votes(known, labels, usable, data.author[queries], held[kind])
         measured |= {f"{kind}_{name}": value for name, value in figures.items()}
     cases = {
-        "new_picture": _part(new_picture, other_picture),
-        "new_title": _part(new_title, other_title),
+        "new_picture": _Asked(new_picture, held["author"]).part(other_picture),
+        "new_title": _Asked(new_title, held["author"]).part(other_title),
     }
-    weights, figures = _fit_unknown(cases, unknown, fitted["author"])
+    hands = held["author"]
+    stranger = None if hands is None else hands.without(data.author[queries])
+    weights, figures = _fit_unknown(cases, _Asked(unknown, stranger), fitted["author"])
     return Calibration(
-        background,
+        quantiles,
         {kind: votes.temperature for kind, votes in fitted.items()},
         {kind: votes.tempering for kind, votes in fitted.items()},
         {kind: votes.tail for kind, votes in fitted.items()},
         weights, neighbours,
         "other_titles" if by_title else "other_pictures", measured | figures,
+        {kind: votes.head_weight for kind, votes in fitted.items()},
+        {kind: votes.vote_weight for kind, votes in fitted.items()},
     )  # fmt: skip
 
 
-def _pick(data: Labelled, sample: int, rng: np.random.Generator) -> np.ndarray:
-    """Sample queries, square-root weighted by author so that one hand does not rule."""
-    rows = np.flatnonzero(data.author >= 0)
-    if rows.size == 0 or len(np.unique(data.author[rows])) < 3:
-        return np.empty(0, dtype=np.int64)
-    _, inverse, counts = np.unique(data.author[rows], return_inverse=True, return_counts=True)
-    weight = 1.0 / np.sqrt(counts[inverse])
-    size = min(sample, rows.size)
-    return np.sort(rng.choice(rows, size=size, replace=False, p=weight / weight.sum()))
-
-
-def _has_other(author: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """Whether the author has a picture in another group; shape (N,) bool."""
-    pairs = np.unique(np.stack([author, group], axis=1), axis=0)
-    owners, counts = np.unique(pairs[:, 0], return_counts=True)
-    many = owners[(counts > 1) & (owners >= 0)]
-    return np.isin(author, many)
-
-
-def _neighbours(data: Labelled, queries: np.ndarray, hide: np.ndarray, k: int) -> _Case:
-    """Exact neighbours with the query's own group left out, block by block."""
-    similarity = np.full((len(queries), k), -1.0, dtype=np.float32)
-    rows = np.full((len(queries), k), -1, dtype=np.int64)
-    for start in range(0, len(queries), 128):
-        block = queries[start : start + 128]
-        scores = data.vectors[block] @ data.vectors.T  # (B, N)
-        scores[hide[block][:, None] == hide[None, :]] = -2.0
-        scores[data.picture[block][:, None] == data.picture[None, :]] = -2.0
-        top = np.argpartition(scores, -k, axis=1)[:, -k:]  # (B, K)
-        values = np.take_along_axis(scores, top, axis=1)
-        order = np.argsort(-values, axis=1, kind="stable")
-        similarity[start : start + len(block)] = np.take_along_axis(values, order, axis=1)
-        rows[start : start + len(block)] = np.take_along_axis(top, order, axis=1)
-    # A hidden row that had to fill the list must not vote: far away and without a label.
-    rows[similarity < -1.5] = -1
-    return _Case(queries, np.maximum(similarity, -1.0), rows)
-
-
-def _background(data: Labelled, rng: np.random.Generator) -> tuple[float, ...]:
-    """Similarity quantiles of random pairs by different authors (or titles)."""
-    count = len(data.vectors)
-    left = rng.integers(0, count, 400_000)
-    right = rng.integers(0, count, 400_000)
-    different = data.title[left] != data.title[right]
-    known = (data.author[left] >= 0) & (data.author[right] >= 0)
-    different &= ~known | (data.author[left] != data.author[right])
-    left, right = left[different], right[different]
-    if left.size < 100:  # one title only: nothing to compare with
-        return tuple(np.interp(QUANTILE_LEVELS, [0, 100], [-1.0, 1.0]).tolist())
-    pairs = [
-        np.einsum("nd,nd->n", data.vectors[left[s : s + 20_000]], data.vectors[right[s:][:20_000]])
-        for s in range(0, left.size, 20_000)
-    ]
-    quantiles = np.quantile(np.concatenate(pairs), QUANTILE_LEVELS / 100.0)
-    return tuple(np.round(quantiles, 6).tolist())
-
-
 @dataclass(frozen=True)
-class _Votes:
-    """How neighbours vote: labels (N,), temperature, tempering and tail."""
+class Votes:
+    """How neighbours vote, and how much the head counts beside them: labels (N,)."""
 
     labels: np.ndarray
     temperature: float
     tempering: float
     tail: float = 0.0
+    head_weight: float = 0.0
+    vote_weight: float = 1.0
 
-    def cast(self, case: _Case) -> tuple[np.ndarray, np.ndarray]:
+    def cast(self, case: Case) -> tuple[np.ndarray, np.ndarray]:
         """Each neighbour's label and weight; those without a label weigh nothing.
 
         Shapes:  -> (Q, K) int, (Q, K) summing to 1
@@ -178,13 +128,22 @@ class _Votes:
         weights = weights / np.maximum(sizes[np.maximum(label, 0)], 1) ** self.tempering
         return label, weights / weights.sum(axis=1, keepdims=True)
 
-    def true_share(self, case: _Case) -> np.ndarray:
+    def true_share(self, case: Case) -> np.ndarray:
         """The true label's share of the votes; (Q,)."""
         label, weights = self.cast(case)
         truth = self.labels[case.query][:, None]
         return np.asarray(np.where(label == truth, weights, 0.0).sum(axis=1))
 
-    def with_best_tail(self, case: _Case) -> tuple[float, _Votes]:
+    def shares(self, case: Case, count: int) -> np.ndarray:
+        """Every label's share of the votes; (Q, C)."""
+        label, weights = self.cast(case)
+        shares = np.zeros((len(label), count))
+        row = np.repeat(np.arange(len(label)), label.shape[1])
+        there = label.ravel() >= 0
+        np.add.at(shares, (row[there], label.ravel()[there]), weights.ravel()[there])
+        return shares
+
+    def with_best_tail(self, case: Case) -> tuple[float, Votes]:
         """The least log loss over TAILS, each spread evenly over all labels."""
         share = self.true_share(case)
         each = 1.0 / max(2, len(np.unique(self.labels[self.labels >= 0])))
@@ -192,105 +151,122 @@ class _Votes:
         best = int(np.argmin(losses))
         return losses[best], replace(self, tail=TAILS[best])
 
-    def best(self, case: _Case) -> tuple[np.ndarray, np.ndarray]:
-        """The most probable label's probability, and whether it is right; both (Q,)."""
-        label, weights = self.cast(case)
-        confidence, correct = np.zeros(len(label)), np.zeros(len(label))
-        for q, truth in enumerate(self.labels[case.query]):
-            names, inverse = np.unique(label[q], return_inverse=True)
-            share = np.bincount(inverse, weights=weights[q])
-            top = int(np.argmax(share))
-            confidence[q] = share[top] * (1 - self.tail)
-            correct[q] = names[top] == truth
-        return confidence, correct
+    def probabilities(self, case: Case, held: HeldOut | None) -> np.ndarray:
+        """Probabilities of all labels; (Q, C)."""
+        count = int(self.labels.max(initial=0)) + 1 if held is None else held.scores.shape[1]
+        return fuse(
+            self.shares(case, count),
+            None if held is None else held.scores,
+            tail=self.tail,
+            head_weight=self.head_weight,
+            vote_weight=self.vote_weight,
+        )
+
+    def best_share(self, case: Case) -> np.ndarray:
+        """The share of the label with most votes, as the unknown-author model sees it; (Q,)."""
+        count = int(self.labels.max(initial=0)) + 1
+        return np.asarray(self.shares(case, count).max(axis=1) * (1.0 - self.tail))
 
 
 def _fit_votes(
-    case: _Case, labels: np.ndarray, usable: np.ndarray, author: np.ndarray
-) -> tuple[_Votes, dict[str, float]]:
-    """The votes of least log loss, and their figures on the other authors."""
+    case: Case, labels: np.ndarray, usable: np.ndarray, author: np.ndarray, held: HeldOut | None
+) -> tuple[Votes, dict[str, float]]:
+    """The votes of least log loss, with the head if it helps, and their figures on the other
+    authors."""
     if usable.sum() < MIN_EXAMPLES:
-        return _Votes(labels, DEFAULT_TEMPERATURE, DEFAULT_TEMPERING, DEFAULT_TAIL), {}
+        return Votes(labels, DEFAULT_TEMPERATURE, DEFAULT_TEMPERING, DEFAULT_TAIL), {}
 
-    def best_votes(chosen: np.ndarray) -> _Votes:
-        part = _part(case, chosen)
-        grid = [_Votes(labels, float(t), g) for t in TEMPERATURES for g in TEMPERINGS]
+    def vote(chosen: np.ndarray) -> Votes:
+        part = case.part(chosen)
+        grid = [Votes(labels, float(t), g) for t in TEMPERATURES for g in TEMPERINGS]
         return min((votes.with_best_tail(part) for votes in grid), key=lambda found: found[0])[1]
 
-    figures: dict[str, float] = {}
-    half = _half(author)
-    if min((usable & half).sum(), (usable & ~half).sum()) >= MIN_EXAMPLES:
-        folds = [
-            best_votes(usable & fitted).best(_part(case, usable & ~fitted))
-            for fitted in (half, ~half)
-        ]
-        confidence = np.concatenate([fold[0] for fold in folds])
-        correct = np.concatenate([fold[1] for fold in folds])
-        figures = {
-            "top1": float(correct.mean()),
-            "calibration_error": expected_calibration_error(confidence, correct),
-            "queries": float(len(correct)),
-        }
-    return best_votes(usable), figures
+    def with_head(votes: Votes, chosen: np.ndarray) -> Votes:
+        if held is None:
+            return votes
+        part, scores = case.part(chosen), held.scores[chosen].astype(np.float64)
+        even = fuse(votes.shares(part, scores.shape[1]), None, tail=votes.tail,
+                    head_weight=0.0, vote_weight=1.0)  # fmt: skip
+        head, votes_power = fit_powers(scores, np.log(even), labels[part.query])
+        return replace(votes, head_weight=head, vote_weight=votes_power)
+
+    half = author_half(author)
+    folds = [(usable & half, usable & ~half), (usable & ~half, usable & half)]
+    if min(fold[0].sum() for fold in folds) < MIN_EXAMPLES:
+        return vote(usable), {}
+    plain, fused, truth = [], [], []
+    for fitted, asked in folds:
+        part, scores = case.part(asked), None if held is None else held.part(asked)
+        votes = vote(fitted)
+        plain.append(votes.probabilities(part, scores))
+        fused.append(with_head(votes, fitted).probabilities(part, scores))
+        truth.append(labels[part.query])
+    votes, of_votes = vote(usable), _figures(np.concatenate(plain), np.concatenate(truth))
+    of_both = _figures(np.concatenate(fused), np.concatenate(truth))
+    if held is None or of_both["log_loss"] >= of_votes["log_loss"]:
+        return votes, of_votes
+    return with_head(votes, usable), of_both | {"vote_top1": of_votes["top1"]}
 
 
-def _part(case: _Case, chosen: np.ndarray) -> _Case:
-    return _Case(case.query[chosen], case.similarity[chosen], case.row[chosen])
+def _figures(probabilities: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    best = probabilities.argmax(axis=1)
+    rows = np.arange(len(best))
+    correct = (best == truth).astype(float)
+    return {
+        "top1": float(correct.mean()),
+        "calibration_error": expected_calibration_error(probabilities[rows, best], correct),
+        "log_loss": float(-np.log(np.maximum(probabilities[rows, truth], 1e-12)).mean()),
+        "queries": float(len(best)),
+    }
 
 
-def _half(author: np.ndarray) -> np.ndarray:
-    """A fixed half of the authors: odd ones of a multiplicative hash; shape (Q,) bool."""
-    mixed = author.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    return np.asarray(mixed >> np.uint64(63) == 1)
+@dataclass(frozen=True)
+class _Asked:
+    """Queries under one way of hiding, with what heads say that were fitted the same way."""
+
+    case: Case
+    held: HeldOut | None
+
+    def part(self, chosen: np.ndarray) -> _Asked:
+        held = None if self.held is None else self.held.part(chosen)
+        return _Asked(self.case.part(chosen), held)
+
+    def features(self, votes: Votes) -> np.ndarray:
+        """Shapes:  -> (Q, 7), or (Q, 4) without a head"""
+        share = votes.best_share(self.case)
+        if self.held is None:
+            return unknown_features(self.case.similarity, share)[:, :4]
+        best = votes.probabilities(self.case, self.held).max(axis=1)
+        head = HeadFeatures(self.held.scores.max(axis=1), self.held.stranger, best)
+        return unknown_features(self.case.similarity, share, head)
 
 
 def _fit_unknown(
-    known: dict[str, _Case], unknown: _Case, votes: _Votes
-) -> tuple[tuple[float, float, float, float], dict[str, float]]:
+    known: dict[str, _Asked], unknown: _Asked, votes: Votes
+) -> tuple[tuple[float, ...], dict[str, float]]:
     """Weights of the unknown-author model, each known case weighing the same."""
-    known = {name: case for name, case in known.items() if len(case.query) >= MIN_EXAMPLES}
+    known = {name: asked for name, asked in known.items() if len(asked.case.query) >= MIN_EXAMPLES}
     if not known:
         return DEFAULT_UNKNOWN, {}
-
-    def features(case: _Case) -> np.ndarray:
-        return unknown_features(case.similarity, votes.best(case)[0])
-
     parts = {"unknown": unknown, **known}
-    x = np.concatenate([features(case) for case in parts.values()])
-    name = np.concatenate([[name] * len(case.query) for name, case in parts.items()])
-    owner = np.concatenate([votes.labels[case.query] for case in parts.values()])
+    x = np.concatenate([asked.features(votes) for asked in parts.values()])
+    name = np.concatenate([[name] * len(a.case.query) for name, a in parts.items()])
+    owner = np.concatenate([votes.labels[asked.case.query] for asked in parts.values()])
     target = (name == "unknown").astype(float)
-    weight = np.where(target == 1, 1.0 / max(1, len(unknown.query)), 0.0)
-    for case_name, case in known.items():
-        weight[name == case_name] = 1.0 / len(known) / len(case.query)
+    weight = np.where(target == 1, 1.0 / max(1, len(unknown.case.query)), 0.0)
+    for case_name, asked in known.items():
+        weight[name == case_name] = 1.0 / len(known) / len(asked.case.query)
     weight *= len(x) / weight.sum()
 
     figures: dict[str, float] = {}
-    half = _half(owner)
+    half = author_half(owner)
     if min(half.sum(), (~half).sum()) >= 2 * MIN_EXAMPLES:
         odds = np.empty(len(x))
         for fitted in (half, ~half):
-            beta = _logistic(x[fitted], target[fitted], weight[fitted])
-            odds[~fitted] = x[~fitted] @ np.asarray(beta)
+            beta = logistic(x[fitted], target[fitted], weight[fitted])
+            odds[~fitted] = x[~fitted] @ beta
         for case_name in known:
             shown = (name == case_name) | (name == "unknown")
             figures[f"unknown_auroc_{case_name}"] = auroc(odds[shown], target[shown])
             figures[f"unknown_fpr95_{case_name}"] = false_positive_rate(odds[shown], target[shown])
-    return _logistic(x, target, weight), figures
-
-
-def _logistic(
-    features: np.ndarray, target: np.ndarray, weight: np.ndarray
-) -> tuple[float, float, float, float]:
-    """Weighted logistic regression by Newton's method, lightly ridged."""
-    ridge = np.diag([0.0, 1e-2, 1e-2, 1e-2])
-    beta = np.zeros(features.shape[1])
-    for _ in range(50):
-        p = 1.0 / (1.0 + np.exp(-np.clip(features @ beta, -30, 30)))
-        gradient = features.T @ (weight * (target - p)) - ridge @ beta
-        hessian = (features * (weight * p * (1 - p))[:, None]).T @ features + ridge
-        step = np.linalg.solve(hessian + 1e-9 * np.eye(len(beta)), gradient)
-        beta = beta + step
-        if np.abs(step).max() < 1e-8:
-            break
-    return float(beta[0]), float(beta[1]), float(beta[2]), float(beta[3])
+    return tuple(logistic(x, target, weight).tolist()), figures

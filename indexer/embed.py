@@ -16,10 +16,10 @@ from typing import Any, cast
 import numpy as np
 
 from indexer.ahead import in_order
-from indexer.encoder import Encoder, Runtime, shipped_model_dir
+from indexer.encoder import Encoder, Runtime
+from indexer.model_store import model_dir
 from indexer.pixels import PixelSpec, picture_to_pixels
 from schemas.catalog import Catalog
-from schemas.errors import InputError
 from schemas.layout import Layout
 from schemas.pictures import SKIPPED, PictureError, Reason, picture_id_of
 from schemas.settings import Settings
@@ -40,22 +40,17 @@ class EmbedReport:
 
 
 def model_dir_of(settings: Settings) -> Path:
-    """The encoder's folder: the shipped one, or the one that the settings name.
+    """The encoder's folder, as the settings name it.
 
-    Errors:  InputError when the named folder holds no model
+    Errors:  InputError when there is no such model
     """
-    if settings.encoder.model == "shipped":
-        return shipped_model_dir()
-    directory = Path(settings.encoder.model).expanduser()
-    if not (directory / "model.json").is_file():
-        raise InputError(f"encoder.model: {directory} holds no model.json")
-    return directory
+    return model_dir(settings.encoder.model, settings.layout)
 
 
-def open_encoder(settings: Settings, *, bulk: bool = False) -> Encoder:
-    """The encoder that the settings ask for."""
+def open_encoder(settings: Settings, *, bulk: bool = False, folder: Path | None = None) -> Encoder:
+    """The encoder that the settings ask for, or that of a model folder."""
     return Encoder.open(
-        model_dir_of(settings),
+        folder or model_dir_of(settings),
         runtime=cast(Runtime, settings.encoder.runtime),
         threads=settings.encoder.threads or None,
         bulk=bulk,

@@ -4,6 +4,7 @@
                vectors.faiss      row ids -> vectors
                meta.sqlite        titles and pictures, enough to answer without the catalog
                calibration.json   percentiles, temperatures, the unknown hand
+               heads.json, heads.safetensors   what the pictures of each label have in common
                checks.json        what was proven before publishing
                model/             the encoder that made the vectors
     index/CURRENT                 "<id> <digest of its manifest>"
@@ -28,6 +29,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from indexer.head_files import Heads, has_heads, read_heads
 from indexer.labels import Calibration
 from indexer.manifests import MANIFEST, REBUILD, check_files, read_manifest
 from schemas.durable import replace_file, storage_error
@@ -128,6 +130,11 @@ class Generation:
     @cached_property
     def calibration(self) -> Calibration:
         return Calibration.from_json((self.directory / "calibration.json").read_text("utf-8"))
+
+    @cached_property
+    def heads(self) -> Heads:
+        """What the pictures of each label have in common; none in generations of 0.1.0."""
+        return read_heads(self.directory) if has_heads(self.directory) else Heads({})
 
     @cached_property
     def checks(self) -> dict[str, Any]:

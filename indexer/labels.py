@@ -1,9 +1,11 @@
 """From neighbours to probabilities: votes, the unknown hand, and percentiles.
 
 A query's label probabilities come from its nearest pictures, weighted by a softmax over
-their similarities. Whether *any* known author drew it is a separate question, answered by
-a logistic model of how near the nearest pictures are. Both were fitted on held-out titles
-and held-out authors when the generation was built (`indexer/calibration.py`).
+their similarities, and from a head (`indexer/heads.py`) that knows what the pictures of a
+label have in common; `fuse` multiplies both. Whether *any* known author drew it is a separate
+question, answered by a logistic model of how near the nearest pictures and the likeliest
+author are. All were fitted on held-out titles and held-out authors when the generation was
+built (`indexer/calibration.py`).
 """
 
 from __future__ import annotations
@@ -38,9 +40,10 @@ class Calibration:
     `background` holds similarities of pairs by different authors at QUANTILE_LEVELS.
     `tempering` is the power of a label's picture count that its votes are divided by, and
     `tail` the probability of a known label that none of the neighbours carries.
-    `unknown_weights` are (intercept, nearest, mean of the nearest five, share of the author
-    with most votes) of the log-odds that nobody in the catalog drew the query, at equal
-    prior odds.
+    `head_weight` and `vote_weight` are the powers of the head's likelihood and of the vote in
+    their product; a head weight of 0 stands for "the vote alone".
+    `unknown_weights` belong to `unknown_features`, in the log-odds that nobody in the catalog
+    drew the query, at equal prior odds.
     `basis` says what stood in for a new picture: other_titles (the query's own title was
     left out), other_pictures (only its own copies were), or defaults (too few pictures).
     """
@@ -49,10 +52,12 @@ class Calibration:
     temperature: dict[str, float]
     tempering: dict[str, float]
     tail: dict[str, float]
-    unknown_weights: tuple[float, float, float, float]
+    unknown_weights: tuple[float, ...]
     neighbours: int
     basis: str
     measured: dict[str, float] = field(default_factory=dict)
+    head_weight: dict[str, float] = field(default_factory=lambda: dict.fromkeys(KINDS, 0.0))
+    vote_weight: dict[str, float] = field(default_factory=lambda: dict.fromkeys(KINDS, 1.0))
 
     def percentile(self, similarity: np.ndarray) -> np.ndarray:
         """Share of background pairs that are less similar.
@@ -62,19 +67,31 @@ class Calibration:
         """
         return np.asarray(np.interp(similarity, np.asarray(self.background), QUANTILE_LEVELS))
 
-    def unknown_author(self, similarity_desc: np.ndarray, best_share: float, prior: float) -> float:
+    def unknown_author(
+        self,
+        similarity_desc: np.ndarray,
+        best_share: float,
+        prior: float,
+        likelihood: tuple[float, float] | None = None,
+        best: float = 0.0,
+    ) -> float:
         """Probability that nobody in the catalog drew the query.
 
-        `best_share` is what `vote` gives its first author; `prior` is how often nobody did
-        before looking; the fitted odds are for 0.5.
+        `best_share` is what `vote` gives its first author; `likelihood` holds the head's
+        greatest score and that of a stranger, and `best` the greatest fused probability;
+        `prior` is how often nobody did before looking; the fitted odds are for 0.5.
 
         Shapes:  similarity_desc (K,), nearest first
         """
         if similarity_desc.size == 0:
             return 1.0
         prior = min(max(prior, 1e-6), 1 - 1e-6)
-        features = unknown_features(similarity_desc[None, :], np.asarray([best_share]))
-        odds = np.dot(self.unknown_weights, features[0])
+        head = None
+        if likelihood is not None:
+            greatest, stranger = (np.asarray([value]) for value in likelihood)
+            head = HeadFeatures(greatest, stranger, np.asarray([best]))
+        features = unknown_features(similarity_desc[None, :], np.asarray([best_share]), head)
+        odds = np.dot(self.unknown_weights, features[0, : len(self.unknown_weights)])
         odds += np.log(prior / (1.0 - prior))
         return float(1.0 / (1.0 + np.exp(-np.clip(odds, -50.0, 50.0))))
 
@@ -86,16 +103,21 @@ class Calibration:
         """Errors:  NoIndexError when a field is missing or not a number"""
         try:
             raw: dict[str, Any] = json.loads(text)
-            zero, nearest, five, share = (float(w) for w in raw["unknown_weights"])
+            weights = tuple(float(w) for w in raw["unknown_weights"])
+            if len(weights) not in (VOTE_FEATURES, ALL_FEATURES):
+                raise ValueError(f"{len(weights)} weights of the unknown author")
             return Calibration(
                 background=tuple(float(v) for v in raw["background"]),
                 temperature={kind: float(raw["temperature"][kind]) for kind in KINDS},
                 tempering={kind: float(raw["tempering"][kind]) for kind in KINDS},
                 tail={kind: float(raw["tail"][kind]) for kind in KINDS},
-                unknown_weights=(zero, nearest, five, share),
+                unknown_weights=weights,
                 neighbours=int(raw["neighbours"]),
                 basis=str(raw["basis"]),
                 measured={str(k): float(v) for k, v in raw["measured"].items()},
+                # Generations of 0.1.0 have neither: their votes answer alone, as before.
+                head_weight={k: float(raw.get("head_weight", {}).get(k, 0.0)) for k in KINDS},
+                vote_weight={k: float(raw.get("vote_weight", {}).get(k, 1.0)) for k in KINDS},
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise NoIndexError(
@@ -104,13 +126,60 @@ class Calibration:
             ) from error
 
 
-def unknown_features(similarity_desc: np.ndarray, best_share: np.ndarray) -> np.ndarray:
-    """Features of the unknown-author model.
+@dataclass(frozen=True)
+class HeadFeatures:
+    """What the author head says of queries. Shapes: all (Q,)
 
-    Shapes:  (Q, K) nearest first, (Q,) -> (Q, 4)
+    `greatest` is the likeliest author's score, `stranger` that of a hand never seen, `best`
+    the greatest fused probability.
+    """
+
+    greatest: np.ndarray
+    stranger: np.ndarray
+    best: np.ndarray
+
+
+VOTE_FEATURES, ALL_FEATURES = 4, 7
+
+
+def unknown_features(
+    similarity_desc: np.ndarray, best_share: np.ndarray, head: HeadFeatures | None = None
+) -> np.ndarray:
+    """Features of the unknown-author model: one, nearest, mean of the nearest five, share of
+    the author with most votes; then of the head, zeros without one: fused probability,
+    likelihood ratio and likelihood.
+
+    Shapes:  (Q, K) nearest first, (Q,) -> (Q, 7)
     """
     five = similarity_desc[:, :5].mean(axis=1)
-    return np.stack([np.ones_like(five), similarity_desc[:, 0], five, best_share], axis=1)
+    columns = [np.ones_like(five), similarity_desc[:, 0], five, best_share]
+    if head is None:
+        columns += [np.zeros_like(five)] * (ALL_FEATURES - VOTE_FEATURES)
+    else:
+        columns += [head.best, head.greatest - head.stranger, head.greatest]
+    return np.stack(columns, axis=1)
+
+
+def fuse(
+    shares: np.ndarray,
+    scores: np.ndarray | None,
+    *,
+    tail: float,
+    head_weight: float,
+    vote_weight: float,
+) -> np.ndarray:
+    """Probabilities of all labels from the vote and the head: a product of powers.
+
+    The vote first gives `tail` to all labels evenly, so that no label is impossible.
+
+    Shapes:  shares (Q, C) summing to 1, scores (Q, C) -> (Q, C) summing to 1
+    """
+    even = shares * (1.0 - tail) + tail / shares.shape[1]
+    if scores is None or head_weight == 0.0:
+        return np.asarray(even)
+    log = vote_weight * np.log(even) + head_weight * scores
+    likely = np.exp(log - log.max(axis=1, keepdims=True))
+    return np.asarray(likely / likely.sum(axis=1, keepdims=True))
 
 
 def vote_weights(similarity: np.ndarray, temperature: float) -> np.ndarray:

@@ -3,21 +3,93 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from indexer.ahead import in_order
 from indexer.embed import open_encoder
+from indexer.encoder import Encoder
 from indexer.pixels import picture_to_pixels
 from schemas.durable import fsync_directory, storage_error
-from schemas.pictures import PictureError, Reason
+from schemas.pictures import PictureError, PictureLimits, Reason
 from schemas.settings import Settings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 BATCH_ROWS = 256
 MAX_PROBLEMS = 20
+Listed = Sequence[tuple[str, Path]]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class ListedVector:
+    """One listed picture: its vector (D,), or None and what is wrong with it."""
+
+    name: str
+    vector: np.ndarray | None
+    problem: str | None = None
+
+
+def listed_vectors(
+    encoder: Encoder, limits: PictureLimits, listed: Listed, progress: Progress | None = None
+) -> Iterator[list[ListedVector]]:
+    """Vectors of listed pictures in the list's order, batch by batch.
+
+    A picture that cannot be used does not stop the others.
+    """
+    spec = encoder.pixel_spec
+
+    def read(job: tuple[str, Path]) -> np.ndarray | PictureError:
+        try:
+            return picture_to_pixels(job[1].read_bytes(), limits, spec)
+        except PictureError as error:
+            return error
+        except OSError as error:
+            return PictureError(Reason.UNREADABLE, f"cannot be read ({error.strerror})")
+
+    batch: list[tuple[str, np.ndarray | PictureError]] = []
+    for done, ((name, _), outcome) in enumerate(in_order(read, listed, 128), 1):
+        batch.append((name, outcome))
+        if len(batch) == BATCH_ROWS or done == len(listed):
+            good = [part for _, part in batch if not isinstance(part, PictureError)]
+            made = iter(encoder.encode(good))
+            yield [
+                ListedVector(name, None, part.message)
+                if isinstance(part, PictureError)
+                else ListedVector(name, next(made))
+                for name, part in batch
+            ]
+            batch = []
+        if progress:
+            progress(done, len(listed))
+
+
+@contextlib.contextmanager
+def parquet_file(out: Path, schema: pa.Schema) -> Iterator[Callable[[dict[str, object]], None]]:
+    """A function that appends columns to a Parquet file, which appears whole or not at all.
+
+    Errors:  InputError when the file cannot be written
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    aside = out.with_name(f".{out.name}.tmp")
+    try:
+        with pq.ParquetWriter(aside, schema) as writer:
+            yield lambda columns: writer.write_table(pa.table(columns, schema))
+        aside.replace(out)
+        fsync_directory(out.absolute().parent)
+    except OSError as error:
+        raise storage_error(error, str(out)) from error
+    finally:
+        with contextlib.suppress(OSError):
+            aside.unlink()
 
 
 @dataclass
@@ -29,66 +101,33 @@ class ListingReport:
     failed: int
     problems: list[str]
 
+    def count(self, batch: Sequence[ListedVector]) -> None:
+        """Take a batch into account."""
+        bad = [row for row in batch if row.vector is None]
+        self.embedded += len(batch) - len(bad)
+        self.failed += len(bad)
+        room = MAX_PROBLEMS - len(self.problems)
+        self.problems += [f"{row.name}: {row.problem}" for row in bad[:room]]
+
 
 def embed_listed(
-    settings: Settings,
-    listed: Sequence[tuple[str, Path]],
-    out: Path,
-    *,
-    progress: Callable[[int, int], None] | None = None,
+    settings: Settings, listed: Listed, out: Path, *, progress: Progress | None = None
 ) -> ListingReport:
     """Write `path` (as listed) and `vector` (D float32, unit length) for each picture.
 
-    Rows keep the list's order. A picture that cannot be used gets a null vector and does not
-    stop the others. The file appears whole or not at all; its metadata names the model.
+    Rows keep the list's order; a picture that cannot be used gets a null vector. The file's
+    metadata names the model.
 
     Errors:  InputError when the file cannot be written
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     encoder = open_encoder(settings, bulk=True)
-    limits, spec = settings.decode.limits, encoder.pixel_spec
     facts = {"model_id": encoder.model_id, "preprocessing": encoder.preprocessing_digest}
     schema = pa.schema([("path", pa.string()), ("vector", pa.list_(pa.float32()))], facts)
     report = ListingReport(encoder.model_id, 0, 0, [])
-
-    def read(job: tuple[str, Path]) -> np.ndarray | PictureError:
-        try:
-            return picture_to_pixels(job[1].read_bytes(), limits, spec)
-        except PictureError as error:
-            return error
-        except OSError as error:
-            return PictureError(Reason.UNREADABLE, f"cannot be read ({error.strerror})")
-
-    aside = out.with_name(f".{out.name}.tmp")
-    try:
-        with pq.ParquetWriter(aside, schema) as writer:
-            names: list[str] = []
-            pixels: list[np.ndarray | None] = []
-            for done, ((name, _), outcome) in enumerate(in_order(read, listed, 128), 1):
-                names.append(name)
-                if isinstance(outcome, PictureError):
-                    pixels.append(None)
-                    report.failed += 1
-                    if len(report.problems) < MAX_PROBLEMS:
-                        report.problems.append(f"{name}: {outcome.message}")
-                else:
-                    pixels.append(outcome)
-                if len(names) == BATCH_ROWS or done == len(listed):
-                    good = [part for part in pixels if part is not None]
-                    made = iter(encoder.encode(good) if good else ())
-                    vectors = [None if part is None else next(made) for part in pixels]
-                    writer.write_table(pa.table({"path": names, "vector": vectors}, schema))
-                    report.embedded += len(good)
-                    names, pixels = [], []
-                if progress:
-                    progress(done, len(listed))
-        aside.replace(out)
-        fsync_directory(out.absolute().parent)
-    except OSError as error:
-        raise storage_error(error, str(out)) from error
-    finally:
-        with contextlib.suppress(OSError):
-            aside.unlink()
+    with parquet_file(out, schema) as write:
+        for batch in listed_vectors(encoder, settings.decode.limits, listed, progress):
+            write({"path": [row.name for row in batch], "vector": [row.vector for row in batch]})
+            report.count(batch)
     return report

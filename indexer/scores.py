@@ -35,3 +35,96 @@ def false_positive_rate(score: np.ndarray, positive: np.ndarray, tpr: float = 0.
     """Share of negatives above the threshold that keeps `tpr` of the positives."""
     threshold = np.quantile(score[positive == 1], 1.0 - tpr)
     return float((score[positive == 0] >= threshold).mean())
+
+
+def macro_f1(predicted: np.ndarray, truth: np.ndarray) -> float:
+    """Mean over the labels that occur of F1, the harmonic mean of precision and recall.
+
+    Shapes:  (Q,), (Q,)
+    """
+    scores = []
+    for label in np.unique(truth):
+        both = ((predicted == label) & (truth == label)).sum()
+        scores.append(2.0 * both / ((predicted == label).sum() + (truth == label).sum()))
+    return float(np.mean(scores))
+
+
+def logistic(features: np.ndarray, target: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Weighted logistic regression by Newton's method, lightly ridged on standardised columns.
+
+    The first column is the intercept.
+
+    Shapes:  (N, F), (N,), (N,) -> (F,)
+    """
+    center, scale = features.mean(axis=0), features.std(axis=0)
+    center[0], scale[0] = 0.0, 1.0
+    scale = np.where(scale > 1e-9, scale, 1.0)
+    x = (features - center) / scale
+    ridge = np.diag([0.0] + [1.0] * (x.shape[1] - 1))
+    beta = np.zeros(x.shape[1])
+    for _ in range(50):
+        p = 1.0 / (1.0 + np.exp(-np.clip(x @ beta, -30, 30)))
+        gradient = x.T @ (weight * (target - p)) - ridge @ beta
+        hessian = (x * (weight * p * (1 - p))[:, None]).T @ x + ridge
+        step = np.linalg.solve(hessian + 1e-9 * np.eye(len(beta)), gradient)
+        beta = beta + step
+        if np.abs(step).max() < 1e-8:
+            break
+    beta = beta / scale
+    beta[0] -= float((beta * center)[1:].sum())
+    return beta
+
+
+MAX_STEPS = 30
+
+
+def fit_powers(head: np.ndarray, vote: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+    """Powers of two likelihoods whose product has the least log loss; neither is negative.
+
+    The loss is convex in both, so Newton's method with halved steps finds its only minimum.
+
+    Shapes:  head and vote (Q, C) logarithms, truth (Q,) int
+    """
+    rows = np.arange(len(truth))
+    scale = max(float(head.std(axis=1).mean()), 1e-9)
+    parts = (head / scale, vote)
+
+    def loss(power: np.ndarray) -> tuple[float, np.ndarray]:
+        log = power[0] * parts[0] + power[1] * parts[1]
+        log -= log.max(axis=1, keepdims=True)
+        log -= np.log(np.exp(log).sum(axis=1, keepdims=True))
+        return float(-log[rows, truth].mean()) + 1e-4 * float(power @ power), log
+
+    power = np.array([0.5, 0.8])
+    value, log = loss(power)
+    for _ in range(MAX_STEPS):
+        p = np.exp(log)
+        means = [(p * part).sum(axis=1) for part in parts]
+        gradient = (
+            np.array(
+                [
+                    float((m - part[rows, truth]).mean())
+                    for m, part in zip(means, parts, strict=True)
+                ]
+            )
+            + 2e-4 * power
+        )
+        hessian = 2e-4 * np.eye(2)
+        for i in range(2):
+            for j in range(2):
+                both = (p * parts[i] * parts[j]).sum(axis=1) - means[i] * means[j]
+                hessian[i, j] += float(both.mean())
+        step = np.linalg.solve(hessian, gradient)
+        for _halving in range(12):
+            tried = np.maximum(power - step, 0.0)
+            new_value, new_log = loss(tried)
+            if new_value < value:
+                break
+            step = step / 2
+        else:
+            break
+        done = value - new_value < 1e-7
+        power, value, log = tried, new_value, new_log
+        if done:
+            break
+    return float(power[0] / scale), float(power[1])

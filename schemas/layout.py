@@ -30,6 +30,11 @@ class Layout:
         return self.index / "CURRENT"
 
     @property
+    def models(self) -> Path:
+        """Trained models, one folder each, named by their ids."""
+        return self.root / "models"
+
+    @property
     def lock(self) -> Path:
         return self.root / "lock"
 

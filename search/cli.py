@@ -37,6 +37,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "import": ("search.commands.imports", "Bring pictures into the catalog."),
     "embed": ("search.commands.embed", "Turn new pictures into vectors."),
+    "predict": (
+        "search.commands.predict",
+        "Tell author, genre and era of listed pictures.",
+    ),
     "index": ("search.commands.index", "Build, publish and check index generations."),
     "colors": ("search.commands.colors", "Find the dominant colours of new pictures."),
     "status": ("search.commands.status", "Show what the catalog and the index hold."),

@@ -29,7 +29,12 @@ from search.candidates import Candidates, choose
 from search.evidence import Found, PictureRow, label_sizes, picture_rows, title_hits, titles_holding
 from search.facets import Facets
 from search.inputs import QueryPicture
-from search.probabilities import Neighbour, label_probabilities
+from search.probabilities import (
+    Distributions,
+    Neighbour,
+    distributions,
+    label_probabilities,
+)
 from search.ranking import top_pictures, top_titles
 
 WIDENING = 4  # factor by which the list grows while it holds too few titles
@@ -145,7 +150,7 @@ class Engine:
         meta = self.generation.meta
         size = max(options.neighbours, options.k)
         nearest = self.neighbours(vector, max(size, self.calibration.neighbours))  # (K,)
-        labels = self.labels_of(*nearest, options.unknown_prior)
+        labels = self.labels_of(*nearest, options.unknown_prior, vector)
         own = titles_holding(meta, picture_ids)
         same = _same_author(labels, own) if options.exclude_same_author else []
         allowed = choose(
@@ -237,17 +242,37 @@ class Engine:
         return similarity[0][there], picture_rows(self.generation.meta, ids[0][there])
 
     def labels_of(
-        self, similarity: np.ndarray, rows: Sequence[PictureRow], unknown_prior: float
+        self,
+        similarity: np.ndarray,
+        rows: Sequence[PictureRow],
+        unknown_prior: float,
+        vector: np.ndarray | None = None,
     ) -> Labels:
         """Label probabilities; always from the whole index, for which they were calibrated.
 
-        Shapes:  similarity (K,), nearest first, and K rows
+        Without the vector the neighbours answer alone.
+
+        Shapes:  similarity (K,), nearest first, and K rows; vector (D,)
         """
+        return label_probabilities(*self._evidence(similarity, rows), self.calibration,
+                                   unknown_prior, self.generation.heads.heads, vector)  # fmt: skip
+
+    def distributions_of(self, vector: np.ndarray, unknown_prior: float) -> Distributions:
+        """Every label of the catalog with its probability.
+
+        Shapes:  vector (D,)
+        """
+        nearest = self.neighbours(vector, self.calibration.neighbours)
+        return distributions(*self._evidence(*nearest), self.calibration, unknown_prior,
+                             self.generation.heads.heads, vector)  # fmt: skip
+
+    def _evidence(
+        self, similarity: np.ndarray, rows: Sequence[PictureRow]
+    ) -> tuple[np.ndarray, list[Neighbour], dict[str, dict[str, int]]]:
         k = self.calibration.neighbours
         similarity, rows = similarity[:k], rows[:k]
         voters = [Neighbour(row.author, row.genre, era_of(row.year)) for row in rows]
-        sizes = label_sizes(self.generation.meta, rows)
-        return label_probabilities(similarity, voters, sizes, self.calibration, unknown_prior)
+        return similarity, voters, label_sizes(self.generation.meta, rows)
 
     def search(
         self,

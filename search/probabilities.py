@@ -1,8 +1,9 @@
 """Whose hand, which genre, which era: label probabilities of a query.
 
-The nearest pictures vote (`indexer.labels.vote`), with temperatures that were fitted when
-the index was built. How likely it is that none of the known authors drew the query is a
-question of its own, and takes its share first.
+The nearest pictures vote (`indexer.labels.vote`), and the catalog's own heads say what the
+pictures of a label have in common; both were weighed against each other when the index was
+built. How likely it is that none of the known authors drew the query is a question of its own,
+and takes its share first.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from indexer.labels import Calibration, vote
+from indexer.heads import Head
+from indexer.labels import KINDS, Calibration, fuse, vote
 from schemas.records import LabelProbability, Labels
 
 SHOWN = 5
@@ -27,42 +29,104 @@ class Neighbour:
     era: str | None
 
 
+@dataclass(frozen=True)
+class Distributions:
+    """Every label with its probability, by kind and most probable first.
+
+    Each kind sums to 1 or is empty; `unknown_author` is apart from the authors' sum.
+    """
+
+    by_kind: Mapping[str, Mapping[str, float]]
+    unknown_author: float
+
+
 def label_probabilities(
     similarity: np.ndarray,
     neighbours: Sequence[Neighbour],
     sizes: Mapping[str, Mapping[str, int]],
     calibration: Calibration,
     unknown_prior: float,
+    heads: Mapping[str, Head] | None = None,
+    vector: np.ndarray | None = None,
 ) -> Labels:
-    """Label probabilities from the nearest pictures of the whole index.
+    """The most probable labels; see `distributions`.
 
-    `sizes` says of each kind how many pictures carry each label.
+    Shapes:  similarity (K,), nearest first, and K neighbours; vector (D,)
+    """
+    found = distributions(similarity, neighbours, sizes, calibration, unknown_prior, heads, vector)
+    return Labels(
+        authors=_top(found.by_kind["author"], 1.0 - found.unknown_author),
+        unknown_author=found.unknown_author,
+        genres=_top(found.by_kind["genre"]),
+        eras=_top(found.by_kind["era"]),
+    )
+
+
+def distributions(
+    similarity: np.ndarray,
+    neighbours: Sequence[Neighbour],
+    sizes: Mapping[str, Mapping[str, int]],
+    calibration: Calibration,
+    unknown_prior: float,
+    heads: Mapping[str, Head] | None = None,
+    vector: np.ndarray | None = None,
+) -> Distributions:
+    """Label probabilities from the nearest pictures of the whole index and from its heads.
+
+    `sizes` says of each kind how many pictures carry each label. Without heads a kind has only
+    the labels that a neighbour carries, and they sum to less than 1.
     Without any author in sight there is nothing to be unknown among: that mass is 0 then.
 
-    Shapes:  similarity (K,), nearest first, and K neighbours
+    Shapes:  similarity (K,), nearest first, and K neighbours; vector (D,)
     """
-
-    def votes(kind: str) -> dict[str, float]:
+    by_kind: dict[str, Mapping[str, float]] = {}
+    best_share, likelihood = 0.0, None
+    for kind in KINDS:
         names = [getattr(n, kind) for n in neighbours]
-        labels = [[] if name is None else [name] for name in names]
-        return vote(
+        tail = calibration.tail[kind]
+        votes = vote(
             similarity,
-            labels,
+            [[] if name is None else [name] for name in names],
             calibration.temperature[kind],
             sizes=sizes[kind],
             tempering=calibration.tempering[kind],
-            tail=calibration.tail[kind],
+            tail=tail,
         )
+        head = (heads or {}).get(kind)
+        if kind == "author":
+            best_share = next(iter(votes.values()), 0.0)
+        if head is None or vector is None or not votes:
+            by_kind[kind] = votes
+            continue
+        scores = head.scores(vector[None])  # (1, C)
+        if kind == "author":
+            likelihood = float(scores.max()), float(head.stranger(vector[None])[0])
+        by_kind[kind] = _fused(votes, head, scores, calibration, kind)
+    authors = by_kind["author"]
+    unknown = 0.0
+    if authors:
+        best = max(authors.values())
+        unknown = calibration.unknown_author(
+            similarity, best_share, unknown_prior, likelihood, best
+        )
+    return Distributions(by_kind, unknown)
 
-    authors = votes("author")
-    best = next(iter(authors.values()), 0.0)
-    unknown = calibration.unknown_author(similarity, best, unknown_prior) if authors else 0.0
-    return Labels(
-        authors=_top(authors, 1.0 - unknown),
-        unknown_author=unknown,
-        genres=_top(votes("genre")),
-        eras=_top(votes("era")),
-    )
+
+def _fused(
+    votes: Mapping[str, float], head: Head, scores: np.ndarray, calibration: Calibration, kind: str
+) -> dict[str, float]:
+    """Vote and head as one distribution over all labels of the catalog."""
+    tail = calibration.tail[kind]
+    shares = np.asarray([[votes.get(label, 0.0) for label in head.labels]]) / (1.0 - tail)
+    fused = fuse(
+        shares,
+        scores,
+        tail=tail,
+        head_weight=calibration.head_weight[kind],
+        vote_weight=calibration.vote_weight[kind],
+    )[0]
+    order = np.argsort(-fused, kind="stable")
+    return {head.labels[place]: float(fused[place]) for place in order.tolist()}
 
 
 def _top(shares: Mapping[str, float], mass: float = 1.0) -> tuple[LabelProbability, ...]:

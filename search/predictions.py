@@ -1,0 +1,179 @@
+"""Label probabilities of listed pictures as a Parquet file: for anybody's own scoring.
+
+One row for each listed picture, in the list's order:
+
+    path            as listed
+    authors         list of {label, probability}, most probable first; every known label
+    unknown_author  probability that none of them drew it; with the authors it sums to 1
+    genres, eras    lists of {label, probability}; each sums to 1, or is empty
+    problem         null, or why the picture could not be used (all else is null then)
+
+The file's metadata name `format`, `model_id`, `source` (a generation or a model) and
+`unknown_prior`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from indexer.embed import open_encoder
+from indexer.encoder import Encoder
+from indexer.head_files import HeadCalibration, Heads, has_heads, read_heads
+from indexer.labels import KINDS, fuse
+from indexer.listing import (
+    Listed,
+    ListedVector,
+    ListingReport,
+    Progress,
+    listed_vectors,
+    parquet_file,
+)
+from indexer.model_store import model_dir
+from schemas.errors import NoIndexError
+from schemas.settings import Settings
+from search.engine import Engine
+from search.probabilities import Distributions
+
+FORMAT = "toonsearch.predictions/1"
+COLUMNS = {"author": "authors", "genre": "genres", "era": "eras"}
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """What tells labels from a vector, and where its knowledge comes from."""
+
+    encoder: Encoder
+    source: str
+    predict: Callable[[np.ndarray], Distributions]
+
+
+def predict_listed(
+    settings: Settings,
+    listed: Listed,
+    out: Path,
+    *,
+    model: str | None = None,
+    progress: Progress | None = None,
+) -> tuple[str, ListingReport]:
+    """Write the predictions of listed pictures; returns what answered, and the counts.
+
+    The published generation answers, with the labels of the user's own catalog; a model's own
+    heads do where `model` names it.
+
+    Errors:  InputError when the file cannot be written or there is no such model
+             NoIndexError without an index, or when the model carries no heads
+    """
+    if model is not None:
+        predictor = _of_model(settings, model)
+        return _write(predictor, settings, listed, out, progress)
+    with Engine.open(settings.layout, settings, bulk=True) as engine:
+        prior = settings.query.unknown_prior
+        predictor = Predictor(
+            engine.encoder,
+            f"generation {engine.generation.id}",
+            lambda vector: engine.distributions_of(vector, prior),
+        )
+        return _write(predictor, settings, listed, out, progress)
+
+
+def _of_model(settings: Settings, name: str) -> Predictor:
+    folder = model_dir(name, settings.layout)
+    if not has_heads(folder):
+        raise NoIndexError(
+            f"model {folder.name} has no label heads",
+            "Leave --model out to ask the index, or train one with `toonsearch train`.",
+        )
+    heads = read_heads(folder)
+    encoder = open_encoder(settings, bulk=True, folder=folder)
+    prior = settings.query.unknown_prior
+    return Predictor(
+        encoder, f"model {folder.name}", lambda vector: head_distributions(heads, vector, prior)
+    )
+
+
+def head_distributions(heads: Heads, vector: np.ndarray, prior: float) -> Distributions:
+    """What a model's own heads say, without any neighbour.
+
+    Shapes:  vector (D,)
+    """
+    calibration = heads.calibration or HeadCalibration(dict.fromkeys(KINDS, 1.0))
+    by_kind: dict[str, Mapping[str, float]] = {kind: {} for kind in KINDS}
+    unknown = 0.0
+    for kind, head in heads.heads.items():
+        scores = head.scores(vector[None])
+        even = np.full(scores.shape, 1.0 / scores.shape[1])
+        found = fuse(
+            even, scores, tail=0.0, head_weight=calibration.power.get(kind, 1.0), vote_weight=0.0
+        )[0]
+        order = np.argsort(-found, kind="stable")
+        by_kind[kind] = {head.labels[place]: float(found[place]) for place in order.tolist()}
+        if kind == "author":
+            greatest, stranger = float(scores.max()), float(head.stranger(vector[None])[0])
+            features = np.array([1.0, greatest - stranger, greatest, float(found.max())])
+            odds = float(features @ np.asarray(calibration.unknown))
+            limited = min(max(prior, 1e-6), 1.0 - 1e-6)
+            odds += float(np.log(limited / (1.0 - limited)))
+            unknown = float(1.0 / (1.0 + np.exp(-np.clip(odds, -50.0, 50.0))))
+    return Distributions(by_kind, unknown)
+
+
+def _write(
+    predictor: Predictor, settings: Settings, listed: Listed, out: Path, progress: Progress | None
+) -> tuple[str, ListingReport]:
+    import pyarrow as pa
+
+    label = pa.list_(pa.struct([("label", pa.string()), ("probability", pa.float64())]))
+    schema = pa.schema(
+        [
+            ("path", pa.string()),
+            ("authors", label),
+            ("unknown_author", pa.float64()),
+            ("genres", label),
+            ("eras", label),
+            ("problem", pa.string()),
+        ],
+        {
+            "format": FORMAT,
+            "model_id": predictor.encoder.model_id,
+            "source": predictor.source,
+            "unknown_prior": str(settings.query.unknown_prior),
+        },
+    )
+    report = ListingReport(predictor.encoder.model_id, 0, 0, [])
+    with parquet_file(out, schema) as write:
+        limits = settings.decode.limits
+        for batch in listed_vectors(predictor.encoder, limits, listed, progress):
+            write(_columns(batch, predictor.predict))
+            report.count(batch)
+    return predictor.source, report
+
+
+def _columns(
+    batch: list[ListedVector], predict: Callable[[np.ndarray], Distributions]
+) -> dict[str, object]:
+    columns: dict[str, list[Any]] = {
+        name: [] for name in ("path", "authors", "unknown_author", "genres", "eras", "problem")
+    }
+    for row in batch:
+        found = None if row.vector is None else predict(row.vector)
+        columns["path"].append(row.name)
+        columns["problem"].append(row.problem)
+        columns["unknown_author"].append(None if found is None else found.unknown_author)
+        for kind, name in COLUMNS.items():
+            columns[name].append(None if found is None else _labels(found, kind))
+    return dict(columns)
+
+
+def _labels(found: Distributions, kind: str) -> list[dict[str, Any]]:
+    """Every label; the authors share what is not unknown."""
+    shares = found.by_kind[kind]
+    total = sum(shares.values())  # below 1 where only neighbours answered
+    mass = 1.0 - found.unknown_author if kind == "author" else 1.0
+    return [
+        {"label": label, "probability": share / total * mass} for label, share in shares.items()
+    ]
