@@ -14,7 +14,7 @@ DRAWINGS ?= ../shared/drawings
 # What every lock file holds beside the one that it is named after.
 EXTRAS := --extra dev --extra crawl --extra web --extra report
 
-.PHONY: help env train-env demo test faults check format bench figures picture docs model lock clean
+.PHONY: help env train-env demo test faults check format bench figures picture docs model card lock clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ docs: env ## Renew docs/commands.md from --help
 
 model: train-env ## Rebuild the shipped encoder from DRAWINGS=folder
 	@$(BIN)/python -m indexer.training.export --drawings $(DRAWINGS) --out indexer/models
+
+card: train-env ## Measure accuracy on DRAWINGS=folder: model card, README table, sheet of retrievals
+	@$(BIN)/python -m indexer.training.card --drawings $(DRAWINGS)
 
 lock: ## Renew requirements/*.txt from pyproject.toml
 	@for name in cpu gpu train; do \

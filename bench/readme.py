@@ -1,7 +1,6 @@
 """Writes the measured figures into README.md, between its two marks.
 
-Source of each row: bench/results/*.json, written by `python -m bench` and
-`python -m indexer.training.evaluate`.
+Source of each row: bench/results/*.json, written by `python -m bench`.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ are kept come from all.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -53,15 +54,25 @@ DEFAULT_UNKNOWN = (6.0, -6.0, -4.0, 0.0)  # even odds where the nearest ones are
 NEIGHBOURS = 200  # voters; the farther ones add nothing at any fitted temperature
 
 
-def fit(data: Labelled, *, sample: int, seed: int, neighbours: int = NEIGHBOURS) -> Calibration:
+def fit(
+    data: Labelled,
+    *,
+    sample: int,
+    seed: int,
+    neighbours: int = NEIGHBOURS,
+    among: np.ndarray | None = None,
+) -> Calibration:
     """Fit percentiles, votes, heads' powers and the unknown-author model.
 
-    Shapes:  see Labelled; at most `sample` pictures serve as queries
+    `among` says which pictures may serve as queries: those that the space was not learnt from,
+    where it was learnt from some.
+
+    Shapes:  see Labelled; at most `sample` pictures serve as queries; among (N,) bool
     """
     rng = np.random.default_rng(seed)
     quantiles = background(data, rng)
     neighbours = max(1, min(neighbours, len(data.vectors) - 1))
-    queries = pick(data, sample, rng)
+    queries = pick(data, sample, rng, among)
     if len(queries) < MIN_EXAMPLES:
         return Calibration(
             quantiles, dict.fromkeys(KINDS, DEFAULT_TEMPERATURE),
@@ -143,14 +154,6 @@ class Votes:
         np.add.at(shares, (row[there], label.ravel()[there]), weights.ravel()[there])
         return shares
 
-    def with_best_tail(self, case: Case) -> tuple[float, Votes]:
-        """The least log loss over TAILS, each spread evenly over all labels."""
-        share = self.true_share(case)
-        each = 1.0 / max(2, len(np.unique(self.labels[self.labels >= 0])))
-        losses = [float(-np.log(share * (1 - tail) + tail * each).mean()) for tail in TAILS]
-        best = int(np.argmin(losses))
-        return losses[best], replace(self, tail=TAILS[best])
-
     def probabilities(self, case: Case, held: HeldOut | None) -> np.ndarray:
         """Probabilities of all labels; (Q, C)."""
         count = int(self.labels.max(initial=0)) + 1 if held is None else held.scores.shape[1]
@@ -176,10 +179,7 @@ def _fit_votes(
     if usable.sum() < MIN_EXAMPLES:
         return Votes(labels, DEFAULT_TEMPERATURE, DEFAULT_TEMPERING, DEFAULT_TAIL), {}
 
-    def vote(chosen: np.ndarray) -> Votes:
-        part = case.part(chosen)
-        grid = [Votes(labels, float(t), g) for t in TEMPERATURES for g in TEMPERINGS]
-        return min((votes.with_best_tail(part) for votes in grid), key=lambda found: found[0])[1]
+    vote = _vote_chooser(case, labels)
 
     def with_head(votes: Votes, chosen: np.ndarray) -> Votes:
         if held is None:
@@ -206,6 +206,26 @@ def _fit_votes(
     if held is None or of_both["log_loss"] >= of_votes["log_loss"]:
         return votes, of_votes
     return with_head(votes, usable), of_both | {"vote_top1": of_votes["top1"]}
+
+
+def _vote_chooser(case: Case, labels: np.ndarray) -> Callable[[np.ndarray], Votes]:
+    """A function that finds the votes of least log loss on chosen queries, (Q,) bool.
+
+    What each setting gives the truth is computed once for all subsets that will be asked.
+    """
+    grid = [Votes(labels, float(t), g) for t in TEMPERATURES for g in TEMPERINGS]
+    shares = np.stack([votes.true_share(case) for votes in grid])  # (G, Q)
+    each = 1.0 / max(2, len(np.unique(labels[labels >= 0])))
+
+    def choose(chosen: np.ndarray) -> Votes:
+        part = shares[:, chosen]
+        losses = np.stack(
+            [-np.log(part * (1 - tail) + tail * each).mean(axis=1) for tail in TAILS], axis=1
+        )  # (G, T)
+        best, tail = np.unravel_index(int(losses.argmin()), losses.shape)
+        return replace(grid[best], tail=TAILS[tail])
+
+    return choose
 
 
 def _figures(probabilities: np.ndarray, truth: np.ndarray) -> dict[str, float]:

@@ -63,9 +63,11 @@ class Case:
         return Case(self.query[chosen], self.similarity[chosen], self.row[chosen])
 
 
-def pick(data: Labelled, sample: int, rng: np.random.Generator) -> np.ndarray:
+def pick(
+    data: Labelled, sample: int, rng: np.random.Generator, among: np.ndarray | None = None
+) -> np.ndarray:
     """Sample queries, square-root weighted by author so that one hand does not rule."""
-    rows = np.flatnonzero(data.author >= 0)
+    rows = np.flatnonzero(data.author >= 0 if among is None else (data.author >= 0) & among)
     if rows.size == 0 or len(np.unique(data.author[rows])) < 3:
         return np.empty(0, dtype=np.int64)
     _, inverse, counts = np.unique(data.author[rows], return_inverse=True, return_counts=True)

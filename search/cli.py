@@ -41,6 +41,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "search.commands.predict",
         "Tell author, genre and era of listed pictures.",
     ),
+    "evaluate": ("search.commands.evaluate", "Measure retrieval, labels and calibration."),
     "index": ("search.commands.index", "Build, publish and check index generations."),
     "colors": ("search.commands.colors", "Find the dominant colours of new pictures."),
     "status": ("search.commands.status", "Show what the catalog and the index hold."),

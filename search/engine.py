@@ -19,22 +19,16 @@ import numpy as np
 
 from indexer.encoder import Encoder
 from indexer.generations import Generation
-from indexer.labels import era_of
 from schemas.errors import InputError, NoIndexError
 from schemas.layout import Layout
 from schemas.pictures import PictureLimits
 from schemas.records import Answer, Labels
 from schemas.settings import Settings
 from search.candidates import Candidates, choose
-from search.evidence import Found, PictureRow, label_sizes, picture_rows, title_hits, titles_holding
+from search.evidence import Found, PictureRow, picture_rows, title_hits, titles_holding, voters
 from search.facets import Facets
 from search.inputs import QueryPicture
-from search.probabilities import (
-    Distributions,
-    Neighbour,
-    distributions,
-    label_probabilities,
-)
+from search.probabilities import Distributions, distributions, label_probabilities
 from search.ranking import top_pictures, top_titles
 
 WIDENING = 4  # factor by which the list grows while it holds too few titles
@@ -254,25 +248,19 @@ class Engine:
 
         Shapes:  similarity (K,), nearest first, and K rows; vector (D,)
         """
-        return label_probabilities(*self._evidence(similarity, rows), self.calibration,
-                                   unknown_prior, self.generation.heads.heads, vector)  # fmt: skip
+        evidence = voters(self.generation.meta, similarity, rows, self.calibration.neighbours)
+        return label_probabilities(*evidence, self.calibration, unknown_prior,
+                                   self.generation.heads.heads, vector)  # fmt: skip
 
     def distributions_of(self, vector: np.ndarray, unknown_prior: float) -> Distributions:
         """Every label of the catalog with its probability.
 
         Shapes:  vector (D,)
         """
-        nearest = self.neighbours(vector, self.calibration.neighbours)
-        return distributions(*self._evidence(*nearest), self.calibration, unknown_prior,
+        count = self.calibration.neighbours
+        evidence = voters(self.generation.meta, *self.neighbours(vector, count), count)
+        return distributions(*evidence, self.calibration, unknown_prior,
                              self.generation.heads.heads, vector)  # fmt: skip
-
-    def _evidence(
-        self, similarity: np.ndarray, rows: Sequence[PictureRow]
-    ) -> tuple[np.ndarray, list[Neighbour], dict[str, dict[str, int]]]:
-        k = self.calibration.neighbours
-        similarity, rows = similarity[:k], rows[:k]
-        voters = [Neighbour(row.author, row.genre, era_of(row.year)) for row in rows]
-        return similarity, voters, label_sizes(self.generation.meta, rows)
 
     def search(
         self,

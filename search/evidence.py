@@ -11,6 +11,7 @@ import numpy as np
 
 from indexer.labels import KINDS, era_of
 from schemas.records import Hit, TitleHit
+from search.probabilities import Neighbour
 from search.ranking import RankedTitle
 
 HITS_PER_TITLE = 3
@@ -88,6 +89,18 @@ def label_sizes(meta: sqlite3.Connection, rows: Sequence[PictureRow]) -> dict[st
     ):
         sizes[kind][name] = count
     return sizes
+
+
+def voters(
+    meta: sqlite3.Connection, similarity: np.ndarray, rows: Sequence[PictureRow], count: int
+) -> tuple[np.ndarray, list[Neighbour], dict[str, dict[str, int]]]:
+    """What the nearest pictures say of labels: similarities, labels, and the labels' sizes.
+
+    Shapes:  similarity (K,), nearest first, and K rows; the first `count` of them vote
+    """
+    similarity, rows = similarity[:count], rows[:count]
+    labels = [Neighbour(row.author, row.genre, era_of(row.year)) for row in rows]
+    return similarity, labels, label_sizes(meta, rows)
 
 
 def title_hits(

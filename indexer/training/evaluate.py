@@ -1,147 +1,148 @@
-"""The retrieval table of the frozen encoder on the author-disjoint splits.
+"""The whole protocol in one run: retrieval, labels, unknown hands, views, baselines.
 
-`python -m indexer.training.evaluate --drawings DIR [--json FILE]`
-
-Whatever is learnt (standardisation, whitening, directions) is learnt on the training half of
-each split alone; the shipped model is then fitted on all hands and is not in this table.
+`toonsearch evaluate` is its command; `python -m indexer.training.evaluate` is the same without
+the catalog. Whatever is learnt is learnt on the training half of each split or on the other
+series; the model as it is stands last, with a note when it has seen the authors.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from indexer.training.dataset import (
-    Manifest,
-    Split,
-    Statistics,
-    compute_statistics,
-    read_manifest,
-    read_splits,
-)
-from indexer.training.export import DIMENSION, SHIPPED_SPEC, run_graph
-from indexer.training.metrics import (
-    QueryFigures,
-    RetrievalFigures,
-    near_duplicates,
-    paired_interval,
-    query_figures,
-    summarize,
-)
-from indexer.training.model import GROUPS, StatisticsNetwork, statistics_weights
-from indexer.training.onnx_graph import export_graph, serialize
-from indexer.training.whitening import RIDGE, fit_projection
-from schemas.errors import InputError, ToonsearchError
+from indexer.encoder import DESCRIPTION_FILE
+from indexer.training.benchmark import Benchmark
+from indexer.training.cache import ArrayCache
+from indexer.training.features import FeatureStore, Progress
+from indexer.training.label_figures import LabelFigures, LabelResult
+from indexer.training.labelling import measure_labels, measure_new_catalogs
+from indexer.training.retrieval import CURVE_RANKS, Ground, TableRow, measure
+from indexer.training.spaces import FROZEN, METHOD, Space, standard_spaces
+from indexer.training.views import VIEWS
 
-THUMBNAIL_BOX_PX = (200, 120)
-Transform = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
-"""Rows of the test half from (train rows, train authors, test rows)."""
+QUICK_VIEWS = ("grey", "mirrored")
+QUICK_PICTURES = 1200
 
 
-def pixels_of(statistics: Statistics) -> np.ndarray:
-    """Grey 32 x 32 copies as a baseline: copies and layouts score, style does not."""
-    flat = statistics.grey.reshape(len(statistics.grey), -1).astype(np.float64)
-    return np.asarray(flat - flat.mean(1, keepdims=True))
+@dataclass
+class Evaluation:
+    """Every figure of a run, and what the report needs to draw it."""
+
+    bench: Benchmark
+    model: str
+    model_note: str
+    retrieval: list[TableRow]
+    thumbnails: list[TableRow]
+    labels: LabelResult
+    ground: Ground = field(repr=False)
+    spaces: Sequence[Space] = field(repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """All figures, without pictures."""
+        return {
+            "format": "toonsearch.evaluation/1",
+            "benchmark": {
+                "name": Path(self.bench.name).name,
+                "pictures": len(self.bench),
+                "authors": len(np.unique(self.bench.manifest.authors)),
+                "series": len(np.unique(self.bench.manifest.series)),
+                "splits": len(self.bench.splits),
+                "blank": int(self.ground.blank.sum()),
+            },
+            "model": {"id": self.model, "note": self.model_note},
+            "ranks": CURVE_RANKS,
+            "retrieval": [asdict(row) for row in self.retrieval],
+            "retrieval_thumbnails": [asdict(row) for row in self.thumbnails],
+            "labels": [asdict(row) for row in self.labels.figures],
+            "new_catalogs": self.labels.new_catalogs,
+        }
 
 
-def standardized(train: np.ndarray, authors: np.ndarray, test: np.ndarray) -> np.ndarray:
-    """Zero mean and unit deviation, as measured on the training half."""
-    return np.asarray((test - train.mean(0)) / (train.std(0) + 1e-6))
+def evaluate(
+    bench: Benchmark,
+    model: Path,
+    *,
+    cache: Path | None = None,
+    quick: bool = False,
+    earlier: bool = False,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Measure everything on a benchmark, with the model of a folder beside the baselines.
 
+    `quick` takes at most QUICK_PICTURES pictures, two splits, two views and the cheap
+    baselines: enough to see that all is well, not to be quoted.
 
-def whitened(dimension: int, weights: np.ndarray | None = None) -> Transform:
-    """The closed form of the shipped model, with the strongest directions."""
-
-    def transform(train: np.ndarray, authors: np.ndarray, test: np.ndarray) -> np.ndarray:
-        return fit_projection(train, authors, dimension, RIDGE, weights).apply(test)
-
-    return transform
-
-
-@dataclass(frozen=True)
-class TableRow:
-    """One way of describing pictures, over all splits."""
-
-    name: str
-    mean: RetrievalFigures
-    splits: tuple[RetrievalFigures, ...]
-    gain: tuple[float, float, float] | None = None
-    """R@1 over the row above, with the 95 % interval of paired queries."""
-
-
-def measure(
-    rows: np.ndarray,
-    statistics: Statistics,
-    manifest: Manifest,
-    splits: Sequence[Split],
-    transform: Transform,
-) -> list[QueryFigures]:
-    """Figures of every query on the test half of each split.
-
-    Shapes:  rows (N, S), in the manifest's order
+    Errors:  InputError when the benchmark cannot be used, NoIndexError when the model cannot
     """
-    results = []
-    for split in splits:
-        train = np.isin(manifest.authors, sorted(split.train)) & ~statistics.blank
-        test = np.isin(manifest.authors, sorted(split.test)) & ~statistics.blank
-        if not train.any() or not test.any():
-            raise InputError("a split names authors that the manifest does not have")
-        vectors = transform(
-            rows[train].astype(np.float64), manifest.authors[train], rows[test].astype(np.float64)
-        )
-        copies = near_duplicates(statistics.grey[test])
-        results.append(
-            query_figures(vectors, manifest.authors[test], manifest.series[test], copies)
-        )
-    return results
+    if quick:
+        bench = smaller(bench)
+    store = FeatureStore(bench, ArrayCache(cache), model, progress)
+    ground = Ground(store, views=QUICK_VIEWS if quick else tuple(VIEWS))
+    note = leakage(bench, model)
+    spaces = standard_spaces(model.name, note, quick)
+    by_name = {space.name: space for space in spaces}
+    named = spaces[-1]
+    # What has seen these authors would flatter itself: the same recipe, learnt on the others,
+    # tells the labels.
+    judged = by_name[METHOD] if note else named
+    detailed = frozenset({FROZEN, judged.name})
+    retrieval, thumbnails = measure(ground, spaces, detailed)
+    labels = measure_labels(ground, judged, by_name[FROZEN], _steps(progress, "labels"))
+    labels.new_catalogs = measure_new_catalogs(ground, judged)
+    return Evaluation(bench, model.name, note, retrieval, thumbnails, labels, ground, spaces)
 
 
-def table_row(name: str, results: Sequence[QueryFigures]) -> TableRow:
-    """Means over splits, with each split behind."""
-    figures = tuple(summarize(result) for result in results)
-    mean = RetrievalFigures(
-        *(float(np.mean(column)) for column in zip(*(asdict(f).values() for f in figures)))  # noqa: B905
-    )
-    return TableRow(name, mean, figures)
+def _steps(progress: Progress | None, what: str) -> Callable[[int, int], None] | None:
+    return None if progress is None else lambda done, total: progress(what, done, total)
 
 
-def evaluate(drawings: Path, progress: Callable[[int, int], None] | None = None) -> list[TableRow]:
-    """The whole table: at full size and with pictures first reduced to thumbnails.
-
-    Errors:  InputError when the folder cannot be used
-    """
-    manifest, splits = read_manifest(drawings), read_splits(drawings)
-    network = run_graph(serialize(export_graph(StatisticsNetwork())))
-    output_weights = statistics_weights(tuple(g for g in GROUPS if g.kind == "output"))
-    table: list[TableRow] = []
-    for label, box in (("", None), (", thumbnails", THUMBNAIL_BOX_PX)):
-        statistics = compute_statistics(manifest, SHIPPED_SPEC, network, box, progress)
-        outputs = statistics.rows[:, output_weights > 0]
-        shipped = whitened(DIMENSION, statistics_weights())
-        above: list[np.ndarray] = []
-        for name, values, transform in (
-            ("grey pixels 32 x 32", pixels_of(statistics), standardized),
-            ("outputs 1-5", outputs, standardized),
-            (f"outputs 1-5, whitened, {DIMENSION} d", outputs, whitened(DIMENSION)),
-            (f"all groups, whitened, {DIMENSION} d (shipped)", statistics.rows, shipped),
-        ):
-            results = measure(values, statistics, manifest, splits, transform)
-            row, right = table_row(name + label, results), [r.right_at_1 for r in results]
-            if above:
-                row = replace(row, gain=paired_interval(right, above))
-            table.append(row)
-            above = right
-    return table
+def smaller(bench: Benchmark) -> Benchmark:
+    """A part of a benchmark with all its series, evenly thinned, and two of its splits."""
+    share = max(1, -(-len(bench) // QUICK_PICTURES))
+    taken = []
+    for series in np.unique(bench.manifest.series):
+        own = np.flatnonzero(bench.manifest.series == series)
+        taken.append(own[:: min(share, max(1, len(own) // 4))])
+    part = bench.part(np.sort(np.concatenate(taken)))
+    return Benchmark(part.manifest, part.genres, part.years, bench.splits[:2], bench.name)
 
 
-def render(table: Sequence[TableRow]) -> str:
-    """The table in Markdown."""
+def leakage(bench: Benchmark, model: Path) -> str:
+    """Whether the model has learnt from authors of the benchmark, in words; "" if not."""
+    try:
+        about = json.loads((model / DESCRIPTION_FILE).read_bytes())
+        seen = about["provenance"].get("authors")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        seen = None
+    authors = set(bench.manifest.authors.tolist())
+    if seen is None:
+        return "which authors it learnt from is not recorded"
+    shared = authors & set(seen)
+    return f"it has learnt from {len(shared)} of these {len(authors)} authors" if shared else ""
+
+
+def render(found: Evaluation) -> str:
+    """All tables in Markdown."""
+    parts = [
+        _retrieval_table(found.retrieval),
+        "Pictures first reduced to fit 200 x 120:",
+        _retrieval_table(found.thumbnails),
+        "Loss of R@1 when only the query is changed:",
+        _view_table(found.retrieval),
+        "Held-out series:",
+        _label_table(found.labels.figures),
+        "Catalogs by authors that the space has never seen (the test halves):",
+        _new_catalog_table(found.labels.new_catalogs),
+    ]
+    return "\n\n".join(parts)
+
+
+def _retrieval_table(table: Sequence[TableRow]) -> str:
     lines = [
         "| features | R@1 | macro R@1 | R@10 | AP@100 | mAP@10 | R@1 by split | gain of R@1 |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
@@ -152,35 +153,51 @@ def render(table: Sequence[TableRow]) -> str:
         cells = " | ".join(f"{value:.3f}" for value in values)
         by_split = " ".join(f"{split.r_at_1:.3f}" for split in row.splits)
         gain = "{:+.3f} [{:+.3f}, {:+.3f}]".format(*row.gain) if row.gain else ""
-        lines.append(f"| {row.name} | {cells} | {by_split} | {gain} |")
+        name = f"{row.name} ({row.note})" if row.note else row.name
+        lines.append(f"| {name} | {cells} | {by_split} | {gain} |")
     return "\n".join(lines)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line of this module."""
-    parser = argparse.ArgumentParser(prog="python -m indexer.training.evaluate")
-    parser.add_argument("--drawings", type=Path, required=True, help="folder with manifest.csv")
-    parser.add_argument("--json", type=Path, help="write the figures here as well")
-    options = parser.parse_args(arguments)
-
-    def show(done: int, total: int) -> None:
-        if sys.stderr.isatty():
-            print(f"\r{done} of {total} pictures", end="", file=sys.stderr)
-
-    try:
-        table = evaluate(options.drawings, show)
-        print(render(table))
-        if options.json:
-            text = json.dumps([asdict(row) for row in table], indent=2)
-            options.json.write_text(text + "\n", encoding="utf-8")
-    except ToonsearchError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except OSError as error:
-        print(f"error: {options.json}: {error.strerror or error}", file=sys.stderr)
-        return 1
-    return 0
+def _view_table(table: Sequence[TableRow]) -> str:
+    rows = [row for row in table if row.robustness]
+    if not rows:
+        return "(not measured)"
+    views = list(rows[0].robustness)
+    lines = [f"| features | {' | '.join(views)} |", "| --- " * (len(views) + 1) + "|"]
+    for row in rows:
+        cells = " | ".join(f"{100 * row.robustness[view]:+.1f}" for view in views)
+        lines.append(f"| {row.name} | {cells} |")
+    return "\n".join(lines)
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _label_table(figures: Sequence[LabelFigures]) -> str:
+    lines = [
+        "| label | told by | top-1 | top-5 | macro-F1 | calibration error | years off | queries |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in figures:
+        error = "" if row.calibration_error is None else f"{100 * row.calibration_error:.1f} %"
+        years = "" if row.years_error is None else f"{row.years_error:.1f}"
+        top5 = "" if row.top5 is None else f"{row.top5:.3f}"
+        lines.append(
+            f"| {row.kind} | {row.name} | {row.top1:.3f} | {top5} | {row.macro_f1:.3f} | {error}"
+            f" | {years} | {row.queries} |"
+        )
+    return "\n".join(lines)
+
+
+NEW_CATALOG = (
+    ("author_top1", "author of a new work, top-1"),
+    ("author_vote_top1", "the same, by the neighbours' vote alone"),
+    ("author_calibration_error", "calibration error of the author"),
+    ("unknown_auroc_new_title", "unknown author against new work, AUROC"),
+    ("unknown_fpr95_new_title", "the same, FPR at 95 % TPR"),
+    ("unknown_auroc_new_picture", "unknown author against new picture, AUROC"),
+    ("unknown_fpr95_new_picture", "the same, FPR at 95 % TPR"),
+)
+
+
+def _new_catalog_table(measured: dict[str, float]) -> str:
+    lines = ["| what | measured |", "| --- | --- |"]
+    lines += [f"| {what} | {measured[key]:.3f} |" for key, what in NEW_CATALOG if key in measured]
+    return "\n".join(lines)

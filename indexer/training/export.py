@@ -52,6 +52,8 @@ def run_graph(data: bytes) -> Callable[[np.ndarray], np.ndarray]:
 
     options = onnxruntime.SessionOptions()
     options.enable_mem_pattern = False
+    # Threads that spin between pictures would take the cores from whoever decodes them.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     return lambda batch: session.run(None, {INPUT_NAME: batch})[0]
 
@@ -123,7 +125,11 @@ def export_style(
     seen = compute_statistics(manifest, SHIPPED_SPEC, run_graph(serialize(raw)), None, progress)
     used = ~seen.blank
     projection: Projection = fit_projection(
-        seen.rows[used], manifest.authors[used], DIMENSION, RIDGE, statistics_weights()
+        seen.rows[used].astype(np.float64),
+        manifest.authors[used],
+        DIMENSION,
+        RIDGE,
+        statistics_weights(),
     )
     data = serialize(halve_storage(append_projection(raw, projection)))
     cosine = least_cosine(

@@ -33,6 +33,8 @@ class QueryFigures:
     right_at_10: np.ndarray
     average_precision: np.ndarray
     mean_precision: np.ndarray
+    first_right: np.ndarray
+    """Rank of the first right hit, DEPTH + 1 without one."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def query_figures(
     unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     _, author = np.unique(authors, return_inverse=True)
     _, serial = np.unique(series, return_inverse=True)
-    columns: list[list[np.ndarray]] = [[], [], [], [], []]
+    columns: list[list[np.ndarray]] = [[], [], [], [], [], []]
     ranks = np.arange(1, DEPTH + 1)
     for start in range(0, len(unit), BLOCK_ROWS):
         rows = np.arange(start, min(start + BLOCK_ROWS, len(unit)))
@@ -91,8 +93,9 @@ def query_figures(
         columns[2].append(np.any(right[:, :10], axis=1))
         columns[3].append((precision * right).sum(1) / reachable)
         columns[4].append(precision[:, :10].mean(1))
-    rows, first, tenth, average, mean = (np.concatenate(column) for column in columns)
-    return QueryFigures(rows, np.asarray(authors)[rows], first, tenth, average, mean)
+        columns[5].append(np.where(right.any(1), right.argmax(1) + 1, DEPTH + 1))
+    rows, first, tenth, average, mean, rank = (np.concatenate(column) for column in columns)
+    return QueryFigures(rows, np.asarray(authors)[rows], first, tenth, average, mean, rank)
 
 
 def summarize(figures: QueryFigures) -> RetrievalFigures:

@@ -114,20 +114,6 @@ def test_a_model_is_fitted_exported_written_and_opened(
         room.export_style(drawings)
 
 
-@pytest.mark.slow
-def test_the_table_has_a_row_for_each_kind_of_features(
-    drawings: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from indexer.training import evaluate
-
-    monkeypatch.setattr(evaluate, "SHIPPED_SPEC", PixelSpec(96, 0, 32))
-    monkeypatch.setattr(evaluate, "DIMENSION", 16)
-    table = evaluate.evaluate(drawings)
-    assert len(table) == 8 and len({row.name for row in table}) == 8
-    assert all(0 <= row.mean.r_at_1 <= 1 for row in table)
-    assert len(evaluate.render(table).splitlines()) == 10
-
-
 def test_benchmarks_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         read_manifest(tmp_path)

@@ -1,0 +1,227 @@
+"""What is computed once for each picture: the raw material of every row of the table.
+
+facts       grey 32 x 32 copy and whether the picture is blank: what the protocol needs
+pixels      that copy as a description: copies and layouts score, style does not
+colours     a histogram of 4 x 4 x 4 colours
+head        EfficientNet-Lite0's pooled last layer, 224 px: what it shows
+gram        products of VGG16's channels (first four layers), 80 px, untrained weights
+statistics  all statistics of the shipped network, raw
+vectors     what a model folder says
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+from torch.nn import functional
+
+from indexer.encoder import Encoder
+from indexer.pixels import PixelSpec, prepare
+from indexer.training.benchmark import Benchmark
+from indexer.training.cache import ArrayCache, digest_of
+from indexer.training.export import SHIPPED_SPEC, run_graph
+from indexer.training.lite import LiteBackbone, load_backbone, published_weights
+from indexer.training.model import PIXEL_CENTER, PIXEL_SCALE, StatisticsNetwork
+from indexer.training.onnx_graph import export_graph, serialize
+from indexer.training.views import View
+from schemas.errors import InputError
+from schemas.pictures import PictureError, PictureLimits, decode_picture, grey_thumbnail, is_blank
+
+Progress = Callable[[str, int, int], None]
+WINDOW = 64
+HEAD_SPEC = PixelSpec(224, 224, 32)
+GRAM_SIDE_PX = 80
+VGG_LAYERS = (64, 64, 128, 128)
+"""Channels of VGG16's first four convolutions; the second and the fourth are described."""
+
+
+def pictures_of(
+    bench: Benchmark, view: View | None, target_px: int | None
+) -> Iterator[Image.Image]:
+    """Every picture in order, decoded a bounded window ahead.
+
+    Errors:  InputError at the first picture that cannot be used: a benchmark is whole or not
+    """
+
+    def read(name: str) -> Image.Image:
+        try:
+            data = (bench.manifest.root / name).read_bytes()
+            # A view starts from the whole picture; otherwise JPEG may be reduced as it decodes.
+            image = decode_picture(data, PictureLimits(), target_px=None if view else target_px)
+        except (OSError, PictureError) as error:
+            raise InputError(f"{name}: {error}") from error
+        return view(image) if view else image
+
+    with ThreadPoolExecutor(1, thread_name_prefix="decode") as pool:
+        ahead: deque[Future[Image.Image]] = deque()
+        try:
+            for name in bench.manifest.paths:
+                ahead.append(pool.submit(read, name))
+                if len(ahead) >= WINDOW:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            for future in ahead:
+                future.cancel()
+
+
+def _colours(image: Image.Image) -> np.ndarray:
+    small = np.asarray(image.resize((64, 64), Image.Resampling.BOX)) // 64
+    index = small[..., 0] * 16 + small[..., 1] * 4 + small[..., 2]
+    return np.asarray(np.sqrt(np.bincount(index.ravel(), minlength=64) / index.size), np.float32)
+
+
+def _facts(image: Image.Image) -> np.ndarray:
+    return np.append(grey_thumbnail(image).ravel(), np.uint8(is_blank(image)))
+
+
+class HeadNetwork(nn.Module):  # type: ignore[misc]  # mypy skips torch, so its base is Any
+    """The backbone to its end: the pooled layer below ImageNet's classes.
+
+    Shapes:  (B, H, W, 3) uint8 -> (B, 1280)
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone: LiteBackbone = load_backbone(stages=7)
+        entries = torch.load(published_weights(), map_location="cpu", weights_only=True)
+        self.last = nn.Conv2d(320, 1280, 1, bias=False)
+        self.norm = nn.BatchNorm2d(1280, 1e-3)
+        self.last.load_state_dict({"weight": entries["_conv_head.weight"]})
+        self.norm.load_state_dict(
+            {k.removeprefix("_bn1."): v for k, v in entries.items() if k.startswith("_bn1.")}
+        )
+        self.eval()
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        x = (pixels.permute(0, 3, 1, 2).float() - PIXEL_CENTER) / PIXEL_SCALE
+        x = functional.relu6(self.norm(self.last(self.backbone(x).stages[-1])))
+        return x.mean((2, 3))
+
+
+class GramNetwork(nn.Module):  # type: ignore[misc]  # mypy skips torch, so its base is Any
+    """Products of channels over the picture, in the manner of neural style transfer.
+
+    No ImageNet weights of VGG16 can be had from a package registry: the filters are random, the
+    same at every run.
+
+    Shapes:  (B, H, W, 3) uint8 -> (B, 64 * 65 / 2 + 128 * 129 / 2)
+    Source:  Gatys et al. 2016; random filters: Ustyuzhaninov et al. 2016
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        sizes = zip((3, *VGG_LAYERS), VGG_LAYERS, strict=False)
+        self.layers = nn.ModuleList(nn.Conv2d(i, o, 3, padding=1) for i, o in sizes)
+        for layer in self.layers:
+            nn.init.kaiming_normal_(layer.weight)
+        self.eval()
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        x = (pixels.permute(0, 3, 1, 2).float() - PIXEL_CENTER) / PIXEL_SCALE
+        parts = []
+        for number, layer in enumerate(self.layers):
+            if number == 2:
+                x = functional.max_pool2d(x, 2)
+            x = functional.relu(layer(x))
+            if number % 2:
+                flat = x.flatten(2)
+                products = flat @ flat.transpose(1, 2) / flat.shape[2]
+                row, column = torch.triu_indices(x.shape[1], x.shape[1])
+                parts.append(products[:, row, column])
+        return torch.cat(parts, 1)
+
+
+@dataclass
+class FeatureStore:
+    """Computes features of a benchmark, or finds them in the cache.
+
+    `model` is the folder behind `vectors`.
+    """
+
+    bench: Benchmark
+    cache: ArrayCache
+    model: Path
+    progress: Progress | None = None
+
+    def key(self, rows: np.ndarray | None) -> dict[str, str]:
+        """What every feature depends on: names, sizes and times of the files."""
+        paths = self.bench.manifest.paths
+        names = paths if rows is None else [paths[row] for row in rows.tolist()]
+        files = []
+        for name in names:
+            about = (self.bench.manifest.root / name).stat()
+            files.append((name, about.st_size, about.st_mtime_ns))
+        return {"pictures": digest_of([str(self.bench.manifest.root.resolve()), files])}
+
+    def get(
+        self, kind: str, view: tuple[str, View] | None = None, rows: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Features of all pictures, or of some rows, as they are or in a view.
+
+        Shapes:  -> (N, F)
+        """
+        bench = self.bench if rows is None else self.bench.part(rows)
+        spec, version = self._spec(kind)
+        key = {**self.key(rows), "kind": kind, "view": view[0] if view else "",
+               "spec": spec.digest, "version": version}  # fmt: skip
+        return self.cache.get(kind, key, lambda: self._compute(kind, bench, view, spec))
+
+    def _spec(self, kind: str) -> tuple[PixelSpec, str]:
+        if kind == "vectors":
+            encoder = Encoder.open(self.model)
+            return encoder.pixel_spec, encoder.model_id
+        if kind == "statistics":
+            return SHIPPED_SPEC, digest_of([p.shape for p in StatisticsNetwork().parameters()])
+        return HEAD_SPEC, "1"
+
+    def _compute(
+        self, kind: str, bench: Benchmark, view: tuple[str, View] | None, spec: PixelSpec
+    ) -> np.ndarray:
+        describe = self._describer(kind, spec)
+        found: list[np.ndarray] = []
+        what = f"{kind}, {view[0]}" if view else kind
+        for image in pictures_of(bench, view[1] if view else None, spec.max_side_px):
+            found.append(describe(image))
+            if self.progress:
+                self.progress(what, len(found), len(bench))
+        return np.stack(found)
+
+    def _describer(self, kind: str, spec: PixelSpec) -> Callable[[Image.Image], np.ndarray]:
+        if kind == "facts":
+            return _facts
+        if kind == "colours":
+            return _colours
+        if kind == "vectors":
+            encoder = Encoder.open(self.model)
+            return lambda image: encoder.encode([prepare(image, spec)])[0]
+        if kind == "statistics":
+            run = run_graph(serialize(export_graph(StatisticsNetwork())))
+            return lambda image: run(prepare(image, spec)[None])[0]
+        if kind == "head":
+            head = HeadNetwork()
+            return lambda image: _infer(head, prepare(image, spec))
+        if kind == "gram":
+            gram, side = GramNetwork(), (GRAM_SIDE_PX, GRAM_SIDE_PX)
+            return lambda image: _infer(gram, np.asarray(image.resize(side))).astype(np.float16)
+        raise ValueError(kind)
+
+    def pixels(self) -> np.ndarray:
+        """Grey copies without their mean; (N, 1024) float32."""
+        flat = self.get("facts")[:, :-1].astype(np.float32)
+        return np.asarray(flat - flat.mean(1, keepdims=True))
+
+
+def _infer(network: nn.Module, pixels: np.ndarray) -> np.ndarray:
+    with torch.inference_mode():
+        return np.asarray(network(torch.from_numpy(pixels.copy())[None])[0].numpy())

@@ -1,0 +1,205 @@
+"""Author, genre and era of held-out series, told by the product's own code.
+
+Whole series are held out in turn. Everything that an answer rests on (space, neighbours, heads,
+their weights and temperatures) is learnt on the other series, by `indexer.calibration` and
+`indexer.heads` as `toonsearch index build` does. Beside it stand a majority floor, the nearest
+neighbour in frozen features and a linear probe on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from indexer.calibration import Votes, fit
+from indexer.holdout import Case, HeldOut, Labelled, fitted_heads
+from indexer.labels import KINDS, Calibration, era_of
+from indexer.training.benchmark import FOLDS, NO_YEAR, Benchmark, series_folds, several_series
+from indexer.training.cache import digest_of
+from indexer.training.label_figures import Answers, LabelResult, add_figures
+from indexer.training.probe import linear_probe
+from indexer.training.retrieval import Ground
+from indexer.training.spaces import Space
+
+SAMPLE = 2000
+SEED = 20051
+
+
+def label_names(bench: Benchmark, kind: str) -> np.ndarray:
+    """The labels of a kind as the catalog would have them, empty where unknown; (N,) str."""
+    if kind == "author":
+        return bench.manifest.authors
+    if kind == "genre":
+        return bench.genres
+    return np.array([era_of(year) if year != NO_YEAR else "" for year in bench.years.tolist()])
+
+
+def labelled_of(bench: Benchmark, vectors: np.ndarray, rows: np.ndarray) -> Labelled:
+    """Some pictures of a benchmark as the calibration takes them; rows (M,)."""
+    codes, names = {}, {}
+    for kind in KINDS:
+        labels = label_names(bench, kind)[rows]
+        found, inverse = np.unique(labels, return_inverse=True)
+        empty = found == ""
+        shift = int(empty.sum())  # "" sorts first
+        codes[kind] = inverse.reshape(-1) - shift
+        names[kind] = tuple(str(label) for label in found[shift:])
+    _, title = np.unique(bench.manifest.series[rows], return_inverse=True)
+    unit = vectors[rows] / np.maximum(np.linalg.norm(vectors[rows], axis=1, keepdims=True), 1e-12)
+    return Labelled(
+        unit.astype(np.float32), np.arange(len(rows)), title.reshape(-1), **codes, names=names
+    )
+
+
+@dataclass(frozen=True)
+class Fold:
+    """The product, built on some series and asked about others.
+
+    Shapes:  probabilities kind -> (Q, C), labels kind -> (C,)
+    """
+
+    rows: np.ndarray
+    labels: dict[str, np.ndarray]
+    probabilities: dict[str, np.ndarray]
+    parts: dict[str, dict[str, np.ndarray]]
+
+
+def ask_product(
+    bench: Benchmark,
+    vectors: np.ndarray,
+    train: np.ndarray,
+    test: np.ndarray,
+    calibration: Calibration,
+) -> Fold:
+    """What a generation of `train` says of `test`; by kind and by part (vote, head, both).
+
+    Shapes:  vectors (N, D), train (M,), test (Q,)
+    """
+    data = labelled_of(bench, vectors, train)
+    heads = fitted_heads(data)
+    asked = vectors[test] / np.maximum(np.linalg.norm(vectors[test], axis=1, keepdims=True), 1e-12)
+    similarity = asked @ data.vectors.T
+    order = np.argsort(-similarity, axis=1, kind="stable")[:, : calibration.neighbours]
+    case = Case(np.arange(len(test)), np.take_along_axis(similarity, order, 1), order)
+    labels, both, parts = {}, {}, {}
+    for kind in KINDS:
+        names = np.array(data.labels(kind), dtype=np.str_)
+        if not len(names):
+            continue
+        head = heads.get(kind)
+        held = None
+        if head is not None:
+            held = HeldOut(head.scores(asked), head.stranger(asked))
+        votes = Votes(
+            data.codes(kind), calibration.temperature[kind], calibration.tempering[kind],
+            calibration.tail[kind], calibration.head_weight[kind], calibration.vote_weight[kind],
+        )  # fmt: skip
+        labels[kind] = names
+        both[kind] = votes.probabilities(case, held)
+        alone = Votes(votes.labels, votes.temperature, votes.tempering, votes.tail)
+        parts[kind] = {"the neighbours' vote alone": alone.probabilities(case, held)}
+        if held is not None:
+            parts[kind]["the head alone"] = held.scores
+    return Fold(test, labels, both, parts)
+
+
+def measure_labels(
+    ground: Ground, space: Space, frozen: Space, progress: Callable[[int, int], None] | None = None
+) -> LabelResult:
+    """All label figures of a space."""
+    bench = ground.store.bench
+    folds = series_folds(bench.manifest)
+    known = several_series(bench.manifest)
+    raw, still = ground.raw(space), ground.raw(frozen)
+    gathered: dict[tuple[str, str], list[Answers]] = {}
+    for fold in range(FOLDS):
+        train = np.flatnonzero((folds != fold) & ~ground.blank)
+        test = np.flatnonzero((folds == fold) & ~ground.blank)
+        if not len(test):
+            continue
+        calibration = _calibrated(ground, space, raw, train, folds[train] == (fold + 1) % FOLDS)
+        vectors = _space_vectors(ground, space, raw, train)
+        found = ask_product(bench, vectors, train, test, calibration)
+        for kind, names in found.labels.items():
+            truth = label_names(bench, kind)[test]
+            asks = (truth != "") & (known[test] if kind == "author" else True)
+            ways = {"vote and head": found.probabilities[kind], **found.parts[kind]}
+            for way, scores in ways.items():
+                gathered.setdefault((kind, way), []).append(
+                    Answers(test[asks], truth[asks], names, scores[asks])
+                )
+            for way, scores in _baselines(still, train, test, bench, kind, names).items():
+                gathered.setdefault((kind, way), []).append(
+                    Answers(test[asks], truth[asks], names, scores[asks])
+                )
+        if progress:
+            progress(fold + 1, FOLDS)
+    result = LabelResult()
+    for (kind, way), answers in sorted(gathered.items(), key=lambda item: KINDS.index(item[0][0])):
+        add_figures(result, bench, kind, way, answers)
+    return result
+
+
+def _space_vectors(ground: Ground, space: Space, raw: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """All pictures in a space that is learnt on some; (N, D)."""
+    authors = ground.store.bench.manifest.authors
+
+    def compute() -> np.ndarray:
+        return space.fit(raw[train], authors[train])(raw)
+
+    if not space.learns:
+        return compute()
+    key = {**ground.store.key(None), "space": space.name, "train": digest_of(train.tolist())}
+    return ground.store.cache.get("fold", key, compute)
+
+
+def _calibrated(
+    ground: Ground, space: Space, raw: np.ndarray, train: np.ndarray, aside: np.ndarray
+) -> Calibration:
+    """A calibration whose queries the space was not learnt from, as those of a user are.
+
+    `aside` are training pictures that a space of its own does without; shape (M,) bool.
+    """
+    bench = ground.store.bench
+    learnt = train[~aside] if space.learns else train
+    vectors = _space_vectors(ground, space, raw, learnt)
+    among = aside if space.learns else None
+    return fit(labelled_of(bench, vectors, train), sample=SAMPLE, seed=SEED, among=among)
+
+
+def _baselines(
+    still: np.ndarray, train: np.ndarray, test: np.ndarray, bench: Benchmark, kind: str,
+    names: np.ndarray,
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """Scores of the floor, the nearest frozen picture and the linear probe; (Q, C) each."""
+    labels = label_names(bench, kind)
+    train = train[labels[train] != ""]
+    code = np.searchsorted(names, labels[train])
+    center, scale = still[train].mean(0), 1.0 / (still[train].std(0) + 1e-6)
+    x, y = (still[train] - center) * scale, (still[test] - center) * scale
+    unit = [part / np.linalg.norm(part, axis=1, keepdims=True) for part in (x, y)]
+    nearest = (unit[1] @ unit[0].T).argmax(1)
+    floor = np.tile(np.bincount(code, minlength=len(names)).astype(float), (len(test), 1))
+    return {
+        "linear probe on frozen statistics": linear_probe(x, code, len(names), y),
+        "nearest frozen picture": np.eye(len(names))[code[nearest]],
+        "majority": floor,
+    }
+
+
+def measure_new_catalogs(ground: Ground, space: Space) -> dict[str, float]:
+    """What `toonsearch index build` measures on authors that the space has never seen, mean
+    over the splits' test halves: labels, calibration, unknown authors.
+
+    Own series are hidden, or the own author; each half of the authors is judged by parameters
+    from the other half.
+    """
+    bench = ground.store.bench
+    found = []
+    for split, test in enumerate(ground.test):
+        vectors = ground.vectors(space, split, False).full
+        found.append(fit(labelled_of(bench, vectors, test), sample=SAMPLE, seed=SEED).measured)
+    names = sorted(set.intersection(*(set(one) for one in found))) if found else []
+    return {name: float(np.mean([one[name] for one in found])) for name in names}

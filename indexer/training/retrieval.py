@@ -1,0 +1,228 @@
+"""The headline: retrieval among authors that nothing was learnt from, own series masked.
+
+Each space learns on the training authors of a split and is measured on its test authors: at
+full size, with all pictures reduced to thumbnails, and with the queries alone in other views.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+from indexer.training.cache import ArrayCache, digest_of
+from indexer.training.features import FeatureStore
+from indexer.training.metrics import (
+    QueryFigures,
+    RetrievalFigures,
+    near_duplicates,
+    paired_interval,
+    query_figures,
+    summarize,
+)
+from indexer.training.spaces import Space
+from indexer.training.views import THUMBNAIL, VIEWS
+from schemas.errors import InputError
+
+VIEW_QUERIES = 600
+"""Pictures that the robustness views are computed of, spread over the benchmark."""
+CURVE_RANKS = (1, 2, 3, 5, 10, 20, 50, 100)
+
+
+@dataclass(frozen=True)
+class SpaceVectors:
+    """A space on one split: its vectors of all pictures.
+
+    Shapes:  full and thumbnails (N, D); views name -> (V, D) of the sampled rows
+    """
+
+    full: np.ndarray
+    thumbnails: np.ndarray | None
+    views: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One way of describing pictures, over all splits."""
+
+    name: str
+    note: str
+    mean: RetrievalFigures
+    splits: tuple[RetrievalFigures, ...]
+    gain: tuple[float, float, float] | None = None
+    """R@1 over the row above, with the 95 % interval of paired queries."""
+    robustness: dict[str, float] = field(default_factory=dict)
+    """Loss of R@1 for each view, of the sampled queries."""
+    curve: tuple[float, ...] = ()
+    """Share of queries with a hit among the first CURVE_RANKS."""
+
+
+@dataclass
+class Ground:
+    """What every space is measured against: blanks, near-duplicates, splits."""
+
+    store: FeatureStore
+    thumbnails: bool = True
+    views: tuple[str, ...] = tuple(VIEWS)
+
+    def __post_init__(self) -> None:
+        bench = self.store.bench
+        facts = self.store.get("facts")
+        self.grey = facts[:, :-1].reshape(-1, 32, 32)
+        self.blank = facts[:, -1].astype(bool)
+        self.train, self.test = [], []
+        for split in bench.splits:
+            authors = bench.manifest.authors
+            train = np.flatnonzero(np.isin(authors, sorted(split.train)) & ~self.blank)
+            test = np.flatnonzero(np.isin(authors, sorted(split.test)) & ~self.blank)
+            if not len(train) or not len(test):
+                raise InputError("a split names authors that the manifest does not have")
+            self.train.append(train)
+            self.test.append(test)
+        step = max(1, -(-len(bench) // VIEW_QUERIES))
+        self.sample = np.arange(0, len(bench), step)
+        self._copies: dict[int, np.ndarray] = {}
+
+    def copies(self, split: int) -> np.ndarray:
+        """Near-duplicates among a split's test pictures; (T, T) bool."""
+        if split not in self._copies:
+            self._copies[split] = near_duplicates(self.grey[self.test[split]])
+        return self._copies[split]
+
+    def raw(self, space: Space, view: str | None = None) -> np.ndarray:
+        """A space's features of all pictures, or of the sampled ones in a view."""
+        if space.feature == "pixels":
+            if view is not None:
+                raise ValueError("raw pixels are only measured as they are")
+            return self.store.pixels()
+        if view is None:
+            return space.rows(self.store.get(space.feature))
+        if view == "thumbnails":
+            return space.rows(self.store.get(space.feature, ("thumbnails", THUMBNAIL)))
+        return space.rows(self.store.get(space.feature, (view, VIEWS[view]), self.sample))
+
+    def vectors(self, space: Space, split: int, wanted: bool) -> SpaceVectors:
+        """A space's vectors when it learns on a split's training half; `wanted` says whether
+        thumbnails and views are."""
+        cache, authors = self.store.cache, self.store.bench.manifest.authors
+        thumbnails = wanted and self.thumbnails and space.feature != "pixels"
+        views = self.views if wanted and space.feature != "pixels" else ()
+
+        def compute() -> np.ndarray:
+            raw, train = self.raw(space), self.train[split]
+            mapped = space.fit(raw[train], authors[train])
+            parts = [mapped(raw)]
+            if thumbnails:
+                parts.append(mapped(self.raw(space, "thumbnails")))
+            parts += [mapped(self.raw(space, view)) for view in views]
+            return np.concatenate(parts)
+
+        if space.learns:
+            key = {**self.store.key(None), "space": space.name, "thumbnails": thumbnails,
+                   "views": views, "train": digest_of(self.train[split].tolist()),
+                   "spec": self.store.key(self.sample)}  # fmt: skip
+            stacked = cache.get("space", key, compute)
+        else:
+            stacked = ArrayCache(None).get("space", {}, compute)
+        count = len(self.store.bench)
+        full, rest = stacked[:count], stacked[count:]
+        small = None
+        if thumbnails:
+            small, rest = rest[:count], rest[count:]
+        size = len(self.sample)
+        return SpaceVectors(
+            full, small, {v: rest[i * size : (i + 1) * size] for i, v in enumerate(views)}
+        )
+
+    def figures(self, split: int, vectors: np.ndarray) -> QueryFigures:
+        """Every test picture asks for all others; vectors (N, D)."""
+        manifest, test = self.store.bench.manifest, self.test[split]
+        return query_figures(
+            vectors[test], manifest.authors[test], manifest.series[test], self.copies(split)
+        )
+
+    def view_loss(self, split: int, found: SpaceVectors) -> dict[str, tuple[float, int]]:
+        """Loss of R@1 over the sampled queries that count, and how many they are."""
+        manifest, test = self.store.bench.manifest, self.test[split]
+        place = {row: number for number, row in enumerate(test.tolist())}
+        chosen = [n for n, row in enumerate(self.sample.tolist()) if row in place]
+        rows = np.array([place[int(self.sample[n])] for n in chosen], np.int64)
+        unit = _unit(found.full[test])
+        authors, series = manifest.authors[test], manifest.series[test]
+        allowed = (series[rows, None] != series[None]) & ~self.copies(split)[rows]
+        same = authors[rows, None] == authors[None]
+        asks = (allowed & same).any(1)
+
+        def right(queries: np.ndarray) -> np.ndarray:
+            similarity = np.where(allowed, _unit(queries) @ unit.T, -np.inf)
+            return np.asarray(same[np.arange(len(rows)), similarity.argmax(1)][asks])
+
+        before = right(unit[rows])
+        return {
+            view: (float((before.astype(float) - right(vectors[chosen])).mean()), int(asks.sum()))
+            for view, vectors in found.views.items()
+            if asks.any()
+        }
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12))
+
+
+def measure(
+    ground: Ground, spaces: Sequence[Space], detailed: frozenset[str]
+) -> tuple[list[TableRow], list[TableRow]]:
+    """The table at full size and at thumbnail size.
+
+    `detailed` names the spaces whose thumbnails and views are measured.
+    """
+    tables: tuple[list[TableRow], list[TableRow]] = ([], [])
+    above: list[list[np.ndarray]] = [[], []]
+    for space in spaces:
+        found = [
+            ground.vectors(space, split, space.name in detailed)
+            for split in range(len(ground.test))
+        ]
+        sizes = [[f.full for f in found]]
+        if found[0].thumbnails is not None:
+            sizes.append([f.thumbnails for f in found if f.thumbnails is not None])
+        for number, vectors in enumerate(sizes):
+            results = [ground.figures(split, rows) for split, rows in enumerate(vectors)]
+            right = [result.right_at_1 for result in results]
+            gain = paired_interval(right, above[number]) if above[number] else None
+            loss = _mean_loss([ground.view_loss(s, f) for s, f in enumerate(found)])
+            row = table_row(space.name, space.note, results, gain, loss if number == 0 else {})
+            tables[number].append(row)
+            above[number] = right
+    return tables
+
+
+def _mean_loss(splits: Sequence[dict[str, tuple[float, int]]]) -> dict[str, float]:
+    names = splits[0] if splits else {}
+    return {name: float(np.mean([split[name][0] for split in splits if name in split]))
+            for name in names}  # fmt: skip
+
+
+def table_row(
+    name: str,
+    note: str,
+    results: Sequence[QueryFigures],
+    gain: tuple[float, float, float] | None = None,
+    robustness: dict[str, float] | None = None,
+) -> TableRow:
+    """Means over splits, with each split behind."""
+    if not all(len(result.rows) for result in results):
+        raise InputError("a split has no author with two series on its test side")
+    figures = tuple(summarize(result) for result in results)
+    mean = RetrievalFigures(
+        *(
+            float(np.mean(column))
+            for column in zip(*(asdict(f).values() for f in figures), strict=True)
+        )
+    )
+    curve = tuple(
+        float(np.mean([(result.first_right <= rank).mean() for result in results]))
+        for rank in CURVE_RANKS
+    )
+    return TableRow(name, note, mean, figures, gain, robustness or {}, curve)
