@@ -14,8 +14,9 @@ from typing import Any
 from crawler.frontier import Frontier, Job
 from crawler.pictures import CheckedPicture, check_and_store
 from crawler.works import Works
+from schemas.blocklist import BlockList
 from schemas.layout import Layout
-from schemas.pictures import SKIPPED, PictureLimits, Reason
+from schemas.pictures import SKIPPED, PictureLimits, Reason, picture_id_of
 
 WHY = {
     "404": Reason.MISSING,
@@ -33,8 +34,13 @@ def missing(reason: str) -> CheckedPicture:
     return CheckedPicture("", "skipped" if why in SKIPPED else "failed", why, detail=reason)
 
 
-def checked(layout: Layout, limits: PictureLimits, data: bytes) -> CheckedPicture:
-    """Check and store; a page in a picture's place is a failure, whatever its type says."""
+def checked(
+    layout: Layout, limits: PictureLimits, forgotten: BlockList, data: bytes
+) -> CheckedPicture:
+    """Check and store; a page in a picture's place is a failure, whatever its type says, and
+    a picture that was forgotten stays out."""
+    if forgotten.blocks("picture", picture_id_of(data)):
+        return missing(str(Reason.OPT_OUT))
     facts = check_and_store(layout, limits, data)
     if facts.reason is Reason.FORMAT and data.lstrip()[:1] in (b"<", b"{", b"["):
         return dataclasses.replace(facts, status="failed")

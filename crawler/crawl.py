@@ -56,7 +56,7 @@ def crawl(
     Errors:  UsageError; InputError when the catalog or the frontier cannot be used
     """
     site_of(plan.site)
-    BlockList.read(settings.crawl.block_list)
+    BlockList.read(settings.crawl.block_list, layout)
 
     def at(path: Path) -> CrawlReport:
         return _crawl(
@@ -117,7 +117,7 @@ def _open(
     path: Path, catalog: Catalog, plan: Plan, settings: CrawlSettings
 ) -> tuple[Frontier, bool]:
     """The frontier to work on, and whether it continues a crawl that was cut short."""
-    blocked = BlockList.read(settings.block_list)
+    blocked = BlockList.read(settings.block_list, catalog.layout)
     mark = f"{plan.mark} {settings.adult} {sorted(blocked.titles)} {sorted(blocked.authors)}"
     if path.exists():
         try:

@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,7 @@ def import_folder(
     prune: bool = False,
     retry_failed: bool = False,
     progress: Progress | None = None,
+    is_over: Callable[[], bool] = lambda: False,
 ) -> ImportReport:
     """Import a folder whose levels are named by `pattern`, such as `{genre}/{author}`.
 
@@ -84,6 +85,7 @@ def import_folder(
         prune=prune,
         retry_failed=retry_failed,
         progress=progress,
+        is_over=is_over,
     )
 
 
@@ -151,6 +153,7 @@ def import_manifest(
     prune: bool = False,
     retry_failed: bool = False,
     progress: Progress | None = None,
+    is_over: Callable[[], bool] = lambda: False,
 ) -> ImportReport:
     """Import the pictures that a CSV, TSV or Parquet file lists.
 
@@ -173,6 +176,7 @@ def import_manifest(
         prune=prune,
         retry_failed=retry_failed,
         progress=progress,
+        is_over=is_over,
     )
     report.problems[:0] = notes[:20]
     return report

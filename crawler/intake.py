@@ -11,11 +11,11 @@ import hashlib
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
+from crawler.known import KnownFiles
 from crawler.pictures import (
     CheckedPicture,
     check_and_store,
@@ -23,12 +23,13 @@ from crawler.pictures import (
     refused,
     stamp_of,
 )
+from schemas.blocklist import BlockList
 from schemas.catalog import Catalog, rows_of
 from schemas.durable import storage_error
 from schemas.errors import InputError
 from schemas.layout import Layout
-from schemas.pictures import PictureError, PictureLimits, Reason
-from schemas.records import Picture, Title
+from schemas.pictures import PictureError, PictureLimits, Reason, picture_id_of
+from schemas.records import Title
 from schemas.settings import Settings
 
 COMMIT_ROWS = 2000
@@ -54,13 +55,14 @@ class Item:
 
 @dataclass
 class ImportReport:
-    """What an import did. Counts: new, changed, unchanged, removed, and of the files read
-    skipped and failed; `problems` are the first few of those, one line each."""
+    """What an import did. Counts: new, changed, unchanged, removed, of the files read skipped
+    and failed, and blocked ones, which were forgotten and leave no row; `left` were not
+    looked at, because time was up. `problems` are the first few, one line each."""
 
     source: str
     counts: dict[str, int] = field(
         default_factory=lambda: dict.fromkeys(
-            ("new", "changed", "unchanged", "removed", "skipped", "failed", "titles"), 0
+            ("new", "changed", "unchanged", "removed", "skipped", "failed", "titles", "blocked"), 0
         )
     )
     problems: list[str] = field(default_factory=list)
@@ -76,56 +78,74 @@ def import_items(
     prune: bool = False,
     retry_failed: bool = False,
     progress: Progress | None = None,
+    is_over: Callable[[], bool] = lambda: False,
 ) -> ImportReport:
     """Bring one source's files into the catalog.
 
     Titles are committed first, then pictures batch by batch (their files stored before
-    their rows), and removals last; a killed import is finished by running it again.
+    their rows; a changed file's old row goes in the same commit), and removals last; an
+    import that was killed, or that ended because `is_over` said so, is finished by running
+    it again.
 
     Errors:  InputError when nothing is found, when most of a known source has vanished
              (without `prune`), or when the disk refuses
     """
-    listed = {item.source_path: item for item in items}
     report = ImportReport(source)
+    blocked = BlockList.read(layout)
+    listed = {item.source_path: item for item in items}
     if not listed:
         raise InputError(f"no picture was found in {source}", "Nothing was changed in the catalog.")
+    kept = {path: item for path, item in listed.items() if not _is_blocked(blocked, item)}
+    report.counts["blocked"] = len(listed) - len(kept)
     catalog = Catalog(layout)
-    ledger = _Ledger(catalog, source)
-    gone = sorted(set(ledger.known) - set(listed))
-    if len(gone) > max(10, VANISHED_RATIO * len(ledger.known)) and not prune:
+    known_files = KnownFiles(catalog, source)
+    gone = sorted(set(known_files.known) - set(kept))
+    if len(gone) > max(10, VANISHED_RATIO * len(known_files.known)) and not prune:
         raise InputError(
-            f"{len(gone)} of {len(ledger.known)} pictures of {source} are gone",
+            f"{len(gone)} of {len(known_files.known)} pictures of {source} are gone",
             "If that is right, run again with --prune; nothing was changed.",
         )
     report.counts["removed"] = len(gone)
-    todo = _to_read(listed.values(), ledger, report, retry_failed)
-    ledger.release([*gone, *(item.source_path for item, _ in todo)])
-    titles = {item.title.title_id: item.title for item in listed.values()}
+    todo = _to_read(layout, kept.values(), known_files, report, retry_failed)
+    known_files.release([*gone, *(item.source_path for item, _ in todo)])
+    titles = {item.title.title_id: item.title for item in kept.values()}
     changed_titles = _changed_titles(catalog, titles.values())
     report.counts["titles"] = len(changed_titles)
     if dry_run:
         return report
-    started = datetime.now(UTC)
     try:
         catalog.upsert("titles", rows_of(changed_titles))
         done = 0
         with ThreadPoolExecutor(max_workers=2, thread_name_prefix="import") as pool:
             remaining = iter(todo)
-            while batch := list(islice(remaining, COMMIT_ROWS)):
+            while not is_over() and (batch := list(islice(remaining, COMMIT_ROWS))):
                 rows = []
-                checked = pool.map(lambda job: _check(layout, settings.decode.limits, job), batch)
+                checked = pool.map(
+                    lambda job: _check(layout, settings.decode.limits, blocked, job), batch
+                )
                 for (item, stamp), facts in zip(batch, checked, strict=True):
-                    rows.append(ledger.row(item, stamp, facts))
-                    report_problem(report, item, facts)
                     done += 1
+                    if facts is None:
+                        report.counts["blocked"] += 1
+                        continue
+                    rows.append(known_files.row(item, stamp, facts))
+                    report_problem(report, item, facts)
                     if progress:
                         progress(done, len(todo))
-                catalog.upsert("pictures", rows_of(rows))
-                ledger.forget_old([item.source_path for item, _ in batch], started)
-        ledger.forget_old(gone, started)
+                old = known_files.old_keys([item.source_path for item, _ in batch])
+                catalog.upsert("pictures", rows_of(rows), gone=old)
+        if done < len(todo):
+            report.counts["left"] = len(todo) - done
+            return report
+        catalog.upsert("pictures", [], gone=known_files.old_keys(gone))
     except OSError as error:
         raise storage_error(error, f"the catalog in {layout.root}") from error
     return report
+
+
+def _is_blocked(blocked: BlockList, item: Item) -> bool:
+    title = item.title
+    return bool(blocked) and blocked.blocks_title(title.title_id, [a.name for a in title.authors])
 
 
 def report_problem(report: ImportReport, item: Item, facts: CheckedPicture) -> None:
@@ -137,85 +157,15 @@ def report_problem(report: ImportReport, item: Item, facts: CheckedPicture) -> N
         report.problems.append(f"{item.source_path}: {facts.detail or facts.reason}")
 
 
-class _Known(NamedTuple):
-    """What the catalog says of one file."""
-
-    stamp: str
-    title_id: str
-    status: str
-    reason: str | None
-
-
-class _Ledger:
-    """What the catalog knows of a source, and which keys other rows hold."""
-
-    def __init__(self, catalog: Catalog, source: str) -> None:
-        self.catalog, self.source = catalog, source
-        columns = [
-            "picture_id", "title_id", "source", "source_path", "source_stamp", "status", "reason",
-        ]  # fmt: skip
-        self.known: dict[str, _Known] = {}
-        self.holder: dict[tuple[str, str], tuple[str, str]] = {}
-        for picture, title, owner, path, stamp, status, reason in zip(
-            *(column.to_pylist() for column in catalog.read("pictures", columns).columns),
-            strict=True,
-        ):
-            self.holder[picture, title] = (owner, path)
-            if owner == source:
-                self.known[path] = _Known(stamp, title, status, reason)
-
-    def release(self, paths: Iterable[str]) -> None:
-        """Give up the keys that these files hold, for copies of them to take over."""
-        mine = {(self.source, path) for path in paths}
-        self.holder = {key: owner for key, owner in self.holder.items() if owner not in mine}
-
-    def row(self, item: Item, stamp: str, facts: CheckedPicture) -> Picture:
-        """The file's row. A second file with the same bytes in the same title becomes a
-        row of its own, skipped as a duplicate, so that every file stays accounted for."""
-        title_id = item.title.title_id
-        me = (self.source, item.source_path)
-        if self.holder.get((facts.picture_id, title_id), me) != me:
-            mark = hashlib.sha256("\n".join(me).encode()).hexdigest()
-            facts = CheckedPicture(
-                f"copy-{mark}", "skipped", Reason.DUPLICATE, bytes_count=facts.bytes_count
-            )
-        self.holder[facts.picture_id, title_id] = me
-        return Picture(
-            picture_id=facts.picture_id,
-            title_id=title_id,
-            kind=item.kind,
-            source=self.source,
-            source_path=item.source_path,
-            source_stamp=stamp,
-            status=facts.status,
-            reason=None if facts.reason is None else str(facts.reason),
-            file=facts.file,
-            format=facts.format,
-            width_px=facts.width_px,
-            height_px=facts.height_px,
-            bytes_count=facts.bytes_count,
-            perceptual_hash=facts.perceptual_hash,
-            year=item.year,
-            published=item.published,
-        )
-
-    def forget_old(self, paths: list[str], before: datetime) -> None:
-        """Delete rows of these files that were written before this run: the old contents
-        of changed files, and files that are gone."""
-        self.catalog.delete(
-            "pictures",
-            "source_path",
-            [path for path in paths if path in self.known],
-            also={"source": self.source},
-            before=("fetched_at", before),
-        )
-
-
 def _to_read(
-    items: Iterable[Item], ledger: _Ledger, report: ImportReport, retry_failed: bool
+    layout: Layout,
+    items: Iterable[Item],
+    known_files: KnownFiles,
+    report: ImportReport,
+    retry_failed: bool,
 ) -> list[tuple[Item, str]]:
-    """Files that are new or changed, with their stamps; and copies, when what they are a
-    copy of may be gone."""
+    """Files that are new or changed, or whose stored file is missing, with their stamps; and
+    copies, when what they are a copy of may be gone."""
     todo: list[tuple[Item, str]] = []
     copies: list[tuple[Item, str]] = []
     for item in items:
@@ -223,11 +173,14 @@ def _to_read(
             stamp = stamp_of(item.path)
         except PictureError as error:
             stamp = str(error.reason)
-        before = ledger.known.get(item.source_path)
+        before = known_files.known.get(item.source_path)
         if before is None:
             report.counts["new"] += 1
-        elif before[:2] != (stamp, item.title.title_id) or (
-            retry_failed and before.status == "failed"
+        elif (
+            before[:2] != (stamp, item.title.title_id)
+            or before.reason == Reason.STORE
+            or (retry_failed and before.status == "failed")
+            or (before.file is not None and not layout.picture(before.file).exists())
         ):
             report.counts["changed"] += 1
         else:
@@ -236,11 +189,16 @@ def _to_read(
                 copies.append((item, stamp))
             continue
         todo.append((item, stamp))
-    moved = any(item.source_path in ledger.known for item, _ in todo) or report.counts["removed"]
+    moved = (
+        any(item.source_path in known_files.known for item, _ in todo) or report.counts["removed"]
+    )
     return todo + (copies if moved else [])
 
 
-def _check(layout: Layout, limits: PictureLimits, job: tuple[Item, str]) -> CheckedPicture:
+def _check(
+    layout: Layout, limits: PictureLimits, blocked: BlockList, job: tuple[Item, str]
+) -> CheckedPicture | None:
+    """Check and store one file; None for a picture that was forgotten."""
     item, _ = job
     mark = hashlib.sha256(item.source_path.encode()).hexdigest()
     try:
@@ -248,6 +206,8 @@ def _check(layout: Layout, limits: PictureLimits, job: tuple[Item, str]) -> Chec
         data = read_capped(item.path, limits)
     except PictureError as error:
         return refused(f"missing-{mark}", error, None)
+    if blocked.blocks("picture", picture_id_of(data)):
+        return None
     return check_and_store(layout, limits, data)
 
 

@@ -108,11 +108,14 @@ def refused(picture_id: str, error: PictureError, bytes_count: int | None) -> Ch
 def _store(layout: Layout, file: str, data: bytes) -> None:
     path = layout.picture(file)
     try:
-        if path.stat().st_size == len(data):
+        if path.stat().st_size == len(data) and path.read_bytes() == data:
             return
     except FileNotFoundError:
         pass
+    fresh = [folder for folder in (path.parent, *path.parents[1:3]) if not folder.is_dir()]
     path.parent.mkdir(parents=True, exist_ok=True)
+    for folder in fresh:
+        fsync_directory(folder.parent)
     layout.staging.mkdir(parents=True, exist_ok=True)
     # A name of its own: two threads may hold two files with the same bytes.
     aside = layout.staging / f"picture-{uuid.uuid4().hex}"

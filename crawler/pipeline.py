@@ -110,8 +110,10 @@ class Pipeline:
         if reason is not None:
             return None if self.run.stopping else missing(reason)
         loop = asyncio.get_running_loop()
-        limits = self.run.limits
-        return await loop.run_in_executor(self.pool, checked, self.run.layout, limits, item.body)
+        run = self.run
+        return await loop.run_in_executor(
+            self.pool, checked, run.layout, run.limits, run.forgotten, item.body
+        )
 
     # Pages
 

@@ -11,7 +11,9 @@ from pathlib import Path
 
 from crawler.names import author_key
 from crawler.sites import Scope
+from schemas.blocklist import BlockList as Forgotten
 from schemas.errors import ToonsearchError, UsageError
+from schemas.layout import Layout
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,12 @@ class CrawlReport:
 
 @dataclass(frozen=True)
 class BlockList:
-    """Authors and titles that asked to be left out; spellings of one name are one author."""
+    """Authors and titles that asked to be left out; spellings of one name are one author.
+    `forgotten` is the list that `toonsearch forget` keeps."""
 
     titles: frozenset[str] = frozenset()
     authors: frozenset[str] = frozenset()
+    forgotten: Forgotten = field(default_factory=Forgotten)
 
     @classmethod
     def of(cls, lines: Iterable[str]) -> BlockList:
@@ -78,19 +82,25 @@ class BlockList:
         return cls(titles, frozenset(name for name in names if name))
 
     @classmethod
-    def read(cls, file: str) -> BlockList:
-        """The list of a file; an empty name means none.
+    def read(cls, file: str, layout: Layout) -> BlockList:
+        """The list of a file (an empty name means none) and that of the data root.
 
-        Errors:  UsageError: a list that cannot be read must not mean that nobody objects
+        Errors:  UsageError, InputError: a list that cannot be read must not mean that nobody
+                 objects
         """
+        forgotten = Forgotten.read(layout)
         if not file:
-            return cls()
+            return cls(forgotten=forgotten)
         try:
-            return cls.of(Path(file).expanduser().read_text("utf-8").splitlines())
+            lines = Path(file).expanduser().read_text("utf-8").splitlines()
+            return dataclasses.replace(cls.of(lines), forgotten=forgotten)
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"the block list {file} cannot be read ({error})") from error
 
     def blocks(self, title_id: str, authors: Iterable[str]) -> bool:
-        return title_id in self.titles or (
-            bool(self.authors) and any(author_key(name) in self.authors for name in authors)
+        names = tuple(authors)
+        return (
+            title_id in self.titles
+            or (bool(self.authors) and any(author_key(name) in self.authors for name in names))
+            or self.forgotten.blocks_title(title_id, names)
         )

@@ -41,8 +41,9 @@ class Run:
         self.limits: PictureLimits = settings.decode.limits
         self.site: Site = site_of(plan.site)
         self.catalog = Catalog(layout)
-        blocked = BlockList.read(self.settings.block_list)
+        blocked = BlockList.read(self.settings.block_list, layout)
         adult = self.settings.adult == "include"
+        self.forgotten = blocked.forgotten
         self.ledger = Ledger(frontier, self.site, plan, adult=adult, blocked=blocked)
         self.headers = {
             **self.site.headers,

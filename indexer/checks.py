@@ -12,6 +12,7 @@ from indexer.rows import IndexRows
 FULL_SELF_FIND = 10_000
 """Up to this many pictures every one must find itself through FAISS; above, a sample does
 (each costs a scan of the whole index), and every vector is compared bit by bit instead."""
+OTHERS = 200  # unchanged pictures that are looked at after a small change
 RECALL_QUERIES = 50
 TIE = 2e-3  # float16 storage: 2**-11 relative on each factor, twice
 
@@ -25,10 +26,15 @@ class Check:
     detail: str
 
 
-def check_index(index: Any, rows: IndexRows, *, sample: int, seed: int) -> list[Check]:
+def check_index(
+    index: Any, rows: IndexRows, *, sample: int, seed: int, first: np.ndarray | None = None
+) -> list[Check]:
     """Prove that a FAISS index holds exactly these rows and finds them.
 
-    Shapes:  rows.vectors (N, D); row ids come back as ids
+    Above FULL_SELF_FIND rows, `first` are those to look at (the changed ones), with a few of
+    the others; None means any.
+
+    Shapes:  rows.vectors (N, D); row ids come back as ids; first (M,) positions
     """
     count = len(rows.row_ids)
     rng = np.random.default_rng(seed)
@@ -39,18 +45,28 @@ def check_index(index: Any, rows: IndexRows, *, sample: int, seed: int) -> list[
             len(np.unique(rows.row_ids)) == count,
             f"{len(np.unique(rows.row_ids))} distinct row ids",
         ),
+        _adds_up(rows),
         _finite(rows.vectors),
     ]
     if not all(check.passed for check in checks) or count == 0:
         return checks
-    chosen = (
-        np.arange(count)
-        if count <= FULL_SELF_FIND
-        else np.sort(rng.choice(count, min(sample, count), replace=False))
-    )
+    chosen = np.arange(count)
+    if count > FULL_SELF_FIND and first is None:
+        chosen = np.sort(rng.choice(count, min(sample, count), replace=False))
+    elif count > FULL_SELF_FIND and first is not None:
+        some = rng.permutation(first)[:sample]
+        chosen = np.union1d(some, rng.choice(count, min(OTHERS, count), replace=False))
     checks.append(_self_find(index, rows, chosen))
     checks.append(_recall(index, rows, rng.choice(count, min(RECALL_QUERIES, count), False)))
     return checks
+
+
+def _adds_up(rows: IndexRows) -> Check:
+    """Every picture has its vector and its title, and all others are accounted for."""
+    right = len(rows.pictures) == len(rows.row_ids) == len(rows.vectors)
+    right &= all(row["title_id"] in rows.titles for row in rows.pictures)
+    told = ", ".join(f"{n} left out for {what}" for what, n in rows.left_out.items() if n)
+    return Check("adds_up", right, told or "no stored picture is left out")
 
 
 def _finite(vectors: np.ndarray) -> Check:

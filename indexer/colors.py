@@ -47,8 +47,10 @@ def color_pending(
     dry_run: bool = False,
     limit: int | None = None,
     progress: Progress | None = None,
+    is_over: Callable[[], bool] = lambda: False,
 ) -> ColorReport:
-    """Find the dominant colours of every stored picture that has none yet.
+    """Find the dominant colours of every stored picture that has none yet, or of as many as
+    are done when `is_over` says that time is up.
 
     The caller holds the data root's lock, but for a dry run.
 
@@ -86,6 +88,9 @@ def color_pending(
                 last = time.monotonic()
             if progress:
                 progress(done, len(pending))
+            if is_over() and done < len(pending):
+                report.counts["left"] = len(pending) - done
+                break
     finally:  # Ctrl-C keeps what was already computed
         commit()
     report.seconds = time.perf_counter() - started

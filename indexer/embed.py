@@ -32,7 +32,7 @@ Progress = Callable[[int, int], None]
 @dataclass
 class EmbedReport:
     """What an embedding run did. Counts: embedded, already, skipped, failed (and pending,
-    for a dry run)."""
+    for a dry run; left, when time was up)."""
 
     model_id: str
     counts: dict[str, int] = field(default_factory=dict)
@@ -65,8 +65,10 @@ def embed_pending(
     dry_run: bool = False,
     limit: int | None = None,
     progress: Progress | None = None,
+    is_over: Callable[[], bool] = lambda: False,
 ) -> EmbedReport:
-    """Embed every stored picture that has no vector of the current model.
+    """Embed every stored picture that has no vector of the current model, or as many as are
+    done when `is_over` says that time is up.
 
     With `retry_failed`, pictures whose decoding failed before are tried again. A picture
     that cannot be decoded becomes a row with a reason; the run goes on.
@@ -98,6 +100,9 @@ def embed_pending(
                 batch.clear()
             if progress:
                 progress(done, len(pending))
+            if not batch and is_over() and done < len(pending):
+                report.counts["left"] = len(pending) - done
+                break
     finally:  # Ctrl-C keeps what was already computed
         writer.commit()
     report.seconds = time.perf_counter() - started
@@ -107,26 +112,39 @@ def embed_pending(
 def _pending(
     catalog: Catalog, encoder: Encoder, retry_failed: bool
 ) -> tuple[list[dict[str, Any]], int]:
-    """Pictures without a vector, one row for each picture id, and how many have one."""
+    """Pictures without a vector, one row for each picture id, and how many have one.
+
+    The tables stay columns: only rows that are to be embedded become Python objects.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     have = catalog.read("vectors", ["picture_id", "model_id", "preprocessing"])
-    known = {
-        picture
-        for picture, model, preprocessing in zip(
-            *(have[name].to_pylist() for name in have.column_names), strict=True
-        )
-        if model == encoder.model_id and preprocessing == encoder.preprocessing_digest
-    }
-    wanted = {"stored", "failed"} if retry_failed else {"stored"}
+    mine = pc.and_(
+        pc.equal(have["model_id"], encoder.model_id),
+        pc.equal(have["preprocessing"], encoder.preprocessing_digest),
+    )
+    known = have.filter(mine)["picture_id"]
+    statuses = ["stored", "failed"] if retry_failed else ["stored"]
+    pictures = catalog.read("pictures", ["picture_id", "status", "file"])
+    wanted = pc.and_(
+        pc.is_in(pictures["status"], pa.array(statuses)), pc.is_valid(pictures["file"])
+    )
+    ids = pictures.filter(wanted)["picture_id"]
+    done = pc.is_in(ids, known)
+    already = len(pc.unique(ids.filter(done)))
+    pending = pc.unique(ids.filter(pc.invert(done)))
+    if not len(pending):
+        return [], already
     rows: dict[str, dict[str, Any]] = {}
-    already: set[str] = set()
-    for row in catalog.read("pictures").to_pylist():
-        if row["status"] not in wanted or row["file"] is None:
-            continue
-        if row["picture_id"] in known:
-            already.add(row["picture_id"])
-        else:
+    full = catalog.read("pictures")
+    chosen = pc.and_(
+        pc.is_in(full["picture_id"], pending), pc.is_in(full["status"], pa.array(statuses))
+    )
+    for row in full.filter(chosen).to_pylist():
+        if row["file"] is not None:
             rows.setdefault(row["picture_id"], row)
-    return [rows[key] for key in sorted(rows)], len(already)
+    return [rows[key] for key in sorted(rows)], already
 
 
 def _decoded(

@@ -22,7 +22,6 @@ import json
 import os
 import re
 import sqlite3
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -32,28 +31,13 @@ from typing import Any
 from indexer.head_files import Heads, has_heads, read_heads
 from indexer.labels import Calibration
 from indexer.manifests import MANIFEST, REBUILD, check_files, read_manifest
-from schemas.durable import replace_file, storage_error
+from schemas.blocklist import BlockList
+from schemas.durable import fsync_directory, replace_file, storage_error
 from schemas.errors import NoIndexError
 from schemas.layout import Layout
 
 STAMP = "%Y%m%dT%H%M%S%f"
 _ID = re.compile(r"g([0-9]{8}T[0-9]{12})-[0-9a-f]{8}")
-
-
-@dataclass(frozen=True)
-class GenerationInfo:
-    """One generation as `toonsearch index list` shows it; `state` is ok or damaged: why."""
-
-    id: str
-    created: str
-    published: bool
-    pictures_count: int
-    titles_count: int
-    authors_count: int
-    model_id: str
-    parent: str | None
-    bytes_count: int
-    state: str
 
 
 class Generation:
@@ -229,60 +213,28 @@ def _stamp(name: str) -> datetime:
         return datetime.min.replace(tzinfo=UTC)
 
 
-def verify_generation(layout: Layout, generation_id: str | None = None) -> GenerationInfo:
-    """Prove a generation (the published one by default).
-
-    Errors:  NoIndexError says what is damaged
-    """
-    with Generation.open(layout, generation_id) as generation:
-        return _info(layout, generation.directory, generation.manifest, "ok")
-
-
-def list_generations(layout: Layout) -> list[GenerationInfo]:
-    """All generations, oldest first, each with its verdict."""
-    found = []
-    for name in generation_ids(layout):
-        directory = layout.generation(name)
-        try:
-            manifest = read_manifest(directory)
-            check_files(directory, manifest)
-            found.append(_info(layout, directory, manifest, "ok"))
-        except NoIndexError as error:
-            blank: dict[str, Any] = {
-                "counts": {},
-                "created": "",
-                "model_id": "",
-                "parent": None,
-                "files": {},
-            }
-            found.append(_info(layout, directory, {"id": name, **blank}, error.message))
-    return found
-
-
-def _info(layout: Layout, directory: Path, manifest: dict[str, Any], state: str) -> GenerationInfo:
-    counts = manifest["counts"]
-    return GenerationInfo(
-        id=directory.name,
-        created=manifest["created"],
-        published=current_generation_id(layout) == directory.name,
-        pictures_count=counts.get("pictures", 0),
-        titles_count=counts.get("titles", 0),
-        authors_count=counts.get("authors", 0),
-        model_id=manifest["model_id"],
-        parent=manifest["parent"],
-        bytes_count=sum(facts["bytes"] for facts in manifest["files"].values()),
-        state=state,
-    )
-
-
 def publish(layout: Layout, generation_id: str) -> None:
     """Prove a generation, then move the pointer to it.
 
-    Errors:  NoIndexError when it is damaged; the pointer stays
+    Errors:  NoIndexError when it is damaged or holds what was forgotten; the pointer stays
     """
+    if generation_id in BlockList.read(layout).refused:
+        raise NoIndexError(
+            f"generation {generation_id} still holds what was forgotten",
+            "Run `toonsearch index build`.",
+        )
     with Generation.open(layout, generation_id) as generation:
         pointer = f"{generation.id} {generation.manifest['digest']}\n"
     try:
         replace_file(layout.current, pointer.encode())
+    except OSError as error:
+        raise storage_error(error, "the index pointer") from error
+
+
+def unpublish(layout: Layout) -> None:
+    """Take the pointer away: nothing answers until the next publishing."""
+    try:
+        layout.current.unlink(missing_ok=True)
+        fsync_directory(layout.index)
     except OSError as error:
         raise storage_error(error, "the index pointer") from error

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from indexer.generations import current_generation_id, generation_ids, publish
 from indexer.manifests import MANIFEST, read_manifest
-from schemas.durable import fsync_directory
+from schemas.durable import fsync_directory, storage_error
 from schemas.errors import NoIndexError
 from schemas.layout import Layout
 
@@ -44,21 +44,37 @@ def collect_garbage(layout: Layout, keep: int, *, dry_run: bool = False) -> list
         kept.add(read_manifest(layout.generation(current)).get("parent") or current)
     newest = [name for name in reversed(generation_ids(layout)) if name <= current]
     kept |= set(newest[:keep])
+    old = [name for name in generation_ids(layout) if name not in kept]
+    return remove_generations(layout, old, dry_run=dry_run)
+
+
+def remove_generations(layout: Layout, names: Iterable[str], *, dry_run: bool = False) -> list[str]:
+    """Remove these generations, but none that a reader holds, and never the published one.
+
+    Returns the ids removed (or that would be). Errors:  InputError when the disk refuses
+    """
+    current = current_generation_id(layout)
     removed = []
-    for name in generation_ids(layout):
-        if name in kept:
-            continue
+    for name in sorted(set(names) - {current}):
         with _unheld(layout.generation(name)) as free:
             if not free:
                 continue
             removed.append(name)
             if not dry_run:
-                layout.staging.mkdir(parents=True, exist_ok=True)
-                aside = layout.staging / f"removed-{name}"
-                layout.generation(name).rename(aside)
-                fsync_directory(layout.index)
-                shutil.rmtree(aside, ignore_errors=True)
+                _remove(layout, name)
     return removed
+
+
+def _remove(layout: Layout, name: str) -> None:
+    """Out of the index in one step, then file by file."""
+    aside = layout.staging / f"removed-{name}"
+    try:
+        layout.staging.mkdir(parents=True, exist_ok=True)
+        layout.generation(name).rename(aside)
+        fsync_directory(layout.index)
+    except OSError as error:
+        raise storage_error(error, "the list of generations") from error
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
 """The catalog: Delta Lake tables that are only ever appended to, merged or deleted from.
 
-Writers commit through `deltalake`; a killed commit is one that did not happen. Readers go
-through DuckDB over the file list of one version of each table, so that a writer never
-blocks them, and no DuckDB file holds anything.
+Writers commit through `deltalake`, and each commit is sealed (`schemas/commits.py`) before
+it counts as done. Readers go through DuckDB over the file list of one version of each table,
+so that a writer never blocks them, and no DuckDB file holds anything.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
+from schemas import commits
 from schemas.durable import storage_error
 from schemas.errors import InputError, ToonsearchError
 from schemas.layout import Layout
@@ -41,15 +43,15 @@ class Catalog:
         self.layout = layout
 
     def exists(self, table: str = "pictures") -> bool:
-        return (self.layout.table(table) / "_delta_log").is_dir()
+        return commits.newest_version(self.layout.table(table)) is not None
 
     def version(self, table: str) -> int | None:
         """The table's current version, None while it has none."""
-        return self._open(table).version() if self.exists(table) else None
+        return commits.newest_version(self.layout.table(table))
 
     def count(self, table: str) -> int:
         """Rows of the current version."""
-        return self._open(table).count() if self.exists(table) else 0
+        return self.open(table).count() if self.exists(table) else 0
 
     def read(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
         """All rows of the current version; an empty table while there is none."""
@@ -60,7 +62,7 @@ class Catalog:
             import pyarrow as pa
 
             schema = pa.schema([schema.field(name) for name in columns])
-        files = self._files(table)
+        files = self.files(table)
         if not files:
             return schema.empty_table()
         try:
@@ -73,29 +75,35 @@ class Catalog:
         """Commit rows that are known to be new."""
         data = self._arrow(table, rows)
         if data.num_rows:
-            from deltalake import WriterProperties, write_deltalake
+            from deltalake import write_deltalake
 
-            with _committing(table):
+            with committing(self.layout, table):
                 write_deltalake(
                     self._created(table),
                     data,
                     mode="append",
-                    writer_properties=WriterProperties(compression="ZSTD"),
+                    writer_properties=_compressed(),
+                    post_commithook_properties=no_hooks(),
                 )
 
-    def upsert(self, table: str, rows: pa.Table | Sequence[dict[str, Any]]) -> None:
-        """Commit rows by their key: known keys are replaced, others added, in one commit."""
-        data = self._arrow(table, rows)
-        if not data.num_rows:
-            return
+    def upsert(
+        self,
+        table: str,
+        rows: pa.Table | Sequence[dict[str, Any]],
+        *,
+        gone: Iterable[tuple[str, ...]] = (),
+    ) -> None:
+        """Commit rows by their key, in one commit: known keys are replaced, others added,
+        and rows whose key is in `gone` (and not in `rows`) are deleted."""
         key = TABLES[table].key
-        data = _last_of_each(data, key)
-        with _committing(table):
+        data = _last_of_each(self._arrow(table, rows), key)
+        gone = set(gone) - set(zip(*(data[name].to_pylist() for name in key), strict=True))
+        if not data.num_rows and (not gone or not self.exists(table)):
+            return
+        with committing(self.layout, table):
             target = self._created(table)
             if target.count() > 0:
-                predicate = " and ".join(f"t.{name} = s.{name}" for name in key)
-                merge = target.merge(data, predicate=predicate, source_alias="s", target_alias="t")
-                merge.when_matched_update_all().when_not_matched_insert_all().execute()
+                _merge(target, data, key, gone)
                 return
         self.append(table, data)
 
@@ -125,8 +133,12 @@ class Catalog:
         for start in range(0, len(wanted), 1000):  # keeps each predicate parseable
             listed = ", ".join(_quoted(value) for value in wanted[start : start + 1000])
             predicate = " and ".join([f"{column} in ({listed})", *narrowed])
-            with _committing(table):
-                outcome = self._open(table).delete(predicate)
+            with committing(self.layout, table):
+                outcome = self.open(table).delete(
+                    predicate,
+                    writer_properties=_compressed(),
+                    post_commithook_properties=no_hooks(),
+                )
             deleted += int(outcome.get("num_deleted_rows") or 0)
         return deleted
 
@@ -136,7 +148,7 @@ class Catalog:
 
         connection = duckdb.connect(":memory:")
         for name in TABLES:
-            files = self._files(name)
+            files = self.files(name)
             if files:
                 listed = ", ".join(_quoted(file) for file in files)
                 columns = ", ".join(arrow_schema(name).names)
@@ -164,33 +176,91 @@ class Catalog:
         from deltalake import DeltaTable
 
         if not self.exists(table):
+            commits.prepare(self.layout.table(table))
             DeltaTable.create(
-                self.layout.table(table), schema=arrow_schema(table), name=table, mode="ignore"
+                self.layout.table(table),
+                schema=arrow_schema(table),
+                name=table,
+                mode="ignore",
+                post_commithook_properties=no_hooks(),
             )
-        return self._open(table)
+        return self.open(table)
 
-    def _open(self, table: str) -> DeltaTable:
+    def open(self, table: str, version: int | None = None) -> DeltaTable:
+        """A version of a table, by default the newest that is whole."""
         from deltalake import DeltaTable
         from deltalake.exceptions import DeltaError
 
         try:
-            return DeltaTable(self.layout.table(table))
+            directory = self.layout.table(table)
+            wanted = commits.newest_version(directory) if version is None else version
+            return DeltaTable(directory, version=wanted)
         except (DeltaError, OSError, ValueError) as error:
             raise _damaged(table, error) from error
 
-    def _files(self, table: str) -> list[str]:
-        return list(self._open(table).file_uris()) if self.exists(table) else []
+    def files(self, table: str, version: int | None = None) -> list[str]:
+        """Data files of a version, by default the current one."""
+        if not self.exists(table):
+            return []
+        # The library gives URIs, in which a space of the data root's path is %20.
+        names = (uri.rpartition("/")[2] for uri in self.open(table, version).file_uris())
+        return [str(self.layout.table(table) / unquote(name)) for name in names]
 
 
 @contextlib.contextmanager
-def _committing(table: str) -> Iterator[None]:
-    """Turn a failed commit into one clear line; what was committed before stays."""
+def committing(layout: Layout, table: str) -> Iterator[None]:
+    """Seal what is committed inside; a failure is one clear line, and what was committed
+    before stays."""
     from deltalake.exceptions import DeltaError
 
+    directory = layout.table(table)
     try:
         yield
+        version = commits.newest_version(directory)
+        if version is not None:
+            commits.seal(directory, version)
     except (DeltaError, OSError) as error:
         raise storage_error(error, f"the catalog table {table!r}") from error
+
+
+def _merge(
+    target: DeltaTable, data: pa.Table, key: Sequence[str], gone: set[tuple[str, ...]]
+) -> None:
+    """One commit that replaces, adds and deletes rows by their key."""
+    import pyarrow as pa
+
+    names = data.schema.names
+    flags = [False] * data.num_rows + [True] * len(gone)
+    if gone:
+        rows = [dict(zip(key, values, strict=True)) for values in sorted(gone)]
+        data = pa.concat_tables([data, pa.Table.from_pylist(rows, schema=data.schema)])
+    data = data.append_column("gone", pa.array(flags, pa.bool_()))
+    columns = {name: f"s.{name}" for name in names}
+    merge = target.merge(
+        data,
+        predicate=" and ".join(f"t.{name} = s.{name}" for name in key),
+        source_alias="s",
+        target_alias="t",
+        writer_properties=_compressed(),
+        post_commithook_properties=no_hooks(),
+    )
+    if gone:
+        merge = merge.when_matched_delete(predicate="s.gone")
+    merge = merge.when_matched_update(columns, predicate="not s.gone")
+    merge.when_not_matched_insert(columns, predicate="not s.gone").execute()
+
+
+def _compressed() -> Any:
+    from deltalake import WriterProperties
+
+    return WriterProperties(compression="ZSTD")
+
+
+def no_hooks() -> Any:
+    """Checkpoints are made by `maintain`, which syncs them before anything older goes."""
+    from deltalake import PostCommitHookProperties
+
+    return PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 
 
 def _quoted(text: str) -> str:

@@ -23,6 +23,15 @@ def fsync_directory(directory: Path) -> None:
         os.close(handle)
 
 
+def fsync_file(path: Path) -> None:
+    """Make the contents of a file durable that another library wrote."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def write_file(path: Path, data: bytes) -> None:
     """Write a new file and fsync it; the caller renames or owns the folder."""
     with path.open("wb") as handle:

@@ -49,6 +49,10 @@ class InputError(ToonsearchError):
     exit_code = 3
 
 
+class NothingToIndex(InputError):
+    """No picture of the catalog has a vector yet."""
+
+
 class PartlyDoneError(ToonsearchError):
     """Part of the work was done and kept, part was not."""
 

@@ -49,6 +49,11 @@ class Layout:
         return self.root / "cache"
 
     @property
+    def blocked(self) -> Path:
+        """The marks of what was forgotten and must stay out."""
+        return self.root / "forgotten.json"
+
+    @property
     def staging(self) -> Path:
         """Half-made things, on the same file system as where they go; safe to delete."""
         return self.root / "staging"

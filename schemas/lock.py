@@ -1,7 +1,11 @@
 """One writer at a time: a lock on the data root that dies with its owner.
 
 The kernel releases an flock when the process ends, however it ends, so a stale lock cannot
-exist; the file's text only tells people who holds it.
+exist. The file's text tells people who holds it, and the next holder whether the last one
+came to its end: if not, what it left behind is cleared away first.
+
+A job that runs another command as its child hands its lock on (`handed_on`): the child then
+writes under its parent's lock, and keeps it should the parent die.
 """
 
 from __future__ import annotations
@@ -11,10 +15,16 @@ import json
 import os
 import socket
 from collections.abc import Iterator
+from contextvars import ContextVar
 from datetime import UTC, datetime
 
+from schemas.durable import storage_error
 from schemas.errors import InputError, LockedError
 from schemas.layout import Layout
+from schemas.recovery import recover
+
+HANDED_ON = "TOONSEARCH_LOCK_HANDLE"
+_held: ContextVar[int] = ContextVar("held", default=-1)
 
 
 @contextlib.contextmanager
@@ -35,6 +45,9 @@ def writing(layout: Layout, command: str) -> Iterator[None]:
             "Choose another with --data DIR.",
         ) from error
     try:
+        if _was_handed_on(handle):
+            yield
+            return
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -42,18 +55,56 @@ def writing(layout: Layout, command: str) -> Iterator[None]:
                 f"another run is writing to {layout.root}{_owner(handle)}",
                 "Wait until it has finished.",
             ) from error
-        owner = {
-            "pid": os.getpid(),
-            "host": socket.gethostname(),
-            "command": command,
-            "since": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, json.dumps(owner).encode(), 0)
-        yield
-        os.ftruncate(handle, 0)
+        try:
+            died = os.fstat(handle).st_size > 0
+            _sign(handle, command)
+            recover(layout, thorough=died)
+        except OSError as error:
+            raise storage_error(error, f"the data root {layout.root}") from error
+        token = _held.set(handle)
+        try:
+            yield
+        finally:
+            _held.reset(token)
+        with contextlib.suppress(OSError):  # only costs the next run a thorough look
+            os.ftruncate(handle, 0)
     finally:
         os.close(handle)
+
+
+def _sign(handle: int, command: str) -> None:
+    owner = {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "command": command,
+        "since": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, json.dumps(owner).encode(), 0)
+
+
+def handed_on() -> tuple[dict[str, str], tuple[int, ...]]:
+    """Environment and inherited descriptors of a child that writes under this lock."""
+    handle = _held.get()
+    return ({HANDED_ON: str(handle)}, (handle,)) if handle >= 0 else ({}, ())
+
+
+def _was_handed_on(handle: int) -> bool:
+    """Whether the parent holds the lock for this process: its descriptor was inherited and
+    is the same file, and the lock can be taken through it."""
+    import fcntl
+
+    text = os.environ.get(HANDED_ON, "")
+    if not text.isdecimal():
+        return False
+    try:
+        theirs, mine = os.fstat(int(text)), os.fstat(handle)
+        if (theirs.st_dev, theirs.st_ino) != (mine.st_dev, mine.st_ino):
+            return False
+        fcntl.flock(int(text), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except OSError:
+        return False
 
 
 def lock_owner(layout: Layout) -> str | None:

@@ -17,114 +17,32 @@ from typing import Any
 
 from schemas.errors import UsageError, nearest
 from schemas.layout import Layout
-from schemas.pictures import PictureLimits
+from schemas.sections import (
+    CrawlSettings as CrawlSettings,
+)
+from schemas.sections import (
+    DecodeSettings as DecodeSettings,
+)
+from schemas.sections import (
+    EncoderSettings as EncoderSettings,
+)
+from schemas.sections import (
+    IndexSettings as IndexSettings,
+)
+from schemas.sections import (
+    NightlySettings as NightlySettings,
+)
+from schemas.sections import (
+    QuerySettings as QuerySettings,
+)
+from schemas.sections import (
+    StoreSettings as StoreSettings,
+)
+from schemas.sections import (
+    WebSettings as WebSettings,
+)
 
 PREFIX = "TOONSEARCH_"
-
-
-def _default_root() -> Path:
-    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(base) / "toonsearch"
-
-
-@dataclass(frozen=True)
-class StoreSettings:
-    """Where the catalog, pictures and index lie."""
-
-    root: Path = field(default_factory=_default_root)
-
-
-@dataclass(frozen=True)
-class DecodeSettings:
-    """Caps on pictures, in bytes and pixels."""
-
-    max_bytes: int = PictureLimits.max_bytes
-    max_pixels: int = PictureLimits.max_pixels
-    min_side_px: int = PictureLimits.min_side_px
-
-    @property
-    def limits(self) -> PictureLimits:
-        return PictureLimits(self.max_bytes, self.max_pixels, self.min_side_px)
-
-
-@dataclass(frozen=True)
-class EncoderSettings:
-    """The network: model is `shipped` or a model folder."""
-
-    model: str = "shipped"
-    runtime: str = "auto"
-    threads: int = 0
-    batch: int = 32
-
-
-@dataclass(frozen=True)
-class IndexSettings:
-    """How a generation is built and checked."""
-
-    keep: int = 3
-    sample: int = 2000
-    seed: int = 20051
-
-
-@dataclass(frozen=True)
-class QuerySettings:
-    """Defaults of a query.
-
-    `unknown_prior` is how often a query is expected to be by a hand that the catalog does
-    not have; `neighbours` is how many pictures are looked at for one answer.
-    """
-
-    k: int = 10
-    by: str = "title"
-    neighbours: int = 200
-    unknown_prior: float = 0.5
-    min_percentile: float = 0.0
-
-
-@dataclass(frozen=True)
-class CrawlSettings:
-    """Manners towards the sites.
-
-    `contact` is an address or page that site owners can write to; it is sent with every
-    request. `delay_s` is the least time between two requests to one host, which AutoThrottle
-    lengthens when the host is slow. `max_wait_s` is the longest Retry-After that is waited
-    for. `block_list` is a file with one author or title id a line. `replica` sends every
-    request to one local address instead of the sites: for tests only.
-    """
-
-    contact: str = ""
-    delay_s: float = 1.0
-    concurrency: int = 4
-    timeout_s: float = 30.0
-    retries: int = 3
-    backoff_s: float = 5.0
-    max_wait_s: float = 600.0
-    max_requests: int = 100_000
-    max_bytes: int = 20 * 1024**3
-    commit_rows: int = 2000
-    adult: str = "skip"
-    block_list: str = ""
-    replica: str = ""
-
-
-@dataclass(frozen=True)
-class WebSettings:
-    """`toonsearch serve`: where it listens and what strangers may do.
-
-    `max_bytes` is the size of a whole request; `rate` is how many queries one client may ask
-    a minute (0: any number); `hosts` are names of this server besides localhost and its
-    addresses, separated by commas; `share_days` is how long a shared link lives (0: none).
-    """
-
-    host: str = "127.0.0.1"
-    port: int = 8765
-    hosts: str = ""
-    max_bytes: int = 24 * 1024 * 1024
-    rate: int = 120
-    share_days: int = 90
-    accounts: str = "invited"
-    url_queries: str = "off"
-    sql: str = "off"
 
 
 @dataclass(frozen=True)
@@ -136,6 +54,7 @@ class Settings:
     query: QuerySettings = field(default_factory=QuerySettings)
     crawl: CrawlSettings = field(default_factory=CrawlSettings)
     web: WebSettings = field(default_factory=WebSettings)
+    nightly: NightlySettings = field(default_factory=NightlySettings)
     origins: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     @property
@@ -151,6 +70,7 @@ SECTIONS: dict[str, type] = {
     "query": QuerySettings,
     "crawl": CrawlSettings,
     "web": WebSettings,
+    "nightly": NightlySettings,
 }
 
 CHOICES = {
@@ -169,6 +89,10 @@ RANGES: dict[str, tuple[float, float]] = {
     "encoder.batch": (1, 4096),
     "index.keep": (1, 1000),
     "index.sample": (1, 1_000_000),
+    "index.max_loss": (0.0, 1.0),
+    "index.max_change": (0.0, 1.0),
+    "index.max_quality_drop": (0.0, 1.0),
+    "index.refit": (0.0, 1.0),
     "query.k": (1, 100_000),
     "query.neighbours": (1, 100_000),
     "query.unknown_prior": (0.0, 0.99),
@@ -273,6 +197,8 @@ def _checked(key: str, value: Any, origin: str) -> Any:
     known = {f"{s}.{f.name}": f for s, kind in SECTIONS.items() for f in dataclasses.fields(kind)}
     if key not in known:
         raise UsageError(f"unknown setting {section}.{name} in {origin}", nearest(key, known))
+    if str(known[key].type) == "tuple[str, ...]":
+        return _checked_list(key, value, origin)
     kind = {"int": int, "float": float, "str": str, "Path": Path}[str(known[key].type)]
     try:
         if isinstance(value, bool):
@@ -293,3 +219,13 @@ def _checked(key: str, value: Any, origin: str) -> Any:
     if isinstance(typed, int | float) and not low <= typed <= high:
         raise UsageError(f"setting {key} in {origin} is {typed}", f"Allowed is {low} to {high}.")
     return typed
+
+
+def _checked_list(key: str, value: Any, origin: str) -> tuple[str, ...]:
+    """A list of texts; from the environment, separated by semicolons."""
+    parts = value.split(";") if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
+        raise UsageError(
+            f"setting {key} in {origin} is not valid: {value!r}", "Expected is a list of texts."
+        )
+    return tuple(part.strip() for part in parts if part.strip())

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from schemas import commits
 from schemas.errors import InputError
 from schemas.layout import Layout
 from schemas.tables import TABLES
@@ -164,10 +165,11 @@ def _opened(layout: Layout, name: str) -> DeltaTable | None:
     from deltalake.exceptions import DeltaError
 
     folder = layout.table(name)
-    if not (folder / "_delta_log").is_dir():
+    version = commits.newest_version(folder)
+    if version is None:
         return None
     try:
-        return DeltaTable(folder)
+        return DeltaTable(folder, version=version)
     except (DeltaError, OSError, ValueError) as error:
         line = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(

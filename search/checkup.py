@@ -137,7 +137,7 @@ def _lock(layout: Layout) -> Finding:
 
 
 def _index(layout: Layout) -> Finding:
-    from indexer.generations import verify_generation
+    from indexer.overview import verify_generation
 
     info = verify_generation(layout)
     return Finding("index", "ok", f"{info.id}, {info.pictures_count:,} pictures, every byte proven")

@@ -44,6 +44,22 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("search.commands.evaluate", "Measure retrieval, labels and calibration."),
     "index": ("search.commands.index", "Build, publish and check index generations."),
     "colors": ("search.commands.colors", "Find the dominant colours of new pictures."),
+    "nightly": (
+        "search.commands.nightly",
+        "Crawl, import, embed, build, prove, publish, prune and report.",
+    ),
+    "forget": (
+        "search.commands.forget",
+        "Remove authors, titles or pictures for good, and keep them out.",
+    ),
+    "backup": (
+        "search.commands.backup",
+        "Copy catalog, pictures and the index in use into a folder of backups.",
+    ),
+    "restore": (
+        "search.commands.restore",
+        "Restore the newest backup of a folder (or a named one) into an empty data root.",
+    ),
     "status": ("search.commands.status", "Show what the catalog and the index hold."),
     "doctor": ("search.commands.doctor", "Check the installation and say how to mend it."),
     "config": ("search.commands.config", "Show the settings in use."),

@@ -14,17 +14,25 @@ command = command_group("Build, publish and check index generations.", "toonsear
 @click.option("--no-publish", is_flag=True, help="Build and prove it, keep using the old one.")
 @click.option("--no-embed", is_flag=True, help="Index only what already has a vector.")
 @click.option("--force", is_flag=True, help="Build even when nothing has changed.")
+@click.option(
+    "--accept",
+    multiple=True,
+    type=click.Choice(["yield", "canaries", "labels", "all"]),
+    help="Publish although this proof against the index in use fails: the change is meant.",
+)
 @dry_run
 @as_json
 @click.pass_obj
 def build(
-    session: Session, no_publish: bool, no_embed: bool, force: bool, dry_run: bool, as_json: bool
-) -> None:
+    session: Session, no_publish: bool, no_embed: bool, force: bool, accept: tuple[str, ...],
+    dry_run: bool, as_json: bool,
+) -> None:  # fmt: skip
     """Embed what is new, build a generation, prove it and publish it."""
     import dataclasses
 
     from indexer.build import build_generation
     from indexer.embed import embed_pending
+    from indexer.forget import clear_away
     from indexer.generations import publish
     from indexer.retention import collect_garbage
     from schemas.lock import writing
@@ -36,6 +44,7 @@ def build(
         report = build_generation(layout, settings, dry_run=True, force=force)
     else:
         with writing(layout, "index build"):
+            clear_away(layout, settings)
             if not no_embed:
                 with session.progress("Embedding") as progress:
                     embedded = embed_pending(layout, settings, progress=progress)
@@ -43,7 +52,9 @@ def build(
                     told = ", ".join(f"{n:,} {what}" for what, n in embedded.counts.items() if n)
                     session.note(f"embedding: {told}")
             with session.progress("Building the index") as progress:
-                report = build_generation(layout, settings, force=force, progress=progress)
+                report = build_generation(
+                    layout, settings, force=force, accept=accept, progress=progress
+                )
             if report.generation_id and not report.unchanged and not no_publish:
                 publish(layout, report.generation_id)
                 removed = collect_garbage(layout, settings.index.keep)
@@ -61,7 +72,8 @@ def build(
         print(f"{report.generation_id} is up to date: {told}")
     else:
         for check in report.checks:
-            session.detail(f"check {check.name}: {check.detail}")
+            said = "" if check.passed else " (failed, accepted)"
+            session.detail(f"check {check.name}: {check.detail}{said}")
         print(f"{report.generation_id} {'is published' if published else 'is built'}: {told}")
         for name in removed:
             session.note(f"removed the old generation {name}")
@@ -74,7 +86,7 @@ def list_(session: Session, as_json: bool) -> None:
     """List all generations, oldest first, each with its verdict."""
     import dataclasses
 
-    from indexer.generations import list_generations
+    from indexer.overview import list_generations
 
     found = list_generations(session.settings().layout)
     if as_json:
@@ -97,7 +109,7 @@ def verify(session: Session, generation: str | None, as_json: bool) -> None:
     """Prove every byte of a generation, by default of the one in use."""
     import dataclasses
 
-    from indexer.generations import verify_generation
+    from indexer.overview import verify_generation
 
     layout = session.settings().layout
     info = verify_generation(layout, generation)
@@ -113,12 +125,12 @@ def verify(session: Session, generation: str | None, as_json: bool) -> None:
 @click.pass_obj
 def publish(session: Session, generation: str, dry_run: bool) -> None:
     """Prove a generation and use it from now on."""
-    from indexer import generations
+    from indexer import generations, overview
     from schemas.lock import writing
 
     layout = session.settings().layout
     if dry_run:
-        generations.verify_generation(layout, generation)
+        overview.verify_generation(layout, generation)
         print(f"would publish {generation}")
         return
     with writing(layout, "index publish"):
@@ -132,7 +144,7 @@ def publish(session: Session, generation: str, dry_run: bool) -> None:
 def rollback(session: Session, dry_run: bool) -> None:
     """Go back to the generation before the one in use."""
     from indexer import retention
-    from indexer.generations import list_generations
+    from indexer.overview import list_generations
     from schemas.lock import writing
 
     layout = session.settings().layout
@@ -168,3 +180,39 @@ def gc(session: Session, keep: int | None, dry_run: bool, as_json: bool) -> None
         print(f"{'would remove' if dry_run else 'removed'} {name}")
     if not removed:
         session.note("there is nothing to remove")
+
+
+@command.command(epilog=examples("toonsearch index diff", "toonsearch index diff OLD NEW --json"))
+@click.argument("before", metavar="[A]", required=False)
+@click.argument("after", metavar="[B]", required=False)
+@click.option("--all", "everything", is_flag=True, help="List every difference.")
+@as_json
+@click.pass_obj
+def diff(
+    session: Session, before: str | None, after: str | None, everything: bool, as_json: bool
+) -> None:
+    """Say what moved, appeared and went from generation A to B.
+
+    B is the one in use unless given, and A the one before it.
+    """
+    import dataclasses
+
+    from indexer.difference import compare_generations
+    from indexer.generations import current_generation_id, generation_ids
+    from schemas.errors import NoIndexError
+    from search.changes import difference_lines
+
+    layout = session.settings().layout
+    names = generation_ids(layout)
+    after = after or current_generation_id(layout)
+    if after is None:
+        raise NoIndexError("there is no index yet", "Run `toonsearch index build`.")
+    before = before or next((name for name in reversed(names) if name < after), None)
+    if before is None:
+        raise NoIndexError(f"there is no generation before {after} to compare with")
+    found = compare_generations(layout, before, after)
+    if as_json:
+        print_json(dataclasses.asdict(found))
+        return
+    for line in difference_lines(found, None if everything else 10):
+        print(line)

@@ -13,6 +13,7 @@ from crawler.manners import opts_out, retry_after, user_agent
 from crawler.plan import BlockList, Plan, Scope
 from schemas.catalog import Catalog
 from schemas.errors import NetworkError, PartlyDoneError, UsageError
+from schemas.layout import Layout
 from tests.crawls import crawled, settings_for, table
 from tests.replica import Answer, Asked, Replica, ReplicaSite
 
@@ -85,15 +86,15 @@ def test_user_agent() -> None:
 def test_block_list(tmp_path: Path) -> None:
     file = tmp_path / "list"
     file.write_text("# asked on 2026-11-01\nnaver:1001  # a title\n SIU \n\n김 작가\n", "utf-8")
-    found = BlockList.read(str(file))
+    found = BlockList.read(str(file), Layout(tmp_path / "root"))
     assert found.blocks("naver:1001", [])
     assert found.blocks("naver:1", ["somebody", "siu"])
     assert found.blocks("webtoons:5", ["김작가"]) == found.blocks("webtoons:5", ["김 작가"])
     assert not found.blocks("naver:10011", ["SIUU"])
-    assert not BlockList.read("").blocks("naver:1", ["SIU"])
+    assert not BlockList.read("", Layout(tmp_path / "root")).blocks("naver:1", ["SIU"])
     file.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UsageError, match="block list"):
-        BlockList.read(str(file))
+        BlockList.read(str(file), Layout(tmp_path / "root"))
 
 
 @slow

@@ -19,11 +19,10 @@ from indexer.generations import (
     Generation,
     current_generation_id,
     generation_ids,
-    list_generations,
     publish,
-    verify_generation,
 )
 from indexer.manifests import manifest_bytes, read_manifest
+from indexer.overview import list_generations, verify_generation
 from indexer.retention import collect_garbage, rollback
 from indexer.rows import IndexRows, collect_rows, row_id_of
 from schemas.catalog import Catalog
@@ -161,7 +160,7 @@ def test_files_swapped_between_generations_are_noticed(layout: Layout) -> None:
     one = build(layout)
     grow(layout, 9)
     two = build(layout)
-    for name in ("vectors.faiss", "meta.sqlite", "calibration.json", "manifest.json"):
+    for name in ("vectors.faiss", "meta.sqlite", "checks.json", "manifest.json"):
         kept = (layout.generation(two) / name).read_bytes()
         shutil.copyfile(layout.generation(one) / name, layout.generation(two) / name)
         with pytest.raises(NoIndexError):
@@ -324,8 +323,10 @@ def test_the_proof_stays_in_the_generation(layout: Layout) -> None:
     assert {check["name"] for check in checks["checks"]} == {
         "count",
         "ids",
+        "adds_up",
         "unit_vectors",
         "finds_itself",
         "recall",
+        "encoder",
     }
     assert all(check["passed"] for check in checks["checks"])

@@ -114,3 +114,13 @@ def test_a_missing_data_file_is_one_clear_line(catalog: Catalog) -> None:
         file.unlink()
     with pytest.raises(InputError):
         catalog.read("pictures")
+
+
+@pytest.mark.parametrize("name", ["my data", "웹툰 100%", "a#b?c", "quo'te"])
+def test_odd_names_of_the_data_root(tmp_path: Path, name: str) -> None:
+    catalog = Catalog(Layout(tmp_path / name))
+    catalog.upsert("pictures", rows_of([picture(1)]))
+    catalog.upsert("pictures", rows_of([picture(2)]), gone=[("p1", "t")])
+    assert catalog.read("pictures", ["picture_id"]).to_pylist() == [{"picture_id": "p2"}]
+    with catalog.connect() as connection:
+        assert connection.execute("select picture_id from pictures").fetchall() == [("p2",)]

@@ -66,6 +66,20 @@ def test_a_bad_file_is_named(tmp_path: Path, text: str) -> None:
 def test_every_setting_can_be_set_from_the_environment(tmp_path: Path) -> None:
     plain = flatten(load_settings(environ={}, cwd=tmp_path))
     environ = {
-        f"TOONSEARCH_{key.replace('.', '__').upper()}": str(value) for key, value in plain.items()
+        f"TOONSEARCH_{key.replace('.', '__').upper()}": (
+            ";".join(value) if isinstance(value, tuple) else str(value)
+        )
+        for key, value in plain.items()
     }
     assert flatten(load_settings(environ=environ, cwd=tmp_path)) == plain
+
+
+def test_lists(tmp_path: Path) -> None:
+    (tmp_path / "toonsearch.toml").write_text('[nightly]\nfolders = ["/a b", "/c"]\n')
+    assert load_settings(environ={}, cwd=tmp_path).nightly.folders == ("/a b", "/c")
+    environ = {"TOONSEARCH_NIGHTLY__SITES": "naver --weekday; melon"}
+    found = load_settings(environ=environ, cwd=tmp_path).nightly.sites
+    assert found == ("naver --weekday", "melon")
+    (tmp_path / "toonsearch.toml").write_text("[nightly]\nfolders = [1]\n")
+    with pytest.raises(UsageError, match=r"nightly\.folders"):
+        load_settings(environ={}, cwd=tmp_path)

@@ -1,0 +1,238 @@
+"""Backups that may be taken while others write.
+
+    DIR/pictures/ab/cd/...     shared by all backups in DIR; a picture is copied once
+        <time>/tables, index   the tables and the published generation as of one moment
+        <time>/backup.json     every file with length and BLAKE3; written last
+
+Everything that is copied is immutable, so that no lock is needed: a table is its newest
+commit and the files that it names, and a picture's file is there before its row. Should a
+forgetting remove files meanwhile, the copy starts again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from indexer.generations import Generation, current_generation_id
+from indexer.manifests import digest_file, manifest_bytes
+from schemas import commits
+from schemas.catalog import Catalog
+from schemas.durable import fsync_directory, fsync_file, storage_error, write_file
+from schemas.errors import InputError
+from schemas.layout import Layout
+from schemas.tables import TABLES
+
+FORMAT = 1
+RECORD = "backup.json"
+TRIES = 5
+_NAME = re.compile(r"[0-9]{8}T[0-9]{6}[0-9]{6}")
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class BackupReport:
+    """One backup: where it lies, how many files it names, and how many were copied now."""
+
+    path: str
+    files: int
+    copied: int
+    bytes_count: int
+    pictures: int
+    generation_id: str | None
+
+
+def back_up(
+    layout: Layout, target: Path, *, keep: int | None = None, progress: Progress | None = None
+) -> BackupReport:
+    """Copy catalog, pictures and the published generation into a folder of backups.
+
+    With `keep`, older backups beyond that many go, with pictures that no other one names.
+
+    Errors:  InputError when the folder is not one of backups, lies in the data root, or
+             cannot be written
+    """
+    target = target.expanduser().absolute()
+    _check_target(layout, target)
+    name = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
+    aside = target / f".{name}.tmp"
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        for debris in target.glob(".*.tmp"):
+            shutil.rmtree(debris, ignore_errors=True)
+        for attempt in range(TRIES):
+            shutil.rmtree(aside, ignore_errors=True)
+            try:
+                generation = _copy(layout, aside)
+                pictures = _pictures_of(Layout(aside))
+                copied = _copy_pictures(layout, target, pictures, progress)
+                break
+            except FileNotFoundError:  # something was cleared away meanwhile
+                if attempt == TRIES - 1:
+                    raise
+        files = {
+            str(path.relative_to(aside)): {
+                "bytes": path.stat().st_size, "blake3": digest_file(path),
+            }
+            for path in sorted(aside.rglob("*")) if path.is_file()
+        }  # fmt: skip
+        body = {
+            "format": FORMAT, "created": name, "generation": generation, "files": files,
+            "pictures": pictures,
+        }  # fmt: skip
+        write_file(aside / RECORD, manifest_bytes(body))
+        sync_folders(aside)
+        aside.rename(target / name)
+        fsync_directory(target)
+        if keep is not None:
+            _prune(target, keep)
+    except OSError as error:
+        raise storage_error(error, f"the backup in {target}") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    size = sum(int(str(facts["bytes"])) for facts in files.values())
+    return BackupReport(
+        str(target / name), len(files) + len(pictures), len(files) + copied, size, len(pictures),
+        generation,
+    )  # fmt: skip
+
+
+def _check_target(layout: Layout, target: Path) -> None:
+    root = layout.root.absolute()
+    if not layout.tables.is_dir():
+        raise InputError(f"there is no catalog in {root} to back up")
+    if target == root or root in target.parents or target in root.parents:
+        raise InputError(f"{target} and the data root {root} must not hold each other")
+    if target.exists():
+        if not target.is_dir():
+            raise InputError(f"{target} is not a folder")
+        strange = [
+            p.name for p in target.iterdir()
+            if p.name != "pictures" and not _NAME.fullmatch(p.name) and not p.name.startswith(".")
+        ]  # fmt: skip
+        if strange:
+            raise InputError(
+                f"{target} holds something else ({strange[0]})", "Choose an empty one."
+            )
+
+
+def _copy(layout: Layout, aside: Path) -> str | None:
+    """Tables, block list and the published generation; returns its id."""
+    into = Layout(aside)
+    aside.mkdir(parents=True)
+    if layout.blocked.exists():
+        copy_file(layout.blocked, into.blocked)
+    catalog = Catalog(layout)
+    for name in TABLES:
+        if not catalog.exists(name):
+            continue
+        table = layout.table(name)
+        version = catalog.version(name)
+        assert version is not None
+        for path in sorted((table / commits.LOG).iterdir()):
+            number = path.name[:20]
+            whole = path.suffix in (".json", ".parquet")  # the last checkpoint is but a hint
+            if whole and number.isdecimal() and int(number) <= version:
+                copy_file(path, into.table(name) / commits.LOG / path.name)
+        for file in catalog.files(name, version):
+            path = Path(file)
+            copy_file(path, into.table(name) / path.name)
+        write_file(into.table(name) / commits.SEAL, str(version).encode())
+    current = current_generation_id(layout)
+    if current is None:
+        return None
+    with Generation.open(layout) as generation:
+        for path in sorted(generation.directory.rglob("*")):
+            if path.is_file():
+                place = path.relative_to(generation.directory)
+                copy_file(path, into.generation(generation.id) / place)
+        return generation.id
+
+
+def _pictures_of(copied: Layout) -> list[str]:
+    """Stored files that the copied catalog names."""
+    names = set(Catalog(copied).read("pictures", ["file"])["file"].to_pylist())
+    return sorted(name for name in names if name is not None)
+
+
+def _copy_pictures(
+    layout: Layout, target: Path, pictures: list[str], progress: Progress | None
+) -> int:
+    copied = 0
+    for done, name in enumerate(pictures, 1):
+        path = target / "pictures" / name
+        source = layout.picture(name)
+        if source.exists() and (not path.exists() or path.stat().st_size != source.stat().st_size):
+            aside = path.with_name(f".{path.name}.tmp")
+            copy_file(source, aside)
+            aside.replace(path)
+            fsync_directory(path.parent)
+            copied += 1
+        if progress:
+            progress(done, len(pictures))
+    return copied
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy and sync one file."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+    fsync_file(target)
+
+
+def sync_folders(root: Path) -> None:
+    """Sync a folder and every one below it."""
+    for folder, _, _ in os.walk(root):
+        fsync_directory(Path(folder))
+
+
+def backups(target: Path) -> list[Path]:
+    """The finished backups in a folder, oldest first."""
+    if not target.is_dir():
+        return []
+    return sorted(p for p in target.iterdir() if _NAME.fullmatch(p.name) and (p / RECORD).is_file())
+
+
+def read_record(source: Path) -> dict[str, Any]:
+    """What a backup says it holds, proven. Errors:  InputError"""
+    try:
+        data = (source / RECORD).read_bytes()
+        body = json.loads(data)
+        if manifest_bytes(body) != data:
+            raise ValueError("its digest does not match")
+        if body["format"] != FORMAT:
+            raise ValueError(f"it has format {body['format']}, this program reads {FORMAT}")
+        for name in [*body["files"], *body["pictures"]]:
+            if Path(name).is_absolute() or ".." in Path(name).parts:
+                raise ValueError(f"it names {name!r}")
+        return dict(body)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(
+            f"the backup {source} is damaged ({error})", "Use an older one."
+        ) from error
+
+
+def _prune(target: Path, keep: int) -> None:
+    found = backups(target)
+    for old in found[:-keep]:
+        aside = target / f".{old.name}.tmp"
+        old.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
+    named: set[str] = set()
+    for left in found[-keep:]:
+        named.update(read_record(left)["pictures"])
+    _remove_unnamed(target / "pictures", named)
+
+
+def _remove_unnamed(pictures: Path, named: Iterable[str]) -> None:
+    kept = set(named)
+    for path in pictures.glob("*/*/*"):
+        if str(path.relative_to(pictures)) not in kept:
+            path.unlink()

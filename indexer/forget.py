@@ -1,0 +1,260 @@
+"""Forgetting: out of the answers at once, then out of every file, and kept out for good.
+
+In this order, so that a kill leaves nothing half forgotten that a second run would not end:
+the block list (nothing comes back from here on), the tables' rows, a new generation without
+them, and then the clearing away: stored pictures, deleted rows in data files and logs, and
+older generations. A generation that a reader still holds is refused for publishing and goes
+at the next clearing away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import shutil
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing
+from dataclasses import dataclass, field
+
+from indexer.generations import (
+    Generation,
+    current_generation_id,
+    generation_ids,
+    publish,
+    unpublish,
+)
+from indexer.retention import remove_generations
+from schemas.blocklist import BlockList
+from schemas.catalog import Catalog
+from schemas.durable import fsync_directory, storage_error
+from schemas.errors import NoIndexError, NothingToIndex, UsageError
+from schemas.layout import Layout
+from schemas.maintenance import maintain
+from schemas.settings import Settings
+from schemas.tables import TABLES
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Whom and what to forget: authors by name, titles and pictures by id."""
+
+    authors: tuple[str, ...] = ()
+    titles: tuple[str, ...] = ()
+    pictures: tuple[str, ...] = ()
+
+    def values(self) -> list[tuple[str, tuple[str, ...]]]:
+        return [("author", self.authors), ("title", self.titles), ("picture", self.pictures)]
+
+
+@dataclass
+class ForgetReport:
+    """What goes: titles as (id, name, authors), and the ids of pictures.
+
+    `pending` says that a generation is still being read and goes later; `generation_id` is
+    the published one afterwards.
+    """
+
+    titles: list[tuple[str, str, str]] = field(default_factory=list)
+    pictures: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+    generations: list[str] = field(default_factory=list)
+    generation_id: str | None = None
+    pending: bool = False
+
+
+def find(layout: Layout, wanted: Wanted) -> ForgetReport:
+    """What a forgetting would take away, from the catalog and from the published index.
+
+    Errors:  UsageError when a wish is empty; InputError when a table cannot be read
+    """
+    if not any(values for _, values in wanted.values()):
+        raise UsageError("say whom or what to forget", "Give --author, --title or --picture.")
+    if any(not value.strip() for _, values in wanted.values() for value in values):
+        raise UsageError("an empty name would forget nothing")
+    return _matching(layout, _blocking(BlockList(), wanted))
+
+
+def forget(layout: Layout, settings: Settings, wanted: Wanted) -> ForgetReport:
+    """Forget, and keep out what was forgotten. Needs the data root's lock.
+
+    Works as well when nothing is found: later crawls and imports leave it out.
+
+    Errors:  InputError, PartlyDoneError; run again, it goes on where it was
+    """
+    report = find(layout, wanted)
+    blocked = _blocking(BlockList.read(layout), wanted)
+    older = frozenset(generation_ids(layout)) if report.pictures or report.titles else frozenset()
+    blocked = dataclasses.replace(blocked, refused=blocked.refused | older, pending=True)
+    blocked.write(layout)
+    report.generation_id = current_generation_id(layout)
+    clear_away(layout, settings, report)
+    return report
+
+
+def clear_away(layout: Layout, settings: Settings, report: ForgetReport | None = None) -> bool:
+    """End what a forgetting began: everything on the block list goes from tables, answers,
+    pictures, logs and older generations. Does nothing when nothing is pending.
+
+    Returns whether everything is gone. Errors:  as `forget`
+    """
+    blocked = BlockList.read(layout)
+    if not blocked.pending:
+        return True
+    report = report or ForgetReport()
+    found = _matching(layout, blocked)
+    _remove_derived(layout)  # crawls' frontiers may name files that nothing else names
+    _forget_on_page(layout, found)
+    _delete_rows(layout, found)
+    report.files = _unused_files(layout)
+    current = current_generation_id(layout)
+    if current in blocked.refused:
+        report.generation_id = _without(layout, settings, current)
+    for file in report.files:
+        with contextlib.suppress(FileNotFoundError):
+            layout.picture(file).unlink()
+    for folder in {layout.picture(file).parent for file in report.files}:
+        with contextlib.suppress(FileNotFoundError):
+            fsync_directory(folder)
+    maintain(layout, keep_history=False)
+    there = set(generation_ids(layout)) & blocked.refused
+    report.generations = remove_generations(layout, there)
+    left = there - set(report.generations)
+    report.pending = bool(left)
+    dataclasses.replace(blocked, refused=frozenset(left), pending=bool(left)).write(layout)
+    return not left
+
+
+def _blocking(blocked: BlockList, wanted: Wanted) -> BlockList:
+    for kind, values in wanted.values():
+        blocked = blocked.adding(kind, values)
+    return blocked
+
+
+def _matching(layout: Layout, blocked: BlockList) -> ForgetReport:
+    """Titles and pictures that a block list names, wherever they are known."""
+    from indexer.metadata import author_names
+
+    catalog = Catalog(layout)
+    report = ForgetReport()
+    titles: dict[str, tuple[str, str, str]] = {}
+    known: set[str] = set()
+    for row in catalog.read("titles", ["title_id", "name", "authors"]).to_pylist():
+        names = [author["name"] for author in row["authors"] or []]
+        known.add(row["title_id"])
+        if blocked.blocks_title(row["title_id"], names):
+            told = ", ".join(author_names(row))
+            titles[row["title_id"]] = (row["title_id"], row["name"] or "", told)
+    pictures: set[str] = set()
+    by_id = bool(blocked.marks["picture"]) or bool(blocked.marks["title"])
+    rows = catalog.read("pictures", ["picture_id", "title_id"])
+    for picture, title in zip(*(column.to_pylist() for column in rows.columns), strict=True):
+        if title in titles or (
+            by_id and (blocked.blocks("picture", picture) or blocked.blocks("title", title))
+        ):
+            pictures.add(picture)
+    for title_id, name, authors, picture in _published(layout):
+        is_new = title_id not in known and title_id not in titles  # of a run that was killed
+        if is_new and blocked.blocks_title(title_id, authors.split("\n")):
+            titles[title_id] = (title_id, name, authors.replace("\n", ", "))
+        if title_id in titles or (by_id and blocked.blocks("picture", picture)):
+            pictures.add(picture)
+    report.titles = sorted(titles.values())
+    report.pictures = sorted(pictures)
+    return report
+
+
+def _published(layout: Layout) -> Iterable[tuple[str, str, str, str]]:
+    """Title id, name, authors and picture id of every picture that answers."""
+    with contextlib.suppress(NoIndexError), Generation.open(layout) as generation:
+        yield from generation.meta.execute(
+            "select t.title_id, coalesce(t.name, ''), coalesce("
+            "(select group_concat(value, char(10)) from json_each(t.authors)), ''), p.picture_id"
+            " from pictures p join titles t using (title_no)"
+        )
+
+
+def _delete_rows(layout: Layout, found: ForgetReport) -> None:
+    """Rows of forgotten titles in every table, and rows of pictures that no other title has."""
+    catalog = Catalog(layout)
+    titles = [title[0] for title in found.titles]
+    blocked = BlockList.read(layout)
+    pictures = [p for p in found.pictures if blocked.blocks("picture", p)]
+    for name, spec in TABLES.items():
+        columns = {column.name for column in spec.columns}
+        if "title_id" in columns:
+            catalog.delete(name, "title_id", titles)
+        if "picture_id" in columns and pictures:
+            catalog.delete(name, "picture_id", pictures)
+    left = set(catalog.read("pictures", ["picture_id"])["picture_id"].to_pylist())
+    orphans = [picture for picture in found.pictures if picture not in left]
+    for name, spec in TABLES.items():
+        if "picture_id" in {c.name for c in spec.columns} and name != "pictures":
+            known = set(catalog.read(name, ["picture_id"])["picture_id"].to_pylist())
+            # Also of pictures whose rows an earlier, killed run has deleted already.
+            catalog.delete(name, "picture_id", {*known.intersection(orphans), *(known - left)})
+
+
+def _unused_files(layout: Layout) -> list[str]:
+    """Stored files that no row names: those of forgotten pictures, and of a killed run."""
+    named = set(Catalog(layout).read("pictures", ["file"])["file"].to_pylist())
+    stored = (str(path.relative_to(layout.pictures)) for path in layout.pictures.glob("*/*/*"))
+    return sorted(file for file in stored if file not in named)
+
+
+def _without(layout: Layout, settings: Settings, current: str | None) -> str | None:
+    """Publish a generation of what is left, made with the network of the one in use."""
+    from indexer.build import build_generation
+
+    with contextlib.suppress(NoIndexError), Generation.open(layout, current) as generation:
+        shown = dataclasses.replace(settings.encoder, model=str(generation.model_dir))
+        settings = dataclasses.replace(settings, encoder=shown)
+        try:
+            report = build_generation(layout, settings, force=True, accept=("all",))
+        except NothingToIndex:
+            unpublish(layout)
+            return None
+        assert report.generation_id is not None
+        publish(layout, report.generation_id)
+        return report.generation_id
+    unpublish(layout)  # damaged: it answers nobody, and cannot be cleaned
+    return None
+
+
+def _remove_derived(layout: Layout) -> None:
+    """What crawls still have to fetch and what was computed may name what was forgotten; both
+    come again by themselves."""
+    try:
+        for folder in (layout.root / "crawl", layout.cache):
+            if folder.is_dir():
+                shutil.rmtree(folder)
+        fsync_directory(layout.root)
+    except OSError as error:
+        raise storage_error(error, "what was computed") from error
+
+
+def _forget_on_page(layout: Layout, found: ForgetReport) -> None:
+    """Out of the galleries and shared links that visitors of the page keep."""
+    if not layout.web.exists():
+        return
+    gone = [*found.pictures, *(title[0] for title in found.titles)]
+    try:
+        with closing(sqlite3.connect(layout.web, timeout=30.0)) as db:
+            tables = {row[0] for row in db.execute("select name from sqlite_schema")}
+            if not {"gallery_pictures", "shares"} <= tables:
+                return
+            db.execute("pragma secure_delete = on")
+            with db:
+                db.execute("create temp table gone (id text primary key) without rowid")
+                db.executemany("insert or ignore into gone values (?)", [(one,) for one in gone])
+                db.execute(
+                    "delete from gallery_pictures where picture_id in (select id from gone)"
+                    " or title_id in (select id from gone)"
+                )
+                db.execute(
+                    "delete from shares where exists"
+                    " (select 1 from json_each(own) join gone on gone.id = value)"
+                )
+            db.execute("pragma wal_checkpoint(truncate)")
+    except sqlite3.Error as error:
+        raise storage_error(error, "what visitors of the page keep") from error

@@ -1,0 +1,125 @@
+"""Who and what must stay out: the lasting part of `toonsearch forget`.
+
+The list holds marks (keyed digests) instead of names, so that what was forgotten does not
+live on in the list of what was forgotten. It also remembers which generations are too old
+to be published again, and whether something is still waiting to be cleared away.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from hashlib import blake2b
+
+from schemas.durable import replace_file, storage_error
+from schemas.errors import InputError
+from schemas.layout import Layout
+
+FORMAT = 1
+KINDS = ("author", "title", "picture")
+
+
+def name_forms(name: str) -> set[str]:
+    """A name without what spellings differ in: case, width, spaces, punctuation, and the
+    order of its words. Two names with a form in common are one.
+
+    >>> name_forms("Kim  Min-Ho") & name_forms("Ｋim Minho")
+    {'kimminho'}
+    """
+    text = unicodedata.normalize("NFKC", name).casefold()
+    words = ["".join(c for c in word if c.isalnum()) for word in text.split()]
+    forms = {"".join(words), " ".join(sorted(word for word in words if word))}
+    return {form for form in forms if form} or {text.strip()}
+
+
+def marks_of(kind: str, value: str) -> set[str]:
+    """What stands in the list for an author's name, a title's id or a picture's id."""
+    forms = name_forms(value) if kind == "author" else {value}
+    key = f"toonsearch {kind}".encode()
+    return {blake2b(form.encode(), digest_size=16, key=key).hexdigest() for form in forms}
+
+
+@dataclass(frozen=True)
+class BlockList:
+    """Marks by kind. `refused` are generations that still hold what was forgotten, and
+    `pending` says that files of it may still lie about."""
+
+    marks: dict[str, frozenset[str]] = field(
+        default_factory=lambda: dict.fromkeys(KINDS, frozenset())
+    )
+    refused: frozenset[str] = frozenset()
+    pending: bool = False
+
+    @classmethod
+    def read(cls, layout: Layout) -> BlockList:
+        """The list of a data root, empty while nothing was forgotten.
+
+        Errors:  InputError: a list that cannot be read must not mean that nobody objects
+        """
+        try:
+            data = layout.blocked.read_bytes()
+        except FileNotFoundError:
+            return cls()
+        except OSError as error:
+            raise _damaged(error.strerror or str(error)) from error
+        try:
+            body = json.loads(data)
+            if _bytes({k: v for k, v in body.items() if k != "digest"}) != data:
+                raise ValueError("its digest does not match")
+            if body["format"] != FORMAT:
+                raise ValueError(f"it has format {body['format']}")
+            return cls(
+                {kind: frozenset(body["marks"][kind]) for kind in KINDS},
+                frozenset(body["refused"]),
+                bool(body["pending"]),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise _damaged(str(error)) from error
+
+    def write(self, layout: Layout) -> None:
+        """Replace the list. Errors:  InputError when the disk refuses"""
+        body = asdict(self)
+        body["marks"] = {kind: sorted(self.marks[kind]) for kind in KINDS}
+        body["refused"] = sorted(self.refused)
+        try:
+            layout.root.mkdir(parents=True, exist_ok=True)
+            replace_file(layout.blocked, _bytes({"format": FORMAT, **body}))
+        except OSError as error:
+            raise storage_error(error, "the block list") from error
+
+    def adding(self, kind: str, values: Iterable[str]) -> BlockList:
+        marks = self.marks[kind].union(*(marks_of(kind, value) for value in values))
+        return replace(self, marks={**self.marks, kind: marks})
+
+    def blocks(self, kind: str, value: str) -> bool:
+        """Whether an author's name, a title's id or a picture's id is on the list."""
+        return bool(self.marks[kind]) and not self.marks[kind].isdisjoint(marks_of(kind, value))
+
+    def __bool__(self) -> bool:
+        return any(self.marks.values())
+
+    def blocks_title(self, title_id: str, authors: Iterable[str]) -> bool:
+        """Whether a title or one of its authors is blocked."""
+        return self.blocks("title", title_id) or any(
+            self.blocks("author", name) for name in authors
+        )
+
+
+def _bytes(body: dict[str, object]) -> bytes:
+    plain = json.dumps(body, sort_keys=True, indent=1).encode()
+    return (
+        json.dumps(
+            {**body, "digest": blake2b(plain, digest_size=16).hexdigest()},
+            sort_keys=True, indent=1,
+        ).encode()
+        + b"\n"
+    )  # fmt: skip
+
+
+def _damaged(reason: str) -> InputError:
+    return InputError(
+        f"the block list cannot be read ({reason})",
+        "Restore forgotten.json from a backup; nothing is imported without it.",
+    )

@@ -1,0 +1,205 @@
+"""What is killed and what must hold afterwards: operations on a small data root, and its oracle.
+
+Runs inside `worker.py`'s children; nothing here is ever patched or faked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from schemas.blocklist import BlockList
+from schemas.catalog import Catalog
+from schemas.layout import Layout
+from schemas.lock import writing
+from schemas.settings import Settings, load_settings
+
+PROBES = 50
+BATCH = 3  # pictures of one commit, so that a small import has several
+
+
+def settings_of(root: Path) -> Settings:
+    flags = {"store.root": str(root), "encoder.threads": 1, "index.sample": 40, "index.keep": 1}
+    return load_settings(flags, environ={}, cwd=root.parent)
+
+
+def do_import(root: Path) -> None:
+    from crawler import intake
+    from crawler.importers import import_folder
+
+    intake.COMMIT_ROWS = BATCH
+    settings = settings_of(root)
+    with writing(settings.layout, "import"):
+        import_folder(settings.layout, settings, root.parent / "drawings", prune=True)
+
+
+def do_embed(root: Path) -> None:
+    from indexer import embed
+
+    embed.COMMIT_ROWS = BATCH
+    settings = settings_of(root)
+    with writing(settings.layout, "embed"):
+        embed.embed_pending(settings.layout, settings)
+
+
+def do_build(root: Path) -> None:
+    from indexer.build import build_generation
+
+    settings = settings_of(root)
+    with writing(settings.layout, "build"):
+        build_generation(settings.layout, settings)
+
+
+def do_publish(root: Path) -> None:
+    from indexer.generations import generation_ids, publish
+
+    layout = settings_of(root).layout
+    with writing(layout, "publish"):
+        publish(layout, generation_ids(layout)[-1])
+
+
+def do_gc(root: Path) -> None:
+    from indexer.retention import collect_garbage
+
+    layout = settings_of(root).layout
+    with writing(layout, "gc"):
+        collect_garbage(layout, 1)
+
+
+def do_forget(root: Path) -> None:
+    from indexer.forget import Wanted, forget
+
+    settings = settings_of(root)
+    with writing(settings.layout, "forget"):
+        forget(settings.layout, settings, Wanted(authors=("hand 1",)))
+
+
+def do_maintain(root: Path) -> None:
+    from schemas.maintenance import maintain
+
+    layout = settings_of(root).layout
+    with writing(layout, "maintain"):
+        maintain(layout, keep_history=False)
+
+
+OPERATIONS: dict[str, Callable[[Path], None]] = {
+    "import": do_import,
+    "embed": do_embed,
+    "build": do_build,
+    "publish": do_publish,
+    "gc": do_gc,
+    "forget": do_forget,
+    "maintain": do_maintain,
+}
+
+
+def finish(root: Path, *, forgotten: bool) -> None:
+    """What the next night does, whatever happened before."""
+    if forgotten:
+        do_forget(root)
+    do_import(root)
+    do_embed(root)
+    do_build(root)
+    do_publish(root)
+    do_gc(root)
+
+
+def acknowledge(to: int) -> None:
+    """Tell the parent of every commit that the catalog calls done, the moment it does."""
+    for name in ("append", "upsert"):
+        real = getattr(Catalog, name)
+
+        def told(self: Catalog, table: str, rows: Any, _real: Any = real, **more: Any) -> None:
+            _real(self, table, rows, **more)
+            if table in ("pictures", "vectors"):
+                ids = (
+                    rows["picture_id"].to_pylist()
+                    if hasattr(rows, "to_pylist") and not isinstance(rows, list)
+                    else [row["picture_id"] for row in rows]
+                )
+                gone = [key[0] for key in more.get("gone", ())]
+                os.write(to, json.dumps([table, ids, gone]).encode() + b"\n")
+
+        setattr(Catalog, name, told)
+
+
+def stored(root: Path) -> dict[str, list[str]]:
+    """Ids that the catalog answers with now."""
+    catalog = Catalog(Layout(root))
+    return {
+        table: sorted(catalog.read(table, ["picture_id"])["picture_id"].to_pylist())
+        for table in ("pictures", "vectors")
+    }
+
+
+def answers(root: Path) -> dict[str, Any] | None:
+    """What readers get from the published generation; None while there never was one."""
+    from indexer.generations import Generation
+    from schemas.errors import NoIndexError
+
+    try:
+        with Generation.open(Layout(root)) as generation:
+            rng = np.random.default_rng(7)
+            probes = rng.standard_normal((PROBES, generation.dimension), dtype=np.float32)
+            scores, ids = generation.index.search(probes, 10)
+            rows = generation.meta.execute("select row_id, title_id, author from catalog")
+            known = {row[0]: row[1:] for row in rows}
+            assert set(ids[ids >= 0].tolist()) <= set(known), "vectors and metadata differ"
+            assert len(known) == generation.pictures_count == generation.index.ntotal
+            return {
+                "ids": ids.tolist(),
+                "scores": scores.round(5).tolist(),
+                "known": sorted(map(str, known.items())),
+            }
+    except NoIndexError as error:
+        if "no index yet" in error.message:
+            return None
+        raise
+
+
+def contents(root: Path) -> dict[str, Any]:
+    """Everything that must be the same as after an undisturbed run."""
+    catalog = Catalog(Layout(root))
+    pictures = catalog.read("pictures").drop_columns(["fetched_at"]).to_pylist()
+    vectors = catalog.read("vectors").to_pylist()
+    live = {row["picture_id"] for row in pictures}
+    digests = {
+        row["picture_id"]: hashlib.sha256(np.asarray(row["vector"], np.float32)).hexdigest()
+        for row in vectors
+    }
+    assert len(digests) == len(vectors), "a picture has two vectors"
+    return {
+        "pictures": sorted(map(str, pictures)),
+        "titles": sorted(row["title_id"] for row in catalog.read("titles").to_pylist()),
+        "vectors": {key: value for key, value in sorted(digests.items()) if key in live},
+        "answers": answers(root),
+        "blocked": bool(BlockList.read(Layout(root))),
+    }
+
+
+def debris(root: Path) -> list[str]:
+    """Files that nothing refers to."""
+    layout = Layout(root)
+    found = [str(p.relative_to(root)) for p in layout.staging.glob("*")]
+    found += [
+        str(p.relative_to(root)) for p in root.rglob("*") if ".tmp" in p.name or "#" in p.name
+    ]
+    for table in layout.tables.iterdir():
+        named = table / "_delta_log"
+        text = "".join(entry.read_text() for entry in named.glob("*.json"))
+        checkpoints = list(named.glob("*.checkpoint.parquet"))
+        for file in table.glob("*.parquet*"):
+            if file.name not in text and not any(
+                file.name.encode() in c.read_bytes() for c in checkpoints
+            ):
+                found.append(str(file.relative_to(root)))
+    for generation in layout.index.glob("g*"):
+        if not (generation / "manifest.json").exists():
+            found.append(str(generation.relative_to(root)))
+    return found

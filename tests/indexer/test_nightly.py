@@ -1,0 +1,160 @@
+"""The nightly job as a user runs it: stages, failures, budget, second run, report."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from indexer.crawling import _understood
+from indexer.history import past_nights
+from indexer.metrics import last_success_of, prometheus
+from schemas.errors import NetworkError, PartlyDoneError, UsageError
+from schemas.layout import Layout
+from search.commands.nightly import seconds_of
+from tests.drawings import draw_folder, drawing
+from tests.e2e.test_command_line import Shell
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    draw_folder(tmp_path / "drawings", titles=2, pictures=2, side_px=64)
+    (tmp_path / "toonsearch.toml").write_text('[nightly]\nfolders = ["drawings"]\n')
+    return Shell(tmp_path)
+
+
+def stages(body: dict[str, object]) -> dict[str, str]:
+    found = body["stages"]
+    assert isinstance(found, list)
+    return {stage["name"]: stage["outcome"] for stage in found}
+
+
+@pytest.mark.slow
+def test_nights_in_a_row(shell: Shell) -> None:
+    dry = json.loads(shell.ok("nightly", "--dry-run", "--json"))
+    assert stages(dry)["import drawings"] == "done"
+    assert not shell.data.exists()
+    first = json.loads(shell.ok("nightly", "--json"))
+    assert (first["outcome"], first["generation"]["before"]) == ("done", None)
+    assert stages(first) | {"check": "done", "publish": "done"} == stages(first)
+    second = json.loads(shell.ok("nightly", "--json"))
+    assert "publish" not in stages(second)
+    assert second["generation"]["after"] == first["generation"]["after"]
+    assert stages(second)["build"] == stages(second)["embed"] == "nothing new"
+    drawing(1, 70, 64).save(shell.home / "drawings/hand 1/title 1.0/9.png")
+    third = json.loads(shell.ok("nightly", "--json"))
+    imported = next(s for s in third["stages"] if s["name"] == "import drawings")
+    assert imported["counts"] == {"new": 1, "unchanged": 16}
+    assert third["generation"]["after"] != first["generation"]["after"]
+    nights = past_nights(Layout(shell.data))
+    assert [night["run_id"] for night in nights] == [b["run_id"] for b in (first, second, third)]
+    text = (shell.data / "nightly.prom").read_text()
+    assert "toonsearch_nightly_exit_code 0.0" in text
+    assert 'toonsearch_catalog_pictures{state="embedded"} 17.0' in text
+    assert last_success_of(text) > time.time() - 60
+
+
+@pytest.mark.slow
+def test_a_stage_that_fails_is_told_and_the_others_run(shell: Shell) -> None:
+    (shell.home / "toonsearch.toml").write_text(
+        '[nightly]\nfolders = ["gone", "drawings"]\nsites = ["nowhere --at-all"]\n'
+    )
+    code, out, err = shell.run("nightly", "--json")
+    assert code == 4
+    body = json.loads(out)
+    assert stages(body)["import gone"] == stages(body)["crawl nowhere --at-all"] == "failed"
+    assert stages(body)["publish"] == "done"
+    assert "error: crawl nowhere --at-all failed" in err
+    assert "scrapy" not in err
+    code, out, err = shell.run("-q", "nightly", "--log-json")
+    events = [json.loads(line) for line in err.splitlines() if line.startswith("{")]
+    assert [e["event"] for e in events][-1] == "night ended"
+    assert {e["level"] for e in events} == {"info", "error"}
+    assert "tomorrow" in out
+
+
+@pytest.mark.slow
+def test_a_failed_proof_leaves_yesterdays_index(shell: Shell) -> None:
+    first = json.loads(shell.ok("nightly", "--json"))
+    for path in list((shell.home / "drawings").rglob("*.png"))[:6]:
+        path.unlink()
+    code, out, err = shell.run("nightly", "--json")
+    assert code == 4
+    body = json.loads(out)
+    assert body["generation"]["after"] == first["generation"]["after"]
+    assert "yield" in err
+    assert "--accept yield" in err
+    shell.ok("query", str(next((shell.home / "drawings").rglob("*.png"))))
+    accepted = json.loads(shell.ok("nightly", "--accept", "yield", "--json"))
+    assert accepted["generation"]["after"] != first["generation"]["after"]
+
+
+@pytest.mark.slow
+def test_no_time_is_an_end_in_order(shell: Shell) -> None:
+    body = json.loads(shell.ok("nightly", "--budget", "0s", "--json"))
+    assert body["outcome"] == "partly"
+    imported = next(s for s in body["stages"] if s["name"] == "import drawings")
+    assert (imported["outcome"], imported["tomorrow"]) == ("time was up", "16 files")
+    assert json.loads(shell.ok("nightly", "--json"))["outcome"] == "done"
+
+
+@pytest.mark.slow
+def test_a_second_run_ends_at_once_and_a_killed_one_is_taken_over(shell: Shell) -> None:
+    draw_folder(shell.home / "drawings", titles=8, pictures=8, side_px=200)
+    with shell.start("nightly") as first:
+        while not shell.data.joinpath("tables").exists():
+            time.sleep(0.01)
+        started = time.monotonic()
+        code, _, err = shell.run("nightly")
+        assert (code, "another run is writing" in err) == (75, True)
+        assert time.monotonic() - started < 5  # a second on a quiet machine, see bench/nightly.py
+        first.send_signal(signal.SIGKILL)
+    assert json.loads(shell.ok("nightly", "--json"))["outcome"] == "done"
+
+
+@pytest.mark.slow
+def test_interrupted_in_order(shell: Shell) -> None:
+    draw_folder(shell.home / "drawings", titles=8, pictures=8, side_px=200)
+    with shell.start("nightly", "--json") as process:
+        while not shell.data.joinpath("pictures").exists():
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert json.loads(out)["outcome"] == "interrupted"
+    assert past_nights(Layout(shell.data))[-1]["outcome"] == "interrupted"
+    assert json.loads(shell.ok("nightly", "--json"))["outcome"] == "done"
+
+
+def test_budgets() -> None:
+    assert seconds_of("3h") == 10800
+    assert seconds_of("1h30m") == 5400
+    assert seconds_of("1.5h") == 5400
+    assert seconds_of("") is None
+    for wrong in ("3", "h", "3h x", "-1h", "3d"):
+        with pytest.raises(UsageError):
+            seconds_of(wrong)
+
+
+def test_what_a_crawl_says_of_itself() -> None:
+    good = _understood(
+        0, '{"counts": {"titles": 3, "x": 0}, "requests": 12, "bytes": 5}', "", False
+    )
+    assert (good.counts, good.detail, good.error) == ({"titles": 3}, "12 requests, 5 bytes", None)
+    bad = _understood(6, "", "toonsearch: error: naver could not be reached.\n", False)
+    assert isinstance(bad.error, NetworkError)
+    assert bad.error.message == "naver could not be reached"
+    assert isinstance(_understood(4, "{}", "", False).error, PartlyDoneError)
+    assert "SIGSEGV" in str(_understood(-11, "", "", False).error)
+    assert _understood(130, "", "toonsearch: interrupted", True).error is None
+
+
+def test_metrics_are_well_formed() -> None:
+    stage = {"name": 'odd "site" \\ \n', "seconds": 1, "outcome": "failed", "counts": {"new": 3}}
+    body = {"exit_code": 4, "seconds": 1.5, "stages": [stage]}
+    for line in prometheus(body, None, 12.0).splitlines():
+        assert line.startswith("# ") or float(line.rsplit(" ", 1)[1]) >= 0
+    assert last_success_of(prometheus(body, None, 12.0)) == 12.0

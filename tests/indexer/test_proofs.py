@@ -1,0 +1,112 @@
+"""A worse index is not published: each proof against the one in use fails when it should."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from indexer import build as building
+from indexer.build import build_generation
+from indexer.generations import current_generation_id, generation_ids, publish
+from indexer.labels import Calibration
+from indexer.proofs import _quality
+from indexer.rows import IndexRows, collect_rows
+from schemas.catalog import Catalog
+from schemas.errors import PartlyDoneError
+from schemas.layout import Layout
+from tests.catalogs import SETTINGS, fill_catalog
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    layout = Layout(tmp_path / "root")
+    fill_catalog(layout)
+    publish(layout, build(layout))
+    return layout
+
+
+def build(layout: Layout, **more: object) -> str:
+    report = build_generation(layout, SETTINGS, **more)  # type: ignore[arg-type]
+    assert report.generation_id is not None
+    return report.generation_id
+
+
+def lose(layout: Layout, count: int) -> None:
+    catalog = Catalog(layout)
+    ids = catalog.read("pictures", ["picture_id"])["picture_id"].to_pylist()
+    catalog.delete("pictures", "picture_id", ids[:count])
+
+
+def test_a_small_yield_is_refused_unless_it_is_meant(layout: Layout) -> None:
+    name = current_generation_id(layout)
+    lose(layout, 30)
+    with pytest.raises(PartlyDoneError, match=r"yield.*60 pictures after 90.*--accept yield"):
+        build(layout)
+    assert (current_generation_id(layout), generation_ids(layout)) == (name, [name])
+    accepted = build(layout, accept=("yield",))
+    checks = json.loads((layout.generation(accepted) / "checks.json").read_text())["checks"]
+    assert {c["name"]: c["accepted"] for c in checks}["yield"]
+    assert sum(c["accepted"] for c in checks) == 1
+
+
+def test_a_few_less_are_fine(layout: Layout) -> None:
+    lose(layout, 10)
+    publish(layout, build(layout))
+
+
+def test_other_answers_are_refused(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Vectors that belong to other pictures pass every proof but the canaries."""
+    real = collect_rows
+
+    def shuffled(*arguments: object) -> IndexRows:
+        rows = real(*arguments)  # type: ignore[arg-type]
+        order = np.random.default_rng(3).permutation(len(rows.vectors))
+        return dataclasses.replace(rows, vectors=rows.vectors[order])
+
+    monkeypatch.setattr(building, "collect_rows", shuffled)
+    with pytest.raises(PartlyDoneError, match="canaries"):
+        build(layout, force=True)
+    build(layout, force=True, accept=("all",))
+
+
+def test_newcomers_do_not_alarm(layout: Layout) -> None:
+    fill_catalog(layout, authors=9, titles=3, pictures=5, seed=8)
+    publish(layout, build(layout))
+
+
+def measured(accuracy: float, queries: float = 2000.0) -> Calibration:
+    return Calibration(
+        (0.0,), {}, {}, {}, (0.0, 0.0, 0.0, 0.0), 5, "other_titles",
+        {"author_top1": accuracy, "author_queries": queries},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "queries", "passes"),
+    [(0.6, 0.61, 2000, True), (0.6, 0.58, 2000, True), (0.6, 0.5, 2000, False),
+     (0.6, 0.5, 60, True), (0.6, 0.1, 60, False)],
+)  # fmt: skip
+def test_worse_labels_are_refused_beyond_chance(
+    before: float, after: float, queries: float, passes: bool
+) -> None:
+    check = _quality(measured(before, queries), measured(after, queries), 0.03, True)
+    assert check.passed is passes
+
+
+def test_votes_are_carried_over_until_enough_has_changed(layout: Layout) -> None:
+    def drift() -> float:
+        name = build(layout, force=True)
+        publish(layout, name)
+        body = json.loads((layout.generation(name) / "checks.json").read_text())
+        return float(body["drift"])
+
+    lose(layout, 2)
+    assert drift() == pytest.approx(2 / 88)
+    lose(layout, 2)
+    assert drift() == pytest.approx(2 / 88 + 2 / 86)
+    lose(layout, 2)
+    assert drift() == 0.0  # more than a twentieth: fitted anew

@@ -1,0 +1,142 @@
+"""Sealed commits: what a torn one means before and after it was acknowledged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from schemas import commits
+from schemas.catalog import Catalog, rows_of
+from schemas.errors import InputError
+from schemas.layout import Layout
+from schemas.lock import writing
+from schemas.maintenance import maintain
+from schemas.records import Picture
+
+
+def picture(number: int) -> Picture:
+    return Picture(f"p{number}", "t", "picture", "s", f"{number}.png", "1-1", "stored")
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    layout = Layout(tmp_path / "root")
+    for number in range(3):
+        Catalog(layout).append("pictures", rows_of([picture(number)]))
+    return layout
+
+
+def ids(layout: Layout) -> list[str]:
+    return sorted(Catalog(layout).read("pictures", ["picture_id"])["picture_id"].to_pylist())
+
+
+def last_entry(table: Path) -> Path:
+    return sorted((table / "_delta_log").glob("*.json"))[-1]
+
+
+def unseal(table: Path) -> None:
+    """As if the power was cut before the last commit was sealed."""
+    newest = commits.versions(table)[-1]
+    (table / "_sealed").write_text(str(newest - 1))
+
+
+@pytest.mark.parametrize("damage", ["empty log", "torn log", "empty data", "zeroed data", "gone"])
+def test_an_unsealed_torn_commit_never_happened(layout: Layout, damage: str) -> None:
+    table = layout.table("pictures")
+    entry = last_entry(table)
+    added = [json.loads(line) for line in entry.read_text().splitlines()]
+    data = table / next(line["add"]["path"] for line in added if "add" in line)
+    unseal(table)
+    if damage == "empty log":
+        entry.write_text("")
+    elif damage == "torn log":
+        entry.write_text(entry.read_text()[:200])
+    elif damage == "empty data":
+        data.write_bytes(b"")
+    elif damage == "zeroed data":
+        data.write_bytes(bytes(data.stat().st_size))
+    else:
+        data.unlink()
+    assert ids(layout) == ["p0", "p1"]
+    with writing(layout, "test"):
+        Catalog(layout).append("pictures", rows_of([picture(9)]))
+    assert ids(layout) == ["p0", "p1", "p9"]
+    assert not data.exists()
+
+
+def test_an_unsealed_whole_commit_is_kept_and_sealed(layout: Layout) -> None:
+    table = layout.table("pictures")
+    unseal(table)
+    assert ids(layout) == ["p0", "p1", "p2"]
+    with writing(layout, "test"):
+        pass
+    assert commits.sealed_version(table) == commits.versions(table)[-1]
+    assert ids(layout) == ["p0", "p1", "p2"]
+
+
+def test_a_sealed_commit_that_is_damaged_is_never_passed_over(layout: Layout) -> None:
+    table = layout.table("pictures")
+    added = [json.loads(line) for line in last_entry(table).read_text().splitlines()]
+    (table / next(line["add"]["path"] for line in added if "add" in line)).unlink()
+    with writing(layout, "test"):
+        pass
+    with pytest.raises(InputError, match="pictures"):
+        ids(layout)
+
+
+def test_a_dead_writers_leavings_are_cleared_away(layout: Layout) -> None:
+    table = layout.table("pictures")
+    debris = [
+        table / "part-00000-dead-c000.zstd.parquet",
+        table / "part-00000-dead-c000.zstd.parquet#1",
+        table / "_delta_log" / "00000000000000000099.json#1",
+        table / "._sealed.12345678.tmp",
+        layout.root / ".forgotten.json.12345678.tmp",
+        layout.staging / "picture-dead",
+        layout.staging / "generation-1" / "vectors.faiss",
+    ]
+    for path in debris:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    layout.lock.write_text('{"pid": 1}')  # it never came to its end
+    with writing(layout, "test"):
+        assert not [path for path in debris if path.exists()]
+    assert ids(layout) == ["p0", "p1", "p2"]
+
+
+def test_a_table_of_another_program_has_no_seal_and_is_read(layout: Layout) -> None:
+    (layout.table("pictures") / "_sealed").unlink()
+    assert ids(layout) == ["p0", "p1", "p2"]
+    Catalog(layout).append("pictures", rows_of([picture(3)]))
+    assert commits.sealed_version(layout.table("pictures")) == 4
+
+
+def test_maintenance_leaves_the_rows_of_now_and_nothing_else(layout: Layout) -> None:
+    catalog = Catalog(layout)
+    catalog.upsert("pictures", rows_of([picture(5)]), gone=[("p1", "t")])
+    assert ids(layout) == ["p0", "p2", "p5"]
+    assert maintain(layout) == []  # few files and commits: nothing to tidy up
+    assert maintain(layout, keep_history=False) == ["pictures"]
+    assert ids(layout) == ["p0", "p2", "p5"]
+    table = layout.table("pictures")
+    assert len(list(table.glob("*.parquet"))) == 1
+    assert len(list((table / "_delta_log").glob("*.json"))) == 1
+    for path in table.rglob("*"):
+        assert not path.is_file() or b"p1" not in path.read_bytes().replace(b"p10", b"")
+    catalog.append("pictures", rows_of([picture(6)]))
+    assert ids(layout) == ["p0", "p2", "p5", "p6"]
+
+
+def test_many_small_commits_become_few_files(layout: Layout) -> None:
+    catalog = Catalog(layout)
+    for number in range(10, 26):
+        catalog.append("pictures", rows_of([picture(number)]))
+    before = ids(layout)
+    reader = catalog.connect()
+    assert maintain(layout) == ["pictures"]
+    assert len(catalog.files("pictures")) < 3
+    assert ids(layout) == before
+    with reader:  # an older version's files stay for a week
+        assert reader.execute("select count(*) from pictures").fetchone() == (len(before),)
