@@ -9,7 +9,18 @@ from fastapi import FastAPI
 
 from schemas.settings import Settings
 from search.cli import VERSION
-from search.web import errors, health, pictures, queries, sessions, works
+from search.web import (
+    colours,
+    errors,
+    health,
+    maps,
+    pictures,
+    queries,
+    saved,
+    sessions,
+    statements,
+    works,
+)
 from search.web.guard import Guard
 from search.web.metrics import Measure
 from search.web.pages import page_routes
@@ -45,14 +56,8 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.service = service
     errors.install(app)
-    for router in (
-        queries.router,
-        works.router,
-        pictures.router,
-        sessions.router,
-        health.router,
-        page_routes(),
-    ):
+    rooms = (queries, works, pictures, colours, maps, sessions, saved, statements, health)
+    for router in (*(room.router for room in rooms), page_routes()):
         app.include_router(router)
     app.add_middleware(Guard, settings=settings.web)
     app.add_middleware(Measure, metrics=service.metrics)

@@ -91,7 +91,7 @@ async def asked_pictures(request: Request, crop: str | None) -> list[AskedPictur
     if kind == "multipart/form-data":
         asked = await _form(request)
     elif kind.startswith("image/") or kind in ("", "application/octet-stream"):
-        asked = [AskedPicture(QueryPicture("picture", await request.body()), _crop(crop))]
+        asked = [AskedPicture(QueryPicture("picture", await request.body()), checked_crop(crop))]
     else:
         raise Refused(
             415, "format", f"a body of type {kind[:80]!r} cannot be read",
@@ -126,7 +126,7 @@ async def _form(request: Request) -> list[AskedPicture]:
         return [
             AskedPicture(
                 QueryPicture(_name(file.filename), await file.read()),
-                _crop(crops[n] if n < len(crops) else None),
+                checked_crop(crops[n] if n < len(crops) else None),
             )
             for n, file in enumerate(files)
         ]
@@ -141,7 +141,8 @@ def _name(filename: str | None) -> str:
     return shown.encode("utf-8", "replace").decode("utf-8")[:MAX_NAME] or "picture"
 
 
-def _crop(text: str | None) -> str | None:
+def checked_crop(text: str | None) -> str | None:
+    """A crop that can be read, None for the whole picture."""
     if not text:
         return None
     try:

@@ -14,10 +14,11 @@ from starlette.responses import JSONResponse, Response
 from schemas.records import Answer
 from search.evidence import titles_holding
 from search.inputs import QueryPicture
-from search.web.asking import AskedPicture, QueryParameters, asked_pictures
+from search.web.asking import AskedPicture, QueryParameters, asked_pictures, checked_crop
 from search.web.engines import OpenEngine
 from search.web.errors import Refused, not_found
 from search.web.exports import exported, with_id
+from search.web.fetching import MAX_URL, fetch_picture
 from search.web.models import QueryAnswer, Shared, errors
 from search.web.remembered import Style
 from search.web.service import Service, TheService
@@ -61,6 +62,23 @@ async def query(
     """Find the works drawn most like the pictures in the body, taken together."""
     started = time.perf_counter()
     asked = await asked_pictures(request, crop)
+    return await answered(service, asked, parameters, started)
+
+
+@router.get("/fetched", responses={**ANSWER, **errors(403, 415, 502)})
+async def fetched(
+    service: TheService,
+    parameters: Parameters,
+    url: Annotated[str, Query(max_length=MAX_URL, description="Address of a picture.")],
+    crop: Annotated[str | None, Query(max_length=100)] = None,
+) -> Response:
+    """Ask about a picture on the web, where the server is allowed to fetch it."""
+    started = time.perf_counter()
+    if service.settings.web.url_queries != "on":
+        raise Refused(403, "off", "this server does not fetch pictures")
+    data = await fetch_picture(url, service.settings.decode.max_bytes)
+    name = url.partition("?")[0].rpartition("/")[2][:200] or "picture"
+    asked = [AskedPicture(QueryPicture(name, data), checked_crop(crop))]
     return await answered(service, asked, parameters, started)
 
 

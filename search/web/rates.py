@@ -17,6 +17,7 @@ SIGN_INS_PER_MINUTE = 10
 SIGNING_IN = ("/v1/session", "/v1/accounts")
 COSTS = (
     ("POST", "/v1/query", 1.0),
+    ("GET", "/v1/fetched", 2.0),
     ("GET", "/v1/results", 0.5),
     ("POST", "/v1/sql", 2.0),
     ("GET", "/v1/map", 0.5),

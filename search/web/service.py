@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from dataclasses import dataclass
 from typing import Annotated
@@ -12,13 +13,20 @@ from schemas.layout import Layout
 from schemas.records import Answer
 from schemas.settings import Settings
 from search.engine import QueryOptions
+from search.sandbox import Sandbox, SandboxLimits
 from search.web.decoding import DecoderPool
 from search.web.engines import EngineHolder, OpenEngine
 from search.web.errors import Refused
+from search.web.mapmaker import MapMaker
 from search.web.metrics import Metrics
 from search.web.remembered import Remembered, Style
 from search.web.smalls import SmallPictures
 from search.web.store import Store
+from search.web.swatches import Swatches
+
+SQL_LIMITS = SandboxLimits(
+    seconds=2.0, memory_bytes=256 * 1024 * 1024, rows=2000, result_bytes=2 * 1024 * 1024, threads=1
+)
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,9 @@ class Service:
     remembered: Remembered
     metrics: Metrics
     store: Store
+    maps: MapMaker
+    swatches: Swatches
+    sandbox: Sandbox | None
 
     @property
     def layout(self) -> Layout:
@@ -50,6 +61,9 @@ class Service:
             Remembered(),
             Metrics(),
             Store(settings.layout.web),
+            MapMaker(settings.layout),
+            Swatches(settings.layout),
+            Sandbox(settings.layout, SQL_LIMITS) if settings.web.sql == "on" else None,
         )
 
     async def start(self) -> None:
@@ -59,9 +73,12 @@ class Service:
 
     async def close(self) -> None:
         """Let go of everything."""
+        await self.maps.close()
         await self.engines.close()
         await self.decoders.close()
         self.store.close()
+        if self.sandbox is not None:
+            await asyncio.to_thread(self.sandbox.close)
 
     def catalog_state(self) -> str:
         """Whether the tables that the index was built from can be read."""

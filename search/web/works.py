@@ -23,6 +23,7 @@ router = APIRouter(prefix="/v1", tags=["works"])
 PAGE = 48
 MAX_PICTURES = 240
 NEIGHBOURS = 8
+PALETTE_PICTURES = 200
 STYLE_PICTURES = 400
 """A title's or author's common style looks at so many pictures, spread evenly over all."""
 PICTURES_OF_TITLE = (
@@ -95,6 +96,9 @@ async def title(title_id: str, service: TheService, offset: Offset = 0) -> Respo
                 options = QueryOptions(k=NEIGHBOURS, exclude_titles=(title_id,))
                 about["similar"] = _neighbours(opened, rows, options)
                 about["drift"] = drift(opened, [row[:3] for row in rows])
+                about["palette"] = service.swatches.of_all(
+                    [row[2] for row in rows[:PALETTE_PICTURES]]
+                )
             return about
 
         return JSONResponse(await service.engines.run(work))
@@ -119,6 +123,7 @@ async def author(name: str, service: TheService) -> Response:
                 "titles": _cards(meta, [title_id for _, title_id in works[:MAX_PICTURES]]),
                 "similar": _distinct_authors(_neighbours(opened, rows, options)),
                 "drift": drift(opened, [row[:3] for row in rows]),
+                "palette": service.swatches.of_all([row[2] for row in rows[:PALETTE_PICTURES]]),
             }
 
         return JSONResponse(await service.engines.run(work))

@@ -22,7 +22,7 @@ function chrome() {
   const at = location.pathname;
   const entry = (path, label) => h("a", { href: path, "aria-current": at === path ? "page" : null }, label);
   fill(document.getElementById("nav"),
-    entry("/", t("search")), entry("/browse", t("browse")), server.map ? entry("/map", t("map")) : null,
+    entry("/", t("search")), entry("/browse", t("browse")), entry("/map", t("map")),
     server.accounts === "off" ? null : entry("/galleries", t("galleries")),
     server.accounts === "off" ? null : entry("/account", server.account ?? t("signIn")),
     h("button", {
@@ -78,7 +78,6 @@ export async function refreshAccount() {
     server.accounts = said.accounts;
     server.account = said.account;
     server.urls = said.url_queries;
-    server.map = Boolean(said.map);
     server.shares = said.share_days > 0;
   } catch { /* an older answer goes on */ }
 }

@@ -67,8 +67,10 @@ async function likePage(main, params, signal) {
 
 async function urlPage(main, params, signal) {
   busy(main);
-  const answer = await get("/v1/query", {}, signal);
-  return answer;
+  const filters = filtersOf(params);
+  const answer = await get("/v1/fetched", { url: params.get("url"), ...filters }, signal);
+  history.replaceState(null, "", withParams("/", { r: answer.id, ...filters }));
+  await show(main, answer, filters, { id: answer.id }, signal);
 }
 
 function busy(main) {

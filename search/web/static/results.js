@@ -94,10 +94,38 @@ export function card(one) {
       h("h3", {}, one.rank ? h("span", { class: "rank" }, one.rank, " ") : null, h("a", { href: withParams("/title", { id: one.title_id }) }, one.title)),
       byline(one.authors),
       h("p", { class: "meta" }, [...one.genres.slice(0, 2), one.year].filter(Boolean).join(" · "),
-        one.url ? [" ", link(one.url, "↗", { "aria-label": `${t("openPage")}: ${one.title}` })] : null),
+        swatchPlace(first.picture_id), one.url ? [" ", link(one.url, "↗", { "aria-label": `${t("openPage")}: ${one.title}` })] : null),
       one.percentile === undefined ? null : nearness(one),
       h("p", { class: "actions" },
         h("a", { class: "plain similar", href: like(first.picture_id) }, t("similar")), saveButton(one, first.picture_id))));
+}
+
+// Swatches come after the pictures, in one request for all of them.
+const waiting = new Map();
+const askColours = later(async () => {
+  const places = [...waiting];
+  waiting.clear();
+  const { colors } = await get("/v1/colors", { picture: places.map(([id]) => id).slice(0, 200) }).catch(() => ({ colors: {} }));
+  for (const [id, nodes] of places) {
+    for (const node of nodes) if (colors[id]) node.replaceWith(swatches(colors[id]));
+  }
+}, 50);
+
+function swatchPlace(id) {
+  const node = h("span", { hidden: true });
+  waiting.set(id, [...(waiting.get(id) ?? []), node]);
+  askColours();
+  return node;
+}
+
+export function swatches(colours) {
+  if (!colours?.length) return null;
+  return h("span", { class: "swatches", role: "img", "aria-label": `${t("palette")}: ${colours.map((one) => one.colour).join(", ")}` }, colours.map((one) => {
+    const item = h("span", { title: `${one.colour} ${Math.round(100 * one.share)} %` });
+    item.style.background = one.colour;
+    item.style.flexGrow = String(Math.max(one.share, 0.03));
+    return item;
+  }));
 }
 
 export function byline(authors) {

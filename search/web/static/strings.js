@@ -23,13 +23,13 @@ const EN = {
   notKept: "The picture itself is not kept, only its style.",
   authorUnknown: "author not known", nearer: "nearer than {p} of pairs by different hands",
   pictureOf: "Picture from {title}", by: "by {name}", drawnAlike: "Drawn alike", works: "Works", pictures: "Pictures",
-  worksCount: "{n} works", picturesCount: "{n} pictures", drift: "How the style moved",
+  worksCount: "{n} works", picturesCount: "{n} pictures", picturesCount_one: "1 picture", worksCount_one: "1 work", drift: "How the style moved",
   driftNote: "Each year's mean picture against the first year: the higher, the more alike.",
   authors: "Authors", titles: "Works", find: "Find a work or an author", morePage: "Show more",
   openPage: "Page of the work", palette: "Colours", onMap: "on the map",
   mapLead: "Every dot is a picture; what is drawn alike lies together. Zoom in to see the pictures.",
   mapHelp: "Drag or use the arrow keys to move, the wheel or + and − to zoom.", zoomIn: "Zoom in", zoomOut: "Zoom out",
-  wholeMap: "Whole map", inView: "In view", drawing: "The map is being drawn. This takes a moment the first time.", colourBy: "Colour by",
+  noMap: "The map could not be drawn; the server's log says why.", wholeMap: "Whole map", inView: "In view", drawing: "The map is being drawn. This takes a moment the first time.", colourBy: "Colour by",
   candidates: "The filters left {n} of {total} pictures.", itself: "This picture is in the index itself.",
   leftOut: "Left out: {who}.", fewer: "Fewer were found than asked for.",
   basis: "Index {id} · {n} pictures · model {model}",
@@ -70,13 +70,13 @@ const KO = {
   notKept: "그림은 보관하지 않고 그림체만 보관합니다.",
   authorUnknown: "작가 미상", nearer: "서로 다른 작가의 그림 쌍 {p}보다 가깝습니다",
   pictureOf: "{title}의 그림", by: "{name}", drawnAlike: "닮은 그림체", works: "작품", pictures: "그림",
-  worksCount: "작품 {n}편", picturesCount: "그림 {n}장", drift: "그림체의 변화",
+  worksCount: "작품 {n}편", picturesCount: "그림 {n}장", picturesCount_one: "그림 1장", worksCount_one: "작품 1편", drift: "그림체의 변화",
   driftNote: "해마다의 평균 그림을 첫해와 견준 것입니다. 높을수록 비슷합니다.",
   authors: "작가", titles: "작품", find: "작품이나 작가 찾기", morePage: "더 보기",
   openPage: "작품 페이지", palette: "색", onMap: "지도에서 보기",
   mapLead: "점 하나가 그림 한 장이고, 그림체가 닮은 것끼리 모여 있습니다. 확대하면 그림이 보입니다.",
   mapHelp: "끌거나 화살표 키로 움직이고, 휠이나 +, − 키로 확대합니다.", zoomIn: "확대", zoomOut: "축소",
-  wholeMap: "전체 지도", inView: "지금 보이는 그림", drawing: "지도를 그리고 있습니다. 처음에는 조금 걸립니다.", colourBy: "색 기준",
+  noMap: "지도를 그리지 못했습니다. 까닭은 서버 기록에 있습니다.", wholeMap: "전체 지도", inView: "지금 보이는 그림", drawing: "지도를 그리고 있습니다. 처음에는 조금 걸립니다.", colourBy: "색 기준",
   candidates: "조건에 맞는 그림은 {total}장 가운데 {n}장입니다.", itself: "이 그림은 색인에 들어 있습니다.",
   leftOut: "제외: {who}.", fewer: "요청한 것보다 적게 찾았습니다.",
   basis: "색인 {id} · 그림 {n}장 · 모델 {model}",
@@ -133,7 +133,8 @@ export function setLanguage(next) {
 }
 
 export function t(key, values = {}) {
-  const text = (language === "ko" ? KO : EN)[key] ?? EN[key] ?? key;
+  const own = language === "ko" ? KO : EN;
+  const text = (values.n === "1" && own[`${key}_one`]) || own[key] || key;
   return text.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
 }
 

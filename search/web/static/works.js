@@ -3,7 +3,7 @@
 import { fill, h, later, link, mounted, say } from "./dom.js";
 import { number, percent, t } from "./strings.js";
 import { get, segment, withParams } from "./api.js";
-import { byline, card } from "./results.js";
+import { byline, card, swatches } from "./results.js";
 
 const waiting = (main) => fill(main, h("p", { class: "busy" }, h("span", { class: "spinner" }), t("loading")));
 
@@ -87,16 +87,6 @@ export async function browsePage(main, params, signal) {
 function entry(title) {
   return h("li", {}, h("a", { href: withParams("/title", { id: title.title_id }) },
     mounted(title.picture_id, "", { size: "small" }), h("span", {}, title.title), h("span", { class: "soft" }, [title.authors[0], title.year].filter(Boolean).join(", "))));
-}
-
-export function swatches(colours) {
-  if (!colours?.length) return null;
-  return h("ul", { class: "swatches", "aria-label": t("palette") }, colours.map((one) => {
-    const item = h("li", { title: `${one.colour} ${Math.round(100 * one.share)} %` });
-    item.style.background = one.colour;
-    item.style.flexGrow = String(Math.max(one.share, 0.02));
-    return item;
-  }));
 }
 
 // A line of years: how like the first year each one is drawn.

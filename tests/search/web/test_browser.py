@@ -8,11 +8,14 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from PIL import Image
 
 from tests.search.hands import HANDS, draw
+from tests.search.web.conftest import served
+from tests.search.web.payloads import PAYLOADS, hostile_index
 
 playwright_sync = pytest.importorskip(
     "playwright.sync_api", reason="the package playwright is not installed"
@@ -332,3 +335,57 @@ def test_screenshots_are_kept_for_a_look(page_of: Open, tmp_path: Path) -> None:
     image = Image.open(tmp_path / "result.png").convert("L")
     low, high = image.getextrema()
     assert high - low > 150  # type: ignore[operator]
+
+
+# --- script in every place that holds text --------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    settings = hostile_index(tmp_path_factory.mktemp("hostile"))
+    with served(settings.store.root) as found:
+        yield found
+
+
+def test_no_payload_runs(page_of: Open, hostile: str, tmp_path: Path) -> None:
+    assert len(PAYLOADS) >= 200
+    page = page_of(at=hostile)
+    name = "<img src=x onerror=window.__ran=1>.png"
+    ask(page, file(0, 5, name))
+    seen: set[str] = set()
+
+    def look(at: str, selector: str) -> None:
+        page.goto(hostile + at)
+        page.wait_for_selector(selector)
+        page.wait_for_timeout(150)
+        seen.update(page.locator("body").inner_text().split("\n"))
+        assert page.evaluate("window.__ran") is None, at
+        assert page.evaluate("[...document.scripts].map((one) => one.src)") == [
+            f"{hostile}static/app.js"
+        ]
+        inside = "main script,main iframe,main object,main base,main meta,main form[action]"
+        assert page.evaluate(f"document.querySelectorAll({inside!r}).length") == 0
+        schemes = "[...document.links].map((a) => a.protocol)"
+        assert set(page.evaluate(schemes)) <= {"http:", "https:"}
+
+    assert page.evaluate("window.__ran") is None
+    assert name in page.locator(".tile .name").inner_text()
+    result = page.url.removeprefix(hostile)
+    look(result + "&k=200", ".cards .card >> nth=50")
+    look(result + "&by=picture&k=60", ".cards .card")
+    look("browse", ".grid li >> nth=20")
+    page.locator("button:has-text('Show more')").click()
+    page.wait_for_selector(".grid li >> nth=60")
+    for number in (0, 1, 7, 40, 111, 199):
+        title = quote(f"x:{PAYLOADS[number]}{number}")
+        look(f"title?id={title}", ".work .cards")
+        look(f"author?name={quote(f'{PAYLOADS[number]} a{number % 50}')}", ".work")
+    for payload in PAYLOADS[::25]:
+        look(f"browse?q={quote(payload)}", ".finder")
+        look(f"?r={quote(payload)}", "[role=alert]")
+    shown = sum(any(payload.strip() in line for line in seen) for payload in PAYLOADS[:8])
+    assert shown, "the payloads are on the page, as text"
+    saved = page.request.get(f"{hostile}v1/results/{result[3:]}?format=html&k=100")
+    (tmp_path / "gallery.html").write_bytes(saved.body())
+    page.goto((tmp_path / "gallery.html").as_uri())
+    assert page.evaluate("window.__ran") is None
