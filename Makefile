@@ -59,8 +59,8 @@ bench: train-env ## Measure speed and memory into bench/results/*.json
 figures: bench ## Measure, and write the figures into README.md
 	@$(BIN)/python -m bench.readme
 
-picture: demo ## Renew the README's picture (needs chromium)
-	@$(BIN)/python -m bench.picture $(DEMO_DIR)/gallery.html docs/gallery.png
+picture: demo ## Renew the README's pictures (needs chromium)
+	@$(BIN)/python -m bench.picture $(DEMO_DIR) docs
 
 docs: env ## Renew docs/commands.md from --help
 	@$(BIN)/python -m search.reference > docs/commands.md

@@ -14,9 +14,11 @@ from bench.figures import Figure, machine, write_json
 def main() -> int:
     """Measure, print and write; the exit code is 4 when a figure misses its target."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--only", choices=("query", "encoding"), help="one part alone")
+    parser.add_argument("--only", choices=("query", "encoding", "web"), help="one part alone")
     parser.add_argument("--runs", type=int, default=9, help="runs of each process (default 9)")
     parser.add_argument("--pictures", type=int, default=query.PICTURES, help="size of the index")
+    parser.add_argument("--data", type=Path, help="for web: a data root that is there already")
+    parser.add_argument("--web-queries", type=int, default=2000, help="for its memory")
     parser.add_argument("--out", type=Path, default=Path("bench/results"), help="folder for JSON")
     options = parser.parse_args()
     with_torch = importlib.util.find_spec("torch") is not None
@@ -32,6 +34,14 @@ def main() -> int:
 
         found = encoding.measure()
         write_json(options.out / "encoding.json", found)
+        figures += found
+    if options.only in (None, "web"):
+        from bench import web
+
+        found = web.measure(
+            pictures=options.pictures, data=options.data, queries=options.web_queries
+        )
+        write_json(options.out / "web.json", found)
         figures += found
     print(" ".join(f"{key}: {value}" for key, value in machine().items()))
     for figure in figures:

