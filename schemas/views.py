@@ -105,6 +105,13 @@ def all_views() -> dict[str, View]:
     return {**table_views(), SNAPSHOT_VIEW.name: SNAPSHOT_VIEW, **ready_views()}
 
 
+def named_views(sql: str) -> list[str]:
+    """Views that follow a `from` or `join`: those that a statement reads, or nearly so."""
+    named = re.findall(r"\b(?:from|join)\s+(\w+)", sql.lower())
+    known = all_views()
+    return [name for name in dict.fromkeys(named) if name in known]
+
+
 def table_sql(table: str, files: tuple[str, ...], public: bool = False) -> str:
     """A select over the Parquet files of one version of a table, or over nothing.
 

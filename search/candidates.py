@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,8 +50,11 @@ def choose(
     authors: Sequence[str],
     titles: Sequence[str],
     facets: Facets | None = None,
+    pictures: Sequence[str] | None = None,
 ) -> Candidates:
     """Pictures for which `where` holds, without those of the named authors and titles.
+
+    `pictures` narrows the choice to these ids.
 
     Errors:  InputError when the expression is wrong or a name is not in the index
     """
@@ -59,15 +63,17 @@ def choose(
         filters.rows_by_authors(meta, filters.author_names(meta, authors)),
         filters.rows_of_titles(meta, filters.title_ids(meta, titles)),
     )
-    if where is None and not facets:
+    if where is None and not facets and pictures is None:
         return Candidates(None, unwanted, generation.pictures_count - len(unwanted))
     chosen = [facets.rows(meta)] if facets else []
+    if pictures is not None:
+        chosen.append(filters.rows_of_pictures(meta, pictures))
     if where is not None:
         sandbox = generation.connect_meta()
         try:
             chosen.append(filters.matching_rows(sandbox, where))
         finally:
             sandbox.close()
-    wanted = chosen[0] if len(chosen) == 1 else np.intersect1d(chosen[0], chosen[1])
+    wanted = reduce(np.intersect1d, chosen)
     wanted = np.setdiff1d(wanted, unwanted, assume_unique=True)
     return Candidates(wanted, unwanted, len(wanted))

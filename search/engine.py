@@ -39,7 +39,8 @@ class QueryOptions:
     """What is asked besides the pictures.
 
     `neighbours` is how many pictures are looked at first; the list is widened until `k`
-    titles are found. `unknown_prior` is how often a query is by a hand the index lacks.
+    titles are found. `only` narrows the search to pictures with these ids. `unknown_prior`
+    is how often a query is by a hand the index lacks.
     """
 
     k: int = 10
@@ -52,6 +53,7 @@ class QueryOptions:
     exclude_titles: tuple[str, ...] = ()
     min_percentile: float = 0.0
     facets: Facets | None = None
+    only: tuple[str, ...] | None = None
 
 
 class Engine:
@@ -153,6 +155,7 @@ class Engine:
             authors=[*options.exclude_authors, *same],
             titles=options.exclude_titles,
             facets=options.facets,
+            pictures=options.only,
         )
         found = self.search(vector, allowed, options, nearest)  # K rows
         ranked = top_titles(found.similarity, found.title_ids, found.passed)  # T titles

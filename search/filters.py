@@ -241,6 +241,17 @@ def rows_of_titles(connection: sqlite3.Connection, ids: Sequence[str]) -> np.nda
     )
 
 
+def rows_of_pictures(connection: sqlite3.Connection, ids: Sequence[str]) -> np.ndarray:
+    """Row ids of the pictures with these ids, in all their titles; (N,) int64, ascending."""
+    return np.sort(
+        _rows(
+            connection,
+            "select row_id from pictures where picture_id in (select value from json_each(?))",
+            ids,
+        )
+    )
+
+
 def _rows(connection: sqlite3.Connection, sql: str, values: Sequence[str]) -> np.ndarray:
     import json
 

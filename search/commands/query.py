@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         "toonsearch query - --json < cover.jpg",
     )
 )
-@click.argument("pictures", metavar="PICTURE...", nargs=-1, required=True)
+@click.argument("pictures", metavar="PICTURE...", nargs=-1)
 @click.option(
     "--k", "-k", "--top", "--limit", "k", type=click.IntRange(1), help="How many results."
 )
@@ -44,6 +44,11 @@ if TYPE_CHECKING:
     type=click.FloatRange(0, 100),
     help="Only what is nearer than this share of pairs by different authors.",
 )
+@click.option(
+    "--palette", metavar="COLORS",
+    help="Only pictures with these colours (#1b2a49,#f2c14e or navy,gold).",
+)  # fmt: skip
+@click.option("--like-colors", metavar="FILE", help="Only pictures coloured like this one.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--nl", is_flag=True, help="Print one JSON object a line.")
 @click.option("--csv", is_flag=True, help="Print CSV with a header.")
@@ -71,6 +76,8 @@ def command(
     exclude_same_author: bool,
     exclude_title: tuple[str, ...],
     min_percentile: float | None,
+    palette: str | None,
+    like_colors: str | None,
     as_json: bool,
     nl: bool,
     csv: bool,
@@ -83,8 +90,9 @@ def command(
     """Find the works drawn most like a picture, and by whom.
 
     PICTURE is a file, or `-` for standard input; several make one query. All filters act
-    before the search. --where is one SQL condition over title, author, genre, year, era,
-    kind, tags, star_score and the other columns of the index.
+    before the search. --palette and --like-colors filter too; without any PICTURE they rank
+    by colour alone (after `toonsearch colors`). --where is one SQL condition over title,
+    author, genre, year, era, kind, tags, star_score and the other columns of the index.
     """
     # Before numpy starts: a query multiplies nothing large, and the threads that OpenBLAS
     # starts for that cost 50 ms on two cores.
@@ -97,11 +105,16 @@ def command(
         from search.gallery import check_target
 
         check_target(html)
+    if not pictures and palette is None and like_colors is None:
+        raise UsageError("missing argument 'PICTURE...'", "See `toonsearch query --help`.")
     settings = session.settings(
         {"query.k": k, "query.by": by, "query.min_percentile": min_percentile}
     )
-    answer, read = _asked(settings, _options(settings, where, exclude_author, exclude_same_author,
-                                             exclude_title), pictures, crop)  # fmt: skip
+    options = _options(settings, where, exclude_author, exclude_same_author, exclude_title)
+    if palette is not None or like_colors is not None:
+        answer, read = _colored(settings, options, pictures, crop, palette, like_colors)
+    else:
+        answer, read = _asked(settings, options, pictures, crop)
     for note in answer.notes:
         session.note(note)
     _print(answer, settings, chosen[0] if chosen else "table", "\0" if null else "\n")
@@ -146,6 +159,38 @@ def _asked(
     read = [read_picture(s, limits, crop=part, stdin=sys.stdin.buffer) for s in sources]
     with Engine.open(settings.layout, settings) as engine:
         return engine.query(read, options), read
+
+
+def _colored(
+    settings: Settings,
+    options: QueryOptions,
+    sources: tuple[str, ...],
+    crop: str | None,
+    palette: str | None,
+    like_colors: str | None,
+) -> tuple[Answer, list[QueryPicture]]:
+    """By colour alone, or by style among the pictures whose colours fit."""
+    from dataclasses import replace
+
+    from search import palettes
+
+    if palette is not None and like_colors is not None:
+        raise UsageError("--palette and --like-colors exclude each other", "Choose one.")
+    if palette is not None:
+        colors = palettes.parse_palette(palette)
+    else:
+        colors = palettes.palette_of_file(str(like_colors), settings.decode.limits)
+    if sources:
+        only = tuple(palettes.holders(settings.layout, colors))
+        return _asked(settings, replace(options, only=only), sources, crop)
+    if options.exclude_same_author:
+        raise UsageError("--exclude-same-author needs a picture", "Name one.")
+    answer = palettes.query_by_color(
+        settings.layout, colors, k=options.k, by=options.by, where=options.where,
+        exclude_authors=options.exclude_authors, exclude_titles=options.exclude_titles,
+        min_percentile=options.min_percentile,
+    )  # fmt: skip
+    return answer, []
 
 
 def _print(answer: Answer, settings: Settings, form: str, end: str) -> None:

@@ -1,0 +1,181 @@
+"""What the index says of its own pictures -> rows of the `predictions` table.
+
+Each picture is judged as if it were new: its own title and its own copies are hidden, then
+its nearest pictures vote (`indexer.labels.vote`) with the generation's calibration. That
+is what makes "genres that the model confuses" a fair question. Incremental: a picture that
+the model has judged is left alone unless everything is asked for again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from indexer.generations import Generation
+from indexer.labels import KINDS, era_of, vote
+from schemas.catalog import Catalog
+from schemas.layout import Layout
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+COLUMNS = {"author": "authors", "genre": "genres", "era": "eras"}
+SHOWN = 5
+BATCH = 512
+MAX_HIDDEN = 5_000  # pictures of the own title that a search looks past
+PRIOR = 0.5  # how often a picture is by an unknown hand, before looking
+Progress = Callable[[int, int], None]
+
+
+@dataclass
+class VerdictReport:
+    """What a run did. Counts: judged, already (and pending, for a dry run)."""
+
+    model_id: str
+    counts: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The indexed pictures, in the order of the FAISS index.
+
+    Shapes:  all (N,); `labels` holds an array of names for each kind
+    """
+
+    picture_ids: np.ndarray
+    titles: np.ndarray
+    labels: Mapping[str, np.ndarray]
+
+
+def judge_pending(
+    layout: Layout,
+    *,
+    again: bool = False,
+    dry_run: bool = False,
+    limit: int | None = None,
+    progress: Progress | None = None,
+) -> VerdictReport:
+    """Judge every indexed picture that has no prediction of the index's model.
+
+    With `again` all are judged anew, as after many pictures were added. The caller holds
+    the data root's lock, but for a dry run.
+
+    Errors:  NoIndexError without a usable index; InputError when a table cannot be used
+    """
+    started = time.perf_counter()
+    catalog = Catalog(layout)
+    with Generation.open(layout) as generation:
+        rows = _rows(generation)
+        pending, already = _pending(catalog, rows, generation.model_id, again)
+        pending = pending[:limit]
+        report = VerdictReport(generation.model_id, {"already": already})
+        if dry_run:
+            report.counts["pending"] = len(pending)
+            return report
+        report.counts["judged"] = 0
+        sizes = {kind: Counter(n for n in names if n) for kind, names in rows.labels.items()}
+        for start in range(0, len(pending), BATCH):
+            part = pending[start : start + BATCH]
+            told = list(_verdicts(generation, rows, part, sizes))
+            data = _table(rows.picture_ids[part].tolist(), generation.model_id, told)
+            if again or already:
+                catalog.upsert("predictions", data)
+            else:
+                catalog.append("predictions", data)
+            report.counts["judged"] += len(part)
+            if progress:
+                progress(start + len(part), len(pending))
+    report.seconds = time.perf_counter() - started
+    return report
+
+
+def _rows(generation: Generation) -> _Rows:
+    import faiss
+
+    order = faiss.vector_to_array(generation.index.id_map)
+    place = {int(row_id): n for n, row_id in enumerate(order)}
+    found: list[Any] = [None] * len(order)
+    for row in generation.meta.execute(
+        "select p.row_id, p.picture_id, p.title_no, t.author, t.genre, p.year"
+        " from pictures p join titles t using (title_no)"
+    ):
+        found[place[row[0]]] = row[1:]
+    ids, titles, authors, genres, years = zip(*found, strict=True) if found else ((),) * 5
+    labels = {"author": authors, "genre": genres, "era": [era_of(year) for year in years]}
+    return _Rows(
+        np.asarray(ids, dtype=np.str_),
+        np.asarray(titles, dtype=np.int64),
+        {kind: np.asarray(names, dtype=object) for kind, names in labels.items()},
+    )
+
+
+def _pending(catalog: Catalog, rows: _Rows, model_id: str, again: bool) -> tuple[np.ndarray, int]:
+    """Places of the pictures to judge, each picture once, and how many have been."""
+    _, first = np.unique(rows.picture_ids, return_index=True)
+    if again:
+        return first, 0
+    have = catalog.read("predictions", ["picture_id", "model_id"]).to_pylist()
+    known = {row["picture_id"] for row in have if row["model_id"] == model_id}
+    fresh = np.asarray([place for place in first if rows.picture_ids[place] not in known], int)
+    return fresh, len(first) - len(fresh)
+
+
+def _verdicts(
+    generation: Generation, rows: _Rows, part: np.ndarray, sizes: Mapping[str, Mapping[str, int]]
+) -> Iterator[dict[str, Any]]:
+    """Votes on the pictures at these places; (B,) -> B rows."""
+    calibration = generation.calibration
+    index = generation.index
+    vectors = np.stack([index.index.reconstruct(int(place)) for place in part])  # (B, D)
+    own = np.isin(rows.titles, np.unique(rows.titles[part]))
+    hidden = int(np.bincount(rows.titles[own]).max())
+    k = min(index.ntotal, calibration.neighbours + min(hidden, MAX_HIDDEN) + 8)
+    # the inner index answers with places instead of row ids
+    similarity, places = index.index.search(vectors, k)  # (B, K)
+    for row, place in enumerate(part):
+        there = places[row] >= 0
+        near = places[row][there]
+        other = (rows.titles[near] != rows.titles[place]) & (
+            rows.picture_ids[near] != rows.picture_ids[place]
+        )
+        near = near[other][: calibration.neighbours]
+        scores = similarity[row][there][other][: calibration.neighbours]
+        told: dict[str, Any] = {}
+        for kind in KINDS:
+            names = [[] if name is None else [name] for name in rows.labels[kind][near]]
+            told[kind] = vote(
+                scores, names, calibration.temperature[kind], sizes=sizes[kind],
+                tempering=calibration.tempering[kind], tail=calibration.tail[kind],
+            ) if len(near) else {}  # fmt: skip
+        best = next(iter(told["author"].values()), 0.0)
+        unknown = calibration.unknown_author(scores, best, PRIOR) if told["author"] else 0.0
+        shares = {name: share * (1.0 - unknown) for name, share in told["author"].items()}
+        yield {**told, "author": shares, "unknown_author": unknown}
+
+
+def _table(ids: list[str], model_id: str, told: list[dict[str, Any]]) -> pa.Table:
+    import pyarrow as pa
+
+    from schemas.tables import arrow_schema
+
+    def top(shares: Mapping[str, float]) -> list[dict[str, Any]]:
+        return [
+            {"label": label, "probability": share} for label, share in list(shares.items())[:SHOWN]
+        ]
+
+    rows = [
+        {
+            "picture_id": picture_id,
+            "model_id": model_id,
+            **{column: top(one[kind]) for kind, column in COLUMNS.items()},
+            "unknown_author": one["unknown_author"],
+        }
+        for picture_id, one in zip(ids, told, strict=True)
+    ]
+    return pa.Table.from_pylist(rows, schema=arrow_schema("predictions"))

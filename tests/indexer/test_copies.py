@@ -1,0 +1,42 @@
+"""Copies are found and told apart from drawings that are only alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL import ImageEnhance
+
+from crawler.importers import import_folder
+from indexer.copies import find_copies
+from schemas.settings import load_settings
+from tests.drawings import drawing
+
+
+def test_three_lists(tmp_path: Path) -> None:
+    root = tmp_path / "drawings"
+    for author in ("anna", "bob", "cy"):
+        for title in ("one", "two"):
+            (root / author / title).mkdir(parents=True)
+    original = drawing(3, 1, 300)
+    original.save(root / "anna" / "one" / "a.png")
+    original.save(root / "anna" / "two" / "same.png")  # the same bytes
+    ImageEnhance.Brightness(original).enhance(0.9).save(root / "bob" / "one" / "b.png")
+    drawing(2, 1, 300).save(root / "cy" / "one" / "c.png")
+    drawing(2, 1, 300).resize((290, 290)).save(root / "cy" / "two" / "d.png")
+    drawing(2, 7, 300).save(root / "bob" / "two" / "other.png")
+    settings = load_settings({"store.root": str(tmp_path / "data")}, environ={}, cwd=tmp_path)
+    import_folder(settings.layout, settings, root)
+    found = find_copies(settings.layout, settings)
+    assert [[h.title for h in group] for group in found.exact] == [["one", "two"]]
+    assert [(p.first.authors, p.second.authors) for p in found.near] == [(("cy",), ("cy",))]
+    assert [{p.first.authors, p.second.authors} for p in found.copied] == [{("anna",), ("bob",)}]
+    assert found.unread == 0
+    for file in settings.layout.pictures.rglob("*.png"):
+        file.unlink()
+    assert find_copies(settings.layout, settings).unread == found.compared
+
+
+def test_an_empty_catalog(tmp_path: Path) -> None:
+    settings = load_settings({"store.root": str(tmp_path)}, environ={}, cwd=tmp_path)
+    found = find_copies(settings.layout, settings)
+    assert (found.exact, found.near, found.copied) == ([], [], [])

@@ -1,0 +1,66 @@
+"""Predictions hide the picture's own title, and come once for each picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from indexer.build import build_generation
+from indexer.generations import publish
+from indexer.verdicts import judge_pending
+from schemas.catalog import Catalog
+from schemas.errors import NoIndexError
+from schemas.layout import Layout
+from tests.catalogs import SETTINGS, fill_catalog
+
+
+def test_each_picture_is_judged_once_without_its_title(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    fill_catalog(layout, authors=6, titles=3, pictures=5)
+    # One title that nobody else is like: seen by itself alone, it would be certain.
+    report = build_generation(layout, SETTINGS)
+    assert report.generation_id is not None
+    publish(layout, report.generation_id)
+    assert judge_pending(layout, dry_run=True).counts == {"already": 0, "pending": 90}
+    assert judge_pending(layout, limit=10).counts == {"already": 0, "judged": 10}
+    assert judge_pending(layout).counts == {"already": 10, "judged": 80}
+    assert judge_pending(layout).counts == {"already": 90, "judged": 0}
+    assert judge_pending(layout, again=True).counts == {"already": 0, "judged": 90}
+    rows = Catalog(layout).read("predictions").to_pylist()
+    assert len(rows) == 90
+    titles = {row["title_id"]: row for row in Catalog(layout).read("titles").to_pylist()}
+    title_of = {
+        row["picture_id"]: titles[row["title_id"]]
+        for row in Catalog(layout).read("pictures").to_pylist()
+    }
+    right = sum(
+        row["authors"][0]["label"] == title_of[row["picture_id"]]["authors"][0]["name"]
+        for row in rows
+    )
+    assert right >= 80  # other titles of the author are there
+    for row in rows:
+        assert 0.0 <= row["unknown_author"] <= 1.0
+        total = row["unknown_author"] + sum(one["probability"] for one in row["authors"])
+        assert total <= 1.0 + 1e-6
+
+
+def test_an_author_with_one_title_cannot_be_recognised(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    fill_catalog(layout, authors=5, titles=1, pictures=6)
+    report = build_generation(layout, SETTINGS)
+    assert report.generation_id is not None
+    publish(layout, report.generation_id)
+    judge_pending(layout)
+    titles = {row["title_id"]: row for row in Catalog(layout).read("titles").to_pylist()}
+    author_of = {
+        row["picture_id"]: titles[row["title_id"]]["authors"][0]["name"]
+        for row in Catalog(layout).read("pictures").to_pylist()
+    }
+    for row in Catalog(layout).read("predictions").to_pylist():
+        assert author_of[row["picture_id"]] not in [one["label"] for one in row["authors"]]
+
+
+def test_no_index(tmp_path: Path) -> None:
+    with pytest.raises(NoIndexError):
+        judge_pending(Layout(tmp_path))

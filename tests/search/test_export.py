@@ -1,0 +1,43 @@
+"""An export is whole, described, and never replaces what is not one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import InputError
+from schemas.settings import Settings
+from schemas.views import all_views
+from search.export import export_catalog
+
+
+def test_files_and_dictionary(settings: Settings, tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    report = export_catalog(settings.layout, tmp_path / "out")
+    assert set(report.rows) == set(all_views())
+    assert report.rows["pictures"] == 24
+    for name, rows in report.rows.items():
+        table = pq.read_table(tmp_path / "out" / f"{name}.parquet")
+        assert table.num_rows == rows
+        assert table.column_names == [column for column, _ in all_views()[name].columns]
+    told = json.loads((tmp_path / "out" / "dictionary.json").read_text())
+    columns = told["files"]["titles.parquet"]["columns"]
+    assert columns[0] == {"name": "title_id", "type": "VARCHAR", "comment": "platform:id"}
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_replaces_only_exports(settings: Settings, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    export_catalog(settings.layout, out, views=False)
+    with pytest.raises(InputError, match="not empty"):
+        export_catalog(settings.layout, out)
+    export_catalog(settings.layout, out, force=True)
+    (out / "thesis.docx").write_text("mine")
+    with pytest.raises(InputError, match="not an export"):
+        export_catalog(settings.layout, out, force=True)
+    assert (out / "thesis.docx").read_text() == "mine"
+    with pytest.raises(InputError, match="does not exist"):
+        export_catalog(settings.layout, tmp_path / "no" / "where")
