@@ -14,7 +14,7 @@ DRAWINGS ?= ../shared/drawings
 # What every lock file holds beside the one that it is named after.
 EXTRAS := --extra dev --extra crawl --extra web --extra report
 
-.PHONY: help env train-env demo test faults check format bench figures picture docs model card lock clean
+.PHONY: answers help env train-env demo test faults check format bench figures picture docs model card lock clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,10 @@ picture: demo ## Renew the README's pictures (needs chromium)
 
 docs: env ## Renew docs/commands.md from --help
 	@$(BIN)/python -m search.reference > docs/commands.md
+
+answers: demo ## Renew docs/sql.md: questions to the demo's catalog
+	@$(BIN)/toonsearch --data $(DEMO_DIR)/data colors -q && $(BIN)/toonsearch --data $(DEMO_DIR)/data judge -q
+	@$(BIN)/python -m bench.answers $(DEMO_DIR)/data > docs/sql.md
 
 model: train-env ## Rebuild the shipped encoder from DRAWINGS=folder
 	@$(BIN)/python -m indexer.training.export --drawings $(DRAWINGS) --out indexer/models

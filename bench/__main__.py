@@ -14,7 +14,8 @@ from bench.figures import Figure, machine, write_json
 def main() -> int:
     """Measure, print and write; the exit code is 4 when a figure misses its target."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--only", choices=("query", "encoding", "web"), help="one part alone")
+    parts = ("query", "encoding", "web", "colors", "views")
+    parser.add_argument("--only", choices=parts, help="one part alone")
     parser.add_argument("--runs", type=int, default=9, help="runs of each process (default 9)")
     parser.add_argument("--pictures", type=int, default=query.PICTURES, help="size of the index")
     parser.add_argument("--data", type=Path, help="for web: a data root that is there already")
@@ -42,6 +43,18 @@ def main() -> int:
             pictures=options.pictures, data=options.data, queries=options.web_queries
         )
         write_json(options.out / "web.json", found)
+        figures += found
+    if options.only in (None, "colors"):
+        from bench import colors
+
+        found = colors.measure()
+        write_json(options.out / "colors.json", found)
+        figures += found
+    if options.only in (None, "views"):
+        from bench import views
+
+        found = views.measure()
+        write_json(options.out / "views.json", found)
         figures += found
     print(" ".join(f"{key}: {value}" for key, value in machine().items()))
     for figure in figures:

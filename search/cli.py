@@ -62,6 +62,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "judge": ("search.commands.judge", "Write down what the index says of its own pictures."),
     "sql": ("search.commands.sql", "Ask the catalog in SQL, with similarity."),
+    "report": ("search.commands.report", "Show how style, colour and genre move, on one page."),
     "duplicates": ("search.commands.duplicates", "List equal, near-equal and copied drawings."),
     "export": ("search.commands.export", "Write the catalog as plain Parquet."),
     "status": ("search.commands.status", "Show what the catalog and the index hold."),

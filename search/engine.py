@@ -36,11 +36,9 @@ WIDENING = 4  # factor by which the list grows while it holds too few titles
 
 @dataclass(frozen=True)
 class QueryOptions:
-    """What is asked besides the pictures.
-
-    `neighbours` is how many pictures are looked at first; the list is widened until `k`
-    titles are found. `only` narrows the search to pictures with these ids. `unknown_prior`
-    is how often a query is by a hand the index lacks.
+    """What is asked besides the pictures: `neighbours` of the index are looked at first, more
+    until `k` titles are found; `only` narrows them to these picture ids. `unknown_prior` is
+    how often a query is by a hand the index lacks.
     """
 
     k: int = 10
