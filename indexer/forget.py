@@ -193,6 +193,7 @@ def _delete_rows(layout: Layout, found: ForgetReport) -> None:
             known = set(catalog.read(name, ["picture_id"])["picture_id"].to_pylist())
             # Also of pictures whose rows an earlier, killed run has deleted already.
             catalog.delete(name, "picture_id", {*known.intersection(orphans), *(known - left)})
+    shutil.rmtree(layout.kept, ignore_errors=True)  # results of views, made again when asked
 
 
 def _unused_files(layout: Layout) -> list[str]:
