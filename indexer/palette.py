@@ -24,8 +24,8 @@ COLORS = 3
 """Colours for each region."""
 BITS = 5
 """Of each channel; a cube of the histogram is 8 levels wide."""
-STARTS = 4
-FIRST_ROUNDS = 8
+STARTS = 3
+FIRST_ROUNDS = 6
 ROUNDS = 30
 
 
@@ -88,17 +88,16 @@ def _cells(pixels: np.ndarray) -> _Cells:
     row = np.minimum(np.arange(height) * ROWS // height, ROWS - 1)
     column = np.minimum(np.arange(width) * COLUMNS // width, COLUMNS - 1)
     region = (row[:, None] * COLUMNS + column[None, :]).astype(np.int32)
-    high = (pixels >> (8 - BITS)).astype(np.int32)
-    cube = (high[..., 0] << (2 * BITS)) | (high[..., 1] << BITS) | high[..., 2]
-    key = (region << (3 * BITS) | cube).ravel()
+    planes = np.ascontiguousarray(pixels.reshape(-1, 3).T)  # (3, H * W)
+    r, g, b = planes >> (8 - BITS)
+    key = ((region.ravel() << BITS | r) << BITS | g) << BITS | b
     count = np.bincount(key, minlength=REGIONS << (3 * BITS))
     used = np.flatnonzero(count)  # ascending: region by region
     number = np.empty(len(count), dtype=np.int32)
     number[used] = np.arange(len(used), dtype=np.int32)
     short = number[key]
-    flat = pixels.reshape(-1, 3).astype(np.float64)
     sums = np.stack(
-        [*(np.bincount(short, flat[:, c], len(used)) for c in range(3)), count[used]], axis=1
+        [*(np.bincount(short, plane, len(used)) for plane in planes), count[used]], axis=1
     )
     return _padded(used >> (3 * BITS), used & ((1 << (3 * BITS)) - 1), sums)
 
