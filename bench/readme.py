@@ -21,6 +21,16 @@ WORDS = {
     "warm_query": "warm query of a 512 px JPEG, decoding included, 100,000 pictures",
     "finds_itself": "indexed pictures that find themselves first",
     "bulk_encoding": "bulk embedding, decoding included",
+    "web_query_alone": "page: one query after the other, 512 px JPEG, 100,000 pictures",
+    "web_query_paced": "page: 8 clients that pause a second, median",
+    "web_query_paced_p99": "page: the same, p99",
+    "web_query_median": "page: 8 clients that never pause, median",
+    "web_query_p99": "page: the same, p99",
+    "web_queries_per_second": "page: the same, answers a second",
+    "web_memory": "page: memory of server and decoders under load",
+    "web_memory_growth": "page: its growth over 2,000 more queries",
+    "web_page_weight": "page: first page, not compressed",
+    "web_page_ready": "page: empty cache until it can be used",
     "bulk_over_torch_eager": "bulk embedding against torch eager at batch 32, decoding included",
 }
 
@@ -32,7 +42,8 @@ def table() -> str:
     """
     lines = ["| what | measured | target |", "| --- | --- | --- |"]
     machine: dict[str, Any] = {}
-    for name in ("query", "encoding"):
+    parts = ["query", "encoding", *(["web"] if (RESULTS / "web.json").exists() else [])]
+    for name in parts:
         body = json.loads((RESULTS / f"{name}.json").read_text())
         machine = body["machine"]
         for figure in body["figures"]:

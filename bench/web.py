@@ -127,7 +127,13 @@ def load(
             time.sleep(pause_s)
         link.close()
 
-    threads = [threading.Thread(target=client, args=(number,)) for number in range(clients)]
+    def watched(number: int) -> None:
+        try:
+            client(number)
+        except (OSError, http.client.HTTPException) as error:
+            failures.append(repr(error))
+
+    threads = [threading.Thread(target=watched, args=(number,)) for number in range(clients)]
     for thread in threads:
         thread.start()
     for thread in threads:
