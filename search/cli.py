@@ -41,6 +41,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "search.commands.predict",
         "Tell author, genre and era of listed pictures.",
     ),
+    "train": ("search.commands.train", "Fine-tune a network on your own drawings."),
     "evaluate": ("search.commands.evaluate", "Measure retrieval, labels and calibration."),
     "index": ("search.commands.index", "Build, publish and check index generations."),
     "colors": ("search.commands.colors", "Find the dominant colours of new pictures."),

@@ -37,6 +37,8 @@ class Benchmark:
     years: np.ndarray
     splits: tuple[Split, ...]
     name: str
+    all_genres: tuple[tuple[str, ...], ...] = ()
+    """Every genre of each picture, the main one first."""
 
     def __len__(self) -> int:
         return len(self.manifest)
@@ -47,26 +49,33 @@ class Benchmark:
         some = Manifest(
             m.root, tuple(m.paths[row] for row in rows.tolist()), m.authors[rows], m.series[rows]
         )
-        return Benchmark(some, self.genres[rows], self.years[rows], self.splits, self.name)
+        genres = tuple(self.all_genres[row] for row in rows.tolist())
+        return Benchmark(some, self.genres[rows], self.years[rows], self.splits, self.name, genres)
 
 
 def benchmark_of_rows(
-    rows: Sequence[Mapping[str, Any]], root: Path, name: str, splits: Path | None = None
+    rows: Sequence[Mapping[str, Any]],
+    root: Path,
+    name: str,
+    splits: Path | None = None,
+    training: bool = False,
 ) -> Benchmark:
     """A benchmark from manifest rows.
 
-    Rows without an author or a series are left out: nothing can be asked about them.
+    Rows without an author or a series are left out: nothing can be asked about them. For
+    `training` they stay, a picture without a series as one of its own, and there are no splits.
 
     Errors:  InputError names the first file that is missing, a picture with two authors, or
              says that there are too few authors with two series
     """
-    kept: list[tuple[str, str, str, str, int]] = []
+    kept: list[tuple[str, str, str, tuple[str, ...], int]] = []
     seen: dict[str, tuple[str, str]] = {}
     for number, row in enumerate(rows, 2):
         path, author, series = (_first(row.get(key)) for key in ("path", "author", "series"))
         series = _first(row.get("title_id")) or series or _first(row.get("title"))
-        if not (path and author and series):
+        if not path or not (training or (author and series)):
             continue
+        series = series or path
         if path in seen:
             if seen[path] != (author, series):
                 raise InputError(f"row {number}: {path} has contradictory labels", FIX)
@@ -74,16 +83,21 @@ def benchmark_of_rows(
         seen[path] = (author, series)
         if not (root / path).is_file():
             raise InputError(f"row {number}: there is no file {root / path}", FIX)
-        kept.append((path, author, series, _first(row.get("genre")), _year(row, number)))
+        kept.append((path, author, series, _several(row.get("genre")), _year(row, number)))
     if not kept:
         raise InputError(f"{name}: no row has a path, an author and a series")
-    paths, authors, series_of, genres, years = zip(*kept, strict=True)
+    paths, authors, series_of, several, years = zip(*kept, strict=True)
+    genres = [next(iter(names), "") for names in several]
     manifest = Manifest(root, tuple(paths), np.array(authors), np.array(series_of))
-    if splits is not None and splits.is_file():
+    chosen: list[Split]
+    if training:
+        chosen = []
+    elif splits is not None and splits.is_file():
         chosen = read_splits(splits.parent)
     else:
         chosen = author_splits(manifest)
-    return Benchmark(manifest, np.array(genres), np.array(years), tuple(chosen), name)
+    labels = np.array(genres), np.array(years)
+    return Benchmark(manifest, *labels, tuple(chosen), name, tuple(several))
 
 
 FIX = "Correct the manifest and run the command again."
@@ -94,6 +108,11 @@ def _first(value: Any) -> str:
     if isinstance(value, list | tuple):
         value = value[0] if value else ""
     return str("" if value is None else value).split(";")[0].strip()
+
+
+def _several(value: Any) -> tuple[str, ...]:
+    parts = value if isinstance(value, list | tuple) else str(value or "").split(";")
+    return tuple(dict.fromkeys(part for part in (str(p).strip() for p in parts) if part))
 
 
 def _year(row: Mapping[str, Any], number: int) -> int:
@@ -109,16 +128,18 @@ def _year(row: Mapping[str, Any], number: int) -> int:
     return year
 
 
-def benchmark_of_manifest(file: Path, rows: Sequence[Mapping[str, Any]]) -> Benchmark:
+def benchmark_of_manifest(
+    file: Path, rows: Sequence[Mapping[str, Any]], training: bool = False
+) -> Benchmark:
     """A benchmark from a manifest file, with the splits that lie beside it.
 
     Errors:  as `benchmark_of_rows`
     """
     root = file.resolve().parent
-    return benchmark_of_rows(rows, root, str(file), root / SPLITS_FILE)
+    return benchmark_of_rows(rows, root, str(file), root / SPLITS_FILE, training)
 
 
-def benchmark_of_catalog(layout: Layout) -> Benchmark:
+def benchmark_of_catalog(layout: Layout, training: bool = False) -> Benchmark:
     """The stored pictures of a catalog, each with the labels of its (first) title.
 
     Errors:  InputError when the catalog holds too little
@@ -144,7 +165,7 @@ def benchmark_of_catalog(layout: Layout) -> Benchmark:
     if not rows:
         raise InputError("the catalog holds no picture", "Run `toonsearch import` first.")
     rows.sort(key=lambda row: str(row["path"]))
-    return benchmark_of_rows(rows, layout.pictures, "the catalog")
+    return benchmark_of_rows(rows, layout.pictures, "the catalog", training=training)
 
 
 def author_splits(manifest: Manifest, count: int = SPLITS, seed: int = 0) -> list[Split]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +109,7 @@ def smaller(bench: Benchmark) -> Benchmark:
         own = np.flatnonzero(bench.manifest.series == series)
         taken.append(own[:: min(share, max(1, len(own) // 4))])
     part = bench.part(np.sort(np.concatenate(taken)))
-    return Benchmark(part.manifest, part.genres, part.years, bench.splits[:2], bench.name)
+    return replace(part, splits=bench.splits[:2])
 
 
 def leakage(bench: Benchmark, model: Path) -> str:

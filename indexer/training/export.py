@@ -20,6 +20,7 @@ import onnx
 import torch
 
 from indexer.encoder import DESCRIPTION_FILE, FORMAT_VERSION, INPUT_NAME, MODEL_FILE, Encoder
+from indexer.head_files import Heads, write_heads
 from indexer.pixels import PixelSpec
 from indexer.training.dataset import Manifest, compute_statistics, prepared_pictures, read_manifest
 from indexer.training.model import (
@@ -81,15 +82,22 @@ class Export:
     model_id: str
     network: bytes
     description: dict[str, Any]
+    heads: Heads | None = None
 
 
-def describe(network: bytes, dimension: int, spec: PixelSpec, provenance: dict[str, Any]) -> Export:
+def describe(
+    network: bytes,
+    dimension: int,
+    spec: PixelSpec,
+    provenance: dict[str, Any],
+    prefix: str = MODEL_PREFIX,
+) -> Export:
     """Name a network by its content and say what it is."""
     from blake3 import blake3
 
     digest = blake3(network).hexdigest()
     identity = blake3((digest + spec.digest).encode()).hexdigest()[:8]
-    model_id = f"{MODEL_PREFIX}-{identity}"
+    model_id = f"{prefix}-{identity}"
     description = {
         "format_version": FORMAT_VERSION,
         "model_id": model_id,
@@ -153,12 +161,14 @@ def export_style(
     return describe(data, DIMENSION, SHIPPED_SPEC, provenance)
 
 
-def write_model(export: Export, out: Path) -> Path:
+def write_model(export: Export, out: Path, name: str | None = None) -> Path:
     """Write a model beside the others, whole or not at all; returns its folder.
+
+    The folder has the model's id for a name, unless models that share a space have `name`s.
 
     Errors:  InputError when the folder cannot be written
     """
-    target = out / export.model_id
+    target = out / (name or export.model_id)
     try:
         out.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=".model-", dir=out))
@@ -166,6 +176,8 @@ def write_model(export: Export, out: Path) -> Path:
             (aside / MODEL_FILE).write_bytes(export.network)
             text = json.dumps(export.description, indent=2, ensure_ascii=False) + "\n"
             (aside / DESCRIPTION_FILE).write_text(text, encoding="utf-8")
+            if export.heads is not None:
+                write_heads(aside, export.heads)
             aside.chmod(0o755)
             if target.exists():  # the id is made from the content: it is the same model
                 shutil.rmtree(target)

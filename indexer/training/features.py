@@ -209,8 +209,8 @@ class FeatureStore:
             run = run_graph(serialize(export_graph(StatisticsNetwork())))
             return lambda image: run(prepare(image, spec)[None])[0]
         if kind == "head":
-            head = HeadNetwork()
-            return lambda image: _infer(head, prepare(image, spec))
+            head = run_graph(serialize(export_graph(HeadNetwork())))
+            return lambda image: head(prepare(image, spec)[None])[0]
         if kind == "gram":
             gram, side = GramNetwork(), (GRAM_SIDE_PX, GRAM_SIDE_PX)
             return lambda image: _infer(gram, np.asarray(image.resize(side))).astype(np.float16)
