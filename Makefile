@@ -71,6 +71,7 @@ answers: demo ## Renew docs/sql.md: questions to the demo's catalog
 
 model: train-env ## Rebuild the shipped encoder from DRAWINGS=folder
 	@$(BIN)/python -m indexer.training.export --drawings $(DRAWINGS) --out indexer/models
+	@$(BIN)/python -m indexer.training.ship_heads --drawings $(DRAWINGS)
 
 card: train-env ## Measure accuracy on DRAWINGS=folder: model card, README table, sheet of retrievals
 	@$(BIN)/python -m indexer.training.card --drawings $(DRAWINGS)

@@ -222,7 +222,14 @@ def verified_network(path: Path, description: ModelDescription) -> bytes:
     return data
 
 
+def without_telemetry() -> None:
+    """Keep ONNX Runtime from writing a device id into the user's cache and from sending events
+    to its maker, which its wheels do since 1.30 unless told before they are imported."""
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
+
 def _start_onnxruntime(data: bytes, threads: int, parallel: bool) -> Session:
+    without_telemetry()
     try:
         import onnxruntime
     except ImportError as error:

@@ -74,6 +74,7 @@ def evaluate(
 ) -> Evaluation:
     """Measure everything on a benchmark, with the model of a folder beside the baselines.
 
+    `earlier` also trains the networks of earlier practice on each split (hours on two cores).
     `quick` takes at most QUICK_PICTURES pictures, two splits, two views and the cheap
     baselines: enough to see that all is well, not to be quoted.
 
@@ -85,6 +86,10 @@ def evaluate(
     ground = Ground(store, views=QUICK_VIEWS if quick else tuple(VIEWS))
     note = leakage(bench, model)
     spaces = standard_spaces(model.name, note, quick)
+    if earlier:
+        from indexer.training.earlier import earlier_spaces
+
+        spaces = [*earlier_spaces(1 if quick else None), *spaces]
     by_name = {space.name: space for space in spaces}
     named = spaces[-1]
     # What has seen these authors would flatter itself: the same recipe, learnt on the others,

@@ -19,7 +19,14 @@ import numpy as np
 import onnx
 import torch
 
-from indexer.encoder import DESCRIPTION_FILE, FORMAT_VERSION, INPUT_NAME, MODEL_FILE, Encoder
+from indexer.encoder import (
+    DESCRIPTION_FILE,
+    FORMAT_VERSION,
+    INPUT_NAME,
+    MODEL_FILE,
+    Encoder,
+    without_telemetry,
+)
 from indexer.head_files import Heads, write_heads
 from indexer.pixels import PixelSpec
 from indexer.training.dataset import Manifest, compute_statistics, prepared_pictures, read_manifest
@@ -49,6 +56,7 @@ CHECKED_PICTURES = 24
 
 def run_graph(data: bytes) -> Callable[[np.ndarray], np.ndarray]:
     """A graph as a function of a batch of pixels."""
+    without_telemetry()
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

@@ -7,6 +7,7 @@ head        EfficientNet-Lite0's pooled last layer, 224 px: what it shows
 gram        products of VGG16's channels (first four layers), 80 px, untrained weights
 statistics  all statistics of the shipped network, raw
 vectors     what a model folder says
+thumbnail-* small copies for the networks of earlier practice
 """
 
 from __future__ import annotations
@@ -153,6 +154,8 @@ class FeatureStore:
     cache: ArrayCache
     model: Path
     progress: Progress | None = None
+    statistics: Callable[[np.ndarray], np.ndarray] | None = None
+    """The shipped statistics as a function, where somebody has exported them already."""
 
     def key(self, rows: np.ndarray | None) -> dict[str, str]:
         """What every feature depends on: names, sizes and times of the files."""
@@ -206,7 +209,7 @@ class FeatureStore:
             encoder = Encoder.open(self.model)
             return lambda image: encoder.encode([prepare(image, spec)])[0]
         if kind == "statistics":
-            run = run_graph(serialize(export_graph(StatisticsNetwork())))
+            run = self.statistics or run_graph(serialize(export_graph(StatisticsNetwork())))
             return lambda image: run(prepare(image, spec)[None])[0]
         if kind == "head":
             head = run_graph(serialize(export_graph(HeadNetwork())))
@@ -214,7 +217,9 @@ class FeatureStore:
         if kind == "gram":
             gram, side = GramNetwork(), (GRAM_SIDE_PX, GRAM_SIDE_PX)
             return lambda image: _infer(gram, np.asarray(image.resize(side))).astype(np.float16)
-        raise ValueError(kind)
+        from indexer.training.earlier import THUMBNAILS  # timm is needed for these alone
+
+        return THUMBNAILS[kind].pixels
 
     def pixels(self) -> np.ndarray:
         """Grey copies without their mean; (N, 1024) float32."""

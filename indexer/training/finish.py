@@ -189,6 +189,7 @@ def _base_r_at_1(job: Job) -> float:
 
 def _statistics(job: Job, run: Callable[[np.ndarray], np.ndarray], backbone: str) -> np.ndarray:
     if job.settings.backbone == DEFAULT and job.settings.weights is None:
+        job.store.statistics = run
         return job.store.get("statistics")
 
     def compute() -> np.ndarray:

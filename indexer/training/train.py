@@ -194,7 +194,7 @@ class Trainer:
         with torch.no_grad():
             for kept, now in zip(self.average, self.learnt, strict=True):
                 kept.lerp_(now, 1.0 - s.average)
-        return float(loss)
+        return float(loss.detach())
 
     def _put(self, values: list[Tensor]) -> list[Tensor]:
         """Give the network these weights; returns those that it had."""

@@ -1,6 +1,7 @@
 """The shipped network, and models that were tampered with."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -203,3 +204,20 @@ def test_opening_starts_no_runtime_and_never_torch() -> None:
     )
     root = Path(__file__).parents[2]
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root, timeout=60)
+
+
+def test_the_runtime_leaves_no_trace_and_calls_nobody(tmp_path: Path) -> None:
+    """Its wheels write a device id and a queue of events into the cache unless told not to."""
+    code = (
+        "import numpy as np\n"
+        "from indexer.encoder import Encoder, shipped_model_dir\n"
+        "encoder = Encoder.open(shipped_model_dir(), runtime='onnxruntime')\n"
+        "encoder.encode([np.zeros((64, 96, 3), np.uint8)])\n"
+    )
+    environ = {
+        **{k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"},
+        "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        "PYTHONPATH": str(Path(__file__).resolve().parents[2]), "PYTHONDONTWRITEBYTECODE": "1",
+    }  # fmt: skip
+    subprocess.run([sys.executable, "-c", code], env=environ, check=True, cwd=tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -160,3 +160,23 @@ def test_the_whole_protocol_runs_and_its_report_holds_it(
     text = page.read_text("utf-8")
     assert text.count("<figure") > 20 and "http" not in text.replace("http-equiv", "")
     assert "✓" in text and "Best and worst authors" in text
+
+
+@pytest.mark.slow
+def test_earlier_practice_learns_what_it_is_shown(
+    rows: tuple[Path, list[dict[str, object]]],
+) -> None:
+    pytest.importorskip("timm", reason="these networks come from timm")
+    from PIL import Image
+
+    from indexer.training.earlier import PRACTICE, earlier_spaces
+
+    root, made = rows
+    for (_, thumbnail, _, _), space in zip(PRACTICE, earlier_spaces(2), strict=True):
+        pictures = [thumbnail.pixels(Image.open(root / str(row["path"]))) for row in made[:8]]
+        pixels, authors = np.stack(pictures), np.repeat(["a", "b"], 4)
+        assert thumbnail.batch(pixels).shape[1:] == (
+            thumbnail.channels, thumbnail.height_px, thumbnail.width_px,
+        )  # fmt: skip
+        found = space.fit(pixels, authors)(pixels)
+        assert found.shape[0] == 8 and np.isfinite(found).all() and "random" in space.note

@@ -239,3 +239,28 @@ def test_what_is_worse_is_not_published(
     assert not (tmp_path / "models").exists()
     made.force = True
     assert train_heads(made).folder is not None
+
+
+@pytest.mark.slow
+def test_a_shipped_model_gets_heads_and_names_whom_it_knows(
+    bench: Benchmark, tmp_path: Path
+) -> None:
+    import csv
+    import shutil
+
+    from indexer.training.evaluate import leakage
+    from indexer.training.ship_heads import main, ship_heads
+
+    model = tmp_path / "model"
+    shutil.copytree(shipped_model_dir(), model)
+    with (bench.manifest.root / "manifest.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["path", "author", "series", "genre", "year"])
+        m = bench.manifest
+        rows.writerows(zip(m.paths, m.authors, m.series, bench.genres, strict=False))
+    heads = ship_heads(model, bench.manifest.root)
+    assert set(heads.heads) == {"author", "genre"}
+    assert read_heads(model).heads["author"].labels == heads.heads["author"].labels
+    assert leakage(bench, model).startswith(f"it has learnt from {HANDS + 1} of these")
+    assert Encoder.open(model).model_id == Encoder.open(shipped_model_dir()).model_id
+    assert main(["--model", str(model), "--drawings", str(tmp_path)]) == 3

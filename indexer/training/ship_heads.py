@@ -1,0 +1,79 @@
+"""Gives a model folder heads for the labels of a folder of drawings.
+
+`python -m indexer.training.ship_heads --model DIR --drawings DIR` is the last step of
+`make model`: the shipped model then tells the illustrators that it knows without any index, and
+its description names them, so that nobody measures it on those and believes the figure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from indexer.encoder import DESCRIPTION_FILE, ModelDescription
+from indexer.head_files import Heads, write_heads
+from indexer.training.benchmark import benchmark_of_manifest
+from indexer.training.cache import ArrayCache, default_cache
+from indexer.training.dataset import MANIFEST_FILE
+from indexer.training.features import FeatureStore
+from indexer.training.label_rules import LabelRules, apply_rules
+from indexer.training.model_heads import fit_heads
+from schemas.durable import fsync_directory, replace_file, storage_error
+from schemas.errors import InputError, ToonsearchError
+
+
+def ship_heads(model: Path, drawings: Path, cache: Path | None = None) -> Heads:
+    """Fit heads on all drawings and write them into the model's folder.
+
+    Errors:  InputError when the drawings cannot be used, NoIndexError when the model cannot
+    """
+    ModelDescription.read(model)
+    manifest = drawings / MANIFEST_FILE
+    if not manifest.is_file():
+        raise InputError(f"there is no manifest at {manifest}")
+    with manifest.open(newline="", encoding="utf-8") as file:
+        bench = benchmark_of_manifest(manifest, list(csv.DictReader(file)), training=True)
+    vectors = FeatureStore(bench, ArrayCache(cache), model).get("vectors")
+    heads = fit_heads(np.asarray(vectors, np.float32), apply_rules(bench, LabelRules()))
+    about = json.loads((model / DESCRIPTION_FILE).read_bytes())
+    about.setdefault("provenance", {})["authors"] = sorted(
+        set(bench.manifest.authors.tolist()) - {""}
+    )
+    text = json.dumps(about, indent=2, ensure_ascii=False) + "\n"
+    try:
+        write_heads(model, heads)
+        replace_file(model / DESCRIPTION_FILE, text.encode())
+        fsync_directory(model)
+    except OSError as error:
+        raise storage_error(error, str(model)) from error
+    return heads
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line of this module."""
+    parser = argparse.ArgumentParser(prog="python -m indexer.training.ship_heads")
+    parser.add_argument("--model", type=Path, help="model folder (default: the shipped one)")
+    parser.add_argument("--drawings", type=Path, required=True, help="folder with manifest.csv")
+    options = parser.parse_args(arguments)
+    try:
+        if options.model is None:
+            from indexer.encoder import shipped_model_dir
+
+            options.model = shipped_model_dir()
+        heads = ship_heads(options.model, options.drawings, default_cache())
+        for kind, head in heads.heads.items():
+            print(f"{kind}: {len(head.labels)} labels")
+    except ToonsearchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
