@@ -79,6 +79,13 @@ class Projection(NamedTuple):
         return np.asarray(np.clip((rows - self.center) * self.scale, -CLIP, CLIP) @ self.matrix)
 
 
+def _root(variance: Tensor) -> Tensor:
+    """The root; while learning, with a finite slope at 0, where flat channels are."""
+    if torch.is_grad_enabled():
+        variance = variance.clamp(min=FLAT_DEVIATION**2)
+    return variance.sqrt()
+
+
 def spatial_statistics(features: Tensor) -> Tensor:
     """Mean and standard deviation of each channel over the whole picture.
 
@@ -88,7 +95,7 @@ def spatial_statistics(features: Tensor) -> Tensor:
     # Two passes: E[x^2] - E[x]^2 loses the small deviations of flat drawings in float32. A
     # product and not a power: runtimes compute the latter number by number.
     difference = features - mean
-    deviation = (difference * difference).mean((2, 3)).sqrt()
+    deviation = _root((difference * difference).mean((2, 3)))
     return torch.cat([mean.flatten(1), deviation], 1)
 
 
@@ -100,7 +107,7 @@ def channel_correlations(features: Tensor) -> Tensor:
     count = features.shape[1]
     deviation = (features - features.mean((2, 3), keepdim=True)).flatten(2)
     covariance = deviation @ deviation.transpose(1, 2) / deviation.shape[2]
-    spread = torch.diagonal(covariance, dim1=1, dim2=2).sqrt() + FLAT_DEVIATION
+    spread = _root(torch.diagonal(covariance, dim1=1, dim2=2)) + FLAT_DEVIATION
     correlation = covariance / (spread[:, :, None] * spread[:, None, :])
     row, column = torch.triu_indices(count, count, 1)
     return correlation.flatten(1)[:, row * count + column]

@@ -141,6 +141,11 @@ class Trainer:
         try:
             while self.state.step < self.settings.steps and not self._tired():
                 loss = self._step(self.state.step)
+                if not np.isfinite(loss):
+                    raise InputError(
+                        f"training went astray at step {self.state.step + 1} (loss {loss})",
+                        "Lower --rate and start over with --fresh.",
+                    )
                 self.state.step += 1
                 last = self.state.step == self.settings.steps
                 if self.state.step % self.settings.look_every == 0 or last:

@@ -120,6 +120,19 @@ def test_batches_cross_series_and_never_show_who_is_measured(bench: Benchmark) -
         unseen_authors(few, 0)
 
 
+def test_flat_pictures_have_finite_slopes_and_unchanged_statistics() -> None:
+    from indexer.training.model import channel_correlations, spatial_statistics
+
+    maps = torch.zeros(1, 3, 4, 4)
+    maps[:, 2] = torch.arange(16.0).reshape(4, 4)
+    for statistic in (spatial_statistics, channel_correlations):
+        learnt = maps.clone().requires_grad_()
+        statistic(learnt).sum().backward()
+        assert learnt.grad is not None and bool(torch.isfinite(learnt.grad).all())
+    with torch.no_grad():
+        assert spatial_statistics(maps)[0, 3:5].tolist() == [0, 0]
+
+
 def test_augmented_pictures_of_any_shape_have_the_same_size() -> None:
     rng = np.random.default_rng(0)
     for side in (20, 100, 500):
