@@ -65,7 +65,7 @@ def retrieval_curves(table: Sequence[TableRow]) -> str:
             f"<span style='white-space:nowrap;margin-right:1rem'><b style='color:{colour}'>▬</b> "
             f"{escape(row.name)}</span>"
         )
-    return _svg(WIDTH, HEIGHT, parts, "retrieval curves") + f"<p class=note>{''.join(legend)}</p>"
+    return _svg(WIDTH, HEIGHT, parts, "retrieval curves") + f"<p class=note>{' '.join(legend)}</p>"
 
 
 def reliability_diagram(confidence: np.ndarray, right: np.ndarray) -> str:

@@ -203,6 +203,8 @@ NEW_CATALOG = (
 
 
 def _new_catalog_table(measured: dict[str, float]) -> str:
+    if not measured:
+        return "(too few pictures)"
     lines = ["| what | measured |", "| --- | --- |"]
     lines += [f"| {what} | {measured[key]:.3f} |" for key, what in NEW_CATALOG if key in measured]
     return "\n".join(lines)
