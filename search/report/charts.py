@@ -19,7 +19,11 @@ HUES = (
 """Paul Tol's bright scheme and two of his others: told apart by the colour-blind too."""
 REST = "#9a9a9a"
 SHOWN = len(HUES)
-NAMED = 24  # authors whose names stand on the map, those with most pictures
+NAMED = 40  # authors whose names stand on the map where there is room, those with most pictures
+MAP_PX = (1040, 620)
+"""What the map is taken to measure when names are kept apart; a phone shows fewer of them."""
+LETTER_PX = 6.5
+LINE_PX = 15
 
 
 def hue_of(names: Sequence[str]) -> dict[str, str]:
@@ -133,11 +137,12 @@ def style_map(rows: Sequence[Row], place: Any, hues: Mapping[str, str]) -> Figur
         groups[row["genre"] if row["genre"] in hues else "other"].append(number)
     names = [name for name in hues if name in groups] + (["other"] if "other" in groups else [])
     largest = max((row["pictures_count"] for row in rows), default=1)
+    shown = _names_apart([row["author"] for row in rows[:NAMED]], place)
     return {
         "data": [
             {
                 "type": "scatter", "mode": "markers+text", "name": name,
-                "text": [rows[n]["author"] if n < NAMED else "" for n in groups[name]],
+                "text": [rows[n]["author"] if n in shown else "" for n in groups[name]],
                 "textposition": "top center", "textfont": {"size": 11},
                 "x": [round(float(place[n][0]), 4) for n in groups[name]],
                 "y": [round(float(place[n][1]), 4) for n in groups[name]],
@@ -161,6 +166,19 @@ def style_map(rows: Sequence[Row], place: Any, hues: Mapping[str, str]) -> Figur
     }  # fmt: skip
 
 
+def _names_apart(names: Sequence[str], place: Any) -> set[int]:
+    """Which names can stand on the map without covering an earlier one."""
+    taken: list[tuple[float, float, float]] = []  # middle, baseline, half the width
+    shown = set()
+    for number, name in enumerate(names):
+        x, y = (float(place[number][axis]) * MAP_PX[axis] for axis in (0, 1))
+        half = len(name) * LETTER_PX / 2
+        if all(abs(x - u) > half + h or abs(y - v) > LINE_PX for u, v, h in taken):
+            taken.append((x, y, half))
+            shown.add(number)
+    return shown
+
+
 def drift(rows: Sequence[Row], most: int = SHOWN) -> Figure:
     """How like their first year authors stay; those who moved most."""
     by_author: dict[str, list[Row]] = defaultdict(list)
@@ -168,6 +186,8 @@ def drift(rows: Sequence[Row], most: int = SHOWN) -> Figure:
         by_author[row["author"]].append(row)
     last = {author: lines[-1]["like_first"] for author, lines in by_author.items()}
     chosen = sorted(last, key=lambda author: (last[author], author))[:most]
+    years = [row["year"] for author in chosen for row in by_author[author]]
+    step = max(1, -(-(max(years) - min(years)) // 10)) if years else 1  # whole years only
     return {
         "data": [
             {
@@ -182,7 +202,7 @@ def drift(rows: Sequence[Row], most: int = SHOWN) -> Figure:
             for number, author in enumerate(chosen)
         ],
         "layout": {
-            "xaxis": {"title": {"text": "year"}, "tickformat": "d"},
+            "xaxis": {"title": {"text": "year"}, "tickformat": "d", "dtick": step},
             "yaxis": {"title": {"text": "likeness to the author's first year (cosine)"}},
         },
         "height": 420,

@@ -150,6 +150,16 @@
     if (plot.dataset.space && !webgl) { plot.textContent = "This browser draws no 3-D."; plot.style.height = "auto"; continue; }
     seen.observe(plot);
   }
+  // What is looked at comes first, the rest whenever the browser is idle.
+  const idle = window.requestIdleCallback ?? ((work) => setTimeout(work, 50));
+  const waiting = plots.filter((p) => webgl || !p.dataset.space);
+  const next = () => {
+    const plot = waiting.shift();
+    if (!plot) return;
+    if (!drawn.has(plot)) { seen.unobserve(plot); draw(plot); }
+    idle(next);
+  };
+  idle(next);
   const all = () => Promise.all(plots.filter((p) => webgl || !p.dataset.space).map(draw));
   addEventListener("beforeprint", all);
   matchMedia("print").addEventListener("change", again);
