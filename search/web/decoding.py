@@ -65,6 +65,7 @@ class DecoderPool:
             self._free.put_nowait(None)
         self._small_turn = asyncio.Semaphore(max(1, size - 1))
         self._running: set[Process] = set()
+        self._ending: set[asyncio.Task[int]] = set()
 
     async def start(self) -> None:
         """Start all processes before the first picture comes."""
@@ -76,6 +77,7 @@ class DecoderPool:
         """End all processes."""
         for process in list(self._running):
             await self._end(process)
+        await asyncio.gather(*self._ending)
 
     async def pixels(
         self, picture: QueryPicture, crop: str | None, spec: PixelSpec
@@ -141,6 +143,9 @@ class DecoderPool:
                 self._running.discard(process_to_end)
                 with contextlib.suppress(ProcessLookupError):
                     process_to_end.kill()
+                task = asyncio.create_task(process_to_end.wait())
+                self._ending.add(task)
+                task.add_done_callback(self._ending.discard)
             self._free.put_nowait(process)
 
     async def _spawn(self) -> Process:

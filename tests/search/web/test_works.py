@@ -82,6 +82,7 @@ def coloured(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Se
 
     root = tmp_path_factory.mktemp("coloured")
     shutil.copytree(settings.store.root, root, dirs_exist_ok=True)
+    shutil.rmtree(root / "cache", ignore_errors=True)  # another test may have drawn a map
     made = replace(settings, store=replace(settings.store, root=root))
     color_pending(made.layout, made)
     return made
