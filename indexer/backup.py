@@ -2,19 +2,22 @@
 
     DIR/pictures/ab/cd/...     shared by all backups in DIR; a picture is copied once
         <time>/tables, index   the tables and the published generation as of one moment
+        <time>/web.sqlite      accounts, galleries and shared links of the page
         <time>/backup.json     every file with length and BLAKE3; written last
 
-Everything that is copied is immutable, so that no lock is needed: a table is its newest
+All but one file that is copied is immutable, so that no lock is needed: a table is its newest
 commit and the files that it names, and a picture's file is there before its row. Should a
 forgetting remove files meanwhile, the copy starts again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -124,11 +127,13 @@ def _check_target(layout: Layout, target: Path) -> None:
 
 
 def _copy(layout: Layout, aside: Path) -> str | None:
-    """Tables, block list and the published generation; returns its id."""
+    """Tables, block list, what visitors keep, the published generation; returns its id."""
     into = Layout(aside)
     aside.mkdir(parents=True)
     if layout.blocked.exists():
         copy_file(layout.blocked, into.blocked)
+    if layout.web.exists():
+        _copy_database(layout.web, into.web)
     catalog = Catalog(layout)
     for name in TABLES:
         if not catalog.exists(name):
@@ -178,6 +183,25 @@ def _copy_pictures(
         if progress:
             progress(done, len(pictures))
     return copied
+
+
+def _copy_database(source: Path, target: Path) -> None:
+    """Copy a SQLite file as of one moment, while others write to it.
+
+    Errors:  InputError when it is none
+    """
+    try:
+        with (
+            contextlib.closing(sqlite3.connect(f"{source.as_uri()}?mode=ro", uri=True)) as old,
+            contextlib.closing(sqlite3.connect(target)) as new,
+        ):
+            old.backup(new)
+            new.execute("pragma journal_mode = delete")
+    except sqlite3.Error as error:
+        raise InputError(
+            f"{source} cannot be copied ({error})", "See `toonsearch doctor`."
+        ) from error
+    fsync_file(target)
 
 
 def copy_file(source: Path, target: Path) -> None:

@@ -1,4 +1,4 @@
-"""The nightly job: crawl -> import -> embed -> colors -> build -> publish -> prune -> report.
+"""The nightly job: crawl, import, embed, colors, build, publish, judge, views, prune, report.
 
 Each stage can be killed and run again. A stage that fails is reported and the others go on,
 because yesterday's index keeps serving and what could be fetched is worth keeping; only a
@@ -88,6 +88,8 @@ def run_night(
         ("embed", lambda s: _embed(night, s)),
         ("colors", lambda s: _colors(night, s)),
         ("build", lambda s: _build(night, s, report, accept)),
+        ("judge", lambda s: _judge(night, s)),
+        ("views", lambda s: _views(night, s)),
         ("prune", lambda s: _prune(night, s)),
     ]  # fmt: skip
     for name, work in plan:
@@ -239,6 +241,33 @@ def _build(night: Night, stage: Stage, report: NightlyReport, accept: tuple[str,
     report.stages.append(
         Stage("publish", detail=found.generation_id, seconds=time.perf_counter() - begun)
     )
+
+
+def _judge(night: Night, stage: Stage) -> None:
+    """What the index says of pictures that it has not judged yet."""
+    from indexer.generations import current_generation_id
+    from indexer.verdicts import judge_pending
+
+    if current_generation_id(night.layout) is None:
+        stage.outcome = NOTHING
+        return
+    found = judge_pending(night.layout, dry_run=night.dry_run)
+    stage.counts = {name: count for name, count in found.counts.items() if count}
+    stage.outcome = DONE if {"judged", "pending"} & stage.counts.keys() else NOTHING
+
+
+def _views(night: Night, stage: Stage) -> None:
+    """Results of costly views, so that the first question of the day does not wait."""
+    from schemas.kept import keep_views, kept_files
+    from schemas.snapshot import Snapshot
+
+    if night.dry_run:
+        stage.outcome = NOTHING
+        return
+    snapshot = Snapshot.take(night.layout)
+    before = kept_files(snapshot).keys()
+    stage.counts = {"kept": len(keep_views(snapshot).keys() - before)}
+    stage.outcome = DONE if stage.counts["kept"] else NOTHING
 
 
 def _prune(night: Night, stage: Stage) -> None:

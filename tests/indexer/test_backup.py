@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import threading
 from pathlib import Path
 
@@ -70,6 +72,26 @@ def test_there_and_back(place: Path) -> None:
     assert Catalog(old).count("pictures") == 8
     Catalog(old).delete("pictures", "kind", ["picture"])  # it can be written on
     assert Catalog(old).count("pictures") == 0
+
+
+def test_what_visitors_keep_comes_along(place: Path) -> None:
+    layout = settings_of(place).layout
+    writer = sqlite3.connect(layout.web)
+    writer.execute("pragma journal_mode = wal")
+    writer.execute("create table shares (id text)")
+    writer.execute("insert into shares values ('kept')")
+    writer.commit()
+    writer.execute("insert into shares values ('not yet')")  # still being written
+    back_up(layout, place / "backups")
+    writer.rollback()
+    writer.close()
+    restored = Layout(place / "elsewhere")
+    restore(place / "backups", restored)
+    with contextlib.closing(sqlite3.connect(restored.web)) as found:
+        assert found.execute("select id from shares").fetchall() == [("kept",)]
+    layout.web.write_bytes(b"not a database, by any means" * 100)
+    with pytest.raises(InputError, match=r"web\.sqlite cannot be copied"):
+        back_up(layout, place / "backups")
 
 
 def test_after_maintenance_the_log_is_a_checkpoint(place: Path) -> None:
