@@ -32,6 +32,11 @@ WORDS = {
     "web_page_weight": "page: first page, not compressed",
     "web_page_ready": "page: empty cache until it can be used",
     "bulk_over_torch_eager": "bulk embedding against torch eager at batch 32, decoding included",
+    "crawl_rate": "crawl of a local site: requests, pictures checked, stored and committed",
+    "crawl_over_bare_scrapy": "against a bare Scrapy spider that keeps nothing",
+    "crawl_peak_memory": "its peak memory, 10,000 pictures",
+    "long_crawl_peak_memory": "its peak memory, 100,000 pictures",
+    "long_crawl_over_short_memory": "the second against the first",
 }
 
 
@@ -42,8 +47,8 @@ def table() -> str:
     """
     lines = ["| what | measured | target |", "| --- | --- | --- |"]
     machine: dict[str, Any] = {}
-    parts = ["query", "encoding", *(["web"] if (RESULTS / "web.json").exists() else [])]
-    for name in parts:
+    more = [name for name in ("web", "crawl") if (RESULTS / f"{name}.json").exists()]
+    for name in ("query", "encoding", *more):
         body = json.loads((RESULTS / f"{name}.json").read_text())
         machine = body["machine"]
         for figure in body["figures"]:

@@ -41,7 +41,7 @@ def checked(
     a picture that was forgotten stays out."""
     if forgotten.blocks("picture", picture_id_of(data)):
         return missing(str(Reason.OPT_OUT))
-    facts = check_and_store(layout, limits, data)
+    facts = check_and_store(layout, limits, data, sync=False)
     if facts.reason is Reason.FORMAT and data.lstrip()[:1] in (b"<", b"{", b"["):
         return dataclasses.replace(facts, status="failed")
     return facts

@@ -233,16 +233,13 @@ class Frontier:
 
         `fresh` says that the catalog has no such key, so that it can be appended.
         """
-        before = self.db.execute(
-            "select fresh from outbox where name = ? and key = ?", (name, key)
-        ).fetchone()
-        if before is not None:
-            fresh = bool(before[0]) and not self._flushing
         self._seq += 1
         text = None if row is None else json.dumps(row, ensure_ascii=False, default=str)
+        # A row that is being committed right now may be in the catalog afterwards.
         self.db.execute(
-            "insert or replace into outbox values (?, ?, ?, ?, ?)",
-            (name, key, text, int(fresh), self._seq),
+            "insert into outbox values (?, ?, ?, ?, ?) on conflict do update set"
+            " row = excluded.row, seq = excluded.seq, fresh = fresh and ?",
+            (name, key, text, int(fresh), self._seq, int(not self._flushing)),
         )
 
     @property

@@ -11,10 +11,14 @@ import hashlib
 import json
 from collections.abc import Iterator
 from datetime import date, datetime
+from pathlib import Path
 from typing import Any
 
 from crawler.frontier import Frontier, Waiting
+from crawler.sites import Ask
 from schemas.catalog import Catalog
+from schemas.durable import sync_files
+from schemas.layout import Layout
 from schemas.tables import TABLES
 
 BATCH_ROWS = 10_000
@@ -101,6 +105,8 @@ def commit(catalog: Catalog, rows: list[Waiting]) -> None:
 
     Errors:  InputError when the disk refuses
     """
+    if any(row.name == "pictures" for row in rows):
+        sync_files(catalog.layout.root)  # no row names a file that a power cut could take
     for table in ORDER:
         mine = [row for row in rows if row.name == table]
         gone = [row.key.split(" ", 1)[0] for row in mine if row.row is None]
@@ -117,6 +123,36 @@ def drain(frontier: Frontier, catalog: Catalog, limit: int) -> int:
         frontier.end_flush(rows)
         total += len(rows)
     return total
+
+
+def recheck(frontier: Frontier, layout: Layout) -> None:
+    """Ask again for pictures whose rows wait, but whose files a power cut has taken.
+
+    Their titles are not done then, whatever waits to say so.
+    """
+    lost = []
+    waiting = "select key, row from outbox where name = 'pictures' and row is not null"
+    for key, text in frontier.db.execute(waiting):
+        row = json.loads(text)
+        if row["status"] == "stored" and _size(layout.picture(row["file"])) != row["bytes_count"]:
+            lost.append((key, row))
+    with frontier.transaction():
+        for key, row in lost:
+            title_id, url = row["title_id"], row["source_path"]
+            execute = frontier.db.execute
+            execute("delete from outbox where name = 'pictures' and key = ?", (key,))
+            execute("delete from outbox where name = 'crawl_state' and key = ?", (title_id,))
+            execute("delete from pictures where title_id = ? and url = ?", (title_id, url))
+            execute("update titles set state = '{}' where title_id = ?", (title_id,))
+            about = {name: row[name] for name in ("kind", "episode_no", "published", "year")}
+            frontier.add([Ask(url, "picture", title_id, about)])
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
 
 
 _PARSE: dict[str, Any] = {"date": date.fromisoformat, "timestamp": datetime.fromisoformat}

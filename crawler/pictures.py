@@ -75,8 +75,12 @@ def read_capped(path: Path, limits: PictureLimits) -> bytes:
     return data
 
 
-def check_and_store(layout: Layout, limits: PictureLimits, data: bytes) -> CheckedPicture:
+def check_and_store(
+    layout: Layout, limits: PictureLimits, data: bytes, *, sync: bool = True
+) -> CheckedPicture:
     """Prove that bytes are a picture worth keeping, then store them.
+
+    Without `sync` the file may be lost in a power cut until `durable.sync_files` was called.
 
     Errors:  OSError when the store cannot be written; a bad picture is an answer, not an
              error
@@ -90,7 +94,7 @@ def check_and_store(layout: Layout, limits: PictureLimits, data: bytes) -> Check
     except PictureError as error:
         return refused(picture_id, error, len(data))
     file = layout.picture_file(picture_id, FORMATS[facts.format])
-    _store(layout, file, data)
+    _store(layout, file, data, sync)
     return CheckedPicture(
         picture_id, "stored", None, file, facts.format, facts.width_px, facts.height_px,
         len(data), f"{perceptual_hash(image):016x}",
@@ -105,7 +109,7 @@ def refused(picture_id: str, error: PictureError, bytes_count: int | None) -> Ch
     )
 
 
-def _store(layout: Layout, file: str, data: bytes) -> None:
+def _store(layout: Layout, file: str, data: bytes, sync: bool) -> None:
     path = layout.picture(file)
     try:
         if path.stat().st_size == len(data) and path.read_bytes() == data:
@@ -122,10 +126,12 @@ def _store(layout: Layout, file: str, data: bytes) -> None:
     try:
         with aside.open("wb") as handle:
             handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
+            if sync:
+                handle.flush()
+                os.fsync(handle.fileno())
         aside.replace(path)
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
-    fsync_directory(path.parent)
+    if sync:
+        fsync_directory(path.parent)

@@ -101,8 +101,10 @@ class Works:
 
     def settle(self, title_id: str) -> None:
         """When nothing more is queued for a title, say so in the catalog."""
+        if self.frontier.is_open(title_id):  # nearly always, so it is asked first
+            return
         row = self.get(title_id)
-        if row is None or row["seen"] != 1 or self.frontier.is_open(title_id):
+        if row is None or row["seen"] != 1:
             return
         self.emit(title_id)
         if row["fail"] is not None:

@@ -68,7 +68,7 @@ def crawled(
     plan = Plan(plan) if isinstance(plan, str) else plan
     process, pipe = start(settings, plan, before, **options)
     with pipe:
-        answer = pipe.recv() if pipe.poll(120) else None
+        answer = pipe.recv() if pipe.poll(900) else None
     process.join(30)
     if answer is None:
         process.kill()

@@ -1,0 +1,210 @@
+"""`toonsearch crawl` as a user types it, against a replica of the sites."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crawler.child import crawl_in_child
+from crawler.plan import Plan, Scope
+from crawler.sites.fields import clean
+from schemas.catalog import Catalog
+from schemas.errors import NetworkError, PartlyDoneError, UsageError
+from schemas.layout import Layout
+from schemas.lock import writing
+from tests.crawls import contents, settings_for
+from tests.e2e.test_command_line import ROOT, Shell
+from tests.replica import Answer, Replica, ReplicaSite
+
+pytestmark = pytest.mark.slow
+
+
+class CrawlShell(Shell):
+    """A shell whose crawls go to a replica."""
+
+    def __init__(self, home: Path, address: str, **more: Any) -> None:
+        super().__init__(home)
+        values = {"replica": address, "delay_s": 0, "backoff_s": 0.05, "retries": 1, **more}
+        self.environ |= {f"TOONSEARCH_CRAWL__{k.upper()}": str(v) for k, v in values.items()}
+
+
+@pytest.fixture
+def replica() -> Iterator[Replica]:
+    with Replica(ReplicaSite(titles=6, episodes=4)) as replica:
+        yield replica
+
+
+def test_crawl_build_and_query_find_a_crawled_title(tmp_path: Path, replica: Replica) -> None:
+    """Names in every script come out as the site has them."""
+    shell = CrawlShell(tmp_path, replica.url)
+    dry = shell.ok("crawl", "naver", "--dry-run")
+    assert "would crawl naver: " in dry
+    assert "6 new" in dry
+    code, out, err = shell.run("crawl", "naver", "--contact", "me@example.org")
+    assert code == 0, err
+    assert "crawled naver" in out
+    assert "requests," in err
+    assert "toonsearch index build" in err
+    assert "me@example.org" in replica.log[-1].headers["user-agent"]
+    code, _, err = shell.run("crawl", "naver")
+    assert "requests saved, because nothing had changed" in err
+    assert "no contact is set" in err
+
+    status = shell.ok("crawl", "status")
+    assert "6 titles" in status
+    assert "title: adult" in status
+    told = json.loads(shell.ok("crawl", "status", "--json"))["naver"]
+    assert (told["titles"], told["last"]["counts"]["unchanged"]) == (6, 6)
+
+    shell.ok("index", "build")
+    names = {clean(title.name) for title in replica.site.titles.values()}
+    assert {"Tom & Jerry '2' <b>", "👾 로봇🤖 4 é", "חתול ושוקולד 3 مرحبا"} <= names
+    catalog = Catalog(Layout(shell.data))
+    cover = next(
+        row for row in catalog.read("pictures").to_pylist()
+        if row["kind"] == "cover" and row["title_id"] == "naver:1004"
+    )  # fmt: skip
+    path = str(Layout(shell.data).picture(cover["file"]))
+    found = json.loads(shell.ok("query", path, "-k", "50", "--json"))["titles"]
+    assert {title["title"] for title in found} == names
+    assert found[0]["pictures"][0]["similarity"] > 0.99
+    robot = next(title for title in found if title["title_id"] == "naver:1004")
+    assert robot["authors"][:1] == ["작가 1"]
+    table = shell.ok("query", path, "-k", "50")
+    assert "👾 로봇🤖 4 é" in table
+    shell.ok("query", path, "-k", "50", "--html", "page.html")
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert "חתול ושוקולד 3 مرحبا" in page
+    assert "Tom &amp; Jerry" in page
+    assert "<b>" not in page.split("<body")[1].replace("</b>", "").split("Jerry")[1][:20]
+    where = shell.ok("query", path, "--where", "genre = 'fantasy' and era = '2020s'", "--json")
+    assert len(json.loads(where)["titles"]) == 6
+
+
+@pytest.mark.parametrize(
+    ("code", "arguments", "says"),
+    [
+        (2, ("crawl", "nave"), "nave"),
+        (2, ("crawl", "naver", "--since", "2026-13-01"), "not a date"),
+        (2, ("crawl", "naver", "--since", "yesterday"), "2026-01-31"),
+        (2, ("crawl", "naver", "--since", "2999-01-01"), "future"),
+        (2, ("crawl", "naver", "--title", "../x"), "not a title's number"),
+        (2, ("crawl", "naver", "--title", "5", "--weekday"), "stands alone"),
+        (2, ("crawl", "naver", "--max-titles", "0"), "max-titles"),
+        (2, ("crawl", "naver", "--delay", "-1"), "delay"),
+        (2, ("crawl", "webtoons", "--language", "eng"), "'en'"),
+        (2, ("crawl", "melon", "--from", "2005", "--to", "2000"), "2005 to 2000"),
+        (2, ("crawl", "melon", "--period", "week"), "period"),
+        (6, ("crawl", "naver"), "cannot be reached"),
+    ],
+)
+def test_mistakes_and_no_network(
+    tmp_path: Path, code: int, arguments: tuple[str, ...], says: str
+) -> None:
+    shell = CrawlShell(tmp_path, "http://127.0.0.1:1", contact="x@example.org")
+    found, out, err = shell.run(*arguments)
+    lines = [line for line in err.splitlines() if "error:" in line]
+    assert (found, len(lines)) == (code, 1), (out, err)
+    assert says in lines[0]
+    assert "Traceback" not in err
+
+
+def test_a_login_page_a_budget_and_a_lock(tmp_path: Path, replica: Replica) -> None:
+    shell = CrawlShell(tmp_path, replica.url)
+    replica.faults["article/list"] = lambda n: Answer(b"<html>Log in</html>", type="text/html")
+    code, out, err = shell.run("crawl", "naver", "--json")
+    assert code == 3, (out, err)
+    assert "articleList" in err or "title's facts" in err
+    assert json.loads(out)["outcome"] == "partly"
+    with writing(Layout(shell.data), "test"):
+        code, _, err = shell.run("crawl", "naver")
+        assert (code, "another run" in err) == (75, True)
+        assert shell.run("crawl", "status")[0] == 0
+    replica.faults.clear()
+    shell.run("crawl", "naver")
+    shell.ok("crawl", "naver")
+    shell.data, shell.environ["TOONSEARCH_CRAWL__MAX_REQUESTS"] = tmp_path / "other", "20"
+    code, _, err = shell.run("crawl", "naver")
+    assert code == 4
+    assert "budget" in err
+    shell.environ["TOONSEARCH_CRAWL__MAX_REQUESTS"] = "1000"
+    shell.ok("crawl", "naver")
+    shell.ok("crawl", "naver", "--save-samples", "samples")
+    assert (tmp_path / "samples/naver_list.json").is_file()
+    stored = Catalog(Layout(shell.data)).count("pictures")
+    assert stored == sum(t.episodes + 1 for t in replica.site.titles.values())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_crawl_keeps_what_it_has(tmp_path: Path, number: int) -> None:
+    with Replica(ReplicaSite(titles=12, episodes=40), latency_s=0.02) as replica:
+        shell = CrawlShell(tmp_path, replica.url, delay_s=0.02)
+        with shell.start("crawl", "naver") as process:
+            deadline = time.monotonic() + 60
+            while replica.total < 60 and time.monotonic() < deadline:
+                time.sleep(0.02)
+            process.send_signal(number)
+            asked = time.monotonic()
+            out, err = process.communicate(timeout=60)
+            waited = time.monotonic() - asked
+        assert process.returncode == 130, (out, err)
+        assert b"interrupted" in err
+        assert b"Traceback" not in err
+        assert waited < 20
+        stored = Catalog(Layout(shell.data)).count("pictures")
+        assert stored > 10
+        assert "requests are left" in shell.ok("crawl", "status")
+        before = replica.total
+        shell.environ["TOONSEARCH_CRAWL__DELAY_S"] = "0"
+        shell.ok("crawl", "naver")
+        whole = sum(t.episodes + 1 for t in replica.site.titles.values())
+        assert Catalog(Layout(shell.data)).count("pictures") == whole
+        assert len(list(replica.pictures())) <= whole + 8
+        assert replica.total - before < whole
+
+
+def test_a_crawl_in_a_child(tmp_path: Path, replica: Replica) -> None:
+    settings = settings_for(tmp_path / "d", replica)
+    report = crawl_in_child(settings, Plan("naver", Scope(titles=("1000", "1001"))))
+    assert (report.error, report.counts["new"]) == (None, 2)
+    few = settings_for(tmp_path / "d", replica, max_requests=12)
+    assert isinstance(crawl_in_child(few, Plan("naver")).error, PartlyDoneError)
+    with pytest.raises(UsageError, match="unknown site"):
+        crawl_in_child(settings, Plan("nave"))
+    alone = settings_for(tmp_path / "d", "http://127.0.0.1:1", retries=0)
+    assert isinstance(crawl_in_child(alone, Plan("webtoons")).error, NetworkError)
+
+
+def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
+    with Replica(ReplicaSite(titles=12, episodes=40), latency_s=0.02) as replica:
+        settings = settings_for(tmp_path / "d", replica, delay_s=0.02)
+        code = (
+            "from pathlib import Path; from crawler.child import crawl_in_child;"
+            "from crawler.plan import Plan; from tests.crawls import settings_for;"
+            f"s = settings_for(Path({str(tmp_path / 'd')!r}), {replica.url!r}, delay_s=0.02);"
+            "crawl_in_child(s, Plan('naver'))"
+        )
+        environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+        with subprocess.Popen([sys.executable, "-c", code], env=environ, cwd=ROOT) as process:
+            deadline = time.monotonic() + 60
+            while replica.total < 40 and time.monotonic() < deadline:
+                time.sleep(0.02)
+            process.kill()
+        quiet = replica.total
+        for _ in range(100):
+            time.sleep(0.3)
+            if replica.total == quiet:
+                break
+            quiet = replica.total
+        else:
+            raise AssertionError("the child goes on without its parent")
+        assert contents(settings.layout)["pictures"], "it committed what it had"
