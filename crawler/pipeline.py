@@ -83,8 +83,10 @@ class Pipeline:
                 await self._flush
             if not self.run.plan.dry_run:
                 drain(self.run.frontier, self.run.catalog, self.run.settings.commit_rows)
-        except (ToonsearchError, OSError) as error:
+        except ToonsearchError as error:
             self.run.stop(error)
+        except OSError as error:
+            self.run.stop(storage_error(error, f"the catalog in {self.run.layout.root}"))
         self.pool.shutdown()
 
     # Pictures
