@@ -23,7 +23,13 @@ from crawler.run import Progress, Run, scrapy_settings
 from crawler.sites import site_of
 from crawler.spiders import Spider
 from schemas.catalog import Catalog
-from schemas.errors import InterruptedRun, NetworkError, PartlyDoneError, ToonsearchError
+from schemas.errors import (
+    InputError,
+    InterruptedRun,
+    NetworkError,
+    PartlyDoneError,
+    ToonsearchError,
+)
 from schemas.layout import Layout
 from schemas.settings import CrawlSettings, Settings
 
@@ -198,6 +204,10 @@ def _verdict(
             f"{plan.site} listed {listed:,} titles, last time {before:,}",
             "Its pages may have changed; nothing was removed. If this is right, --accept-fewer.",
         )
+    gone = counts.get("skipped_gone", 0)
+    if plan.scope.titles and gone:
+        kind = InputError if gone >= len(plan.scope.titles) else PartlyDoneError
+        return kind(f"{plan.site} has no such title ({gone:,} of {len(plan.scope.titles):,})")
     if counts.get("lists_failed"):
         lists = f"{counts['lists_failed']:,} lists of {plan.site} could not be read"
         return PartlyDoneError(lists, "Run it again later.")

@@ -130,6 +130,8 @@ def test_a_login_page_a_budget_and_a_lock(tmp_path: Path, replica: Replica) -> N
         assert (code, "another run" in err) == (75, True)
         assert shell.run("crawl", "status")[0] == 0
     replica.faults.clear()
+    assert "no such title" in shell.run("crawl", "naver", "--title", "77")[2]
+    assert shell.run("crawl", "naver", "--title", "77", "--title", "1001")[0] == 4
     shell.run("crawl", "naver")
     shell.ok("crawl", "naver")
     shell.data, shell.environ["TOONSEARCH_CRAWL__MAX_REQUESTS"] = tmp_path / "other", "20"
