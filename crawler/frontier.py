@@ -109,8 +109,8 @@ class Frontier:
         self._by_host = dict(rows)
         self._seq = int(self.db.execute("select coalesce(max(seq), 0) from outbox").fetchone()[0])
         self._counts = json.loads(self.get("counts") or "{}")
-        if self.get("flushing") == "1":  # killed inside a commit: it may have happened
-            self.db.execute("update outbox set fresh = 0")
+        if flushed := int(self.get("flushing") or 0):  # killed in a commit: it may have happened
+            self.db.execute("update outbox set fresh = 0 where seq <= ?", (flushed,))
             self.put("flushing", "0")
 
     def close(self) -> None:
@@ -254,7 +254,7 @@ class Frontier:
             # Before the catalog can know of these rows, the disk must know that it may: after
             # a power cut they are merged by key then, not appended twice.
             self.db.execute("pragma synchronous = full")
-            self.put("flushing", "1")
+            self.put("flushing", str(rows[-1]["seq"]))
             self.db.execute("pragma synchronous = normal")
         return [
             Waiting(r["name"], r["key"], None if r["row"] is None else json.loads(r["row"]),

@@ -22,6 +22,8 @@ from schemas.layout import Layout
 from schemas.tables import TABLES
 
 BATCH_ROWS = 10_000
+DRAIN_ROWS = 5_000
+"""At the end nothing is waited for, and few large commits are quicker than many small ones."""
 ORDER = ("titles", "episodes", "pictures", "crawl_state")
 """A title is called done after everything else of it is committed."""
 
@@ -118,7 +120,7 @@ def commit(catalog: Catalog, rows: list[Waiting]) -> None:
 def drain(frontier: Frontier, catalog: Catalog, limit: int) -> int:
     """Commit everything that waits; returns how many rows there were."""
     total = 0
-    while rows := frontier.begin_flush(limit):
+    while rows := frontier.begin_flush(max(limit, DRAIN_ROWS)):
         commit(catalog, rows)
         frontier.end_flush(rows)
         total += len(rows)
