@@ -40,8 +40,8 @@ demo: env ## Real drawings, a real index, real answers: table and HTML gallery
 test: env ## Run all tests (those of training need `make train-env` first)
 	@$(BIN)/python -m pytest -q
 
-faults: env ## Kill runs at KILLS random moments (200) and compare with an undisturbed one
-	@TOONSEARCH_KILLS=$(or $(KILLS),200) $(BIN)/python -m pytest -q -s tests/faults
+faults: env ## Kill, cut the power and fail at every call, and at KILLS random moments (3000)
+	@TOONSEARCH_FAULTS=full TOONSEARCH_KILLS=$(or $(KILLS),3000) $(BIN)/python -m pytest -q -s tests/faults
 
 check: env ## Format, lint, types and fast tests; under a minute
 	@$(BIN)/ruff format --check --quiet $(SOURCES) || { echo "make check: run make format" >&2; exit 1; }

@@ -14,7 +14,7 @@ from bench.figures import Figure, machine, write_json
 def main() -> int:
     """Measure, print and write; the exit code is 4 when a figure misses its target."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parts = ("query", "encoding", "web", "colors", "views", "crawl")
+    parts = ("query", "encoding", "web", "colors", "views", "crawl", "nightly")
     parser.add_argument("--only", choices=parts, help="one part alone")
     parser.add_argument("--runs", type=int, default=9, help="runs of each process (default 9)")
     parser.add_argument("--pictures", type=int, default=query.PICTURES, help="size of the index")
@@ -61,6 +61,12 @@ def main() -> int:
 
         found = crawl.measure()
         write_json(options.out / "crawl.json", found)
+        figures += found
+    if options.only in (None, "nightly"):
+        from bench import nightly
+
+        found = nightly.measure(options.pictures)
+        write_json(options.out / "nightly.json", found)
         figures += found
     print(" ".join(f"{key}: {value}" for key, value in machine().items()))
     for figure in figures:

@@ -180,7 +180,7 @@ def _to_read(
             before[:2] != (stamp, item.title.title_id)
             or before.reason == Reason.STORE
             or (retry_failed and before.status == "failed")
-            or (before.file is not None and not layout.picture(before.file).exists())
+            or not before.is_stored(layout)
         ):
             report.counts["changed"] += 1
         else:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from crawler.pictures import CheckedPicture
 from schemas.catalog import Catalog
+from schemas.layout import Layout
 from schemas.pictures import Reason
 from schemas.records import Picture
 
@@ -23,6 +24,17 @@ class KnownFile(NamedTuple):
     status: str
     reason: str | None
     file: str | None
+    bytes_count: int | None
+
+    def is_stored(self, layout: Layout) -> bool:
+        """Whether the stored file, where there should be one, is there in its length."""
+        if self.file is None:
+            return True
+        try:
+            found = layout.picture(self.file).stat().st_size
+        except OSError:
+            return False
+        return self.bytes_count is None or found == self.bytes_count
 
 
 class KnownFiles:
@@ -32,18 +44,18 @@ class KnownFiles:
         self.catalog, self.source = catalog, source
         columns = [
             "picture_id", "title_id", "source", "source_path", "source_stamp", "status", "reason",
-            "file",
+            "file", "bytes_count",
         ]  # fmt: skip
         self.known: dict[str, KnownFile] = {}
         self.keys: dict[str, list[tuple[str, str]]] = {}
         self.holder: dict[tuple[str, str], tuple[str, str]] = {}
-        for picture, title, owner, path, stamp, status, reason, file in zip(
+        for picture, title, owner, path, stamp, status, reason, file, size in zip(
             *(column.to_pylist() for column in catalog.read("pictures", columns).columns),
             strict=True,
         ):
             self.holder[picture, title] = (owner, path)
             if owner == source:
-                self.known[path] = KnownFile(stamp, title, status, reason, file)
+                self.known[path] = KnownFile(stamp, title, status, reason, file, size)
                 self.keys.setdefault(path, []).append((picture, title))
 
     def release(self, paths: Iterable[str]) -> None:

@@ -16,6 +16,10 @@ from schemas.settings import Settings, setting_files
 from search.session import Session
 
 MIN_PYTHON = (3, 11)
+RESTORE = (
+    "`toonsearch restore` a backup elsewhere; without one, move the data root's tables away, and"
+    " `toonsearch nightly` fills them anew. The index goes on answering meanwhile."
+)
 LOW_DISK_BYTES = 1_000_000_000
 LOW_MEMORY_BYTES = 500_000_000
 
@@ -48,15 +52,22 @@ def examine(session: Session) -> Iterator[Finding]:
     yield from _guarded("memory", _memory, "")
     yield _lock(layout)
     yield from _guarded("index", lambda: _index(layout), "Run `toonsearch index build`.")
-    yield from _guarded("catalog", lambda: _catalog(layout, settings), "Restore a backup.")
+    yield from _guarded("catalog", lambda: _catalog(layout, settings), RESTORE, always=True)
+    yield from _guarded("pictures", lambda: _pictures(layout), RESTORE, always=True)
+    yield from _guarded("forgotten", lambda: _forgotten(layout), RESTORE)
 
 
-def _guarded(what: str, check: Callable[[], Finding], fix: str) -> Iterator[Finding]:
-    """A check that breaks is a finding too."""
+def _guarded(
+    what: str, check: Callable[[], Finding | None], fix: str, *, always: bool = False
+) -> Iterator[Finding]:
+    """A check that breaks is a finding too; its repair is the error's own, or else `fix`."""
     try:
-        yield check()
+        found = check()
+        if found is not None:
+            yield found
     except ToonsearchError as error:
-        yield Finding(what, "fail", error.message, error.hint or fix, error.exit_code)
+        mend = fix if always else error.hint or fix
+        yield Finding(what, "fail", error.message, mend, error.exit_code)
     except Exception as error:  # a broken library raises anything while it is imported
         yield Finding(what, "fail", f"{type(error).__name__}: {error}", fix)
 
@@ -164,3 +175,36 @@ def _catalog(layout: Layout, settings: Settings) -> Finding:
         return Finding("catalog", "warn", f"{told}; the index is older",
                        "Run `toonsearch index build`.")  # fmt: skip
     return Finding("catalog", "ok", told)
+
+
+def _pictures(layout: Layout) -> Finding | None:
+    """Every stored file is there and as long as it was."""
+    from schemas.catalog import Catalog
+
+    catalog = Catalog(layout)
+    if not catalog.exists():
+        return None
+    rows = catalog.read("pictures", ["file", "bytes_count"])
+    wrong = looked = 0
+    for file, size in zip(*(column.to_pylist() for column in rows.columns), strict=True):
+        if file is None:
+            continue
+        looked += 1
+        try:
+            wrong += size is not None and layout.picture(file).stat().st_size != size
+        except OSError:
+            wrong += 1
+    if wrong:
+        fix = "Import their source again (`toonsearch nightly`), which stores them anew."
+        return Finding("pictures", "warn", f"{wrong:,} stored files are missing or cut short", fix)
+    return Finding("pictures", "ok", f"{looked:,} stored files are there")
+
+
+def _forgotten(layout: Layout) -> Finding | None:
+    from schemas.blocklist import BlockList
+
+    blocked = BlockList.read(layout)
+    if blocked.pending:
+        told = f"{len(blocked.refused)} older generations still hold what was forgotten"
+        return Finding("forgotten", "warn", told, "Run `toonsearch index build`.")
+    return None

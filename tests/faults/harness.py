@@ -50,9 +50,12 @@ class Worker:
         assert self.process.stdout.readline() == "ready\n"
 
     def trial(self, base: Path, operation: str, mode: str = "off", **more: Any) -> dict[str, Any]:
+        return self.order({"base": str(base), "operation": operation, "mode": mode, **more})
+
+    def order(self, order: dict[str, Any]) -> dict[str, Any]:
+        """Send one order, and wait for what came of it."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        order = {"base": str(base), "operation": operation, "mode": mode, **more}
         self.process.stdin.write(json.dumps(order) + "\n")
         self.process.stdin.flush()
         return dict(json.loads(self.process.stdout.readline()))

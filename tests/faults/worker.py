@@ -92,11 +92,7 @@ def trial(order: dict[str, Any], scratch: Path) -> dict[str, Any]:
             MODES[order["mode"]], ctypes.c_long(order.get("n", 0)), order.get("errno", 5),
             str(root).encode(), log,
         )  # fmt: skip
-        if "delay" in order:
-            signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
-            signal.setitimer(signal.ITIMER_REAL, order["delay"])
         operations.OPERATIONS[order["operation"]](root)
-        signal.setitimer(signal.ITIMER_REAL, 0)
         return {"calls": shim.shim_calls()}
 
     before = forked(lambda _: operations.stored(root), scratch / "out")["result"]
@@ -135,7 +131,13 @@ def main() -> None:
     warm()
     print("ready", flush=True)
     for line in sys.stdin:
-        print(json.dumps(trial(json.loads(line), scratch)), flush=True)
+        order = json.loads(line)
+        if "kills" in order:
+            from tests.faults.chain import chain
+
+            print(json.dumps(chain(order, scratch)), flush=True)
+        else:
+            print(json.dumps(trial(order, scratch)), flush=True)
 
 
 if __name__ == "__main__":
