@@ -181,7 +181,9 @@ def _write(
     step.done()
     name = seal(aside, layout, counts, inputs, parent, rows.vectors.shape[1])
     final = layout.generation(name)
-    layout.index.mkdir(parents=True, exist_ok=True)
+    if not layout.index.is_dir():
+        layout.index.mkdir(parents=True)
+        fsync_directory(layout.root)
     aside.rename(final)
     fsync_directory(layout.index)
     check_files(final, read_manifest(final))

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
-from schemas.durable import storage_error
+from schemas.durable import fsync_directory, storage_error
 from schemas.errors import InputError, LockedError
 from schemas.layout import Layout
 from schemas.recovery import recover
@@ -37,7 +37,9 @@ def writing(layout: Layout, command: str) -> Iterator[None]:
     import fcntl
 
     try:
-        layout.root.mkdir(parents=True, exist_ok=True)
+        if not layout.root.is_dir():
+            layout.root.mkdir(parents=True, exist_ok=True)
+            fsync_directory(layout.root.parent)
         handle = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise InputError(

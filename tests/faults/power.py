@@ -50,7 +50,7 @@ def cut(root: Path, journal: Path, how: str) -> None:
         return
     for name in given:
         path = Path(name)
-        if name == lock or not path.exists():
+        if name in (lock, str(root)) or not path.exists():
             continue
         if path.is_dir():
             if not any(path.iterdir()) or not _saved_path(path).exists():

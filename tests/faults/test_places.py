@@ -105,7 +105,7 @@ def test_a_store_with_missing_files_is_mended_by_the_next_night(shell: Shell) ->
     shell.ok("nightly")
     assert files[0].stat().st_size > 0
     assert files[1].stat().st_size > 0
-    assert "missing" not in doctor(shell)
+    assert "are missing" not in doctor(shell)
 
 
 def test_a_damaged_block_list_stops_imports_and_not_answers(shell: Shell) -> None:

@@ -43,6 +43,7 @@ while not stop.exists():
     pictures = Catalog(layout).read("pictures", ["picture_id", "title_id"])
     assert pictures.num_rows >= 12
     asked += 1
+    time.sleep(0.05)
 print(json.dumps({"asked": asked, "seen": seen}))
 """
 
