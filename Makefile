@@ -38,7 +38,7 @@ demo: env ## Real drawings, a real index, real answers: table and HTML gallery
 	@$(BIN)/toonsearch demo --to $(DEMO_DIR)
 
 test: env ## Run all tests (those of training need `make train-env` first)
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n auto --dist loadfile
 
 faults: env ## Kill, cut the power and fail at every call, and at KILLS random moments (3000)
 	@TOONSEARCH_FAULTS=full TOONSEARCH_KILLS=$(or $(KILLS),3000) $(BIN)/python -m pytest -q -s tests/faults
@@ -47,7 +47,7 @@ check: env ## Format, lint, types and fast tests; under a minute
 	@$(BIN)/ruff format --check --quiet $(SOURCES) || { echo "make check: run make format" >&2; exit 1; }
 	@$(BIN)/ruff check --quiet $(SOURCES)
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest -q -x -m "not slow"
+	@$(BIN)/python -m pytest -q -x -n auto --dist loadfile -m "not slow"
 
 format: env ## Format the code
 	@$(BIN)/ruff format --quiet $(SOURCES)
