@@ -33,8 +33,13 @@ def cut(root: Path, journal: Path, how: str) -> None:
         elif what in ("rename", "link"):
             if one in dirty:
                 dirty.add(two)
-                if what == "rename":
-                    dirty.discard(one)
+            inside = f"{one}/"  # a folder takes along what is in it
+            for name in [n for n in dirty if n.startswith(inside)]:
+                dirty.add(two + name[len(one) :])
+            for name in [n for n in given if n.startswith(inside)]:
+                given[two + name[len(one) :]] = given.pop(name)
+            if what == "rename":
+                dirty = {n for n in dirty if n != one and not n.startswith(inside)}
             given[two] = one
             given.pop(one, None)
         elif what == "unlink":

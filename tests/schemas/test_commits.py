@@ -42,7 +42,9 @@ def unseal(table: Path) -> None:
     (table / "_sealed").write_text(str(newest - 1))
 
 
-@pytest.mark.parametrize("damage", ["empty log", "torn log", "empty data", "zeroed data", "gone"])
+@pytest.mark.parametrize(
+    "damage", ["empty log", "torn log", "empty data", "zeroed data", "short", "gone"]
+)
 def test_an_unsealed_torn_commit_never_happened(layout: Layout, damage: str) -> None:
     table = layout.table("pictures")
     entry = last_entry(table)
@@ -57,6 +59,8 @@ def test_an_unsealed_torn_commit_never_happened(layout: Layout, damage: str) -> 
         data.write_bytes(b"")
     elif damage == "zeroed data":
         data.write_bytes(bytes(data.stat().st_size))
+    elif damage == "short":
+        data.write_bytes(data.read_bytes()[40:])  # the end is right, the length is not
     else:
         data.unlink()
     assert ids(layout) == ["p0", "p1"]
