@@ -148,7 +148,7 @@ def test_a_login_page_a_budget_and_a_lock(tmp_path: Path, replica: Replica) -> N
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_crawl_keeps_what_it_has(tmp_path: Path, number: int) -> None:
-    with Replica(ReplicaSite(titles=12, episodes=40), latency_s=0.02) as replica:
+    with Replica(ReplicaSite(titles=8, episodes=24), latency_s=0.02) as replica:
         shell = CrawlShell(tmp_path, replica.url, delay_s=0.02)
         with shell.start("crawl", "naver") as process:
             deadline = time.monotonic() + 60
