@@ -108,6 +108,10 @@ class Run:
         if len(self.problems) < MAX_PROBLEMS:
             self.problems.append(text)
 
+    def max_bytes_of(self, job: Job) -> int:
+        """The longest body that is read for a request."""
+        return self.limits.max_bytes if job.kind == "picture" else PAGE_MAX_BYTES
+
     def conditions(self, job: Job) -> dict[str, str]:
         """Headers that let the server answer that nothing has changed."""
         row = self.frontier.db.execute(

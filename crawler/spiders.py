@@ -119,7 +119,7 @@ class Spider(scrapy.Spider):
             headers |= self.run_.conditions(job)
         return Request(
             job.url, callback=self.parse, errback=self.failed, headers=headers,
-            meta={"job": job}, dont_filter=True,
+            meta={"job": job, "download_maxsize": self.run_.max_bytes_of(job)}, dont_filter=True,
         )  # fmt: skip
 
     def parse(self, response: Response, **kwargs: Any) -> Iterator[Arrival]:
