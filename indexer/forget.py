@@ -110,12 +110,14 @@ def clear_away(layout: Layout, settings: Settings, report: ForgetReport | None =
     current = current_generation_id(layout)
     if current in blocked.refused:
         report.generation_id = _without(layout, settings, current)
-    for file in report.files:
-        with contextlib.suppress(FileNotFoundError):
-            layout.picture(file).unlink()
-    for folder in {layout.picture(file).parent for file in report.files}:
-        with contextlib.suppress(FileNotFoundError):
-            fsync_directory(folder)
+    try:
+        for file in report.files:
+            layout.picture(file).unlink(missing_ok=True)
+        for folder in {layout.picture(file).parent for file in report.files}:
+            with contextlib.suppress(FileNotFoundError):
+                fsync_directory(folder)
+    except OSError as error:
+        raise storage_error(error, f"the pictures in {layout.pictures}") from error
     maintain(layout, keep_history=False)
     there = set(generation_ids(layout)) & blocked.refused
     report.generations = remove_generations(layout, there)

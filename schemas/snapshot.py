@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from schemas import commits
 from schemas.errors import InputError
@@ -201,7 +202,7 @@ def _commit_times(table: DeltaTable) -> dict[int, datetime]:
 
 def _relative(uri: str, root: Path) -> str:
     """A file as `table/part.parquet`; Delta tells absolute paths."""
-    path = uri.removeprefix("file://")
+    path = unquote(uri.removeprefix("file://")) if uri.startswith("file://") else uri
     return os.path.relpath(path, root)
 
 

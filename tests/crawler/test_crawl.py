@@ -334,7 +334,7 @@ def _fill_the_disk(where: str) -> None:
 
     def full(*args: Any) -> None:
         calls.append(args)
-        if len(calls) > 1 + 7 * ("_store" in name):
+        if len(calls) > 8 * ("_store" in name):
             raise OSError(28, os.strerror(28))
         real(*args)
 

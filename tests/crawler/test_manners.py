@@ -232,7 +232,7 @@ def test_budgets_end_a_run_and_the_next_goes_on(tmp_path: Path) -> None:
         small = settings_for(tmp_path / "small", replica, max_bytes=150_000)
         report = crawled(small)
         assert "budget" in str(report.error)
-        assert report.bytes_count <= 150_000 + 20_000  # one chunk over, at most
+        assert report.bytes_count <= 150_000 + 100_000  # and what was in flight
 
 
 @slow

@@ -37,11 +37,10 @@ def test_kills_change_nothing(tmp_path: Path) -> None:
         replica.total = kills = 0
         while kills < KILLS:
             process, pipe = start(killed, Plan("naver"))
-            if kills % 3:
-                _kill_at_request(replica, process.kill, int(rng.integers(1, 90)))
-            else:
-                timer = threading.Timer(float(rng.uniform(0.05, 2.0)), process.kill)
-                timer.start()
+            # All together a third of the crawl, so that it cannot end before the last kill.
+            count = int(rng.integers(1, max(3, 2 * needed // (3 * KILLS))))
+            delay_s = float(rng.uniform(0.0, 0.05)) * (kills % 3 == 0)
+            _kill_at_request(replica, threading.Timer(delay_s, process.kill).start, count)
             process.join(120)
             pipe.close()
             assert process.exitcode is not None

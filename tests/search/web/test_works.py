@@ -89,7 +89,12 @@ def coloured(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Se
 
 
 @pytest.mark.slow
-def test_colours_come_from_the_catalog(coloured: Settings, client: TestClient, engine: Any) -> None:
+def test_colours_come_from_the_catalog(coloured: Settings, tmp_path: Path, engine: Any) -> None:
+    import shutil
+
+    plain = replace(coloured, store=replace(coloured.store, root=tmp_path / "plain"))
+    shutil.copytree(coloured.store.root, plain.store.root)
+    shutil.rmtree(plain.layout.table("colors"))
     rows = dict(engine.generation.meta.execute(
         "select t.author, min(p.picture_id) from pictures p join titles t using (title_no)"
         " group by 1").fetchall())  # fmt: skip
@@ -102,7 +107,8 @@ def test_colours_come_from_the_catalog(coloured: Settings, client: TestClient, e
         for colours in found.values():
             assert sum(one["share"] for one in colours) == pytest.approx(1.0, abs=0.01)
         assert server.get(f"/v1/authors/{HANDS[1]}").json()["palette"]
-    assert client.get("/v1/colors", params={"picture": ids}).json() == {"colors": {}}
+    with opened(plain) as server:
+        assert server.get("/v1/colors", params={"picture": ids}).json() == {"colors": {}}
 
 
 @pytest.mark.slow
