@@ -201,8 +201,8 @@ def _commit_times(table: DeltaTable) -> dict[int, datetime]:
 
 
 def _relative(uri: str, root: Path) -> str:
-    """A file as `table/part.parquet`; Delta tells absolute paths."""
-    path = unquote(uri.removeprefix("file://")) if uri.startswith("file://") else uri
+    """A file as `table/part.parquet`; Delta tells absolute paths, spelt as in URIs."""
+    path = unquote(uri.removeprefix("file://"))
     return os.path.relpath(path, root)
 
 
