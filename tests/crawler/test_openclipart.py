@@ -434,7 +434,7 @@ def test_fetch_survives_interruption(
         with pytest.raises(LockedError):
             fetch(dest, progress=quiet, installed=absent)
         process.send_signal(how)
-        process.wait(timeout=10)
+        process.wait(timeout=90)
         assert not (dest / "openclipart").exists()
     finally:
         with suppress(ProcessLookupError):  # the fake tool, when the kill left it an orphan
