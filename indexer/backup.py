@@ -77,7 +77,7 @@ def back_up(
                 pictures = _pictures_of(Layout(aside))
                 copied = _copy_pictures(layout, target, pictures, progress)
                 break
-            except FileNotFoundError:  # something was cleared away meanwhile
+            except (FileNotFoundError, InputError):  # something was cleared away meanwhile
                 if attempt == TRIES - 1:
                     raise
         files = {

@@ -55,13 +55,16 @@ class Catalog:
 
     def read(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
         """All rows of the current version; an empty table while there is none."""
-        import pyarrow.parquet as pq
-
         schema = arrow_schema(table)
         if columns is not None:
             import pyarrow as pa
 
             schema = pa.schema([schema.field(name) for name in columns])
+        return commits.reading(self.layout.table(table), lambda: self._read(table, schema))
+
+    def _read(self, table: str, schema: pa.Schema) -> pa.Table:
+        import pyarrow.parquet as pq
+
         files = self.files(table)
         if not files:
             return schema.empty_table()
@@ -193,8 +196,13 @@ class Catalog:
 
         try:
             directory = self.layout.table(table)
-            wanted = commits.newest_version(directory) if version is None else version
-            return DeltaTable(directory, version=wanted)
+            return commits.reading(
+                directory,
+                lambda: DeltaTable(
+                    directory,
+                    version=commits.newest_version(directory) if version is None else version,
+                ),
+            )
         except (DeltaError, OSError, ValueError) as error:
             raise _damaged(table, error) from error
 

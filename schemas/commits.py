@@ -14,9 +14,9 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote
 
 from schemas.durable import fsync_directory, fsync_file, replace_file
@@ -25,7 +25,9 @@ LOG = "_delta_log"
 SEAL = "_sealed"
 PARQUET_END = b"PAR1"
 LAST_CHECKPOINT = "_last_checkpoint"
+ATTEMPTS = 20
 _ENTRY = re.compile(r"([0-9]{20})\.json")
+_T = TypeVar("_T")
 
 
 def versions(table: Path) -> list[int]:
@@ -45,6 +47,22 @@ def newest_version(table: Path) -> int | None:
         if sealed is None or version <= sealed or _is_whole(table, version):
             return version
     return None
+
+
+def reading(table: Path, read: Callable[[], _T]) -> _T:
+    """What `read` returns; it is called again when it failed while a writer shortened the
+    log or cleared files away, since readers take no lock.
+
+    Errors:  those of `read`
+    """
+    for _ in range(ATTEMPTS):
+        known = {path.name for path in _list(table / LOG)}
+        try:
+            return read()
+        except Exception:
+            if known == {path.name for path in _list(table / LOG)}:
+                raise
+    return read()
 
 
 def sealed_version(table: Path) -> int | None:
@@ -139,16 +157,20 @@ def checkpoint(table: Path, version: int, aside: Path) -> None:
     from deltalake import DeltaTable
 
     name = f"{version:020d}.checkpoint.parquet"
-    log = aside / LOG
-    log.mkdir(parents=True)
-    for path in _list(table / LOG):
-        os.link(path, log / path.name)
-    (log / LAST_CHECKPOINT).unlink(missing_ok=True)  # a link: the library would write into it
-    DeltaTable(aside, version=version).create_checkpoint()
-    fsync_file(log / name)
-    (log / name).replace(table / LOG / name)
-    fsync_directory(table / LOG)
-    replace_file(table / LOG / LAST_CHECKPOINT, (log / LAST_CHECKPOINT).read_bytes())
+    hint = table / LOG / LAST_CHECKPOINT
+    if (table / LOG / name).exists():  # nothing came since, or the last run was killed here,
+        hint.unlink(missing_ok=True)  # and the hint may name a checkpoint that goes now
+    else:
+        log = aside / LOG
+        log.mkdir(parents=True)
+        for path in _list(table / LOG):
+            os.link(path, log / path.name)
+        (log / LAST_CHECKPOINT).unlink(missing_ok=True)  # a link: it would be written into
+        DeltaTable(aside, version=version).create_checkpoint()
+        fsync_file(log / name)
+        (log / name).replace(table / LOG / name)
+        fsync_directory(table / LOG)
+        replace_file(hint, (log / LAST_CHECKPOINT).read_bytes())
     for path in sorted(_list(table / LOG)):
         number = path.name[:20]
         if number.isdecimal() and int(number) < version:

@@ -10,11 +10,13 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from schemas import commits
+from schemas.catalog import Catalog
 from schemas.errors import InputError
 from schemas.layout import Layout
 from schemas.tables import TABLES
@@ -136,7 +138,10 @@ def _time(moment: datetime | None) -> str:
 
 
 def _versions(layout: Layout, as_of: datetime | None) -> dict[str, TableVersion]:
-    return {name: _version(layout, name, as_of) for name in TABLES}
+    return {
+        name: commits.reading(layout.table(name), partial(_version, layout, name, as_of))
+        for name in TABLES
+    }
 
 
 def _version(layout: Layout, name: str, as_of: datetime | None) -> TableVersion:
@@ -162,21 +167,8 @@ def _version(layout: Layout, name: str, as_of: datetime | None) -> TableVersion:
 
 
 def _opened(layout: Layout, name: str) -> DeltaTable | None:
-    from deltalake import DeltaTable
-    from deltalake.exceptions import DeltaError
-
-    folder = layout.table(name)
-    version = commits.newest_version(folder)
-    if version is None:
-        return None
-    try:
-        return DeltaTable(folder, version=version)
-    except (DeltaError, OSError, ValueError) as error:
-        line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(
-            f"the catalog table {name!r} cannot be read ({line})",
-            "`toonsearch doctor` says what is wrong.",
-        ) from error
+    catalog = Catalog(layout)
+    return catalog.open(name) if catalog.exists(name) else None
 
 
 def _load(table: DeltaTable, name: str, version: int) -> None:

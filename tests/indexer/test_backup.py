@@ -123,7 +123,7 @@ def test_taken_while_others_write(place: Path) -> None:
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        for turn in range(4):
+        for turn in range(6):
             report = back_up(layout, place / "backups")
             restored = Layout(place / f"restored {turn}")
             restore(Path(report.path), restored)

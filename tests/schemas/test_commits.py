@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from schemas.layout import Layout
 from schemas.lock import writing
 from schemas.maintenance import maintain
 from schemas.records import Picture
+from schemas.snapshot import Snapshot
 
 
 def picture(number: int) -> Picture:
@@ -144,3 +146,52 @@ def test_many_small_commits_become_few_files(layout: Layout) -> None:
     assert ids(layout) == before
     with reader:  # an older version's files stay for a week
         assert reader.execute("select count(*) from pictures").fetchone() == (len(before),)
+
+
+def test_maintenance_of_what_was_maintained_already(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "other")
+    Catalog(layout).append("pictures", rows_of([picture(0)]))
+    for _ in range(3):  # nothing to remove and nothing to compact, so no new version
+        assert maintain(layout, keep_history=False) == ["pictures"]
+        assert ids(layout) == ["p0"]
+    assert Catalog(layout).version("pictures") == 1
+    Catalog(layout).append("pictures", rows_of([picture(1)]))
+    assert ids(layout) == ["p0", "p1"]
+
+
+def test_maintenance_killed_before_it_renewed_the_hint(layout: Layout) -> None:
+    hint = layout.table("pictures") / "_delta_log" / "_last_checkpoint"
+    maintain(layout, keep_history=False)
+    old = hint.read_bytes()
+    Catalog(layout).append("pictures", rows_of([picture(3)]))
+    maintain(layout, keep_history=False)
+    hint.write_bytes(old)  # names a checkpoint that is gone
+    maintain(layout, keep_history=False)
+    assert hint.read_bytes() != old
+    assert ids(layout) == ["p0", "p1", "p2", "p3"]
+
+
+def test_readers_while_the_log_is_shortened(layout: Layout) -> None:
+    done = threading.Event()
+    failed: list[BaseException] = []
+
+    def read() -> None:
+        try:
+            while not done.is_set():
+                assert {"p0", "p1", "p2"} <= set(ids(layout))
+                assert Snapshot.take(layout).files
+        except BaseException as error:
+            failed.append(error)
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    try:
+        for number in range(10, 30):
+            Catalog(layout).append("pictures", rows_of([picture(number)]))
+            maintain(layout, keep_history=False)
+    finally:
+        done.set()
+        for reader in readers:
+            reader.join()
+    assert not failed
