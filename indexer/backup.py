@@ -13,7 +13,6 @@ forgetting remove files meanwhile, the copy starts again.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import shutil
@@ -25,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from indexer.generations import Generation, current_generation_id
-from indexer.manifests import digest_file, manifest_bytes
 from schemas import commits
 from schemas.catalog import Catalog
+from schemas.digests import digest_file, read_signed, signed_bytes
 from schemas.durable import fsync_directory, fsync_file, storage_error, write_file
 from schemas.errors import InputError
 from schemas.layout import Layout
@@ -90,7 +89,7 @@ def back_up(
             "format": FORMAT, "created": name, "generation": generation, "files": files,
             "pictures": pictures,
         }  # fmt: skip
-        write_file(aside / RECORD, manifest_bytes(body))
+        write_file(aside / RECORD, signed_bytes(body))
         sync_folders(aside)
         aside.rename(target / name)
         fsync_directory(target)
@@ -141,15 +140,14 @@ def _copy(layout: Layout, aside: Path) -> str | None:
         table = layout.table(name)
         version = catalog.version(name)
         assert version is not None
-        for path in sorted((table / commits.LOG).iterdir()):
-            number = path.name[:20]
-            whole = path.suffix in (".json", ".parquet")  # the last checkpoint is but a hint
-            if whole and number.isdecimal() and int(number) <= version:
-                copy_file(path, into.table(name) / commits.LOG / path.name)
-        for file in catalog.files(name, version):
-            path = Path(file)
-            copy_file(path, into.table(name) / path.name)
-        write_file(into.table(name) / commits.SEAL, str(version).encode())
+        files = [Path(file).name for file in catalog.files(name, version)]
+        for logged in commits.log_files(table):
+            if commits.log_number(logged) <= version:
+                files.append(logged)
+        for file in files:
+            copy_file(table / file, into.table(name) / file)
+        commits.seal_copy(table, into.table(name), version, files)
+        Catalog(into).files(name)  # proves the copies
     current = current_generation_id(layout)
     if current is None:
         return None
@@ -227,17 +225,14 @@ def backups(target: Path) -> list[Path]:
 def read_record(source: Path) -> dict[str, Any]:
     """What a backup says it holds, proven. Errors:  InputError"""
     try:
-        data = (source / RECORD).read_bytes()
-        body = json.loads(data)
-        if manifest_bytes(body) != data:
-            raise ValueError("its digest does not match")
+        body = read_signed((source / RECORD).read_bytes())
         if body["format"] != FORMAT:
             raise ValueError(f"it has format {body['format']}, this program reads {FORMAT}")
         for name in [*body["files"], *body["pictures"]]:
             if Path(name).is_absolute() or ".." in Path(name).parts:
                 raise ValueError(f"it names {name!r}")
-        return dict(body)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return body
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"the backup {source} is damaged ({error})", "Use an older one."
         ) from error

@@ -16,7 +16,7 @@ from indexer.backup import (
     sync_folders,
 )
 from indexer.generations import publish
-from indexer.manifests import digest_file
+from schemas.digests import digest_file
 from schemas.durable import fsync_directory, storage_error, write_file
 from schemas.errors import InputError, NoIndexError
 from schemas.layout import Layout

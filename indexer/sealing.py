@@ -10,8 +10,9 @@ from typing import Any
 import blake3
 
 from indexer.generations import next_stamp
-from indexer.manifests import FORMAT, MANIFEST, digest_file, manifest_bytes
+from indexer.manifests import FORMAT, MANIFEST
 from indexer.rows import IndexRows
+from schemas.digests import digest_file, signed_bytes
 from schemas.durable import fsync_directory, fsync_file, write_file
 from schemas.layout import Layout
 
@@ -78,6 +79,6 @@ def seal(
         "inputs": inputs,
         "files": files,
     }
-    write_file(aside / MANIFEST, manifest_bytes(body))
+    write_file(aside / MANIFEST, signed_bytes(body))
     fsync_directory(aside)
     return name

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -18,6 +19,7 @@ from schemas import commits
 from schemas.durable import storage_error
 from schemas.errors import InputError, ToonsearchError
 from schemas.layout import Layout
+from schemas.seals import prove
 from schemas.tables import TABLES, arrow_schema
 
 if TYPE_CHECKING:
@@ -190,19 +192,13 @@ class Catalog:
         return self.open(table)
 
     def open(self, table: str, version: int | None = None) -> DeltaTable:
-        """A version of a table, by default the newest that is whole."""
-        from deltalake import DeltaTable
+        """A version of a table, by default the newest that is whole, its log and data files
+        proven."""
         from deltalake.exceptions import DeltaError
 
+        directory = self.layout.table(table)
         try:
-            directory = self.layout.table(table)
-            return commits.reading(
-                directory,
-                lambda: DeltaTable(
-                    directory,
-                    version=commits.newest_version(directory) if version is None else version,
-                ),
-            )
+            return commits.reading(directory, lambda: _opened(directory, version))
         except (DeltaError, OSError, ValueError) as error:
             raise _damaged(table, error) from error
 
@@ -210,9 +206,22 @@ class Catalog:
         """Data files of a version, by default the current one."""
         if not self.exists(table):
             return []
-        # The library gives URIs, in which a space of the data root's path is %20.
-        names = (uri.rpartition("/")[2] for uri in self.open(table, version).file_uris())
-        return [str(self.layout.table(table) / unquote(name)) for name in names]
+        return [str(self.layout.table(table) / name) for name in _names(self.open(table, version))]
+
+
+def _opened(directory: Path, version: int | None) -> DeltaTable:
+    from deltalake import DeltaTable
+
+    newest = commits.newest_version(directory) if version is None else version
+    prove(directory, commits.log_files(directory))
+    table = DeltaTable(directory, version=newest)
+    prove(directory, _names(table))
+    return table
+
+
+def _names(table: DeltaTable) -> list[str]:
+    """Data files relative to the table; the library gives URIs, in which a space is %20."""
+    return [unquote(uri.rpartition("/")[2]) for uri in table.file_uris()]
 
 
 @contextlib.contextmanager

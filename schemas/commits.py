@@ -2,10 +2,10 @@
 
 The Delta library renames and links its files without syncing them. So each commit is sealed
 afterwards: its data files, its log entry and both folders are synced, and then a small file
-beside the log says up to which version that was done. A version above the seal was never
-acknowledged: readers take it when it is whole and the one before when it is not, and the
-next writer finishes it or takes it away. A version up to the seal that is not whole was
-damaged later, and is never passed over in silence.
+beside the log says up to which version that was done, and the digest of every file. A version
+above the seal was never acknowledged: readers take it when it is whole and the one before when
+it is not, and the next writer finishes it or takes it away. A version up to the seal that is
+not as it was sealed was damaged later, and is never passed over in silence.
 """
 
 from __future__ import annotations
@@ -14,19 +14,21 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
-from schemas.durable import fsync_directory, fsync_file, replace_file
+from schemas.digests import digest_file, digest_once
+from schemas.durable import fsync_directory, fsync_file
+from schemas.seals import SEAL, Seal, damaged, prove, read_seal, write_seal
 
 LOG = "_delta_log"
-SEAL = "_sealed"
 PARQUET_END = b"PAR1"
 LAST_CHECKPOINT = "_last_checkpoint"
 ATTEMPTS = 20
 _ENTRY = re.compile(r"([0-9]{20})\.json")
+_LOGGED = re.compile(r"[0-9]{20}\.(json|checkpoint.*\.parquet)")
 _T = TypeVar("_T")
 
 
@@ -40,9 +42,13 @@ def newest_version(table: Path) -> int | None:
     """The version that readers use, None while nothing was ever committed.
 
     Only an entry above the seal is looked into: everything below was synced.
+
+    Errors:  InputError when what was sealed is gone, or the seal is damaged
     """
+    sealed = sealed_version(table)  # before the log, which a writer may add to meanwhile
     known = versions(table)
-    sealed = sealed_version(table)
+    if sealed is not None and max(known, default=-1) < sealed:
+        raise damaged(table, f"version {sealed} is gone from {LOG}")
     for version in reversed(known):
         if sealed is None or version <= sealed or _is_whole(table, version):
             return version
@@ -56,42 +62,53 @@ def reading(table: Path, read: Callable[[], _T]) -> _T:
     Errors:  those of `read`
     """
     for _ in range(ATTEMPTS):
-        known = {path.name for path in _list(table / LOG)}
+        known = log_files(table)
         try:
             return read()
         except Exception:
-            if known == {path.name for path in _list(table / LOG)}:
+            if known == log_files(table):
                 raise
     return read()
 
 
 def sealed_version(table: Path) -> int | None:
-    """Up to which version the table is known to be on the disk; None without a seal, as
-    in tables that another program made."""
-    try:
-        return int((table / SEAL).read_text("ascii"))
-    except (OSError, ValueError):
-        return None
+    """Up to which version the table is known to be on the disk; None without a seal.
+
+    Errors:  InputError when the seal is damaged
+    """
+    seal = read_seal(table)
+    return None if seal is None else seal.version
+
+
+def log_files(table: Path) -> list[str]:
+    """Entries and checkpoints of the log, relative to the table."""
+    return sorted(f"{LOG}/{p.name}" for p in _list(table / LOG) if _LOGGED.fullmatch(p.name))
+
+
+def log_number(name: str) -> int:
+    """The version that a file of the log is about."""
+    return int(name.removeprefix(f"{LOG}/")[:20])
 
 
 def prepare(table: Path) -> None:
     """Make a new table's folder, sealed before its first commit."""
     table.mkdir(parents=True, exist_ok=True)
     if sealed_version(table) is None and not versions(table):
-        replace_file(table / SEAL, b"-1")
+        write_seal(table, Seal(-1, {}))
         fsync_directory(table.parent)
         fsync_directory(table.parent.parent)
 
 
 def seal(table: Path, version: int) -> None:
-    """Sync everything that came after the last seal; then say so.
+    """Sync everything that came after the last seal; then say so, with the digests of it.
 
-    Errors:  OSError
+    Errors:  OSError; InputError when the last seal is damaged
     """
-    sealed = sealed_version(table)
-    if sealed == version:
+    last = read_seal(table)
+    if last is not None and last.version == version:
         return
-    first = version if sealed is None else min(version, sealed + 1)
+    first = version if last is None else min(version, last.version + 1)
+    names = []
     for number in range(first, version + 1):
         entry = _entry(table, number)
         if not entry.exists():
@@ -99,21 +116,46 @@ def seal(table: Path, version: int) -> None:
         for name, _ in _added(table, number):
             with contextlib.suppress(FileNotFoundError):  # removed by a later commit
                 fsync_file(table / name)
+                names.append(name)
         fsync_file(entry)
+        names.append(f"{LOG}/{entry.name}")
     fsync_directory(table)
     fsync_directory(table / LOG)
-    replace_file(table / SEAL, str(version).encode())
+    if last is None or last.files is None:  # of another or an earlier program
+        names += [
+            *(_named(table) or ()),
+            *(n for n in log_files(table) if log_number(n) <= version),
+        ]
+    _write(table, version, names, last)
+
+
+def seal_copy(table: Path, copy: Path, version: int, names: Iterable[str]) -> None:
+    """Seal a copy of these files of a table, as far as the table's own seal knows them."""
+    last = read_seal(table)
+    known = (last and last.files) or {}
+    write_seal(copy, Seal(version, {n: known[n] for n in names if n in known} or None))
+
+
+def _write(table: Path, version: int, names: Iterable[str], last: Seal | None) -> None:
+    """Seal what was sealed before and these files, as far as they are there."""
+    files = dict((last and last.files) or {})
+    for name in names:
+        with contextlib.suppress(FileNotFoundError):
+            files[name] = digest_once(table / name)
+    write_seal(table, Seal(version, {n: files[n] for n in files if (table / n).exists()}))
 
 
 def mend(table: Path) -> None:
     """What a writer does first after another one died: finish or take away its commit, and
     remove files that no commit names. Needs the data root's lock.
 
-    Errors:  OSError
+    Errors:  OSError; InputError when the log is damaged, and then nothing is removed on
+             the word of it
     """
     if not (table / LOG).is_dir():
         return
     newest = newest_version(table)
+    prove(table, log_files(table))
     for version in reversed(versions(table)):
         if newest is not None and version <= newest:
             break
@@ -156,25 +198,24 @@ def checkpoint(table: Path, version: int, aside: Path) -> None:
     """
     from deltalake import DeltaTable
 
-    name = f"{version:020d}.checkpoint.parquet"
-    hint = table / LOG / LAST_CHECKPOINT
-    if (table / LOG / name).exists():  # nothing came since, or the last run was killed here,
-        hint.unlink(missing_ok=True)  # and the hint may name a checkpoint that goes now
-    else:
-        log = aside / LOG
-        log.mkdir(parents=True)
-        for path in _list(table / LOG):
-            os.link(path, log / path.name)
-        (log / LAST_CHECKPOINT).unlink(missing_ok=True)  # a link: it would be written into
+    name = f"{LOG}/{version:020d}.checkpoint.parquet"
+    if not (table / name).exists():  # otherwise the last run was killed here, or nothing came
+        (aside / LOG).mkdir(parents=True)
+        for logged in log_files(table):
+            os.link(table / logged, aside / logged)
         DeltaTable(aside, version=version).create_checkpoint()
-        fsync_file(log / name)
-        (log / name).replace(table / LOG / name)
-        fsync_directory(table / LOG)
-        replace_file(hint, (log / LAST_CHECKPOINT).read_bytes())
-    for path in sorted(_list(table / LOG)):
-        number = path.name[:20]
-        if number.isdecimal() and int(number) < version:
-            path.unlink()
+        fsync_file(aside / name)
+        last = read_seal(table)
+        if last is not None:  # known by its digest before a reader can see it
+            sealed = {**(last.files or {}), name: digest_file(aside / name)}
+            write_seal(table, Seal(last.version, sealed))
+        (aside / name).replace(table / name)
+    # A hint that nobody needs while the log is short, and that may name what goes now.
+    (table / LOG / LAST_CHECKPOINT).unlink(missing_ok=True)
+    fsync_directory(table / LOG)
+    for logged in log_files(table):
+        if log_number(logged) < version:
+            (table / logged).unlink()
     fsync_directory(table / LOG)
 
 

@@ -2,8 +2,8 @@
 
 A view over a million pictures takes seconds; its result is often a few hundred rows. The
 file's name holds a digest of the view's text and of the versions of all tables behind it,
-so a kept result is either exactly that of the snapshot or is not found. Losing the folder
-loses nothing.
+and a digest of its own bytes, so a kept result is either exactly that of the snapshot or is
+not found. Losing the folder loses nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from schemas.digests import digest_file, digest_once
 from schemas.snapshot import Snapshot, create_views
 from schemas.views import named_views, ready_views
 
@@ -24,15 +25,16 @@ if TYPE_CHECKING:
     import duckdb
 
 GENERATIONS = 2  # results of one view that are left for readers of the last snapshot
-_NAME = re.compile(r"(\w+)-([0-9a-f]{16})\.parquet")
+_NAME = re.compile(r"(\w+)-([0-9a-f]{16})(-[0-9a-f]{16})?\.parquet")
 
 
 def kept_files(snapshot: Snapshot) -> dict[str, str]:
     """View -> file relative to the data root, for those that are there for this snapshot."""
     return {
         view: str(file.relative_to(snapshot.layout.root))
-        for view, file in _targets(snapshot).items()
-        if file.is_file()
+        for view, stem in _stems(snapshot).items()
+        for file in snapshot.layout.kept.glob(f"{stem}-*.parquet")
+        if digest_once(file)[:16] == file.stem.rpartition("-")[2]
     }
 
 
@@ -57,23 +59,26 @@ def keep_views(
 
     Errors:  duckdb.Error when a table cannot be read
     """
-    targets = _targets(snapshot)
-    wanted = list(targets) if names is None else kept_behind(names)
-    missing = [name for name in wanted if not targets[name].is_file()]
+    stems = _stems(snapshot)
+    wanted = list(stems) if names is None else kept_behind(names)
+    there = kept_files(snapshot)
+    missing = [name for name in wanted if name not in there]
     if missing and _writable(snapshot.layout.kept):
         for name in missing:
             if told:
                 told(name)
-            _keep(snapshot, name, targets[name], memory)
-        _clear(snapshot.layout.kept, targets.values())
-    return kept_files(snapshot)
+            _keep(snapshot, name, stems[name], memory)
+        there = kept_files(snapshot)
+        _clear(snapshot.layout.kept, (snapshot.layout.root / file for file in there.values()))
+    return there
 
 
-def _keep(snapshot: Snapshot, name: str, target: Path, memory: str) -> None:
+def _keep(snapshot: Snapshot, name: str, stem: str, memory: str) -> None:
     import duckdb
 
-    aside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
-    spill = snapshot.layout.kept / f".spill-{uuid.uuid4().hex[:8]}"
+    folder, mark = snapshot.layout.kept, uuid.uuid4().hex[:8]
+    aside = folder / f".{stem}.parquet.{mark}.tmp"
+    spill = folder / f".spill-{mark}"
     try:
         with duckdb.connect(
             ":memory:", config={"memory_limit": memory, "temp_directory": str(spill)}
@@ -81,7 +86,7 @@ def _keep(snapshot: Snapshot, name: str, target: Path, memory: str) -> None:
             open_snapshot(connection, snapshot)
             path = str(aside).replace("'", "''")
             connection.execute(f"copy (from {name}) to '{path}' (format parquet)")
-        aside.replace(target)
+        aside.replace(folder / f"{stem}-{digest_file(aside)[:16]}.parquet")
     finally:
         with contextlib.suppress(OSError):
             aside.unlink()
@@ -97,9 +102,9 @@ def open_snapshot(connection: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> 
     create_views(connection, snapshot, folder=f"{root}/tables/", kept=kept)
 
 
-def _targets(snapshot: Snapshot) -> dict[str, Path]:
+def _stems(snapshot: Snapshot) -> dict[str, str]:
     return {
-        name: snapshot.layout.kept / f"{name}-{_digest(snapshot, name)}.parquet"
+        name: f"{name}-{_digest(snapshot, name)}"
         for name, view in ready_views().items()
         if view.kept
     }

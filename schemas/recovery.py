@@ -13,6 +13,7 @@ import shutil
 from pathlib import Path
 
 from schemas import commits
+from schemas.errors import InputError
 from schemas.layout import Layout
 
 
@@ -30,10 +31,11 @@ def recover(layout: Layout, *, thorough: bool) -> None:
             if debris.name.startswith(f".{pointer.name}.") and debris.suffix == ".tmp":
                 _remove(debris)
     for table in _entries(layout.tables):
-        sealed = commits.sealed_version(table)
-        torn = sealed is not None and sealed != max(commits.versions(table), default=-1)
-        if thorough or torn or commits.has_debris(table):
-            commits.mend(table)
+        with contextlib.suppress(InputError):  # damage, which whoever reads the table is told
+            sealed = commits.sealed_version(table)
+            torn = sealed is not None and sealed != max(commits.versions(table), default=-1)
+            if thorough or torn or commits.has_debris(table):
+                commits.mend(table)
 
 
 def _entries(directory: Path) -> list[Path]:

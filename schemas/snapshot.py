@@ -19,6 +19,7 @@ from schemas import commits
 from schemas.catalog import Catalog
 from schemas.errors import InputError
 from schemas.layout import Layout
+from schemas.seals import prove
 from schemas.tables import TABLES
 from schemas.views import SNAPSHOT_VIEW, all_views, quoted, ready_views, table_sql
 
@@ -162,6 +163,8 @@ def _version(layout: Layout, name: str, as_of: datetime | None) -> TableVersion:
             f"the table {name!r} as of {as_of:%Y-%m-%d} was cleared away",
             "Ask about a later day.",
         )
+    if as_of is not None:
+        prove(layout.table(name), (Path(file).name for file in files))
     version = table.version()
     return TableVersion(version, times.get(version), files)
 

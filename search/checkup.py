@@ -157,7 +157,10 @@ def _index(layout: Layout) -> Finding:
 def _catalog(layout: Layout, settings: Settings) -> Finding:
     from indexer.status import coverage
     from schemas.catalog import Catalog
+    from schemas.tables import TABLES
 
+    for name in TABLES:
+        Catalog(layout).files(name)  # proves its log and every byte of its data
     if not Catalog(layout).exists():
         return Finding("catalog", "warn", "empty", "Run `toonsearch import folder DIR`.")
     found = coverage(layout, settings)

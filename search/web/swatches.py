@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, TypedDict
 
+from schemas.catalog import Catalog
 from schemas.errors import ToonsearchError
 from schemas.layout import Layout
 
@@ -74,14 +75,9 @@ class Swatches:
         if time.monotonic() - self._looked < LOOK_EVERY_S:
             return
         self._looked = time.monotonic()
-        folder = self.layout.table("colors")
-        if not (folder / "_delta_log").is_dir():
-            return
         try:
-            from deltalake import DeltaTable
-
-            files = tuple(uri.removeprefix("file://") for uri in DeltaTable(folder).file_uris())
-        except Exception as error:  # the library raises many types; colours are a decoration
+            files = tuple(Catalog(self.layout).files("colors"))
+        except ToonsearchError as error:  # colours are a decoration
             LOG.warning("the colours cannot be read: %s", error)
             return
         if files != self._files:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from indexer.generations import generation_ids
-from indexer.manifests import manifest_bytes, read_manifest
+from indexer.manifests import read_manifest
+from schemas.digests import signed_bytes
 from schemas.layout import Layout
 from tests.drawings import draw_folder, drawing
 from tests.e2e.test_command_line import Shell
@@ -68,9 +69,7 @@ def test_a_generation_of_a_newer_program(shell: Shell) -> None:
     layout = Layout(shell.data)
     old, new = generation_ids(layout)
     manifest = read_manifest(layout.generation(new))
-    (layout.generation(new) / "manifest.json").write_bytes(
-        manifest_bytes({**manifest, "format": 99})
-    )
+    (layout.generation(new) / "manifest.json").write_bytes(signed_bytes({**manifest, "format": 99}))
     line = shell.fails(5, "query", "drawings/hand 1/title 1.0/1.png")
     assert "format 99" in line
     assert "rollback" in line or "Upgrade" in line

@@ -27,6 +27,7 @@ def warm() -> None:
         "deltalake", "faiss", "numpy", "onnxruntime", "pyarrow.parquet", "pyarrow.dataset",
         "PIL.Image", "crawler.importers", "indexer.build", "indexer.embed", "indexer.forget",
         "indexer.retention", "schemas.maintenance", "tests.faults.operations",
+        "indexer.backup", "indexer.restoring", "schemas.kept", "duckdb",
     ):  # fmt: skip
         importlib.import_module(name)
 
@@ -136,6 +137,10 @@ def main() -> None:
             from tests.faults.chain import chain
 
             print(json.dumps(chain(order, scratch)), flush=True)
+        elif "stride" in order:
+            from tests.faults.damage import damage
+
+            print(json.dumps(damage(order, scratch)), flush=True)
         else:
             print(json.dumps(trial(order, scratch)), flush=True)
 

@@ -21,11 +21,12 @@ from indexer.generations import (
     generation_ids,
     publish,
 )
-from indexer.manifests import manifest_bytes, read_manifest
+from indexer.manifests import read_manifest
 from indexer.overview import list_generations, verify_generation
 from indexer.retention import collect_garbage, rollback
 from indexer.rows import IndexRows, collect_rows, row_id_of
 from schemas.catalog import Catalog
+from schemas.digests import signed_bytes
 from schemas.errors import InputError, NoIndexError, PartlyDoneError
 from schemas.layout import Layout
 from tests.catalogs import SETTINGS, fill_catalog
@@ -173,7 +174,7 @@ def test_a_newer_format_is_named(layout: Layout) -> None:
     name = build(layout)
     manifest = read_manifest(layout.generation(name))
     path = layout.generation(name) / "manifest.json"
-    path.write_bytes(manifest_bytes({**manifest, "format": 99}))
+    path.write_bytes(signed_bytes({**manifest, "format": 99}))
     with pytest.raises(NoIndexError, match="format 99"):
         Generation.open(layout)
 

@@ -159,16 +159,59 @@ def test_maintenance_of_what_was_maintained_already(tmp_path: Path) -> None:
     assert ids(layout) == ["p0", "p1"]
 
 
-def test_maintenance_killed_before_it_renewed_the_hint(layout: Layout) -> None:
-    hint = layout.table("pictures") / "_delta_log" / "_last_checkpoint"
-    maintain(layout, keep_history=False)
-    old = hint.read_bytes()
+def test_a_hint_of_another_program_goes_with_what_it_names(layout: Layout) -> None:
+    from deltalake import DeltaTable
+
+    table = layout.table("pictures")
+    DeltaTable(table).create_checkpoint()
+    assert (table / "_delta_log" / "_last_checkpoint").exists()
     Catalog(layout).append("pictures", rows_of([picture(3)]))
     maintain(layout, keep_history=False)
-    hint.write_bytes(old)  # names a checkpoint that is gone
-    maintain(layout, keep_history=False)
-    assert hint.read_bytes() != old
+    assert not (table / "_delta_log" / "_last_checkpoint").exists()
     assert ids(layout) == ["p0", "p1", "p2", "p3"]
+
+
+def flip(path: Path, at: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 4
+    path.write_bytes(data)
+
+
+def test_a_table_of_an_earlier_program_is_proven_from_its_next_commit_on(layout: Layout) -> None:
+    table = layout.table("pictures")
+    maintain(layout, keep_history=False)
+    (table / "_sealed").write_text(str(commits.sealed_version(table)))
+    first = next(table.glob("*.parquet"))
+    assert ids(layout) == ["p0", "p1", "p2"]
+    Catalog(layout).append("pictures", rows_of([picture(3)]))
+    flip(first, 40)
+    with pytest.raises(InputError, match=f"{first.name} is damaged"):
+        ids(layout)
+
+
+def test_nothing_is_removed_on_the_word_of_a_damaged_log(layout: Layout) -> None:
+    table = layout.table("pictures")
+    entry = last_entry(table)
+    files = {path: path.read_bytes() for path in table.glob("*.parquet")}
+    name = next(one["add"]["path"] for one in map(json.loads, entry.read_text().splitlines())
+                if "add" in one)  # fmt: skip
+    flip(entry, entry.read_bytes().index(name.encode()) + 12)  # it names another file now
+    layout.lock.write_text('{"pid": 1}')  # a thorough look
+    with writing(layout, "test"):
+        pass
+    assert {path: path.read_bytes() for path in table.glob("*.parquet")} == files
+    with pytest.raises(InputError, match=f"{entry.name} is damaged"):
+        ids(layout)
+
+
+@pytest.mark.parametrize("what", ["last entry", "whole log"])
+def test_a_log_that_ends_before_the_seal_is_damage(layout: Layout, what: str) -> None:
+    table = layout.table("pictures")
+    entries = sorted((table / "_delta_log").glob("*.json"))
+    for entry in entries[-1:] if what == "last entry" else entries:
+        entry.unlink()
+    with writing(layout, "test"), pytest.raises(InputError, match="is gone from _delta_log"):
+        ids(layout)
 
 
 def test_readers_while_the_log_is_shortened(layout: Layout) -> None:
