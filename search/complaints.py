@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from schemas.errors import InputError, ToonsearchError
 from schemas.views import all_views
 
+TOO_MUCH = "the statement needs more memory than it may have"
+
 _CARET = re.compile(r"LINE (\d+): (.*)\n( *)(\^+)")
 _UDF = re.compile(r"executing the UDF: (?:\w+: )?(.+)", re.DOTALL)
 
@@ -53,7 +55,7 @@ def explain(error: Exception, sql: str, cause: ToonsearchError | None = None) ->
     if found := _UDF.search(text):
         return InputError(found[1].strip().splitlines()[0])
     if "Out of Memory" in text or "bad allocation" in text or "std::bad_alloc" in text:
-        return InputError("the statement needs more memory than it may have", "Ask for less.")
+        return InputError(TOO_MUCH, "Ask for less.")
     if "file system operations are disabled" in text or "Loading external extensions" in text:
         return InputError("the statement reaches outside the catalog", "It may only read views.")
     if "configuration has been locked" in text:

@@ -27,6 +27,7 @@ from indexer.generations import current_generation_id
 from schemas.errors import InputError, ToonsearchError
 from schemas.layout import Layout
 from schemas.snapshot import Snapshot
+from search.complaints import TOO_MUCH
 
 START_SECONDS = 60.0
 REUSES = 1000  # statements before a worker is replaced anyway
@@ -105,13 +106,7 @@ class Sandbox:
             raise InputError(f"a parameter cannot be used ({error})") from error
         with self._turn:
             snapshot = Snapshot.take(self.layout, generation_id=current_generation_id(self.layout))
-            worker = self._fitting(snapshot)
-            try:
-                answer = worker.ask(line, self.limits.seconds, self.limits.result_bytes * 2)
-            except BaseException:
-                self._discard()
-                raise
-            worker.uses += 1
+            worker, answer = self._answered(snapshot, line)
         if "error" in answer:
             raise InputError(answer["error"], answer["hint"])
         return SandboxResult(
@@ -134,6 +129,26 @@ class Sandbox:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _answered(self, snapshot: Snapshot, line: str) -> tuple[_Worker, dict[str, Any]]:
+        """A worker and its answer. One that runs out of memory is replaced; since it keeps
+        some of what earlier statements took, the statement is asked again unless it was new."""
+        while True:
+            worker = self._fitting(snapshot)
+            used = worker.uses > 0
+            worker.uses += 1
+            try:
+                answer = worker.ask(line, self.limits.seconds, self.limits.result_bytes * 2)
+            except BaseException as error:
+                self._discard()
+                if not (used and isinstance(error, InputError) and error.message == TOO_MUCH):
+                    raise
+                continue
+            if answer.get("error") != TOO_MUCH:
+                return worker, answer
+            self._discard()
+            if not used:
+                return worker, answer
 
     def _fitting(self, snapshot: Snapshot) -> _Worker:
         key = f"{snapshot.key()} {snapshot.generation_id}"
@@ -269,4 +284,4 @@ def _ended(code: int | None) -> InputError:
     """Why a worker is gone: the kernel tells by the signal."""
     if code in (-signal.SIGXCPU, -signal.SIGKILL):
         return InputError("the statement was stopped by its limits", "Ask for less.")
-    return InputError("the statement needs more memory than it may have", "Ask for less.")
+    return InputError(TOO_MUCH, "Ask for less.")

@@ -19,7 +19,7 @@ from schemas.layout import Layout
 from schemas.snapshot import Snapshot, TableVersion, create_views, describe_views
 from schemas.views import ready_views
 from search import confinement
-from search.complaints import explain
+from search.complaints import TOO_MUCH, explain
 from search.statements import one_select
 from search.tabular import plain_value
 
@@ -127,7 +127,7 @@ class Worker:
             said = explain(error, sql, self.failure)
             return {"error": said.message, "hint": said.hint}
         except MemoryError:
-            said = InputError("the statement needs more memory than it may have", "Ask for less.")
+            said = InputError(TOO_MUCH, "Ask for less.")
             return {"error": said.message, "hint": said.hint}
 
     def _rows(self, cursor: duckdb.DuckDBPyConnection) -> dict[str, Any]:

@@ -351,6 +351,7 @@ class Replica:
         self.on_request: Callable[[int], None] | None = None
         self.total = 0
         self.keep_log = True
+        self.open: set[asyncio.Transport] = set()
         self._seen: Counter[str] = Counter()
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
@@ -384,6 +385,8 @@ class Replica:
         server.close()
         for task in asyncio.all_tasks(self._loop):
             task.cancel()
+        for transport in list(self.open):
+            transport.abort()
         self._loop.run_until_complete(asyncio.sleep(0))
 
     def respond(self, host: str, target: str, headers: dict[str, str]) -> Answer:
@@ -417,6 +420,10 @@ class _Protocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
+        self.replica.open.add(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.replica.open.discard(self.transport)
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data

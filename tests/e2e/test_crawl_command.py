@@ -20,7 +20,7 @@ from crawler.sites.fields import clean
 from schemas.catalog import Catalog
 from schemas.errors import NetworkError, PartlyDoneError, UsageError
 from schemas.layout import Layout
-from schemas.lock import writing
+from schemas.lock import lock_owner, writing
 from tests.crawls import contents, settings_for
 from tests.e2e.test_command_line import ROOT, Shell
 from tests.replica import Answer, Replica, ReplicaSite
@@ -198,15 +198,15 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
         environ = {**os.environ, "PYTHONPATH": str(ROOT)}
         with subprocess.Popen([sys.executable, "-c", code], env=environ, cwd=ROOT) as process:
             deadline = time.monotonic() + 60
-            while replica.total < 40 and time.monotonic() < deadline:
+            while replica.total < 120 and time.monotonic() < deadline:
                 time.sleep(0.02)
             process.kill()
+        deadline = time.monotonic() + 60
+        while lock_owner(settings.layout) is not None:
+            assert time.monotonic() < deadline, "the child goes on without its parent"
+            time.sleep(0.1)
         quiet = replica.total
-        for _ in range(100):
-            time.sleep(0.3)
-            if replica.total == quiet:
-                break
-            quiet = replica.total
-        else:
-            raise AssertionError("the child goes on without its parent")
+        assert quiet < 12 * 40, "it went on to the end"
+        time.sleep(0.3)
+        assert replica.total == quiet
         assert contents(settings.layout)["pictures"], "it committed what it had"

@@ -18,6 +18,7 @@ from schemas.errors import InputError, ToonsearchError
 from schemas.layout import Layout
 from schemas.records import Title
 from schemas.settings import Settings
+from search.complaints import TOO_MUCH
 from search.sandbox import Sandbox, SandboxLimits, run_untrusted
 from tests.search.hostile import statements
 
@@ -119,6 +120,20 @@ def test_one_shot(settings: Settings) -> None:
     assert found.rows == [[6]]
     if os.uname().sysname == "Linux":
         assert "limits" in found.walls
+
+
+def test_memory_that_earlier_statements_took_counts_for_none(settings: Settings) -> None:
+    with Sandbox(settings.layout, LIMITS) as sandbox:
+        sandbox.run("select 1")
+        worker = sandbox._worker
+        assert worker is not None
+        full = {"error": TOO_MUCH, "hint": "Ask for less."}
+        worker.ask = lambda *_: full  # type: ignore[method-assign]  # it keeps too much
+        assert sandbox.run("select 2").rows == [[2]]
+        assert sandbox._worker is not worker
+        with pytest.raises(InputError, match=TOO_MUCH):
+            sandbox.run("select sum(length(x)) from (select repeat('x', 900000000) x)")
+        assert sandbox.run("select 3").rows == [[3]]
 
 
 @pytest.mark.slow
