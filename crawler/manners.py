@@ -206,24 +206,69 @@ class Redirects(RedirectMiddleware):
         return super().process_response(request, response)
 
 
+FIRST_GUESS_BYTES = 16 * 1024
+"""What an answer is taken for until one of its kind has come."""
+
+
 class Budget(_Part):
-    """At most so many requests and bytes in one run; what is left waits for the next."""
+    """At most so many requests and bytes in one run; what is left waits for the next.
+
+    Near the end of the bytes a request waits for those on their way, each of which counts with
+    the longest answer of its kind so far: together they would overdraw what each alone keeps to.
+    """
 
     def __init__(self, crawler: Crawler) -> None:
         super().__init__(crawler)
         self.max_requests = self.run.settings.max_requests
         self.max_bytes = self.run.settings.max_bytes
+        self.arriving: set[Request] = set()
+        self.longest: dict[str, int] = {}
+        self.freed = asyncio.Event()
         crawler.signals.connect(self.received, signal=signals.bytes_received)
+        crawler.signals.connect(self.left, signal=signals.request_left_downloader)
 
-    def process_request(self, request: Request) -> None:
+    async def process_request(self, request: Request) -> None:
+        while self.arriving and self._overdraws(request) and not self.run.stopping:
+            await self.freed.wait()
         if self.run.stopping:
             raise Refused("stopping")
-        if self.run.requests >= self.max_requests or self.run.bytes >= self.max_bytes:
+        full = self.run.bytes >= self.max_bytes
+        if _kind(request) in self.longest:  # else it is tried, and stopped on its way
+            full = self._overdraws(request)
+        if full or self.run.requests >= self.max_requests:
             raise Refused("budget")
         self.run.requests += 1
+        request.meta["arrived"] = [0]  # bytes; shared by the copies that handlers make
+        self.arriving.add(request)
+
+    def _overdraws(self, request: Request) -> bool:
+        expected = sum(self._missing(each) for each in (*self.arriving, request))
+        return self.run.bytes + expected > self.max_bytes
+
+    def _missing(self, request: Request) -> int:
+        """Bytes that are likely to come yet."""
+        longest = self.longest.get(_kind(request), FIRST_GUESS_BYTES)
+        return max(0, longest - _arrived(request)[0])
 
     def received(self, data: bytes, request: Request) -> None:
         self.run.bytes += len(data)
+        _arrived(request)[0] += len(data)
         if self.run.bytes > self.max_bytes:
-            request.meta["over_budget"] = True
             raise StopDownload(fail=True)
+
+    def left(self, request: Request) -> None:
+        self.arriving.discard(request)
+        kind = _kind(request)
+        self.longest[kind] = max(_arrived(request)[0], self.longest.get(kind, 0))
+        self.freed.set()  # wakes those that wait now, and not those to come
+        self.freed = asyncio.Event()
+
+
+def _arrived(request: Request) -> list[int]:
+    arrived: list[int] = request.meta.get("arrived", [0])
+    return arrived
+
+
+def _kind(request: Request) -> str:
+    job = request.meta.get("job")
+    return job.kind if job is not None else ""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import scrapy
 from scrapy.core.downloader.handlers.http11 import HTTP11DownloadHandler
-from scrapy.exceptions import IgnoreRequest
+from scrapy.exceptions import IgnoreRequest, StopDownload
 from scrapy.http import Request, Response
 
 from crawler.addresses import Refused
@@ -144,7 +144,7 @@ def reason_of(error: BaseException | None, request: Request) -> str:
     """Why there is no response, in a word and a detail."""
     if isinstance(error, Refused):
         return error.reason
-    if request.meta.get("over_budget"):
+    if isinstance(error, StopDownload):  # only the budget stops what is arriving
         return "budget"
     text = str(error).splitlines()[0] if str(error) else ""
     kind = type(error).__name__
