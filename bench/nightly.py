@@ -81,6 +81,7 @@ def nights(place: Path, pictures: int = PICTURES) -> list[Figure]:
     with writing(layout, "bench"):
         refused, code, _ = _command(place, "nightly")
     assert code == 75
+    woken = _after_a_kill(place)
     name = f"{pictures:,}"
     return [
         Figure(
@@ -91,7 +92,24 @@ def nights(place: Path, pictures: int = PICTURES) -> list[Figure]:
         Figure(f"night with nothing new, {name}", again, "s", 10.0, "less", "whole process"),
         Figure(f"rollback, {name}", back, "s", 1.0, "less", "whole process"),
         Figure("second run ends", refused, "s", 1.0, "less", "whole process, exit code 75"),
+        Figure(
+            f"first answer after a kill, {name}", woken, "s", 2.0, "less",
+            "whole process of a query; a forced build was killed after five seconds",
+        ),
     ]  # fmt: skip
+
+
+def _after_a_kill(place: Path) -> float:
+    """Kill a build in the middle; how long the next query takes, whole process."""
+    command = [sys.executable, "-m", "search.cli", "--data", str(place / "data")]
+    with subprocess.Popen([*command, "-q", "index", "build", "--force"]) as build:
+        time.sleep(5.0)
+        assert build.poll() is None, "the build was over before it could be killed"
+        build.kill()
+    picture = next((place / "new").rglob("*.jpg"))
+    seconds, code, _ = _command(place, "query", str(picture))
+    assert code == 0
+    return seconds
 
 
 def measure(pictures: int = PICTURES) -> list[Figure]:

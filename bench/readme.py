@@ -47,7 +47,7 @@ def table() -> str:
     """
     lines = ["| what | measured | target |", "| --- | --- | --- |"]
     machine: dict[str, Any] = {}
-    more = [name for name in ("web", "crawl") if (RESULTS / f"{name}.json").exists()]
+    more = [name for name in ("web", "crawl", "nightly") if (RESULTS / f"{name}.json").exists()]
     for name in ("query", "encoding", *more):
         body = json.loads((RESULTS / f"{name}.json").read_text())
         machine = body["machine"]

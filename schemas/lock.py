@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
-from schemas.durable import fsync_directory, storage_error
+from schemas.durable import fsync_directory, is_disk_full, storage_error
 from schemas.errors import InputError, LockedError
 from schemas.layout import Layout
 from schemas.recovery import recover
@@ -82,7 +82,12 @@ def _sign(handle: int, command: str) -> None:
         "since": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     os.ftruncate(handle, 0)
-    os.pwrite(handle, json.dumps(owner).encode(), 0)
+    try:
+        os.pwrite(handle, json.dumps(owner).encode(), 0)
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        os.ftruncate(handle, 1)  # takes no space; what frees some (`index gc`) must go on
 
 
 def handed_on() -> tuple[dict[str, str], tuple[int, ...]]:

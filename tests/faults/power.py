@@ -2,29 +2,32 @@
 
 The shim's journal tells every change in order. A file that was written and not synced since
 comes back empty or cut in half; a name that was given (created, renamed, linked) in a folder
-that was not synced since is lost. Real file systems lose less; none loses more.
+that was not synced since is lost, or all but the last one, since nothing keeps names in order.
+Real file systems lose less; none loses more.
 """
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 
-def cut(root: Path, journal: Path, how: str) -> None:
-    """Undo what a power cut may undo. `how` is empty, torn (half of what was not synced) or
-    lost (names as well)."""
-    lines = journal.read_text().splitlines() if journal.exists() else []
+def states(
+    lines: list[str], there: Callable[[Path], bool]
+) -> Iterator[tuple[set[str], dict[str, str | None]]]:
+    """What is not synced after each line: files, and path -> what it was named before."""
     dirty: set[str] = set()
-    given: dict[str, str | None] = {}  # path -> what it was named before, oldest first
+    given: dict[str, str | None] = {}  # oldest first
+    yield dirty, given
     for line in lines:
         _, what, one, two = line.split("\t")
         if what in ("create", "write", "truncate"):
-            if what == "create" and not _saved_path(Path(one)).exists():
+            if what == "create" and not there(Path(one)):
                 given.setdefault(one, None)
             dirty.add(one)
         elif what == "mkdir":
-            if not _saved_path(Path(one)).exists():
+            if not there(Path(one)):
                 given.setdefault(one, None)
         elif what == "fsync":
             dirty.discard(one)
@@ -40,20 +43,33 @@ def cut(root: Path, journal: Path, how: str) -> None:
                 given[two + name[len(one) :]] = given.pop(name)
             if what == "rename":
                 dirty = {n for n in dirty if n != one and not n.startswith(inside)}
+            given.pop(two, None)
             given[two] = one
             given.pop(one, None)
         elif what == "unlink":
             dirty.discard(one)
             given.pop(one, None)
+        yield dirty, given
+
+
+def cut(root: Path, lines: list[str], how: str) -> None:
+    """Undo what a power cut may undo, by the lines of the shim's journal.
+
+    `how` is empty, torn (half of what was not synced), lost (names as well) or last (names as
+    well, but the last one given).
+    """
+    dirty, given = set[str](), dict[str, str | None]()
+    for dirty, given in states(lines, lambda path: _saved_path(path).exists()):  # noqa: B007
+        pass
     lock = str(root / "lock")
     for name in dirty - {lock}:
         path = Path(name)
         if path.is_file():
             data = path.read_bytes()
             path.write_bytes(data[: len(data) // 2] if how == "torn" else b"")
-    if how != "lost":
+    if how not in ("lost", "last"):
         return
-    for name in given:
+    for name in list(given)[: -1 if how == "last" else None]:
         path = Path(name)
         if name in (lock, str(root)) or not path.exists():
             continue

@@ -10,7 +10,8 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ import pytest
 
 from tests.drawings import draw_folder, drawing
 from tests.faults.harness import Worker, compiler, scratch_place, verdict
+from tests.faults.power import states
 
 FULL = bool(os.environ.get("TOONSEARCH_FAULTS"))
-PLACES = 100_000 if FULL else 6
+PLACES = 5
 ARTEFACTS = os.environ.get("TOONSEARCH_ARTEFACTS")
 OPERATIONS = ("import", "embed", "build", "publish", "gc", "maintain", "forget")
 pytestmark = [
@@ -72,7 +74,8 @@ class Bench:
         assert whole["end"]["result"]["debris"] == []
         old = self.worker.trial(base, operation, "kill", n=1, finish=False)
         self.truths[operation] = {
-            "calls": whole["result"]["calls"],
+            "journal": whole["journal"].splitlines(),
+            "before": whole["before"],
             "attempted": whole["after"]["result"]["stored"],
             "old": old["after"]["result"]["answers"],
             "new": whole["after"]["result"]["answers"],
@@ -83,7 +86,9 @@ class Bench:
         """Run trials; what is wrong with each that fails, as an order to replay."""
         wrong = []
         for order in orders:
-            found = self.worker.trial(self.bases[operation], operation, **order)
+            before = self.truths[operation]["before"]
+            base = self.bases[operation]
+            found = self.worker.trial(base, operation, before=before, **order)
             bad = verdict(found, self.truths[operation], operation)
             if order["mode"] in ("fail", "short") and found["code"] in (70, "hung"):
                 bad.append(f"not a clean error: {found['result']}")
@@ -108,46 +113,74 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def places(calls: int, salt: int) -> list[int]:
-    """Every call (and the one after the last), or some of them: always the last few, where
-    an operation calls itself done."""
-    step = max(1, (calls + 1) // PLACES)
-    return sorted({*range(1 + salt % step, calls + 2, step), max(1, calls - 3)})
+def some(numbers: list[int], salt: int) -> list[int]:
+    """All of these calls, or some of them: always the last few, where an operation calls
+    itself done."""
+    if FULL:
+        return numbers
+    step = max(1, len(numbers) // PLACES)
+    return sorted({*numbers[salt % step :: step], *numbers[-4:-3], *numbers[-1:]})
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
-def test_killed_at_every_call(bench: Bench, operation: str) -> None:
-    calls = bench.truths[operation]["calls"]
-    orders = [{"mode": "kill", "n": n} for n in places(calls, 1)]
-    orders += [{"mode": "torn", "n": n} for n in places(calls, 3)[:: 1 if FULL else 2]]
-    wrong = bench.failures(operation, orders)
-    print(f"\n{operation}: {calls} calls, {len(orders)} kills, {len(wrong)} failures")
-    assert not wrong, "\n".join(wrong)
+def kills(journal: list[str]) -> list[dict[str, Any]]:
+    """Before every call that follows a change, after the last, and in the middle of writes.
+    A sync changes nothing that a kill could show."""
+    kinds = ["", *(line.split("\t")[1] for line in journal)]
+    before = [n for n in range(1, len(kinds) + 1) if kinds[n - 1] != "fsync"]
+    writes = [n for n, kind in enumerate(kinds) if kind == "write"]
+    return [{"mode": "kill", "n": n} for n in some(before, 1)] + [
+        {"mode": "torn", "n": n} for n in some(writes, 3)
+    ]
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
-def test_power_cut_at_every_call(bench: Bench, operation: str) -> None:
-    calls = bench.truths[operation]["calls"]
-    orders = [
+def cuts(journal: list[str]) -> list[dict[str, Any]]:
+    """Before every call, in each way in which what is not synced then can be lost."""
+    ways: dict[str, list[int]] = {"empty": [], "torn": [], "lost": [], "last": []}
+    for n, (dirty, given) in enumerate(states(journal, lambda _: False), 1):
+        lock = {path for path in (*dirty, *given) if path.endswith("/data/lock")}
+        names = len(given.keys() - lock)
+        fits = {"empty": dirty - lock, "torn": dirty - lock, "lost": names, "last": names > 1}
+        for how, fit in fits.items():
+            if fit or (how == "lost" and n == len(journal) + 1):
+                ways[how].append(n)
+    return [
         {"mode": "kill", "n": n, "power": how}
-        for salt, how in enumerate(("empty", "torn", "lost"))
-        for n in places(calls, salt)
+        for salt, (how, numbers) in enumerate(ways.items())
+        for n in some(numbers, salt)
     ]
-    wrong = bench.failures(operation, orders)
-    print(f"\n{operation}: {calls} calls, {len(orders)} power cuts, {len(wrong)} failures")
-    assert not wrong, "\n".join(wrong)
 
 
+def failing(journal: list[str]) -> list[dict[str, Any]]:
+    """Every call fails once; only those that write can be short, or lack space."""
+    kinds = [line.split("\t")[1] for line in journal]
+    calls = list(range(1, len(kinds) + 1))
+    room = [n for n in calls if kinds[n - 1] != "unlink"]
+    writes = [n for n in calls if kinds[n - 1] == "write"]
+    return [
+        *({"mode": "fail", "n": n, "errno": errno.EIO} for n in some(calls, 0)),
+        *({"mode": "fail", "n": n, "errno": errno.ENOSPC} for n in some(room, 1)),
+        *({"mode": "short", "n": n, "errno": 0} for n in some(writes, 2)),
+    ]
+
+
+def test_a_full_disk_does_not_stop_what_frees_it(bench: Bench) -> None:
+    journal = bench.truths["gc"]["journal"]
+    sign = next(n for n, line in enumerate(journal, 1) if "\twrite\t" in line and "/lock\t" in line)
+    order = {"mode": "fail", "n": sign, "errno": errno.ENOSPC}
+    found = bench.worker.trial(bench.bases["gc"], "gc", **order)
+    assert found["code"] == 0, found["result"]
+
+
+@pytest.mark.parametrize("what", [kills, cuts, failing])
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_every_call_fails_once(bench: Bench, operation: str) -> None:
-    calls = bench.truths[operation]["calls"]
-    orders = [
-        {"mode": mode, "n": n, "errno": code}
-        for salt, (mode, code) in enumerate(
-            (("fail", errno.EIO), ("fail", errno.ENOSPC), ("short", 0))
-        )
-        for n in places(calls, salt)
-    ]
+def test_every_call(
+    bench: Bench, operation: str, what: Callable[[list[str]], list[dict[str, Any]]]
+) -> None:
+    journal = bench.truths[operation]["journal"]
+    orders = what(journal)
+    started = time.monotonic()
     wrong = bench.failures(operation, orders)
-    print(f"\n{operation}: {calls} calls, {len(orders)} failing calls, {len(wrong)} failures")
+    took = time.monotonic() - started
+    told = f"{len(journal)} calls, {len(orders)} {what.__name__}, {len(wrong)} failures"
+    print(f"\n{operation}: {told}, {took:.0f} s")
     assert not wrong, "\n".join(wrong)

@@ -82,7 +82,10 @@ def test_a_generation_of_a_newer_program(shell: Shell) -> None:
 @pytest.mark.parametrize("table", ["pictures", "vectors", "titles"])
 def test_a_half_deleted_table(shell: Shell, table: str) -> None:
     before = answers(shell)
-    next((shell.data / "tables" / table).glob("*.parquet")).unlink()
+    if table == "vectors":
+        shutil.rmtree(shell.data / "tables/vectors/_delta_log")
+    else:
+        next((shell.data / "tables" / table).glob("*.parquet")).unlink()
     code, _, err = shell.run("nightly")
     assert code == 3
     assert f"the catalog table '{table}'" in err
@@ -91,6 +94,29 @@ def test_a_half_deleted_table(shell: Shell, table: str) -> None:
     assert table in told
     assert "restore" in told
     assert answers(shell).split('"elapsed_ms"')[0] == before.split('"elapsed_ms"')[0]
+    if table == "vectors":  # the repair that it names when there is no backup
+        (shell.data / "tables").rename(shell.home / "damaged tables")
+        shell.ok("nightly")
+        assert not [line for line in doctor(shell).splitlines() if line.startswith("fail")]
+
+
+def test_a_clock_that_was_set_back(shell: Shell) -> None:
+    """The newest generation was made in what is the future now."""
+    layout = Layout(shell.data)
+    newest = generation_ids(layout)[-1]
+    later = newest.replace("g20", "g29", 1)
+    manifest = {**read_manifest(layout.generation(newest)), "id": later}
+    layout.generation(newest).rename(layout.generation(later))
+    (layout.generation(later) / "manifest.json").write_bytes(signed_bytes(manifest))
+    digest = read_manifest(layout.generation(later))["digest"]
+    layout.current.write_text(f"{later} {digest}\n")
+    drawing(2, 41, 64).save(shell.home / "drawings/hand 2/title 2.0/9.png")
+    shell.ok("nightly")
+    assert generation_ids(layout)[-1] > later
+    assert layout.current.read_text().startswith(generation_ids(layout)[-1])
+    shell.ok("index", "rollback")
+    assert layout.current.read_text().startswith(later)
+    answers(shell)
 
 
 def test_a_store_with_missing_files_is_mended_by_the_next_night(shell: Shell) -> None:

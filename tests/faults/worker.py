@@ -96,12 +96,16 @@ def trial(order: dict[str, Any], scratch: Path) -> dict[str, Any]:
         operations.OPERATIONS[order["operation"]](root)
         return {"calls": shim.shim_calls()}
 
-    before = forked(lambda _: operations.stored(root), scratch / "out")["result"]
+    before = order.get("before")
+    if before is None:
+        before = forked(lambda _: operations.stored(root), scratch / "out")["result"]
     found = forked(strike, scratch / "out")
     if order.get("power"):
         from tests.faults.power import cut
 
-        cut(root, journal, order["power"])
+        lines = journal.read_text().splitlines() if journal.exists() else []
+        struck = order["mode"] == "kill" and found["code"] == -signal.SIGKILL
+        cut(root, lines[:-1] if struck else lines, order["power"])  # it died before that call
     found["journal"] = journal.read_text() if journal.exists() and order.get("told") else ""
 
     def look(_: int) -> dict[str, Any]:
@@ -130,6 +134,9 @@ def trial(order: dict[str, Any], scratch: Path) -> dict[str, Any]:
 def main() -> None:
     scratch = Path(sys.argv[1])
     warm()
+    from tests.faults.remembered import remember
+
+    remember(scratch / "remembered")
     print("ready", flush=True)
     for line in sys.stdin:
         order = json.loads(line)
