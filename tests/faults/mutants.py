@@ -114,7 +114,7 @@ def power_losses(place: Path, source: Path = ROOT) -> list[str]:
     draw_folder(state / "drawings", titles=1, pictures=2, hands=3, side_px=64)
     worker = Worker(place / "worker", source=source)
     try:
-        for operation in ("import", "embed", "build", "publish", "maintain", "forget"):
+        for operation in ("import", "embed", "renew", "maintain", "forget"):
             sound = worker.trial(state, operation, finish=False)
             if sound["code"] != 0:  # what the operation before it left is not enough to go on
                 return [f"{operation}: {sound['result']}"]

@@ -64,6 +64,12 @@ def do_publish(root: Path) -> None:
         publish(layout, generation_ids(layout)[-1])
 
 
+def do_renew(root: Path) -> None:
+    """Build and publish in one go, so that a power cut may undo both."""
+    do_build(root)
+    do_publish(root)
+
+
 def do_gc(root: Path) -> None:
     from indexer.retention import collect_garbage
 
@@ -93,6 +99,7 @@ OPERATIONS: dict[str, Callable[[Path], None]] = {
     "embed": do_embed,
     "build": do_build,
     "publish": do_publish,
+    "renew": do_renew,
     "gc": do_gc,
     "forget": do_forget,
     "maintain": do_maintain,

@@ -22,7 +22,7 @@ from tests.faults.harness import Worker, compiler, scratch_place, verdict
 from tests.faults.power import states
 
 FULL = bool(os.environ.get("TOONSEARCH_FAULTS"))
-PLACES = 5
+PLACES = 4
 ARTEFACTS = os.environ.get("TOONSEARCH_ARTEFACTS")
 OPERATIONS = ("import", "embed", "build", "publish", "gc", "maintain", "forget")
 pytestmark = [
