@@ -82,10 +82,14 @@ def trials(place: Path, order: dict[str, Any]) -> list[Trial]:
     data = [path for path in paths if not again.intersection(path.parents)]
     every = [(path, at) for path in data for at in headers(path)]
     every = every[int(rng.integers(order["stride"])) :: order["stride"]]
+    copies = [path for path in paths if place / "backups" in path.parents]
+    rest = sorted(set(paths) - set(copies))
     found: list[Trial] = [{"what": "flip", "file": str(p), "at": at} for p, at in every]
     for number in range(order["random"]):
-        # Small files are as often hit as large ones: there are more kinds of those.
-        path = paths[int(rng.integers(len(paths)))]
+        # Small files are as often hit as large ones: there are more kinds of those. A backup
+        # is restored as a whole to prove it, which takes as long as fifty other trials.
+        among = copies if number % 40 == 0 else rest
+        path = among[int(rng.integers(len(among)))]
         at = int(rng.integers(path.stat().st_size))
         found.append({"what": "cut" if number % 4 == 3 else "flip", "file": str(path), "at": at})
     for trial in found:
