@@ -40,7 +40,8 @@ def palettes(page: Page, answers: Answers) -> None:
             element("figure", {"class": "chart"}, element("h3", None, label),
                     element("div", {"class": "plot", "data-chart": number, "data-space": space,
                                     "role": "img", "aria-label": label,
-                                    "style": "height:460px"}))
+                                    "style": "height:460px"}),
+                    behind(f"{questions.GENRE_PALETTE};\n{questions.ERA_PALETTE}"))
         )  # fmt: skip
     options = (element("option", {"value": name}, name) for name in solid)
     titles = answers.rows(questions.TITLE_PALETTE)
@@ -105,7 +106,8 @@ def _era(page: Page, era: EraPictures) -> Markup:
         "article", None,
         element("h3", None, era.era, " ", element("small", None, f"{era.count} pictures")),
         element("div", {"class": "three"}, *three),
-        page.chart(charts.channels(era.histogram), f"Levels of red, green and blue, {era.era}"),
+        page.chart(charts.channels(era.histogram), f"Levels of red, green and blue, {era.era}",
+                   questions.ERA_PICTURES),
     )  # fmt: skip
 
 

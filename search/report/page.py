@@ -41,7 +41,7 @@ class Page:
             )
         )  # fmt: skip
 
-    def chart(self, figure: Mapping[str, Any], label: str, sql: str | None = None) -> Markup:
+    def chart(self, figure: Mapping[str, Any], label: str, sql: str) -> Markup:
         """A chart, drawn when it comes into view, with its SQL below."""
         number = len(self.charts)
         height = int(figure.get("height", HEIGHT_PX))
@@ -50,7 +50,7 @@ class Page:
             "figure", {"class": "chart"},
             element("div", {"class": "plot", "data-chart": number, "role": "img",
                             "aria-label": label, "style": f"height:{height}px"}),
-            behind(sql) if sql else None,
+            behind(sql),
         )  # fmt: skip
 
     def picture(self, file: str | None, alt: str, kind: str = "thumb") -> Markup:

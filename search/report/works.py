@@ -61,7 +61,9 @@ def genres(page: Page, answers: Answers, hues: dict[str, str]) -> None:
             element("h3", None, "Share of each genre, year by year"),
             page.chart(charts.genre_by_year(rows, hues), "Genres by year", questions.GENRE_BY_YEAR),
             element("h3", None, "Pictures of each year"),
-            page.chart(charts.pictures_per_year(rows), "Pictures of each year"),
+            page.chart(
+                charts.pictures_per_year(rows), "Pictures of each year", questions.GENRE_BY_YEAR
+            ),
         ]
     page.section(
         "genres", "Genre by year",

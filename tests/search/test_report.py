@@ -73,7 +73,9 @@ def test_every_part_is_there_and_nothing_is_fetched(page: Path) -> None:
     told = json.loads(data[1])
     assert {author["name"] for author in told["authors"]} == {f"hand {n}" for n in range(4)}
     assert "genre · colour &amp; shape" in bare
-    assert text.count('<details class="sql">') >= 12
+    assert bare.count("data-chart=") >= 5
+    for figure in re.findall(r'<figure class="chart">.*?</figure>', bare, re.S):
+        assert '<details class="sql">' in figure, "each chart has its SQL one click away"
 
 
 def test_an_empty_catalog_has_a_report(tmp_path: Path) -> None:
