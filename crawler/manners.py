@@ -132,6 +132,8 @@ class Robots(_Part):
         try:
             response = await self.crawler.engine.download_async(request)
         except Refused as error:
+            if error.reason in ("budget", "stopping"):
+                raise
             raise Refused(f"unreachable: {place}/robots.txt ({error.reason})") from error
         except Exception as error:  # all that a download may raise
             why = str(error).splitlines()[0] if str(error) else type(error).__name__
