@@ -23,6 +23,7 @@ def build(layout: Layout) -> str:
     return report.generation_id
 
 
+@pytest.mark.slow
 def test_everything_that_can_differ(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
     fill_catalog(layout)

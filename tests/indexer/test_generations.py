@@ -157,6 +157,7 @@ def test_every_byte_of_the_pointer_matters(layout: Layout) -> None:
                 Generation.open(layout)
 
 
+@pytest.mark.slow
 def test_files_swapped_between_generations_are_noticed(layout: Layout) -> None:
     one = build(layout)
     grow(layout, 9)

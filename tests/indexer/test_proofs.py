@@ -20,6 +20,8 @@ from schemas.errors import PartlyDoneError
 from schemas.layout import Layout
 from tests.catalogs import SETTINGS, fill_catalog
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def layout(tmp_path: Path) -> Layout:

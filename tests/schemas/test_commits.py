@@ -214,6 +214,7 @@ def test_a_log_that_ends_before_the_seal_is_damage(layout: Layout, what: str) ->
         ids(layout)
 
 
+@pytest.mark.slow
 def test_readers_while_the_log_is_shortened(layout: Layout) -> None:
     done = threading.Event()
     failed: list[BaseException] = []
