@@ -1,4 +1,4 @@
-"""Writes measured figures where people read them: model card, README, a sheet of retrievals.
+"""Writes measured figures where people read them: model card and README; draws retrievals.
 
 `python -m indexer.training.card --drawings DIR` is `make card`. Text between
 `<!-- evaluation -->` and `<!-- /evaluation -->` is replaced; all else stays.
@@ -108,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--drawings", type=Path, required=True, help="folder with manifest.csv")
     parser.add_argument("--card", type=Path, default=Path("docs/model-card.md"))
     parser.add_argument("--readme", type=Path, default=Path("README.md"))
-    parser.add_argument("--sheet", type=Path, default=Path("docs/retrievals.png"))
+    parser.add_argument("--sheet", type=Path, help="also draw real retrievals (PNG)")
     options = parser.parse_args(arguments)
 
     def show(what: str, done: int, total: int) -> None:
@@ -126,7 +126,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = evaluate(bench, shipped_model_dir(), cache=default_cache(), progress=show)
         replace_block(options.card, render(found))
         replace_block(options.readme, short_table(found))
-        draw_sheet(found, options.sheet)
+        if options.sheet is not None:
+            draw_sheet(found, options.sheet)
     except ToonsearchError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
