@@ -49,10 +49,15 @@ def newest_version(table: Path) -> int | None:
     known = versions(table)
     if sealed is not None and max(known, default=-1) < sealed:
         raise damaged(table, f"version {sealed} is gone from {LOG}")
-    for version in reversed(known):
-        if sealed is None or version <= sealed or _is_whole(table, version):
-            return version
-    return None
+    newest = None
+    for version in known:
+        if sealed is not None and version > sealed:
+            expected = sealed + 1 if newest is None else newest + 1
+            # Nothing keeps names in order: a power cut may leave the second of two.
+            if version != expected or not _is_whole(table, version):
+                break
+        newest = version
+    return newest
 
 
 def reading(table: Path, read: Callable[[], _T]) -> _T:

@@ -72,6 +72,21 @@ def test_an_unsealed_torn_commit_never_happened(layout: Layout, damage: str) -> 
     assert not data.exists()
 
 
+def test_of_two_unsealed_commits_the_first_was_lost(layout: Layout) -> None:
+    table = layout.table("pictures")
+    seal = (table / "_sealed").read_bytes()
+    first = commits.versions(table)[-1] + 1
+    for number in (3, 4):
+        Catalog(layout).append("pictures", rows_of([picture(number)]))
+    (table / "_sealed").write_bytes(seal)
+    (table / "_delta_log" / f"{first:020d}.json").unlink()
+    assert ids(layout) == ["p0", "p1", "p2"]
+    assert Snapshot.take(layout).tables["pictures"].version == first - 1
+    with writing(layout, "test"):
+        Catalog(layout).append("pictures", rows_of([picture(9)]))
+    assert ids(layout) == ["p0", "p1", "p2", "p9"]
+
+
 def test_an_unsealed_whole_commit_is_kept_and_sealed(layout: Layout) -> None:
     table = layout.table("pictures")
     unseal(table)
