@@ -219,6 +219,7 @@ def test_language(page_of: Open) -> None:
 
 def test_by_keyboard_alone(page_of: Open) -> None:
     page = page_of()
+    page.on("filechooser", lambda chooser: None)  # the browser is told now, and not too late
     page.wait_for_selector(".drop .button")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "skip"
