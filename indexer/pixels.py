@@ -5,6 +5,7 @@ matters changes `PixelSpec.digest`, which every generation carries.
 
 A picture is scaled, never padded: padding would enter the channel statistics. Both sides are
 rounded to a multiple of the network's stride, so that pictures of like shape form batches.
+Margins of paper are cut off first (`indexer/margins.py`) where the spec says so.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from indexer.margins import without_margin
 from schemas.errors import InputError
 from schemas.pictures import PictureLimits, decode_picture
 
@@ -39,12 +41,14 @@ class PixelSpec:
     min_side_px   shorter pictures are enlarged to this longest side; 0: never enlarged
     multiple_px   both sides are rounded to a multiple of it, at least one
     filter        resampling filter, always with its support scaled (no aliasing)
+    trim          uniform margins are cut off first
     """
 
     max_side_px: int = 352
     min_side_px: int = 0
     multiple_px: int = 32
     filter: str = "bicubic"
+    trim: bool = False
 
     def __post_init__(self) -> None:
         sides = (self.max_side_px, self.min_side_px, self.multiple_px)
@@ -54,6 +58,8 @@ class PixelSpec:
             raise InputError(f"pixel spec: sides {sides} are out of range")
         if not 0 <= self.min_side_px <= self.max_side_px:
             raise InputError(f"pixel spec: sides {sides} are out of range")
+        if type(self.trim) is not bool:
+            raise InputError(f"pixel spec: trim must be true or false, not {self.trim!r}")
         if self.filter not in FILTERS:
             raise InputError(
                 f"pixel spec: unknown filter {self.filter!r}", f"Known: {', '.join(FILTERS)}."
@@ -80,13 +86,21 @@ class PixelSpec:
 
     def to_json(self) -> dict[str, Any]:
         """The spec with the version of the code that applies it."""
-        return {"version": PIXELS_VERSION, **asdict(self)}
+        fields = asdict(self)
+        if not self.trim:  # models from before there was a choice keep their digest
+            del fields["trim"]
+        return {"version": PIXELS_VERSION, **fields}
 
     @property
     def digest(self) -> str:
         """16 hex digits that differ whenever the same picture would give other pixels."""
         text = json.dumps(self.to_json(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def decode_px(self) -> int:
+        """The longest side that a decoder may not go below; margins are still to be cut off."""
+        return 2 * self.max_side_px if self.trim else self.max_side_px
 
     def size_for(self, width_px: int, height_px: int) -> tuple[int, int]:
         """Width and height that a picture of this size is brought to."""
@@ -107,6 +121,8 @@ def prepare(image: Image.Image, spec: PixelSpec) -> np.ndarray:
 
     if image.mode != "RGB":
         image = image.convert("RGB")
+    if spec.trim:
+        image = without_margin(image)
     size = spec.size_for(*image.size)
     if image.size != size:
         image = image.resize(size, Image.Resampling[spec.filter.upper()])
@@ -120,4 +136,4 @@ def picture_to_pixels(data: bytes, limits: PictureLimits, spec: PixelSpec) -> np
     Errors:  PictureError with its reason
     """
     # The decoder may reduce JPEG files while it decodes, but never below the size wanted.
-    return prepare(decode_picture(data, limits, target_px=spec.max_side_px), spec)
+    return prepare(decode_picture(data, limits, target_px=spec.decode_px), spec)

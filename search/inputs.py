@@ -102,7 +102,7 @@ class QueryPicture:
         """
         from indexer.pixels import prepare
 
-        return prepare(self.image(limits, spec.max_side_px), spec)
+        return prepare(self.image(limits, spec.decode_px), spec)
 
 
 def read_picture(

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from indexer.pixels import PixelSpec, prepare
+from indexer.training.views import View
 from schemas.errors import InputError
 from schemas.pictures import PictureError, PictureLimits, decode_picture, grey_thumbnail, is_blank
 
@@ -84,12 +85,6 @@ def read_splits(root: Path) -> list[Split]:
     return splits
 
 
-def shrunk(width_px: int, height_px: int, box: tuple[int, int]) -> tuple[int, int]:
-    """Size of a picture reduced to fit into a box, never enlarged."""
-    scale = min(box[0] / width_px, box[1] / height_px, 1.0)
-    return max(1, round(width_px * scale)), max(1, round(height_px * scale))
-
-
 @dataclass(frozen=True)
 class Prepared:
     """One picture, ready for the network, with what the protocol needs to know of it."""
@@ -99,32 +94,31 @@ class Prepared:
     blank: bool
 
 
-def _prepare(path: Path, spec: PixelSpec, box: tuple[int, int] | None) -> Prepared:
-    from PIL import Image
-
+def _prepare(path: Path, spec: PixelSpec, view: View | None) -> Prepared:
     try:
-        target = None if box else spec.max_side_px
+        # A view starts from the whole picture; otherwise JPEG may be reduced as it decodes.
+        target = None if view else spec.decode_px
         image = decode_picture(path.read_bytes(), PictureLimits(), target_px=target)
     except (OSError, PictureError) as error:
         raise InputError(f"{path.name}: {error}") from error
-    if box is not None:
-        image = image.resize(shrunk(*image.size, box), Image.Resampling.LANCZOS)
+    if view is not None:
+        image = view(image)
     return Prepared(prepare(image, spec), grey_thumbnail(image), is_blank(image))
 
 
 def prepared_pictures(
-    manifest: Manifest, spec: PixelSpec, box: tuple[int, int] | None = None, threads: int = 1
+    manifest: Manifest, spec: PixelSpec, view: View | None = None, threads: int = 1
 ) -> Iterator[Prepared]:
     """Every picture of a manifest, in order, decoded a bounded window ahead.
 
-    `box` reduces pictures to fit into width x height first, as a thumbnail service would.
+    `view` changes each decoded picture before it is brought to size.
 
     Errors:  InputError at the first picture that cannot be used: a benchmark is whole or not
     """
     with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
         ahead: deque[Future[Prepared]] = deque()
         for path in manifest.paths:
-            ahead.append(pool.submit(_prepare, manifest.root / path, spec, box))
+            ahead.append(pool.submit(_prepare, manifest.root / path, spec, view))
             if len(ahead) >= WINDOW:
                 yield ahead.popleft().result()
         while ahead:
@@ -147,7 +141,7 @@ def compute_statistics(
     manifest: Manifest,
     spec: PixelSpec,
     network: Callable[[np.ndarray], np.ndarray],
-    box: tuple[int, int] | None = None,
+    view: View | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Statistics:
     """Run a network over every picture, one by one: shapes differ, and order is kept.
@@ -157,7 +151,7 @@ def compute_statistics(
     rows: list[np.ndarray] = []
     grey: list[np.ndarray] = []
     blank: list[bool] = []
-    for picture in prepared_pictures(manifest, spec, box):
+    for picture in prepared_pictures(manifest, spec, view):
         rows.append(network(picture.pixels[None])[0])
         grey.append(picture.grey)
         blank.append(picture.blank)

@@ -19,7 +19,7 @@ from PIL import Image, ImageOps
 from torch import Tensor, nn
 from torch.nn import functional
 
-from indexer.training.spaces import Mapped, Space
+from indexer.training.spaces import Fit, Mapped, Space
 
 BATCH = 64
 RATE = 1e-3
@@ -98,12 +98,10 @@ def _moved(x: Tensor, random: torch.Generator) -> Tensor:
     )
 
 
-def trained(
-    thumbnail: Thumbnail, build: Callable[[int], nn.Module], epochs: int
-) -> Callable[[np.ndarray, np.ndarray], Mapped]:
+def trained(thumbnail: Thumbnail, build: Callable[[int], nn.Module], epochs: int) -> Fit:
     """A fit that trains a network on the training half and describes by its last layer."""
 
-    def fit(rows: np.ndarray, authors: np.ndarray) -> Mapped:
+    def fit(rows: np.ndarray, authors: np.ndarray, scans: np.ndarray | None) -> Mapped:
         torch.manual_seed(0)
         random = torch.Generator().manual_seed(0)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

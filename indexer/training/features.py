@@ -30,7 +30,7 @@ from indexer.training.benchmark import Benchmark
 from indexer.training.cache import ArrayCache, digest_of
 from indexer.training.export import SHIPPED_SPEC, run_graph
 from indexer.training.lite import LiteBackbone, load_backbone, published_weights
-from indexer.training.model import PIXEL_CENTER, PIXEL_SCALE, StatisticsNetwork
+from indexer.training.model import PIXEL_CENTER, PIXEL_SCALE, STATISTICS_VERSION, StatisticsNetwork
 from indexer.training.onnx_graph import export_graph, serialize
 from indexer.training.views import View
 from schemas.errors import InputError
@@ -180,12 +180,18 @@ class FeatureStore:
                "spec": spec.digest, "version": version}  # fmt: skip
         return self.cache.get(kind, key, lambda: self._compute(kind, bench, view, spec))
 
+    def version(self, kind: str) -> str:
+        """Changes whenever a kind of feature would say something else of the same picture."""
+        spec, version = self._spec(kind)
+        return digest_of([kind, spec.digest, version])
+
     def _spec(self, kind: str) -> tuple[PixelSpec, str]:
         if kind == "vectors":
             encoder = Encoder.open(self.model)
             return encoder.pixel_spec, encoder.model_id
         if kind == "statistics":
-            return SHIPPED_SPEC, digest_of([p.shape for p in StatisticsNetwork().parameters()])
+            shapes = [p.shape for p in StatisticsNetwork().parameters()]
+            return SHIPPED_SPEC, digest_of([shapes, STATISTICS_VERSION])
         return HEAD_SPEC, "1"
 
     def _compute(
@@ -194,7 +200,7 @@ class FeatureStore:
         describe = self._describer(kind, spec)
         found: list[np.ndarray] = []
         what = f"{kind}, {view[0]}" if view else kind
-        for image in pictures_of(bench, view[1] if view else None, spec.max_side_px):
+        for image in pictures_of(bench, view[1] if view else None, spec.decode_px):
             found.append(describe(image))
             if self.progress:
                 self.progress(what, len(found), len(bench))

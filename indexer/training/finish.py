@@ -30,7 +30,9 @@ from indexer.training.label_rules import Classes, apply_rules
 from indexer.training.model_heads import fit_heads
 from indexer.training.onnx_graph import append_projection, export_graph, halve_storage, serialize
 from indexer.training.samples import Samples, unseen_authors
+from indexer.training.scans import scanned
 from indexer.training.train import Progress, TrainedStyle, Trainer, TrainSettings
+from indexer.training.views import View
 from indexer.training.whitening import RIDGE, fit_projection
 from schemas.errors import InputError, PartlyDoneError, ToonsearchError
 
@@ -141,11 +143,15 @@ def train_style(job: Job) -> TrainReport:
     network, group_weights = load_statistics(s.backbone, weights, s.random_weights)
     run = run_graph(serialize(export_graph(network)))  # what cannot be exported is not trained
     before = _base_r_at_1(job)
-    statistics = _statistics(job, run, digest_of([s.backbone, s.weights, s.random_weights]))
+    start = digest_of([s.backbone, s.weights, s.random_weights])
+    statistics = _statistics(job, run, start)
+    scans = _statistics(job, run, start, ("scanned", scanned))
     train = job.samples.train
     kept = min(s.dimension, len(train) - 1, statistics.shape[1])
     authors = job.bench.manifest.authors[train]
-    projection = fit_projection(statistics[train], authors, kept, RIDGE, group_weights)
+    projection = fit_projection(
+        statistics[train], authors, kept, RIDGE, group_weights, scans[train]
+    )
     style = TrainedStyle(network, projection)
     folder = job.models / RUNS / digest_of([s.to_json(), job.data_digest()])
     if job.fresh:
@@ -182,26 +188,33 @@ def _base_r_at_1(job: Job) -> float:
         return job.samples.r_at_1(job.vectors[job.samples.looked_at])
     encoder = Encoder.open(job.base)
     part = job.bench.part(job.samples.looked_at)
-    images = pictures_of(part, None, encoder.pixel_spec.max_side_px)
+    images = pictures_of(part, None, encoder.pixel_spec.decode_px)
     rows = [encoder.encode([prepare(image, encoder.pixel_spec)])[0] for image in images]
     return job.samples.r_at_1(np.stack(rows))
 
 
-def _statistics(job: Job, run: Callable[[np.ndarray], np.ndarray], backbone: str) -> np.ndarray:
+def _statistics(
+    job: Job,
+    run: Callable[[np.ndarray], np.ndarray],
+    backbone: str,
+    view: tuple[str, View] | None = None,
+) -> np.ndarray:
     if job.settings.backbone == DEFAULT and job.settings.weights is None:
         job.store.statistics = run
-        return job.store.get("statistics")
+        return job.store.get("statistics", view)
+    name, change = view or ("", None)
 
     def compute() -> np.ndarray:
-        return np.stack([run(pixels[None])[0] for pixels in _pixels(job, "statistics", None)])
+        what = f"statistics, {name}" if name else "statistics"
+        return np.stack([run(pixels[None])[0] for pixels in _pixels(job, what, None, change)])
 
-    key = {**job.store.key(None), "backbone": backbone, "spec": SHIPPED_SPEC.digest}
+    key = {**job.store.key(None), "backbone": backbone, "spec": SHIPPED_SPEC.digest, "view": name}
     return ArrayCache(job.cache).get("backbone", key, compute)
 
 
-def _pixels(job: Job, what: str, rows: np.ndarray | None) -> Any:
+def _pixels(job: Job, what: str, rows: np.ndarray | None, view: View | None = None) -> Any:
     part = job.bench if rows is None else job.bench.part(rows)
-    for number, image in enumerate(pictures_of(part, None, SHIPPED_SPEC.max_side_px), 1):
+    for number, image in enumerate(pictures_of(part, view, SHIPPED_SPEC.decode_px), 1):
         if job.count:
             job.count(what, number, len(part))
         yield prepare(image, SHIPPED_SPEC)

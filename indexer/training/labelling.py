@@ -147,11 +147,15 @@ def _space_vectors(ground: Ground, space: Space, raw: np.ndarray, train: np.ndar
     authors = ground.store.bench.manifest.authors
 
     def compute() -> np.ndarray:
-        return space.fit(raw[train], authors[train])(raw)
+        return space.fit(raw[train], authors[train], ground.scans(space, train))(raw)
 
     if not space.learns:
         return compute()
-    key = {**ground.store.key(None), "space": space.name, "train": digest_of(train.tolist())}
+    key = {
+        **ground.store.key(None),
+        "space": ground.identity(space),
+        "train": digest_of(train.tolist()),
+    }
     return ground.store.cache.get("fold", key, compute)
 
 

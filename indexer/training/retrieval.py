@@ -21,12 +21,15 @@ from indexer.training.metrics import (
     query_figures,
     summarize,
 )
-from indexer.training.spaces import Space
+from indexer.training.scans import scanned
+from indexer.training.spaces import RECIPE, Space
 from indexer.training.views import THUMBNAIL, VIEWS
 from schemas.errors import InputError
 
 VIEW_QUERIES = 600
 """Pictures that the robustness views are computed of, spread over the benchmark."""
+WHOLE_VIEWS = {"thumbnails": THUMBNAIL, "scanned": scanned}
+"""Views that are taken of every picture."""
 CURVE_RANKS = (1, 2, 3, 5, 10, 20, 50, 100)
 
 
@@ -98,9 +101,17 @@ class Ground:
             return self.store.pixels()
         if view is None:
             return space.rows(self.store.get(space.feature))
-        if view == "thumbnails":
-            return space.rows(self.store.get(space.feature, ("thumbnails", THUMBNAIL)))
+        if view in WHOLE_VIEWS:
+            return space.rows(self.store.get(space.feature, (view, WHOLE_VIEWS[view])))
         return space.rows(self.store.get(space.feature, (view, VIEWS[view]), self.sample))
+
+    def identity(self, space: Space) -> str:
+        """What a space's vectors depend on beside the pictures."""
+        return digest_of([space.name, RECIPE, self.store.version(space.feature)])
+
+    def scans(self, space: Space, rows: np.ndarray) -> np.ndarray | None:
+        """A space's features of some pictures as scanned, where it learns from those."""
+        return self.raw(space, "scanned")[rows] if space.scans else None
 
     def vectors(self, space: Space, split: int, wanted: bool) -> SpaceVectors:
         """A space's vectors when it learns on a split's training half; `wanted` says whether
@@ -111,7 +122,7 @@ class Ground:
 
         def compute() -> np.ndarray:
             raw, train = self.raw(space), self.train[split]
-            mapped = space.fit(raw[train], authors[train])
+            mapped = space.fit(raw[train], authors[train], self.scans(space, train))
             parts = [mapped(raw)]
             if thumbnails:
                 parts.append(mapped(self.raw(space, "thumbnails")))
@@ -119,7 +130,7 @@ class Ground:
             return np.concatenate(parts)
 
         if space.learns:
-            key = {**self.store.key(None), "space": space.name, "thumbnails": thumbnails,
+            key = {**self.store.key(None), "space": self.identity(space), "thumbnails": thumbnails,
                    "views": views, "train": digest_of(self.train[split].tolist()),
                    "spec": self.store.key(self.sample)}  # fmt: skip
             stacked = cache.get("space", key, compute)

@@ -8,22 +8,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from indexer.training.export import DIMENSION
-from indexer.training.model import GROUPS, statistics_weights
-from indexer.training.whitening import RIDGE, fit_projection
+from indexer.training.model import CLIP, GROUPS, statistics_weights
+from indexer.training.whitening import RIDGE, SCAN_SHARE, fit_projection
 
 Mapped = Callable[[np.ndarray], np.ndarray]
-Fit = Callable[[np.ndarray, np.ndarray], Mapped]
-"""(train rows, train authors) -> function of rows."""
+Fit = Callable[[np.ndarray, np.ndarray, np.ndarray | None], Mapped]
+"""(train rows, train authors, scans of the train rows or None) -> function of rows."""
 
 
-def standardized(rows: np.ndarray, authors: np.ndarray) -> Mapped:
+def standardized(rows: np.ndarray, authors: np.ndarray, scans: np.ndarray | None) -> Mapped:
     """Zero mean and unit deviation, as measured on the training half."""
     center = rows.mean(0, dtype=np.float64)
     scale = 1.0 / (rows.std(0, dtype=np.float64) + 1e-6)
     return lambda x: np.asarray((x - center) * scale, np.float32)
 
 
-def as_it_is(rows: np.ndarray, authors: np.ndarray) -> Mapped:
+def as_it_is(rows: np.ndarray, authors: np.ndarray, scans: np.ndarray | None) -> Mapped:
     """Nothing is learnt."""
     return lambda x: np.asarray(x, np.float32)
 
@@ -31,9 +31,9 @@ def as_it_is(rows: np.ndarray, authors: np.ndarray) -> Mapped:
 def whitened(dimension: int, weights: np.ndarray | None = None) -> Fit:
     """The closed form of the shipped model, with the strongest directions."""
 
-    def fit(rows: np.ndarray, authors: np.ndarray) -> Mapped:
+    def fit(rows: np.ndarray, authors: np.ndarray, scans: np.ndarray | None) -> Mapped:
         kept = min(dimension, len(rows) - 1, rows.shape[1])
-        projection = fit_projection(rows.astype(np.float32), authors, kept, RIDGE, weights)
+        projection = fit_projection(rows.astype(np.float32), authors, kept, RIDGE, weights, scans)
         center, scale, matrix = (part.astype(np.float32) for part in projection)
         small = type(projection)(center, scale, matrix)
         return lambda x: np.concatenate(
@@ -48,7 +48,7 @@ class Space:
     """One way of describing pictures.
 
     `columns` are those of the feature that are used; None: all. `learns` says whether the
-    authors of the training half matter.
+    authors of the training half matter, `scans` whether it is shown scans of the pictures too.
     """
 
     name: str
@@ -57,12 +57,17 @@ class Space:
     columns: np.ndarray | None = None
     note: str = ""
     learns: bool = True
+    scans: bool = False
 
     def rows(self, features: np.ndarray) -> np.ndarray:
         return features if self.columns is None else features[:, self.columns]
 
 
-METHOD = f"all statistics, whitened, {DIMENSION} d"
+PLAIN = f"all statistics, whitened, {DIMENSION} d"
+METHOD = f"all statistics, whitened, scans as nuisance, {DIMENSION} d"
+RECIPE = [RIDGE, SCAN_SHARE, CLIP, [str(group) for group in GROUPS]]
+"""What learning depends on that no name of a space says; kept vectors are told apart by it."""
+
 FROZEN = "frozen middle statistics"
 HEAD = "ImageNet head, 224 px"
 
@@ -82,7 +87,8 @@ def standard_spaces(model_name: str, model_note: str, quick: bool = False) -> Se
         Space(HEAD, "head", standardized, note="ImageNet weights"),
         Space(FROZEN, "statistics", standardized, columns, "ImageNet weights"),
         Space(f"{FROZEN}, whitened, {DIMENSION} d", "statistics", whitened(DIMENSION), columns),
-        Space(METHOD, "statistics", whitened(DIMENSION, statistics_weights()),
+        Space(PLAIN, "statistics", whitened(DIMENSION, statistics_weights())),
+        Space(METHOD, "statistics", whitened(DIMENSION, statistics_weights()), scans=True,
               note="as the closed-form model is made, on each training half"),
         Space(f"model {model_name}", "vectors", as_it_is, note=model_note, learns=False),
     ]  # fmt: skip

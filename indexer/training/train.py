@@ -51,7 +51,7 @@ class TrainSettings:
     era_weight: float = 0.2
     start_weight: float = 0.05
     average: float = 0.98
-    dimension: int = 256
+    dimension: int = 448
     seed: int = 0
     rules: LabelRules = field(default_factory=LabelRules)
 

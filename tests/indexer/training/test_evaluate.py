@@ -178,5 +178,5 @@ def test_earlier_practice_learns_what_it_is_shown(
         assert thumbnail.batch(pixels).shape[1:] == (
             thumbnail.channels, thumbnail.height_px, thumbnail.width_px,
         )  # fmt: skip
-        found = space.fit(pixels, authors)(pixels)
+        found = space.fit(pixels, authors, None)(pixels)
         assert found.shape[0] == 8 and np.isfinite(found).all() and "random" in space.note

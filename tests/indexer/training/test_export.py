@@ -16,6 +16,7 @@ import torch
 from indexer.encoder import Encoder
 from indexer.pixels import PixelSpec
 from indexer.training import export as room
+from indexer.training import model as room_of_model
 from indexer.training.dataset import read_manifest, read_splits
 from indexer.training.lite import load_backbone
 from indexer.training.model import GROUPS, StatisticsNetwork, group_sizes, statistics_weights
@@ -63,15 +64,16 @@ def test_statistics_equal_their_definitions() -> None:
         assert torch.equal(network(pixels), torch.cat(found, 1))
     assert [part.shape[1] for part in found] == group_sizes()
     parts = dict(zip((group.name for group in GROUPS), found, strict=True))
-    stage = features.stages[1].double()
-    assert torch.allclose(parts["output 1"][:, :24].double(), stage.mean((2, 3)), atol=1e-4)
-    deviation = stage.std((2, 3), correction=0)
-    assert torch.allclose(parts["output 1"][:, 24:].double(), deviation, atol=1e-4)
-    first = features.filtered[5][0].double()
-    assert torch.allclose(parts["filters 5"][:, :672].double(), first.mean((2, 3)), atol=1e-4)
-    maps = features.stages[2][1].flatten(1).double()
-    wanted = torch.corrcoef(maps)[torch.triu_indices(40, 40, 1).unbind()]
-    assert torch.allclose(parts["correlations 2"][1].double(), wanted, atol=0.02)
+    x = (pixels.permute(0, 3, 1, 2) / 127.5 - 1).float()
+    weights = {s: room_of_model.ink_weights(ink) for s, ink in room_of_model.ink_maps(x).items()}
+    with torch.inference_mode():
+        wanted = room_of_model.spatial_statistics(features.stages[1], weights[4])
+        filters = room_of_model.spatial_statistics(features.filtered[5][0], weights[32])
+        correlations = room_of_model.channel_correlations(features.stages[2], weights[8])
+    assert torch.allclose(parts["output 1"], wanted, atol=1e-4)
+    mean, deviation = parts["filters 5"][:, :672], parts["filters 5"][:, 672:1344]
+    assert torch.allclose(torch.cat([mean, deviation], 1), filters, atol=1e-4)
+    assert torch.allclose(parts["correlations 2"], correlations, atol=1e-3)
 
 
 def test_weights_give_each_group_its_share_and_leave_groups_out() -> None:
@@ -135,3 +137,44 @@ def test_the_command_line_answers_bad_input_with_one_line(
     captured = capsys.readouterr()
     assert code == 3 and captured.err.count("\n") == 1 and captured.out == ""
     assert not (tmp_path / "out").exists()
+
+
+def test_empty_paper_counts_little_in_the_statistics() -> None:
+    """A drawing on a larger sheet has nearly the statistics that it has alone."""
+    rng = torch.Generator().manual_seed(0)
+    lines = (torch.rand((64, 64), generator=rng) < 0.5).repeat_interleave(2, 0)
+    drawing = torch.where(lines.repeat_interleave(2, 1), 20.0, 240.0)[None, None]  # 128 x 128
+    sheet = torch.full((1, 1, 128, 384), 240.0)
+    sheet[..., :128] = drawing
+    maps = room_of_model.ink_maps(sheet / 127.5 - 1)
+    assert {stride: tuple(ink.shape[2:]) for stride, ink in maps.items()} == {
+        4: (32, 96), 8: (16, 48), 16: (8, 24), 32: (4, 12),
+    }  # fmt: skip
+    assert bool((maps[4][..., 1:30] > 0.99).all()) and not bool(maps[4][..., 34:].any())
+    for stride, ink in maps.items():
+        weights = room_of_model.ink_weights(ink)
+        assert torch.allclose(weights.sum(1), torch.ones(1, 1))
+        drawn = weights.reshape(128 // stride, -1)[:, : 128 // stride].sum()
+        assert 0.55 < float(drawn) < 0.75  # a third of the sheet
+
+
+def test_weighted_statistics_equal_their_definitions() -> None:
+    maps = torch.randn(2, 5, 6, 7, dtype=torch.float64)
+    ink = torch.rand(2, 1, 6, 7, dtype=torch.float64)
+    found = room_of_model.spatial_statistics(maps, room_of_model.ink_weights(ink))
+    correlations = room_of_model.channel_correlations(maps, room_of_model.ink_weights(ink))
+    for number in range(2):
+        weights = ink[number].flatten().numpy() + room_of_model.INK_FLOOR
+        values = maps[number].flatten(1).numpy()
+        covariance = np.cov(values, ddof=0, aweights=weights)
+        mean = np.average(values, axis=1, weights=weights)
+        deviation = np.sqrt(np.diag(covariance))
+        assert np.allclose(found[number], np.concatenate([mean, deviation]))
+        wanted = (covariance / np.outer(deviation, deviation))[np.triu_indices(5, 1)]
+        assert np.allclose(correlations[number], wanted, atol=1e-3)
+
+
+def test_statistics_of_a_blank_sheet_are_those_of_even_weights() -> None:
+    ink = room_of_model.ink_maps(torch.ones(1, 3, 64, 96))[8]
+    weights = room_of_model.ink_weights(ink)
+    assert torch.allclose(weights, torch.full_like(weights, 1 / 96))

@@ -5,8 +5,8 @@ import pytest
 
 pytest.importorskip("torch")
 
-from indexer.training.model import CLIP
-from indexer.training.whitening import RIDGE, fit_projection, within_deviations
+from indexer.training.model import CLIP, Projection
+from indexer.training.whitening import RIDGE, fit_projection
 from schemas.errors import InputError
 
 
@@ -34,13 +34,6 @@ def within_covariance(rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return total * width / np.trace(total)
 
 
-def test_within_deviations_square_to_the_covariance() -> None:
-    rows, labels = hands()
-    labels[0] = 99  # an author with one picture says nothing about what varies within
-    found = within_deviations(rows, labels, 12.0)
-    assert np.allclose(found.T @ found, within_covariance(rows, labels))
-
-
 def whitened_by_definition(rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
     z = np.clip((rows - rows.mean(0)) / (rows.std(0) + 1e-6), -CLIP, CLIP)
     values, vectors = np.linalg.eigh(within_covariance(z, labels) + RIDGE * np.eye(z.shape[1]))
@@ -62,6 +55,59 @@ def test_more_statistics_than_pictures_are_the_same_geometry() -> None:
     rows, labels = hands(each=6, width=80)
     ours = fit_projection(rows, labels, 35).apply(rows)
     assert np.allclose(cosines(ours), cosines(whitened_by_definition(rows, labels)))
+
+
+def test_an_author_with_one_picture_says_nothing_of_what_varies_within() -> None:
+    rows, labels = hands()
+    labels[0] = 99
+    ours = fit_projection(rows, labels, 12).apply(rows)
+    assert np.allclose(cosines(ours), cosines(whitened_by_definition(rows, labels)))
+
+
+@pytest.mark.parametrize("each,width", [(40, 12), (6, 80)])
+def test_what_scanning_changes_is_whitened_beside(each: int, width: int) -> None:
+    rows, labels = hands(each=each, width=width)
+    random = np.random.default_rng(5)
+    scans = rows + random.standard_normal(rows.shape) * rows.std(0) * np.linspace(0, 2, width)
+    weights = random.uniform(0.5, 2.0, width)
+
+    def standardized(some: np.ndarray) -> np.ndarray:
+        z = (some - rows.mean(0)) / (rows.std(0) + 1e-6)
+        return np.asarray(np.clip(z, -CLIP, CLIP) * weights)
+
+    z, change = standardized(rows), standardized(scans) - standardized(rows)
+    total = (weights**2).sum()
+    within = within_covariance(z, labels) * total / width
+    scanning = change.T @ change
+    noise = within + 0.25 * scanning * total / np.trace(scanning)
+    values, vectors = np.linalg.eigh(noise + RIDGE * np.eye(width))
+    wanted = z @ (vectors / np.sqrt(values)) @ vectors.T
+    kept = min(width, len(rows) - 1)
+    ours = fit_projection(rows, labels, kept, RIDGE, weights, scans, 0.25).apply(rows)
+    assert np.allclose(cosines(ours), cosines(wanted))
+
+
+def test_a_direction_that_only_scanning_changes_counts_less() -> None:
+    rows, labels = hands()
+    scans = rows.copy()
+    scans[:, 2] += 5 * rows[:, 2].std() * np.random.default_rng(1).standard_normal(len(rows))
+    sharper = rows.copy()
+    sharper[:, 2] += rows[:, 2].std()
+
+    def lost(projection: Projection) -> float:
+        found = np.concatenate([projection.apply(rows), projection.apply(sharper)])
+        return float(1 - np.diagonal(cosines(found)[: len(rows), len(rows) :]).mean())
+
+    assert lost(fit_projection(rows, labels, 12, scans=scans, scan_share=0.5)) < 0.7 * lost(
+        fit_projection(rows, labels, 12)
+    )
+
+
+def test_scans_that_change_nothing_change_nothing() -> None:
+    rows, labels = hands()
+    one = fit_projection(rows, labels, 12).apply(rows)
+    same = fit_projection(rows, labels, 12, scans=rows).apply(rows)
+    assert np.allclose(cosines(one), cosines(same))
 
 
 def test_a_weight_of_two_is_the_statistic_four_times() -> None:

@@ -1,0 +1,66 @@
+"""What scanning, printing and thumbnail services do to a drawing, made up at random.
+
+None of it is the hand's: paper and ink tones, grey copies, contrast, resampling, sharpening,
+grain and JPEG. The whitening learns from pairs of a drawing and such a copy what to ignore.
+"""
+
+from __future__ import annotations
+
+import io
+import zlib
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+GREY = 2 / 7
+PAPER, INK = 0.7, 0.5
+SMALL, SOFT, SHARP = 0.35, 0.15, 0.1
+"""At most one of them: resampled from a smaller copy, out of focus, sharpened."""
+GRAIN = 0.4
+JPEG = 0.5
+MIN_SIDE_PX = 16
+
+
+def scanned(image: Image.Image) -> Image.Image:
+    """A copy as some scanner might have made it: always the same for the same picture."""
+    return _scan(image, np.random.default_rng(zlib.crc32(image.tobytes())))
+
+
+def _scan(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    values = np.asarray(image, np.float32) / 255.0
+    if rng.random() < GREY:
+        values = np.repeat(values.mean(2, keepdims=True), 3, 2)
+    paper, ink = np.ones(3), np.zeros(3)
+    if rng.random() < PAPER:  # yellowed: blue goes first
+        yellowed = np.array([rng.uniform(0.2, 0.6), rng.uniform(0.4, 0.8), 1.0])
+        paper = 1.0 - rng.uniform(0.0, 0.3) * yellowed
+    if rng.random() < INK:  # faded: red stays longest
+        ink = rng.uniform(0.0, 0.25) * np.array([1.0, 0.8, 0.7])
+    values = ink + (paper - ink) * values ** float(np.exp(rng.normal(0.0, 0.25)))
+    copy = _optics(_image(255.0 * values), rng)
+    if rng.random() < GRAIN:
+        shape = (copy.size[1], copy.size[0], 1)
+        copy = _image(np.asarray(copy, np.float32) + rng.normal(0.0, rng.uniform(1, 8), shape))
+    if rng.random() < JPEG:
+        data = io.BytesIO()
+        copy.save(data, "JPEG", quality=int(rng.integers(25, 85)))
+        copy = Image.open(data).convert("RGB")
+    return copy
+
+
+def _optics(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    choice = rng.random()
+    if choice < SMALL:
+        share = rng.uniform(0.5, 0.9)
+        width, height = (max(MIN_SIDE_PX, int(side * share)) for side in image.size)
+        small = image.resize((width, height), Image.Resampling.LANCZOS)
+        return small.resize(image.size, Image.Resampling.BICUBIC)
+    if choice < SMALL + SOFT:
+        return image.filter(ImageFilter.GaussianBlur(float(rng.uniform(0.3, 1.0))))
+    if choice < SMALL + SOFT + SHARP:
+        return image.filter(ImageFilter.UnsharpMask(1, int(rng.integers(40, 150)), 1))
+    return image
+
+
+def _image(values: np.ndarray) -> Image.Image:
+    return Image.fromarray(np.clip(values, 0.0, 255.0).astype(np.uint8))

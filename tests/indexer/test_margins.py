@@ -1,0 +1,93 @@
+"""Margins of paper are cut off, drawings are not."""
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFilter, ImageOps
+
+from indexer.margins import MIN_SIDE_PX, drawing_box, without_margin
+from indexer.pixels import PixelSpec, prepare
+from tests.search.hands import draw
+
+PAPER = (233, 222, 190)
+
+
+def page(size: tuple[int, int] = (200, 150), paper: tuple[int, int, int] = PAPER) -> Image.Image:
+    """A drawing that touches all four edges of its own picture, each in less than half."""
+    image = Image.new("RGB", size, paper)
+    pen = ImageDraw.Draw(image)
+    pen.rectangle((0, 0, size[0] // 4, size[1] // 4), fill=(90, 20, 10))
+    pen.rectangle((size[0] * 3 // 4, size[1] * 3 // 4, *size), fill=(90, 120, 10))
+    pen.ellipse((40, 30, 120, 110), outline=(120, 10, 10), width=4)
+    return image
+
+
+@pytest.mark.parametrize("margin", [1, 7, 40, 200])
+@pytest.mark.parametrize("paper", [PAPER, (255, 255, 255), (0, 0, 0), (250, 3, 120)])
+def test_a_margin_of_any_paper_is_cut_off(margin: int, paper: tuple[int, int, int]) -> None:
+    drawing = page(paper=(255, 255, 255))
+    found = without_margin(ImageOps.expand(drawing, margin, paper))
+    assert found.tobytes() == drawing.tobytes()
+
+
+def test_each_side_has_its_own_margin() -> None:
+    whole = Image.new("RGB", (400, 300), PAPER)
+    whole.paste(page(), (31, 97))
+    assert drawing_box(whole) == (31, 97, 231, 247)
+
+
+def test_a_drawing_that_reaches_the_edges_stays_whole() -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (90, 120, 3), np.uint8)
+    assert drawing_box(Image.fromarray(noise)) == (0, 0, 120, 90)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 400), (400, 1), (15, 15), (300, 200)])
+def test_blank_pictures_stay_whole(size: tuple[int, int]) -> None:
+    image = Image.new("RGB", size, PAPER)
+    assert drawing_box(image) == (0, 0, *size)
+
+
+def test_a_speck_is_no_drawing_and_no_part_of_one() -> None:
+    whole = Image.new("RGB", (600, 500), PAPER)
+    whole.putpixel((5, 5), (0, 0, 0))
+    assert drawing_box(whole) == (0, 0, 600, 500)
+    whole.paste(page(), (200, 200))
+    assert drawing_box(whole) == (200, 200, 400, 350)
+
+
+def test_what_is_left_of_a_nearly_blank_picture_is_at_least_a_drawing() -> None:
+    whole = Image.new("RGB", (300, 300), PAPER)
+    small = MIN_SIDE_PX - 1
+    ImageDraw.Draw(whole).rectangle((50, 50, 50 + small - 1, 50 + small - 1), fill="black")
+    assert drawing_box(whole) == (0, 0, 300, 300)
+    ImageDraw.Draw(whole).rectangle((50, 50, 50 + small, 50 + small), fill="black")
+    assert drawing_box(whole) == (50, 50, 50 + MIN_SIDE_PX, 50 + MIN_SIDE_PX)
+
+
+def test_noise_of_paper_and_jpeg_is_not_ink() -> None:
+    import io
+
+    rng = np.random.default_rng(3)
+    whole = np.asarray(ImageOps.expand(page(), 60, PAPER), np.float32)
+    whole = np.clip(whole + rng.normal(0, 5, whole.shape), 0, 255).astype(np.uint8)
+    data = io.BytesIO()
+    Image.fromarray(whole).filter(ImageFilter.GaussianBlur(0.5)).save(data, "JPEG", quality=30)
+    left, top, right, bottom = drawing_box(Image.open(data).convert("RGB"))
+    assert abs(left - 60) <= 3 and abs(top - 60) <= 3
+    assert abs(right - 260) <= 3 and abs(bottom - 210) <= 3
+
+
+def test_the_network_sees_the_same_with_a_margin_as_without() -> None:
+    trimmed = PixelSpec(352, 352, 32, trim=True)
+    drawing = page((400, 260))
+    wide = ImageOps.expand(drawing, 50, PAPER)
+    assert np.array_equal(prepare(wide, trimmed), prepare(drawing, trimmed))
+    plain = PixelSpec(352, 352, 32)
+    assert prepare(wide, plain).shape != prepare(drawing, plain).shape or not np.array_equal(
+        prepare(wide, plain), prepare(drawing, plain)
+    )
+
+
+def test_a_real_hand_is_found_with_and_without_a_margin() -> None:
+    image = draw(1, 1)
+    wide = ImageOps.expand(image, 40, image.getpixel((0, 0)))
+    assert without_margin(wide).size == without_margin(image).size
