@@ -215,7 +215,9 @@ class FeatureStore:
             encoder = Encoder.open(self.model)
             return lambda image: encoder.encode([prepare(image, spec)])[0]
         if kind == "statistics":
-            run = self.statistics or run_graph(serialize(export_graph(StatisticsNetwork())))
+            if self.statistics is None:  # an export takes longer than many pictures
+                self.statistics = run_graph(serialize(export_graph(StatisticsNetwork())))
+            run = self.statistics
             return lambda image: run(prepare(image, spec)[None])[0]
         if kind == "head":
             head = run_graph(serialize(export_graph(HeadNetwork())))
