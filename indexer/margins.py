@@ -27,8 +27,8 @@ MIN_SIDE_PX = 16
 def drawing_box(image: Image.Image) -> tuple[int, int, int, int]:
     """Left, top, right and bottom of what is drawn; the whole picture when there is no margin.
 
-    The paper's colour is the median of the outermost pixels, so a drawing that reaches to the
-    edges is never cut.
+    The paper's colour is the median of the outermost pixels, and a side that has ink is not
+    cut. One margin goes: a bare frame counts as one when nothing is outside it.
 
     Shapes:  any RGB image
     """

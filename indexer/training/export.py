@@ -45,10 +45,9 @@ from indexer.training.onnx_graph import (
     serialize,
 )
 from indexer.training.scans import scanned
-from indexer.training.whitening import RIDGE, SCAN_SHARE, fit_projection
+from indexer.training.whitening import DIMENSION, RIDGE, SCAN_SHARE, fit_projection
 from schemas.errors import InputError, ToonsearchError
 
-DIMENSION = 448
 MODEL_PREFIX = "style-lite0"
 SHIPPED_SPEC = PixelSpec(352, min_side_px=352, multiple_px=32, filter="bicubic", trim=True)
 MIN_COSINE = 0.9999

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from indexer.training.export import DIMENSION
 from indexer.training.model import CLIP, GROUPS, statistics_weights
-from indexer.training.whitening import RIDGE, SCAN_SHARE, fit_projection
+from indexer.training.whitening import DIMENSION, RIDGE, SCAN_SHARE, fit_projection
 
 Mapped = Callable[[np.ndarray], np.ndarray]
 Fit = Callable[[np.ndarray, np.ndarray, np.ndarray | None], Mapped]

@@ -24,6 +24,7 @@ from indexer.training.losses import CosineHead, contrastive, label_loss, near_st
 from indexer.training.model import CLIP, Projection
 from indexer.training.run_state import RunState, load_state, save_state
 from indexer.training.samples import Samples
+from indexer.training.whitening import DIMENSION
 from schemas.errors import InputError
 
 MIXTURES = (0.25, 0.5, 0.75, 1.0)
@@ -51,7 +52,7 @@ class TrainSettings:
     era_weight: float = 0.2
     start_weight: float = 0.05
     average: float = 0.98
-    dimension: int = 448
+    dimension: int = DIMENSION
     seed: int = 0
     rules: LabelRules = field(default_factory=LabelRules)
 

@@ -18,6 +18,9 @@ RIDGE = 3.0
 """Added to the within-author covariance of unit mean variance: directions that are quiet
 within 36 hands need not be quiet within others."""
 
+DIMENSION = 448
+"""Directions kept: the most whose matrix leaves the shipped file below 20 MB."""
+
 SCAN_SHARE = 0.1
 """What the covariance of scanning counts beside that within authors, both of unit mean
 variance (docs/model-card.md)."""
@@ -29,7 +32,7 @@ RANK_FLOOR = 1e-9
 def fit_projection(
     statistics: np.ndarray,
     authors: np.ndarray,
-    dimension: int = 256,
+    dimension: int = DIMENSION,
     ridge: float = RIDGE,
     weights: np.ndarray | None = None,
     scans: np.ndarray | None = None,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from indexer.encoder import Encoder, Runtime, shipped_model_dir
 from indexer.pixels import prepare
@@ -221,3 +221,12 @@ def test_the_runtime_leaves_no_trace_and_calls_nobody(tmp_path: Path) -> None:
     }  # fmt: skip
     subprocess.run([sys.executable, "-c", code], env=environ, check=True, cwd=tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_margin_of_paper_changes_nothing_that_the_shipped_model_says(encoder: Encoder) -> None:
+    picture = drawing(5, (300, 240))
+    views = [picture, ImageOps.expand(picture, 30, "white"), ImageOps.expand(picture, 90, "white")]
+    bare, *wide = encoder.encode([prepare(view, encoder.pixel_spec) for view in views])
+    other = encoder.encode([prepare(drawing(6, (300, 240)), encoder.pixel_spec)])[0]
+    assert all(float(bare @ vector) > 0.999 for vector in wide)
+    assert float(bare @ other) < 0.999
