@@ -1,17 +1,17 @@
 """Fits a generation's calibration on its own pictures, with the answer hidden.
 
 For each picture of a sample the search is repeated as if the picture were new
-(`indexer/holdout.py`). Vote temperatures, and the powers of vote and head in their product,
-minimise the log loss of new works by known hands; the unknown-author model separates those,
-and new pictures of known works, from unknown hands. The figures in `measured` are
-cross-fitted: each half of the authors is judged by parameters from the other half; those that
-are kept come from all.
+(`indexer/holdout.py`). The settings of the votes, and the powers of vote and head in their
+product, minimise the log loss of new works by known hands (`indexer/votes.py`); the
+unknown-author model separates those, and new pictures of known works, from unknown hands. The
+figures in `measured` are cross-fitted: each half of the authors is judged by parameters from
+the other half; those that are kept come from all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -25,31 +25,27 @@ from indexer.holdout import (
     has_other,
     held_out_scores,
     hidden_neighbours,
+    joined,
+    joined_scores,
     pick,
 )
 from indexer.labels import (
     KINDS,
+    VOTE_FEATURES,
     Calibration,
     HeadFeatures,
-    fuse,
     unknown_features,
-    vote_weights,
 )
-from indexer.scores import (
-    auroc,
-    expected_calibration_error,
-    false_positive_rate,
-    fit_powers,
-    logistic,
+from indexer.scores import auroc, false_positive_rate, logistic
+from indexer.votes import (
+    DEFAULT_TAIL,
+    DEFAULT_TEMPERATURE,
+    DEFAULT_TEMPERING,
+    MIN_EXAMPLES,
+    Votes,
+    fit_votes,
 )
 
-TEMPERATURES = np.geomspace(0.01, 0.3, 18)
-TEMPERINGS = (0.0, 0.25, 0.5, 0.75)
-TAILS = (0.002, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
-MIN_EXAMPLES = 30  # fewer held-out pictures than this say nothing: use DEFAULTS
-DEFAULT_TEMPERATURE = 0.05
-DEFAULT_TEMPERING = 0.25
-DEFAULT_TAIL = 0.05
 DEFAULT_UNKNOWN = (6.0, -6.0, -4.0, 0.0)  # even odds where the nearest ones are about 0.6
 NEIGHBOURS = 200  # voters; the farther ones add nothing at any fitted temperature
 
@@ -61,27 +57,33 @@ def fit(
     seed: int,
     neighbours: int = NEIGHBOURS,
     among: np.ndarray | None = None,
+    others: Sequence[tuple[Labelled, np.ndarray]] = (),
 ) -> Calibration:
     """Fit percentiles, votes, heads' powers and the unknown-author model.
 
     `among` says which pictures may serve as queries: those that the space was not learnt from,
-    where it was learnt from some.
+    where it was learnt from some. `others` are the same pictures in other spaces, learnt from
+    other parts, each with the pictures that may ask in it.
 
-    Shapes:  see Labelled; at most `sample` pictures serve as queries; among (N,) bool
+    Shapes:  see Labelled; at most `sample` pictures of a space serve as queries; among (N,) bool
     """
     rng = np.random.default_rng(seed)
     quantiles = background(data, rng)
     neighbours = max(1, min(neighbours, len(data.vectors) - 1))
-    queries = pick(data, sample, rng, among)
+    asked = [(data, pick(data, sample, rng, among))]
+    asked += [(space, pick(space, sample, rng, some)) for space, some in others]
+    queries = np.concatenate([rows for _, rows in asked])
     if len(queries) < MIN_EXAMPLES:
         return Calibration(
             quantiles, dict.fromkeys(KINDS, DEFAULT_TEMPERATURE),
             dict.fromkeys(KINDS, DEFAULT_TEMPERING), dict.fromkeys(KINDS, DEFAULT_TAIL),
             DEFAULT_UNKNOWN, neighbours, "defaults",
         )  # fmt: skip
-    new_picture = hidden_neighbours(data, queries, data.picture, neighbours)
-    new_title = hidden_neighbours(data, queries, data.title, neighbours)
-    unknown = hidden_neighbours(data, queries, data.author, neighbours)
+
+    def hiding(group: np.ndarray) -> Case:
+        return joined([hidden_neighbours(d, rows, group, neighbours) for d, rows in asked])
+
+    new_picture, new_title, unknown = map(hiding, (data.picture, data.title, data.author))
     other_title = has_other(data.author, data.title)[queries]
     other_picture = has_other(data.author, data.picture)[queries]
     by_title = bool(other_title.mean() >= 0.2)
@@ -94,8 +96,13 @@ def fit(
     for kind in KINDS:
         labels = data.codes(kind)
         usable = has_more if kind == "author" else labels[queries] >= 0
-        held[kind] = held_out_scores(data, kind, queries, folds, rng)
-        fitted[kind], figures = _fit_votes(known, labels, usable, data.author[queries], held[kind])
+        held[kind] = joined_scores(
+            [held_out_scores(d, kind, rows, folds, rng) for d, rows in asked if len(rows)]
+        )
+        eras = data.labels(kind) if kind == "era" and kind in data.names else ()
+        fitted[kind], figures = fit_votes(
+            known, labels, usable, data.author[queries], held[kind], eras
+        )
         measured |= {f"{kind}_{name}": value for name, value in figures.items()}
     cases = {
         "new_picture": _Asked(new_picture, held["author"]).part(other_picture),
@@ -103,7 +110,7 @@ def fit(
     }
     hands = held["author"]
     stranger = None if hands is None else hands.without(data.author[queries])
-    weights, figures = _fit_unknown(cases, _Asked(unknown, stranger), fitted["author"])
+    weights, by_vote, figures = _fit_unknown(cases, _Asked(unknown, stranger), fitted["author"])
     return Calibration(
         quantiles,
         {kind: votes.temperature for kind, votes in fitted.items()},
@@ -113,131 +120,8 @@ def fit(
         "other_titles" if by_title else "other_pictures", measured | figures,
         {kind: votes.head_weight for kind, votes in fitted.items()},
         {kind: votes.vote_weight for kind, votes in fitted.items()},
+        fitted["era"].spread, by_vote,
     )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Votes:
-    """How neighbours vote, and how much the head counts beside them: labels (N,)."""
-
-    labels: np.ndarray
-    temperature: float
-    tempering: float
-    tail: float = 0.0
-    head_weight: float = 0.0
-    vote_weight: float = 1.0
-
-    def cast(self, case: Case) -> tuple[np.ndarray, np.ndarray]:
-        """Each neighbour's label and weight; those without a label weigh nothing.
-
-        Shapes:  -> (Q, K) int, (Q, K) summing to 1
-        """
-        label = np.where(case.row >= 0, self.labels[case.row], -1)
-        similarity = np.where(label >= 0, case.similarity, -10.0)
-        weights = vote_weights(similarity.astype(np.float64), self.temperature)
-        sizes = np.bincount(self.labels[self.labels >= 0], minlength=1)
-        weights = weights / np.maximum(sizes[np.maximum(label, 0)], 1) ** self.tempering
-        return label, weights / weights.sum(axis=1, keepdims=True)
-
-    def true_share(self, case: Case) -> np.ndarray:
-        """The true label's share of the votes; (Q,)."""
-        label, weights = self.cast(case)
-        truth = self.labels[case.query][:, None]
-        return np.asarray(np.where(label == truth, weights, 0.0).sum(axis=1))
-
-    def shares(self, case: Case, count: int) -> np.ndarray:
-        """Every label's share of the votes; (Q, C)."""
-        label, weights = self.cast(case)
-        shares = np.zeros((len(label), count))
-        row = np.repeat(np.arange(len(label)), label.shape[1])
-        there = label.ravel() >= 0
-        np.add.at(shares, (row[there], label.ravel()[there]), weights.ravel()[there])
-        return shares
-
-    def probabilities(self, case: Case, held: HeldOut | None) -> np.ndarray:
-        """Probabilities of all labels; (Q, C)."""
-        count = int(self.labels.max(initial=0)) + 1 if held is None else held.scores.shape[1]
-        return fuse(
-            self.shares(case, count),
-            None if held is None else held.scores,
-            tail=self.tail,
-            head_weight=self.head_weight,
-            vote_weight=self.vote_weight,
-        )
-
-    def best_share(self, case: Case) -> np.ndarray:
-        """The share of the label with most votes, as the unknown-author model sees it; (Q,)."""
-        count = int(self.labels.max(initial=0)) + 1
-        return np.asarray(self.shares(case, count).max(axis=1) * (1.0 - self.tail))
-
-
-def _fit_votes(
-    case: Case, labels: np.ndarray, usable: np.ndarray, author: np.ndarray, held: HeldOut | None
-) -> tuple[Votes, dict[str, float]]:
-    """The votes of least log loss, with the head if it helps, and their figures on the other
-    authors."""
-    if usable.sum() < MIN_EXAMPLES:
-        return Votes(labels, DEFAULT_TEMPERATURE, DEFAULT_TEMPERING, DEFAULT_TAIL), {}
-
-    vote = _vote_chooser(case, labels)
-
-    def with_head(votes: Votes, chosen: np.ndarray) -> Votes:
-        if held is None:
-            return votes
-        part, scores = case.part(chosen), held.scores[chosen].astype(np.float64)
-        even = fuse(votes.shares(part, scores.shape[1]), None, tail=votes.tail,
-                    head_weight=0.0, vote_weight=1.0)  # fmt: skip
-        head, votes_power = fit_powers(scores, np.log(even), labels[part.query])
-        return replace(votes, head_weight=head, vote_weight=votes_power)
-
-    half = author_half(author)
-    folds = [(usable & half, usable & ~half), (usable & ~half, usable & half)]
-    if min(fold[0].sum() for fold in folds) < MIN_EXAMPLES:
-        return vote(usable), {}
-    plain, fused, truth = [], [], []
-    for fitted, asked in folds:
-        part, scores = case.part(asked), None if held is None else held.part(asked)
-        votes = vote(fitted)
-        plain.append(votes.probabilities(part, scores))
-        fused.append(with_head(votes, fitted).probabilities(part, scores))
-        truth.append(labels[part.query])
-    votes, of_votes = vote(usable), _figures(np.concatenate(plain), np.concatenate(truth))
-    of_both = _figures(np.concatenate(fused), np.concatenate(truth))
-    if held is None or of_both["log_loss"] >= of_votes["log_loss"]:
-        return votes, of_votes
-    return with_head(votes, usable), of_both | {"vote_top1": of_votes["top1"]}
-
-
-def _vote_chooser(case: Case, labels: np.ndarray) -> Callable[[np.ndarray], Votes]:
-    """A function that finds the votes of least log loss on chosen queries, (Q,) bool.
-
-    What each setting gives the truth is computed once for all subsets that will be asked.
-    """
-    grid = [Votes(labels, float(t), g) for t in TEMPERATURES for g in TEMPERINGS]
-    shares = np.stack([votes.true_share(case) for votes in grid])  # (G, Q)
-    each = 1.0 / max(2, len(np.unique(labels[labels >= 0])))
-
-    def choose(chosen: np.ndarray) -> Votes:
-        part = shares[:, chosen]
-        losses = np.stack(
-            [-np.log(part * (1 - tail) + tail * each).mean(axis=1) for tail in TAILS], axis=1
-        )  # (G, T)
-        best, tail = np.unravel_index(int(losses.argmin()), losses.shape)
-        return replace(grid[best], tail=TAILS[tail])
-
-    return choose
-
-
-def _figures(probabilities: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    best = probabilities.argmax(axis=1)
-    rows = np.arange(len(best))
-    correct = (best == truth).astype(float)
-    return {
-        "top1": float(correct.mean()),
-        "calibration_error": expected_calibration_error(probabilities[rows, best], correct),
-        "log_loss": float(-np.log(np.maximum(probabilities[rows, truth], 1e-12)).mean()),
-        "queries": float(len(best)),
-    }
 
 
 @dataclass(frozen=True)
@@ -252,22 +136,23 @@ class _Asked:
         return _Asked(self.case.part(chosen), held)
 
     def features(self, votes: Votes) -> np.ndarray:
-        """Shapes:  -> (Q, 7), or (Q, 4) without a head"""
+        """Shapes:  -> (Q, 9), or (Q, 4) without a head"""
         share = votes.best_share(self.case)
         if self.held is None:
-            return unknown_features(self.case.similarity, share)[:, :4]
-        best = votes.probabilities(self.case, self.held).max(axis=1)
-        head = HeadFeatures(self.held.scores.max(axis=1), self.held.stranger, best)
+            return unknown_features(self.case.similarity, share)[:, :VOTE_FEATURES]
+        fused = votes.probabilities(self.case, self.held)
+        head = HeadFeatures.of(self.held.scores, self.held.stranger, fused)
         return unknown_features(self.case.similarity, share, head)
 
 
 def _fit_unknown(
     known: dict[str, _Asked], unknown: _Asked, votes: Votes
-) -> tuple[tuple[float, ...], dict[str, float]]:
-    """Weights of the unknown-author model, each known case weighing the same."""
+) -> tuple[tuple[float, ...], tuple[float, ...], dict[str, float]]:
+    """Weights of the unknown-author model, with the head and without it, each known case
+    weighing the same, and how well they separate."""
     known = {name: asked for name, asked in known.items() if len(asked.case.query) >= MIN_EXAMPLES}
     if not known:
-        return DEFAULT_UNKNOWN, {}
+        return DEFAULT_UNKNOWN, (), {}
     parts = {"unknown": unknown, **known}
     x = np.concatenate([asked.features(votes) for asked in parts.values()])
     name = np.concatenate([[name] * len(a.case.query) for name, a in parts.items()])
@@ -289,4 +174,7 @@ def _fit_unknown(
             shown = (name == case_name) | (name == "unknown")
             figures[f"unknown_auroc_{case_name}"] = auroc(odds[shown], target[shown])
             figures[f"unknown_fpr95_{case_name}"] = false_positive_rate(odds[shown], target[shown])
-    return tuple(logistic(x, target, weight).tolist()), figures
+    all_features, alone = (
+        tuple(logistic(part, target, weight).tolist()) for part in (x, x[:, :VOTE_FEATURES])
+    )
+    return all_features, alone, figures

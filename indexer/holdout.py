@@ -8,6 +8,7 @@ of the titles, or of the authors.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -61,6 +62,12 @@ class Case:
     def part(self, chosen: np.ndarray) -> Case:
         """Some of the queries; chosen (Q,) bool."""
         return Case(self.query[chosen], self.similarity[chosen], self.row[chosen])
+
+
+def joined(cases: Sequence[Case]) -> Case:
+    """Queries of several searches as those of one."""
+    parts = zip(*((case.query, case.similarity, case.row) for case in cases), strict=True)
+    return Case(*(np.concatenate(part) for part in parts))
 
 
 def pick(
@@ -203,3 +210,12 @@ def held_out_scores(
         found[:, ~seen] = found[:, seen].min(1, keepdims=True)
         scores[asked], stranger[asked] = found, head.stranger(vectors)
     return HeldOut(scores, stranger)
+
+
+def joined_scores(parts: Sequence[HeldOut | None]) -> HeldOut | None:
+    """Scores of several heads' queries as those of one; None where one of them has none."""
+    found = [part for part in parts if part is not None]
+    if len(found) < len(parts):
+        return None
+    scores, stranger = ([getattr(part, name) for part in found] for name in ("scores", "stranger"))
+    return HeldOut(np.concatenate(scores), np.concatenate(stranger))

@@ -33,6 +33,20 @@ def era_of(year: int | None) -> str | None:
     return None if year is None else f"{year // 10 * 10}s"
 
 
+def era_kernel(labels: Sequence[str], spread: float) -> np.ndarray:
+    """What a vote for one decade says of all: it falls by e with each `spread` decades.
+
+    Who drew like this in the 1890s drew much like it in the 1900s.
+
+    Shapes:  C labels as `era_of` gives them -> (C, C), rows summing to 1
+    """
+    if not spread:
+        return np.eye(len(labels))
+    decade = np.asarray([int(label.removesuffix("s")) / 10.0 for label in labels])
+    kernel = np.exp(-np.abs(decade[:, None] - decade) / spread)
+    return np.asarray(kernel / kernel.sum(axis=1, keepdims=True))
+
+
 @dataclass(frozen=True)
 class Calibration:
     """What was fitted when a generation was built, and on what.
@@ -40,10 +54,12 @@ class Calibration:
     `background` holds similarities of pairs by different authors at QUANTILE_LEVELS.
     `tempering` is the power of a label's picture count that its votes are divided by, and
     `tail` the probability of a known label that none of the neighbours carries.
+    `era_spread` is the width of `era_kernel`.
     `head_weight` and `vote_weight` are the powers of the head's likelihood and of the vote in
     their product; a head weight of 0 stands for "the vote alone".
     `unknown_weights` belong to `unknown_features`, in the log-odds that nobody in the catalog
-    drew the query, at equal prior odds.
+    drew the query, at equal prior odds; `unknown_by_vote` to the first of them, where no head
+    is asked.
     `basis` says what stood in for a new picture: other_titles (the query's own title was
     left out), other_pictures (only its own copies were), or defaults (too few pictures).
     """
@@ -58,6 +74,30 @@ class Calibration:
     measured: dict[str, float] = field(default_factory=dict)
     head_weight: dict[str, float] = field(default_factory=lambda: dict.fromkeys(KINDS, 0.0))
     vote_weight: dict[str, float] = field(default_factory=lambda: dict.fromkeys(KINDS, 1.0))
+    era_spread: float = 0.0
+    unknown_by_vote: tuple[float, ...] = ()
+
+    def vote(
+        self,
+        kind: str,
+        similarity: np.ndarray,
+        labels: Sequence[Sequence[str]],
+        sizes: Mapping[str, int],
+    ) -> dict[str, float]:
+        """`vote` as it was fitted for this kind; `sizes` names all labels of the catalog."""
+        tail = self.tail[kind]
+        shares = vote(
+            similarity, labels, self.temperature[kind],
+            sizes=sizes, tempering=self.tempering[kind], tail=tail,
+        )  # fmt: skip
+        if kind != "era" or not self.era_spread or not shares:
+            return shares
+        names = sorted({*sizes, *shares})
+        spread = np.asarray([shares.get(name, 0.0) for name in names]) @ era_kernel(
+            names, self.era_spread
+        )
+        ranked = zip(names, spread.tolist(), strict=True)
+        return dict(sorted(ranked, key=lambda item: (-item[1], item[0])))
 
     def percentile(self, similarity: np.ndarray) -> np.ndarray:
         """Share of background pairs that are less similar.
@@ -72,26 +112,22 @@ class Calibration:
         similarity_desc: np.ndarray,
         best_share: float,
         prior: float,
-        likelihood: tuple[float, float] | None = None,
-        best: float = 0.0,
+        head: HeadFeatures | None = None,
     ) -> float:
         """Probability that nobody in the catalog drew the query.
 
-        `best_share` is what `vote` gives its first author; `likelihood` holds the head's
-        greatest score and that of a stranger, and `best` the greatest fused probability;
-        `prior` is how often nobody did before looking; the fitted odds are for 0.5.
+        `best_share` is what `vote` gives its first author; `prior` is how often nobody did
+        before looking; the fitted odds are for 0.5.
 
-        Shapes:  similarity_desc (K,), nearest first
+        Shapes:  similarity_desc (K,), nearest first; head of one query
         """
         if similarity_desc.size == 0:
             return 1.0
         prior = min(max(prior, 1e-6), 1 - 1e-6)
-        head = None
-        if likelihood is not None:
-            greatest, stranger = (np.asarray([value]) for value in likelihood)
-            head = HeadFeatures(greatest, stranger, np.asarray([best]))
+        weights = self.unknown_weights if head is not None else self.unknown_by_vote
+        weights = weights or self.unknown_weights
         features = unknown_features(similarity_desc[None, :], np.asarray([best_share]), head)
-        odds = np.dot(self.unknown_weights, features[0, : len(self.unknown_weights)])
+        odds = np.dot(weights, features[0, : len(weights)])
         odds += np.log(prior / (1.0 - prior))
         return float(1.0 / (1.0 + np.exp(-np.clip(odds, -50.0, 50.0))))
 
@@ -104,7 +140,8 @@ class Calibration:
         try:
             raw: dict[str, Any] = json.loads(text)
             weights = tuple(float(w) for w in raw["unknown_weights"])
-            if len(weights) not in (VOTE_FEATURES, ALL_FEATURES):
+            by_vote = tuple(float(w) for w in raw.get("unknown_by_vote", ()))
+            if len(weights) not in FEATURES or len(by_vote) not in (0, VOTE_FEATURES):
                 raise ValueError(f"{len(weights)} weights of the unknown author")
             return Calibration(
                 background=tuple(float(v) for v in raw["background"]),
@@ -118,6 +155,8 @@ class Calibration:
                 # Generations of 0.1.0 have neither: their votes answer alone, as before.
                 head_weight={k: float(raw.get("head_weight", {}).get(k, 0.0)) for k in KINDS},
                 vote_weight={k: float(raw.get("vote_weight", {}).get(k, 1.0)) for k in KINDS},
+                era_spread=float(raw.get("era_spread", 0.0)),
+                unknown_by_vote=by_vote,
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise NoIndexError(
@@ -130,33 +169,52 @@ class Calibration:
 class HeadFeatures:
     """What the author head says of queries. Shapes: all (Q,)
 
-    `greatest` is the likeliest author's score, `stranger` that of a hand never seen, `best`
-    the greatest fused probability.
+    `greatest` is the likeliest author's score, `lead` by how much it is ahead of the next one,
+    `stranger` the score of a hand never seen; `best` is the greatest fused probability.
     """
 
     greatest: np.ndarray
+    lead: np.ndarray
     stranger: np.ndarray
     best: np.ndarray
 
+    @staticmethod
+    def of(scores: np.ndarray, stranger: np.ndarray, fused: np.ndarray) -> HeadFeatures:
+        """Shapes:  scores and fused (Q, C), stranger (Q,)"""
+        ordered = np.sort(scores, axis=1).astype(np.float64)
+        lead = ordered[:, -1] - ordered[:, -2] if ordered.shape[1] > 1 else ordered[:, -1] * 0.0
+        return HeadFeatures(ordered[:, -1], np.minimum(lead, MAX_LEAD), stranger, fused.max(axis=1))
 
-VOTE_FEATURES, ALL_FEATURES = 4, 7
+
+MAX_LEAD = 50.0
+"""In nats: a label that no picture carries is infinitely far behind."""
+VOTE_FEATURES = 4
+FEATURES = (VOTE_FEATURES, 7, 9)
+"""How many features a generation's unknown-author model may have: those without a head, those
+of 0.1.0, all."""
 
 
 def unknown_features(
     similarity_desc: np.ndarray, best_share: np.ndarray, head: HeadFeatures | None = None
 ) -> np.ndarray:
     """Features of the unknown-author model: one, nearest, mean of the nearest five, share of
-    the author with most votes; then of the head, zeros without one: fused probability,
-    likelihood ratio and likelihood.
+    the author with most votes; then, zeros without a head: fused probability, likelihood ratio,
+    likelihood and lead, and the mean of the nearest fifty.
 
-    Shapes:  (Q, K) nearest first, (Q,) -> (Q, 7)
+    None may depend on how many labels there are (an entropy does): a hand that is hidden for a
+    trial leaves one label less, and would be recognised by that alone.
+
+    Shapes:  (Q, K) nearest first, (Q,) -> (Q, 9)
     """
     five = similarity_desc[:, :5].mean(axis=1)
     columns = [np.ones_like(five), similarity_desc[:, 0], five, best_share]
     if head is None:
-        columns += [np.zeros_like(five)] * (ALL_FEATURES - VOTE_FEATURES)
+        columns += [np.zeros_like(five)] * (FEATURES[-1] - VOTE_FEATURES)
     else:
-        columns += [head.best, head.greatest - head.stranger, head.greatest]
+        fifty = similarity_desc[:, :50].mean(axis=1)
+        columns += [
+            head.best, head.greatest - head.stranger, head.greatest, head.lead, fifty,
+        ]  # fmt: skip
     return np.stack(columns, axis=1)
 
 

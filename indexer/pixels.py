@@ -31,6 +31,7 @@ PIXELS_VERSION = 1
 FILTERS = ("bilinear", "bicubic", "lanczos")
 MAX_SIDE_PX = 4096
 """No spec may ask for more; a damaged one must not make a query allocate gigabytes."""
+MAX_ZOOM = 16.0
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class PixelSpec:
     multiple_px   both sides are rounded to a multiple of it, at least one
     filter        resampling filter, always with its support scaled (no aliasing)
     trim          uniform margins are cut off first
+    zoom          how many times larger a picture may become by that; 0: without limit.
+                  A motif on an empty canvas keeps the scale of its strokes
     """
 
     max_side_px: int = 352
@@ -49,6 +52,7 @@ class PixelSpec:
     multiple_px: int = 32
     filter: str = "bicubic"
     trim: bool = False
+    zoom: float = 0.0
 
     def __post_init__(self) -> None:
         sides = (self.max_side_px, self.min_side_px, self.multiple_px)
@@ -60,6 +64,8 @@ class PixelSpec:
             raise InputError(f"pixel spec: sides {sides} are out of range")
         if type(self.trim) is not bool:
             raise InputError(f"pixel spec: trim must be true or false, not {self.trim!r}")
+        if type(self.zoom) is not float or not (self.zoom == 0 or 1 <= self.zoom <= MAX_ZOOM):
+            raise InputError(f"pixel spec: zoom must be 0 or 1 to {MAX_ZOOM}, not {self.zoom!r}")
         if self.filter not in FILTERS:
             raise InputError(
                 f"pixel spec: unknown filter {self.filter!r}", f"Known: {', '.join(FILTERS)}."
@@ -87,8 +93,9 @@ class PixelSpec:
     def to_json(self) -> dict[str, Any]:
         """The spec with the version of the code that applies it."""
         fields = asdict(self)
-        if not self.trim:  # models from before there was a choice keep their digest
-            del fields["trim"]
+        for late in ("trim", "zoom"):  # models from before there was a choice keep their digest
+            if not fields[late]:
+                del fields[late]
         return {"version": PIXELS_VERSION, **fields}
 
     @property
@@ -100,16 +107,23 @@ class PixelSpec:
     @property
     def decode_px(self) -> int:
         """The longest side that a decoder may not go below; margins are still to be cut off."""
-        return 2 * self.max_side_px if self.trim else self.max_side_px
+        return int((self.zoom or 2.0) * self.max_side_px) if self.trim else self.max_side_px
 
-    def size_for(self, width_px: int, height_px: int) -> tuple[int, int]:
-        """Width and height that a picture of this size is brought to."""
-        longest = max(width_px, height_px)
-        wanted = min(max(longest, self.min_side_px), self.max_side_px)
-        scale = wanted / longest / self.multiple_px
+    def size_for(self, width_px: int, height_px: int, whole_px: int = 0) -> tuple[int, int]:
+        """Width and height that a picture of this size is brought to.
+
+        `whole_px` is its longest side before its margins were cut off.
+        """
+        scale = self._scale(max(width_px, height_px))
+        if self.zoom and whole_px:
+            scale = min(scale, self.zoom * self._scale(whole_px))
+        scale /= self.multiple_px
         # floor(x + 0.5) and not round(): a tie must not depend on which side is even.
         width, height = (max(1, int(side * scale + 0.5)) for side in (width_px, height_px))
         return width * self.multiple_px, height * self.multiple_px
+
+    def _scale(self, longest_px: int) -> float:
+        return min(max(longest_px, self.min_side_px), self.max_side_px) / longest_px
 
 
 def prepare(image: Image.Image, spec: PixelSpec) -> np.ndarray:
@@ -121,9 +135,10 @@ def prepare(image: Image.Image, spec: PixelSpec) -> np.ndarray:
 
     if image.mode != "RGB":
         image = image.convert("RGB")
+    whole = max(image.size)
     if spec.trim:
         image = without_margin(image)
-    size = spec.size_for(*image.size)
+    size = spec.size_for(*image.size, whole)
     if image.size != size:
         image = image.resize(size, Image.Resampling[spec.filter.upper()])
     return np.asarray(image)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from indexer.generations import Generation
-from indexer.labels import KINDS, era_of, vote
+from indexer.labels import KINDS, era_of
 from schemas.catalog import Catalog
 from schemas.layout import Layout
 
@@ -149,10 +149,7 @@ def _verdicts(
         told: dict[str, Any] = {}
         for kind in KINDS:
             names = [[] if name is None else [name] for name in rows.labels[kind][near]]
-            told[kind] = vote(
-                scores, names, calibration.temperature[kind], sizes=sizes[kind],
-                tempering=calibration.tempering[kind], tail=calibration.tail[kind],
-            ) if len(near) else {}  # fmt: skip
+            told[kind] = calibration.vote(kind, scores, names, sizes[kind]) if len(near) else {}
         best = next(iter(told["author"].values()), 0.0)
         unknown = calibration.unknown_author(scores, best, PRIOR) if told["author"] else 0.0
         shares = {name: share * (1.0 - unknown) for name, share in told["author"].items()}

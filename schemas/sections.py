@@ -68,7 +68,8 @@ class QuerySettings:
     """Defaults of a query.
 
     `unknown_prior` is how often a query is expected to be by a hand that the catalog does
-    not have; `neighbours` is how many pictures are looked at for one answer.
+    not have; `neighbours` is how many pictures are looked at for one answer; `expand` orders
+    a list of pictures after its first ten by nearness to those and the query together.
     """
 
     k: int = 10
@@ -76,6 +77,7 @@ class QuerySettings:
     neighbours: int = 200
     unknown_prior: float = 0.5
     min_percentile: float = 0.0
+    expand: bool = True
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ pictures                          B files
 -> Engine.labels_of               whose hand, which genre, which era
 -> choose                         the pictures that the filters leave
 -> Engine.search                  the K nearest of those
--> top_titles, top_pictures       Answer
+-> top_titles, list_pictures      Answer
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from indexer.encoder import Encoder
+from indexer.expansion import KEPT
 from indexer.generations import Generation
 from schemas.errors import InputError, NoIndexError
 from schemas.layout import Layout
@@ -25,11 +26,20 @@ from schemas.pictures import PictureLimits
 from schemas.records import Answer, Labels
 from schemas.settings import Settings
 from search.candidates import Candidates, choose
-from search.evidence import Found, PictureRow, picture_rows, title_hits, titles_holding, voters
+from search.evidence import (
+    Found,
+    PictureRow,
+    picture_rows,
+    same_author,
+    title_hits,
+    titles_holding,
+    voters,
+)
 from search.facets import Facets
 from search.inputs import QueryPicture
+from search.long_lists import list_pictures
 from search.probabilities import Distributions, distributions, label_probabilities
-from search.ranking import top_pictures, top_titles
+from search.ranking import top_titles
 
 WIDENING = 4  # factor by which the list grows while it holds too few titles
 
@@ -38,7 +48,8 @@ WIDENING = 4  # factor by which the list grows while it holds too few titles
 class QueryOptions:
     """What is asked besides the pictures: `neighbours` of the index are looked at first, more
     until `k` titles are found; `only` narrows them to these picture ids. `unknown_prior` is
-    how often a query is by a hand the index lacks.
+    how often a query is by a hand the index lacks; `expand` orders the far end of a long list
+    of pictures (`search/long_lists.py`).
     """
 
     k: int = 10
@@ -50,6 +61,7 @@ class QueryOptions:
     exclude_same_author: bool = False
     exclude_titles: tuple[str, ...] = ()
     min_percentile: float = 0.0
+    expand: bool = True
     facets: Facets | None = None
     only: tuple[str, ...] | None = None
 
@@ -146,7 +158,7 @@ class Engine:
         nearest = self.neighbours(vector, max(size, self.calibration.neighbours))  # (K,)
         labels = self.labels_of(*nearest, options.unknown_prior, vector)
         own = titles_holding(meta, picture_ids)
-        same = _same_author(labels, own) if options.exclude_same_author else []
+        same = same_author(labels, own) if options.exclude_same_author else []
         allowed = choose(
             self.generation,
             where=options.where,
@@ -156,12 +168,11 @@ class Engine:
             pictures=options.only,
         )
         found = self.search(vector, allowed, options, nearest)  # K rows
-        ranked = top_titles(found.similarity, found.title_ids, found.passed)  # T titles
         places: list[int] = []
         if options.by == "picture":
-            places = top_pictures(
-                found.similarity, found.picture_ids, found.title_ids, found.passed, options.k
-            )
+            found, places = list_pictures(self.generation, vector, found, allowed, options)
+        ranked = top_titles(found.similarity, found.title_ids, found.passed)  # T titles
+        if options.by == "picture":
             shown = {found.rows[place].title_id for place in places}
             ranked = [title for title in ranked if title.title_id in shown]
         titles = title_hits(meta, found, ranked[: options.k])
@@ -197,6 +208,8 @@ class Engine:
             yield "no author is known that could be left out"
         if allowed.count < total:
             yield f"the filters left {allowed.count:,} of {total:,} pictures"
+        if options.expand and options.by == "picture" and shown > KEPT:
+            yield f"after the first {KEPT}, pictures like those and the query together"
         if shown < options.k:
             yield f"{shown} of the {options.k} {options.by}s asked for were found"
 
@@ -292,9 +305,3 @@ class Engine:
             if enough or size == allowed.count or not found.passed[-1]:
                 return found
             size *= WIDENING
-
-
-def _same_author(labels: Labels, own: Mapping[str, str]) -> list[str]:
-    """Who drew the query: known if the index holds it, else the most probable author."""
-    known = sorted({author for author in own.values() if author})
-    return known or [author.label for author in labels.authors[:1]]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from indexer.labels import KINDS, era_of
-from schemas.records import Hit, TitleHit
+from schemas.records import Hit, Labels, TitleHit
 from search.probabilities import Neighbour
 from search.ranking import RankedTitle
 
@@ -79,12 +79,13 @@ def picture_rows(meta: sqlite3.Connection, row_ids: np.ndarray) -> list[PictureR
 
 
 def label_sizes(meta: sqlite3.Connection, rows: Sequence[PictureRow]) -> dict[str, dict[str, int]]:
-    """How many pictures of the index carry the labels that these rows carry, by kind."""
+    """How many pictures of the index carry the labels that these rows carry, by kind, and all
+    eras: a vote for one decade is shared with those around it."""
     sizes: dict[str, dict[str, int]] = {kind: {} for kind in KINDS}
     names = {name for row in rows for name in (row.author, row.genre, era_of(row.year)) if name}
     for kind, name, count in meta.execute(
         "select kind, name, pictures_count from labels"
-        " where name in (select value from json_each(?))",
+        " where kind = 'era' or name in (select value from json_each(?))",
         (json.dumps(sorted(names)),),
     ):
         sizes[kind][name] = count
@@ -143,3 +144,9 @@ def titles_holding(meta: sqlite3.Connection, picture_ids: Sequence[str]) -> dict
         (json.dumps(list(picture_ids)),),
     )
     return {title_id: author or "" for title_id, author in cursor}
+
+
+def same_author(labels: Labels, own: Mapping[str, str]) -> list[str]:
+    """Who drew the query: known if the index holds it, else the most probable author."""
+    known = sorted({author for author in own.values() if author})
+    return known or [author.label for author in labels.authors[:1]]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from indexer.heads import Head
-from indexer.labels import KINDS, Calibration, fuse, vote
+from indexer.labels import KINDS, Calibration, HeadFeatures, fuse
 from schemas.records import LabelProbability, Labels
 
 SHOWN = 5
@@ -80,17 +80,11 @@ def distributions(
     Shapes:  similarity (K,), nearest first, and K neighbours; vector (D,)
     """
     by_kind: dict[str, Mapping[str, float]] = {}
-    best_share, likelihood = 0.0, None
+    best_share, asked = 0.0, None
     for kind in KINDS:
         names = [getattr(n, kind) for n in neighbours]
-        tail = calibration.tail[kind]
-        votes = vote(
-            similarity,
-            [[] if name is None else [name] for name in names],
-            calibration.temperature[kind],
-            sizes=sizes[kind],
-            tempering=calibration.tempering[kind],
-            tail=tail,
+        votes = calibration.vote(
+            kind, similarity, [[] if name is None else [name] for name in names], sizes[kind]
         )
         head = (heads or {}).get(kind)
         if kind == "author":
@@ -99,16 +93,13 @@ def distributions(
             by_kind[kind] = votes
             continue
         scores = head.scores(vector[None])  # (1, C)
-        if kind == "author":
-            likelihood = float(scores.max()), float(head.stranger(vector[None])[0])
         by_kind[kind] = _fused(votes, head, scores, calibration, kind)
-    authors = by_kind["author"]
+        if kind == "author":
+            fused = np.asarray([list(by_kind[kind].values())])
+            asked = HeadFeatures.of(scores, head.stranger(vector[None]), fused)
     unknown = 0.0
-    if authors:
-        best = max(authors.values())
-        unknown = calibration.unknown_author(
-            similarity, best_share, unknown_prior, likelihood, best
-        )
+    if by_kind["author"]:
+        unknown = calibration.unknown_author(similarity, best_share, unknown_prior, asked)
     return Distributions(by_kind, unknown)
 
 

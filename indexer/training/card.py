@@ -53,6 +53,9 @@ def short_table(found: Evaluation) -> str:
         last = "" if thumbnails is None else f"{thumbnails.mean.r_at_1:.3f}"
         name = f"{row.name} ({row.note})" if row.note else row.name
         lines.append(f"| {name} | {row.mean.r_at_1:.3f} | {row.mean.ap_at_100:.3f} | {last} |")
+    for row in found.long_lists:
+        lines.append(f"| {row.name}, ordered as `query --by picture` orders long lists "
+                     f"| {row.mean.r_at_1:.3f} | {row.mean.ap_at_100:.3f} | |")  # fmt: skip
     told = [row for row in found.labels.figures if row.name == "vote and head"]
     lines += ["", "| held-out series | top-1 | macro-F1 | calibration error | years off |",
               "| --- | --- | --- | --- | --- |"]  # fmt: skip

@@ -38,6 +38,7 @@ class Evaluation:
     model_note: str
     retrieval: list[TableRow]
     thumbnails: list[TableRow]
+    long_lists: list[TableRow]
     labels: LabelResult
     ground: Ground = field(repr=False)
     spaces: Sequence[Space] = field(repr=False)
@@ -58,6 +59,7 @@ class Evaluation:
             "ranks": CURVE_RANKS,
             "retrieval": [asdict(row) for row in self.retrieval],
             "retrieval_thumbnails": [asdict(row) for row in self.thumbnails],
+            "retrieval_long_lists": [asdict(row) for row in self.long_lists],
             "labels": [asdict(row) for row in self.labels.figures],
             "new_catalogs": self.labels.new_catalogs,
         }
@@ -96,10 +98,12 @@ def evaluate(
     # tells the labels.
     judged = by_name[METHOD] if note else named
     detailed = frozenset({FROZEN, judged.name})
-    retrieval, thumbnails = measure(ground, spaces, detailed)
+    retrieval, thumbnails, long_lists = measure(ground, spaces, detailed)
     labels = measure_labels(ground, judged, by_name[FROZEN], _steps(progress, "labels"))
     labels.new_catalogs = measure_new_catalogs(ground, judged)
-    return Evaluation(bench, model.name, note, retrieval, thumbnails, labels, ground, spaces)
+    return Evaluation(
+        bench, model.name, note, retrieval, thumbnails, long_lists, labels, ground, spaces
+    )
 
 
 def _steps(progress: Progress | None, what: str) -> Callable[[int, int], None] | None:
@@ -137,6 +141,8 @@ def render(found: Evaluation) -> str:
         _retrieval_table(found.retrieval),
         "Pictures first reduced to fit 200 x 120:",
         _retrieval_table(found.thumbnails),
+        "Lists ordered as `toonsearch query --by picture` orders them after the first ten:",
+        _retrieval_table(found.long_lists),
         "Loss of R@1 when only the query is changed:",
         _view_table(found.retrieval),
         "Held-out series:",

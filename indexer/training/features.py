@@ -32,7 +32,8 @@ from indexer.training.export import SHIPPED_SPEC, run_graph
 from indexer.training.lite import LiteBackbone, load_backbone, published_weights
 from indexer.training.model import PIXEL_CENTER, PIXEL_SCALE, STATISTICS_VERSION, StatisticsNetwork
 from indexer.training.onnx_graph import export_graph, serialize
-from indexer.training.views import View
+from indexer.training.views import View, named
+from schemas.digests import digest_once
 from schemas.errors import InputError
 from schemas.pictures import PictureError, PictureLimits, decode_picture, grey_thumbnail, is_blank
 
@@ -158,14 +159,14 @@ class FeatureStore:
     """The shipped statistics as a function, where somebody has exported them already."""
 
     def key(self, rows: np.ndarray | None) -> dict[str, str]:
-        """What every feature depends on: names, sizes and times of the files."""
+        """What every feature depends on: the pictures' names and bytes."""
         paths = self.bench.manifest.paths
         names = paths if rows is None else [paths[row] for row in rows.tolist()]
-        files = []
-        for name in names:
-            about = (self.bench.manifest.root / name).stat()
-            files.append((name, about.st_size, about.st_mtime_ns))
-        return {"pictures": digest_of([str(self.bench.manifest.root.resolve()), files])}
+        try:
+            files = [(name, digest_once(self.bench.manifest.root / name)) for name in names]
+        except OSError as error:
+            raise InputError(f"{error.filename}: {error.strerror}") from error
+        return {"pictures": digest_of(files)}
 
     def get(
         self, kind: str, view: tuple[str, View] | None = None, rows: np.ndarray | None = None
@@ -176,7 +177,7 @@ class FeatureStore:
         """
         bench = self.bench if rows is None else self.bench.part(rows)
         spec, version = self._spec(kind)
-        key = {**self.key(rows), "kind": kind, "view": view[0] if view else "",
+        key = {**self.key(rows), "kind": kind, "view": named(*view) if view else "",
                "spec": spec.digest, "version": version}  # fmt: skip
         return self.cache.get(kind, key, lambda: self._compute(kind, bench, view, spec))
 

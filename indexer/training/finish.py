@@ -32,7 +32,7 @@ from indexer.training.onnx_graph import append_projection, export_graph, halve_s
 from indexer.training.samples import Samples, unseen_authors
 from indexer.training.scans import scanned
 from indexer.training.train import Progress, TrainedStyle, Trainer, TrainSettings
-from indexer.training.views import View
+from indexer.training.views import View, named
 from indexer.training.whitening import RIDGE, fit_projection
 from schemas.errors import InputError, PartlyDoneError, ToonsearchError
 
@@ -208,7 +208,8 @@ def _statistics(
         what = f"statistics, {name}" if name else "statistics"
         return np.stack([run(pixels[None])[0] for pixels in _pixels(job, what, None, change)])
 
-    key = {**job.store.key(None), "backbone": backbone, "spec": SHIPPED_SPEC.digest, "view": name}
+    key = {**job.store.key(None), "backbone": backbone, "spec": SHIPPED_SPEC.digest,
+           "view": named(*view) if view else ""}  # fmt: skip
     return ArrayCache(job.cache).get("backbone", key, compute)
 
 

@@ -9,11 +9,11 @@ neighbour in frozen features and a linear probe on them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from indexer.calibration import Votes, fit
+from indexer.calibration import fit
 from indexer.holdout import Case, HeldOut, Labelled, fitted_heads
 from indexer.labels import KINDS, Calibration, era_of
 from indexer.training.benchmark import FOLDS, NO_YEAR, Benchmark, series_folds, several_series
@@ -22,6 +22,7 @@ from indexer.training.label_figures import Answers, LabelResult, add_figures
 from indexer.training.probe import linear_probe
 from indexer.training.retrieval import Ground
 from indexer.training.spaces import Space
+from indexer.votes import Votes
 
 SAMPLE = 2000
 SEED = 20051
@@ -95,10 +96,12 @@ def ask_product(
         votes = Votes(
             data.codes(kind), calibration.temperature[kind], calibration.tempering[kind],
             calibration.tail[kind], calibration.head_weight[kind], calibration.vote_weight[kind],
+            data.labels(kind) if kind == "era" else (),
+            calibration.era_spread if kind == "era" else 0.0,
         )  # fmt: skip
         labels[kind] = names
         both[kind] = votes.probabilities(case, held)
-        alone = Votes(votes.labels, votes.temperature, votes.tempering, votes.tail)
+        alone = replace(votes, head_weight=0.0, vote_weight=1.0)
         parts[kind] = {"the neighbours' vote alone": alone.probabilities(case, held)}
         if held is not None:
             parts[kind]["the head alone"] = held.scores
@@ -119,7 +122,7 @@ def measure_labels(
         test = np.flatnonzero((folds == fold) & ~ground.blank)
         if not len(test):
             continue
-        calibration = _calibrated(ground, space, raw, train, folds[train] == (fold + 1) % FOLDS)
+        calibration = _calibrated(ground, space, raw, train, folds)
         vectors = _space_vectors(ground, space, raw, train)
         found = ask_product(bench, vectors, train, test, calibration)
         for kind, names in found.labels.items():
@@ -160,17 +163,25 @@ def _space_vectors(ground: Ground, space: Space, raw: np.ndarray, train: np.ndar
 
 
 def _calibrated(
-    ground: Ground, space: Space, raw: np.ndarray, train: np.ndarray, aside: np.ndarray
+    ground: Ground, space: Space, raw: np.ndarray, train: np.ndarray, folds: np.ndarray
 ) -> Calibration:
     """A calibration whose queries the space was not learnt from, as those of a user are.
 
-    `aside` are training pictures that a space of its own does without; shape (M,) bool.
+    Each fold of the training pictures asks in a space of its own that was learnt without it.
+
+    Shapes:  train (M,), folds (N,) int
     """
     bench = ground.store.bench
-    learnt = train[~aside] if space.learns else train
-    vectors = _space_vectors(ground, space, raw, learnt)
-    among = aside if space.learns else None
-    return fit(labelled_of(bench, vectors, train), sample=SAMPLE, seed=SEED, among=among)
+    if not space.learns:
+        vectors = _space_vectors(ground, space, raw, train)
+        return fit(labelled_of(bench, vectors, train), sample=SAMPLE, seed=SEED)
+    parts = []
+    for fold in np.unique(folds[train]):
+        aside = folds[train] == fold
+        vectors = _space_vectors(ground, space, raw, train[~aside])
+        parts.append((labelled_of(bench, vectors, train), aside))
+    (first, among), *others = parts
+    return fit(first, sample=SAMPLE, seed=SEED, among=among, others=others)
 
 
 def _baselines(

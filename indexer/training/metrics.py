@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from indexer.expansion import KEPT, expanded
+
 DEPTH = 100
 DUPLICATE_CORRELATION = 0.98
 """Grey 32 x 32 copies that correlate above this are the same picture."""
@@ -62,11 +64,16 @@ def near_duplicates(grey: np.ndarray) -> np.ndarray:
 
 
 def query_figures(
-    vectors: np.ndarray, authors: np.ndarray, series: np.ndarray, copies: np.ndarray
+    vectors: np.ndarray,
+    authors: np.ndarray,
+    series: np.ndarray,
+    copies: np.ndarray,
+    expand: bool = False,
 ) -> QueryFigures:
     """Let every picture ask for all others.
 
     Equal similarities are ranked by position, so that the figures are the same everywhere.
+    With `expand` the far end of each list is ordered as `toonsearch query --by picture` does.
 
     Shapes:  vectors (N, D), authors (N,), series (N,), copies (N, N) bool
     """
@@ -82,6 +89,8 @@ def query_figures(
         asks = relevant.any(1)
         rows, allowed, relevant = rows[asks], allowed[asks], relevant[asks]
         similarity = np.where(allowed, unit[rows] @ unit.T, -np.inf)
+        if expand:
+            similarity = _far_end(similarity, unit, rows)
         order = np.argsort(-similarity, axis=1, kind="stable")[:, :DEPTH]
         right = np.take_along_axis(relevant, order, 1)
         if right.shape[1] < DEPTH:  # a gallery smaller than the depth
@@ -96,6 +105,21 @@ def query_figures(
         columns[5].append(np.where(right.any(1), right.argmax(1) + 1, DEPTH + 1))
     rows, first, tenth, average, mean, rank = (np.concatenate(column) for column in columns)
     return QueryFigures(rows, np.asarray(authors)[rows], first, tenth, average, mean, rank)
+
+
+def _far_end(similarity: np.ndarray, unit: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Scores whose order is that of long lists (`indexer/expansion.py`).
+
+    Shapes:  similarity (Q, N), -inf where a picture is no candidate; rows (Q,) -> (Q, N)
+    """
+    scores = np.full(similarity.shape, -np.inf)
+    for query, row in enumerate(rows):
+        own = similarity[query]
+        head = np.argsort(-own, kind="stable")[:KEPT]
+        head = head[np.isfinite(own[head])]
+        scores[query] = np.where(np.isfinite(own), unit @ expanded(unit[row], unit[head]), -np.inf)
+        scores[query, head] = 2.0 + own[head]  # before everything else, in their own order
+    return scores
 
 
 def summarize(figures: QueryFigures) -> RetrievalFigures:

@@ -23,7 +23,7 @@ from indexer.training.metrics import (
 )
 from indexer.training.scans import scanned
 from indexer.training.spaces import RECIPE, Space
-from indexer.training.views import THUMBNAIL, VIEWS
+from indexer.training.views import THUMBNAIL, VIEWS, named
 from schemas.errors import InputError
 
 VIEW_QUERIES = 600
@@ -107,7 +107,8 @@ class Ground:
 
     def identity(self, space: Space) -> str:
         """What a space's vectors depend on beside the pictures."""
-        return digest_of([space.name, RECIPE, self.store.version(space.feature)])
+        views = [named(name, view) for name, view in {**WHOLE_VIEWS, **VIEWS}.items()]
+        return digest_of([space.name, RECIPE, views, self.store.version(space.feature)])
 
     def scans(self, space: Space, rows: np.ndarray) -> np.ndarray | None:
         """A space's features of some pictures as scanned, where it learns from those."""
@@ -146,12 +147,11 @@ class Ground:
             full, small, {v: rest[i * size : (i + 1) * size] for i, v in enumerate(views)}
         )
 
-    def figures(self, split: int, vectors: np.ndarray) -> QueryFigures:
+    def figures(self, split: int, vectors: np.ndarray, expand: bool = False) -> QueryFigures:
         """Every test picture asks for all others; vectors (N, D)."""
         manifest, test = self.store.bench.manifest, self.test[split]
-        return query_figures(
-            vectors[test], manifest.authors[test], manifest.series[test], self.copies(split)
-        )
+        authors, series = manifest.authors[test], manifest.series[test]
+        return query_figures(vectors[test], authors, series, self.copies(split), expand)
 
     def view_loss(self, split: int, found: SpaceVectors) -> dict[str, tuple[float, int]]:
         """Loss of R@1 over the sampled queries that count, and how many they are."""
@@ -183,12 +183,12 @@ def _unit(rows: np.ndarray) -> np.ndarray:
 
 def measure(
     ground: Ground, spaces: Sequence[Space], detailed: frozenset[str]
-) -> tuple[list[TableRow], list[TableRow]]:
-    """The table at full size and at thumbnail size.
+) -> tuple[list[TableRow], list[TableRow], list[TableRow]]:
+    """The table at full size, at thumbnail size, and (with only AP changed) of long lists.
 
-    `detailed` names the spaces whose thumbnails and views are measured.
+    `detailed` names the spaces whose thumbnails, views and long lists are measured.
     """
-    tables: tuple[list[TableRow], list[TableRow]] = ([], [])
+    tables: tuple[list[TableRow], list[TableRow], list[TableRow]] = ([], [], [])
     above: list[list[np.ndarray]] = [[], []]
     for space in spaces:
         found = [
@@ -206,6 +206,9 @@ def measure(
             row = table_row(space.name, space.note, results, gain, loss if number == 0 else {})
             tables[number].append(row)
             above[number] = right
+        if space.name in detailed:
+            long = [ground.figures(s, f.full, expand=True) for s, f in enumerate(found)]
+            tables[2].append(table_row(space.name, space.note, long))
     return tables
 
 

@@ -6,10 +6,13 @@ protocol. Each is a fixed function of the picture.
 
 from __future__ import annotations
 
+import inspect
 import io
 from collections.abc import Callable
 
 from PIL import Image, ImageOps
+
+from indexer.training.cache import digest_of
 
 THUMBNAIL_BOX_PX = (200, 120)
 JPEG_QUALITY = 30
@@ -68,3 +71,9 @@ VIEWS: dict[str, View] = {
     "grey": lambda image: image.convert("L").convert("RGB"),
 }
 THUMBNAIL: View = _thumbnail
+
+
+def named(name: str, view: View) -> str:
+    """A view's name for kept results: another one as soon as the module that makes it changes."""
+    module = inspect.getmodule(view)
+    return f"{name} {digest_of(inspect.getsource(module) if module else name)}"

@@ -45,6 +45,10 @@ if TYPE_CHECKING:
     help="Only what is nearer than this share of pairs by different authors.",
 )
 @click.option(
+    "--expand/--no-expand", default=None,
+    help="Order pictures after the tenth by likeness to the first ten as well.",
+)  # fmt: skip
+@click.option(
     "--palette", metavar="COLORS",
     help="Only pictures with these colours (#1b2a49,#f2c14e or navy,gold).",
 )  # fmt: skip
@@ -76,6 +80,7 @@ def command(
     exclude_same_author: bool,
     exclude_title: tuple[str, ...],
     min_percentile: float | None,
+    expand: bool | None,
     palette: str | None,
     like_colors: str | None,
     as_json: bool,
@@ -108,7 +113,12 @@ def command(
     if not pictures and palette is None and like_colors is None:
         raise UsageError("missing argument 'PICTURE...'", "See `toonsearch query --help`.")
     settings = session.settings(
-        {"query.k": k, "query.by": by, "query.min_percentile": min_percentile}
+        {
+            "query.k": k,
+            "query.by": by,
+            "query.min_percentile": min_percentile,
+            "query.expand": expand,
+        }
     )
     options = _options(settings, where, exclude_author, exclude_same_author, exclude_title)
     if palette is not None or like_colors is not None:
@@ -143,6 +153,7 @@ def _options(
         exclude_same_author=exclude_same_author,
         exclude_titles=exclude_title,
         min_percentile=settings.query.min_percentile,
+        expand=settings.query.expand,
     )
 
 

@@ -72,6 +72,7 @@ class QueryParameters:
             exclude_same_author=self.exclude_same_author,
             exclude_titles=self.exclude_titles,
             min_percentile=_chosen(self.min_percentile, settings.min_percentile),
+            expand=settings.expand,
             facets=self.facets or None,
         )
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 from indexer.margins import MIN_SIDE_PX, drawing_box, without_margin
@@ -91,3 +93,26 @@ def test_a_real_hand_is_found_with_and_without_a_margin() -> None:
     image = draw(1, 1)
     wide = ImageOps.expand(image, 40, image.getpixel((0, 0)))
     assert without_margin(wide).size == without_margin(image).size
+
+
+def test_a_motif_on_an_empty_canvas_keeps_the_scale_of_its_strokes() -> None:
+    spec = PixelSpec(352, 352, 32, trim=True, zoom=1.25)
+    motif = page((100, 75))
+    canvas = Image.new("RGB", (800, 600), PAPER)
+    canvas.paste(motif, (350, 200))
+    # 800 px become 352: the motif may be 1.25 * 44 px wide, and no side is below 32
+    assert prepare(canvas, spec).shape == (32, 64, 3)
+    assert prepare(canvas, PixelSpec(352, 352, 32, trim=True)).shape == (256, 352, 3)
+
+
+@given(st.integers(40, 900), st.integers(40, 900), st.integers(0, 400))
+def test_a_small_margin_leaves_no_trace_and_a_large_one_no_jump(
+    width: int, height: int, margin: int
+) -> None:
+    spec = PixelSpec(352, 352, 32, trim=True, zoom=1.25)
+    whole = max(width, height)
+    found = spec.size_for(width, height, whole + 2 * margin)
+    if 2 * margin <= 0.25 * whole:
+        assert found == spec.size_for(width, height)
+    wider = spec.size_for(width, height, whole + 2 * margin + 2)
+    assert all(0 <= a - b <= 32 for a, b in zip(found, wider, strict=True))

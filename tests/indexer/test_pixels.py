@@ -90,10 +90,12 @@ def test_digest_changes_with_every_field_and_the_version(monkeypatch: pytest.Mon
         PixelSpec(352, 0, 32),
         PixelSpec(352, 224, 16),
         PixelSpec(352, 224, 32, "lanczos"),
+        PixelSpec(352, 224, 32, trim=True),
+        PixelSpec(352, 224, 32, trim=True, zoom=1.25),
     ]
     digests = {spec.digest for spec in (SPEC, *others)}
     monkeypatch.setattr(room, "PIXELS_VERSION", room.PIXELS_VERSION + 1)
-    assert len(digests | {SPEC.digest}) == 6
+    assert len(digests | {SPEC.digest}) == 8
 
 
 @pytest.mark.parametrize(
@@ -109,6 +111,9 @@ def test_digest_changes_with_every_field_and_the_version(monkeypatch: pytest.Mon
         {"max_side_px": "352"},
         {"filter": "nearest"},
         {"colour": "grey"},
+        {"zoom": 0.5},
+        {"zoom": 1e9},
+        {"zoom": "1.25"},
     ],
 )
 def test_a_damaged_spec_is_refused(change: dict[str, object]) -> None:

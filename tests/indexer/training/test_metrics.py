@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from indexer.expansion import KEPT
 from indexer.training.metrics import (
     DEPTH,
     near_duplicates,
@@ -118,3 +119,27 @@ def test_paired_interval_knows_a_gain_from_noise() -> None:
     assert low < 0 < high
     with pytest.raises(ValueError, match="same queries"):
         paired_interval(base, base[:4])
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 2**32 - 1), st.integers(12, 90))
+def test_long_lists_keep_their_head_and_follow_the_definition(seed: int, count: int) -> None:
+    random = np.random.default_rng(seed)
+    vectors = random.standard_normal((count, 6))
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    author = random.integers(0, 3, count)
+    series = author * 10 + random.integers(0, 3, count)
+    copies = np.eye(count, dtype=bool)
+    plain = query_figures(vectors, author, series, copies)
+    found = query_figures(vectors, author, series, copies, expand=True)
+    for name in ("rows", "right_at_1", "right_at_10", "mean_precision"):
+        assert np.array_equal(getattr(found, name), getattr(plain, name))
+    for place, q in enumerate(found.rows.tolist()):
+        candidates = [g for g in range(count) if series[g] != series[q]]
+        near = sorted(candidates, key=lambda g: -float(unit[g] @ unit[q]))
+        mean = unit[q] + sum(max(0.0, float(unit[g] @ unit[q])) * unit[g] for g in near[:KEPT])
+        far = sorted(near[KEPT:], key=lambda g: -float(unit[g] @ mean))
+        right = [author[g] == author[q] for g in (near[:KEPT] + far)[:DEPTH]]
+        hits = np.cumsum(right) / np.arange(1, len(right) + 1)
+        reachable = min(DEPTH, sum(author[g] == author[q] for g in candidates))
+        assert found.average_precision[place] == pytest.approx((hits * right).sum() / reachable)

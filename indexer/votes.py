@@ -1,0 +1,179 @@
+"""How neighbours vote on held-out pictures, and the settings that lose least.
+
+A vote's temperature, tempering, tail and (for eras) spread are chosen on a grid by the log loss
+of the true label; then the powers of vote and head in their product are fitted, and kept if
+they help on authors that they were not fitted on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from indexer.holdout import Case, HeldOut, author_half
+from indexer.labels import era_kernel, fuse, vote_weights
+from indexer.scores import expected_calibration_error, fit_powers
+
+TEMPERATURES = np.geomspace(0.01, 0.3, 18)
+TEMPERINGS = (0.0, 0.25, 0.5, 0.75)
+TAILS = (0.002, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
+ERA_SPREADS = (0.0, 0.3, 0.5, 0.75, 1.0, 1.5, 2.5)
+"""In decades."""
+MIN_EXAMPLES = 30  # fewer held-out pictures than this say nothing: use DEFAULTS
+DEFAULT_TEMPERATURE = 0.05
+DEFAULT_TEMPERING = 0.25
+DEFAULT_TAIL = 0.05
+
+
+@dataclass(frozen=True)
+class Votes:
+    """How neighbours vote, and how much the head counts beside them.
+
+    `eras` names the labels where they are decades, and their votes spread by `spread`.
+
+    Shapes:  labels (N,) int, eras C names or empty
+    """
+
+    labels: np.ndarray
+    temperature: float = DEFAULT_TEMPERATURE
+    tempering: float = DEFAULT_TEMPERING
+    tail: float = DEFAULT_TAIL
+    head_weight: float = 0.0
+    vote_weight: float = 1.0
+    eras: tuple[str, ...] = ()
+    spread: float = 0.0
+
+    def cast(self, case: Case) -> tuple[np.ndarray, np.ndarray]:
+        """Each neighbour's label and weight; those without a label weigh nothing.
+
+        Shapes:  -> (Q, K) int, (Q, K) summing to 1
+        """
+        label = np.where(case.row >= 0, self.labels[case.row], -1)
+        similarity = np.where(label >= 0, case.similarity, -10.0)
+        weights = vote_weights(similarity.astype(np.float64), self.temperature)
+        sizes = np.bincount(self.labels[self.labels >= 0], minlength=1)
+        weights = weights / np.maximum(sizes[np.maximum(label, 0)], 1) ** self.tempering
+        return label, weights / weights.sum(axis=1, keepdims=True)
+
+    def true_share(self, case: Case) -> np.ndarray:
+        """The true label's share of the votes; (Q,)."""
+        label, weights = self.cast(case)
+        truth = self.labels[case.query][:, None]
+        if not self.spread:
+            return np.asarray(np.where(label == truth, weights, 0.0).sum(axis=1))
+        near = era_kernel(self.eras, self.spread)[np.maximum(label, 0), np.maximum(truth, 0)]
+        return np.asarray(np.where(label >= 0, weights * near, 0.0).sum(axis=1))
+
+    def shares(self, case: Case, count: int) -> np.ndarray:
+        """Every label's share of the votes; (Q, C)."""
+        label, weights = self.cast(case)
+        shares = np.zeros((len(label), count))
+        row = np.repeat(np.arange(len(label)), label.shape[1])
+        there = label.ravel() >= 0
+        np.add.at(shares, (row[there], label.ravel()[there]), weights.ravel()[there])
+        return shares @ era_kernel(self.eras, self.spread) if self.spread else shares
+
+    def probabilities(self, case: Case, held: HeldOut | None) -> np.ndarray:
+        """Probabilities of all labels; (Q, C)."""
+        return fuse(
+            self.shares(case, self._count(held)),
+            None if held is None else held.scores,
+            tail=self.tail,
+            head_weight=self.head_weight,
+            vote_weight=self.vote_weight,
+        )
+
+    def best_share(self, case: Case) -> np.ndarray:
+        """The share of the label with most votes, as the unknown-author model sees it; (Q,)."""
+        return np.asarray(self.shares(case, self._count(None)).max(axis=1) * (1.0 - self.tail))
+
+    def _count(self, held: HeldOut | None) -> int:
+        if held is not None:
+            return int(held.scores.shape[1])
+        return max(len(self.eras), int(self.labels.max(initial=0)) + 1)
+
+
+def fit_votes(
+    case: Case,
+    labels: np.ndarray,
+    usable: np.ndarray,
+    author: np.ndarray,
+    held: HeldOut | None,
+    eras: tuple[str, ...] = (),
+) -> tuple[Votes, dict[str, float]]:
+    """The votes of least log loss, with the head if it helps, and their figures on the other
+    authors.
+
+    Shapes:  labels (N,) int, usable and author (Q,)
+    """
+    if usable.sum() < MIN_EXAMPLES:
+        return Votes(labels, eras=eras), {}
+
+    choose = _chooser(case, labels, eras)
+
+    def with_head(votes: Votes, chosen: np.ndarray) -> Votes:
+        if held is None:
+            return votes
+        part, scores = case.part(chosen), held.scores[chosen].astype(np.float64)
+        even = fuse(votes.shares(part, scores.shape[1]), None, tail=votes.tail,
+                    head_weight=0.0, vote_weight=1.0)  # fmt: skip
+        head, votes_power = fit_powers(scores, np.log(even), labels[part.query])
+        return replace(votes, head_weight=head, vote_weight=votes_power)
+
+    half = author_half(author)
+    folds = [(usable & half, usable & ~half), (usable & ~half, usable & half)]
+    if min(fold[0].sum() for fold in folds) < MIN_EXAMPLES:
+        return choose(usable), {}
+    plain, fused, truth = [], [], []
+    for fitted, asked in folds:
+        part, scores = case.part(asked), None if held is None else held.part(asked)
+        votes = choose(fitted)
+        plain.append(votes.probabilities(part, scores))
+        fused.append(with_head(votes, fitted).probabilities(part, scores))
+        truth.append(labels[part.query])
+    votes, of_votes = choose(usable), _figures(np.concatenate(plain), np.concatenate(truth))
+    of_both = _figures(np.concatenate(fused), np.concatenate(truth))
+    if held is None or of_both["log_loss"] >= of_votes["log_loss"]:
+        return votes, of_votes
+    return with_head(votes, usable), of_both | {"vote_top1": of_votes["top1"]}
+
+
+def _chooser(
+    case: Case, labels: np.ndarray, eras: tuple[str, ...]
+) -> Callable[[np.ndarray], Votes]:
+    """A function that finds the votes of least log loss on chosen queries, (Q,) bool.
+
+    What each setting gives the truth is computed once for all subsets that will be asked.
+    """
+    grid = [
+        Votes(labels, float(temperature), tempering, eras=eras, spread=spread)
+        for temperature in TEMPERATURES
+        for tempering in TEMPERINGS
+        for spread in (ERA_SPREADS if eras else (0.0,))
+    ]
+    shares = np.stack([votes.true_share(case) for votes in grid])  # (G, Q)
+    each = 1.0 / max(2, len(np.unique(labels[labels >= 0])))
+
+    def choose(chosen: np.ndarray) -> Votes:
+        part = shares[:, chosen]
+        losses = np.stack(
+            [-np.log(part * (1 - tail) + tail * each).mean(axis=1) for tail in TAILS], axis=1
+        )  # (G, T)
+        best, tail = np.unravel_index(int(losses.argmin()), losses.shape)
+        return replace(grid[best], tail=TAILS[tail])
+
+    return choose
+
+
+def _figures(probabilities: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    best = probabilities.argmax(axis=1)
+    rows = np.arange(len(best))
+    correct = (best == truth).astype(float)
+    return {
+        "top1": float(correct.mean()),
+        "calibration_error": expected_calibration_error(probabilities[rows, best], correct),
+        "log_loss": float(-np.log(np.maximum(probabilities[rows, truth], 1e-12)).mean()),
+        "queries": float(len(best)),
+    }

@@ -1,0 +1,97 @@
+"""Long lists of pictures: the far end is ordered by what the head has in common."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from indexer.expansion import KEPT, expanded
+from search.evidence import Found, picture_rows
+from search.ranking import top_pictures
+
+if TYPE_CHECKING:
+    from indexer.generations import Generation
+    from search.candidates import Candidates
+    from search.engine import QueryOptions
+
+
+def list_pictures(
+    generation: Generation,
+    vector: np.ndarray,
+    found: Found,
+    allowed: Candidates,
+    options: QueryOptions,
+) -> tuple[Found, list[int]]:
+    """The pictures of a list, each once, as places in what was found.
+
+    The first KEPT are the nearest; then, with `options.expand`, come those nearest to them and
+    the query together. Everything keeps the similarity to the query that it has. Pictures that
+    the expanded query does not reach within the same depth follow in the order they had.
+
+    Shapes:  vector (D,) -> found with more rows after its own, at most k places in it
+    """
+    places = top_pictures(
+        found.similarity, found.picture_ids, found.title_ids, found.passed, options.k
+    )
+    if not options.expand or len(places) <= KEPT:
+        return found, places
+    return _with_far_end(generation, vector, found, places, allowed, options)
+
+
+def _with_far_end(
+    generation: Generation,
+    vector: np.ndarray,
+    found: Found,
+    places: list[int],
+    allowed: Candidates,
+    options: QueryOptions,
+) -> tuple[Found, list[int]]:
+    import faiss
+
+    stored = _Stored(generation)
+    head = stored.vectors(np.asarray([found.rows[place].row_id for place in places[:KEPT]]))
+    selector = allowed.selector()
+    params = None
+    if selector is not None:
+        params = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
+    wider = expanded(vector, head)[None]
+    _, ids = generation.index.search(wider, len(found.rows), params=params)
+    ids = ids[0][ids[0] >= 0]
+
+    known = {row.row_id: place for place, row in enumerate(found.rows)}
+    new = np.asarray([row_id for row_id in ids.tolist() if row_id not in known], np.int64)
+    similarity = np.concatenate([found.similarity, stored.vectors(new) @ vector])
+    percentile = generation.calibration.percentile(similarity)
+    rows = [*found.rows, *picture_rows(generation.meta, new)]
+    known |= {int(row_id): len(found.rows) + n for n, row_id in enumerate(new.tolist())}
+    passed = np.concatenate([found.passed, percentile[len(found.rows) :] >= options.min_percentile])
+
+    chosen = list(places[:KEPT])
+    seen = {rows[place].picture_id for place in chosen}
+    for place in [*(known[row_id] for row_id in ids.tolist()), *places]:
+        if len(chosen) == options.k:
+            break
+        if passed[place] and rows[place].picture_id not in seen:
+            seen.add(rows[place].picture_id)
+            chosen.append(place)
+    return Found(similarity, percentile, passed, rows), chosen
+
+
+class _Stored:
+    """Vectors of an index by row id."""
+
+    def __init__(self, generation: Generation) -> None:
+        import faiss
+
+        self.index = generation.index
+        ids = faiss.vector_to_array(self.index.id_map)
+        self.order = np.argsort(ids, kind="stable")  # sorted already: 0.3 ms for 100,000
+        self.ids = ids[self.order]
+
+    def vectors(self, row_ids: np.ndarray) -> np.ndarray:
+        """Shapes:  (N,) -> (N, D) float32"""
+        places = self.order[np.searchsorted(self.ids, row_ids)]
+        if not len(places):
+            return np.empty((0, self.index.d), np.float32)
+        return np.stack([self.index.index.reconstruct(int(place)) for place in places])

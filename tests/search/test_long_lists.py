@@ -1,0 +1,90 @@
+"""Long lists of pictures, against a slow loop over the same vectors."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from indexer.expansion import KEPT, expanded
+from search.engine import Engine, QueryOptions
+from search.inputs import QueryPicture
+from tests.search.hands import draw
+from tests.search.test_engine import ALL, all_vectors, picture
+
+LONG = QueryOptions(k=16, by="picture")
+
+
+def slow_order(engine: Engine, asked: QueryPicture, k: int) -> list[str]:
+    """The definition, picture by picture."""
+    vectors, ids = all_vectors(engine)
+    query = engine.vector_of([asked])
+    nearest = sorted(range(len(ids)), key=lambda n: -float(vectors[n] @ query))
+    head = nearest[:KEPT]
+    mean = query + sum(float(vectors[n] @ query) * vectors[n] for n in head)
+    rest = sorted(nearest[KEPT:], key=lambda n: -float(vectors[n] @ mean))
+    return [ids[n] for n in (head + rest)[:k]]
+
+
+@pytest.mark.parametrize("hand", range(3))
+def test_the_far_end_is_near_to_the_first_ten_and_the_query(engine: Engine, hand: int) -> None:
+    asked = picture(hand, 77)
+    plain = engine.query([asked], replace(LONG, expand=False))
+    found = engine.query([asked], LONG)
+    shown = [hit.picture_id for hit in found.pictures]
+    assert shown[:KEPT] == [hit.picture_id for hit in plain.pictures[:KEPT]]
+    assert len(shown) == len(set(shown)) == 16
+    wanted = slow_order(engine, asked, 16)
+    assert len(set(wanted) & set(shown)) >= 15  # float16 storage may swap near ties
+    likeness = dict(zip(all_vectors(engine)[1], all_vectors(engine)[0] @ engine.vector_of([asked]),
+                        strict=True))  # fmt: skip
+    for hit in found.pictures:  # what is printed is the likeness to the query itself
+        assert hit.similarity == pytest.approx(likeness[hit.picture_id], abs=3e-3)
+    assert any("after the first 10" in note for note in found.notes)
+    assert {t.title_id for t in found.titles} == {hit.title_id for hit in found.pictures}
+
+
+def test_a_list_of_ten_and_a_list_of_titles_stay_as_they_are(engine: Engine) -> None:
+    asked = picture(1, 5)
+    for options in (QueryOptions(k=KEPT, by="picture"), QueryOptions(k=12)):
+        with_it, without = (
+            replace(engine.query([asked], replace(options, expand=on)), elapsed_ms=0.0)
+            for on in (True, False)
+        )
+        assert with_it == without
+
+
+def test_filters_and_the_least_percentile_hold_for_the_far_end(engine: Engine) -> None:
+    asked = picture(0, 5)
+    whole = engine.query([asked], replace(LONG, k=ALL, expand=False))
+    titles = sorted({hit.title_id for hit in whole.pictures})
+    found = engine.query([asked], replace(LONG, k=ALL, exclude_titles=(titles[0],), neighbours=2))
+    assert titles[0] not in {hit.title_id for hit in found.pictures}
+    assert len(found.pictures) == len([h for h in whole.pictures if h.title_id != titles[0]])
+    least = sorted(hit.percentile for hit in whole.pictures)[-13]
+    near = engine.query([asked], replace(LONG, min_percentile=least))
+    assert len(near.pictures) == 13
+    assert min(hit.percentile for hit in near.pictures) >= least
+
+
+def test_a_picture_of_two_titles_comes_once(engine: Engine) -> None:
+    data = io.BytesIO()
+    draw(2, 0).save(data, "PNG")
+    found = engine.query([QueryPicture("q.png", data.getvalue())], replace(LONG, k=ALL))
+    shown = [hit.picture_id for hit in found.pictures]
+    assert len(shown) == len(set(shown))
+
+
+@given(st.integers(0, 10_000), st.integers(0, 12))
+def test_the_expanded_query_is_a_unit_vector_nearer_to_the_head(seed: int, count: int) -> None:
+    rng = np.random.default_rng(seed)
+    unit = rng.standard_normal((count + 1, 8)).astype(np.float32)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    found = expanded(unit[0], unit[1:])
+    assert np.linalg.norm(found) == pytest.approx(1.0, abs=1e-5)
+    near = np.maximum(unit[1:] @ unit[0], 0.0)
+    assert float(near @ (unit[1:] @ found)) >= float(near @ (unit[1:] @ unit[0])) - 1e-4
