@@ -32,15 +32,21 @@ class Candidates:
         """Whether no picture is left out."""
         return self.wanted is None and not self.unwanted.size
 
-    def selector(self) -> Any:
-        """The filter as FAISS applies it while it searches; None when there is none."""
+    def parameters(self) -> Any:
+        """The filter as FAISS applies it while it searches; None when there is none.
+
+        Of one call only: the index is shared between threads.
+        """
         import faiss
 
+        selector: Any
         if self.wanted is not None:
-            return faiss.IDSelectorBatch(self.wanted)
-        if self.unwanted.size:
-            return faiss.IDSelectorNot(faiss.IDSelectorBatch(self.unwanted))
-        return None
+            selector = faiss.IDSelectorBatch(self.wanted)
+        elif self.unwanted.size:
+            selector = faiss.IDSelectorNot(faiss.IDSelectorBatch(self.unwanted))
+        else:
+            return None
+        return faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
 
 
 def choose(

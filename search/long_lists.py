@@ -47,16 +47,10 @@ def _with_far_end(
     allowed: Candidates,
     options: QueryOptions,
 ) -> tuple[Found, list[int]]:
-    import faiss
-
     stored = _Stored(generation)
     head = stored.vectors(np.asarray([found.rows[place].row_id for place in places[:KEPT]]))
-    selector = allowed.selector()
-    params = None
-    if selector is not None:
-        params = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
     wider = expanded(vector, head)[None]
-    _, ids = generation.index.search(wider, len(found.rows), params=params)
+    _, ids = generation.index.search(wider, len(found.rows), params=allowed.parameters())
     ids = ids[0][ids[0] >= 0]
 
     known = {row.row_id: place for place, row in enumerate(found.rows)}

@@ -121,8 +121,12 @@ def ink_weights(ink: Tensor) -> Tensor:
 
     Shapes:  (B, 1, H, W) -> (B, H W, 1), sums of 1
     """
-    weights = ink.flatten(2).transpose(1, 2) + INK_FLOOR
-    return weights / weights.sum(1, keepdim=True)
+    counts = ink.flatten(2) + INK_FLOOR
+    # A product and not a sum: runtimes add up the numbers of one picture in another order than
+    # those of several, or of one that is not aligned in memory, and a vector would depend on
+    # what shares its batch.
+    total = counts @ torch.ones_like(counts).transpose(1, 2)
+    return (counts / total).transpose(1, 2)
 
 
 def spatial_statistics(features: Tensor, weights: Tensor | None = None) -> Tensor:
