@@ -199,6 +199,8 @@ def _checked(key: str, value: Any, origin: str) -> Any:
         raise UsageError(f"unknown setting {section}.{name} in {origin}", nearest(key, known))
     if str(known[key].type) == "tuple[str, ...]":
         return _checked_list(key, value, origin)
+    if str(known[key].type) == "bool":
+        return _checked_switch(key, value, origin)
     kind = {"int": int, "float": float, "str": str, "Path": Path}[str(known[key].type)]
     try:
         if isinstance(value, bool):
@@ -219,6 +221,20 @@ def _checked(key: str, value: Any, origin: str) -> Any:
     if isinstance(typed, int | float) and not low <= typed <= high:
         raise UsageError(f"setting {key} in {origin} is {typed}", f"Allowed is {low} to {high}.")
     return typed
+
+
+SWITCH = {"true": True, "yes": True, "on": True, "1": True,
+          "false": False, "no": False, "off": False, "0": False}  # fmt: skip
+
+
+def _checked_switch(key: str, value: Any, origin: str) -> bool:
+    """True or false; from the environment, as a word or a digit."""
+    known = value if isinstance(value, bool) else SWITCH.get(str(value).strip().lower())
+    if known is None or not isinstance(value, bool | str):
+        raise UsageError(
+            f"setting {key} in {origin} is not valid: {value!r}", "Expected is true or false."
+        )
+    return known
 
 
 def _checked_list(key: str, value: Any, origin: str) -> tuple[str, ...]:

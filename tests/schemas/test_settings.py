@@ -44,6 +44,7 @@ def test_later_layers_win_and_say_so(tmp_path: Path) -> None:
         ({"TOONSEARCH_QUERY__BY": "titel"}, "'title'"),
         ({"TOONSEARCH_DECODE__MAX_PIXELS": "999999999"}, "Allowed"),
         ({"TOONSEARCH_QUERY__UNKNOWN_PRIOR": "nan"}, "Allowed"),
+        ({"TOONSEARCH_QUERY__EXPAND": "perhaps"}, "true or false"),
     ],
 )
 def test_mistakes_name_the_key_and_the_way_out(
@@ -72,6 +73,20 @@ def test_every_setting_can_be_set_from_the_environment(tmp_path: Path) -> None:
         for key, value in plain.items()
     }
     assert flatten(load_settings(environ=environ, cwd=tmp_path)) == plain
+
+
+def test_switches(tmp_path: Path) -> None:
+    for word, on in (("true", True), ("ON", True), ("0", False), ("no", False)):
+        environ = {"TOONSEARCH_QUERY__EXPAND": word}
+        assert load_settings(environ=environ, cwd=tmp_path).query.expand is on
+    for text, on in (("true", True), ("false", False)):
+        (tmp_path / "toonsearch.toml").write_text(f"[query]\nexpand = {text}\n")
+        assert load_settings(environ={}, cwd=tmp_path).query.expand is on
+    assert not load_settings({"query.expand": False}, environ={}, cwd=tmp_path).query.expand
+    for text in ("1", "[true]", "0.5"):
+        (tmp_path / "toonsearch.toml").write_text(f"[query]\nexpand = {text}\n")
+        with pytest.raises(UsageError, match=r"query\.expand"):
+            load_settings(environ={}, cwd=tmp_path)
 
 
 def test_lists(tmp_path: Path) -> None:

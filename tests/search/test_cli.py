@@ -238,6 +238,16 @@ def test_data_goes_to_standard_output_and_notes_do_not(new_picture: Path) -> Non
     assert run("query", new_picture, "-k", 99, "--quiet").stderr == b""
 
 
+def test_long_lists_can_be_left_as_they_are(new_picture: Path) -> None:
+    asked = ("query", str(new_picture), "--by", "picture", "-k", "14", "--json")
+    done = [run(*asked, option) for option in ("--no-expand", "--expand")]
+    plain, wide = (json.loads(one.stdout) for one in done)
+    likeness = [hit["similarity"] for hit in plain["pictures"]]
+    assert len(likeness) == 14 and likeness == sorted(likeness, reverse=True)
+    assert wide["pictures"][:10] == plain["pictures"][:10]
+    assert [b"after the first 10" in one.stderr for one in done] == [False, True]
+
+
 def test_standard_input_equals_a_file(new_picture: Path) -> None:
     named = json.loads(run("query", new_picture, "--json").stdout)
     piped = json.loads(run("query", "-", "--json", stdin=new_picture.read_bytes()).stdout)
