@@ -45,7 +45,7 @@ def summary(report: NightlyReport) -> dict[str, Any]:
     """The report as JSON, the same on standard output, in `runs` and in logs."""
     return {
         "run_id": report.run_id,
-        "started": report.started.isoformat(timespec="seconds"),
+        "started": report.started.isoformat(timespec="milliseconds"),
         "seconds": round(report.seconds, 3),
         "outcome": report.outcome,
         "exit_code": report.exit_code,
