@@ -94,11 +94,7 @@ def _self_find(layout: Layout, pictures: int) -> Figure:
         rng = np.random.default_rng(3)
         rows = generation.meta.execute("select row_id from pictures order by row_id").fetchall()
         wanted = rng.choice(np.asarray(rows)[:, 0], min(1000, len(rows)), replace=False)
-        import faiss
-
-        stored = faiss.vector_to_array(generation.index.id_map)
-        place = {int(row_id): n for n, row_id in enumerate(stored)}
-        vectors = np.stack([generation.index.index.reconstruct(place[int(w)]) for w in wanted])
+        vectors = generation.vectors(wanted)
         _, ids = generation.index.search(vectors, 1)
         found = float((ids[:, 0] == wanted).mean())
     return Figure("finds_itself", found, "share", 1.0, "more", f"1,000 of {pictures:,} pictures")

@@ -22,18 +22,21 @@ import json
 import os
 import re
 import sqlite3
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+
 from indexer.head_files import Heads, has_heads, read_heads
 from indexer.labels import Calibration
 from indexer.manifests import MANIFEST, REBUILD, check_files, read_manifest
 from schemas.blocklist import BlockList
 from schemas.durable import fsync_directory, replace_file, storage_error
-from schemas.errors import NoIndexError
+from schemas.errors import InputError, NoIndexError
 from schemas.layout import Layout
 
 STAMP = "%Y%m%dT%H%M%S%f"
@@ -98,6 +101,36 @@ class Generation:
         import faiss
 
         return faiss.read_index(str(self.directory / "vectors.faiss"), faiss.IO_FLAG_MMAP_IFC)
+
+    @cached_property
+    def _places(self) -> tuple[np.ndarray, np.ndarray]:
+        """Row ids ascending, and where each lies in the index; both (N,) int64."""
+        import faiss
+
+        ids = faiss.vector_to_array(self.index.id_map)
+        order = np.argsort(ids, kind="stable")  # sorted already: 0.3 ms for 100,000
+        return ids[order], order
+
+    @property
+    def row_ids(self) -> np.ndarray:
+        """All row ids of the index, ascending; (N,) int64."""
+        return self._places[0]
+
+    def vectors(self, row_ids: np.ndarray | Sequence[int]) -> np.ndarray:
+        """The stored vectors of pictures, as the index has them (float16 in float32).
+
+        Shapes:  (N,) -> (N, D) float32
+        Errors:  InputError when a row is not in the index
+        """
+        known, order = self._places
+        wanted = np.asarray(row_ids, dtype=np.int64)
+        places = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+        if len(wanted) and not (len(known) and np.array_equal(known[places], wanted)):
+            raise InputError("the index does not hold such a picture")
+        found = np.empty((len(wanted), self.dimension), np.float32)
+        for row, place in enumerate(order[places].tolist() if len(wanted) else ()):
+            self.index.index.reconstruct(place, found[row])
+        return found
 
     @cached_property
     def meta(self) -> sqlite3.Connection:

@@ -7,8 +7,9 @@ they help on authors that they were not fitted on.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 
@@ -57,14 +58,15 @@ class Votes:
         weights = weights / np.maximum(sizes[np.maximum(label, 0)], 1) ** self.tempering
         return label, weights / weights.sum(axis=1, keepdims=True)
 
-    def true_share(self, case: Case) -> np.ndarray:
-        """The true label's share of the votes; (Q,)."""
-        label, weights = self.cast(case)
-        truth = self.labels[case.query][:, None]
-        if not self.spread:
-            return np.asarray(np.where(label == truth, weights, 0.0).sum(axis=1))
-        near = era_kernel(self.eras, self.spread)[np.maximum(label, 0), np.maximum(truth, 0)]
-        return np.asarray(np.where(label >= 0, weights * near, 0.0).sum(axis=1))
+    def true_shares(self, case: Case, spreads: Sequence[float]) -> np.ndarray:
+        """The true label's share of the votes with each spread, cast once; (S, Q)."""
+        truth = self.labels[case.query]
+        if not self.eras:
+            label, weights = self.cast(case)
+            return np.asarray(np.where(label == truth[:, None], weights, 0.0).sum(axis=1))[None]
+        shares = replace(self, spread=0.0).shares(case, len(self.eras))  # (Q, C)
+        near = [era_kernel(self.eras, spread)[:, np.maximum(truth, 0)] for spread in spreads]
+        return np.stack([np.einsum("qc,cq->q", shares, kernel) for kernel in near])
 
     def shares(self, case: Case, count: int) -> np.ndarray:
         """Every label's share of the votes; (Q, C)."""
@@ -147,13 +149,13 @@ def _chooser(
 
     What each setting gives the truth is computed once for all subsets that will be asked.
     """
-    grid = [
-        Votes(labels, float(temperature), tempering, eras=eras, spread=spread)
-        for temperature in TEMPERATURES
-        for tempering in TEMPERINGS
-        for spread in (ERA_SPREADS if eras else (0.0,))
-    ]
-    shares = np.stack([votes.true_share(case) for votes in grid])  # (G, Q)
+    spreads = ERA_SPREADS if eras else (0.0,)
+    grid, rows = [], []
+    for temperature, tempering in product(TEMPERATURES, TEMPERINGS):
+        votes = Votes(labels, float(temperature), tempering, eras=eras)
+        grid += [replace(votes, spread=spread) for spread in spreads]
+        rows.append(votes.true_shares(case, spreads))
+    shares = np.concatenate(rows)  # (G, Q)
     each = 1.0 / max(2, len(np.unique(labels[labels >= 0])))
 
     def choose(chosen: np.ndarray) -> Votes:

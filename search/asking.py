@@ -228,7 +228,6 @@ class SqlSession:
             if self._similarity is not None:
                 self._similarity.generation.close()
                 self._similarity.generation = self._engine.generation
-                self._similarity.places.clear()
         return self._engine.vector_of([read_picture(name, self.settings.decode.limits)])
 
 

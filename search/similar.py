@@ -7,7 +7,7 @@ Both may be joined laterally, so that "the nearest title of each title" is one s
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,7 +53,6 @@ class Similarity:
 
     generation: Generation
     vector_of: Callable[[str], np.ndarray]
-    places: dict[int, int] = field(default_factory=dict)
 
     def pictures(self, picture: str, k: int | None) -> list[dict[str, Any]]:
         """Pictures nearest to one, nearest first; rows of the function `similar`."""
@@ -61,7 +60,7 @@ class Similarity:
         rows = self.generation.meta.execute(
             "select row_id from pictures where picture_id = ?", (picture,)
         ).fetchall()
-        vector = self._vectors([rows[0][0]])[0] if rows else self.vector_of(picture)
+        vector = self.generation.vectors([rows[0][0]])[0] if rows else self.vector_of(picture)
         similarity, found = self._nearest(vector, k)
         percentile = self.generation.calibration.percentile(similarity)
         return [
@@ -84,7 +83,7 @@ class Similarity:
         ).fetchall()
         if not own:
             return []
-        mean = self._vectors([row[0] for row in own]).mean(axis=0)
+        mean = self.generation.vectors([row[0] for row in own]).mean(axis=0)
         vector = mean / max(float(np.linalg.norm(mean)), 1e-6)
         size = min(self.generation.pictures_count, max(TITLE_NEIGHBOURS, 4 * k) + len(own))
         while True:
@@ -114,16 +113,6 @@ class Similarity:
         similarity, ids = index.search(vector[None].astype(np.float32), min(k, index.ntotal))
         there = ids[0] >= 0
         return similarity[0][there], picture_rows(self.generation.meta, ids[0][there])
-
-    def _vectors(self, row_ids: list[int]) -> np.ndarray:
-        """Stored vectors of rows; (N,) -> (N, D)."""
-        import faiss
-
-        index = self.generation.index
-        if not self.places:
-            ids = faiss.vector_to_array(index.id_map)
-            self.places = {int(row_id): place for place, row_id in enumerate(ids)}
-        return np.stack([index.index.reconstruct(self.places[row_id]) for row_id in row_ids])
 
 
 def _checked_k(k: int | None) -> int:

@@ -27,8 +27,6 @@ def mapped_rows(row_ids: np.ndarray) -> np.ndarray:
 
 def main(root: str, generation_id: str, out: str) -> None:
     """Draw one generation."""
-    import faiss
-
     from indexer.generations import Generation
     from indexer.projection import project
     from schemas.durable import replace_file
@@ -36,13 +34,7 @@ def main(root: str, generation_id: str, out: str) -> None:
 
     os.nice(10)
     with Generation.open(Layout(Path(root)), generation_id) as generation:
-        ids = faiss.vector_to_array(generation.index.id_map)
-        stored = generation.index.index
-        order = np.argsort(ids)
-        wanted = order[np.searchsorted(ids[order], mapped_rows(ids))]
-        vectors = np.empty((len(wanted), generation.dimension), np.float32)
-        for row, place in enumerate(wanted.tolist()):
-            stored.reconstruct(place, vectors[row])
+        vectors = generation.vectors(mapped_rows(generation.row_ids))
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
     held = io.BytesIO()
     np.save(held, project(vectors).astype(np.float32), allow_pickle=False)

@@ -35,11 +35,11 @@ def drift(opened: OpenEngine, rows: Sequence[tuple[int, int | None, str]]) -> li
             years[year].append((row_id, picture_id))
     if len(years) < MIN_YEARS:
         return []
-    calibration = opened.engine.calibration
+    calibration, stored = opened.engine.calibration, opened.engine.generation
     found: list[YearStyle] = []
     first: np.ndarray | None = None
     for year in sorted(years):
-        vectors = opened.vectors(np.asarray([row for row, _ in years[year]], np.int64))  # (N, D)
+        vectors = stored.vectors([row for row, _ in years[year]])  # (N, D)
         mean = vectors.mean(axis=0)
         mean /= max(float(np.linalg.norm(mean)), 1e-6)
         first = mean if first is None else first

@@ -13,7 +13,6 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -37,39 +36,12 @@ class OpenEngine:
         self.derived: dict[str, Any] = {}
         """Things that rooms compute once for a generation, such as its directory of names."""
 
-    @cached_property
-    def _places(self) -> tuple[np.ndarray, np.ndarray]:
-        """Row ids ascending, and where each lies in the index; both (N,) int64."""
-        import faiss
-
-        ids = faiss.vector_to_array(self.engine.generation.index.id_map)
-        order = np.argsort(ids)
-        return ids[order], order
-
-    def vectors(self, row_ids: np.ndarray) -> np.ndarray:
-        """The stored vectors of pictures.
-
-        Shapes:  (N,) int64 -> (N, D) float32
-        Errors:  InputError when a row is not in the index
-        """
-        known, order = self._places
-        places = np.searchsorted(known, row_ids)
-        if np.any(places >= len(known)) or np.any(
-            known[np.minimum(places, len(known) - 1)] != row_ids
-        ):
-            raise InputError("the index does not hold such a picture")
-        stored = self.engine.generation.index.index
-        found = np.empty((len(row_ids), self.engine.generation.dimension), np.float32)
-        for row, place in enumerate(order[places].tolist()):
-            found[row] = stored.reconstruct(place)
-        return found
-
     def common_style(self, row_ids: np.ndarray) -> np.ndarray:
         """The normalised mean of stored vectors.
 
         Shapes:  (N,) int64 -> (D,) float32, unit
         """
-        mean = self.vectors(row_ids).mean(axis=0)
+        mean = self.engine.generation.vectors(row_ids).mean(axis=0)
         length = float(np.linalg.norm(mean))
         if not length > 1e-6:
             raise InputError("these pictures have nothing in common")

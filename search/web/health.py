@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 
@@ -23,7 +22,7 @@ async def healthz(service: TheService) -> Response:
         def work() -> dict[str, Any]:
             generation = opened.engine.generation
             row = generation.meta.execute("select row_id from pictures limit 1").fetchone()
-            found, _ = opened.engine.neighbours(opened.vectors(np.asarray(row, np.int64))[0], 1)
+            found, _ = opened.engine.neighbours(generation.vectors(row)[0], 1)
             return {"nearest": round(float(found[0]), 3), "generation": generation.id}
 
         said = await service.engines.run(work)

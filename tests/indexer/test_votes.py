@@ -82,9 +82,11 @@ def test_a_query_casts_the_votes_that_were_fitted(spread: float) -> None:
         assert got == pytest.approx(wanted[row])
         assert list(shares.values()) == sorted(shares.values(), reverse=True)
     truth = Case(np.arange(7), similarity, rows)
-    assert votes.true_share(truth) == pytest.approx(
-        votes.shares(truth, 4)[np.arange(7), codes[np.arange(7)]]
-    )
+    for names in (ERAS, ()):
+        both = replace(votes, eras=names).true_shares(truth, (0.0, spread) if names else (0.0,))
+        for shares, width in zip(both, (0.0, spread), strict=False):
+            wanted = replace(votes, eras=ERAS, spread=width).shares(truth, 4)
+            assert shares == pytest.approx(wanted[np.arange(7), codes[:7]])
 
 
 def test_several_spaces_calibrate_together() -> None:
@@ -92,7 +94,7 @@ def test_several_spaces_calibrate_together() -> None:
     half = data.author < 20
     alone = fit(data, sample=300, seed=1, among=half)
     both = fit(data, sample=300, seed=1, among=half, others=[(data, ~half)])
-    assert both.measured["era_queries"] == alone.measured["era_queries"] + (300)
+    assert both.measured["era_queries"] == alone.measured["era_queries"] + 300
     nobody = np.zeros(len(half), bool)
     assert fit(data, sample=300, seed=1, among=half, others=[(data, nobody)]) == alone
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import io
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crawler.importers import import_folder
+from indexer.build import build_generation
+from indexer.embed import embed_pending
 from indexer.expansion import KEPT, expanded
+from indexer.generations import publish
+from schemas.settings import load_settings
 from search.engine import Engine, QueryOptions
 from search.inputs import QueryPicture
-from tests.search.hands import draw
+from tests.search.hands import HANDS, PICTURES_PER_TITLE, draw_folder
 from tests.search.test_engine import ALL, all_vectors, picture
 
 LONG = QueryOptions(k=16, by="picture")
@@ -40,6 +46,11 @@ def test_the_far_end_is_near_to_the_first_ten_and_the_query(engine: Engine, hand
     assert len(shown) == len(set(shown)) == 16
     wanted = slow_order(engine, asked, 16)
     assert len(set(wanted) & set(shown)) >= 15  # float16 storage may swap near ties
+    at = {picture_id: n for n, picture_id in enumerate(all_vectors(engine)[1])}
+    vectors, query = all_vectors(engine)[0], engine.vector_of([asked])
+    head = np.stack([vectors[at[picture_id]] for picture_id in shown[:KEPT]])
+    far = [float(vectors[at[picture_id]] @ expanded(query, head)) for picture_id in shown[KEPT:]]
+    assert far == pytest.approx(sorted(far, reverse=True), abs=1e-3)
     likeness = dict(zip(all_vectors(engine)[1], all_vectors(engine)[0] @ engine.vector_of([asked]),
                         strict=True))  # fmt: skip
     for hit in found.pictures:  # what is printed is the likeness to the query itself
@@ -71,12 +82,25 @@ def test_filters_and_the_least_percentile_hold_for_the_far_end(engine: Engine) -
     assert min(hit.percentile for hit in near.pictures) >= least
 
 
-def test_a_picture_of_two_titles_comes_once(engine: Engine) -> None:
-    data = io.BytesIO()
-    draw(2, 0).save(data, "PNG")
-    found = engine.query([QueryPicture("q.png", data.getvalue())], replace(LONG, k=ALL))
-    shown = [hit.picture_id for hit in found.pictures]
-    assert len(shown) == len(set(shown))
+def test_a_picture_of_two_titles_comes_once(tmp_path: Path) -> None:
+    """A reissue repeats a book: its pictures lie twice in the index, at the head of the list
+    and at its far end."""
+    folder = tmp_path / "pictures"
+    draw_folder(folder)
+    shutil.copytree(folder / HANDS[0] / "Book 00", folder / HANDS[0] / "Book 00, new edition")
+    shutil.copytree(folder / HANDS[2] / "Book 20", folder / HANDS[2] / "Book 20, new edition")
+    settings = load_settings({"store.root": str(tmp_path / "root")}, environ={}, cwd=tmp_path)
+    import_folder(settings.layout, settings, folder)
+    embed_pending(settings.layout, settings)
+    report = build_generation(settings.layout, settings)
+    assert report.generation_id is not None
+    publish(settings.layout, report.generation_id)
+    with Engine.open(settings.layout, settings) as engine:
+        assert engine.generation.pictures_count == ALL + 2 * PICTURES_PER_TITLE
+        for neighbours in (16, 200):  # rows that only the expanded query reaches, and all
+            found = engine.query([picture(0, 0)], replace(LONG, k=ALL - 4, neighbours=neighbours))
+            shown = [hit.picture_id for hit in found.pictures]
+            assert len(shown) == len(set(shown)) == ALL - 4
 
 
 @given(st.integers(0, 10_000), st.integers(0, 12))

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
+from schemas.errors import InputError
 from schemas.settings import Settings
 from search.cli import main
 from tests.search.hands import HANDS, draw
@@ -237,14 +238,16 @@ def test_a_wrong_parameter_is_one_sentence(client: TestClient, params: dict[str,
 
 
 def test_stored_vectors_are_those_of_the_index(client: TestClient, engine: Any) -> None:
-    from search.web.engines import OpenEngine
-
     rows = np.asarray(engine.generation.meta.execute("select row_id from pictures").fetchall())
     wanted = np.random.default_rng(1).permutation(rows[:, 0])[:9]
-    vectors = OpenEngine(engine).vectors(wanted)
+    vectors = engine.generation.vectors(wanted)
     for vector, row_id in zip(vectors, wanted, strict=True):
         similarity, found = engine.neighbours(vector, 1)
         assert found[0].row_id == row_id and similarity[0] == pytest.approx(1.0, abs=1e-3)
+    for strange in ([rows.max() + 1], [-1], [*wanted, rows.max() + 7]):
+        with pytest.raises(InputError, match="does not hold"):
+            engine.generation.vectors(strange)
+    assert engine.generation.vectors([]).shape == (0, engine.generation.dimension)
 
 
 def test_without_an_index_the_page_says_how_to_build_one(

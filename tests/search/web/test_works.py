@@ -60,10 +60,8 @@ def test_drift_compares_each_year_with_the_first(engine: Any) -> None:
     found = drift(OpenEngine(engine), years)
     assert [one["year"] for one in found] == [2000, 2001, 2002, 2003]
     assert found[0]["similarity"] == pytest.approx(1.0, abs=1e-3)
-    vectors = OpenEngine(engine).vectors(
-        np.asarray([row for row, year, _ in years if year == 2001])
-    )
-    first = OpenEngine(engine).vectors(np.asarray([row for row, year, _ in years if year == 2000]))
+    vectors = engine.generation.vectors(np.asarray([row for row, year, _ in years if year == 2001]))
+    first = engine.generation.vectors(np.asarray([row for row, year, _ in years if year == 2000]))
     a, b = first.mean(axis=0), vectors.mean(axis=0)
     expected = float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
     assert found[1]["similarity"] == pytest.approx(expected, abs=1e-3)
