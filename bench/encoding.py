@@ -28,7 +28,7 @@ from PIL import Image
 from bench.catalog import drawing
 from bench.figures import Figure, write_json
 from indexer.encoder import Encoder, Runtime, shipped_model_dir
-from indexer.pixels import picture_to_pixels
+from indexer.pixels import Prepared, picture_to_pixels
 from schemas.pictures import PictureLimits
 
 BATCH = 32
@@ -90,9 +90,9 @@ def our_loop(encoder: Encoder) -> Callable[[Sequence[bytes]], np.ndarray]:
     """Decoding a bounded window ahead of the encoder, as `indexer.embed` does."""
     limits, spec = PictureLimits(), encoder.pixel_spec
 
-    def decoded(files: Sequence[bytes]) -> Iterator[np.ndarray]:
+    def decoded(files: Sequence[bytes]) -> Iterator[Prepared]:
         with ThreadPoolExecutor(DECODERS) as pool:
-            ahead: deque[Future[np.ndarray]] = deque()
+            ahead: deque[Future[Prepared]] = deque()
             for data in files:
                 ahead.append(pool.submit(picture_to_pixels, data, limits, spec))
                 if len(ahead) >= WINDOW:

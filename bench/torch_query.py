@@ -23,7 +23,7 @@ def main(root: str, picture: str) -> None:
     """Print the ten nearest pictures of an index to a picture."""
     with Generation.open(Layout(Path(root))) as generation:
         model, spec = torch_encoder(generation.model_dir)
-        pixels = picture_to_pixels(Path(picture).read_bytes(), PictureLimits(), spec)
+        pixels = picture_to_pixels(Path(picture).read_bytes(), PictureLimits(), spec).pixels
         with torch.inference_mode():
             vector = model(torch.from_numpy(pixels.copy())[None]).numpy()
         index = faiss.read_index(str(generation.directory / "vectors.faiss"))

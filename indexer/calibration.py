@@ -4,8 +4,8 @@ For each picture of a sample the search is repeated as if the picture were new
 (`indexer/holdout.py`). The settings of the votes, and the powers of vote and head in their
 product, minimise the log loss of new works by known hands (`indexer/votes.py`); the
 unknown-author model separates those, and new pictures of known works, from unknown hands. The
-figures in `measured` are cross-fitted: each half of the authors is judged by parameters from
-the other half; those that are kept come from all.
+figures in `measured` are cross-fitted: each fifth of the authors is judged by parameters from
+the others; those that are kept come from all.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from indexer.holdout import (
     Case,
     HeldOut,
     Labelled,
-    author_half,
+    author_folds,
     background,
     folds_within,
     has_other,
@@ -164,10 +164,12 @@ def _fit_unknown(
     weight *= len(x) / weight.sum()
 
     figures: dict[str, float] = {}
-    half = author_half(owner)
-    if min(half.sum(), (~half).sum()) >= 2 * MIN_EXAMPLES:
+    folds = author_folds(owner)
+    numbers = np.unique(folds)
+    if len(numbers) > 1 and min((folds != fold).sum() for fold in numbers) >= 2 * MIN_EXAMPLES:
         odds = np.empty(len(x))
-        for fitted in (half, ~half):
+        for fold in numbers:
+            fitted = folds != fold
             beta = logistic(x[fitted], target[fitted], weight[fitted])
             odds[~fitted] = x[~fitted] @ beta
         for case_name in known:

@@ -18,7 +18,7 @@ import numpy as np
 from indexer.ahead import in_order
 from indexer.encoder import Encoder, Runtime
 from indexer.model_store import model_dir
-from indexer.pixels import PixelSpec, picture_to_pixels
+from indexer.pixels import PixelSpec, Prepared, picture_to_pixels
 from schemas.catalog import Catalog
 from schemas.layout import Layout
 from schemas.pictures import SKIPPED, PictureError, Reason, picture_id_of
@@ -88,7 +88,7 @@ def embed_pending(
 
     report.counts |= {"embedded": 0, "skipped": 0, "failed": 0}
     writer = _Writer(catalog, encoder, report)
-    batch: list[tuple[dict[str, Any], np.ndarray]] = []
+    batch: list[tuple[dict[str, Any], Prepared]] = []
     try:
         for done, (row, outcome) in enumerate(_decoded(layout, settings, encoder, pending), 1):
             if isinstance(outcome, PictureError):
@@ -149,7 +149,7 @@ def _pending(
 
 def _decoded(
     layout: Layout, settings: Settings, encoder: Encoder, rows: list[dict[str, Any]]
-) -> Iterator[tuple[dict[str, Any], np.ndarray | PictureError]]:
+) -> Iterator[tuple[dict[str, Any], Prepared | PictureError]]:
     """Pixels of each row, in order, decoded a bounded window ahead."""
     limits, spec = settings.decode.limits, encoder.pixel_spec
     return in_order(
@@ -159,7 +159,7 @@ def _decoded(
     )
 
 
-def _read(path: Path, picture_id: str, limits: Any, spec: PixelSpec) -> np.ndarray | PictureError:
+def _read(path: Path, picture_id: str, limits: Any, spec: PixelSpec) -> Prepared | PictureError:
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -184,7 +184,7 @@ class _Writer:
         self.revived: list[dict[str, Any]] = []
         self.last = time.monotonic()
 
-    def add(self, rows: list[dict[str, Any]], encoder: Encoder, pixels: list[np.ndarray]) -> None:
+    def add(self, rows: list[dict[str, Any]], encoder: Encoder, pixels: list[Prepared]) -> None:
         if rows:
             self.vectors.append(encoder.encode(pixels))
             self.ids += [row["picture_id"] for row in rows]

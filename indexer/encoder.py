@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from indexer.pixels import PixelSpec
+from indexer.pixels import PixelSpec, Prepared
+from indexer.restoration import RESTORATION_FILE, Restoration, conditions
+from indexer.runtimes import Session, start_onnxruntime, start_openvino
 from schemas.errors import InputError, NoIndexError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READABLE = (1, 2)
+"""Format 1 has no restoration (`indexer/restoration.py`)."""
 MODEL_FILE = "model.onnx"
 DESCRIPTION_FILE = "model.json"
-INPUT_NAME = "pixels"
 
 BATCH_PIXELS = 2 * 352 * 352
 """Pixels in one pass of the network: two pictures ran 5 to 8 % faster than eight or sixteen
@@ -30,7 +33,6 @@ on two AVX2 cores, whose cache larger batches leave; one ran as fast but less ev
 
 MAX_MODEL_BYTES = 512 * 1024 * 1024
 Runtime = Literal["auto", "onnxruntime", "openvino"]
-Session = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,10 @@ class ModelDescription:
     model_id: str
     dimension: int
     pixel_spec: PixelSpec
-    length_bytes: int
-    blake3: str
+    network: tuple[int, str]
+    """Length in bytes and BLAKE3 of the network's file."""
+    restoration: tuple[int, str] | None = None
+    """The same of the restoration; None for a model that has none."""
 
     @classmethod
     def read(cls, model_dir: Path) -> ModelDescription:
@@ -52,18 +56,21 @@ class ModelDescription:
         path = model_dir / DESCRIPTION_FILE
         try:
             value: Any = json.loads(path.read_bytes())
-            if value["format_version"] != FORMAT_VERSION:
+            if value["format_version"] not in READABLE:
                 raise NoIndexError(
                     f"{path} has format {value['format_version']}, this release reads"
-                    f" {FORMAT_VERSION}"
+                    f" {READABLE[0]} to {READABLE[-1]}"
                 )
-            file = value["files"][MODEL_FILE]
+            files = {
+                str(name): (int(file["bytes"]), str(file["blake3"]))
+                for name, file in value["files"].items()
+            }
             return cls(
                 model_id=str(value["model_id"]),
                 dimension=int(value["dimension"]),
                 pixel_spec=PixelSpec.from_json(value["pixels"]),
-                length_bytes=int(file["bytes"]),
-                blake3=str(file["blake3"]),
+                network=files[MODEL_FILE],
+                restoration=files.get(RESTORATION_FILE),
             )
         except OSError as error:
             raise NoIndexError(
@@ -110,6 +117,7 @@ class Encoder:
         # (97 against 85 pictures a second, same trial); OpenVINO runs one request at a time.
         self._parallel = bulk and runtime == "onnxruntime"
         self._session: Session | None = None
+        self._restoration: Restoration | None = None
 
     @classmethod
     def open(
@@ -133,20 +141,29 @@ class Encoder:
         chosen = "onnxruntime" if runtime == "auto" else runtime
         return cls(model_dir, ModelDescription.read(model_dir), chosen, threads, bulk)
 
-    def encode(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
+    def encode(self, pictures: Sequence[Prepared]) -> np.ndarray:
         """Encode pictures of any mix of shapes, keeping their order.
 
-        Shapes:  B arrays (H, W, 3) uint8, H and W multiples of the spec's -> (B, D) float32,
-                 unit rows
+        Shapes:  B pictures -> (B, D) float32, unit rows
         Errors:  NoIndexError when the model is damaged or its runtime is missing
                  InputError when an array is not a prepared picture
         """
+        pixels = [picture.pixels for picture in pictures]
+        for array in pixels:
+            self._check(array)
+        vectors = self._plain(pixels)
+        if self._restoration is None or not pixels:
+            return vectors
+        found = np.asarray([conditions(picture) for picture in pictures])  # (B, 2)
+        return self._restoration.apply(vectors, found)
+
+    def _plain(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
+        """What the network says; (B, D)."""
         vectors = np.empty((len(pixels), self.dimension), np.float32)
         if not pixels:
             return vectors
         groups: dict[tuple[int, ...], list[int]] = {}
         for row, picture in enumerate(pixels):
-            self._check(picture)
             groups.setdefault(picture.shape, []).append(row)
         if self._session is None:
             self._session = self._start()
@@ -192,9 +209,13 @@ class Encoder:
 
     def _start(self) -> Session:
         data = verified_network(self._model_dir / MODEL_FILE, self._description)
+        maps = verified_restoration(self._model_dir, self._description)
+        if maps is not None:
+            path = self._model_dir / RESTORATION_FILE
+            self._restoration = Restoration.from_bytes(maps, self.dimension, path)
         if self.runtime == "openvino":
-            return _start_openvino(data, self._threads)
-        return _start_onnxruntime(data, self._threads, self._parallel)
+            return start_openvino(data, self._threads)
+        return start_onnxruntime(data, self._threads, self._parallel)
 
 
 def verified_network(path: Path, description: ModelDescription) -> bytes:
@@ -202,19 +223,7 @@ def verified_network(path: Path, description: ModelDescription) -> bytes:
 
     Errors:  NoIndexError when they are missing, cut or changed
     """
-    from blake3 import blake3
-
-    hint = "Reinstall toonsearch, or publish the index again."
-    if not 0 < description.length_bytes <= MAX_MODEL_BYTES:
-        raise NoIndexError(f"{path}: a length of {description.length_bytes} bytes is impossible")
-    try:
-        with path.open("rb") as file:
-            # One byte more than promised is enough to notice a longer file.
-            data = file.read(description.length_bytes + 1)
-    except OSError as error:
-        raise NoIndexError(f"{path}: {error.strerror or error}", hint) from error
-    if len(data) != description.length_bytes or blake3(data).hexdigest() != description.blake3:
-        raise NoIndexError(f"{path} is damaged: its digest is not that of model.json", hint)
+    data = _verified(path, *description.network)
     # A tensor kept outside the graph names its file under this key: such a model could make
     # the runtime open any path. Our exports carry everything and never use the word.
     if b"location" in data:
@@ -222,59 +231,30 @@ def verified_network(path: Path, description: ModelDescription) -> bytes:
     return data
 
 
-def without_telemetry() -> None:
-    """Keep ONNX Runtime from writing a device id into the user's cache and from sending events
-    to its maker, which its wheels do since 1.30 unless told before they are imported."""
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+def verified_restoration(model_dir: Path, description: ModelDescription) -> bytes | None:
+    """The bytes of what the model puts back into vectors of enlarged and grey pictures, proved
+    to be those that the description names; None without.
+
+    Errors:  NoIndexError when they are missing, cut or changed
+    """
+    if description.restoration is None:
+        return None
+    return _verified(model_dir / RESTORATION_FILE, *description.restoration)
 
 
-def _start_onnxruntime(data: bytes, threads: int, parallel: bool) -> Session:
-    without_telemetry()
+def _verified(path: Path, length_bytes: int, digest: str) -> bytes:
+    """A file's bytes, proved to be those that the description names."""
+    from blake3 import blake3
+
+    hint = "Reinstall toonsearch, or publish the index again."
+    if not 0 < length_bytes <= MAX_MODEL_BYTES:
+        raise NoIndexError(f"{path}: a length of {length_bytes} bytes is impossible")
     try:
-        import onnxruntime
-    except ImportError as error:
-        raise NoIndexError("onnxruntime is not installed", "Reinstall toonsearch.") from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1 if parallel else threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    # Shapes differ from call to call: a memory pattern for each would only cost memory.
-    options.enable_mem_pattern = False
-    # One picture at a time: threads that spin between operators and an arena that keeps its
-    # pages make 12 ms of 15. In bulk spinning would take cores from decoding.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0" if parallel else "1")
-    try:
-        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # the runtime raises types of its own from native code
-        raise NoIndexError(f"onnxruntime cannot load the model ({error})") from error
-
-    def run(batch: np.ndarray) -> np.ndarray:
-        vectors: np.ndarray = session.run(None, {INPUT_NAME: batch})[0]
-        return vectors
-
-    return run
-
-
-def _start_openvino(data: bytes, threads: int) -> Session:
-    try:
-        import openvino
-    except ImportError as error:
-        raise NoIndexError(
-            "openvino is not installed", "pip install openvino, or set encoder.runtime = 'auto'."
-        ) from error
-    core = openvino.Core()
-    options = {
-        "INFERENCE_NUM_THREADS": threads,
-        "PERFORMANCE_HINT": "LATENCY",
-        # bf16 would move vectors between machines that have it and those that do not.
-        "INFERENCE_PRECISION_HINT": "f32",
-    }
-    try:
-        network = core.compile_model(core.read_model(data), "CPU", options)
-    except Exception as error:  # the runtime raises types of its own from native code
-        raise NoIndexError(f"openvino cannot load the model ({error})") from error
-
-    def run(batch: np.ndarray) -> np.ndarray:
-        return np.array(network(batch)[0])
-
-    return run
+        with path.open("rb") as file:
+            # One byte more than promised is enough to notice a longer file.
+            data = file.read(length_bytes + 1)
+    except OSError as error:
+        raise NoIndexError(f"{path}: {error.strerror or error}", hint) from error
+    if len(data) != length_bytes or blake3(data).hexdigest() != digest:
+        raise NoIndexError(f"{path} is damaged: its digest is not that of model.json", hint)
+    return data

@@ -129,10 +129,10 @@ def background(data: Labelled, rng: np.random.Generator) -> tuple[float, ...]:
     return tuple(np.round(quantiles, 6).tolist())
 
 
-def author_half(author: np.ndarray) -> np.ndarray:
-    """A fixed half of the authors: odd ones of a multiplicative hash; shape (Q,) bool."""
-    mixed = author.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    return np.asarray(mixed >> np.uint64(63) == 1)
+def author_folds(author: np.ndarray) -> np.ndarray:
+    """A fold for each picture, whole authors, evenly many in each; (Q,) int -> (Q,) int."""
+    _, rank = np.unique(author, return_inverse=True)
+    return np.asarray(rank.reshape(-1) % FOLDS)
 
 
 def folds_within(author: np.ndarray, group: np.ndarray) -> np.ndarray:

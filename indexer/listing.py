@@ -13,7 +13,7 @@ import numpy as np
 from indexer.ahead import in_order
 from indexer.embed import open_encoder
 from indexer.encoder import Encoder
-from indexer.pixels import picture_to_pixels
+from indexer.pixels import Prepared, picture_to_pixels
 from schemas.durable import fsync_directory, storage_error
 from schemas.pictures import PictureError, PictureLimits, Reason
 from schemas.settings import Settings
@@ -45,7 +45,7 @@ def listed_vectors(
     """
     spec = encoder.pixel_spec
 
-    def read(job: tuple[str, Path]) -> np.ndarray | PictureError:
+    def read(job: tuple[str, Path]) -> Prepared | PictureError:
         try:
             return picture_to_pixels(job[1].read_bytes(), limits, spec)
         except PictureError as error:
@@ -53,7 +53,7 @@ def listed_vectors(
         except OSError as error:
             return PictureError(Reason.UNREADABLE, f"cannot be read ({error.strerror})")
 
-    batch: list[tuple[str, np.ndarray | PictureError]] = []
+    batch: list[tuple[str, Prepared | PictureError]] = []
     for done, ((name, _), outcome) in enumerate(in_order(read, listed, 128), 1):
         batch.append((name, outcome))
         if len(batch) == BATCH_ROWS or done == len(listed):

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
@@ -32,6 +33,18 @@ FILTERS = ("bilinear", "bicubic", "lanczos")
 MAX_SIDE_PX = 4096
 """No spec may ask for more; a damaged one must not make a query allocate gigabytes."""
 MAX_ZOOM = 16.0
+MAX_DOUBLINGS = 2.0
+"""A picture that was enlarged more than four times is treated as if it were four."""
+
+
+class Prepared(NamedTuple):
+    """A picture as the network takes it, and how often its sides were doubled for that.
+
+    Shapes:  pixels (H, W, 3) uint8, H and W multiples of the spec's; enlarged 0 to MAX_DOUBLINGS
+    """
+
+    pixels: np.ndarray
+    enlarged: float
 
 
 @dataclass(frozen=True)
@@ -126,11 +139,8 @@ class PixelSpec:
         return min(max(longest_px, self.min_side_px), self.max_side_px) / longest_px
 
 
-def prepare(image: Image.Image, spec: PixelSpec) -> np.ndarray:
-    """Bring a decoded RGB picture to the size that the network takes.
-
-    Shapes:  any RGB image -> (H, W, 3) uint8, H and W multiples of spec.multiple_px
-    """
+def prepare(image: Image.Image, spec: PixelSpec) -> Prepared:
+    """Bring a decoded RGB picture to the size that the network takes."""
     from PIL import Image
 
     if image.mode != "RGB":
@@ -139,15 +149,15 @@ def prepare(image: Image.Image, spec: PixelSpec) -> np.ndarray:
     if spec.trim:
         image = without_margin(image)
     size = spec.size_for(*image.size, whole)
+    doublings = math.log2(max(size) / max(image.size))
     if image.size != size:
         image = image.resize(size, Image.Resampling[spec.filter.upper()])
-    return np.asarray(image)
+    return Prepared(np.asarray(image), min(max(doublings, 0.0), MAX_DOUBLINGS))
 
 
-def picture_to_pixels(data: bytes, limits: PictureLimits, spec: PixelSpec) -> np.ndarray:
+def picture_to_pixels(data: bytes, limits: PictureLimits, spec: PixelSpec) -> Prepared:
     """Decode a picture file's bytes and bring it to size.
 
-    Shapes:  -> (H, W, 3) uint8, H and W multiples of spec.multiple_px
     Errors:  PictureError with its reason
     """
     # The decoder may reduce JPEG files while it decodes, but never below the size wanted.

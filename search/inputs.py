@@ -11,10 +11,9 @@ from schemas.errors import InputError, UsageError
 from schemas.pictures import PictureError, PictureLimits, Reason, decode_picture, picture_id_of
 
 if TYPE_CHECKING:
-    import numpy as np
     from PIL import Image
 
-    from indexer.pixels import PixelSpec
+    from indexer.pixels import PixelSpec, Prepared
 
 STDIN = "-"
 
@@ -95,11 +94,8 @@ class QueryPicture:
         except PictureError as error:
             raise PictureError(error.reason, f"{self.name}: {error.message}", error.hint) from error
 
-    def pixels(self, limits: PictureLimits, spec: PixelSpec) -> np.ndarray:
-        """What the network sees of it.
-
-        Shapes:  -> (H, W, 3) uint8
-        """
+    def pixels(self, limits: PictureLimits, spec: PixelSpec) -> Prepared:
+        """What the network sees of it."""
         from indexer.pixels import prepare
 
         return prepare(self.image(limits, spec.decode_px), spec)

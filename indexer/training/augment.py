@@ -28,7 +28,7 @@ def augmented(image: Image.Image, spec: PixelSpec, rng: np.random.Generator) -> 
         edge = tuple(int(v) for v in np.median(np.asarray(image)[0], axis=0))
         angle = float(rng.uniform(-TURN_DEGREES, TURN_DEGREES))
         image = image.rotate(angle, Image.Resampling.BICUBIC, fillcolor=edge)
-    pixels = prepare(image, spec)
+    pixels = prepare(image, spec).pixels
     scale = float(rng.uniform(*SCALES))
     height, width = (max(CROP_PX, round(side * scale)) for side in pixels.shape[:2])
     whole = Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)

@@ -45,10 +45,7 @@ class Benchmark:
 
     def part(self, rows: np.ndarray) -> Benchmark:
         """Some of the pictures, in the same order; rows (M,) int."""
-        m = self.manifest
-        some = Manifest(
-            m.root, tuple(m.paths[row] for row in rows.tolist()), m.authors[rows], m.series[rows]
-        )
+        some = self.manifest.part(rows)
         genres = tuple(self.all_genres[row] for row in rows.tolist())
         return Benchmark(some, self.genres[rows], self.years[rows], self.splits, self.name, genres)
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from indexer.pixels import PixelSpec, prepare
+from indexer.pixels import PixelSpec, Prepared, prepare
+from indexer.restoration import conditions
 from indexer.training.views import View
 from schemas.errors import InputError
 from schemas.pictures import PictureError, PictureLimits, decode_picture, grey_thumbnail, is_blank
@@ -33,6 +34,11 @@ class Manifest:
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def part(self, rows: np.ndarray) -> Manifest:
+        """Some of the pictures, in the order of the rows; (M,) int."""
+        paths = tuple(self.paths[row] for row in rows.tolist())
+        return Manifest(self.root, paths, self.authors[rows], self.series[rows])
 
 
 def read_manifest(root: Path) -> Manifest:
@@ -86,15 +92,15 @@ def read_splits(root: Path) -> list[Split]:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class Drawing:
     """One picture, ready for the network, with what the protocol needs to know of it."""
 
-    pixels: np.ndarray  # (H, W, 3) uint8
+    prepared: Prepared
     grey: np.ndarray  # (32, 32) uint8
     blank: bool
 
 
-def _prepare(path: Path, spec: PixelSpec, view: View | None) -> Prepared:
+def _prepare(path: Path, spec: PixelSpec, view: View | None) -> Drawing:
     try:
         # A view starts from the whole picture; otherwise JPEG may be reduced as it decodes.
         target = None if view else spec.decode_px
@@ -103,12 +109,12 @@ def _prepare(path: Path, spec: PixelSpec, view: View | None) -> Prepared:
         raise InputError(f"{path.name}: {error}") from error
     if view is not None:
         image = view(image)
-    return Prepared(prepare(image, spec), grey_thumbnail(image), is_blank(image))
+    return Drawing(prepare(image, spec), grey_thumbnail(image), is_blank(image))
 
 
 def prepared_pictures(
     manifest: Manifest, spec: PixelSpec, view: View | None = None, threads: int = 1
-) -> Iterator[Prepared]:
+) -> Iterator[Drawing]:
     """Every picture of a manifest, in order, decoded a bounded window ahead.
 
     `view` changes each decoded picture before it is brought to size.
@@ -116,7 +122,7 @@ def prepared_pictures(
     Errors:  InputError at the first picture that cannot be used: a benchmark is whole or not
     """
     with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
-        ahead: deque[Future[Prepared]] = deque()
+        ahead: deque[Future[Drawing]] = deque()
         for path in manifest.paths:
             ahead.append(pool.submit(_prepare, manifest.root / path, spec, view))
             if len(ahead) >= WINDOW:
@@ -129,12 +135,13 @@ def prepared_pictures(
 class Statistics:
     """What the network says of each picture, and what the protocol needs.
 
-    Shapes:  rows (N, S) float32, grey (N, 32, 32) uint8, blank (N,) bool
+    Shapes:  rows (N, S) float32, grey (N, 32, 32) uint8, blank (N,) bool, conditions (N, 2)
     """
 
     rows: np.ndarray
     grey: np.ndarray
     blank: np.ndarray
+    conditions: np.ndarray
 
 
 def compute_statistics(
@@ -148,13 +155,19 @@ def compute_statistics(
 
     Shapes:  network takes (1, H, W, 3) uint8 and gives (1, S)
     """
+    if not len(manifest):
+        raise InputError("there is no picture to learn from")
     rows: list[np.ndarray] = []
     grey: list[np.ndarray] = []
     blank: list[bool] = []
+    found: list[tuple[float, float]] = []
     for picture in prepared_pictures(manifest, spec, view):
-        rows.append(network(picture.pixels[None])[0])
+        rows.append(network(picture.prepared.pixels[None])[0])
         grey.append(picture.grey)
         blank.append(picture.blank)
+        found.append(conditions(picture.prepared))
         if progress:
             progress(len(rows), len(manifest))
-    return Statistics(np.stack(rows).astype(np.float32), np.stack(grey), np.array(blank))
+    return Statistics(
+        np.stack(rows).astype(np.float32), np.stack(grey), np.array(blank), np.array(found)
+    )

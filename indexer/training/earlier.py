@@ -148,14 +148,22 @@ PRACTICE = (
     ("small CNN on 35 x 21", Thumbnail(35, 21), _small, 30),
     ("small CNN on 71 x 42", Thumbnail(71, 42), _small, 30),
     ("VGG16 head on 48 x 48 grey", Thumbnail(48, 48, grey=True), _vgg, 10),
-    ("ResNet-50 on 112 px, letterboxed", Thumbnail(112, 112, letterbox=True), _resnet, 8),
+    ("ResNet-50 on 112 px, letterboxed", Thumbnail(112, 112, letterbox=True), _resnet, 4),
 )
 THUMBNAILS = {thumbnail.feature: thumbnail for _, thumbnail, _, _ in PRACTICE}
 
 
 def earlier_spaces(epochs: int | None = None) -> list[Space]:
-    """Rows of the table; `epochs` overrides how long each is trained."""
+    """Rows of the table; `epochs` overrides how long each is trained.
+
+    The name says how long, because kept vectors are told apart by it.
+    """
     return [
-        Space(name, thumbnail.feature, trained(thumbnail, build, epochs or own), note=START)
+        Space(
+            f"{name}, {epochs or own} epochs",
+            thumbnail.feature,
+            trained(thumbnail, build, epochs or own),
+            note=START,
+        )
         for name, thumbnail, build, own in PRACTICE
     ]

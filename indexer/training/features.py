@@ -6,6 +6,7 @@ colours     a histogram of 4 x 4 x 4 colours
 head        EfficientNet-Lite0's pooled last layer, 224 px: what it shows
 gram        products of VGG16's channels (first four layers), 80 px, untrained weights
 statistics  all statistics of the shipped network, raw
+conditions  how often a picture was doubled in size for it, and how grey it is
 vectors     what a model folder says
 thumbnail-* small copies for the networks of earlier practice
 """
@@ -26,6 +27,7 @@ from torch.nn import functional
 
 from indexer.encoder import Encoder
 from indexer.pixels import PixelSpec, prepare
+from indexer.restoration import conditions
 from indexer.training.benchmark import Benchmark
 from indexer.training.cache import ArrayCache, digest_of
 from indexer.training.export import SHIPPED_SPEC, run_graph
@@ -193,6 +195,8 @@ class FeatureStore:
         if kind == "statistics":
             shapes = [p.shape for p in StatisticsNetwork().parameters()]
             return SHIPPED_SPEC, digest_of([shapes, STATISTICS_VERSION])
+        if kind == "conditions":
+            return SHIPPED_SPEC, "1"
         return HEAD_SPEC, "1"
 
     def _compute(
@@ -212,6 +216,8 @@ class FeatureStore:
             return _facts
         if kind == "colours":
             return _colours
+        if kind == "conditions":
+            return lambda image: np.array(conditions(prepare(image, spec)))
         if kind == "vectors":
             encoder = Encoder.open(self.model)
             return lambda image: encoder.encode([prepare(image, spec)])[0]
@@ -219,10 +225,10 @@ class FeatureStore:
             if self.statistics is None:  # an export takes longer than many pictures
                 self.statistics = run_graph(serialize(export_graph(StatisticsNetwork())))
             run = self.statistics
-            return lambda image: run(prepare(image, spec)[None])[0]
+            return lambda image: run(prepare(image, spec).pixels[None])[0]
         if kind == "head":
             head = run_graph(serialize(export_graph(HeadNetwork())))
-            return lambda image: head(prepare(image, spec)[None])[0]
+            return lambda image: head(prepare(image, spec).pixels[None])[0]
         if kind == "gram":
             gram, side = GramNetwork(), (GRAM_SIDE_PX, GRAM_SIDE_PX)
             return lambda image: _infer(gram, np.asarray(image.resize(side))).astype(np.float16)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,15 @@ import numpy as np
 import onnx
 import torch
 
-from indexer.encoder import MODEL_FILE, Encoder, ModelDescription, verified_network
+from indexer.encoder import (
+    MODEL_FILE,
+    Encoder,
+    ModelDescription,
+    verified_network,
+    verified_restoration,
+)
 from indexer.head_files import Heads
-from indexer.pixels import prepare
+from indexer.pixels import Prepared, prepare
 from indexer.training.backbones import DEFAULT, load_statistics
 from indexer.training.benchmark import Benchmark
 from indexer.training.cache import ArrayCache, digest_of
@@ -29,6 +35,7 @@ from indexer.training.features import FeatureStore, pictures_of
 from indexer.training.label_rules import Classes, apply_rules
 from indexer.training.model_heads import fit_heads
 from indexer.training.onnx_graph import append_projection, export_graph, halve_storage, serialize
+from indexer.training.restoring import restored
 from indexer.training.samples import Samples, unseen_authors
 from indexer.training.scans import scanned
 from indexer.training.train import Progress, TrainedStyle, Trainer, TrainSettings
@@ -122,7 +129,10 @@ def train_heads(job: Job) -> TrainReport:
     _add_heads(job, report, vectors)
     network = verified_network(job.base / MODEL_FILE, about)
     facts = job.provenance(report, True)
-    export = describe(network, about.dimension, about.pixel_spec, facts)
+    export = describe(
+        network, about.dimension, about.pixel_spec, facts,
+        restoration=verified_restoration(job.base, about),
+    )  # fmt: skip
     return _publish(job, report, _same_space(export, about))
 
 
@@ -166,12 +176,15 @@ def train_style(job: Job) -> TrainReport:
     )
     _agree(job, data, style)
     encode = run_graph(data)
-    vectors = np.stack([encode(pixels[None])[0] for pixels in _pixels(job, "embedding", None)])
+    restoration, vectors = restored(
+        encode, lambda *asked: _prepared(job, *asked), job.samples.train
+    )
     report.after = job.samples.r_at_1(vectors[job.samples.looked_at])
     _add_heads(job, report, vectors)
     export = describe(
-        data, kept, SHIPPED_SPEC, job.provenance(report, False), f"trained-{_plain(s.backbone)}"
-    )
+        data, kept, SHIPPED_SPEC, job.provenance(report, False), f"trained-{_plain(s.backbone)}",
+        restoration,
+    )  # fmt: skip
     report.model = export.model_id
     found = _publish(job, report, export)
     for file in folder.glob("state*"):
@@ -206,14 +219,17 @@ def _statistics(
 
     def compute() -> np.ndarray:
         what = f"statistics, {name}" if name else "statistics"
-        return np.stack([run(pixels[None])[0] for pixels in _pixels(job, what, None, change)])
+        pictures = _prepared(job, what, None, change)
+        return np.stack([run(picture.pixels[None])[0] for picture in pictures])
 
     key = {**job.store.key(None), "backbone": backbone, "spec": SHIPPED_SPEC.digest,
            "view": named(*view) if view else ""}  # fmt: skip
     return ArrayCache(job.cache).get("backbone", key, compute)
 
 
-def _pixels(job: Job, what: str, rows: np.ndarray | None, view: View | None = None) -> Any:
+def _prepared(
+    job: Job, what: str, rows: np.ndarray | None, view: View | None = None
+) -> Iterator[Prepared]:
     part = job.bench if rows is None else job.bench.part(rows)
     for number, image in enumerate(pictures_of(part, view, SHIPPED_SPEC.decode_px), 1):
         if job.count:
@@ -228,10 +244,11 @@ def _agree(job: Job, data: bytes, style: TrainedStyle) -> None:
     """
     run, worst = run_graph(data), 1.0
     rows = np.arange(0, len(job.bench), max(1, len(job.bench) // CHECKED_PICTURES))
-    for pixels in _pixels(job, "checking the export", rows):
+    for picture in _prepared(job, "checking the export", rows):
+        batch = picture.pixels[None]
         with torch.inference_mode():
-            wanted = style(torch.from_numpy(pixels.copy())[None])[0].numpy()
-        worst = min(worst, float(run(pixels[None])[0] @ wanted))
+            wanted = style(torch.from_numpy(batch.copy()))[0].numpy()
+        worst = min(worst, float(run(batch)[0] @ wanted))
     if worst < MIN_COSINE:
         raise ToonsearchError(f"the exported network disagrees with torch (cosine {worst:.6f})")
 

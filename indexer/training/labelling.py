@@ -115,15 +115,15 @@ def measure_labels(
     bench = ground.store.bench
     folds = series_folds(bench.manifest)
     known = several_series(bench.manifest)
-    raw, still = ground.raw(space), ground.raw(frozen)
+    still = ground.raw(frozen)
     gathered: dict[tuple[str, str], list[Answers]] = {}
     for fold in range(FOLDS):
         train = np.flatnonzero((folds != fold) & ~ground.blank)
         test = np.flatnonzero((folds == fold) & ~ground.blank)
         if not len(test):
             continue
-        calibration = _calibrated(ground, space, raw, train, folds)
-        vectors = _space_vectors(ground, space, raw, train)
+        calibration = _calibrated(ground, space, train, folds)
+        vectors = _space_vectors(ground, space, train)
         found = ask_product(bench, vectors, train, test, calibration)
         for kind, names in found.labels.items():
             truth = label_names(bench, kind)[test]
@@ -145,12 +145,11 @@ def measure_labels(
     return result
 
 
-def _space_vectors(ground: Ground, space: Space, raw: np.ndarray, train: np.ndarray) -> np.ndarray:
+def _space_vectors(ground: Ground, space: Space, train: np.ndarray) -> np.ndarray:
     """All pictures in a space that is learnt on some; (N, D)."""
-    authors = ground.store.bench.manifest.authors
 
     def compute() -> np.ndarray:
-        return space.fit(raw[train], authors[train], ground.scans(space, train))(raw)
+        return ground.learnt(space, train)(None)
 
     if not space.learns:
         return compute()
@@ -162,9 +161,7 @@ def _space_vectors(ground: Ground, space: Space, raw: np.ndarray, train: np.ndar
     return ground.store.cache.get("fold", key, compute)
 
 
-def _calibrated(
-    ground: Ground, space: Space, raw: np.ndarray, train: np.ndarray, folds: np.ndarray
-) -> Calibration:
+def _calibrated(ground: Ground, space: Space, train: np.ndarray, folds: np.ndarray) -> Calibration:
     """A calibration whose queries the space was not learnt from, as those of a user are.
 
     Each fold of the training pictures asks in a space of its own that was learnt without it.
@@ -173,12 +170,12 @@ def _calibrated(
     """
     bench = ground.store.bench
     if not space.learns:
-        vectors = _space_vectors(ground, space, raw, train)
+        vectors = _space_vectors(ground, space, train)
         return fit(labelled_of(bench, vectors, train), sample=SAMPLE, seed=SEED)
     parts = []
     for fold in np.unique(folds[train]):
         aside = folds[train] == fold
-        vectors = _space_vectors(ground, space, raw, train[~aside])
+        vectors = _space_vectors(ground, space, train[~aside])
         parts.append((labelled_of(bench, vectors, train), aside))
     (first, among), *others = parts
     return fit(first, sample=SAMPLE, seed=SEED, among=among, others=others)
@@ -208,8 +205,8 @@ def measure_new_catalogs(ground: Ground, space: Space) -> dict[str, float]:
     """What `toonsearch index build` measures on authors that the space has never seen, mean
     over the splits' test halves: labels, calibration, unknown authors.
 
-    Own series are hidden, or the own author; each half of the authors is judged by parameters
-    from the other half.
+    Own series are hidden, or the own author; each fifth of the authors is judged by
+    parameters from the others.
     """
     bench = ground.store.bench
     found = []

@@ -6,7 +6,7 @@ full size, with all pictures reduced to thumbnails, and with the queries alone i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -21,6 +21,7 @@ from indexer.training.metrics import (
     query_figures,
     summarize,
 )
+from indexer.training.restoring import Copies, coloured_rows
 from indexer.training.scans import scanned
 from indexer.training.spaces import RECIPE, Space
 from indexer.training.views import THUMBNAIL, VIEWS, named
@@ -114,21 +115,47 @@ class Ground:
         """A space's features of some pictures as scanned, where it learns from those."""
         return self.raw(space, "scanned")[rows] if space.scans else None
 
+    def conditions(self, view: str | None = None) -> np.ndarray:
+        """How enlarged and how grey pictures are in a view; (N, 2), or of the sampled ones."""
+        if view is None:
+            return self.store.get("conditions")
+        if view in WHOLE_VIEWS:
+            return self.store.get("conditions", (view, WHOLE_VIEWS[view]))
+        return self.store.get("conditions", (view, VIEWS[view]), self.sample)
+
+    def learnt(self, space: Space, train: np.ndarray) -> Callable[[str | None], np.ndarray]:
+        """A space that learns on some pictures (M,), as a function of the view: vectors of all
+        pictures as they are or in a whole view, of the sampled ones in another."""
+        authors = self.store.bench.manifest.authors
+        mapped = space.fit(self.raw(space)[train], authors[train], self.scans(space, train))
+        if not space.restored:
+            return lambda view: mapped(self.raw(space, view))
+        whole = self.conditions()
+        coloured = coloured_rows(whole)
+        among = np.isin(coloured, train)
+        grey = self.raw(space)[:0]
+        if len(coloured):
+            grey = space.rows(self.store.get("statistics", ("grey", VIEWS["grey"]), coloured))
+        copies = Copies(
+            self.raw(space)[train], self.raw(space, "thumbnails")[train],
+            grey[among], whole[train], self.conditions("thumbnails")[train],
+        )  # fmt: skip
+        restoration = copies.restoration(mapped)
+        return lambda view: restoration.apply(
+            _unit(mapped(self.raw(space, view))), self.conditions(view)
+        )
+
     def vectors(self, space: Space, split: int, wanted: bool) -> SpaceVectors:
         """A space's vectors when it learns on a split's training half; `wanted` says whether
         thumbnails and views are."""
-        cache, authors = self.store.cache, self.store.bench.manifest.authors
+        cache = self.store.cache
         thumbnails = wanted and self.thumbnails and space.feature != "pixels"
         views = self.views if wanted and space.feature != "pixels" else ()
 
         def compute() -> np.ndarray:
-            raw, train = self.raw(space), self.train[split]
-            mapped = space.fit(raw[train], authors[train], self.scans(space, train))
-            parts = [mapped(raw)]
-            if thumbnails:
-                parts.append(mapped(self.raw(space, "thumbnails")))
-            parts += [mapped(self.raw(space, view)) for view in views]
-            return np.concatenate(parts)
+            learnt = self.learnt(space, self.train[split])
+            whole = ["thumbnails"] if thumbnails else []
+            return np.concatenate([learnt(view) for view in (None, *whole, *views)])
 
         if space.learns:
             key = {**self.store.key(None), "space": self.identity(space), "thumbnails": thumbnails,

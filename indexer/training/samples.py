@@ -139,7 +139,7 @@ class Samples:
         """R@1 among the authors that no step sees, own series masked."""
         if not self._looked:
             images = [self.picture(int(row)) for row in self.looked_at]
-            self._looked = [prepare(image, spec) for image in images]
+            self._looked = [prepare(image, spec).pixels for image in images]
             self._copies = near_duplicates(np.stack([grey_thumbnail(image) for image in images]))
         vectors = []
         with torch.inference_mode():

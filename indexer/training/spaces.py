@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from indexer.training.model import CLIP, GROUPS, statistics_weights
+from indexer.training.restoring import RESTORING_RIDGE
 from indexer.training.whitening import DIMENSION, RIDGE, SCAN_SHARE, fit_projection
 
 Mapped = Callable[[np.ndarray], np.ndarray]
@@ -47,7 +48,8 @@ class Space:
     """One way of describing pictures.
 
     `columns` are those of the feature that are used; None: all. `learns` says whether the
-    authors of the training half matter, `scans` whether it is shown scans of the pictures too.
+    authors of the training half matter, `scans` whether it is shown scans of the pictures too,
+    `restored` whether vectors of enlarged and grey pictures are put right (`restoring.py`).
     """
 
     name: str
@@ -57,14 +59,16 @@ class Space:
     note: str = ""
     learns: bool = True
     scans: bool = False
+    restored: bool = False
 
     def rows(self, features: np.ndarray) -> np.ndarray:
         return features if self.columns is None else features[:, self.columns]
 
 
 PLAIN = f"all statistics, whitened, {DIMENSION} d"
-METHOD = f"all statistics, whitened, scans as nuisance, {DIMENSION} d"
-RECIPE = [RIDGE, SCAN_SHARE, CLIP, [str(group) for group in GROUPS]]
+SCANS = f"all statistics, whitened, scans as nuisance, {DIMENSION} d"
+METHOD = f"{SCANS}, restored"
+RECIPE = [RIDGE, SCAN_SHARE, CLIP, RESTORING_RIDGE, [str(group) for group in GROUPS]]
 """What learning depends on that no name of a space says; kept vectors are told apart by it."""
 
 FROZEN = "frozen middle statistics"
@@ -87,7 +91,9 @@ def standard_spaces(model_name: str, model_note: str, quick: bool = False) -> Se
         Space(FROZEN, "statistics", standardized, columns, "ImageNet weights"),
         Space(f"{FROZEN}, whitened, {DIMENSION} d", "statistics", whitened(DIMENSION), columns),
         Space(PLAIN, "statistics", whitened(DIMENSION, statistics_weights())),
+        Space(SCANS, "statistics", whitened(DIMENSION, statistics_weights()), scans=True),
         Space(METHOD, "statistics", whitened(DIMENSION, statistics_weights()), scans=True,
+              restored=True,
               note="as the closed-form model is made, on each training half"),
         Space(f"model {model_name}", "vectors", as_it_is, note=model_note, learns=False),
     ]  # fmt: skip

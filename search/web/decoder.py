@@ -64,7 +64,9 @@ def _pixels(header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]
     crop = Crop.parse(header["crop"]) if header.get("crop") else None
     picture = QueryPicture(header["name"], data, crop)
     made = picture.pixels(PictureLimits(**header["limits"]), PixelSpec.from_json(header["spec"]))
-    return {"height": made.shape[0], "width": made.shape[1]}, made.tobytes()
+    height, width = made.pixels.shape[:2]
+    told = {"height": height, "width": width, "enlarged": made.enlarged}
+    return told, made.pixels.tobytes()
 
 
 def _small(header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from indexer.pixels import PixelSpec
+from indexer.pixels import PixelSpec, Prepared
 from schemas.errors import InputError, ToonsearchError
 from schemas.pictures import PictureError, PictureLimits, Reason, picture_id_of
 from search.inputs import QueryPicture
@@ -33,13 +33,13 @@ class PreparedPicture(QueryPicture):
     """A query picture whose pixels another process has prepared."""
 
     known_id: str = ""
-    prepared: np.ndarray | None = None
+    prepared: Prepared | None = None
 
     @property
     def picture_id(self) -> str:
         return self.known_id
 
-    def pixels(self, limits: PictureLimits, spec: PixelSpec) -> np.ndarray:
+    def pixels(self, limits: PictureLimits, spec: PixelSpec) -> Prepared:
         assert self.prepared is not None
         return self.prepared
 
@@ -93,7 +93,11 @@ class DecoderPool:
             raise PictureError(Reason.DAMAGED, f"{picture.name}: the picture cannot be decoded")
         pixels = np.frombuffer(body, np.uint8).reshape(shape)
         return PreparedPicture(
-            picture.name, b"", None, known_id=picture_id_of(picture.data), prepared=pixels
+            picture.name,
+            b"",
+            None,
+            known_id=picture_id_of(picture.data),
+            prepared=Prepared(pixels, float(said["enlarged"])),
         )
 
     async def small(self, data: bytes, side_px: int) -> SmallPicture:

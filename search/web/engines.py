@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from indexer.pixels import Prepared
 from schemas.errors import InputError, NoIndexError, ToonsearchError
 from schemas.settings import Settings
 from search.engine import Engine, QueryOptions
@@ -142,7 +143,8 @@ class EngineHolder:
         try:
             # One whole question: whatever is wrong shows now, and what is slow is done.
             side = engine.encoder.pixel_spec.multiple_px * 4
-            vector = engine.encoder.encode([np.full((side, side, 3), 255, np.uint8)])[0]
+            white = Prepared(np.full((side, side, 3), 255, np.uint8), 0.0)
+            vector = engine.encoder.encode([white])[0]
             engine.answer(vector, QueryOptions())
         except BaseException:
             engine.close()

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageOps
 
 from indexer.encoder import Encoder, Runtime, shipped_model_dir
-from indexer.pixels import prepare
+from indexer.pixels import Prepared, prepare
 from schemas.errors import InputError, NoIndexError
 
 SHAPES = ((352, 288), (96, 64), (352, 288), (500, 700), (200, 120), (40, 41))
@@ -34,7 +34,7 @@ def drawing(seed: int, size: tuple[int, int]) -> Image.Image:
 
 
 @pytest.fixture(scope="module")
-def prepared(encoder: Encoder) -> list[np.ndarray]:
+def prepared(encoder: Encoder) -> list[Prepared]:
     return [prepare(drawing(n, size), encoder.pixel_spec) for n, size in enumerate(SHAPES)]
 
 
@@ -43,7 +43,7 @@ def copied(tmp_path: Path) -> Path:
     return Path(shutil.copytree(shipped_model_dir(), tmp_path / "model"))
 
 
-def test_vectors_are_unit_rows_in_order(encoder: Encoder, prepared: list[np.ndarray]) -> None:
+def test_vectors_are_unit_rows_in_order(encoder: Encoder, prepared: list[Prepared]) -> None:
     together = encoder.encode(prepared)
     assert together.shape == (len(SHAPES), encoder.dimension) and together.dtype == np.float32
     assert np.allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
@@ -51,7 +51,7 @@ def test_vectors_are_unit_rows_in_order(encoder: Encoder, prepared: list[np.ndar
         assert np.abs(encoder.encode([pixels])[0] - row).max() < 1e-5
 
 
-def test_bulk_and_single_agree(encoder: Encoder, prepared: list[np.ndarray]) -> None:
+def test_bulk_and_single_agree(encoder: Encoder, prepared: list[Prepared]) -> None:
     bulk = Encoder.open(shipped_model_dir(), bulk=True, threads=2)
     many = prepared * 5
     assert np.abs(bulk.encode(many) - encoder.encode(many)).max() < 1e-5
@@ -69,14 +69,14 @@ def test_a_vector_does_not_depend_on_what_shares_its_batch(size: tuple[int, int]
         assert np.array_equal(np.concatenate(parts), wanted)
 
 
-def test_both_runtimes_agree(encoder: Encoder, prepared: list[np.ndarray]) -> None:
+def test_both_runtimes_agree(encoder: Encoder, prepared: list[Prepared]) -> None:
     pytest.importorskip("openvino")
     other = Encoder.open(shipped_model_dir(), runtime="openvino")
     cosines = (other.encode(prepared) * encoder.encode(prepared)).sum(1)
     assert cosines.min() >= 0.9999
 
 
-def test_different_drawings_differ(encoder: Encoder, prepared: list[np.ndarray]) -> None:
+def test_different_drawings_differ(encoder: Encoder, prepared: list[Prepared]) -> None:
     vectors = encoder.encode(prepared)
     assert (vectors @ vectors.T)[~np.eye(len(vectors), dtype=bool)].max() < 0.9999
 
@@ -105,12 +105,12 @@ def test_a_flat_picture_has_a_finite_vector(encoder: Encoder) -> None:
 )
 def test_unprepared_arrays_are_refused(encoder: Encoder, pixels: np.ndarray) -> None:
     with pytest.raises(InputError):
-        encoder.encode([pixels])
+        encoder.encode([Prepared(pixels, 0.0)])
 
 
 @pytest.mark.parametrize("position", [0, 1, 1000, -1])
 def test_a_changed_byte_is_noticed_before_the_runtime_reads_it(
-    copied: Path, position: int, prepared: list[np.ndarray]
+    copied: Path, position: int, prepared: list[Prepared]
 ) -> None:
     data = bytearray((copied / "model.onnx").read_bytes())
     data[position] ^= 1
@@ -120,7 +120,7 @@ def test_a_changed_byte_is_noticed_before_the_runtime_reads_it(
 
 
 @pytest.mark.parametrize("change", [-1, 1])
-def test_a_changed_length_is_noticed(copied: Path, change: int, prepared: list[np.ndarray]) -> None:
+def test_a_changed_length_is_noticed(copied: Path, change: int, prepared: list[Prepared]) -> None:
     data = (copied / "model.onnx").read_bytes()
     (copied / "model.onnx").write_bytes(data[:change] if change < 0 else data + b"\0")
     with pytest.raises(NoIndexError, match="damaged"):
@@ -135,7 +135,7 @@ def redescribe(folder: Path, **changes: object) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"format_version": 2},
+        {"format_version": 3},
         {"files": {}},
         {"files": {"model.onnx": {"bytes": "many", "blake3": ""}}},
         {"dimension": None},
@@ -163,7 +163,7 @@ def test_a_missing_model_is_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_sound_digest_of_nonsense_is_still_an_error_of_ours(
-    copied: Path, runtime: Runtime, prepared: list[np.ndarray]
+    copied: Path, runtime: Runtime, prepared: list[Prepared]
 ) -> None:
     from blake3 import blake3
 
@@ -176,7 +176,7 @@ def test_sound_digest_of_nonsense_is_still_an_error_of_ours(
         Encoder.open(copied, runtime=runtime).encode(prepared[:1])
 
 
-def test_external_data_is_refused(copied: Path, prepared: list[np.ndarray]) -> None:
+def test_external_data_is_refused(copied: Path, prepared: list[Prepared]) -> None:
     """A graph may name files to read its weights from; ours is handed over as bytes and must
     carry everything itself, or a model could make the runtime open any path."""
     onnx = pytest.importorskip("onnx")
@@ -211,7 +211,8 @@ def test_opening_starts_no_runtime_and_never_torch() -> None:
         "encoder = Encoder.open(shipped_model_dir())\n"
         "assert not {'onnxruntime', 'openvino', 'PIL'} & set(sys.modules)\n"
         "import numpy as np\n"
-        "encoder.encode([np.zeros((224, 224, 3), np.uint8)])\n"
+        "from indexer.pixels import Prepared\n"
+        "encoder.encode([Prepared(np.zeros((224, 224, 3), np.uint8), 0.0)])\n"
         "assert not {'torch', 'openvino', 'onnx'} & set(sys.modules)\n"
     )
     root = Path(__file__).parents[2]
@@ -224,7 +225,8 @@ def test_the_runtime_leaves_no_trace_and_calls_nobody(tmp_path: Path) -> None:
         "import numpy as np\n"
         "from indexer.encoder import Encoder, shipped_model_dir\n"
         "encoder = Encoder.open(shipped_model_dir(), runtime='onnxruntime')\n"
-        "encoder.encode([np.zeros((64, 96, 3), np.uint8)])\n"
+        "from indexer.pixels import Prepared\n"
+        "encoder.encode([Prepared(np.zeros((64, 96, 3), np.uint8), 0.0)])\n"
     )
     environ = {
         **{k: v for k, v in os.environ.items() if k != "ORT_DISABLE_TELEMETRY"},

@@ -82,11 +82,10 @@ def test_the_network_sees_the_same_with_a_margin_as_without() -> None:
     trimmed = PixelSpec(352, 352, 32, trim=True)
     drawing = page((400, 260))
     wide = ImageOps.expand(drawing, 50, PAPER)
-    assert np.array_equal(prepare(wide, trimmed), prepare(drawing, trimmed))
+    assert np.array_equal(prepare(wide, trimmed).pixels, prepare(drawing, trimmed).pixels)
     plain = PixelSpec(352, 352, 32)
-    assert prepare(wide, plain).shape != prepare(drawing, plain).shape or not np.array_equal(
-        prepare(wide, plain), prepare(drawing, plain)
-    )
+    framed, bare = (prepare(image, plain).pixels for image in (wide, drawing))
+    assert framed.shape != bare.shape or not np.array_equal(framed, bare)
 
 
 def test_a_real_hand_is_found_with_and_without_a_margin() -> None:
@@ -101,8 +100,8 @@ def test_a_motif_on_an_empty_canvas_keeps_the_scale_of_its_strokes() -> None:
     canvas = Image.new("RGB", (800, 600), PAPER)
     canvas.paste(motif, (350, 200))
     # 800 px become 352: the motif may be 1.25 * 44 px wide, and no side is below 32
-    assert prepare(canvas, spec).shape == (32, 64, 3)
-    assert prepare(canvas, PixelSpec(352, 352, 32, trim=True)).shape == (256, 352, 3)
+    assert prepare(canvas, spec).pixels.shape == (32, 64, 3)
+    assert prepare(canvas, PixelSpec(352, 352, 32, trim=True)).pixels.shape == (256, 352, 3)
 
 
 @given(st.integers(40, 900), st.integers(40, 900), st.integers(0, 400))

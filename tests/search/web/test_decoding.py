@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import math
 import struct
 import zlib
 from collections.abc import Awaitable, Callable
@@ -42,11 +43,14 @@ def with_pool(work: Callable[[DecoderPool], Awaitable[None]], **options: float) 
 
 def test_pixels_are_those_of_the_one_path() -> None:
     async def work(pool: DecoderPool) -> None:
+        spec = PixelSpec(min_side_px=352)
         for seed in range(4):
             data = png(draw(seed % 3, seed))
-            made = await pool.pixels(QueryPicture("a", data), None, PixelSpec())
+            made = await pool.pixels(QueryPicture("a", data), None, spec)
             assert isinstance(made, PreparedPicture) and made.prepared is not None
-            assert np.array_equal(made.prepared, picture_to_pixels(data, LIMITS, PixelSpec()))
+            wanted = picture_to_pixels(data, LIMITS, spec)
+            assert np.array_equal(made.prepared.pixels, wanted.pixels)
+            assert made.prepared.enlarged == wanted.enlarged == pytest.approx(math.log2(352 / 160))
             assert made.picture_id == picture_id_of(data)
 
     with_pool(work)

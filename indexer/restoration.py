@@ -1,0 +1,112 @@
+"""Puts back what enlarging a small picture, or its lack of colour, takes from its vector.
+
+A thumbnail that is brought to the network's size is blurred, and a grey copy has no palette:
+both move a vector in much the same way whatever is drawn. Two linear maps, learnt from pictures
+and their reduced or grey copies, say what the vector of the whole picture was likely to be. What
+was never enlarged and has its colours stays bit for bit as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+
+from indexer.pixels import Prepared
+from schemas.errors import NoIndexError
+
+RESTORATION_FILE = "restoration.safetensors"
+TENSORS = ("enlarged", "grey")
+HINT = "Reinstall toonsearch, or publish the index again."
+LEVELS = 127
+BLOCK_PX = 8
+GREY_BELOW = 6.0
+"""Spread of the colour differences, in 256 levels, from which on a picture counts as coloured."""
+
+
+def greyness(pixels: np.ndarray) -> float:
+    """1 for a picture without colours, whatever the tone of its paper, 0 for a coloured one.
+
+    Shapes:  (H, W, 3) uint8, sides multiples of BLOCK_PX
+    """
+    height, width = (side // BLOCK_PX for side in pixels.shape[:2])
+    blocks = pixels[: height * BLOCK_PX, : width * BLOCK_PX].reshape(
+        height, BLOCK_PX, width, BLOCK_PX, 3
+    )
+    # Whole numbers add up the same in any order; blocks forgive the colour noise of JPEG.
+    mean = blocks.sum((1, 3), dtype=np.int64) / BLOCK_PX**2
+    spread = np.std(mean[..., 0] - mean[..., 1]) + np.std(mean[..., 1] - mean[..., 2])
+    return float(np.clip(1.0 - spread / GREY_BELOW, 0.0, 1.0))
+
+
+def conditions(picture: Prepared) -> tuple[float, float]:
+    """How often a picture was doubled in size, and how grey it is."""
+    return picture.enlarged, greyness(picture.pixels)
+
+
+class Restoration(NamedTuple):
+    """Two linear maps of a vector with a 1 behind it, each (D + 1, D) float32.
+
+    `enlarged` is what each doubling of a picture's sides takes, `grey` what the lack of colour
+    does.
+    """
+
+    enlarged: np.ndarray
+    grey: np.ndarray
+
+    def apply(self, vectors: np.ndarray, found: np.ndarray) -> np.ndarray:
+        """Restored vectors.
+
+        Shapes:  vectors (B, D) unit, found (B, 2) as `conditions` tells -> (B, D) unit
+        """
+        restored = np.array(vectors, np.float32)
+        for row in np.flatnonzero((found > 0).any(1)).tolist():
+            one = np.append(restored[row], np.float32(1))
+            for amount, matrix in zip(found[row].tolist(), self, strict=True):
+                if amount > 0:
+                    # einsum and not a product: those add up in an order that depends on how
+                    # many rows they are given, and a vector must not depend on its batch.
+                    restored[row] += np.float32(amount) * np.einsum("d,dk->k", one, matrix)
+            length = np.sqrt(np.einsum("k,k->", restored[row], restored[row]))
+            restored[row] /= max(length, np.float32(1e-12))
+        return restored
+
+    def to_bytes(self) -> bytes:
+        """The file of a model's folder: int8 with a scale for each column, half the size that
+        float16 would have; what rounding changes is a hundredth of what is put back."""
+        from safetensors.numpy import save
+
+        tensors: dict[str, np.ndarray] = {}
+        for name, matrix in zip(TENSORS, self, strict=True):
+            scale = np.maximum(np.abs(matrix).max(0) / LEVELS, 1e-12).astype(np.float32)
+            tensors[name] = np.rint(matrix / scale).astype(np.int8)
+            tensors[f"{name}.scale"] = scale
+        return bytes(save(tensors))
+
+    @classmethod
+    def from_bytes(cls, data: bytes, dimension: int, path: Path) -> Self:
+        """Read what `to_bytes` wrote and its caller has proved.
+
+        Errors:  NoIndexError when it is no such file, or is one for another dimension
+        """
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        try:
+            tensors: Mapping[str, Any] = load(data)
+            maps = []
+            for name in TENSORS:
+                scale = np.asarray(tensors[f"{name}.scale"], np.float32)
+                shapes = tensors[name].shape, scale.shape
+                if shapes != ((dimension + 1, dimension), (dimension,)):
+                    raise ValueError("its maps have the wrong shape")
+                if tensors[name].dtype != np.int8:
+                    raise ValueError("its maps have the wrong type")
+                if not (np.isfinite(scale).all() and np.abs(scale).max() <= 1.0):
+                    raise ValueError("its maps are out of range")
+                maps.append(tensors[name].astype(np.float32) * scale)
+        except (SafetensorError, ValueError, KeyError) as error:
+            raise NoIndexError(f"{path}: {error}", HINT) from error
+        return cls(*maps)
