@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from indexer.pixels import Prepared
+from indexer.pixels import MAX_DOUBLINGS, Prepared
 from schemas.errors import NoIndexError
 
 RESTORATION_FILE = "restoration.safetensors"
@@ -50,11 +50,20 @@ class Restoration(NamedTuple):
     """Two linear maps of a vector with a 1 behind it, each (D + 1, D) float32.
 
     `enlarged` is what each doubling of a picture's sides takes, `grey` what the lack of colour
-    does.
+    does. `limits` are the doublings up to which thumbnails were there to learn from, and those
+    from which on nothing is put back: an icon is meant to be as small as it is.
     """
 
     enlarged: np.ndarray
     grey: np.ndarray
+    limits: tuple[float, float]
+
+    def amounts(self, found: np.ndarray) -> np.ndarray:
+        """How much of each map is added; (B, 2) as `conditions` tells -> (B, 2)"""
+        learnt, none = self.limits
+        doubled = found[:, 0]
+        fading = learnt * np.clip((none - doubled) / (none - learnt), 0.0, 1.0)
+        return np.stack([np.minimum(doubled, fading), found[:, 1]], axis=1)
 
     def apply(self, vectors: np.ndarray, found: np.ndarray) -> np.ndarray:
         """Restored vectors.
@@ -62,9 +71,10 @@ class Restoration(NamedTuple):
         Shapes:  vectors (B, D) unit, found (B, 2) as `conditions` tells -> (B, D) unit
         """
         restored = np.array(vectors, np.float32)
-        for row in np.flatnonzero((found > 0).any(1)).tolist():
+        amounts = self.amounts(found)
+        for row in np.flatnonzero((amounts > 0).any(1)).tolist():
             one = np.append(restored[row], np.float32(1))
-            for amount, matrix in zip(found[row].tolist(), self, strict=True):
+            for amount, matrix in zip(amounts[row].tolist(), self[:2], strict=True):
                 if amount > 0:
                     # einsum and not a product: those add up in an order that depends on how
                     # many rows they are given, and a vector must not depend on its batch.
@@ -78,8 +88,8 @@ class Restoration(NamedTuple):
         float16 would have; what rounding changes is a hundredth of what is put back."""
         from safetensors.numpy import save
 
-        tensors: dict[str, np.ndarray] = {}
-        for name, matrix in zip(TENSORS, self, strict=True):
+        tensors: dict[str, np.ndarray] = {"limits": np.array(self.limits, np.float32)}
+        for name, matrix in zip(TENSORS, self[:2], strict=True):
             scale = np.maximum(np.abs(matrix).max(0) / LEVELS, 1e-12).astype(np.float32)
             tensors[name] = np.rint(matrix / scale).astype(np.int8)
             tensors[f"{name}.scale"] = scale
@@ -96,7 +106,10 @@ class Restoration(NamedTuple):
 
         try:
             tensors: Mapping[str, Any] = load(data)
-            maps = []
+            maps: list[np.ndarray] = []
+            learnt, none = (float(limit) for limit in tensors["limits"].tolist())
+            if not 0 < learnt < none <= 2 * MAX_DOUBLINGS:
+                raise ValueError("its limits are out of range")
             for name in TENSORS:
                 scale = np.asarray(tensors[f"{name}.scale"], np.float32)
                 shapes = tensors[name].shape, scale.shape
@@ -109,4 +122,4 @@ class Restoration(NamedTuple):
                 maps.append(tensors[name].astype(np.float32) * scale)
         except (SafetensorError, ValueError, KeyError) as error:
             raise NoIndexError(f"{path}: {error}", HINT) from error
-        return cls(*maps)
+        return cls(maps[0], maps[1], (learnt, none))

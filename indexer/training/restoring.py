@@ -21,6 +21,11 @@ RESTORING_RIDGE = 7.0
 between a restored copy and its whole picture is best from 2 to 20 (docs/model-card.md)."""
 
 
+LIMITS = (1.6, 1.9)
+"""Thumbnails of 200 x 120 were doubled up to 1.55 times. On clip art, where icons of one hand
+share their size, putting more back costs R@1 (docs/model-card.md)."""
+
+
 @dataclass(frozen=True)
 class Copies:
     """Features of pictures and of their copies.
@@ -48,7 +53,7 @@ class Copies:
         plain = whole[self.whole_conditions[:, 1] == 1]
         asked = np.concatenate([_with_one(grey), _with_one(plain)])
         lost = np.concatenate([whole[self.coloured] - grey, np.zeros_like(plain)])
-        return Restoration(enlarged, _ridge(asked, lost))
+        return Restoration(enlarged, _ridge(asked, lost), LIMITS)
 
 
 def coloured_rows(conditions: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ from indexer.training.metrics import (
 )
 from indexer.training.restoring import Copies, coloured_rows
 from indexer.training.scans import scanned
-from indexer.training.spaces import RECIPE, Space
+from indexer.training.spaces import RECIPE, RESTORED_RECIPE, Space
 from indexer.training.views import THUMBNAIL, VIEWS, named
 from schemas.errors import InputError
 
@@ -109,7 +109,8 @@ class Ground:
     def identity(self, space: Space) -> str:
         """What a space's vectors depend on beside the pictures."""
         views = [named(name, view) for name, view in {**WHOLE_VIEWS, **VIEWS}.items()]
-        return digest_of([space.name, RECIPE, views, self.store.version(space.feature)])
+        recipe = [*RECIPE, *RESTORED_RECIPE] if space.restored else RECIPE
+        return digest_of([space.name, recipe, views, self.store.version(space.feature)])
 
     def scans(self, space: Space, rows: np.ndarray) -> np.ndarray | None:
         """A space's features of some pictures as scanned, where it learns from those."""

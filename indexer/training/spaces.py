@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from indexer.training.model import CLIP, GROUPS, statistics_weights
-from indexer.training.restoring import RESTORING_RIDGE
+from indexer.training.restoring import LIMITS, RESTORING_RIDGE
 from indexer.training.whitening import DIMENSION, RIDGE, SCAN_SHARE, fit_projection
 
 Mapped = Callable[[np.ndarray], np.ndarray]
@@ -68,8 +68,11 @@ class Space:
 PLAIN = f"all statistics, whitened, {DIMENSION} d"
 SCANS = f"all statistics, whitened, scans as nuisance, {DIMENSION} d"
 METHOD = f"{SCANS}, restored"
-RECIPE = [RIDGE, SCAN_SHARE, CLIP, RESTORING_RIDGE, [str(group) for group in GROUPS]]
+RECIPE = [RIDGE, SCAN_SHARE, CLIP, [str(group) for group in GROUPS]]
 """What learning depends on that no name of a space says; kept vectors are told apart by it."""
+
+RESTORED_RECIPE = [RESTORING_RIDGE, LIMITS]
+"""The same of spaces that are restored."""
 
 FROZEN = "frozen middle statistics"
 HEAD = "ImageNet head, 224 px"

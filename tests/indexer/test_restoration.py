@@ -24,7 +24,7 @@ DIMENSION = 24
 def some_maps(seed: int = 0) -> Restoration:
     random = np.random.default_rng(seed)
     maps = random.normal(0, 0.1, (2, DIMENSION + 1, DIMENSION)).astype(np.float32)
-    return Restoration(*maps)
+    return Restoration(maps[0], maps[1], (1.5, 2.0))
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -50,6 +50,18 @@ def test_it_is_the_two_maps_and_does_not_depend_on_the_batch(seed: int, count: i
         assert np.array_equal(alone, restored[row])
         if not found[row].any():
             assert np.array_equal(restored[row], vector)
+
+
+def test_icons_are_left_as_they_are() -> None:
+    maps, vectors = some_maps(), some_vectors(5)
+    found = np.array([[0, 0], [1.5, 0], [1.75, 0], [2, 0], [2, 1]], float)
+    amounts = maps.amounts(found)[:, 0]
+    assert amounts == pytest.approx([0.0, 1.5, 0.75, 0.0, 0.0])
+    restored = maps.apply(vectors, found)
+    assert np.array_equal(restored[[0, 3]], vectors[[0, 3]])
+    assert not np.array_equal(restored[4], vectors[4])  # but they may lack colour
+    near = maps.amounts(np.linspace(0, 2, 400)[:, None] * [1.0, 0.0])[:, 0]
+    assert np.abs(np.diff(near)).max() < 0.02  # no step anywhere
 
 
 def test_greyness_forgives_paper_and_noise_but_sees_colours() -> None:
@@ -78,7 +90,8 @@ def test_the_file_keeps_the_maps_to_a_hundredth_and_is_the_same_each_time() -> N
     data = maps.to_bytes()
     assert data == some_maps().to_bytes()
     again = Restoration.from_bytes(data, DIMENSION, Path("x"))
-    for one, other in zip(maps, again, strict=True):
+    assert again.limits == maps.limits
+    for one, other in zip(maps[:2], again[:2], strict=True):
         assert other.dtype == np.float32
         assert np.abs(one - other).max() <= np.abs(one).max() / 127
     vectors, found = some_vectors(9), np.ones((9, 2))
@@ -92,8 +105,9 @@ def damaged_maps() -> list[bytes]:
     other = {**good, "grey": good["grey"][:-1].copy()}
     endless = {**good, "enlarged.scale": np.full(DIMENSION, np.inf, np.float32)}
     missing = {name: value for name, value in good.items() if name != "grey"}
-    return [b"", b"nonsense" * 9, some_maps().to_bytes()[:-9], save(other), save(endless),
-            save(missing)]  # fmt: skip
+    turned = {**good, "limits": np.array([2.0, 1.0], np.float32)}
+    cut = some_maps().to_bytes()[:-9]
+    return [b"", b"nonsense" * 9, cut, *map(save, (turned, other, endless, missing))]
 
 
 @pytest.mark.parametrize("data", damaged_maps())
