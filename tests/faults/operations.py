@@ -18,6 +18,7 @@ from schemas.blocklist import BlockList
 from schemas.catalog import Catalog
 from schemas.layout import Layout
 from schemas.lock import writing
+from schemas.pictures import picture_id_of
 from schemas.settings import Settings, load_settings
 
 PROBES = 50
@@ -137,12 +138,21 @@ def acknowledge(to: int) -> None:
 
 
 def stored(root: Path) -> dict[str, list[str]]:
-    """Ids that the catalog answers with now."""
-    catalog = Catalog(Layout(root))
+    """Ids that the catalog answers with now; a picture without its bytes is none."""
+    layout = Layout(root)
+    catalog = Catalog(layout)
+    pictures = catalog.read("pictures", ["picture_id", "file"]).to_pylist()
     return {
-        table: sorted(catalog.read(table, ["picture_id"])["picture_id"].to_pylist())
-        for table in ("pictures", "vectors")
+        "pictures": sorted(row["picture_id"] for row in pictures if _is_whole(layout, **row)),
+        "vectors": sorted(catalog.read("vectors", ["picture_id"])["picture_id"].to_pylist()),
     }
+
+
+def _is_whole(layout: Layout, picture_id: str, file: str | None) -> bool:
+    if file is None:
+        return True  # a refused picture is a row alone
+    path = layout.picture(file)
+    return path.is_file() and picture_id_of(path.read_bytes()) == picture_id
 
 
 def answers(root: Path) -> dict[str, Any] | None:
