@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import signal
 import socket
 import threading
@@ -14,6 +15,12 @@ from hypothesis import settings
 
 settings.register_profile("shared-machine", deadline=None)
 settings.load_profile("shared-machine")
+
+# pytest-xdist starts one worker for each core: more threads in each would only wait for another.
+# Read by OpenBLAS and OpenMP when they are loaded, so before anything imports numpy.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A shell that runs this in the background has it ignore Ctrl-C, and so would every program that
 # a test starts and then interrupts.

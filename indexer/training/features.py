@@ -13,6 +13,7 @@ thumbnail-* small copies for the networks of earlier practice
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -193,8 +194,7 @@ class FeatureStore:
             encoder = Encoder.open(self.model)
             return encoder.pixel_spec, encoder.model_id
         if kind == "statistics":
-            shapes = [p.shape for p in StatisticsNetwork().parameters()]
-            return SHIPPED_SPEC, digest_of([shapes, STATISTICS_VERSION])
+            return SHIPPED_SPEC, _statistics_version()
         if kind == "conditions":
             return SHIPPED_SPEC, "1"
         return HEAD_SPEC, "1"
@@ -240,6 +240,12 @@ class FeatureStore:
         """Grey copies without their mean; (N, 1024) float32."""
         flat = self.get("facts")[:, :-1].astype(np.float32)
         return np.asarray(flat - flat.mean(1, keepdims=True))
+
+
+@functools.cache
+def _statistics_version() -> str:
+    shapes = [p.shape for p in StatisticsNetwork().parameters()]
+    return digest_of([shapes, STATISTICS_VERSION])
 
 
 def _infer(network: nn.Module, pixels: np.ndarray) -> np.ndarray:
