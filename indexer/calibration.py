@@ -121,6 +121,7 @@ def fit(
         {kind: votes.head_weight for kind, votes in fitted.items()},
         {kind: votes.vote_weight for kind, votes in fitted.items()},
         fitted["era"].spread, by_vote,
+        {kind: votes.sharpness for kind, votes in fitted.items()},
     )  # fmt: skip
 
 
@@ -140,7 +141,8 @@ class _Asked:
         share = votes.best_share(self.case)
         if self.held is None:
             return unknown_features(self.case.similarity, share)[:, :VOTE_FEATURES]
-        fused = votes.probabilities(self.case, self.held)
+        # Not sharpened: how flat that makes it would tell how many labels there are.
+        fused = votes.fused(self.case, self.held)
         head = HeadFeatures.of(self.held.scores, self.held.stranger, fused)
         return unknown_features(self.case.similarity, share, head)
 

@@ -56,7 +56,8 @@ class Calibration:
     `tail` the probability of a known label that none of the neighbours carries.
     `era_spread` is the width of `era_kernel`.
     `head_weight` and `vote_weight` are the powers of the head's likelihood and of the vote in
-    their product; a head weight of 0 stands for "the vote alone".
+    their product; a head weight of 0 stands for "the vote alone". `sharpness` is a power of
+    that product (see `sharpened`).
     `unknown_weights` belong to `unknown_features`, in the log-odds that nobody in the catalog
     drew the query, at equal prior odds; `unknown_by_vote` to the first of them, where no head
     is asked.
@@ -76,6 +77,7 @@ class Calibration:
     vote_weight: dict[str, float] = field(default_factory=lambda: dict.fromkeys(KINDS, 1.0))
     era_spread: float = 0.0
     unknown_by_vote: tuple[float, ...] = ()
+    sharpness: dict[str, float] = field(default_factory=lambda: dict.fromkeys(KINDS, 1.0))
 
     def vote(
         self,
@@ -157,6 +159,7 @@ class Calibration:
                 vote_weight={k: float(raw.get("vote_weight", {}).get(k, 1.0)) for k in KINDS},
                 era_spread=float(raw.get("era_spread", 0.0)),
                 unknown_by_vote=by_vote,
+                sharpness={k: float(raw.get("sharpness", {}).get(k, 1.0)) for k in KINDS},
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise NoIndexError(
@@ -238,6 +241,17 @@ def fuse(
     log = vote_weight * np.log(even) + head_weight * scores
     likely = np.exp(log - log.max(axis=1, keepdims=True))
     return np.asarray(likely / likely.sum(axis=1, keepdims=True))
+
+
+def sharpened(fused: np.ndarray, sharpness: float) -> np.ndarray:
+    """Probabilities to a power, with which the likeliest label is right as often as it says.
+
+    Shapes:  (Q, C) summing to 1 -> (Q, C) summing to 1
+    """
+    if sharpness == 1.0:
+        return fused
+    power = (fused / fused.max(axis=1, keepdims=True)) ** sharpness
+    return np.asarray(power / power.sum(axis=1, keepdims=True))
 
 
 def vote_weights(similarity: np.ndarray, temperature: float) -> np.ndarray:

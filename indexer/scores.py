@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 
@@ -128,3 +130,34 @@ def fit_powers(head: np.ndarray, vote: np.ndarray, truth: np.ndarray) -> tuple[f
         if done:
             break
     return float(power[0] / scale), float(power[1])
+
+
+STEADY = 0.3
+"""Standard deviation that the logarithm of a sharpness is expected to have: what a few dozen
+queries say moves it little."""
+
+
+def fit_power_of_best(told: np.ndarray, truth: np.ndarray) -> float:
+    """The power of a distribution with which its likeliest label is as often right as it says:
+    least log loss of "the likeliest label is right", by golden section between 1/e and e.
+
+    Shapes:  told (Q, C) probabilities, truth (Q,) int
+    """
+    log = np.log(np.maximum(told, 1e-300))
+    best = log.argmax(axis=1)
+    right = best == truth
+    ahead = log - log[np.arange(len(log)), best][:, None]  # (Q, C), all at most 0
+
+    def loss(of: float) -> float:
+        told = 1.0 / np.exp(math.exp(of) * ahead).sum(axis=1)
+        told = np.clip(told, 1e-9, 1.0 - 1e-9)
+        return float(-np.log(np.where(right, told, 1.0 - told)).sum() + 0.5 * (of / STEADY) ** 2)
+
+    low, high, golden = -1.0, 1.0, (math.sqrt(5.0) - 1.0) / 2.0
+    while high - low > 1e-3:
+        left, right_of = high - golden * (high - low), low + golden * (high - low)
+        if loss(left) < loss(right_of):
+            high = right_of
+        else:
+            low = left
+    return math.exp((low + high) / 2.0)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from indexer.heads import Head
-from indexer.labels import KINDS, Calibration, HeadFeatures, fuse
+from indexer.labels import KINDS, Calibration, HeadFeatures, fuse, sharpened
 from schemas.records import LabelProbability, Labels
 
 SHOWN = 5
@@ -93,9 +93,9 @@ def distributions(
             by_kind[kind] = votes
             continue
         scores = head.scores(vector[None])  # (1, C)
-        by_kind[kind] = _fused(votes, head, scores, calibration, kind)
+        fused = _fused(votes, head, scores, calibration, kind)  # (1, C)
+        by_kind[kind] = _ranked(head.labels, sharpened(fused, calibration.sharpness[kind])[0])
         if kind == "author":
-            fused = np.asarray([list(by_kind[kind].values())])
             asked = HeadFeatures.of(scores, head.stranger(vector[None]), fused)
     unknown = 0.0
     if by_kind["author"]:
@@ -105,19 +105,23 @@ def distributions(
 
 def _fused(
     votes: Mapping[str, float], head: Head, scores: np.ndarray, calibration: Calibration, kind: str
-) -> dict[str, float]:
-    """Vote and head as one distribution over all labels of the catalog."""
+) -> np.ndarray:
+    """Vote and head as one distribution over all labels of the catalog; (1, C)."""
     tail = calibration.tail[kind]
     shares = np.asarray([[votes.get(label, 0.0) for label in head.labels]]) / (1.0 - tail)
-    fused = fuse(
+    return fuse(
         shares,
         scores,
         tail=tail,
         head_weight=calibration.head_weight[kind],
         vote_weight=calibration.vote_weight[kind],
-    )[0]
-    order = np.argsort(-fused, kind="stable")
-    return {head.labels[place]: float(fused[place]) for place in order.tolist()}
+    )
+
+
+def _ranked(labels: Sequence[str], told: np.ndarray) -> dict[str, float]:
+    """Labels (C,) with their probabilities (C,), most probable first."""
+    order = np.argsort(-told, kind="stable")
+    return {labels[place]: float(told[place]) for place in order.tolist()}
 
 
 def _top(shares: Mapping[str, float], mass: float = 1.0) -> tuple[LabelProbability, ...]:

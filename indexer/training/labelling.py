@@ -97,11 +97,11 @@ def ask_product(
             data.codes(kind), calibration.temperature[kind], calibration.tempering[kind],
             calibration.tail[kind], calibration.head_weight[kind], calibration.vote_weight[kind],
             data.labels(kind) if kind == "era" else (),
-            calibration.era_spread if kind == "era" else 0.0,
+            calibration.era_spread if kind == "era" else 0.0, calibration.sharpness[kind],
         )  # fmt: skip
         labels[kind] = names
         both[kind] = votes.probabilities(case, held)
-        alone = replace(votes, head_weight=0.0, vote_weight=1.0)
+        alone = replace(votes, head_weight=0.0, vote_weight=1.0, sharpness=1.0)
         parts[kind] = {"the neighbours' vote alone": alone.probabilities(case, held)}
         if held is not None:
             parts[kind]["the head alone"] = held.scores

@@ -182,7 +182,10 @@ class Ground:
         return query_figures(vectors[test], authors, series, self.copies(split), expand)
 
     def view_loss(self, split: int, found: SpaceVectors) -> dict[str, tuple[float, int]]:
-        """Loss of R@1 over the sampled queries that count, and how many they are."""
+        """Loss of R@1 over the sampled queries that count, and how many they are.
+
+        Only the query changes: a thumbnail asks among pictures of full size.
+        """
         manifest, test = self.store.bench.manifest, self.test[split]
         place = {row: number for number, row in enumerate(test.tolist())}
         chosen = [n for n, row in enumerate(self.sample.tolist()) if row in place]
@@ -197,10 +200,12 @@ class Ground:
             similarity = np.where(allowed, _unit(queries) @ unit.T, -np.inf)
             return np.asarray(same[np.arange(len(rows)), similarity.argmax(1)][asks])
 
-        before = right(unit[rows])
+        before, views = right(unit[rows]), dict(found.views)
+        if found.thumbnails is not None:
+            views["thumbnail"] = found.thumbnails[self.sample]
         return {
             view: (float((before.astype(float) - right(vectors[chosen])).mean()), int(asks.sum()))
-            for view, vectors in found.views.items()
+            for view, vectors in views.items()
             if asks.any()
         }
 

@@ -20,7 +20,7 @@ def command(session: Session, directory: Path, as_json: bool) -> None:
 
     Every byte is proven on the way; a damaged backup leaves nothing behind.
     """
-    from indexer.restoring import restore
+    from indexer.backup_restore import restore
 
     layout = session.settings().layout
     with session.progress("Restoring") as progress:

@@ -80,7 +80,7 @@ MUTANTS = (
     Mutant("schemas/digests.py", "known[:3] == key", "True", DIGESTS),
     Mutant("schemas/kept.py", "if digest_once(file)[:16] == file", "if True or file", DAMAGE),
     Mutant("indexer/embed.py", "if picture_id_of(data) != picture_id:", "if False:", DAMAGE),
-    Mutant("indexer/restoring.py", "digest_file(source) != digest", "False", DAMAGE),
+    Mutant("indexer/backup_restore.py", "digest_file(source) != digest", "False", DAMAGE),
 )
 # fmt: on
 

@@ -27,7 +27,7 @@ def warm() -> None:
         "deltalake", "faiss", "numpy", "onnxruntime", "pyarrow.parquet", "pyarrow.dataset",
         "PIL.Image", "crawler.importers", "indexer.build", "indexer.embed", "indexer.forget",
         "indexer.retention", "schemas.maintenance", "tests.faults.operations",
-        "indexer.backup", "indexer.restoring", "schemas.kept", "duckdb",
+        "indexer.backup", "indexer.backup_restore", "schemas.kept", "duckdb",
     ):  # fmt: skip
         importlib.import_module(name)
 

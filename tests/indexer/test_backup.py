@@ -11,10 +11,10 @@ import pytest
 
 from crawler.importers import import_folder
 from indexer.backup import back_up
+from indexer.backup_restore import restore
 from indexer.build import build_generation
 from indexer.embed import embed_pending
 from indexer.generations import Generation, publish
-from indexer.restoring import restore
 from schemas.catalog import Catalog
 from schemas.errors import InputError
 from schemas.layout import Layout

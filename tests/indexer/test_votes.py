@@ -10,7 +10,15 @@ import pytest
 
 from indexer.calibration import fit
 from indexer.holdout import Case, Labelled
-from indexer.labels import KINDS, Calibration, HeadFeatures, era_kernel, unknown_features
+from indexer.labels import (
+    KINDS,
+    Calibration,
+    HeadFeatures,
+    era_kernel,
+    sharpened,
+    unknown_features,
+)
+from indexer.scores import fit_power_of_best
 from indexer.votes import Votes
 from schemas.errors import NoIndexError
 
@@ -125,3 +133,30 @@ def test_without_a_head_the_unknown_hand_has_a_model_of_its_own() -> None:
     for weights in ([0.0] * 8, [0.0] * 3):
         with pytest.raises(NoIndexError):
             Calibration.from_json(json.dumps({**raw, "unknown_weights": weights}))
+
+
+def test_the_likeliest_label_is_right_as_often_as_it_says() -> None:
+    """Of distributions that are too flat or too steep, and little is believed of few."""
+    rng = np.random.default_rng(8)
+    honest = rng.dirichlet(np.full(6, 0.4), 4000)
+    truth = np.asarray([rng.choice(6, p=row) for row in honest])
+    for power in (0.5, 1.0, 1.6):
+        told = honest**power / (honest**power).sum(1, keepdims=True)
+        found = fit_power_of_best(told, truth)
+        assert found == pytest.approx(1 / power, rel=0.08)
+        few = fit_power_of_best(told[:5], truth[:5])
+        assert abs(np.log(few)) < 0.5
+    impossible = np.asarray([[1.0, 0.0], [1.0, 0.0]])
+    assert 0 < fit_power_of_best(impossible, np.asarray([0, 1])) < 1.01
+
+
+def test_a_query_is_as_sure_as_the_calibration_found_right() -> None:
+    told = np.asarray([[0.7, 0.2, 0.1], [1.0, 0.0, 0.0]])
+    assert sharpened(told, 2.0) == pytest.approx(told**2 / (told**2).sum(1, keepdims=True))
+    assert sharpened(told, 1.0) is told
+    found = fit(dated(), sample=400, seed=1)
+    assert found.sharpness["era"] != 1.0
+    assert Calibration.from_json(found.to_json()) == found
+    raw = json.loads(found.to_json())
+    del raw["sharpness"]  # a generation of an older program
+    assert set(Calibration.from_json(json.dumps(raw)).sharpness.values()) == {1.0}

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from indexer.heads import fit_head
+from indexer.labels import KINDS
 from search.engine import Engine
-from search.probabilities import SHOWN, Neighbour, label_probabilities
+from search.probabilities import SHOWN, Neighbour, distributions, label_probabilities
 
 
 def neighbours(authors: list[str | None]) -> list[Neighbour]:
@@ -60,3 +64,30 @@ def test_a_higher_prior_makes_the_unknown_more_probable(engine: Engine) -> None:
     ]
     assert masses == sorted(masses)
     assert masses[0] < masses[2]
+
+
+def test_sharpness_changes_what_is_said_and_not_who_is_unknown(engine: Engine) -> None:
+    rng = np.random.default_rng(2)
+    codes = np.repeat(np.arange(8), 5)
+    vectors = np.eye(8, 12)[codes] + 0.4 * rng.standard_normal((40, 12))
+    labels = tuple(f"hand {n}" for n in range(8))
+    head = fit_head(vectors.astype(np.float32), codes, np.arange(40), labels)
+    assert head is not None
+    names: list[str | None] = list(labels[:5])
+    given = np.linspace(0.5, 0.1, 5), neighbours(names), sizes(list(labels))
+    flat, steep = (
+        distributions(
+            *given,
+            dataclasses.replace(engine.calibration, sharpness=dict.fromkeys(KINDS, power)),
+            0.5,
+            {"author": head},
+            vectors[0],
+        )
+        for power in (1.0, 2.0)
+    )
+    assert steep.unknown_author == flat.unknown_author
+    told = {name: share**2 for name, share in flat.by_kind["author"].items()}
+    assert steep.by_kind["author"] == pytest.approx(
+        {name: share / sum(told.values()) for name, share in told.items()}
+    )
+    assert list(steep.by_kind["author"]) == list(flat.by_kind["author"])
