@@ -172,8 +172,8 @@ def wrong(place: Path, trial: Trial, number: int) -> str | None:
 
 def _use(place: Path, path: Path, number: int) -> str | None:
     """Read what a file belongs to, as the program does."""
-    from indexer.generations import Generation
     from indexer.backup_restore import restore
+    from indexer.generations import Generation
     from schemas.blocklist import BlockList
     from schemas.catalog import Catalog
     from schemas.kept import kept_files

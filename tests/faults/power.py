@@ -15,20 +15,20 @@ from pathlib import Path
 
 def states(
     lines: list[str], there: Callable[[Path], bool]
-) -> Iterator[tuple[set[str], dict[str, str | None]]]:
-    """What is not synced after each line: files, and path -> what it was named before."""
+) -> Iterator[tuple[set[str], dict[str, int]]]:
+    """What is not synced after each line: files, and path -> the first call that gave it."""
     dirty: set[str] = set()
-    given: dict[str, str | None] = {}  # oldest first
+    given: dict[str, int] = {}  # oldest first
     yield dirty, given
     for line in lines:
-        _, what, one, two = line.split("\t")
+        number, what, one, two = line.split("\t")
         if what in ("create", "write", "truncate"):
             if what == "create" and not there(Path(one)):
-                given.setdefault(one, None)
+                given.setdefault(one, int(number))
             dirty.add(one)
         elif what == "mkdir":
             if not there(Path(one)):
-                given.setdefault(one, None)
+                given.setdefault(one, int(number))
         elif what == "fsync":
             dirty.discard(one)
             for path in [p for p in given if str(Path(p).parent) == one]:
@@ -43,8 +43,7 @@ def states(
                 given[two + name[len(one) :]] = given.pop(name)
             if what == "rename":
                 dirty = {n for n in dirty if n != one and not n.startswith(inside)}
-            given.pop(two, None)
-            given[two] = one
+            given[two] = given.pop(two, int(number))
             given.pop(one, None)
         elif what == "unlink":
             dirty.discard(one)
@@ -52,13 +51,16 @@ def states(
         yield dirty, given
 
 
-def cut(root: Path, lines: list[str], how: str) -> None:
+def cut(root: Path, lines: list[str], how: str, replaced: Path) -> None:
     """Undo what a power cut may undo, by the lines of the shim's journal.
+
+    `replaced` is the folder in which the shim kept what renames replaced: a name that was
+    synced twice and then given a third time comes back as it was the second time.
 
     `how` is empty, torn (half of what was not synced), lost (names as well) or last (names as
     well, but the last one given).
     """
-    dirty, given = set[str](), dict[str, str | None]()
+    dirty, given = set[str](), dict[str, int]()
     for dirty, given in states(lines, lambda path: _saved_path(path).exists()):  # noqa: B007
         pass
     lock = str(root / "lock")
@@ -69,7 +71,7 @@ def cut(root: Path, lines: list[str], how: str) -> None:
             path.write_bytes(data[: len(data) // 2] if how == "torn" else b"")
     if how not in ("lost", "last"):
         return
-    for name in list(given)[: -1 if how == "last" else None]:
+    for name, number in list(given.items())[: -1 if how == "last" else None]:
         path = Path(name)
         if name in (lock, str(root)) or not path.exists():
             continue
@@ -77,11 +79,9 @@ def cut(root: Path, lines: list[str], how: str) -> None:
             if not any(path.iterdir()) or not _saved_path(path).exists():
                 shutil.rmtree(path)
         else:
-            before = _saved(path)
-            if before is None:
-                path.unlink()
-            else:
-                path.write_bytes(before)
+            path.unlink()
+            if (replaced / str(number)).is_file():
+                shutil.copyfile(replaced / str(number), path)
 
 
 def _saved_path(path: Path) -> Path:
@@ -89,8 +89,3 @@ def _saved_path(path: Path) -> Path:
     parts = path.parts
     at = parts.index("trial")
     return Path(*parts[:at], "saved", *parts[at + 1 :])
-
-
-def _saved(path: Path) -> bytes | None:
-    saved = _saved_path(path)
-    return saved.read_bytes() if saved.is_file() else None

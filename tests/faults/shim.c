@@ -17,8 +17,9 @@
 enum { OFF, COUNT, KILL, TORN, FAIL, SHORT };
 static int mode = OFF, code = EIO, journal = -1;
 static long target, calls;
-static char root[4096];
+static char root[4096], kept[3072];
 static size_t root_len;
+static __thread long current;
 
 void shim_arm(int how, long n, int err, const char *folder, int log) {
     snprintf(root, sizeof root, "%s", folder);
@@ -28,6 +29,8 @@ void shim_arm(int how, long n, int err, const char *folder, int log) {
     mode = how;
 }
 long shim_calls(void) { return calls; }
+/* From now on what a rename replaces is linked into this folder, under the rename's number. */
+void shim_keep(const char *folder) { snprintf(kept, sizeof kept, "%s", folder); }
 void shim_disarm(void) { mode = OFF; }
 
 #define REAL(name) static __typeof__(&name) real; if (!real) real = dlsym(RTLD_NEXT, #name)
@@ -54,7 +57,7 @@ static void joined(int dir, const char *path, char *out, size_t size) {
 }
 /* 0: go on; 1: fail; 2: do half of it */
 static int strike(const char *op, const char *one, const char *two) {
-    long n = __sync_add_and_fetch(&calls, 1);
+    long n = current = __sync_add_and_fetch(&calls, 1);
     if (journal >= 0) {
         char line[9000];
         int len = snprintf(line, sizeof line, "%ld\t%s\t%s\t%s\n", n, op, one, two ? two : "");
@@ -105,13 +108,22 @@ int openat64(int dir, const char *path, int flags, ...) { REAL(openat64); BITS; 
     if (mode != OFF && (inside(one) || inside(two))) { \
         if (strike(op, one, two) == 1) return -1; } \
     return (whole); } while (0)
-int rename(const char *a, const char *b) { REAL(rename); GUARD_PATH("rename", a, b, real(a, b)); }
+static int replacing(const char *path) {
+    if (mode != OFF && kept[0] && inside(path)) {
+        char place[4096];
+        snprintf(place, sizeof place, "%s/%ld", kept, current);
+        syscall(SYS_linkat, AT_FDCWD, path, AT_FDCWD, place, 0);
+    }
+    return 0;
+}
+int rename(const char *a, const char *b) {
+    REAL(rename); GUARD_PATH("rename", a, b, replacing(b) + real(a, b)); }
 int renameat(int d, const char *a, int e, const char *b) {
     REAL(renameat); char x[4096], y[4096]; joined(d, a, x, 4096); joined(e, b, y, 4096);
-    GUARD_PATH("rename", x, y, real(d, a, e, b)); }
+    GUARD_PATH("rename", x, y, replacing(y) + real(d, a, e, b)); }
 int renameat2(int d, const char *a, int e, const char *b, unsigned f) {
     REAL(renameat2); char x[4096], y[4096]; joined(d, a, x, 4096); joined(e, b, y, 4096);
-    GUARD_PATH("rename", x, y, real(d, a, e, b, f)); }
+    GUARD_PATH("rename", x, y, replacing(y) + real(d, a, e, b, f)); }
 int link(const char *a, const char *b) { REAL(link); GUARD_PATH("link", a, b, real(a, b)); }
 int linkat(int d, const char *a, int e, const char *b, int f) {
     REAL(linkat); char x[4096], y[4096]; joined(d, a, x, 4096); joined(e, b, y, 4096);

@@ -85,10 +85,15 @@ def trial(order: dict[str, Any], scratch: Path) -> dict[str, Any]:
     shim = ctypes.CDLL(None)
     journal = scratch / "journal"
     journal.unlink(missing_ok=True)
+    replaced = scratch / "replaced"
+    shutil.rmtree(replaced, ignore_errors=True)
+    if "power" in order:
+        replaced.mkdir()
 
     def strike(acks: int) -> dict[str, Any]:
         operations.acknowledge(acks)
         log = os.open(journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        shim.shim_keep(str(replaced).encode() if "power" in order else b"")
         shim.shim_arm(
             MODES[order["mode"]], ctypes.c_long(order.get("n", 0)), order.get("errno", 5),
             str(root).encode(), log,
@@ -105,7 +110,8 @@ def trial(order: dict[str, Any], scratch: Path) -> dict[str, Any]:
 
         lines = journal.read_text().splitlines() if journal.exists() else []
         struck = order["mode"] == "kill" and found["code"] == -signal.SIGKILL
-        cut(root, lines[:-1] if struck else lines, order["power"])  # it died before that call
+        # It died before that call.
+        cut(root, lines[:-1] if struck else lines, order["power"], replaced)
     found["journal"] = journal.read_text() if journal.exists() and order.get("told") else ""
 
     def look(_: int) -> dict[str, Any]:
