@@ -43,7 +43,7 @@ test: env ## Run all tests (those of training need `make train-env` first)
 faults: env ## Kill, cut the power and fail at every call, and at KILLS random moments (3000)
 	@TOONSEARCH_FAULTS=full TOONSEARCH_KILLS=$(or $(KILLS),3000) $(BIN)/python -m pytest -q -s tests/faults
 
-check: env ## Format, lint, types and fast tests; under a minute
+check: env ## Format, lint, types and fast tests; about three minutes on two cores
 	@$(BIN)/ruff format --check --quiet $(SOURCES) || { echo "make check: run make format" >&2; exit 1; }
 	@$(BIN)/ruff check --quiet $(SOURCES)
 	@$(BIN)/mypy
