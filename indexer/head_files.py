@@ -30,14 +30,16 @@ HINT = "Build the index again, or train the model again."
 class HeadCalibration:
     """How a model's own heads are read without a catalog beside them.
 
-    `power` is what each kind's likelihoods are raised to. `unknown` are the weights of
-    (intercept, likelihood ratio to a stranger, likelihood, greatest probability) in the
+    `power` is what each kind's likelihoods are raised to, and `sharpness` what the result is
+    (`indexer.labels.sharpened`), once it is known who is unknown. `unknown` are the weights
+    of (intercept, likelihood ratio to a stranger, likelihood, greatest probability) in the
     log-odds that nobody known drew it, at equal prior odds.
     """
 
     power: dict[str, float]
     unknown: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0)
     measured: dict[str, float] = field(default_factory=dict)
+    sharpness: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,8 @@ def _calibration(raw: Mapping[str, Any]) -> HeadCalibration:
         {str(kind): float(power) for kind, power in raw["power"].items()},
         weights,
         {str(name): float(value) for name, value in raw["measured"].items()},
+        # Models of 0.1.0 have none.
+        {str(kind): float(power) for kind, power in raw.get("sharpness", {}).items()},
     )
 
 

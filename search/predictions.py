@@ -24,7 +24,7 @@ import numpy as np
 from indexer.embed import open_encoder
 from indexer.encoder import Encoder
 from indexer.head_files import HeadCalibration, Heads, has_heads, read_heads
-from indexer.labels import KINDS, fuse
+from indexer.labels import KINDS, fuse, sharpened
 from indexer.listing import (
     Listed,
     ListedVector,
@@ -37,7 +37,7 @@ from indexer.model_store import model_dir
 from schemas.errors import NoIndexError
 from schemas.settings import Settings
 from search.engine import Engine
-from search.probabilities import Distributions
+from search.probabilities import Distributions, ranked
 
 FORMAT = "toonsearch.predictions/1"
 COLUMNS = {"author": "authors", "genre": "genres", "era": "eras"}
@@ -110,8 +110,8 @@ def head_distributions(heads: Heads, vector: np.ndarray, prior: float) -> Distri
         found = fuse(
             even, scores, tail=0.0, head_weight=calibration.power.get(kind, 1.0), vote_weight=0.0
         )[0]
-        order = np.argsort(-found, kind="stable")
-        by_kind[kind] = {head.labels[place]: float(found[place]) for place in order.tolist()}
+        told = sharpened(found[None], calibration.sharpness.get(kind, 1.0))[0]
+        by_kind[kind] = ranked(head.labels, told)
         if kind == "author":
             greatest, stranger = float(scores.max()), float(head.stranger(vector[None])[0])
             features = np.array([1.0, greatest - stranger, greatest, float(found.max())])

@@ -94,7 +94,7 @@ def distributions(
             continue
         scores = head.scores(vector[None])  # (1, C)
         fused = _fused(votes, head, scores, calibration, kind)  # (1, C)
-        by_kind[kind] = _ranked(head.labels, sharpened(fused, calibration.sharpness[kind])[0])
+        by_kind[kind] = ranked(head.labels, sharpened(fused, calibration.sharpness[kind])[0])
         if kind == "author":
             asked = HeadFeatures.of(scores, head.stranger(vector[None]), fused)
     unknown = 0.0
@@ -118,7 +118,7 @@ def _fused(
     )
 
 
-def _ranked(labels: Sequence[str], told: np.ndarray) -> dict[str, float]:
+def ranked(labels: Sequence[str], told: np.ndarray) -> dict[str, float]:
     """Labels (C,) with their probabilities (C,), most probable first."""
     order = np.argsort(-told, kind="stable")
     return {labels[place]: float(told[place]) for place in order.tolist()}

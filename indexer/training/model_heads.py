@@ -11,10 +11,11 @@ import numpy as np
 from indexer.head_files import HeadCalibration, Heads
 from indexer.heads import Head, fit_head
 from indexer.holdout import HeldOut, Labelled, folds_within, held_out_scores
-from indexer.labels import KINDS, fuse
+from indexer.labels import KINDS, fuse, sharpened
 from indexer.scores import (
     auroc,
     expected_calibration_error,
+    fit_power_of_best,
     fit_powers,
     logistic,
     macro_f1,
@@ -47,6 +48,7 @@ def fit_heads(vectors: np.ndarray, classes: Classes) -> Heads:
     rng = np.random.default_rng(SEED)
     heads: dict[str, Head] = {}
     power: dict[str, float] = {}
+    sharpness: dict[str, float] = {}
     measured: dict[str, float] = {}
     unknown = (0.0, 0.0, 0.0, 0.0)
     for kind in KINDS:
@@ -64,6 +66,8 @@ def fit_heads(vectors: np.ndarray, classes: Classes) -> Heads:
         scores, truth = held.scores.astype(np.float64), codes[queries]
         power[kind] = fit_powers(scores, np.zeros_like(scores), truth)[0]
         told = _probabilities(scores, power[kind])
+        sharpness[kind] = fit_power_of_best(told, truth)
+        told = sharpened(told, sharpness[kind])
         best = told.argmax(1)
         right = (best == truth).astype(float)
         measured |= {
@@ -74,7 +78,7 @@ def fit_heads(vectors: np.ndarray, classes: Classes) -> Heads:
         }
         if kind == "author":
             unknown, measured["unknown_auroc"] = _fit_unknown(held, truth, power[kind])
-    return Heads(heads, HeadCalibration(power, unknown, measured))
+    return Heads(heads, HeadCalibration(power, unknown, measured, sharpness))
 
 
 def _probabilities(scores: np.ndarray, power: float) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -175,7 +176,8 @@ def test_macro_f1_and_logistic_equal_the_library() -> None:
 
 def test_files_give_back_the_same_heads(tmp_path: Path) -> None:
     data = drawn()
-    heads = Heads(fitted_heads(data), HeadCalibration({"author": 0.2}, (1.0, 2.0, 3.0, 4.0)))
+    calibration = HeadCalibration({"author": 0.2}, (1.0, 2.0, 3.0, 4.0), {}, {"author": 1.3})
+    heads = Heads(fitted_heads(data), calibration)
     assert set(heads.heads) == {"author", "genre"}
     write_heads(tmp_path, heads)
     found = read_heads(tmp_path)
@@ -183,6 +185,10 @@ def test_files_give_back_the_same_heads(tmp_path: Path) -> None:
     for kind, head in heads.heads.items():
         assert found.heads[kind].labels == head.labels
         assert np.array_equal(found.heads[kind].scores(data.vectors), head.scores(data.vectors))
+    about = json.loads((tmp_path / "heads.json").read_text())
+    del about["calibration"]["sharpness"]  # a model of an older program
+    (tmp_path / "heads.json").write_text(json.dumps(about))
+    assert read_heads(tmp_path).calibration == dataclasses.replace(calibration, sharpness={})
 
 
 def test_damaged_files_are_one_clear_error(tmp_path: Path) -> None:

@@ -81,6 +81,16 @@ def test_a_models_own_heads_answer_when_they_are_asked(
     assert source == "model trained-1" and report.embedded == 1
     row = pq.read_table(out).to_pylist()[0]
     assert sum(e["probability"] for e in row["authors"]) + row["unknown_author"] == pytest.approx(1)
+    sharp = HeadCalibration({"author": 0.2}, sharpness={"author": 2.0})
+    write_heads(trained, dataclasses.replace(heads, calibration=sharp))
+    predict_listed(mine, [("new", new_picture)], out, model="trained-1")
+    steep = pq.read_table(out).to_pylist()[0]
+    assert steep["unknown_author"] == row["unknown_author"]
+    squares = [e["probability"] ** 2 for e in row["authors"]]
+    known = 1 - row["unknown_author"]
+    assert [e["probability"] for e in steep["authors"]] == pytest.approx(
+        [square / sum(squares) * known for square in squares], abs=1e-6
+    )
     with pytest.raises(NoIndexError, match="no index"):
         predict_listed(mine, [("new", new_picture)], out)
 
