@@ -153,11 +153,17 @@ def fit_power_of_best(told: np.ndarray, truth: np.ndarray) -> float:
         told = np.clip(told, 1e-9, 1.0 - 1e-9)
         return float(-np.log(np.where(right, told, 1.0 - told)).sum() + 0.5 * (of / STEADY) ** 2)
 
+    # Two points inside, of which the next step keeps one: a loss is a pass over all labels.
     low, high, golden = -1.0, 1.0, (math.sqrt(5.0) - 1.0) / 2.0
-    while high - low > 1e-3:
-        left, right_of = high - golden * (high - low), low + golden * (high - low)
-        if loss(left) < loss(right_of):
-            high = right_of
+    points = [high - golden * (high - low), low + golden * (high - low)]
+    losses = [loss(point) for point in points]
+    while high - low > 0.01:
+        if losses[0] < losses[1]:
+            high = points[1]
+            points = [high - golden * (high - low), points[0]]
+            losses = [loss(points[0]), losses[0]]
         else:
-            low = left
+            low = points[0]
+            points = [points[1], low + golden * (high - low)]
+            losses = [losses[1], loss(points[1])]
     return math.exp((low + high) / 2.0)

@@ -142,28 +142,26 @@ def fit_votes(
     folds = [(usable & (of != fold), usable & (of == fold)) for fold in np.unique(of[usable])]
     if len(folds) < 2 or min(fitted.sum() for fitted, _ in folds) < MIN_EXAMPLES:
         return choose(usable), {}
-    chosen = [choose(fitted) for fitted, _ in folds]
     truth = np.concatenate([labels[case.part(asked).query] for _, asked in folds])
 
-    def judged(
-        way: Callable[[Votes, np.ndarray], Votes],
-    ) -> tuple[dict[str, float], dict[str, float]]:
-        """Figures on the other authors, before the product's own power and after it."""
-        before, after = [], []
-        for votes, (fitted, asked) in zip(chosen, folds, strict=True):
-            part, scores = case.part(asked), None if held is None else held.part(asked)
-            made = way(votes, fitted)
-            before.append(made.probabilities(part, scores))
-            after.append(sharp(made, fitted).probabilities(part, scores))
-        return _figures(np.concatenate(before), truth), _figures(np.concatenate(after), truth)
+    def judged(made: Sequence[Votes]) -> dict[str, float]:
+        """Figures of each fold's votes on the fold's authors."""
+        told = [
+            votes.probabilities(case.part(asked), None if held is None else held.part(asked))
+            for votes, (_, asked) in zip(made, folds, strict=True)
+        ]
+        return _figures(np.concatenate(told), truth)
 
-    votes = choose(usable)
-    alone, alone_sharp = judged(lambda votes, _: votes)
-    both, both_sharp = judged(with_head)
-    if held is None or both["log_loss"] >= alone["log_loss"]:
-        return sharp(votes, usable), alone_sharp
-    made = sharp(with_head(votes, usable), usable)
-    return made, both_sharp | {"vote_top1": alone["top1"]}
+    votes, made = choose(usable), [choose(fitted) for fitted, _ in folds]
+    alone = judged(made)
+    if held is None:
+        return votes, alone
+    told: dict[str, float] = {}
+    with_heads = [with_head(one, fitted) for one, (fitted, _) in zip(made, folds, strict=True)]
+    if judged(with_heads)["log_loss"] < alone["log_loss"]:
+        votes, made, told = with_head(votes, usable), with_heads, {"vote_top1": alone["top1"]}
+    made = [sharp(one, fitted) for one, (fitted, _) in zip(made, folds, strict=True)]
+    return sharp(votes, usable), judged(made) | told
 
 
 def _chooser(
