@@ -73,7 +73,7 @@ model: train-env ## Rebuild the shipped encoder from DRAWINGS=folder
 	@$(BIN)/python -m indexer.training.export --drawings $(DRAWINGS) --out indexer/models
 	@$(BIN)/python -m indexer.training.ship_heads --drawings $(DRAWINGS)
 
-card: train-env ## Measure accuracy on DRAWINGS=folder: model card and README table
+card: train-env ## Measure accuracy on DRAWINGS=folder: model card, README (first time: hours)
 	@$(BIN)/python -m indexer.training.card --drawings $(DRAWINGS)
 
 lock: ## Renew requirements/*.txt from pyproject.toml

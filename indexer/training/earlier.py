@@ -107,7 +107,7 @@ def trained(thumbnail: Thumbnail, build: Callable[[int], nn.Module], epochs: int
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         names, codes = np.unique(authors, return_inverse=True)
         target = torch.from_numpy(codes.reshape(-1))
-        network = build(thumbnail.channels).to(device).train()
+        network = build(thumbnail.channels).to(device, memory_format=torch.channels_last).train()
         with torch.inference_mode():
             width = network.eval()(thumbnail.batch(rows[:1]).to(device)).shape[1]
         network.train()
@@ -147,7 +147,7 @@ def trained(thumbnail: Thumbnail, build: Callable[[int], nn.Module], epochs: int
 PRACTICE = (
     ("small CNN on 35 x 21", Thumbnail(35, 21), _small, 30),
     ("small CNN on 71 x 42", Thumbnail(71, 42), _small, 30),
-    ("VGG16 head on 48 x 48 grey", Thumbnail(48, 48, grey=True), _vgg, 10),
+    ("VGG16 head on 48 x 48 grey", Thumbnail(48, 48, grey=True), _vgg, 5),
     ("ResNet-50 on 112 px, letterboxed", Thumbnail(112, 112, letterbox=True), _resnet, 4),
 )
 THUMBNAILS = {thumbnail.feature: thumbnail for _, thumbnail, _, _ in PRACTICE}

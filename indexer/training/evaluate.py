@@ -91,7 +91,9 @@ def evaluate(
     if earlier:
         from indexer.training.earlier import earlier_spaces
 
-        spaces = [*earlier_spaces(1 if quick else None), *spaces]
+        # After what learns nothing, before what starts from ImageNet weights.
+        at = next(n for n, s in enumerate(spaces) if s.feature in {"head", "statistics"})
+        spaces = [*spaces[:at], *earlier_spaces(1 if quick else None), *spaces[at:]]
     by_name = {space.name: space for space in spaces}
     named = spaces[-1]
     # What has seen these authors would flatter itself: the same recipe, learnt on the others,
