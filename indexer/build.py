@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from indexer.calibration import fit
+from indexer.calibration import RECIPE, fit
 from indexer.checks import Check, check_index
 from indexer.embed import model_dir_of, open_encoder
 from indexer.generations import Generation, current_generation_id
@@ -86,6 +86,7 @@ def build_generation(
         "preprocessing": encoder.preprocessing_digest,
         "sample": settings.index.sample,
         "seed": settings.index.seed,
+        "calibration": RECIPE,
     }
     parent = current_generation_id(layout)
     if not force and (same := _same_inputs(layout, parent, inputs)):
@@ -198,12 +199,12 @@ def _calibrate(
     before: Predecessor | None,
     changed: float,
 ) -> tuple[Calibration, float]:
-    """The votes of the generation in use while little has changed since they were fitted,
-    else votes fitted anew; and how much has changed since."""
+    """The votes of the generation in use while little has changed since they were fitted, and
+    they were fitted as they are now, else votes fitted anew; and how much has changed since."""
     if before is not None and _same_model(before, inputs):
         theirs = before.generation.manifest["inputs"]
         drift = before.drift + changed
-        same = all(theirs.get(key) == inputs[key] for key in ("sample", "seed"))
+        same = all(theirs.get(key) == inputs[key] for key in ("sample", "seed", "calibration"))
         if same and drift <= settings.index.refit and before.calibration.basis != "defaults":
             return before.calibration, drift
     found = fit(data, sample=settings.index.sample, seed=settings.index.seed)

@@ -31,12 +31,10 @@ from indexer.holdout import (
 )
 from indexer.labels import (
     KINDS,
-    VOTE_FEATURES,
     Calibration,
-    HeadFeatures,
-    unknown_features,
 )
 from indexer.scores import auroc, false_positive_rate, logistic
+from indexer.unknown_author import VOTE_FEATURES, HeadFeatures, unknown_features
 from indexer.votes import (
     DEFAULT_TAIL,
     DEFAULT_TEMPERATURE,
@@ -47,6 +45,9 @@ from indexer.votes import (
 )
 
 DEFAULT_UNKNOWN = (6.0, -6.0, -4.0, 0.0)  # even odds where the nearest ones are about 0.6
+RECIPE = 2
+"""Counts up when the same pictures are fitted otherwise: a generation of another recipe is
+calibrated anew, however little has changed in its catalog."""
 NEIGHBOURS = 200  # voters; the farther ones add nothing at any fitted temperature
 
 
@@ -104,12 +105,15 @@ def fit(
             known, labels, usable, data.author[queries], held[kind], eras
         )
         measured |= {f"{kind}_{name}": value for name, value in figures.items()}
+    hands, own = held["author"], data.author[queries]
+    stranger = seen = None
+    if hands is not None:
+        # Both lack one label, or the count of labels would tell a hidden hand.
+        stranger, seen = hands.without(own), hands.without(_another(own, hands, rng))
     cases = {
-        "new_picture": _Asked(new_picture, held["author"]).part(other_picture),
-        "new_title": _Asked(new_title, held["author"]).part(other_title),
+        "new_picture": _Asked(new_picture, seen).part(other_picture),
+        "new_title": _Asked(new_title, seen).part(other_title),
     }
-    hands = held["author"]
-    stranger = None if hands is None else hands.without(data.author[queries])
     weights, by_vote, figures = _fit_unknown(cases, _Asked(unknown, stranger), fitted["author"])
     return Calibration(
         quantiles,
@@ -122,7 +126,14 @@ def fit(
         {kind: votes.vote_weight for kind, votes in fitted.items()},
         fitted["era"].spread, by_vote,
         {kind: votes.sharpness for kind, votes in fitted.items()},
+        {kind: votes.vote_kept for kind, votes in fitted.items()},
     )  # fmt: skip
+
+
+def _another(own: np.ndarray, held: HeldOut, rng: np.random.Generator) -> np.ndarray:
+    """A label at random that is not a query's own; (Q,) -> (Q,)."""
+    count = held.scores.shape[1]
+    return np.asarray((own + rng.integers(1, count, len(own))) % count)
 
 
 @dataclass(frozen=True)

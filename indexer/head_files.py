@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from indexer.heads import TENSORS, Head, arrays_of
-from indexer.labels import KINDS
+from indexer.labels import KINDS, power_of
 from schemas.durable import write_file
 from schemas.errors import NoIndexError
 
@@ -116,11 +116,11 @@ def _calibration(raw: Mapping[str, Any]) -> HeadCalibration:
     if len(weights) != 4:
         raise ValueError(f"{len(weights)} weights of the unknown author")
     return HeadCalibration(
-        {str(kind): float(power) for kind, power in raw["power"].items()},
+        {str(kind): power_of(power) for kind, power in raw["power"].items()},
         weights,
         {str(name): float(value) for name, value in raw["measured"].items()},
         # Models of 0.1.0 have none.
-        {str(kind): float(power) for kind, power in raw.get("sharpness", {}).items()},
+        {str(kind): power_of(power) for kind, power in raw.get("sharpness", {}).items()},
     )
 
 

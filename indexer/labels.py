@@ -2,10 +2,10 @@
 
 A query's label probabilities come from its nearest pictures, weighted by a softmax over
 their similarities, and from a head (`indexer/heads.py`) that knows what the pictures of a
-label have in common; `fuse` multiplies both. Whether *any* known author drew it is a separate
-question, answered by a logistic model of how near the nearest pictures and the likeliest
-author are. All were fitted on held-out titles and held-out authors when the generation was
-built (`indexer/calibration.py`).
+label have in common; `fuse` multiplies both and keeps a part of the vote. Whether *any* known
+author drew it is a separate question, answered by a logistic model of how near the nearest
+pictures and the likeliest author are (`indexer/unknown_author.py`). All were fitted on held-out
+titles and held-out authors when the generation was built (`indexer/calibration.py`).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from indexer.unknown_author import FEATURES, VOTE_FEATURES, HeadFeatures, unknown_features
 from schemas.errors import NoIndexError
 
 KINDS = ("author", "genre", "era")
@@ -56,8 +57,9 @@ class Calibration:
     `tail` the probability of a known label that none of the neighbours carries.
     `era_spread` is the width of `era_kernel`.
     `head_weight` and `vote_weight` are the powers of the head's likelihood and of the vote in
-    their product; a head weight of 0 stands for "the vote alone". `sharpness` is a power of
-    that product (see `sharpened`).
+    their product, and `vote_kept` the share of the answer that stays the vote's whatever the
+    head says; a head weight of 0 stands for "the vote alone". `sharpness` is a power of the
+    whole (see `sharpened`).
     `unknown_weights` belong to `unknown_features`, in the log-odds that nobody in the catalog
     drew the query, at equal prior odds; `unknown_by_vote` to the first of them, where no head
     is asked.
@@ -78,6 +80,7 @@ class Calibration:
     era_spread: float = 0.0
     unknown_by_vote: tuple[float, ...] = ()
     sharpness: dict[str, float] = field(default_factory=lambda: dict.fromkeys(KINDS, 1.0))
+    vote_kept: dict[str, float] = field(default_factory=lambda: dict.fromkeys(KINDS, 0.0))
 
     def vote(
         self,
@@ -154,71 +157,19 @@ class Calibration:
                 neighbours=int(raw["neighbours"]),
                 basis=str(raw["basis"]),
                 measured={str(k): float(v) for k, v in raw["measured"].items()},
-                # Generations of 0.1.0 have neither: their votes answer alone, as before.
-                head_weight={k: float(raw.get("head_weight", {}).get(k, 0.0)) for k in KINDS},
-                vote_weight={k: float(raw.get("vote_weight", {}).get(k, 1.0)) for k in KINDS},
+                # Generations of 0.1.0 lack these: their votes answer alone, as before.
+                head_weight={k: power_of(raw.get("head_weight", {}).get(k, 0.0)) for k in KINDS},
+                vote_weight={k: power_of(raw.get("vote_weight", {}).get(k, 1.0)) for k in KINDS},
                 era_spread=float(raw.get("era_spread", 0.0)),
                 unknown_by_vote=by_vote,
-                sharpness={k: float(raw.get("sharpness", {}).get(k, 1.0)) for k in KINDS},
+                sharpness={k: power_of(raw.get("sharpness", {}).get(k, 1.0)) for k in KINDS},
+                vote_kept={k: _share_of(raw.get("vote_kept", {}).get(k, 0.0)) for k in KINDS},
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise NoIndexError(
                 f"the index's calibration cannot be read ({error})",
                 "Run `toonsearch index build --force`.",
             ) from error
-
-
-@dataclass(frozen=True)
-class HeadFeatures:
-    """What the author head says of queries. Shapes: all (Q,)
-
-    `greatest` is the likeliest author's score, `lead` by how much it is ahead of the next one,
-    `stranger` the score of a hand never seen; `best` is the greatest fused probability.
-    """
-
-    greatest: np.ndarray
-    lead: np.ndarray
-    stranger: np.ndarray
-    best: np.ndarray
-
-    @staticmethod
-    def of(scores: np.ndarray, stranger: np.ndarray, fused: np.ndarray) -> HeadFeatures:
-        """Shapes:  scores and fused (Q, C), stranger (Q,)"""
-        ordered = np.sort(scores, axis=1).astype(np.float64)
-        lead = ordered[:, -1] - ordered[:, -2] if ordered.shape[1] > 1 else ordered[:, -1] * 0.0
-        return HeadFeatures(ordered[:, -1], np.minimum(lead, MAX_LEAD), stranger, fused.max(axis=1))
-
-
-MAX_LEAD = 50.0
-"""In nats: a label that no picture carries is infinitely far behind."""
-VOTE_FEATURES = 4
-FEATURES = (VOTE_FEATURES, 7, 9)
-"""How many features a generation's unknown-author model may have: those without a head, those
-of 0.1.0, all."""
-
-
-def unknown_features(
-    similarity_desc: np.ndarray, best_share: np.ndarray, head: HeadFeatures | None = None
-) -> np.ndarray:
-    """Features of the unknown-author model: one, nearest, mean of the nearest five, share of
-    the author with most votes; then, zeros without a head: fused probability, likelihood ratio,
-    likelihood and lead, and the mean of the nearest fifty.
-
-    None may depend on how many labels there are (an entropy does): a hand that is hidden for a
-    trial leaves one label less, and would be recognised by that alone.
-
-    Shapes:  (Q, K) nearest first, (Q,) -> (Q, 9)
-    """
-    five = similarity_desc[:, :5].mean(axis=1)
-    columns = [np.ones_like(five), similarity_desc[:, 0], five, best_share]
-    if head is None:
-        columns += [np.zeros_like(five)] * (FEATURES[-1] - VOTE_FEATURES)
-    else:
-        fifty = similarity_desc[:, :50].mean(axis=1)
-        columns += [
-            head.best, head.greatest - head.stranger, head.greatest, head.lead, fifty,
-        ]  # fmt: skip
-    return np.stack(columns, axis=1)
 
 
 def fuse(
@@ -228,8 +179,10 @@ def fuse(
     tail: float,
     head_weight: float,
     vote_weight: float,
+    vote_kept: float = 0.0,
 ) -> np.ndarray:
-    """Probabilities of all labels from the vote and the head: a product of powers.
+    """Probabilities of all labels from the vote and the head: a product of powers, of which
+    the vote alone keeps a share: a head that is surely wrong cannot take that away.
 
     The vote first gives `tail` to all labels evenly, so that no label is impossible.
 
@@ -240,7 +193,22 @@ def fuse(
         return np.asarray(even)
     log = vote_weight * np.log(even) + head_weight * scores
     likely = np.exp(log - log.max(axis=1, keepdims=True))
-    return np.asarray(likely / likely.sum(axis=1, keepdims=True))
+    likely /= likely.sum(axis=1, keepdims=True)
+    return np.asarray(vote_kept * even + (1.0 - vote_kept) * likely)
+
+
+def power_of(value: object) -> float:
+    """A power as a file holds it. Errors:  ValueError when no probability can have it"""
+    power = float(str(value))
+    if not 0.0 <= power < np.inf:
+        raise ValueError(f"a power of {power}")
+    return power
+
+
+def _share_of(value: object) -> float:
+    if power_of(value) > 1.0:
+        raise ValueError(f"a share of {value}")
+    return power_of(value)
 
 
 def sharpened(fused: np.ndarray, sharpness: float) -> np.ndarray:

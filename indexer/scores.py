@@ -77,59 +77,100 @@ def logistic(features: np.ndarray, target: np.ndarray, weight: np.ndarray) -> np
     return beta
 
 
-MAX_STEPS = 30
+MAX_STEPS = 60
 
 
-def fit_powers(head: np.ndarray, vote: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
-    """Powers of two likelihoods whose product has the least log loss; neither is negative.
+def fit_power(likelihood: np.ndarray, truth: np.ndarray) -> float:
+    """The power of likelihoods with the least log loss, not negative, by Newton's method.
 
-    The loss is convex in both, so Newton's method with halved steps finds its only minimum.
+    Shapes:  likelihood (Q, C) logarithms, truth (Q,) int
+    """
+    rows = np.arange(len(truth))
+    scale = max(float(likelihood.std(axis=1).mean()), 1e-9)
+    x = likelihood / scale
+
+    def loss(power: float) -> tuple[float, np.ndarray]:
+        told = _softmax(power * x)
+        return float(-np.log(np.maximum(told[rows, truth], 1e-300)).mean()), told
+
+    power = 0.5
+    value, told = loss(power)
+    for _ in range(MAX_STEPS):
+        mean = (told * x).sum(axis=1)
+        slope = float((mean - x[rows, truth]).mean()) + 2e-4 * power
+        curve = float(((told * x * x).sum(axis=1) - mean**2).mean()) + 2e-4
+        step = slope / curve
+        for _halving in range(12):
+            tried = max(power - step, 0.0)
+            new_value, new_told = loss(tried)
+            if new_value < value:
+                break
+            step /= 2
+        else:
+            break
+        done = value - new_value < 1e-7
+        power, value, told = tried, new_value, new_told
+        if done:
+            break
+    return power / scale
+
+
+def fit_mixture(
+    head: np.ndarray, vote: np.ndarray, truth: np.ndarray
+) -> tuple[float, float, float]:
+    """Powers of head and vote in their product, and the share that the vote keeps beside it,
+    of least log loss.
+
+    Newton's method on the powers' logarithms and the share's logit, with the outer product of
+    the gradients for the curvature and weak normal priors, which decide where there are few
+    queries.
 
     Shapes:  head and vote (Q, C) logarithms, truth (Q,) int
+    Source:  Berndt, Hall, Hall and Hausman 1974
     """
     rows = np.arange(len(truth))
     scale = max(float(head.std(axis=1).mean()), 1e-9)
     parts = (head / scale, vote)
+    alone = np.exp(vote[rows, truth])
+    start, stiff = np.array([0.0, -0.7, 0.0]), 1.0 / np.array([1.0, 1.0, 1.5]) ** 2 / len(rows)
 
-    def loss(power: np.ndarray) -> tuple[float, np.ndarray]:
-        log = power[0] * parts[0] + power[1] * parts[1]
-        log -= log.max(axis=1, keepdims=True)
-        log -= np.log(np.exp(log).sum(axis=1, keepdims=True))
-        return float(-log[rows, truth].mean()) + 1e-4 * float(power @ power), log
+    def loss(at: np.ndarray) -> tuple[float, np.ndarray]:
+        power, share = np.exp(at[:2]), 1.0 / (1.0 + math.exp(-at[2]))
+        product = _softmax(power[0] * parts[0] + power[1] * parts[1])
+        by_product = share * product[rows, truth]
+        told = np.maximum(by_product + (1.0 - share) * alone, 1e-300)
+        owed = by_product / told  # how much of the answer the product is to be thanked for
+        slopes = [
+            owed * power[i] * (np.einsum("qc,qc->q", product, part) - part[rows, truth])
+            for i, part in enumerate(parts)
+        ]
+        value = float(-np.log(told).mean() + 0.5 * (stiff * (at - start) ** 2).sum())
+        return value, np.stack([*slopes, share - owed], axis=1)
 
-    power = np.array([0.5, 0.8])
-    value, log = loss(power)
+    at = start
+    value, slopes = loss(at)
     for _ in range(MAX_STEPS):
-        p = np.exp(log)
-        means = [(p * part).sum(axis=1) for part in parts]
-        gradient = (
-            np.array(
-                [
-                    float((m - part[rows, truth]).mean())
-                    for m, part in zip(means, parts, strict=True)
-                ]
-            )
-            + 2e-4 * power
-        )
-        hessian = 2e-4 * np.eye(2)
-        for i in range(2):
-            for j in range(2):
-                both = (p * parts[i] * parts[j]).sum(axis=1) - means[i] * means[j]
-                hessian[i, j] += float(both.mean())
-        step = np.linalg.solve(hessian, gradient)
+        curve = slopes.T @ slopes / len(rows) + np.diag(stiff)
+        step = np.linalg.solve(curve, slopes.mean(axis=0) + stiff * (at - start))
+        step *= min(1.0, 1.0 / max(float(np.abs(step).max()), 1e-12))
         for _halving in range(12):
-            tried = np.maximum(power - step, 0.0)
-            new_value, new_log = loss(tried)
+            new_value, new_slopes = loss(at - step)
             if new_value < value:
                 break
             step = step / 2
         else:
             break
-        done = value - new_value < 1e-7
-        power, value, log = tried, new_value, new_log
+        done = value - new_value < 1e-6
+        at, value, slopes = at - step, new_value, new_slopes
         if done:
             break
-    return float(power[0] / scale), float(power[1])
+    powers = np.exp(at[:2])
+    return float(powers[0] / scale), float(powers[1]), 1.0 / (1.0 + math.exp(at[2]))
+
+
+def _softmax(log: np.ndarray) -> np.ndarray:
+    likely = np.exp(log - log.max(axis=1, keepdims=True))
+    return np.asarray(likely / likely.sum(axis=1, keepdims=True))
 
 
 STEADY = 0.3

@@ -1,10 +1,11 @@
 """How neighbours vote on held-out pictures, and the settings that lose least.
 
 A vote's temperature, tempering, tail and (for eras) spread are chosen on a grid by the log loss
-of the true label; then the powers of vote and head in their product are fitted, and kept if
-they help on authors that they were not fitted on (each fifth of them in turn). Log loss hedges
-against the worst queries, which leaves the likeliest label right more often than it is said to
-be: the product's own power is fitted last, by that label alone.
+of the true label; then the powers of vote and head in their product and the share that the
+vote keeps beside it are fitted, and kept if they help on authors that they were not fitted on
+(each fifth of them in turn). Log loss hedges against the worst queries, which leaves the
+likeliest label right more often than it is said to be: the answer's own power is fitted last, by
+that label alone.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 
 from indexer.holdout import Case, HeldOut, author_folds
 from indexer.labels import era_kernel, fuse, sharpened, vote_weights
-from indexer.scores import expected_calibration_error, fit_power_of_best, fit_powers
+from indexer.scores import expected_calibration_error, fit_mixture, fit_power_of_best
 
 TEMPERATURES = np.geomspace(0.01, 0.3, 18)
 TEMPERINGS = (0.0, 0.25, 0.5, 0.75)
@@ -48,6 +49,7 @@ class Votes:
     eras: tuple[str, ...] = ()
     spread: float = 0.0
     sharpness: float = 1.0
+    vote_kept: float = 0.0
 
     def cast(self, case: Case) -> tuple[np.ndarray, np.ndarray]:
         """Each neighbour's label and weight; those without a label weigh nothing.
@@ -85,13 +87,14 @@ class Votes:
         return sharpened(self.fused(case, held), self.sharpness)
 
     def fused(self, case: Case, held: HeldOut | None) -> np.ndarray:
-        """Vote and head, before their product's own power; (Q, C)."""
+        """Vote and head, before the answer's own power; (Q, C)."""
         return fuse(
             self.shares(case, self._count(held)),
             None if held is None else held.scores,
             tail=self.tail,
             head_weight=self.head_weight,
             vote_weight=self.vote_weight,
+            vote_kept=self.vote_kept,
         )
 
     def best_share(self, case: Case) -> np.ndarray:
@@ -122,21 +125,17 @@ def fit_votes(
 
     choose = _chooser(case, labels, eras)
 
-    def sharp(votes: Votes, chosen: np.ndarray) -> Votes:
-        if held is None:  # an answer of the neighbours alone does not name all labels
-            return votes
+    def sharp(votes: Votes, chosen: np.ndarray, held: HeldOut) -> Votes:
         part = case.part(chosen)
         told = votes.fused(part, held.part(chosen))
         return replace(votes, sharpness=fit_power_of_best(told, labels[part.query]))
 
-    def with_head(votes: Votes, chosen: np.ndarray) -> Votes:
-        if held is None:
-            return votes
+    def with_head(votes: Votes, chosen: np.ndarray, held: HeldOut) -> Votes:
         part, scores = case.part(chosen), held.scores[chosen].astype(np.float64)
         even = fuse(votes.shares(part, scores.shape[1]), None, tail=votes.tail,
                     head_weight=0.0, vote_weight=1.0)  # fmt: skip
-        head, votes_power = fit_powers(scores, np.log(even), labels[part.query])
-        return replace(votes, head_weight=head, vote_weight=votes_power)
+        head, power, kept = fit_mixture(scores, np.log(even), labels[part.query])
+        return replace(votes, head_weight=head, vote_weight=power, vote_kept=kept)
 
     of = author_folds(author)
     folds = [(usable & (of != fold), usable & (of == fold)) for fold in np.unique(of[usable])]
@@ -154,14 +153,16 @@ def fit_votes(
 
     votes, made = choose(usable), [choose(fitted) for fitted, _ in folds]
     alone = judged(made)
-    if held is None:
+    if held is None:  # an answer of the neighbours alone does not name all labels: no power
         return votes, alone
     told: dict[str, float] = {}
-    with_heads = [with_head(one, fitted) for one, (fitted, _) in zip(made, folds, strict=True)]
+    with_heads = [
+        with_head(one, fitted, held) for one, (fitted, _) in zip(made, folds, strict=True)
+    ]
     if judged(with_heads)["log_loss"] < alone["log_loss"]:
-        votes, made, told = with_head(votes, usable), with_heads, {"vote_top1": alone["top1"]}
-    made = [sharp(one, fitted) for one, (fitted, _) in zip(made, folds, strict=True)]
-    return sharp(votes, usable), judged(made) | told
+        votes, made, told = with_head(votes, usable, held), with_heads, {"vote_top1": alone["top1"]}
+    made = [sharp(one, fitted, held) for one, (fitted, _) in zip(made, folds, strict=True)]
+    return sharp(votes, usable, held), judged(made) | told
 
 
 def _chooser(

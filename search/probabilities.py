@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from indexer.heads import Head
-from indexer.labels import KINDS, Calibration, HeadFeatures, fuse, sharpened
+from indexer.labels import KINDS, Calibration, fuse, sharpened
+from indexer.unknown_author import HeadFeatures
 from schemas.records import LabelProbability, Labels
 
 SHOWN = 5
@@ -115,6 +116,7 @@ def _fused(
         tail=tail,
         head_weight=calibration.head_weight[kind],
         vote_weight=calibration.vote_weight[kind],
+        vote_kept=calibration.vote_kept[kind],
     )
 
 

@@ -98,6 +98,7 @@ def ask_product(
             calibration.tail[kind], calibration.head_weight[kind], calibration.vote_weight[kind],
             data.labels(kind) if kind == "era" else (),
             calibration.era_spread if kind == "era" else 0.0, calibration.sharpness[kind],
+            calibration.vote_kept[kind],
         )  # fmt: skip
         labels[kind] = names
         both[kind] = votes.probabilities(case, held)

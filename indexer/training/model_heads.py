@@ -15,8 +15,8 @@ from indexer.labels import KINDS, fuse, sharpened
 from indexer.scores import (
     auroc,
     expected_calibration_error,
+    fit_power,
     fit_power_of_best,
-    fit_powers,
     logistic,
     macro_f1,
 )
@@ -64,7 +64,7 @@ def fit_heads(vectors: np.ndarray, classes: Classes) -> Heads:
         if held is None:
             continue
         scores, truth = held.scores.astype(np.float64), codes[queries]
-        power[kind] = fit_powers(scores, np.zeros_like(scores), truth)[0]
+        power[kind] = fit_power(scores, truth)
         told = _probabilities(scores, power[kind])
         sharpness[kind] = fit_power_of_best(told, truth)
         told = sharpened(told, sharpness[kind])

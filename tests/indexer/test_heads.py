@@ -13,7 +13,7 @@ from indexer.head_files import HeadCalibration, Heads, read_heads, write_heads
 from indexer.heads import Head, fit_head
 from indexer.holdout import FOLDS, Labelled, fitted_heads, folds_within, held_out_scores
 from indexer.labels import fuse
-from indexer.scores import fit_powers, logistic, macro_f1
+from indexer.scores import fit_mixture, fit_power, logistic, macro_f1
 from schemas.errors import NoIndexError
 
 HANDS, BOOKS, PAGES, WIDTH = 12, 4, 10, 24
@@ -135,27 +135,61 @@ def test_fused_probabilities_sum_to_one_and_no_weight_is_the_vote() -> None:
     assert np.allclose(both.sum(1), 1) and (both >= 0).all()
     vote = fuse(shares, scores, tail=0.1, head_weight=0.0, vote_weight=0.7)
     assert np.allclose(vote, shares * 0.9 + 0.1 / 7)
+    kept = fuse(shares, scores, tail=0.1, head_weight=0.2, vote_weight=0.7, vote_kept=0.3)
+    assert np.allclose(kept, 0.3 * vote + 0.7 * both)
 
 
-def test_powers_have_the_least_loss_of_a_grid() -> None:
+def softmax(log: np.ndarray) -> np.ndarray:
+    likely = np.exp(log - log.max(1, keepdims=True))
+    return likely / likely.sum(1, keepdims=True)
+
+
+def told_by_both(count: int = 400) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores of a head that is surely wrong of one query in five, votes, and the truth."""
     rng = np.random.default_rng(2)
-    truth = rng.integers(0, 5, 400)
-    head = rng.standard_normal((400, 5)) * 10
-    vote = np.log(rng.dirichlet(np.ones(5), 400))
-    rows = np.arange(400)
-    head[rows, truth] += 12
+    truth = rng.integers(0, 5, count)
+    head = rng.standard_normal((count, 5)) * 10
+    vote = np.log(rng.dirichlet(np.ones(5), count))
+    rows = np.arange(count)
+    seen = np.where(rows % 5 == 0, rng.integers(0, 5, count), truth)
+    head[rows, seen] += 60
     vote[rows, truth] += 0.7
+    return head, np.log(softmax(vote)), truth
 
-    def loss(a: float, b: float) -> float:
-        log = a * head + b * vote
-        log -= log.max(1, keepdims=True)
-        log -= np.log(np.exp(log).sum(1, keepdims=True))
-        return float(-log[rows, truth].mean())
 
-    a, b = fit_powers(head, vote, truth)
-    grid = min(loss(x, y) for x in np.linspace(0, 0.5, 26) for y in np.linspace(0, 2, 21))
-    assert loss(a, b) <= grid + 2e-3
-    assert fit_powers(-head, vote, truth)[0] == 0.0  # a head that misleads gets no say
+def test_a_power_has_the_least_loss_of_a_grid() -> None:
+    head, _, truth = told_by_both()
+
+    def loss(power: float) -> float:
+        return float(-np.log(softmax(power * head)[np.arange(len(truth)), truth]).mean())
+
+    grid = min(loss(power) for power in np.linspace(0, 0.5, 201))
+    assert loss(fit_power(head, truth)) <= grid + 1e-3
+    assert fit_power(-head, truth) == 0.0  # a head that misleads gets no say
+
+
+def test_a_mixture_has_the_least_loss_of_a_grid() -> None:
+    head, vote, truth = told_by_both()
+    rows = np.arange(len(truth))
+
+    def loss(a: float, b: float, kept: float) -> float:
+        told = kept * np.exp(vote) + (1 - kept) * softmax(a * head + b * vote)
+        return float(-np.log(told[rows, truth]).mean())
+
+    found = fit_mixture(head, vote, truth)
+    grid = min(
+        loss(a, b, kept)
+        for a in np.geomspace(0.01, 1, 15) for b in np.linspace(0, 2, 11)
+        for kept in np.linspace(0, 1, 11)
+    )  # fmt: skip
+    assert loss(*found) <= grid + 2e-3
+    # Whoever is surely wrong of every fifth query does not get the whole answer.
+    assert 0.05 < found[2] < 0.5
+    assert loss(*found) < min(loss(a, 1.0, 0.0) for a in np.geomspace(0.001, 1, 30)) - 0.02
+    # A head that misleads changes next to nothing, and a few queries no more than a little.
+    assert loss(*fit_mixture(-head, vote, truth)) < loss(0.0, 1.0, 0.0) + 0.02
+    few = fit_mixture(head[:3], vote[:3], truth[:3])
+    assert np.isfinite(few).all() and 0 < few[2] < 1
 
 
 def test_macro_f1_and_logistic_equal_the_library() -> None:
@@ -204,10 +238,17 @@ def test_damaged_files_are_one_clear_error(tmp_path: Path) -> None:
         read_heads(tmp_path)
     tensors.write_bytes(whole)
     body = json.loads(text)
+    sound = {"power": {"author": 0.2}, "unknown": [0.0] * 4, "measured": {}, "sharpness": {}}
+    powers = [
+        sound | {name: {"author": wrong}}
+        for name in ("power", "sharpness") for wrong in (float("nan"), -1.0, float("inf"), None)
+    ]  # fmt: skip
+    about.write_text(json.dumps(body | {"calibration": sound}))
+    assert read_heads(tmp_path).calibration is not None
     for change in (
         {"format_version": 9}, {"labels": {"author": ["only one"]}}, {"labels": {"mood": []}},
         {"file": None}, {"labels": []}, {"calibration": {"power": {}}},
-        {"file": body["file"] | {"bytes": -1}},
+        {"file": body["file"] | {"bytes": -1}}, *({"calibration": one} for one in powers),
     ):  # fmt: skip
         about.write_text(json.dumps(body | change))
         with pytest.raises(NoIndexError):

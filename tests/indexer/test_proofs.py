@@ -112,3 +112,21 @@ def test_votes_are_carried_over_until_enough_has_changed(layout: Layout) -> None
     assert drift() == pytest.approx(2 / 88 + 2 / 86)
     lose(layout, 2)
     assert drift() == 0.0  # more than a twentieth: fitted anew
+
+
+def test_a_program_that_fits_votes_otherwise_fits_them_anew(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = current_generation_id(layout)
+    assert build(layout) == first  # nothing changed
+    monkeypatch.setattr(building, "RECIPE", building.RECIPE + 1)
+    fits: list[Calibration] = []
+    real = building.fit
+    monkeypatch.setattr(building, "fit", lambda *a, **k: fits.append(real(*a, **k)) or fits[-1])
+    name = build(layout)
+    assert name != first and len(fits) == 1
+    publish(layout, name)
+    assert build(layout) == name
+    lose(layout, 2)
+    build(layout)
+    assert len(fits) == 1  # the next small change carries them over again

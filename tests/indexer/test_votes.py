@@ -10,15 +10,9 @@ import pytest
 
 from indexer.calibration import fit
 from indexer.holdout import Case, Labelled
-from indexer.labels import (
-    KINDS,
-    Calibration,
-    HeadFeatures,
-    era_kernel,
-    sharpened,
-    unknown_features,
-)
+from indexer.labels import KINDS, Calibration, era_kernel, sharpened
 from indexer.scores import fit_power_of_best
+from indexer.unknown_author import HeadFeatures, unknown_features
 from indexer.votes import Votes
 from schemas.errors import NoIndexError
 
@@ -158,5 +152,12 @@ def test_a_query_is_as_sure_as_the_calibration_found_right() -> None:
     assert found.sharpness["era"] != 1.0
     assert Calibration.from_json(found.to_json()) == found
     raw = json.loads(found.to_json())
-    del raw["sharpness"]  # a generation of an older program
-    assert set(Calibration.from_json(json.dumps(raw)).sharpness.values()) == {1.0}
+    del raw["sharpness"], raw["vote_kept"]  # a generation of an older program
+    old = Calibration.from_json(json.dumps(raw))
+    assert set(old.sharpness.values()) == {1.0} and set(old.vote_kept.values()) == {0.0}
+    for field, wrong in (
+        ("sharpness", float("nan")), ("head_weight", -0.1), ("vote_weight", float("inf")),
+        ("vote_kept", 1.5), ("vote_kept", None),
+    ):  # fmt: skip
+        with pytest.raises(NoIndexError, match="calibration cannot be read"):
+            Calibration.from_json(json.dumps(raw | {field: {"author": wrong}}))

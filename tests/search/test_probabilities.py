@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from indexer.heads import fit_head
+from indexer.holdout import Case, HeldOut
 from indexer.labels import KINDS
+from indexer.votes import Votes
 from search.engine import Engine
 from search.probabilities import SHOWN, Neighbour, distributions, label_probabilities
 
@@ -91,3 +93,35 @@ def test_sharpness_changes_what_is_said_and_not_who_is_unknown(engine: Engine) -
         {name: share / sum(told.values()) for name, share in told.items()}
     )
     assert list(steep.by_kind["author"]) == list(flat.by_kind["author"])
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.4, 1.0])
+def test_a_query_keeps_as_much_of_the_vote_as_was_fitted(engine: Engine, kept: float) -> None:
+    """The answer is the one that `Votes` gave when the share was fitted."""
+    rng = np.random.default_rng(3)
+    codes = np.repeat(np.arange(8), 5)
+    vectors = np.eye(8, 12)[codes] + 0.4 * rng.standard_normal((40, 12))
+    labels = tuple(f"hand {n}" for n in range(8))
+    head = fit_head(vectors.astype(np.float32), codes, np.arange(40), labels)
+    assert head is not None
+    calibration = dataclasses.replace(
+        engine.calibration, vote_kept=dict.fromkeys(KINDS, kept),
+        head_weight=dict.fromkeys(KINDS, 0.3), vote_weight=dict.fromkeys(KINDS, 0.6),
+        sharpness=dict.fromkeys(KINDS, 1.4),
+    )  # fmt: skip
+    rows = np.asarray([[0, 7, 11, 12, 39]])
+    similarity = np.linspace(0.5, 0.1, 5)
+    votes = Votes(
+        codes, calibration.temperature["author"], calibration.tempering["author"],
+        calibration.tail["author"], 0.3, 0.6, sharpness=1.4, vote_kept=kept,
+    )  # fmt: skip
+    asked = vectors[:1].astype(np.float32)
+    held = HeldOut(head.scores(asked), head.stranger(asked))
+    wanted = votes.probabilities(Case(np.zeros(1, int), similarity[None], rows), held)[0]
+    names: list[str | None] = [labels[code] for code in codes[rows[0]]]
+    counts = {"author": dict.fromkeys(labels, 5), "genre": {}, "era": {}}
+    found = distributions(
+        similarity, neighbours(names), counts, calibration, 0.5, {"author": head}, asked[0]
+    )
+    told = np.asarray([found.by_kind["author"][label] for label in labels])
+    assert told == pytest.approx(wanted, abs=1e-6)
