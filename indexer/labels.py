@@ -197,15 +197,15 @@ def fuse(
     return np.asarray(vote_kept * even + (1.0 - vote_kept) * likely)
 
 
-def power_of(value: object) -> float:
+def power_of(value: Any) -> float:
     """A power as a file holds it. Errors:  ValueError when no probability can have it"""
-    power = float(str(value))
+    power = float(value)
     if not 0.0 <= power < np.inf:
         raise ValueError(f"a power of {power}")
     return power
 
 
-def _share_of(value: object) -> float:
+def _share_of(value: Any) -> float:
     if power_of(value) > 1.0:
         raise ValueError(f"a share of {value}")
     return power_of(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -81,38 +82,19 @@ MAX_STEPS = 60
 
 
 def fit_power(likelihood: np.ndarray, truth: np.ndarray) -> float:
-    """The power of likelihoods with the least log loss, not negative, by Newton's method.
+    """The power of likelihoods with the least log loss; 0 where none beats an even guess.
 
     Shapes:  likelihood (Q, C) logarithms, truth (Q,) int
     """
     rows = np.arange(len(truth))
-    scale = max(float(likelihood.std(axis=1).mean()), 1e-9)
-    x = likelihood / scale
+    x = likelihood / (scale := max(float(likelihood.std(axis=1).mean()), 1e-9))
 
-    def loss(power: float) -> tuple[float, np.ndarray]:
-        told = _softmax(power * x)
-        return float(-np.log(np.maximum(told[rows, truth], 1e-300)).mean()), told
+    def loss(of: float) -> float:
+        told = _softmax(math.exp(of) * x)[rows, truth]
+        return float(-np.log(np.maximum(told, 1e-300)).mean())
 
-    power = 0.5
-    value, told = loss(power)
-    for _ in range(MAX_STEPS):
-        mean = (told * x).sum(axis=1)
-        slope = float((mean - x[rows, truth]).mean()) + 2e-4 * power
-        curve = float(((told * x * x).sum(axis=1) - mean**2).mean()) + 2e-4
-        step = slope / curve
-        for _halving in range(12):
-            tried = max(power - step, 0.0)
-            new_value, new_told = loss(tried)
-            if new_value < value:
-                break
-            step /= 2
-        else:
-            break
-        done = value - new_value < 1e-7
-        power, value, told = tried, new_value, new_told
-        if done:
-            break
-    return power / scale
+    found = _lowest(loss, -6.0, 4.0, within=0.001)
+    return math.exp(found) / scale if loss(found) < math.log(x.shape[1]) else 0.0
 
 
 def fit_mixture(
@@ -194,11 +176,18 @@ def fit_power_of_best(told: np.ndarray, truth: np.ndarray) -> float:
         told = np.clip(told, 1e-9, 1.0 - 1e-9)
         return float(-np.log(np.where(right, told, 1.0 - told)).sum() + 0.5 * (of / STEADY) ** 2)
 
-    # Two points inside, of which the next step keeps one: a loss is a pass over all labels.
-    low, high, golden = -1.0, 1.0, (math.sqrt(5.0) - 1.0) / 2.0
+    return math.exp(_lowest(loss, -1.0, 1.0, within=0.01))
+
+
+def _lowest(loss: Callable[[float], float], low: float, high: float, within: float) -> float:
+    """Where a function with one minimum is lowest, by golden section.
+
+    Each step keeps one of two points inside: a loss is a pass over all labels.
+    """
+    golden = (math.sqrt(5.0) - 1.0) / 2.0
     points = [high - golden * (high - low), low + golden * (high - low)]
     losses = [loss(point) for point in points]
-    while high - low > 0.01:
+    while high - low > within:
         if losses[0] < losses[1]:
             high = points[1]
             points = [high - golden * (high - low), points[0]]
@@ -207,4 +196,4 @@ def fit_power_of_best(told: np.ndarray, truth: np.ndarray) -> float:
             low = points[0]
             points = [points[1], low + golden * (high - low)]
             losses = [losses[1], loss(points[1])]
-    return math.exp((low + high) / 2.0)
+    return (low + high) / 2.0

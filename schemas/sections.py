@@ -51,7 +51,7 @@ class IndexSettings:
     Against the generation in use, at most `max_loss` of the pictures may be gone,
     `max_change` of the canary answers may differ, and label accuracy may fall by
     `max_quality_drop`. Votes are fitted anew when `refit` of the pictures have changed
-    since they last were.
+    since they last were, or the program fits them otherwise.
     """
 
     keep: int = 3
