@@ -53,16 +53,18 @@ def retrieval_curves(table: Sequence[TableRow]) -> str:
     ]
     legend = []
     for number, row in enumerate(table):
-        colour = PALETTE[number % len(PALETTE)]
+        again, place = divmod(number, len(PALETTE))
+        colour, dashes = PALETTE[place], " stroke-dasharray='6 4'" if again else ""
         points = " ".join(
             f"{x:.1f},{low - (low - 16) * value:.1f}"
             for x, value in zip(places, row.curve, strict=True)
         )
         parts.append(
-            f"<polyline points='{points}' fill='none' stroke='{colour}' stroke-width='2'/>"
+            f"<polyline points='{points}' fill='none' stroke='{colour}' stroke-width='2'{dashes}/>"
         )
         legend.append(
-            f"<span style='white-space:nowrap;margin-right:1rem'><b style='color:{colour}'>▬</b> "
+            f"<span style='white-space:nowrap;margin-right:1rem'><b style='color:{colour}'>"
+            f"{'┅' if again else '▬'}</b> "
             f"{escape(row.name)}</span>"
         )
     return _svg(WIDTH, HEIGHT, parts, "retrieval curves") + f"<p class=note>{' '.join(legend)}</p>"

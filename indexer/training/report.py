@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -109,7 +110,7 @@ def tables_to_html(markdown: str) -> str:
             parts.append(f"<div class=wide><table>{body}</table></div>")
             rows = []
         if line:
-            parts.append(f"<p>{escape(line)}</p>")
+            parts.append(re.sub("`([^`]+)`", r"<code>\1</code>", f"<p>{escape(line)}</p>"))
     return "".join(parts)
 
 
@@ -221,6 +222,7 @@ h1{font-size:1.7rem}h2{font-size:1.2rem;margin-top:2.4rem;border-top:1px solid v
 padding-top:1rem}.note{color:var(--soft);max-width:50rem}
 .wide{overflow-x:auto}table{border-collapse:collapse;font-size:.82rem;font-variant-numeric:tabular-nums}
 td,th{border-bottom:1px solid var(--line);padding:.25rem .6rem;text-align:left;white-space:nowrap}
+td:first-child{white-space:normal;min-width:9rem}
 .line{display:flex;gap:.5rem;align-items:flex-start;margin:.5rem 0;overflow-x:auto}
 figure{margin:0;width:140px;flex:none;font-size:.72rem}figure img{max-width:132px;max-height:132px;
 border:3px solid transparent;background:#fff;border-radius:4px}

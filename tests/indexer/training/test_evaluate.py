@@ -20,8 +20,16 @@ from indexer.training.benchmark import (
     series_folds,
 )
 from indexer.training.cache import ArrayCache
-from indexer.training.charts import confusion_matrix, reliability_diagram
+from indexer.training.charts import (
+    PALETTE,
+    confusion_matrix,
+    reliability_diagram,
+    retrieval_curves,
+)
+from indexer.training.metrics import RetrievalFigures
 from indexer.training.probe import linear_probe
+from indexer.training.report import tables_to_html
+from indexer.training.retrieval import CURVE_RANKS, TableRow
 from schemas.errors import InputError
 from schemas.layout import Layout
 from tests.drawings import drawing
@@ -185,3 +193,14 @@ def test_earlier_practice_learns_what_it_is_shown(
         )  # fmt: skip
         found = space.fit(pixels, authors, None)(pixels)
         assert found.shape[0] == 8 and np.isfinite(found).all() and "random" in space.note
+
+
+def test_more_curves_than_colours_can_be_told_apart() -> None:
+    mean = RetrievalFigures(0.5, 0.5, 0.5, 0.5, 0.5)
+    curve = tuple(np.linspace(0.1, 0.9, len(CURVE_RANKS)).tolist())
+    rows = [TableRow(f"way {n}", "", mean, (mean,), curve=curve) for n in range(len(PALETTE) + 2)]
+    drawn = retrieval_curves(rows)
+    assert drawn.count("<polyline") == len(rows) and drawn.count("stroke-dasharray") == 2
+    assert drawn.count("┅") == 2 and all(row.name in drawn for row in rows)
+    page = tables_to_html("Ordered as `query --by picture`:\n\n| a |\n| --- |\n| 1 |")
+    assert "<code>query --by picture</code>" in page and "<th>a</th>" in page
