@@ -1,0 +1,36 @@
+"""Warm queries in a process of their own, which keeps BLAS on one thread as `toonsearch query`
+and `toonsearch serve` do: its second thread would wait for work where the network runs.
+
+`python -m bench.warm_query ROOT PICTURE` prints the median in milliseconds.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from pathlib import Path
+
+from schemas.layout import Layout
+from schemas.settings import Settings
+from search.engine import Engine, QueryOptions
+from search.inputs import QueryPicture
+
+RUNS, FIRST = 60, 10
+"""Of RUNS queries the FIRST warm the caches and do not count."""
+
+
+def main(root: str, picture: str) -> None:
+    """Print the median time of a query, decoding included."""
+    data = Path(picture).read_bytes()
+    times = []
+    with Engine.open(Layout(Path(root)), Settings()) as engine:
+        for _ in range(RUNS):
+            started = time.perf_counter()
+            engine.query([QueryPicture("query.jpg", data)], QueryOptions())
+            times.append(1e3 * (time.perf_counter() - started))
+    print(f"{statistics.median(times[FIRST:]):.3f}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
