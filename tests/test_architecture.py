@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +13,12 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("schemas", "crawler", "indexer", "search")
 MAX_LINES = 300
+MAX_BYTES = 20 * 1024**2
+TRACKED = {
+    *("", ".c", ".cron", ".css", ".html", ".in", ".js", ".json", ".md", ".onnx", ".png", ".py"),
+    *(".safetensors", ".service", ".sql", ".svg", ".timer", ".toml", ".txt"),
+}
+"""Kinds of files that the repository holds: no pickles, no arrays, no pictures but our own."""
 
 MAY_IMPORT = {
     "schemas": {"schemas"},
@@ -101,6 +109,20 @@ def test_rooms_import_only_what_they_may(path: Path) -> None:
 @pytest.mark.parametrize("path", modules(), ids=name)
 def test_rooms_stay_small(path: Path) -> None:
     assert len(path.read_text("utf-8").splitlines()) <= MAX_LINES
+
+
+@pytest.mark.skipif(
+    shutil.which("git") is None or not (ROOT / ".git").exists(), reason="not a git checkout"
+)
+def test_no_leftovers_are_tracked() -> None:
+    command = ["git", "-C", str(ROOT), "ls-files", "-z"]
+    names = subprocess.run(command, check=True, capture_output=True).stdout.decode().split("\0")
+    files = [ROOT / one for one in names if one]
+    assert len(files) > 300
+    assert [str(one) for one in files if one.suffix not in TRACKED] == []
+    assert [str(one) for one in files if one.exists() and one.stat().st_size > MAX_BYTES] == []
+    pictures = {str(one.relative_to(ROOT)) for one in files if one.suffix == ".png"}
+    assert pictures == {"docs/gallery.png", "docs/page.png"}
 
 
 def test_no_circles() -> None:

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from indexer.heads import fit_head
+from indexer.heads import Head, fit_head
 from indexer.holdout import Case, HeldOut
 from indexer.labels import KINDS
 from indexer.votes import Votes
@@ -21,6 +21,16 @@ def neighbours(authors: list[str | None]) -> list[Neighbour]:
 
 def sizes(authors: list[str | None]) -> dict[str, dict[str, int]]:
     return {"author": {a: 5 for a in authors if a}, "genre": {}, "era": {}}
+
+
+def eight_hands() -> tuple[np.ndarray, np.ndarray, Head]:
+    """Vectors of eight hands, their codes, and a head that tells them."""
+    codes = np.repeat(np.arange(8), 5)
+    noise = np.random.default_rng(2).standard_normal((40, 12))
+    vectors = (np.eye(8, 12)[codes] + 0.4 * noise).astype(np.float32)
+    head = fit_head(vectors, codes, np.arange(40), tuple(f"hand {n}" for n in range(8)))
+    assert head is not None
+    return vectors, codes, head
 
 
 def test_authors_and_the_unknown_hand_share_one_mass(engine: Engine) -> None:
@@ -69,12 +79,8 @@ def test_a_higher_prior_makes_the_unknown_more_probable(engine: Engine) -> None:
 
 
 def test_sharpness_changes_what_is_said_and_not_who_is_unknown(engine: Engine) -> None:
-    rng = np.random.default_rng(2)
-    codes = np.repeat(np.arange(8), 5)
-    vectors = np.eye(8, 12)[codes] + 0.4 * rng.standard_normal((40, 12))
-    labels = tuple(f"hand {n}" for n in range(8))
-    head = fit_head(vectors.astype(np.float32), codes, np.arange(40), labels)
-    assert head is not None
+    vectors, _, head = eight_hands()
+    labels = head.labels
     names: list[str | None] = list(labels[:5])
     given = np.linspace(0.5, 0.1, 5), neighbours(names), sizes(list(labels))
     flat, steep = (
@@ -98,12 +104,8 @@ def test_sharpness_changes_what_is_said_and_not_who_is_unknown(engine: Engine) -
 @pytest.mark.parametrize("kept", [0.0, 0.4, 1.0])
 def test_a_query_keeps_as_much_of_the_vote_as_was_fitted(engine: Engine, kept: float) -> None:
     """The answer is the one that `Votes` gave when the share was fitted."""
-    rng = np.random.default_rng(3)
-    codes = np.repeat(np.arange(8), 5)
-    vectors = np.eye(8, 12)[codes] + 0.4 * rng.standard_normal((40, 12))
-    labels = tuple(f"hand {n}" for n in range(8))
-    head = fit_head(vectors.astype(np.float32), codes, np.arange(40), labels)
-    assert head is not None
+    vectors, codes, head = eight_hands()
+    labels = head.labels
     calibration = dataclasses.replace(
         engine.calibration, vote_kept=dict.fromkeys(KINDS, kept),
         head_weight=dict.fromkeys(KINDS, 0.3), vote_weight=dict.fromkeys(KINDS, 0.6),
@@ -115,7 +117,7 @@ def test_a_query_keeps_as_much_of_the_vote_as_was_fitted(engine: Engine, kept: f
         codes, calibration.temperature["author"], calibration.tempering["author"],
         calibration.tail["author"], 0.3, 0.6, sharpness=1.4, vote_kept=kept,
     )  # fmt: skip
-    asked = vectors[:1].astype(np.float32)
+    asked = vectors[:1]
     held = HeldOut(head.scores(asked), head.stranger(asked))
     wanted = votes.probabilities(Case(np.zeros(1, int), similarity[None], rows), held)[0]
     names: list[str | None] = [labels[code] for code in codes[rows[0]]]
