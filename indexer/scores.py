@@ -79,6 +79,9 @@ def logistic(features: np.ndarray, target: np.ndarray, weight: np.ndarray) -> np
 
 
 MAX_STEPS = 60
+LEAST_SCALE = 1.0
+"""In nats: scores that differ less than this are not blown up before a power is fitted, or a
+head that says nothing would be given a power of a thousand million."""
 
 
 def fit_power(likelihood: np.ndarray, truth: np.ndarray) -> float:
@@ -87,7 +90,7 @@ def fit_power(likelihood: np.ndarray, truth: np.ndarray) -> float:
     Shapes:  likelihood (Q, C) logarithms, truth (Q,) int
     """
     rows = np.arange(len(truth))
-    x = likelihood / (scale := max(float(likelihood.std(axis=1).mean()), 1e-9))
+    x = likelihood / (scale := max(float(likelihood.std(axis=1).mean()), LEAST_SCALE))
 
     def loss(of: float) -> float:
         told = _softmax(math.exp(of) * x)[rows, truth]
@@ -111,7 +114,7 @@ def fit_mixture(
     Source:  Berndt, Hall, Hall and Hausman 1974
     """
     rows = np.arange(len(truth))
-    scale = max(float(head.std(axis=1).mean()), 1e-9)
+    scale = max(float(head.std(axis=1).mean()), LEAST_SCALE)
     parts = (head / scale, vote)
     alone = np.exp(vote[rows, truth])
     start, stiff = np.array([0.0, -0.7, 0.0]), 1.0 / np.array([1.0, 1.0, 1.5]) ** 2 / len(rows)

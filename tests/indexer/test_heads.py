@@ -188,6 +188,9 @@ def test_a_mixture_has_the_least_loss_of_a_grid() -> None:
     assert loss(*found) < min(loss(a, 1.0, 0.0) for a in np.geomspace(0.001, 1, 30)) - 0.02
     # A head that misleads changes next to nothing, and a few queries no more than a little.
     assert loss(*fit_mixture(-head, vote, truth)) < loss(0.0, 1.0, 0.0) + 0.02
+    # One that says nothing gets no power that rounding errors could use.
+    silent = fit_mixture(1e-7 * head, vote, truth)
+    assert silent[0] < 20 and loss(*silent) < loss(0.0, 1.0, 0.0) + 0.02
     few = fit_mixture(head[:3], vote[:3], truth[:3])
     assert np.isfinite(few).all() and 0 < few[2] < 1
 
