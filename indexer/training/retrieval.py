@@ -21,16 +21,17 @@ from indexer.training.metrics import (
     query_figures,
     summarize,
 )
+from indexer.training.nuisances import NUISANCES
 from indexer.training.restoring import Copies, coloured_rows
-from indexer.training.scans import scanned
 from indexer.training.spaces import RECIPE, RESTORED_RECIPE, Space
 from indexer.training.views import THUMBNAIL, VIEWS, named
+from indexer.training.whitening import Changed
 from schemas.errors import InputError
 
 VIEW_QUERIES = 1100
 """Pictures at most that the robustness views are computed of, spread over the benchmark: among
 half as many, a point of R@1 is within chance."""
-WHOLE_VIEWS = {"thumbnails": THUMBNAIL, "scanned": scanned}
+WHOLE_VIEWS = {"thumbnails": THUMBNAIL, **{n: each.view for n, each in NUISANCES.items()}}
 """Views that are taken of every picture."""
 CURVE_RANKS = (1, 2, 3, 5, 10, 20, 50, 100)
 
@@ -111,11 +112,14 @@ class Ground:
         """What a space's vectors depend on beside the pictures."""
         views = [named(name, view) for name, view in {**WHOLE_VIEWS, **VIEWS}.items()]
         recipe = [*RECIPE, *RESTORED_RECIPE] if space.restored else RECIPE
-        return digest_of([space.name, recipe, views, self.store.version(space.feature)])
+        shares = [NUISANCES[name].share for name in space.nuisances]
+        return digest_of([space.name, recipe, shares, views, self.store.version(space.feature)])
 
-    def scans(self, space: Space, rows: np.ndarray) -> np.ndarray | None:
-        """A space's features of some pictures as scanned, where it learns from those."""
-        return self.raw(space, "scanned")[rows] if space.scans else None
+    def changed(self, space: Space, rows: np.ndarray) -> list[Changed]:
+        """A space's features of changed copies of some pictures, as far as it learns from those."""
+        return [
+            Changed(self.raw(space, name)[rows], NUISANCES[name].share) for name in space.nuisances
+        ]
 
     def conditions(self, view: str | None = None) -> np.ndarray:
         """How enlarged and how grey pictures are in a view; (N, 2), or of the sampled ones."""
@@ -129,7 +133,7 @@ class Ground:
         """A space that learns on some pictures (M,), as a function of the view: vectors of all
         pictures as they are or in a whole view, of the sampled ones in another."""
         authors = self.store.bench.manifest.authors
-        mapped = space.fit(self.raw(space)[train], authors[train], self.scans(space, train))
+        mapped = space.fit(self.raw(space)[train], authors[train], self.changed(space, train))
         if not space.restored:
             return lambda view: mapped(self.raw(space, view))
         whole = self.conditions()

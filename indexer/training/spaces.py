@@ -8,22 +8,23 @@ from dataclasses import dataclass
 import numpy as np
 
 from indexer.training.model import CLIP, GROUPS, statistics_weights
+from indexer.training.nuisances import NUISANCES
 from indexer.training.restoring import LIMITS, RESTORING_RIDGE
-from indexer.training.whitening import DIMENSION, RIDGE, SCAN_SHARE, fit_projection
+from indexer.training.whitening import DIMENSION, RIDGE, Changed, fit_projection
 
 Mapped = Callable[[np.ndarray], np.ndarray]
-Fit = Callable[[np.ndarray, np.ndarray, np.ndarray | None], Mapped]
-"""(train rows, train authors, scans of the train rows or None) -> function of rows."""
+Fit = Callable[[np.ndarray, np.ndarray, Sequence[Changed]], Mapped]
+"""(train rows, train authors, changed copies of the train rows) -> function of rows."""
 
 
-def standardized(rows: np.ndarray, authors: np.ndarray, scans: np.ndarray | None) -> Mapped:
+def standardized(rows: np.ndarray, authors: np.ndarray, changed: Sequence[Changed]) -> Mapped:
     """Zero mean and unit deviation, as measured on the training half."""
     center = rows.mean(0, dtype=np.float64)
     scale = 1.0 / (rows.std(0, dtype=np.float64) + 1e-6)
     return lambda x: np.asarray((x - center) * scale, np.float32)
 
 
-def as_it_is(rows: np.ndarray, authors: np.ndarray, scans: np.ndarray | None) -> Mapped:
+def as_it_is(rows: np.ndarray, authors: np.ndarray, changed: Sequence[Changed]) -> Mapped:
     """Nothing is learnt."""
     return lambda x: np.asarray(x, np.float32)
 
@@ -31,9 +32,9 @@ def as_it_is(rows: np.ndarray, authors: np.ndarray, scans: np.ndarray | None) ->
 def whitened(dimension: int, weights: np.ndarray | None = None) -> Fit:
     """The closed form of the shipped model, with the strongest directions."""
 
-    def fit(rows: np.ndarray, authors: np.ndarray, scans: np.ndarray | None) -> Mapped:
+    def fit(rows: np.ndarray, authors: np.ndarray, changed: Sequence[Changed]) -> Mapped:
         kept = min(dimension, len(rows) - 1, rows.shape[1])
-        projection = fit_projection(rows.astype(np.float32), authors, kept, RIDGE, weights, scans)
+        projection = fit_projection(rows.astype(np.float32), authors, kept, RIDGE, weights, changed)
         center, scale, matrix = (part.astype(np.float32) for part in projection)
         small = type(projection)(center, scale, matrix)
         return lambda x: np.concatenate(
@@ -48,8 +49,9 @@ class Space:
     """One way of describing pictures.
 
     `columns` are those of the feature that are used; None: all. `learns` says whether the
-    authors of the training half matter, `scans` whether it is shown scans of the pictures too,
-    `restored` whether vectors of enlarged and grey pictures are put right (`restoring.py`).
+    authors of the training half matter, `nuisances` names the changed copies that it is shown
+    too, `restored` says whether vectors of enlarged and grey pictures are put right
+    (`restoring.py`).
     """
 
     name: str
@@ -58,7 +60,7 @@ class Space:
     columns: np.ndarray | None = None
     note: str = ""
     learns: bool = True
-    scans: bool = False
+    nuisances: tuple[str, ...] = ()
     restored: bool = False
 
     def rows(self, features: np.ndarray) -> np.ndarray:
@@ -67,8 +69,9 @@ class Space:
 
 PLAIN = f"all statistics, whitened, {DIMENSION} d"
 SCANS = f"all statistics, whitened, scans as nuisance, {DIMENSION} d"
-METHOD = f"{SCANS}, restored"
-RECIPE = [RIDGE, SCAN_SHARE, CLIP, [str(group) for group in GROUPS]]
+PARTS = f"all statistics, whitened, scans and parts as nuisances, {DIMENSION} d"
+METHOD = f"{PARTS}, restored"
+RECIPE = [RIDGE, CLIP, [str(group) for group in GROUPS]]
 """What learning depends on that no name of a space says; kept vectors are told apart by it."""
 
 RESTORED_RECIPE = [RESTORING_RIDGE, LIMITS]
@@ -94,9 +97,12 @@ def standard_spaces(model_name: str, model_note: str, quick: bool = False) -> Se
         Space(FROZEN, "statistics", standardized, columns, "ImageNet weights"),
         Space(f"{FROZEN}, whitened, {DIMENSION} d", "statistics", whitened(DIMENSION), columns),
         Space(PLAIN, "statistics", whitened(DIMENSION, statistics_weights())),
-        Space(SCANS, "statistics", whitened(DIMENSION, statistics_weights()), scans=True),
-        Space(METHOD, "statistics", whitened(DIMENSION, statistics_weights()), scans=True,
-              restored=True,
+        Space(SCANS, "statistics", whitened(DIMENSION, statistics_weights()),
+              nuisances=("scanned",)),
+        Space(PARTS, "statistics", whitened(DIMENSION, statistics_weights()),
+              nuisances=tuple(NUISANCES)),
+        Space(METHOD, "statistics", whitened(DIMENSION, statistics_weights()),
+              nuisances=tuple(NUISANCES), restored=True,
               note="as the closed-form model is made, on each training half"),
         Space(f"model {model_name}", "vectors", as_it_is, note=model_note, learns=False),
     ]  # fmt: skip

@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip("torch")
 
 from indexer.training.model import CLIP, Projection
-from indexer.training.whitening import RIDGE, fit_projection
+from indexer.training.whitening import RIDGE, Changed, fit_projection
 from schemas.errors import InputError
 
 
@@ -83,7 +83,7 @@ def test_what_scanning_changes_is_whitened_beside(each: int, width: int) -> None
     values, vectors = np.linalg.eigh(noise + RIDGE * np.eye(width))
     wanted = z @ (vectors / np.sqrt(values)) @ vectors.T
     kept = min(width, len(rows) - 1)
-    ours = fit_projection(rows, labels, kept, RIDGE, weights, scans, 0.25).apply(rows)
+    ours = fit_projection(rows, labels, kept, RIDGE, weights, [Changed(scans, 0.25)]).apply(rows)
     assert np.allclose(cosines(ours), cosines(wanted))
 
 
@@ -98,7 +98,7 @@ def test_a_direction_that_only_scanning_changes_counts_less() -> None:
         found = np.concatenate([projection.apply(rows), projection.apply(sharper)])
         return float(1 - np.diagonal(cosines(found)[: len(rows), len(rows) :]).mean())
 
-    assert lost(fit_projection(rows, labels, 12, scans=scans, scan_share=0.5)) < 0.7 * lost(
+    assert lost(fit_projection(rows, labels, 12, changed=[Changed(scans, 0.5)])) < 0.7 * lost(
         fit_projection(rows, labels, 12)
     )
 
@@ -106,7 +106,7 @@ def test_a_direction_that_only_scanning_changes_counts_less() -> None:
 def test_scans_that_change_nothing_change_nothing() -> None:
     rows, labels = hands()
     one = fit_projection(rows, labels, 12).apply(rows)
-    same = fit_projection(rows, labels, 12, scans=rows).apply(rows)
+    same = fit_projection(rows, labels, 12, changed=[Changed(rows, 0.1)]).apply(rows)
     assert np.allclose(cosines(one), cosines(same))
 
 

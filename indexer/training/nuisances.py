@@ -1,16 +1,20 @@
-"""What scanning, printing and thumbnail services do to a drawing, made up at random.
+"""What changes a drawing and is not the hand's, made up at random.
 
-None of it is the hand's: paper and ink tones, grey copies, contrast, resampling, sharpening,
-grain and JPEG. The whitening learns from pairs of a drawing and such a copy what to ignore.
+Scanning, printing and thumbnail services: paper and ink tones, grey copies, contrast,
+resampling, sharpening, grain and JPEG. Another part of the same drawing: what it shows, how
+large and how full, while the hand stays. The whitening learns from pairs of a drawing and such
+a copy what to ignore; no label is needed for it.
 """
 
 from __future__ import annotations
 
 import io
 import zlib
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image, ImageFilter, ImageOps
 
 GREY = 2 / 7
 PAPER, INK = 0.7, 0.5
@@ -20,10 +24,56 @@ GRAIN = 0.4
 JPEG = 0.5
 MIN_SIDE_PX = 16
 
+PART, NARROWER = (0.6, 0.92), 0.15
+"""A part's share of the sides, and by how much (log) its shape may differ from the whole's."""
+MIRRORED = 0.5
+MIN_PART_PX = 32
+
 
 def scanned(image: Image.Image) -> Image.Image:
     """A copy as some scanner might have made it: always the same for the same picture."""
-    return _scan(image, np.random.default_rng(zlib.crc32(image.tobytes())))
+    return _scan(image, _chance(image))
+
+
+def part(image: Image.Image) -> Image.Image:
+    """A part of a drawing, half of them mirrored: always the same of the same picture."""
+    return _part(image, _chance(image, 1))
+
+
+def scanned_part(image: Image.Image) -> Image.Image:
+    """Another part of it, scanned."""
+    rng = _chance(image, 2)
+    return _scan(_part(image, rng), rng)
+
+
+class Nuisance(NamedTuple):
+    """A change, and what it counts beside what varies within authors."""
+
+    view: Callable[[Image.Image], Image.Image]
+    share: float
+
+
+NUISANCES = {
+    "scanned": Nuisance(scanned, 0.1),
+    "part": Nuisance(part, 2.0),
+    "scanned part": Nuisance(scanned_part, 2.0),
+}
+"""Shares were chosen on the five splits (docs/model-card.md)."""
+
+
+def _chance(image: Image.Image, *kind: int) -> np.random.Generator:
+    """Chance that depends on the picture alone, so that a copy can be made again."""
+    return np.random.default_rng([zlib.crc32(image.tobytes()), *kind])
+
+
+def _part(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    share, shape = rng.uniform(*PART), float(np.exp(rng.uniform(-NARROWER, NARROWER)))
+    width = int(min(image.width, max(MIN_PART_PX, image.width * share * shape)))
+    height = int(min(image.height, max(MIN_PART_PX, image.height * share / shape)))
+    left = int(rng.integers(image.width - width + 1))
+    top = int(rng.integers(image.height - height + 1))
+    cut = image.crop((left, top, left + width, top + height))
+    return ImageOps.mirror(cut) if rng.random() < MIRRORED else cut
 
 
 def _scan(image: Image.Image, rng: np.random.Generator) -> Image.Image:

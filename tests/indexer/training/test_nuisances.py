@@ -1,0 +1,78 @@
+"""Changed copies differ from the drawing, but only as a scanner or a cut may."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("torch")
+
+from indexer.training.nuisances import part, scanned, scanned_part
+from tests.search.hands import draw
+
+
+def test_a_scan_is_always_the_same_and_of_the_same_size() -> None:
+    image = draw(1, 4)
+    first, second = scanned(image), scanned(image.copy())
+    assert first.tobytes() == second.tobytes()
+    assert (first.size, first.mode) == (image.size, "RGB")
+
+
+def test_pictures_are_scanned_each_in_its_own_way() -> None:
+    changes = []
+    for number in range(60):
+        image = draw(number % 3, number)
+        copy = np.asarray(scanned(image), float)
+        changes.append((copy - np.asarray(image, float)).mean((0, 1)))
+        grey = np.asarray(image.convert("L"), float).ravel()
+        assert np.corrcoef(grey, copy.mean(2).ravel())[0, 1] > 0.5  # it is still that drawing
+    tone = np.array(changes)
+    assert len(np.unique(tone.round(3), axis=0)) == 60
+    assert tone.mean(0)[2] < tone.mean(0)[0] < 0  # paper yellows: blue is lost first
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 700), (40, 17)])
+def test_any_shape_can_be_scanned(size: tuple[int, int]) -> None:
+    for tone in range(0, 250, 10):
+        assert scanned(Image.new("RGB", size, (tone, tone, 255 - tone))).size == size
+
+
+def lies_in(cut: np.ndarray, whole: np.ndarray) -> bool:
+    """Whether a picture is a rectangle of another, pixel by pixel."""
+    windows = np.lib.stride_tricks.sliding_window_view(whole[..., 0], cut.shape[:2])
+    top, left = np.nonzero((windows[:, :, 0] == cut[0, :, 0]).all(2))
+    return any(
+        np.array_equal(whole[t : t + cut.shape[0], x : x + cut.shape[1]], cut)
+        for t, x in zip(top, left, strict=True)
+    )
+
+
+def test_a_part_is_cut_out_of_the_drawing_and_nothing_else() -> None:
+    shares, mirrored = [], 0
+    for number in range(40):
+        image = draw(number % 3, number)
+        cut, whole = np.asarray(part(image)), np.asarray(image)
+        assert part(image.copy()).tobytes() == part(image).tobytes()
+        as_it_is = lies_in(cut, whole)
+        assert as_it_is or lies_in(cut[:, ::-1], whole)
+        mirrored += not as_it_is
+        shares.append(np.divide(cut.shape[:2], whole.shape[:2]))
+    found = np.array(shares)
+    assert 0.5 < found.min() < 0.65
+    assert 0.9 < found.max() <= 1.0
+    assert 8 < mirrored < 32
+
+
+def test_the_scanned_part_is_another_part() -> None:
+    image = draw(1, 4)
+    assert scanned_part(image).tobytes() == scanned_part(image.copy()).tobytes()
+    sizes = [(part(p).size, scanned_part(p).size) for p in (draw(1, n) for n in range(5))]
+    assert any(one != other for one, other in sizes)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 700), (40, 17)])
+def test_any_shape_has_parts(size: tuple[int, int]) -> None:
+    for tone in range(0, 250, 50):
+        image = Image.new("RGB", size, (tone, tone, 255 - tone))
+        for cut in (part(image), scanned_part(image)):
+            assert 1 <= cut.width <= size[0]
+            assert 1 <= cut.height <= size[1]
