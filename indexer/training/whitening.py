@@ -3,13 +3,13 @@
 What varies within one author's drawings (subject, paper, scanner) is nuisance; dividing by it
 is worth five points of R@1 on authors that were never seen. Few hands are known, and books of
 one hand often come from one scanner, so what changes with the scanner and with the part of a
-drawing that is looked at is shown by copies as well (`nuisances.py`). There are more statistics
-than pictures, so everything is computed between pictures and never between statistics.
+drawing that is looked at is shown by copies as well (`nuisances.py`). As long as there are more
+statistics than pictures, everything is computed between pictures.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +26,9 @@ DIMENSION = 448
 
 FLOOR = 1e-6
 RANK_FLOOR = 1e-9
+GRAM_ROWS = 20_000
+"""Pictures and copies up to which everything is computed between them, in some 11 GB at most. More
+of them are summed up into a matrix between statistics: 2 GB, however many they are."""
 
 
 class Changed(NamedTuple):
@@ -75,9 +78,23 @@ def fit_projection(
     z = np.empty((count * (1 + len(changed)), x.shape[1]), x.dtype)
     for number, rows in enumerate((x, *(copies.rows for copies in changed))):
         z[number * count : (number + 1) * count] = standardized(np.asarray(rows, x.dtype))
-    gram = (z @ z.T).astype(np.float64)  # G: (R, R), R = N and N more for each set of copies
     shares = [copies.share for copies in changed]
-    nuisance = _Nuisance(authors, gram, float((weigh**2).sum()), shares)
+    nuisance = _Nuisance(authors, z, float((weigh**2).sum()), shares)
+    fit = _between_pictures if len(z) <= GRAM_ROWS else _between_statistics
+    matrix = weigh[:, None] * fit(z, nuisance, ridge, dimension)
+    # Cosines do not know the scale; with this one float16 storage keeps small entries.
+    return Projection(center, scale, matrix / np.abs(matrix).max())
+
+
+def _between_pictures(
+    z: np.ndarray, nuisance: _Nuisance, ridge: float, dimension: int
+) -> np.ndarray:
+    """P Z^T E by Woodbury's identity; E are the principal directions of Z P Z^T.
+
+    Shapes:  z (R, S), the first N rows being Z -> (S, d)
+    """
+    count = nuisance.count
+    gram = (z @ z.T).astype(np.float64)  # G: (R, R), R = N and N more for each set of copies
     seen = nuisance.of(gram)  # A G: (M, R)
     kernel = gram[:count, :count].copy()  # Z Z^T, and soon Z P Z^T
     del gram  # each of these is gigabytes when thousands of pictures have several copies
@@ -86,18 +103,38 @@ def fit_projection(
     seen = seen[:, :count].copy()
     solved = np.linalg.solve(inner, seen)  # (M, N)
     del inner
-    kernel = (kernel - seen.T @ solved) / ridge
-    values, directions = np.linalg.eigh((kernel + kernel.T) / 2)
-    values, directions = values[::-1][:dimension], directions[:, ::-1][:, :dimension]
-    if len(values) < dimension or not values[-1] > RANK_FLOOR * values[0]:
-        raise InputError(f"{len(x)} pictures do not span {dimension} dimensions")
-    directions = directions / np.sqrt(values)
+    directions = _principal((kernel - seen.T @ solved) / ridge, dimension)
     # P Z^T E = Z^T E / ridge - [Z; C]^T A^T (D D^T + ridge)^-1 D Z^T E / ridge
     mixed = -nuisance.back(solved @ directions, len(z))
     mixed[:count] += directions
-    matrix = weigh[:, None] * (z.T @ mixed.astype(z.dtype)).astype(np.float64) / ridge
-    # Cosines do not know the scale; with this one float16 storage keeps small entries.
-    return Projection(center, scale, matrix / np.abs(matrix).max())
+    return np.asarray((z.T @ mixed.astype(z.dtype)).astype(np.float64) / ridge)
+
+
+def _between_statistics(
+    z: np.ndarray, nuisance: _Nuisance, ridge: float, dimension: int
+) -> np.ndarray:
+    """The same by the covariance of the statistics, whose size does not grow with the pictures."""
+    covariance = np.zeros((z.shape[1], z.shape[1]))
+    for block in nuisance.blocks(z):
+        covariance += block.T @ block
+    covariance[np.diag_indices(len(covariance))] += ridge
+    rows = z[: nuisance.count]
+    solved = np.linalg.solve(covariance, rows.T.astype(np.float64))  # P Z^T: (S, N)
+    del covariance
+    return np.asarray(solved @ _principal(rows @ solved, dimension))
+
+
+def _principal(kernel: np.ndarray, dimension: int) -> np.ndarray:
+    """The strongest directions of a kernel, each divided by its root.
+
+    Shapes:  (N, N) -> (N, d)
+    Errors:  InputError when it spans fewer
+    """
+    values, directions = np.linalg.eigh((kernel + kernel.T) / 2)
+    values, directions = values[::-1][:dimension], directions[:, ::-1][:, :dimension]
+    if len(values) < dimension or not values[-1] > RANK_FLOOR * values[0]:
+        raise InputError(f"{len(kernel)} pictures do not span {dimension} dimensions")
+    return np.asarray(directions / np.sqrt(values))
 
 
 class _Nuisance:
@@ -108,45 +145,42 @@ class _Nuisance:
     """
 
     def __init__(
-        self, authors: np.ndarray, gram: np.ndarray, total: float, shares: Sequence[float]
+        self, authors: np.ndarray, z: np.ndarray, total: float, shares: Sequence[float]
     ) -> None:
         own = [np.flatnonzero(authors == author) for author in np.unique(authors)]
         self.hands = [rows for rows in own if len(rows) >= 2]
         self.count = len(authors)
         self.sets = [slice(n * self.count, (n + 1) * self.count) for n in range(1, len(shares) + 1)]
-        found = self._squares(gram)
-        if not found[0] > 0:
+        self.scales = [1.0] * (1 + len(shares))
+        squares = [float(np.square(block).sum(dtype=np.float64)) for block in self.blocks(z)]
+        within = sum(squares[: len(self.hands)])
+        if not within > RANK_FLOOR * total:
             raise InputError("whitening needs an author with two different pictures")
+        found = zip((1.0, *shares), (within, *squares[len(self.hands) :]), strict=True)
         self.scales = [
-            float(np.sqrt(total * share / square)) if square > 0 else 0.0
-            for share, square in zip((1.0, *shares), found, strict=True)
+            float(np.sqrt(total * share / square)) if square > 0 else 0.0 for share, square in found
         ]
 
-    def _squares(self, gram: np.ndarray) -> list[float]:
-        own = np.diagonal(gram)
-        within = sum(own[rows].mean() - gram[np.ix_(rows, rows)].mean() for rows in self.hands)
-        found = [float(within)]
-        for copies in self.sets:
-            across = np.diagonal(gram[: self.count, copies])
-            found.append(float((own[: self.count] + own[copies] - 2 * across).sum()))
-        return found
+    def blocks(self, values: np.ndarray) -> Iterator[np.ndarray]:
+        """A @ values, part by part: (hand's pictures, X) for each hand, (N, X) for each set."""
+        for rows in self.hands:
+            block = values[rows]
+            block -= block.mean(0)
+            block *= self.scales[0] / np.sqrt(len(rows))
+            yield block
+        for copies, scale in zip(self.sets, self.scales[1:], strict=True):
+            block = values[copies] - values[: self.count]
+            block *= scale
+            yield block
 
     def of(self, values: np.ndarray) -> np.ndarray:
         """A @ values. Shapes: (R, X) -> (M, X)"""
-        rows_in_all = sum(map(len, self.hands)) + len(self.sets) * self.count
-        result = np.empty((rows_in_all, values.shape[1]))
+        height = sum(map(len, self.hands)) + len(self.sets) * self.count
+        result = np.empty((height, values.shape[1]))
         start = 0
-        for rows in self.hands:
-            part = result[start : start + len(rows)]
-            part[:] = values[rows]
-            part -= part.mean(0)
-            part *= self.scales[0] / np.sqrt(len(rows))
-            start += len(rows)
-        for copies, scale in zip(self.sets, self.scales[1:], strict=True):
-            part = result[start : start + self.count]
-            np.subtract(values[copies], values[: self.count], out=part)
-            part *= scale
-            start += self.count
+        for block in self.blocks(values):
+            result[start : start + len(block)] = block
+            start += len(block)
         return result
 
     def back(self, values: np.ndarray, rows_in_all: int) -> np.ndarray:

@@ -5,6 +5,7 @@ import pytest
 
 pytest.importorskip("torch")
 
+from indexer.training import whitening
 from indexer.training.model import CLIP, Projection
 from indexer.training.whitening import RIDGE, Changed, fit_projection
 from schemas.errors import InputError
@@ -64,8 +65,12 @@ def test_an_author_with_one_picture_says_nothing_of_what_varies_within() -> None
     assert np.allclose(cosines(ours), cosines(whitened_by_definition(rows, labels)))
 
 
+@pytest.mark.parametrize("gram_rows", [0, 1000])
 @pytest.mark.parametrize("each,width", [(40, 12), (6, 80)])
-def test_what_scanning_changes_is_whitened_beside(each: int, width: int) -> None:
+def test_what_copies_change_is_whitened_beside(
+    each: int, width: int, gram_rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(whitening, "GRAM_ROWS", gram_rows)  # between statistics, or pictures
     rows, labels = hands(each=each, width=width)
     random = np.random.default_rng(5)
     scans = rows + random.standard_normal(rows.shape) * rows.std(0) * np.linspace(0, 2, width)
@@ -75,15 +80,19 @@ def test_what_scanning_changes_is_whitened_beside(each: int, width: int) -> None
         z = (some - rows.mean(0)) / (rows.std(0) + 1e-6)
         return np.asarray(np.clip(z, -CLIP, CLIP) * weights)
 
+    parts = rows[::-1] * 0.7 + rows * 0.3
     z, change = standardized(rows), standardized(scans) - standardized(rows)
+    other = standardized(parts) - standardized(rows)
     total = (weights**2).sum()
     within = within_covariance(z, labels) * total / width
-    scanning = change.T @ change
+    scanning, cutting = change.T @ change, other.T @ other
     noise = within + 0.25 * scanning * total / np.trace(scanning)
+    noise += 2.0 * cutting * total / np.trace(cutting)
     values, vectors = np.linalg.eigh(noise + RIDGE * np.eye(width))
     wanted = z @ (vectors / np.sqrt(values)) @ vectors.T
     kept = min(width, len(rows) - 1)
-    ours = fit_projection(rows, labels, kept, RIDGE, weights, [Changed(scans, 0.25)]).apply(rows)
+    changed = [Changed(scans, 0.25), Changed(parts, 2.0)]
+    ours = fit_projection(rows, labels, kept, RIDGE, weights, changed).apply(rows)
     assert np.allclose(cosines(ours), cosines(wanted))
 
 
