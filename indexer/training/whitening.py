@@ -53,10 +53,11 @@ def fit_projection(
 
     With D the deviations of the rows Z within authors, and below them those of each set of
     changed copies from their pictures, and P = (D^T D + ridge)^-1, the similarity of two pictures
-    is x^T P y; the directions are the principal ones of that geometry. P is applied through
-    Woodbury's identity, P X = (X - D^T (D D^T + ridge)^-1 D X) / ridge. D only mixes rows of Z
-    and of the copies C, D = A [Z; C], so that one product of all rows with themselves is all that
-    is ever multiplied between statistics (a quarter of the time of doing it four times).
+    is x^T P y; the directions are the principal ones of that geometry. Up to GRAM_ROWS rows P is
+    applied by Woodbury's identity, P X = (X - D^T (D D^T + ridge)^-1 D X) / ridge. D only mixes
+    rows of Z and of the copies C, D = A [Z; C], so that one product of all rows with themselves
+    is all that is ever multiplied between statistics (a quarter of the time of doing it four
+    times).
 
     Shapes:  statistics (N, S), authors (N,), weights (S,)
              -> Projection (S,), (S,), (S, d), where d = dimension
