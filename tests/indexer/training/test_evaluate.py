@@ -153,7 +153,7 @@ def test_the_whole_protocol_runs_and_its_report_holds_it(
     found = evaluate(bench(rows), shipped_model_dir(), cache=tmp_path / "cache", quick=True)
     body = json.loads(json.dumps(found.to_json()))
     names = [row["name"] for row in body["retrieval"]]
-    assert len(set(names)) == len(names) == 8
+    assert len(set(names)) == len(names) == 9
     assert names[-1] == f"model {shipped_model_dir().name}"
     for row in body["retrieval"]:
         assert 0 <= row["mean"]["r_at_1"] <= row["mean"]["r_at_10"] <= 1
