@@ -28,7 +28,8 @@ FLOOR = 1e-6
 RANK_FLOOR = 1e-9
 GRAM_ROWS = 20_000
 """Pictures and copies up to which everything is computed between them, in some 11 GB at most. More
-of them are summed up into a matrix between statistics: 2 GB, however many they are."""
+of them are summed up into a matrix between statistics: 2 GB however many they are, beside the
+statistics themselves (128 kB of each picture and copy), which are needed either way."""
 
 
 class Changed(NamedTuple):

@@ -1,13 +1,27 @@
 """Changed copies differ from the drawing, but only as a scanner or a cut may."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
 
 pytest.importorskip("torch")
 
-from indexer.training.nuisances import part, scanned, scanned_part
+from indexer.encoder import DESCRIPTION_FILE, shipped_model_dir
+from indexer.training.nuisances import NUISANCES, part, scanned, scanned_part
+from indexer.training.spaces import METHOD, standard_spaces
 from tests.search.hands import draw
+
+
+def test_the_shipped_model_and_its_row_know_every_nuisance() -> None:
+    about = json.loads((shipped_model_dir() / DESCRIPTION_FILE).read_bytes())
+    told = about["provenance"]["method"]
+    assert {"scanned", "part", "scanned part"} == set(NUISANCES)
+    shares = ", ".join(f"{name} {nuisance.share:g}" for name, nuisance in NUISANCES.items())
+    assert f"({shares}; ridge" in told  # else: make model card
+    method = next(s for s in standard_spaces("model", "", quick=True) if s.name == METHOD)
+    assert method.nuisances == tuple(NUISANCES) and method.restored
 
 
 def test_a_scan_is_always_the_same_and_of_the_same_size() -> None:
