@@ -70,7 +70,7 @@ answers: demo ## Renew docs/sql.md: questions to the demo's catalog
 	@$(BIN)/python -m bench.answers $(DEMO_DIR)/data > docs/sql.md
 
 model: train-env ## Rebuild the shipped encoder from DRAWINGS=folder
-	@$(BIN)/python -m indexer.training.export --drawings $(DRAWINGS) --out indexer/models
+	@$(BIN)/python -m indexer.training.rebuild --drawings $(DRAWINGS) --out indexer/models
 	@$(BIN)/python -m indexer.training.ship_heads --drawings $(DRAWINGS)
 
 card: train-env ## Measure accuracy on DRAWINGS=folder: model card, README (first time: hours)

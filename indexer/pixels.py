@@ -38,7 +38,8 @@ MAX_DOUBLINGS = 2.0
 
 
 class Prepared(NamedTuple):
-    """A picture as the network takes it, and how often its sides were doubled for that.
+    """A picture as the network takes it, and how often its sides were doubled for that, beyond
+    what the spec magnifies all pictures by.
 
     Shapes:  pixels (H, W, 3) uint8, H and W multiples of the spec's; enlarged 0 to MAX_DOUBLINGS
     """
@@ -58,6 +59,8 @@ class PixelSpec:
     trim          uniform margins are cut off first
     zoom          how many times larger a picture may become by that; 0: without limit.
                   A motif on an empty canvas keeps the scale of its strokes
+    sharp_px      a picture of this longest side counts as large enough for max_side_px: what all
+                  pictures are magnified by is no blur; 0: max_side_px itself
     """
 
     max_side_px: int = 352
@@ -66,14 +69,15 @@ class PixelSpec:
     filter: str = "bicubic"
     trim: bool = False
     zoom: float = 0.0
+    sharp_px: int = 0
 
     def __post_init__(self) -> None:
-        sides = (self.max_side_px, self.min_side_px, self.multiple_px)
+        sides = (self.max_side_px, self.min_side_px, self.multiple_px, self.sharp_px)
         if any(type(side) is not int for side in sides):
             raise InputError(f"pixel spec: sides must be whole numbers, not {sides}")
         if not 0 < self.multiple_px <= self.max_side_px <= MAX_SIDE_PX:
             raise InputError(f"pixel spec: sides {sides} are out of range")
-        if not 0 <= self.min_side_px <= self.max_side_px:
+        if not all(0 <= side <= self.max_side_px for side in (self.min_side_px, self.sharp_px)):
             raise InputError(f"pixel spec: sides {sides} are out of range")
         if type(self.trim) is not bool:
             raise InputError(f"pixel spec: trim must be true or false, not {self.trim!r}")
@@ -106,7 +110,8 @@ class PixelSpec:
     def to_json(self) -> dict[str, Any]:
         """The spec with the version of the code that applies it."""
         fields = asdict(self)
-        for late in ("trim", "zoom"):  # models from before there was a choice keep their digest
+        # Models from before there was a choice keep their digest.
+        for late in ("trim", "zoom", "sharp_px"):
             if not fields[late]:
                 del fields[late]
         return {"version": PIXELS_VERSION, **fields}
@@ -149,7 +154,8 @@ def prepare(image: Image.Image, spec: PixelSpec) -> Prepared:
     if spec.trim:
         image = without_margin(image)
     size = spec.size_for(*image.size, whole)
-    doublings = math.log2(max(size) / max(image.size))
+    magnified = spec.max_side_px / (spec.sharp_px or spec.max_side_px)
+    doublings = math.log2(max(size) / max(image.size) / magnified)
     if image.size != size:
         image = image.resize(size, Image.Resampling[spec.filter.upper()])
     return Prepared(np.asarray(image), min(max(doublings, 0.0), MAX_DOUBLINGS))

@@ -64,7 +64,7 @@ GROUPS = (
         StatisticsGroup("output", stage, weight)
         for stage, weight in ((1, 24.0), (2, 40.0), (3, 80.0), (4, 112.0), (5, 192.0))
     ),
-    StatisticsGroup("filters", 3, 300.0),
+    StatisticsGroup("filters", 3, 600.0),
     StatisticsGroup("filters", 4, 300.0),
     StatisticsGroup("filters", 5, 900.0),
     StatisticsGroup("correlations", 2, 400.0),

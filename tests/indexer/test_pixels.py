@@ -87,6 +87,16 @@ def test_cutting_a_margin_off_counts_only_where_it_enlarges() -> None:
     assert prepare(canvas, spec).enlarged == pytest.approx(np.log2(1.28))  # 100 px become 128
 
 
+@pytest.mark.parametrize(
+    ("side", "doublings"), [(960, 0.0), (480, 0.0), (352, 0.0), (176, 1.0), (88, 2.0)]
+)
+def test_magnifying_all_pictures_is_no_enlarging(side: int, doublings: float) -> None:
+    spec = PixelSpec(480, 480, 32, sharp_px=352)
+    found = prepare(Image.new("RGB", (side, side // 2), (9, 9, 9)), spec)
+    assert max(found.pixels.shape) == 480
+    assert found.enlarged == pytest.approx(doublings, abs=1e-9)
+
+
 def test_grey_pictures_become_three_equal_channels() -> None:
     prepared = prepare(Image.new("L", (64, 64), 77), SPEC).pixels
     assert prepared.shape == (224, 224, 3) and (prepared == 77).all()
@@ -110,10 +120,11 @@ def test_digest_changes_with_every_field_and_the_version(monkeypatch: pytest.Mon
         PixelSpec(352, 224, 32, "lanczos"),
         PixelSpec(352, 224, 32, trim=True),
         PixelSpec(352, 224, 32, trim=True, zoom=1.25),
+        PixelSpec(352, 224, 32, sharp_px=300),
     ]
     digests = {spec.digest for spec in (SPEC, *others)}
     monkeypatch.setattr(room, "PIXELS_VERSION", room.PIXELS_VERSION + 1)
-    assert len(digests | {SPEC.digest}) == 8
+    assert len(digests | {SPEC.digest}) == 9
 
 
 @pytest.mark.parametrize(
@@ -124,6 +135,9 @@ def test_digest_changes_with_every_field_and_the_version(monkeypatch: pytest.Mon
         {"max_side_px": 10**9},
         {"min_side_px": 353},
         {"min_side_px": -1},
+        {"sharp_px": 353},
+        {"sharp_px": -1},
+        {"sharp_px": 352.0},
         {"multiple_px": 0},
         {"multiple_px": 1000},
         {"max_side_px": "352"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -142,14 +143,19 @@ def test_charts_escape_names_and_count_right() -> None:
 
 @pytest.mark.slow
 def test_the_whole_protocol_runs_and_its_report_holds_it(
-    rows: tuple[Path, list[dict[str, object]]], tmp_path: Path
+    rows: tuple[Path, list[dict[str, object]]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from indexer.encoder import shipped_model_dir
+    from indexer.training import features
     from indexer.training.evaluate import QUICK_VIEWS, evaluate, render
     from indexer.training.features import FeatureStore
     from indexer.training.report import write_report
     from indexer.training.retrieval import Ground, measure
 
+    small = replace(features.SHIPPED_SPEC, max_side_px=160, min_side_px=160, sharp_px=128)
+    monkeypatch.setattr(features, "SHIPPED_SPEC", small)
     found = evaluate(bench(rows), shipped_model_dir(), cache=tmp_path / "cache", quick=True)
     body = json.loads(json.dumps(found.to_json()))
     names = [row["name"] for row in body["retrieval"]]

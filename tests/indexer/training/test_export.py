@@ -17,6 +17,7 @@ from indexer.encoder import Encoder
 from indexer.pixels import PixelSpec, Prepared
 from indexer.restoration import conditions
 from indexer.training import export as room
+from indexer.training import features, rebuild
 from indexer.training import model as room_of_model
 from indexer.training.dataset import read_manifest, read_splits
 from indexer.training.lite import load_backbone
@@ -90,9 +91,11 @@ def test_weights_give_each_group_its_share_and_leave_groups_out() -> None:
 def test_a_model_is_fitted_exported_written_and_opened(
     drawings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "SHIPPED_SPEC", PixelSpec(96, 0, 32))
-    monkeypatch.setattr(room, "DIMENSION", 16)
-    export = room.export_style(drawings)
+    for module in (features, rebuild):
+        monkeypatch.setattr(module, "SHIPPED_SPEC", PixelSpec(96, 0, 32))
+    monkeypatch.setattr(rebuild, "DIMENSION", 16)
+    store = rebuild.drawings_store(drawings, tmp_path.parent / f"{tmp_path.name}-kept")
+    export = rebuild.rebuilt(store)
     folder = room.write_model(export, tmp_path)
     assert room.write_model(export, tmp_path) == folder  # repeatable
     assert [path.name for path in tmp_path.iterdir()] == [export.model_id]
@@ -115,9 +118,14 @@ def test_a_model_is_fitted_exported_written_and_opened(
     room.retire_others(folder)
     assert {path.name for path in tmp_path.iterdir()} == {export.model_id, "notes"}
 
-    monkeypatch.setattr(room, "least_cosine", lambda *_: 0.99)
+    # What is kept gives the same model, and is not computed again.
+    again = rebuild.drawings_store(drawings, store.cache.folder)
+    monkeypatch.setattr(again, "_compute", lambda *_: pytest.fail("it was computed already"))
+    assert rebuild.rebuilt(again).model_id == export.model_id
+
+    monkeypatch.setattr(rebuild, "least_cosine", lambda *_: 0.99)
     with pytest.raises(ToonsearchError, match="disagrees"):
-        room.export_style(drawings)
+        rebuild.rebuilt(again)
 
 
 def test_benchmarks_that_cannot_be_used_are_named(tmp_path: Path) -> None:
@@ -137,7 +145,7 @@ def test_benchmarks_that_cannot_be_used_are_named(tmp_path: Path) -> None:
 def test_the_command_line_answers_bad_input_with_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code = room.main(["--drawings", str(tmp_path), "--out", str(tmp_path / "out")])
+    code = rebuild.main(["--drawings", str(tmp_path), "--out", str(tmp_path / "out")])
     captured = capsys.readouterr()
     assert code == 3 and captured.err.count("\n") == 1 and captured.out == ""
     assert not (tmp_path / "out").exists()
