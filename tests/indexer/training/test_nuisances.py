@@ -9,17 +9,22 @@ from PIL import Image
 pytest.importorskip("torch")
 
 from indexer.encoder import DESCRIPTION_FILE, shipped_model_dir
+from indexer.training.export import SHIPPED_SPEC
+from indexer.training.model import GROUPS
 from indexer.training.nuisances import NUISANCES, part, scanned, scanned_part
 from indexer.training.spaces import METHOD, standard_spaces
 from tests.search.hands import draw
 
 
-def test_the_shipped_model_and_its_row_know_every_nuisance() -> None:
+def test_the_shipped_model_was_made_by_the_recipe_in_the_code() -> None:
     about = json.loads((shipped_model_dir() / DESCRIPTION_FILE).read_bytes())
     told = about["provenance"]["method"]
     assert {"scanned", "part", "scanned part"} == set(NUISANCES)
     shares = ", ".join(f"{name} {nuisance.share:g}" for name, nuisance in NUISANCES.items())
     assert f"({shares}; ridge" in told  # else: make model card
+    assert about["pixels"] == SHIPPED_SPEC.to_json()
+    weights = {group.name: group.weight for group in GROUPS}
+    assert about["provenance"]["statistics"] == weights
     method = next(s for s in standard_spaces("model", "", quick=True) if s.name == METHOD)
     assert method.nuisances == tuple(NUISANCES) and method.restored
 
