@@ -33,7 +33,7 @@ from indexer.labels import (
     KINDS,
     Calibration,
 )
-from indexer.scores import auroc, false_positive_rate, logistic
+from indexer.scores import auroc, false_positive_rate, logistic, missed_rate
 from indexer.unknown_author import VOTE_FEATURES, HeadFeatures, unknown_features
 from indexer.votes import (
     DEFAULT_TAIL,
@@ -189,6 +189,7 @@ def _fit_unknown(
             shown = (name == case_name) | (name == "unknown")
             figures[f"unknown_auroc_{case_name}"] = auroc(odds[shown], target[shown])
             figures[f"unknown_fpr95_{case_name}"] = false_positive_rate(odds[shown], target[shown])
+            figures[f"unknown_passed95_{case_name}"] = missed_rate(odds[shown], target[shown])
     all_features, alone = (
         tuple(logistic(part, target, weight).tolist()) for part in (x, x[:, :VOTE_FEATURES])
     )

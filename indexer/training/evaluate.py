@@ -204,9 +204,11 @@ NEW_CATALOG = (
     ("author_vote_top1", "the same, by the neighbours' vote alone"),
     ("author_calibration_error", "calibration error of the author"),
     ("unknown_auroc_new_title", "unknown author against new work, AUROC"),
-    ("unknown_fpr95_new_title", "the same, FPR at 95 % TPR"),
+    ("unknown_fpr95_new_title", "the same, FPR at 95 % TPR (unknown is positive)"),
+    ("unknown_passed95_new_title", "the same, FPR at 95 % TPR (known is positive)"),
     ("unknown_auroc_new_picture", "unknown author against new picture, AUROC"),
-    ("unknown_fpr95_new_picture", "the same, FPR at 95 % TPR"),
+    ("unknown_fpr95_new_picture", "the same, FPR at 95 % TPR (unknown is positive)"),
+    ("unknown_passed95_new_picture", "the same, FPR at 95 % TPR (known is positive)"),
 )
 
 
