@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +28,9 @@ def picture(hand: int, seed: int, name: str = "query.png") -> QueryPicture:
     return QueryPicture(name, data.getvalue())
 
 
+@cache
 def all_vectors(engine: Engine) -> tuple[np.ndarray, list[str]]:
-    """Every stored picture encoded again: (N, D), and their picture ids."""
+    """Every stored picture encoded again, once for all tests: (N, D), and their picture ids."""
     layout = engine.generation.directory.parent.parent
     cursor = engine.generation.meta.execute("select picture_id, file from pictures")
     ids, files = zip(*cursor.fetchall(), strict=True)

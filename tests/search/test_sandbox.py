@@ -24,7 +24,7 @@ from search.sandbox import Sandbox, SandboxLimits, run_untrusted
 from tests.search.hostile import statements
 
 LIMITS = SandboxLimits(seconds=3.0, memory_bytes=256 * 1024 * 1024)
-SHORT = dataclasses.replace(LIMITS, seconds=1.5)  # three dozen statements run until it ends
+SHORT = dataclasses.replace(LIMITS, seconds=0.8)  # three dozen statements run until it ends
 
 
 @pytest.fixture(scope="module")

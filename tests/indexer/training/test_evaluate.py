@@ -35,7 +35,7 @@ from schemas.errors import InputError
 from schemas.layout import Layout
 from tests.drawings import drawing
 
-HANDS, BOOKS, PAGES = 8, 3, 4
+HANDS, BOOKS, PAGES = 8, 3, 3
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +146,7 @@ def test_the_whole_protocol_runs_and_its_report_holds_it(
     rows: tuple[Path, list[dict[str, object]]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    graphs: Path,
 ) -> None:
     from indexer.encoder import shipped_model_dir
     from indexer.training import features

@@ -89,7 +89,7 @@ def test_weights_give_each_group_its_share_and_leave_groups_out() -> None:
 
 @pytest.mark.slow
 def test_a_model_is_fitted_exported_written_and_opened(
-    drawings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    drawings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, graphs: Path
 ) -> None:
     for module in (features, rebuild):
         monkeypatch.setattr(module, "SHIPPED_SPEC", PixelSpec(96, 0, 32))

