@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -117,6 +118,8 @@ class Encoder:
         # In bulk work each core takes its own batch, which needs no waiting for one another
         # (97 against 85 pictures a second, same trial); OpenVINO runs one request at a time.
         self._parallel = bulk and runtime == "onnxruntime"
+        self._spin = not self._parallel
+        self._turn: AbstractContextManager[Any] = nullcontext()
         self._session: Session | None = None
         self._restoration: Restoration | None = None
 
@@ -141,6 +144,17 @@ class Encoder:
             threads = len(os.sched_getaffinity(0))
         chosen = "onnxruntime" if runtime == "auto" else runtime
         return cls(model_dir, ModelDescription.read(model_dir), chosen, threads, bulk)
+
+    def take_turns(self) -> None:
+        """From the first picture on: threads that ask at the same time wait for one another, and
+        each picture has all cores. Eight visitors of the page who pause a second wait 80 ms so,
+        and 104 ms where each picture has one core; those who never pause wait a tenth longer
+        (`bench/web.py`, two cores, three trials of each). The runtime's threads do not spin
+        between operators: search and decoding want their cores.
+        """
+        from threading import Lock
+
+        self._turn, self._spin = Lock(), False
 
     def encode(self, pictures: Sequence[Prepared]) -> np.ndarray:
         """Encode pictures of any mix of shapes, keeping their order.
@@ -175,7 +189,8 @@ class Encoder:
         session = self._session
 
         def run(chunk: list[int]) -> np.ndarray:
-            return session(np.stack([pixels[row] for row in chunk]))
+            with self._turn:
+                return session(np.stack([pixels[row] for row in chunk]))
 
         workers = min(self._threads if self._parallel else 1, len(chunks))
         if workers == 1:
@@ -216,7 +231,7 @@ class Encoder:
             self._restoration = Restoration.from_bytes(maps, self.dimension, path)
         if self.runtime == "openvino":
             return start_openvino(data, self._threads)
-        return start_onnxruntime(data, self._threads, self._parallel)
+        return start_onnxruntime(data, 1 if self._parallel else self._threads, self._spin)
 
 
 def verified_network(path: Path, description: ModelDescription) -> bytes:

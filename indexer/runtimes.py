@@ -19,8 +19,8 @@ def without_telemetry() -> None:
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 
-def start_onnxruntime(data: bytes, threads: int, parallel: bool) -> Session:
-    """A network in ONNX Runtime; `parallel` when each core will run batches of its own.
+def start_onnxruntime(data: bytes, threads: int, spin: bool) -> Session:
+    """A network in ONNX Runtime; `spin` when nothing else wants the cores while it runs.
 
     Errors:  NoIndexError when the runtime is missing or refuses the network
     """
@@ -30,14 +30,14 @@ def start_onnxruntime(data: bytes, threads: int, parallel: bool) -> Session:
     except ImportError as error:
         raise NoIndexError("onnxruntime is not installed", "Reinstall toonsearch.") from error
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1 if parallel else threads
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     # Shapes differ from call to call: a memory pattern for each would only cost memory.
     options.enable_mem_pattern = False
     # One picture at a time: threads that spin between operators and an arena that keeps its
     # pages make 12 ms of 15. In bulk spinning would take cores from decoding.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0" if parallel else "1")
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
     try:
         session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime raises types of its own from native code

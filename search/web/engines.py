@@ -139,7 +139,8 @@ class EngineHolder:
             self._retire(before)
 
     def _open(self) -> OpenEngine:
-        engine = Engine.open(self.layout, self.settings, bulk=True)
+        engine = Engine.open(self.layout, self.settings)
+        engine.encoder.take_turns()
         try:
             # One whole question: whatever is wrong shows now, and what is slow is done.
             side = engine.encoder.pixel_spec.multiple_px * 4

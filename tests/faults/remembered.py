@@ -38,14 +38,14 @@ def remember(folder: Path) -> None:
     calibration.background = background
     start = encoder.start_onnxruntime
 
-    def started(data: bytes, threads: int, parallel: bool) -> Callable[[Any], Any]:
+    def started(data: bytes, threads: int, spin: bool) -> Callable[[Any], Any]:
         """The network of these (already verified) bytes, started when something is new to it."""
         digest = hashlib.sha256(data).hexdigest()
         session: list[Callable[[Any], Any]] = []
 
         def run(pixels: Any) -> Any:
             if not session:
-                session.append(start(data, threads, parallel))
+                session.append(start(data, threads, spin))
             return session[0](pixels)
 
         return _kept(folder, f"network-{digest}", run)

@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +69,26 @@ def test_a_vector_does_not_depend_on_what_shares_its_batch(size: tuple[int, int]
     for count in (2, 3, 5, 9):
         parts = [bulk.encode(pictures[at : at + count]) for at in range(0, 9, count)]
         assert np.array_equal(np.concatenate(parts), wanted)
+
+
+def test_who_takes_turns_runs_one_picture_at_a_time(prepared: list[Prepared]) -> None:
+    encoder = Encoder.open(shipped_model_dir(), threads=2)
+    encoder.take_turns()
+    wanted = [encoder.encode([picture]) for picture in prepared]
+    real, busy = encoder._session, threading.Lock()
+    assert real is not None
+
+    def watched(batch: np.ndarray) -> np.ndarray:
+        assert busy.acquire(blocking=False), "two at once"
+        try:
+            return real(batch)
+        finally:
+            busy.release()
+
+    encoder._session = watched
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda picture: encoder.encode([picture]), prepared * 4))
+    assert all(np.array_equal(a, b) for a, b in zip(found, wanted * 4, strict=True))
 
 
 def test_both_runtimes_agree(encoder: Encoder, prepared: list[Prepared]) -> None:
