@@ -146,15 +146,15 @@ class Encoder:
         return cls(model_dir, ModelDescription.read(model_dir), chosen, threads, bulk)
 
     def take_turns(self) -> None:
-        """From the first picture on: threads that ask at the same time wait for one another, and
-        each picture has all cores. Eight visitors of the page who pause a second wait 80 ms so,
-        and 104 ms where each picture has one core; those who never pause wait a tenth longer
-        (`bench/web.py`, two cores, three trials of each). The runtime's threads do not spin
+        """Threads that ask at the same time wait for one another, and each picture has all cores;
+        to be said before the first picture. Eight visitors of the page who pause a second wait
+        78 ms so, and 104 ms where each picture has one core; those who never pause wait a tenth
+        longer (`python -m bench --only web`, two cores). The runtime's threads do not spin
         between operators: search and decoding want their cores.
         """
         from threading import Lock
 
-        self._turn, self._spin = Lock(), False
+        self._turn, self._parallel, self._spin = Lock(), False, False
 
     def encode(self, pictures: Sequence[Prepared]) -> np.ndarray:
         """Encode pictures of any mix of shapes, keeping their order.

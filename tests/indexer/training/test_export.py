@@ -22,6 +22,7 @@ from indexer.training import model as room_of_model
 from indexer.training.dataset import read_manifest, read_splits
 from indexer.training.lite import load_backbone
 from indexer.training.model import GROUPS, StatisticsNetwork, group_sizes, statistics_weights
+from indexer.training.onnx_graph import export_graph, serialize
 from schemas.errors import InputError, ToonsearchError
 
 
@@ -118,12 +119,25 @@ def test_a_model_is_fitted_exported_written_and_opened(
     room.retire_others(folder)
     assert {path.name for path in tmp_path.iterdir()} == {export.model_id, "notes"}
 
-    # What is kept is not computed again.
+    # What is kept gives the same model, and is not computed again.
     again = rebuild.drawings_store(drawings, store.cache.folder)
     monkeypatch.setattr(again, "_compute", lambda *_: pytest.fail("it was computed already"))
+    assert rebuild.rebuilt(again).model_id == export.model_id
+
     monkeypatch.setattr(rebuild, "least_cosine", lambda *_: 0.99)
     with pytest.raises(ToonsearchError, match="disagrees"):
         rebuild.rebuilt(again)
+
+
+def test_the_same_network_is_the_same_graph_wherever_it_is_exported() -> None:
+    class Brightness(torch.nn.Module):  # type: ignore[misc]
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            return pixels.float().mean((1, 2))
+
+    one, other = (serialize(export_graph(Brightness())) for _ in range(2))
+    assert one == other
+    here = Path(__file__)
+    assert here.name.encode() not in one and str(here.parents[3]).encode() not in one
 
 
 def test_benchmarks_that_cannot_be_used_are_named(tmp_path: Path) -> None:

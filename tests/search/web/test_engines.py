@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from indexer import encoder
 from indexer.build import build_generation
 from indexer.generations import current_generation_id, publish
 from indexer.manifests import read_manifest
@@ -69,6 +74,33 @@ def test_a_new_generation_is_picked_up_without_a_failed_request(own: Settings) -
         wait_until(lambda: generation_of(client) == third)
         # Nobody holds the first one any more: it can be cleared away.
         assert first in collect_garbage(own.layout, keep=1)
+
+
+def test_one_picture_after_the_other_has_all_cores(
+    own: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, busy, seen = encoder.start_onnxruntime, threading.Lock(), []
+
+    def started(data: bytes, threads: int, spin: bool) -> Callable[[np.ndarray], np.ndarray]:
+        run = real(data, threads, spin)
+        assert (threads, spin) == (len(os.sched_getaffinity(0)), False)
+
+        def watched(batch: np.ndarray) -> np.ndarray:
+            alone = busy.acquire(blocking=False)
+            seen.append(alone)
+            try:
+                return run(batch)
+            finally:
+                if alone:
+                    busy.release()
+
+        return watched
+
+    monkeypatch.setattr(encoder, "start_onnxruntime", started)
+    with opened(own) as client, ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(client.post, "/v1/query", content=PICTURE) for _ in range(8)]
+        assert {one.result().status_code for one in asked} == {200}
+    assert len(seen) >= 9 and all(seen)  # the first is asked when the index is opened
 
 
 def test_a_broken_generation_is_refused_and_the_old_one_goes_on(own: Settings) -> None:
