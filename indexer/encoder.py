@@ -28,11 +28,6 @@ READABLE = (1, 2)
 MODEL_FILE = "model.onnx"
 DESCRIPTION_FILE = "model.json"
 
-BATCH_PIXELS = 2 * 480 * 480
-"""Pixels in one pass of the network: two pictures ran 5 to 8 % faster than eight or sixteen
-on two AVX2 cores, whose cache larger batches leave; one ran as fast but less evenly (on two with
-AVX-512, at 480 px: 26.8, 28.3 and 27.9 pictures a second with one, two and four)."""
-
 MAX_MODEL_BYTES = 512 * 1024 * 1024
 Runtime = Literal["auto", "onnxruntime", "openvino"]
 
@@ -156,6 +151,19 @@ class Encoder:
 
         self._turn, self._parallel, self._spin = Lock(), False, False
 
+    @property
+    def loaded(self) -> bool:
+        """Whether the network waits for pictures."""
+        return self._session is not None
+
+    def load(self) -> None:
+        """Load the network before the first picture is there to be encoded.
+
+        Errors:  NoIndexError when the model is damaged or its runtime is missing
+        """
+        if self._session is None:
+            self._session = self._start()
+
     def encode(self, pictures: Sequence[Prepared]) -> np.ndarray:
         """Encode pictures of any mix of shapes, keeping their order.
 
@@ -177,33 +185,29 @@ class Encoder:
         vectors = np.empty((len(pixels), self.dimension), np.float32)
         if not pixels:
             return vectors
-        groups: dict[tuple[int, ...], list[int]] = {}
-        for row, picture in enumerate(pixels):
-            groups.setdefault(picture.shape, []).append(row)
-        if self._session is None:
-            self._session = self._start()
-        chunks: list[list[int]] = []
-        for (height, width, _), rows in groups.items():
-            size = max(1, BATCH_PIXELS // (height * width))
-            chunks.extend(rows[start : start + size] for start in range(0, len(rows), size))
+        self.load()
         session = self._session
+        assert session is not None
 
-        def run(chunk: list[int]) -> np.ndarray:
+        def run(picture: np.ndarray) -> np.ndarray:
+            # One picture in a pass: two ran a twentieth faster, but only with a matrix that the
+            # runtime copies and rearranges at its start (`start_onnxruntime`).
             with self._turn:
-                return session(np.stack([pixels[row] for row in chunk]))
+                vector: np.ndarray = session(np.stack([picture]))[0]
+                return vector
 
-        workers = min(self._threads if self._parallel else 1, len(chunks))
+        workers = min(self._threads if self._parallel else 1, len(pixels))
         if workers == 1:
-            for chunk in chunks:
-                vectors[chunk] = run(chunk)
+            for row, picture in enumerate(pixels):
+                vectors[row] = run(picture)
             return vectors
         from concurrent.futures import ThreadPoolExecutor  # 10 ms that one picture never needs
 
-        # Large pieces first, so that no core waits for a long one at the end.
-        chunks.sort(key=lambda chunk: -len(chunk) * pixels[chunk[0]].size)
+        # Large ones first, so that no core waits for a long one at the end.
+        order = sorted(range(len(pixels)), key=lambda row: -pixels[row].size)
         with ThreadPoolExecutor(workers, thread_name_prefix="encode") as pool:
-            for chunk, found in zip(chunks, pool.map(run, chunks), strict=True):
-                vectors[chunk] = found
+            for row, vector in zip(order, pool.map(run, [pixels[r] for r in order]), strict=True):
+                vectors[row] = vector
         return vectors
 
     def _check(self, picture: np.ndarray) -> None:

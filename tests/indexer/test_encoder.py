@@ -1,5 +1,6 @@
 """The shipped network, and models that were tampered with."""
 
+import ctypes
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ from PIL import Image, ImageDraw, ImageOps
 
 from indexer.encoder import Encoder, Runtime, shipped_model_dir
 from indexer.pixels import Prepared, prepare
+from indexer.runtimes import give_back_memory
 from schemas.errors import InputError, NoIndexError
 
 SHAPES = ((352, 288), (96, 64), (352, 288), (500, 700), (200, 120), (40, 41))
@@ -69,6 +71,27 @@ def test_a_vector_does_not_depend_on_what_shares_its_batch(size: tuple[int, int]
     for count in (2, 3, 5, 9):
         parts = [bulk.encode(pictures[at : at + count]) for at in range(0, 9, count)]
         assert np.array_equal(np.concatenate(parts), wanted)
+
+
+def test_what_was_freed_goes_back_to_the_system() -> None:
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "malloc_trim") or not Path("/proc/self/statm").exists():
+        pytest.skip("another C library")
+    libc.malloc.restype = ctypes.c_void_p
+
+    def resident_mb() -> float:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    blocks = [ctypes.c_void_p(libc.malloc(100_000)) for _ in range(600)]
+    for block in blocks:
+        ctypes.memset(block, 1, 100_000)
+    for block in blocks[:-1]:  # the last one keeps the heap from shrinking by itself
+        libc.free(block)
+    before = resident_mb()
+    give_back_memory()
+    assert resident_mb() < before - 40
+    libc.free(blocks[-1])
 
 
 def test_who_takes_turns_runs_one_picture_at_a_time(prepared: list[Prepared]) -> None:
