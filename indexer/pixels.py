@@ -61,6 +61,8 @@ class PixelSpec:
                   A motif on an empty canvas keeps the scale of its strokes
     sharp_px      a picture of this longest side counts as large enough for max_side_px: what all
                   pictures are magnified by is no blur; 0: max_side_px itself
+    ease          a smaller picture is brought to a longest side that is this many doublings short
+                  for each doubling that it is smaller: blur that is spread less far
     """
 
     max_side_px: int = 352
@@ -70,6 +72,7 @@ class PixelSpec:
     trim: bool = False
     zoom: float = 0.0
     sharp_px: int = 0
+    ease: float = 0.0
 
     def __post_init__(self) -> None:
         sides = (self.max_side_px, self.min_side_px, self.multiple_px, self.sharp_px)
@@ -83,6 +86,8 @@ class PixelSpec:
             raise InputError(f"pixel spec: trim must be true or false, not {self.trim!r}")
         if type(self.zoom) is not float or not (self.zoom == 0 or 1 <= self.zoom <= MAX_ZOOM):
             raise InputError(f"pixel spec: zoom must be 0 or 1 to {MAX_ZOOM}, not {self.zoom!r}")
+        if type(self.ease) is not float or not 0 <= self.ease < 1:
+            raise InputError(f"pixel spec: ease must be from 0 to below 1, not {self.ease!r}")
         if self.filter not in FILTERS:
             raise InputError(
                 f"pixel spec: unknown filter {self.filter!r}", f"Known: {', '.join(FILTERS)}."
@@ -111,7 +116,7 @@ class PixelSpec:
         """The spec with the version of the code that applies it."""
         fields = asdict(self)
         # Models from before there was a choice keep their digest.
-        for late in ("trim", "zoom", "sharp_px"):
+        for late in ("trim", "zoom", "sharp_px", "ease"):
             if not fields[late]:
                 del fields[late]
         return {"version": PIXELS_VERSION, **fields}
@@ -132,9 +137,30 @@ class PixelSpec:
 
         `whole_px` is its longest side before its margins were cut off.
         """
+        scale = self._whole_scale(width_px, height_px, whole_px)
+        if self.ease:
+            scale /= max(scale / self._magnified, 1.0) ** self.ease
+        return self._rounded(width_px, height_px, scale)
+
+    def doublings(self, width_px: int, height_px: int, whole_px: int = 0) -> float:
+        """How often the sides of a picture of this size have to be doubled to be as large as
+        the spec wants pictures to be, eased or not, beyond what it magnifies all of them by."""
+        scale = self._whole_scale(width_px, height_px, whole_px)
+        longest = max(self._rounded(width_px, height_px, scale))
+        doublings = math.log2(longest / max(width_px, height_px) / self._magnified)
+        return min(max(doublings, 0.0), MAX_DOUBLINGS)
+
+    @property
+    def _magnified(self) -> float:
+        return self.max_side_px / (self.sharp_px or self.max_side_px)
+
+    def _whole_scale(self, width_px: int, height_px: int, whole_px: int) -> float:
         scale = self._scale(max(width_px, height_px))
         if self.zoom and whole_px:
             scale = min(scale, self.zoom * self._scale(whole_px))
+        return scale
+
+    def _rounded(self, width_px: int, height_px: int, scale: float) -> tuple[int, int]:
         scale /= self.multiple_px
         # floor(x + 0.5) and not round(): a tie must not depend on which side is even.
         width, height = (max(1, int(side * scale + 0.5)) for side in (width_px, height_px))
@@ -153,12 +179,10 @@ def prepare(image: Image.Image, spec: PixelSpec) -> Prepared:
     whole = max(image.size)
     if spec.trim:
         image = without_margin(image)
-    size = spec.size_for(*image.size, whole)
-    magnified = spec.max_side_px / (spec.sharp_px or spec.max_side_px)
-    doublings = math.log2(max(size) / max(image.size) / magnified)
+    size, doublings = spec.size_for(*image.size, whole), spec.doublings(*image.size, whole)
     if image.size != size:
         image = image.resize(size, Image.Resampling[spec.filter.upper()])
-    return Prepared(np.asarray(image), min(max(doublings, 0.0), MAX_DOUBLINGS))
+    return Prepared(np.asarray(image), doublings)
 
 
 def picture_to_pixels(data: bytes, limits: PictureLimits, spec: PixelSpec) -> Prepared:

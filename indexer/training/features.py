@@ -17,7 +17,7 @@ import functools
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,7 @@ from indexer.training.cache import ArrayCache, digest_of
 from indexer.training.export import SHIPPED_SPEC, run_graph
 from indexer.training.lite import LiteBackbone, load_backbone, published_weights
 from indexer.training.model import PIXEL_CENTER, PIXEL_SCALE, STATISTICS_VERSION, StatisticsNetwork
+from indexer.training.nuisances import part
 from indexer.training.onnx_graph import export_graph, serialize
 from indexer.training.views import View, named
 from schemas.digests import digest_once
@@ -147,6 +148,13 @@ class GramNetwork(nn.Module):  # type: ignore[misc]  # mypy skips torch, so its 
         return torch.cat(parts, 1)
 
 
+def spec_of(view: View | None, spec: PixelSpec) -> PixelSpec:
+    """How pictures in a view are brought to size: as anybody's, but that a part becomes as large
+    as the whole, for how large it shows what is drawn is what the whitening is to ignore. Scanned
+    parts show what becomes of a smaller picture otherwise."""
+    return replace(spec, ease=0.0) if view is part else spec
+
+
 @dataclass
 class FeatureStore:
     """Computes features of a benchmark, or finds them in the cache.
@@ -180,6 +188,7 @@ class FeatureStore:
         """
         bench = self.bench if rows is None else self.bench.part(rows)
         spec, version = self._spec(kind)
+        spec = spec_of(view[1] if view else None, spec)
         key = {**self.key(rows), "kind": kind, "view": named(*view) if view else "",
                "spec": spec.digest, "version": version}  # fmt: skip
         return self.cache.get(kind, key, lambda: self._compute(kind, bench, view, spec))
@@ -187,7 +196,7 @@ class FeatureStore:
     def version(self, kind: str) -> str:
         """Changes whenever a kind of feature would say something else of the same picture."""
         spec, version = self._spec(kind)
-        return digest_of([kind, spec.digest, version])
+        return digest_of([kind, spec.digest, spec_of(part, spec).digest, version])
 
     def _spec(self, kind: str) -> tuple[PixelSpec, str]:
         if kind == "vectors":

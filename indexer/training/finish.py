@@ -31,7 +31,7 @@ from indexer.training.export import (
     run_graph,
     write_model,
 )
-from indexer.training.features import FeatureStore, pictures_of
+from indexer.training.features import FeatureStore, pictures_of, spec_of
 from indexer.training.label_rules import Classes, apply_rules
 from indexer.training.model_heads import fit_heads
 from indexer.training.nuisances import NUISANCES
@@ -223,7 +223,8 @@ def _statistics(
         pictures = _prepared(job, what, None, change)
         return np.stack([run(picture.pixels[None])[0] for picture in pictures])
 
-    key = {**job.store.key(None), "backbone": backbone, "spec": SHIPPED_SPEC.digest,
+    key = {**job.store.key(None), "backbone": backbone,
+           "spec": spec_of(change, SHIPPED_SPEC).digest,
            "view": named(*view) if view else ""}  # fmt: skip
     return ArrayCache(job.cache).get("backbone", key, compute)
 
@@ -235,7 +236,7 @@ def _prepared(
     for number, image in enumerate(pictures_of(part, view, SHIPPED_SPEC.decode_px), 1):
         if job.count:
             job.count(what, number, len(part))
-        yield prepare(image, SHIPPED_SPEC)
+        yield prepare(image, spec_of(view, SHIPPED_SPEC))
 
 
 def _agree(job: Job, data: bytes, style: TrainedStyle) -> None:

@@ -108,12 +108,21 @@ def ink_maps(x: Tensor) -> dict[int, Tensor]:
 
     Shapes:  x (B, 3, H, W) in -1..1 -> stride s: (B, 1, H / s, W / s) in 0..1
     """
-    grey = functional.pad(x.mean(1, keepdim=True), (2, 3, 2, 3), mode="replicate")
-    spread = functional.max_pool2d(grey, 9, 4) + functional.max_pool2d(-grey, 9, 4)
+    # A convolution and not a mean, rows before columns: runtimes take a mean over channels and the
+    # 81 places of a square number by number, which cost a twentieth of the whole network.
+    grey = functional.conv2d(x, x.new_full((1, x.shape[1], 1, 1), 1.0 / x.shape[1]))
+    grey = functional.pad(grey, (2, 3, 2, 3), mode="replicate")
+    spread = _pooled(grey) + _pooled(-grey)
     maps = {4: ((spread - INK_FROM) / (INK_TO - INK_FROM)).clamp(0.0, 1.0)}
     for stride in (8, 16, 32):
         maps[stride] = functional.avg_pool2d(maps[stride // 2], 2)
     return maps
+
+
+def _pooled(grey: Tensor) -> Tensor:
+    """The brightest of each nine by nine pixels, every fourth place; (B, 1, H, W)."""
+    rows = functional.max_pool2d(grey, (9, 1), (4, 1))
+    return functional.max_pool2d(rows, (1, 9), (1, 4))
 
 
 def ink_weights(ink: Tensor) -> Tensor:

@@ -29,6 +29,10 @@ PART, NARROWER = (0.6, 0.92), 0.15
 MIRRORED = 0.5
 MIN_PART_PX = 32
 
+REDUCED, REDUCED_TO = 0.25, (0.4, 0.8)
+"""How many of the scanned parts are reduced, and to what share of their sides: as readers ask with
+small copies (docs/model-card.md has more and fewer)."""
+
 
 def scanned(image: Image.Image) -> Image.Image:
     """A copy as some scanner might have made it: always the same for the same picture."""
@@ -41,9 +45,14 @@ def part(image: Image.Image) -> Image.Image:
 
 
 def scanned_part(image: Image.Image) -> Image.Image:
-    """Another part of it, scanned."""
+    """Another part of it, scanned, some of them reduced."""
     rng = _chance(image, 2)
-    return _scan(_part(image, rng), rng)
+    copy = _scan(_part(image, rng), rng)
+    if rng.random() >= REDUCED:
+        return copy
+    share = float(np.exp(rng.uniform(*np.log(REDUCED_TO))))
+    width, height = (min(side, max(MIN_SIDE_PX, int(side * share))) for side in copy.size)
+    return copy.resize((width, height), Image.Resampling.LANCZOS)
 
 
 class Nuisance(NamedTuple):

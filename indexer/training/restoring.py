@@ -16,9 +16,9 @@ from indexer.pixels import Prepared
 from indexer.restoration import RESTORATION_FILE, Restoration, conditions
 from indexer.training.views import THUMBNAIL, VIEWS, View
 
-RESTORING_RIDGE = 7.0
-"""Chosen by leaving authors out within the training halves of the five splits: the mean
-cosine between restored copies and their whole pictures is highest from 2 to 22."""
+RESTORING_RIDGE = 1.0
+"""Chosen on the five splits from 0.5 to 7: the weaker, the less a picture of half the size loses,
+and the more one that a part was cut off from (docs/model-card.md)."""
 
 LIMITS = (1.6, 1.9)
 """Thumbnails of 200 x 120 were doubled up to 1.55 times. On clip art, where icons of one hand

@@ -1,6 +1,7 @@
 """The one preprocessing path: sizes, digest, and what a picture may look like."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -97,6 +98,26 @@ def test_magnifying_all_pictures_is_no_enlarging(side: int, doublings: float) ->
     assert found.enlarged == pytest.approx(doublings, abs=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("side", "longest"), [(960, 480), (480, 480), (352, 480), (176, 416), (88, 352), (44, 320)]
+)
+def test_small_pictures_are_enlarged_less_and_told_to_be_as_small(side: int, longest: int) -> None:
+    """0.2 doublings less for each that is wanting, to a multiple of 32: 176 px are one short, and
+    480 / 2**0.2 = 418."""
+    spec = PixelSpec(480, 480, 32, sharp_px=352)
+    eased = replace(spec, ease=0.2)
+    picture = Image.new("RGB", (side, side // 2), (9, 9, 9))
+    assert max(prepare(picture, eased).pixels.shape) == longest
+    assert prepare(picture, eased).enlarged == prepare(picture, spec).enlarged
+
+
+@given(st.integers(1, 2000), st.integers(1, 2000))
+def test_easing_never_makes_a_larger_picture_smaller_than_a_smaller_one(a: int, b: int) -> None:
+    spec = PixelSpec(480, 480, 32, sharp_px=352, ease=0.2)
+    less, more = sorted((a, b))
+    assert spec.size_for(less, less) <= spec.size_for(more, more)
+
+
 def test_grey_pictures_become_three_equal_channels() -> None:
     prepared = prepare(Image.new("L", (64, 64), 77), SPEC).pixels
     assert prepared.shape == (224, 224, 3) and (prepared == 77).all()
@@ -121,10 +142,11 @@ def test_digest_changes_with_every_field_and_the_version(monkeypatch: pytest.Mon
         PixelSpec(352, 224, 32, trim=True),
         PixelSpec(352, 224, 32, trim=True, zoom=1.25),
         PixelSpec(352, 224, 32, sharp_px=300),
+        PixelSpec(352, 224, 32, ease=0.2),
     ]
     digests = {spec.digest for spec in (SPEC, *others)}
     monkeypatch.setattr(room, "PIXELS_VERSION", room.PIXELS_VERSION + 1)
-    assert len(digests | {SPEC.digest}) == 9
+    assert len(digests | {SPEC.digest}) == 10
 
 
 @pytest.mark.parametrize(
@@ -138,6 +160,10 @@ def test_digest_changes_with_every_field_and_the_version(monkeypatch: pytest.Mon
         {"sharp_px": 353},
         {"sharp_px": -1},
         {"sharp_px": 352.0},
+        {"ease": -0.1},
+        {"ease": 1.0},
+        {"ease": float("nan")},
+        {"ease": 1},
         {"multiple_px": 0},
         {"multiple_px": 1000},
         {"max_side_px": "352"},

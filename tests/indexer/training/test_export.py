@@ -163,6 +163,17 @@ def test_the_command_line_answers_bad_input_with_one_line(
     assert not (tmp_path / "out").exists()
 
 
+def test_ink_is_where_brightness_differs_within_nine_pixels() -> None:
+    x = 0.4 * torch.rand((1, 3, 32, 64), generator=torch.Generator().manual_seed(0))
+    grey = np.pad(x[0].mean(0).numpy(), ((2, 3), (2, 3)), mode="edge")
+    windows = np.lib.stride_tricks.sliding_window_view(grey, (9, 9))[::4, ::4]
+    spread = windows.max((2, 3)) - windows.min((2, 3))
+    ink = (spread - room_of_model.INK_FROM) / (room_of_model.INK_TO - room_of_model.INK_FROM)
+    assert ink.min() > 0.1 and ink.max() < 0.9
+    found = room_of_model.ink_maps(x)[4][0, 0].numpy()
+    assert found.shape == (8, 16) and np.allclose(found, ink, atol=1e-5)
+
+
 def test_empty_paper_counts_little_in_the_statistics() -> None:
     """A drawing on a larger sheet has nearly the statistics that it has alone."""
     rng = torch.Generator().manual_seed(0)

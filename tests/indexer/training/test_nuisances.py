@@ -9,10 +9,14 @@ from PIL import Image
 pytest.importorskip("torch")
 
 from indexer.encoder import DESCRIPTION_FILE, shipped_model_dir
+from indexer.pixels import prepare
+from indexer.training import nuisances
 from indexer.training.export import SHIPPED_SPEC
+from indexer.training.features import spec_of
 from indexer.training.model import GROUPS
 from indexer.training.nuisances import NUISANCES, part, scanned, scanned_part
 from indexer.training.spaces import METHOD, standard_spaces
+from indexer.training.views import THUMBNAIL, VIEWS
 from tests.search.hands import draw
 
 
@@ -86,6 +90,25 @@ def test_the_scanned_part_is_another_part() -> None:
     assert scanned_part(image).tobytes() == scanned_part(image.copy()).tobytes()
     sizes = [(part(p).size, scanned_part(p).size) for p in (draw(1, n) for n in range(5))]
     assert any(one != other for one, other in sizes)
+
+
+def test_some_scanned_parts_are_reduced(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = [draw(number % 3, number) for number in range(60)]
+    found = [scanned_part(image).size for image in images]
+    monkeypatch.setattr(nuisances, "REDUCED", 0.0)
+    whole = [scanned_part(image).size for image in images]
+    shares = [small[0] / large[0] for small, large in zip(found, whole, strict=True)]
+    reduced = [share for share in shares if share < 1]
+    assert 6 < len(reduced) < 26 and {share for share in shares if share not in reduced} == {1.0}
+    assert 0.38 < min(reduced) < 0.55 < 0.65 < max(reduced) <= 0.8
+
+
+def test_parts_become_as_large_as_wholes_and_nothing_else_does() -> None:
+    small = draw(1, 4).resize((200, 160))
+    assert max(prepare(small, spec_of(part, SHIPPED_SPEC)).pixels.shape) == 480
+    for view in (None, scanned, scanned_part, VIEWS["half size"], THUMBNAIL):
+        assert spec_of(view, SHIPPED_SPEC) == SHIPPED_SPEC
+    assert max(prepare(small, SHIPPED_SPEC).pixels.shape) < 480
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 700), (40, 17)])
