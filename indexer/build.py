@@ -36,6 +36,7 @@ from indexer.rows import IndexRows, collect_rows
 from indexer.sealing import copy_model, opened, seal, write_faiss
 from schemas.catalog import Catalog
 from schemas.durable import fsync_directory, fsync_file, storage_error, write_file
+from schemas.eras import DECADE
 from schemas.errors import NoIndexError, NothingToIndex, PartlyDoneError
 from schemas.layout import Layout
 from schemas.settings import Settings
@@ -87,6 +88,7 @@ def build_generation(
         "sample": settings.index.sample,
         "seed": settings.index.seed,
         "calibration": RECIPE,
+        "era_years": settings.index.era_years,
     }
     parent = current_generation_id(layout)
     if not force and (same := _same_inputs(layout, parent, inputs)):
@@ -140,7 +142,7 @@ def _write(
     accept: Sequence[str],
     step: _Steps,
 ) -> BuildReport:
-    data = labelled(rows)
+    data = labelled(rows, settings.index.era_years)
     changed, share = before.changed(rows) if before else (np.arange(len(rows.row_ids)), 1.0)
     calibration, drift = _calibrate(data, settings, inputs, before, share)
     write_file(aside / "calibration.json", calibration.to_json().encode())
@@ -148,7 +150,7 @@ def _write(
     step.done()
     write_faiss(aside / "vectors.faiss", rows)
     step.done()
-    write_meta(aside / "meta.sqlite", rows)
+    write_meta(aside / "meta.sqlite", rows, settings.index.era_years)
     fsync_file(aside / "meta.sqlite")
     copy_model(model_dir_of(settings), aside / "model")
     step.done()
@@ -205,6 +207,7 @@ def _calibrate(
         theirs = before.generation.manifest["inputs"]
         drift = before.drift + changed
         same = all(theirs.get(key) == inputs[key] for key in ("sample", "seed", "calibration"))
+        same &= before.calibration.era_years == data.era_years
         if same and drift <= settings.index.refit and before.calibration.basis != "defaults":
             return before.calibration, drift
     found = fit(data, sample=settings.index.sample, seed=settings.index.seed)
@@ -235,7 +238,8 @@ def _same_inputs(
         return None
     try:
         with Generation.open(layout, current) as generation:
-            same = generation.manifest.get("inputs") == inputs
+            # Older programs knew decades only, and did not say so.
+            same = {"era_years": DECADE, **generation.manifest.get("inputs", {})} == inputs
             _ = generation.calibration  # of an older program: not the same after all
             return dict(generation.manifest["counts"]) if same else None
     except NoIndexError:

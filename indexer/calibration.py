@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -59,12 +60,14 @@ def fit(
     neighbours: int = NEIGHBOURS,
     among: np.ndarray | None = None,
     others: Sequence[tuple[Labelled, np.ndarray]] = (),
+    kinds: Sequence[str] = KINDS,
 ) -> Calibration:
     """Fit percentiles, votes, heads' powers and the unknown-author model.
 
     `among` says which pictures may serve as queries: those that the space was not learnt from,
     where it was learnt from some. `others` are the same pictures in other spaces, learnt from
-    other parts, each with the pictures that may ask in it.
+    other parts, each with the pictures that may ask in it. Only `kinds` are fitted, the others
+    get what a tiny catalog does; without the author so does the unknown-author model.
 
     Shapes:  see Labelled; at most `sample` pictures of a space serve as queries; among (N,) bool
     """
@@ -78,23 +81,25 @@ def fit(
         return Calibration(
             quantiles, dict.fromkeys(KINDS, DEFAULT_TEMPERATURE),
             dict.fromkeys(KINDS, DEFAULT_TEMPERING), dict.fromkeys(KINDS, DEFAULT_TAIL),
-            DEFAULT_UNKNOWN, neighbours, "defaults",
+            DEFAULT_UNKNOWN, neighbours, "defaults", era_years=data.era_years,
         )  # fmt: skip
 
-    def hiding(group: np.ndarray) -> Case:
+    @cache  # the search is what costs most
+    def hiding(what: str) -> Case:
+        group = data.codes(what)
         return joined([hidden_neighbours(d, rows, group, neighbours) for d, rows in asked])
 
-    new_picture, new_title, unknown = map(hiding, (data.picture, data.title, data.author))
     other_title = has_other(data.author, data.title)[queries]
     other_picture = has_other(data.author, data.picture)[queries]
     by_title = bool(other_title.mean() >= 0.2)
-    known, has_more = (new_title, other_title) if by_title else (new_picture, other_picture)
-    folds = folds_within(data.author, data.title if by_title else data.picture)
+    has_more = other_title if by_title else other_picture
+    own_group = "title" if by_title else "picture"
+    folds = folds_within(data.author, data.codes(own_group))
 
-    fitted: dict[str, Votes] = {}
+    fitted = {kind: Votes(data.codes(kind)) for kind in KINDS}
     measured: dict[str, float] = {}
     held: dict[str, HeldOut | None] = {}
-    for kind in KINDS:
+    for kind in kinds:
         labels = data.codes(kind)
         usable = has_more if kind == "author" else labels[queries] >= 0
         held[kind] = joined_scores(
@@ -102,31 +107,36 @@ def fit(
         )
         eras = data.labels(kind) if kind == "era" and kind in data.names else ()
         fitted[kind], figures = fit_votes(
-            known, labels, usable, data.author[queries], held[kind], eras
+            hiding(own_group), labels, usable, data.author[queries], held[kind], eras
         )
         measured |= {f"{kind}_{name}": value for name, value in figures.items()}
-    hands, own = held["author"], data.author[queries]
-    stranger = seen = None
-    if hands is not None:
-        # Both lack one label, or the count of labels would tell a hidden hand.
-        stranger, seen = hands.without(own), hands.without(_another(own, hands, rng))
-    cases = {
-        "new_picture": _Asked(new_picture, seen).part(other_picture),
-        "new_title": _Asked(new_title, seen).part(other_title),
-    }
-    weights, by_vote, figures = _fit_unknown(cases, _Asked(unknown, stranger), fitted["author"])
+    weights: tuple[float, ...] = DEFAULT_UNKNOWN
+    by_vote: tuple[float, ...] = ()
+    if "author" in kinds:
+        hands, own = held["author"], data.author[queries]
+        stranger = seen = None
+        if hands is not None:
+            # Both lack one label, or the count of labels would tell a hidden hand.
+            stranger, seen = hands.without(own), hands.without(_another(own, hands, rng))
+        cases = {
+            "new_picture": _Asked(hiding("picture"), seen).part(other_picture),
+            "new_title": _Asked(hiding("title"), seen).part(other_title),
+        }
+        unknown = _Asked(hiding("author"), stranger)
+        weights, by_vote, figures = _fit_unknown(cases, unknown, fitted["author"])
+        measured |= figures
     return Calibration(
         quantiles,
         {kind: votes.temperature for kind, votes in fitted.items()},
         {kind: votes.tempering for kind, votes in fitted.items()},
         {kind: votes.tail for kind, votes in fitted.items()},
         weights, neighbours,
-        "other_titles" if by_title else "other_pictures", measured | figures,
+        f"other_{own_group}s", measured,
         {kind: votes.head_weight for kind, votes in fitted.items()},
         {kind: votes.vote_weight for kind, votes in fitted.items()},
         fitted["era"].spread, by_vote,
         {kind: votes.sharpness for kind, votes in fitted.items()},
-        {kind: votes.vote_kept for kind, votes in fitted.items()},
+        {kind: votes.vote_kept for kind, votes in fitted.items()}, data.era_years,
     )  # fmt: skip
 
 

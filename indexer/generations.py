@@ -36,6 +36,7 @@ from indexer.labels import Calibration
 from indexer.manifests import MANIFEST, REBUILD, check_files, read_manifest
 from schemas.blocklist import BlockList
 from schemas.durable import fsync_directory, replace_file, storage_error
+from schemas.eras import DECADE
 from schemas.errors import InputError, NoIndexError
 from schemas.layout import Layout
 
@@ -219,6 +220,21 @@ def current_generation_id(layout: Layout) -> str | None:
     except NoIndexError:
         return None
     return current[0] if current else None
+
+
+def era_years_of(layout: Layout, generation_id: str | None) -> int:
+    """How many years an era of a generation has, for who asks the catalog beside it: a decade's
+    where there is no generation, or a damaged one.
+
+    Only the manifest is read and proven: SQL need not wait for the digests of all vectors.
+    """
+    if generation_id is None:
+        return DECADE
+    try:
+        inputs = read_manifest(layout.generation(generation_id)).get("inputs", {})
+    except NoIndexError:
+        return DECADE
+    return int(inputs.get("era_years", DECADE))
 
 
 def generation_ids(layout: Layout) -> list[str]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from indexer.heads import Head, fit_head
 from indexer.labels import KINDS, QUANTILE_LEVELS
+from schemas.eras import DECADE
 
 FOLDS = 5
 FIT_ROWS = 30_000
@@ -25,7 +26,7 @@ FIT_ROWS = 30_000
 class Labelled:
     """The vectors of an index with integer labels; -1 stands for "has none".
 
-    `names` says for each kind what the integers stand for.
+    `names` says for each kind what the integers stand for, `era_years` how wide an era is.
 
     Shapes:  vectors (N, D) float32 unit rows; all others (N,) int
     """
@@ -37,6 +38,7 @@ class Labelled:
     genre: np.ndarray
     era: np.ndarray
     names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    era_years: int = DECADE
 
     def codes(self, kind: str) -> np.ndarray:
         """Integer labels of a kind; (N,)."""
@@ -148,11 +150,11 @@ def folds_within(author: np.ndarray, group: np.ndarray) -> np.ndarray:
     return np.asarray([fold_of_group[g] for g in pairs[of.reshape(-1), 1].tolist()], np.int64)
 
 
-def fitted_heads(data: Labelled) -> dict[str, Head]:
+def fitted_heads(data: Labelled, kinds: Sequence[str] = KINDS) -> dict[str, Head]:
     """Heads on all that is labelled, by kind; a kind with nothing to tell apart has none."""
     found = {
         kind: fit_head(data.vectors, data.codes(kind), data.title, data.labels(kind))
-        for kind in KINDS
+        for kind in kinds
     }
     return {kind: head for kind, head in found.items() if head is not None}
 

@@ -7,17 +7,21 @@ from collections.abc import Sequence
 import numpy as np
 
 from indexer.holdout import Labelled
-from indexer.labels import era_of
 from indexer.metadata import author_names, year_of
 from indexer.rows import IndexRows
+from schemas.eras import era_of
 
 
-def labelled(rows: IndexRows) -> Labelled:
-    """Index rows with integer labels for the calibration."""
+def labelled(rows: IndexRows, era_years: int) -> Labelled:
+    """Index rows with integer labels for the calibration.
+
+    Units:   era_years, the width of an era in years
+    """
     titles = [rows.titles[row["title_id"]] for row in rows.pictures]
     first_author = [next(iter(author_names(title)), None) for title in titles]
     genre = [next(iter(title.get("genres") or []), None) for title in titles]
-    eras = [era_of(year_of(p, t)) for p, t in zip(rows.pictures, titles, strict=True)]
+    years = [year_of(p, t) for p, t in zip(rows.pictures, titles, strict=True)]
+    eras = [era_of(year, era_years) for year in years]
     codes, names = {}, {}
     for kind, labels in (("author", first_author), ("genre", genre), ("era", eras)):
         codes[kind], names[kind] = _codes(labels)
@@ -27,6 +31,7 @@ def labelled(rows: IndexRows) -> Labelled:
         _codes([row["title_id"] for row in rows.pictures])[0],
         **codes,
         names=names,
+        era_years=era_years,
     )
 
 

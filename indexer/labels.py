@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from indexer.unknown_author import FEATURES, VOTE_FEATURES, HeadFeatures, unknown_features
+from schemas.eras import DECADE, era_start
 from schemas.errors import NoIndexError
 
 KINDS = ("author", "genre", "era")
@@ -29,22 +30,18 @@ QUANTILE_LEVELS = np.concatenate(
 where all hits lie. Shape (161,)."""
 
 
-def era_of(year: int | None) -> str | None:
-    """The decade as a label: 2005 -> "2000s"."""
-    return None if year is None else f"{year // 10 * 10}s"
-
-
 def era_kernel(labels: Sequence[str], spread: float) -> np.ndarray:
-    """What a vote for one decade says of all: it falls by e with each `spread` decades.
+    """What a vote for one era says of all: it falls by e with each `spread` decades.
 
     Who drew like this in the 1890s drew much like it in the 1900s.
 
-    Shapes:  C labels as `era_of` gives them -> (C, C), rows summing to 1
+    Shapes:  C labels as `schemas.eras.era_of` gives them -> (C, C), rows summing to 1
+    Units:   spread in decades from start to start, however wide the eras are
     """
     if not spread:
         return np.eye(len(labels))
-    decade = np.asarray([int(label.removesuffix("s")) / 10.0 for label in labels])
-    kernel = np.exp(-np.abs(decade[:, None] - decade) / spread)
+    start = np.asarray([era_start(label) / 10.0 for label in labels])
+    kernel = np.exp(-np.abs(start[:, None] - start) / spread)
     return np.asarray(kernel / kernel.sum(axis=1, keepdims=True))
 
 
@@ -55,7 +52,8 @@ class Calibration:
     `background` holds similarities of pairs by different authors at QUANTILE_LEVELS.
     `tempering` is the power of a label's picture count that its votes are divided by, and
     `tail` the probability of a known label that none of the neighbours carries.
-    `era_spread` is the width of `era_kernel`.
+    `era_spread` is the width of `era_kernel`, and `era_years` that of the eras themselves: who
+    turns years into labels beside this generation takes it from here.
     `head_weight` and `vote_weight` are the powers of the head's likelihood and of the vote in
     their product, and `vote_kept` the share of the answer that stays the vote's whatever the
     head says; a head weight of 0 stands for "the vote alone". `sharpness` is a power of the
@@ -81,6 +79,7 @@ class Calibration:
     unknown_by_vote: tuple[float, ...] = ()
     sharpness: dict[str, float] = field(default_factory=lambda: dict.fromkeys(KINDS, 1.0))
     vote_kept: dict[str, float] = field(default_factory=lambda: dict.fromkeys(KINDS, 0.0))
+    era_years: int = DECADE
 
     def vote(
         self,
@@ -164,6 +163,7 @@ class Calibration:
                 unknown_by_vote=by_vote,
                 sharpness={k: power_of(raw.get("sharpness", {}).get(k, 1.0)) for k in KINDS},
                 vote_kept={k: _share_of(raw.get("vote_kept", {}).get(k, 0.0)) for k in KINDS},
+                era_years=_years_of(raw.get("era_years", DECADE)),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise NoIndexError(
@@ -209,6 +209,12 @@ def _share_of(value: Any) -> float:
     if power_of(value) > 1.0:
         raise ValueError(f"a share of {value}")
     return power_of(value)
+
+
+def _years_of(value: Any) -> int:
+    if int(value) != value or value < 1:
+        raise ValueError(f"eras of {value} years")
+    return int(value)
 
 
 def sharpened(fused: np.ndarray, sharpness: float) -> np.ndarray:

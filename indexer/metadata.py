@@ -12,8 +12,8 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from indexer.labels import era_of
 from indexer.rows import IndexRows
+from schemas.eras import era_of, era_sql
 
 SCHEMA = """
 create table titles (
@@ -39,7 +39,7 @@ create view catalog as select
   (select group_concat(value, ', ') from json_each(t.tags)) as tags,
   cast(coalesce(p.year, t.year) as integer) as year,
   case when coalesce(p.year, t.year) is null then t.era
-       else (coalesce(p.year, t.year) / 10 * 10) || 's' end as era,
+       else {era} end as era,
   t.star_score, t.age_rating, t.finished, t.first_date, t.last_date,
   p.kind, p.episode_no, p.source_path, p.width_px, p.height_px
 from pictures p join titles t using (title_no);
@@ -61,9 +61,10 @@ def year_of(picture: dict[str, Any], title: dict[str, Any]) -> int | None:
     return None
 
 
-def write_meta(path: Path, rows: IndexRows) -> None:
+def write_meta(path: Path, rows: IndexRows, era_years: int) -> None:
     """Write the metadata of an index into a new file.
 
+    Units:   era_years, the width of an era in years
     Errors:  sqlite3.Error when the disk refuses
     """
     used = sorted({row["title_id"] for row in rows.pictures})
@@ -73,7 +74,8 @@ def write_meta(path: Path, rows: IndexRows) -> None:
         # The file is new, private and fsynced by the caller: no journal is needed.
         connection.execute("pragma journal_mode = off")
         connection.execute("pragma synchronous = off")
-        connection.executescript(SCHEMA)
+        era = era_sql("coalesce(p.year, t.year)", era_years)
+        connection.executescript(SCHEMA.replace("{era}", era))
         connection.execute("begin")
         for title_id in used:
             title = rows.titles[title_id]
@@ -86,7 +88,7 @@ def write_meta(path: Path, rows: IndexRows) -> None:
                     _json(names), names[0] if names else None,
                     _json(genres), genres[0] if genres else None,
                     _json(list(title.get("tags") or [])),
-                    title["year"], era_of(title["year"]), title["star_score"],
+                    title["year"], era_of(title["year"], era_years), title["star_score"],
                     title["age_rating"], title["finished"],
                     _text(title["first_date"]), _text(title["last_date"]), title["url"],
                 ),

@@ -258,13 +258,15 @@ def _judge(night: Night, stage: Stage) -> None:
 
 def _views(night: Night, stage: Stage) -> None:
     """Results of costly views, so that the first question of the day does not wait."""
+    from indexer.generations import current_generation_id, era_years_of
     from schemas.kept import keep_views, kept_files
     from schemas.snapshot import Snapshot
 
     if night.dry_run:
         stage.outcome = NOTHING
         return
-    snapshot = Snapshot.take(night.layout)
+    era_years = era_years_of(night.layout, current_generation_id(night.layout))
+    snapshot = Snapshot.take(night.layout, era_years=era_years)
     before = kept_files(snapshot).keys()
     stage.counts = {"kept": len(keep_views(snapshot).keys() - before)}
     stage.outcome = DONE if stage.counts["kept"] else NOTHING

@@ -75,7 +75,7 @@ def coverage(layout: Layout, settings: Settings) -> Coverage:
             bucket[reason] = bucket.get(reason, 0) + 1
     titles = catalog.read("titles", ["title_id", "authors"]).to_pylist()
     names = {name for title in titles for name in author_names(title)}
-    facts = _generation(layout, catalog, encoder.model_id)
+    facts = _generation(layout, catalog, encoder.model_id, settings.index.era_years)
     return Coverage(
         pictures.num_rows, embedded, pending,
         dict(sorted(skipped.items())), dict(sorted(failed.items())),
@@ -84,7 +84,7 @@ def coverage(layout: Layout, settings: Settings) -> Coverage:
 
 
 def _generation(
-    layout: Layout, catalog: Catalog, model_id: str
+    layout: Layout, catalog: Catalog, model_id: str, era_years: int
 ) -> tuple[str | None, str | None, str, int, bool]:
     try:
         with Generation.open(layout) as generation:
@@ -92,6 +92,7 @@ def _generation(
             stale = inputs["model_id"] != model_id or any(
                 inputs[name] != catalog.version(name) for name in ("titles", "pictures", "vectors")
             )
+            stale |= generation.calibration.era_years != era_years
             created = generation.manifest["created"]
             return generation.id, created, "ok", generation.pictures_count, stale
     except NoIndexError as error:

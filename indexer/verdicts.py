@@ -3,7 +3,8 @@
 Each picture is judged as if it were new: its own title and its own copies are hidden, then
 its nearest pictures vote (`indexer.labels.vote`) with the generation's calibration. That
 is what makes "genres that the model confuses" a fair question. Incremental: a picture that
-the model has judged is left alone unless everything is asked for again.
+the model has judged is left alone unless everything is asked for again, or its eras are of
+another width than the generation's.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from indexer.generations import Generation
-from indexer.labels import KINDS, era_of
+from indexer.labels import KINDS
 from schemas.catalog import Catalog
+from schemas.eras import era_of, is_era
 from schemas.layout import Layout
 
 if TYPE_CHECKING:
@@ -61,7 +63,7 @@ def judge_pending(
     limit: int | None = None,
     progress: Progress | None = None,
 ) -> VerdictReport:
-    """Judge every indexed picture that has no prediction of the index's model.
+    """Judge every indexed picture that has no prediction of the index's model with its eras.
 
     With `again` all are judged anew, as after many pictures were added. The caller holds
     the data root's lock, but for a dry run.
@@ -72,7 +74,7 @@ def judge_pending(
     catalog = Catalog(layout)
     with Generation.open(layout) as generation:
         rows = _rows(generation)
-        pending, already = _pending(catalog, rows, generation.model_id, again)
+        pending, already, any_written = _pending(catalog, rows, generation, again)
         pending = pending[:limit]
         report = VerdictReport(generation.model_id, {"already": already})
         if dry_run:
@@ -84,7 +86,7 @@ def judge_pending(
             part = pending[start : start + BATCH]
             told = list(_verdicts(generation, rows, part, sizes))
             data = _table(rows.picture_ids[part].tolist(), generation.model_id, told)
-            if again or already:
+            if any_written:
                 catalog.upsert("predictions", data)
             else:
                 catalog.append("predictions", data)
@@ -107,7 +109,9 @@ def _rows(generation: Generation) -> _Rows:
     ):
         found[place[row[0]]] = row[1:]
     ids, titles, authors, genres, years = zip(*found, strict=True) if found else ((),) * 5
-    labels = {"author": authors, "genre": genres, "era": [era_of(year) for year in years]}
+    width = generation.calibration.era_years
+    eras = [era_of(year, width) for year in years]
+    labels = {"author": authors, "genre": genres, "era": eras}
     return _Rows(
         np.asarray(ids, dtype=np.str_),
         np.asarray(titles, dtype=np.int64),
@@ -115,15 +119,36 @@ def _rows(generation: Generation) -> _Rows:
     )
 
 
-def _pending(catalog: Catalog, rows: _Rows, model_id: str, again: bool) -> tuple[np.ndarray, int]:
-    """Places of the pictures to judge, each picture once, and how many have been."""
+def _pending(
+    catalog: Catalog, rows: _Rows, generation: Generation, again: bool
+) -> tuple[np.ndarray, int, bool]:
+    """Places of the pictures to judge, each picture once; how many need not be; and whether
+    the model has judged any before, so that its rows are to be replaced."""
     _, first = np.unique(rows.picture_ids, return_index=True)
     if again:
-        return first, 0
-    have = catalog.read("predictions", ["picture_id", "model_id"]).to_pylist()
-    known = {row["picture_id"] for row in have if row["model_id"] == model_id}
+        return first, 0, True
+    have = catalog.read("predictions", ["picture_id", "model_id", "eras"])
+    other = _of_other_eras(have["eras"], generation.calibration.era_years)
+    ids, models = (have[name].to_pylist() for name in ("picture_id", "model_id"))
+    own = [place for place, model in enumerate(models) if model == generation.model_id]
+    known = {ids[place] for place in own if place not in other}
     fresh = np.asarray([place for place in first if rows.picture_ids[place] not in known], int)
-    return fresh, len(first) - len(fresh)
+    return fresh, len(first) - len(fresh), bool(own)
+
+
+def _of_other_eras(eras: pa.ChunkedArray, years: int) -> set[int]:
+    """Places of predictions that name an era of another width; as columns, because a million
+    lists of labels are slow and large as Python objects."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    lists = eras.combine_chunks()
+    labels = pc.struct_field(pc.list_flatten(lists), "label")
+    foreign = [label for label in labels.unique().to_pylist() if not is_era(label, years)]
+    if not foreign:
+        return set()
+    at = pc.is_in(labels, value_set=pa.array(foreign, labels.type))
+    return set(pc.list_parent_indices(lists).filter(at).to_pylist())
 
 
 def _verdicts(

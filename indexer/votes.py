@@ -35,7 +35,7 @@ DEFAULT_TAIL = 0.05
 class Votes:
     """How neighbours vote, and how much the head counts beside them.
 
-    `eras` names the labels where they are decades, and their votes spread by `spread`.
+    `eras` names the labels where they are eras, and their votes spread by `spread`.
 
     Shapes:  labels (N,) int, eras C names or empty
     """

@@ -1,9 +1,9 @@
 """Results of costly views, kept as Parquet until a table that they read changes.
 
 A view over a million pictures takes seconds; its result is often a few hundred rows. The
-file's name holds a digest of the view's text and of the versions of all tables behind it,
-and a digest of its own bytes, so a kept result is either exactly that of the snapshot or is
-not found. Losing the folder loses nothing.
+file's name holds a digest of the view's text, of the width of an era and of the versions of all
+tables behind it, and a digest of its own bytes, so a kept result is either exactly that of the
+snapshot or is not found. Losing the folder loses nothing.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def _stems(snapshot: Snapshot) -> dict[str, str]:
 def _digest(snapshot: Snapshot, name: str) -> str:
     """Of all that decides a view's result."""
     views = ready_views()
-    parts = []
+    parts = [str(snapshot.era_years)]
     for behind in sorted(_behind(name)):
         if behind in views:
             parts.append(views[behind].sql)

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from schemas.eras import DECADE
 from schemas.pictures import PictureLimits
 
 
@@ -51,7 +52,8 @@ class IndexSettings:
     Against the generation in use, at most `max_loss` of the pictures may be gone,
     `max_change` of the canary answers may differ, and label accuracy may fall by
     `max_quality_drop`. Votes are fitted anew when `refit` of the pictures have changed
-    since they last were, or the program fits them otherwise.
+    since they last were, or the program fits them otherwise. `era_years` is how many years an
+    era has; when it changes, the next build makes a new generation and fits votes anew.
     """
 
     keep: int = 3
@@ -61,6 +63,7 @@ class IndexSettings:
     max_change: float = 0.02
     max_quality_drop: float = 0.03
     refit: float = 0.05
+    era_years: int = DECADE
 
 
 @dataclass(frozen=True)

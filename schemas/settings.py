@@ -93,6 +93,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "index.max_change": (0.0, 1.0),
     "index.max_quality_drop": (0.0, 1.0),
     "index.refit": (0.0, 1.0),
+    "index.era_years": (1, 100),
     "query.k": (1, 100_000),
     "query.neighbours": (1, 100_000),
     "query.unknown_prior": (0.0, 0.99),

@@ -17,6 +17,7 @@ from urllib.parse import unquote
 
 from schemas import commits
 from schemas.catalog import Catalog
+from schemas.eras import DECADE, era_sql
 from schemas.errors import InputError
 from schemas.layout import Layout
 from schemas.seals import prove
@@ -44,16 +45,23 @@ class TableVersion:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A version of every table, and the index generation to ask beside it."""
+    """A version of every table, the index generation to ask beside it, and how many years an
+    era has there."""
 
     layout: Layout
     tables: dict[str, TableVersion]
     generation_id: str | None = None
     as_of: datetime | None = None
+    era_years: int = DECADE
 
     @classmethod
     def take(
-        cls, layout: Layout, *, as_of: datetime | None = None, generation_id: str | None = None
+        cls,
+        layout: Layout,
+        *,
+        as_of: datetime | None = None,
+        generation_id: str | None = None,
+        era_years: int = DECADE,
     ) -> Snapshot:
         """Pin the current versions, or those of an earlier moment.
 
@@ -69,7 +77,7 @@ class Snapshot:
             raise InputError(
                 f"the catalog did not exist on {as_of:%Y-%m-%d %H:%M} UTC", _first_commit(layout)
             )
-        return cls(layout, versions, generation_id, as_of)
+        return cls(layout, versions, generation_id, as_of, era_years)
 
     def key(self) -> str:
         """The versions as one short text: equal keys mean equal tables."""
@@ -98,6 +106,8 @@ def create_views(
         files = tuple(f"{folder}{file}" for file in table.files)
         connection.execute(f"create view {name} as {table_sql(name, files, public)}")
     connection.execute(f"create view {SNAPSHOT_VIEW.name} as {_snapshot_sql(snapshot)}")
+    # What the views call for the label of a year.
+    connection.execute(f"create macro era_of(y) as {era_sql('y', snapshot.era_years)}")
     for name, view in ready_views().items():
         file = (kept or {}).get(name)
         sql = view.sql if file is None else f"from read_parquet([{quoted(file)}])"

@@ -1,6 +1,7 @@
 -- The views that `toonsearch sql` knows besides the tables; each becomes a DuckDB view.
 -- Lines that start with "-- name: text" are the comments of its columns. A view marked
--- [kept] reads whole tables: its result is kept until one of them changes.
+-- [kept] reads whole tables: its result is kept until one of them changes. era_of(year) is a
+-- macro (schemas/snapshot.py): the label of a year, as the index that is asked has it.
 
 -- view: catalog
 -- One row for each stored picture of a title, with the words of `query --where`.
@@ -14,7 +15,7 @@
 -- genres: all genres
 -- tags: other labels
 -- year: year of the picture, else of its title
--- era: decade of that year
+-- era: era of that year, as wide as those of the index (index.era_years)
 -- star_score: mean score of the title
 -- kind: thumbnail, cover, panel or strip
 -- episode_no: episode, for thumbnails and strips
@@ -29,7 +30,7 @@ select p.picture_id, p.title_id, t.platform, t.name as title,
   list_transform(t.authors, lambda a: a.name) as authors,
   t.genres[1] as genre, t.genres, t.tags,
   coalesce(p.year, year(p.published), t.year)::integer as year,
-  (coalesce(p.year, year(p.published), t.year) // 10 * 10) || 's' as era,
+  era_of(coalesce(p.year, year(p.published), t.year)) as era,
   t.star_score, p.kind, p.episode_no, p.source_path, p.file, p.width_px, p.height_px,
   p.fetched_at
 from pictures p join titles t using (title_id)
@@ -97,8 +98,8 @@ select genre, count(distinct title_id) as titles_count, count(*) as pictures_cou
 from catalog where genre is not null group by genre order by pictures_count desc, genre;
 
 -- view: eras [kept]
--- What each decade has in the catalog; null is "no year is known".
--- era: decade
+-- What each era has in the catalog; null is "no year is known".
+-- era: era
 -- titles_count: titles
 -- pictures_count: pictures
 -- authors_count: main authors
@@ -120,8 +121,8 @@ from catalog group by era order by era;
 -- genre_probability: probability that was given to the true genre, if among the first five
 -- rival_genre: most probable wrong genre
 -- rival_probability: its probability
--- era: true decade
--- predicted_era: most probable decade
+-- era: true era
+-- predicted_era: most probable era; null where it was told in eras of another width
 select p.picture_id, c.title_id, p.model_id, c.author, p.authors[1].label as predicted_author,
   p.unknown_author, c.genre, p.genres[1].label as predicted_genre,
   case when p.genres[1].label = c.genre then p.genres[1].probability
@@ -134,7 +135,9 @@ select p.picture_id, c.title_id, p.model_id, c.author, p.authors[1].label as pre
     as rival_genre,
   case when p.genres[1].label = c.genre then p.genres[2].probability
        else p.genres[1].probability end as rival_probability,
-  c.era, p.eras[1].label as predicted_era
+  c.era,
+  case when era_of(regexp_extract(p.eras[1].label, '^-?[0-9]+')::integer) = p.eras[1].label
+       then p.eras[1].label end as predicted_era
 from predictions p join catalog c using (picture_id)
 where p.model_id = (select mode(model_id) from predictions);
 
@@ -163,11 +166,11 @@ from judged where genre is not null and predicted_genre is not null
 group by genre, predicted_genre order by genre, share desc, predicted;
 
 -- view: era_confusion [kept]
--- How often each decade is taken for each other.
--- era: true decade
--- predicted: most probable decade
+-- How often each era is taken for each other.
+-- era: true era
+-- predicted: most probable era
 -- pictures_count: judged pictures
--- share: share of the true decade's pictures
+-- share: share of the true era's pictures
 select era, predicted_era as predicted, count(*) as pictures_count,
   count(*) / sum(count(*)) over (partition by era) as share
 from judged where era is not null and predicted_era is not null
@@ -236,12 +239,12 @@ from (select c.genre, k.r, k.g, k.b, k.share as w
 group by genre, r // 32, g // 32, b // 32 order by genre, share desc;
 
 -- view: era_palette [kept]
--- The colours of each decade, in cubes 32 levels wide.
--- era: decade
+-- The colours of each era, in cubes 32 levels wide.
+-- era: era
 -- r: mean red of the cube 0-255
 -- g: mean green
 -- b: mean blue
--- share: share of the decade's area
+-- share: share of the era's area
 select era, (sum(w * r) / sum(w))::integer as r, (sum(w * g) / sum(w))::integer as g,
   (sum(w * b) / sum(w))::integer as b, sum(w) / sum(sum(w)) over (partition by era) as share
 from (select c.era, k.r, k.g, k.b, k.share as w

@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from indexer.generations import Generation, current_generation_id, generation_ids
+from indexer.generations import (
+    Generation,
+    current_generation_id,
+    era_years_of,
+    generation_ids,
+)
 from schemas.errors import InputError, NoIndexError, ToonsearchError, UsageError
 from schemas.kept import keep_views, kept_behind, kept_files, open_snapshot
 from schemas.layout import Layout
@@ -77,9 +82,11 @@ class SqlSession:
         import duckdb
 
         self.layout, self.settings, self.note = layout, settings, note
+        generation_id = _generation_of(layout, as_of)
         self.snapshot = Snapshot.take(
-            layout, as_of=as_of, generation_id=_generation_of(layout, as_of)
-        )
+            layout, as_of=as_of, generation_id=generation_id,
+            era_years=era_years_of(layout, generation_id),
+        )  # fmt: skip
         self.connection = duckdb.connect(":memory:")
         self.failure: ToonsearchError | None = None
         self._engine: Engine | None = None

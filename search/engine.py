@@ -269,7 +269,7 @@ class Engine:
         Shapes:  similarity (K,), nearest first, and K rows; vector (D,), or None for the vote
                  of the neighbours alone
         """
-        evidence = voters(self.generation.meta, similarity, rows, self.calibration.neighbours)
+        evidence = voters(self.generation.meta, similarity, rows, self.calibration)
         return label_probabilities(*evidence, self.calibration, unknown_prior,
                                    self.generation.heads.heads, vector)  # fmt: skip
 
@@ -279,7 +279,7 @@ class Engine:
         Shapes:  vector (D,)
         """
         count = self.calibration.neighbours
-        evidence = voters(self.generation.meta, *self.neighbours(vector, count), count)
+        evidence = voters(self.generation.meta, *self.neighbours(vector, count), self.calibration)
         return distributions(*evidence, self.calibration, unknown_prior,
                              self.generation.heads.heads, vector)  # fmt: skip
 

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from indexer.labels import KINDS, era_of
+from indexer.labels import KINDS, Calibration
+from schemas.eras import era_of
 from schemas.records import Hit, Labels, TitleHit
 from search.probabilities import Neighbour
 from search.ranking import RankedTitle
@@ -78,11 +79,11 @@ def picture_rows(meta: sqlite3.Connection, row_ids: np.ndarray) -> list[PictureR
     return [known[row_id] for row_id in row_ids.tolist()]
 
 
-def label_sizes(meta: sqlite3.Connection, rows: Sequence[PictureRow]) -> dict[str, dict[str, int]]:
-    """How many pictures of the index carry the labels that these rows carry, by kind, and all
-    eras: a vote for one decade is shared with those around it."""
+def label_sizes(meta: sqlite3.Connection, labels: Sequence[Neighbour]) -> dict[str, dict[str, int]]:
+    """How many pictures of the index carry the labels that these neighbours carry, by kind, and
+    all eras: a vote for one era is shared with those around it."""
     sizes: dict[str, dict[str, int]] = {kind: {} for kind in KINDS}
-    names = {name for row in rows for name in (row.author, row.genre, era_of(row.year)) if name}
+    names = {name for one in labels for name in (one.author, one.genre) if name}
     for kind, name, count in meta.execute(
         "select kind, name, pictures_count from labels"
         " where kind = 'era' or name in (select value from json_each(?))",
@@ -93,15 +94,19 @@ def label_sizes(meta: sqlite3.Connection, rows: Sequence[PictureRow]) -> dict[st
 
 
 def voters(
-    meta: sqlite3.Connection, similarity: np.ndarray, rows: Sequence[PictureRow], count: int
+    meta: sqlite3.Connection,
+    similarity: np.ndarray,
+    rows: Sequence[PictureRow],
+    calibration: Calibration,
 ) -> tuple[np.ndarray, list[Neighbour], dict[str, dict[str, int]]]:
     """What the nearest pictures say of labels: similarities, labels, and the labels' sizes.
 
-    Shapes:  similarity (K,), nearest first, and K rows; the first `count` of them vote
+    Shapes:  similarity (K,), nearest first, and K rows; the first `calibration.neighbours` of
+             them vote
     """
-    similarity, rows = similarity[:count], rows[:count]
-    labels = [Neighbour(row.author, row.genre, era_of(row.year)) for row in rows]
-    return similarity, labels, label_sizes(meta, rows)
+    count, era_years = calibration.neighbours, calibration.era_years
+    labels = [Neighbour(r.author, r.genre, era_of(r.year, era_years)) for r in rows[:count]]
+    return similarity[:count], labels, label_sizes(meta, labels)
 
 
 def title_hits(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from indexer.generations import current_generation_id, era_years_of
 from schemas.durable import storage_error
 from schemas.errors import InputError
 from schemas.kept import open_snapshot
@@ -55,7 +56,8 @@ def export_catalog(
         raise InputError(f"{folder} is not an export", "--force replaces exports only.")
     if not folder.parent.is_dir():
         raise InputError(f"the folder {folder.parent} does not exist", "Create it first.")
-    snapshot = Snapshot.take(layout)
+    era_years = era_years_of(layout, current_generation_id(layout))
+    snapshot = Snapshot.take(layout, era_years=era_years)
     names = [name for name in all_views() if views or name in TABLE_COMMENTS]
     report = ExportReport(folder)
     aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from indexer.generations import current_generation_id
+from indexer.generations import current_generation_id, era_years_of
 from schemas.errors import InputError, ToonsearchError
 from schemas.layout import Layout
 from schemas.snapshot import Snapshot
@@ -105,7 +105,10 @@ class Sandbox:
         except (TypeError, ValueError) as error:
             raise InputError(f"a parameter cannot be used ({error})") from error
         with self._turn:
-            snapshot = Snapshot.take(self.layout, generation_id=current_generation_id(self.layout))
+            name = current_generation_id(self.layout)
+            snapshot = Snapshot.take(
+                self.layout, generation_id=name, era_years=era_years_of(self.layout, name)
+            )
             worker, answer = self._answered(snapshot, line)
         if "error" in answer:
             raise InputError(answer["error"], answer["hint"])
@@ -207,6 +210,7 @@ class _Worker:
         start = {
             "root": str(snapshot.layout.root.absolute()),
             "generation_id": snapshot.generation_id,
+            "era_years": snapshot.era_years,
             "tables": {
                 name: [t.version, t.committed_at.timestamp() if t.committed_at else None, t.files]
                 for name, t in snapshot.tables.items()

@@ -53,7 +53,7 @@ class Worker:
             name: TableVersion(version, _moment(stamp), tuple(files))
             for name, (version, stamp, files) in start["tables"].items()
         }
-        snapshot = Snapshot(layout, tables, start["generation_id"])
+        snapshot = Snapshot(layout, tables, start["generation_id"], era_years=start["era_years"])
         self.vectors: dict[str, Any] = {}
         self.failure: ToonsearchError | None = None
         self.similarity = _similarity(snapshot, self.vectors)

@@ -39,6 +39,7 @@ FUNCTIONS = (
     ("similar_titles(title_id, k)", "table", "titles drawn most like a title"),
     ("cosine(a, b)", "number", "cosine of two vectors"),
     ("mean_vector(list(vector))", "vector", "unit vector of the mean of vectors"),
+    ("era_of(year)", "text", "the era of a year, as wide as those of the index"),
 )
 """Signature, result and meaning, as `toonsearch sql --schema` prints them."""
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from indexer.labels import era_of
 from indexer.training.benchmark import NO_YEAR, Benchmark
+from schemas.eras import DECADE, era_of
 from schemas.errors import InputError, UsageError
 
 NONE = -1
@@ -134,7 +134,7 @@ def _era(year: int, rules: LabelRules) -> str:
     if year == NO_YEAR:
         return ""
     if not rules.eras:
-        return era_of(year) or ""
+        return era_of(year, DECADE) or ""
     for first, last in rules.eras:
         if first <= year <= last:
             return f"{first}-{last}"

@@ -15,7 +15,7 @@ import numpy as np
 
 from indexer.calibration import fit
 from indexer.holdout import Case, HeldOut, Labelled, fitted_heads
-from indexer.labels import KINDS, Calibration, era_of
+from indexer.labels import KINDS, Calibration
 from indexer.training.benchmark import FOLDS, NO_YEAR, Benchmark, series_folds, several_series
 from indexer.training.cache import digest_of
 from indexer.training.label_figures import Answers, LabelResult, add_figures
@@ -23,6 +23,7 @@ from indexer.training.probe import linear_probe
 from indexer.training.retrieval import Ground
 from indexer.training.spaces import Space
 from indexer.votes import Votes
+from schemas.eras import DECADE, era_of
 
 SAMPLE = 2000
 SEED = 20051
@@ -34,7 +35,9 @@ def label_names(bench: Benchmark, kind: str) -> np.ndarray:
         return bench.manifest.authors
     if kind == "genre":
         return bench.genres
-    return np.array([era_of(year) if year != NO_YEAR else "" for year in bench.years.tolist()])
+    return np.array(
+        [era_of(year, DECADE) if year != NO_YEAR else "" for year in bench.years.tolist()]
+    )
 
 
 def labelled_of(bench: Benchmark, vectors: np.ndarray, rows: np.ndarray) -> Labelled:

@@ -64,7 +64,7 @@ def palettes(page: Page, answers: Answers) -> None:
 
 
 def eras(page: Page, answers: Answers, settings: Settings) -> None:
-    """Decades laid over each other."""
+    """Eras laid over each other."""
     rows = answers.rows(questions.ERA_PICTURES)
     if not rows:
         page.section("eras", "Eras", "", *none("No picture has a year."))
@@ -91,7 +91,7 @@ def eras(page: Page, answers: Answers, settings: Settings) -> None:
         ]  # fmt: skip
     page.section(
         "eras", "Eras",
-        "Up to 120 pictures of each decade, squeezed into one square and laid over each other,"
+        "Up to 120 pictures of each era, squeezed into one square and laid over each other,"
         " and how often each level of red, green and blue occurs in them (logarithmic).", *parts,
     )  # fmt: skip
 

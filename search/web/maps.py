@@ -11,7 +11,8 @@ import numpy as np
 from fastapi import APIRouter, Query
 from starlette.responses import JSONResponse, Response
 
-from indexer.labels import era_of
+from indexer.generations import Generation
+from schemas.eras import era_of
 from search.web.drawing import MAX_POINTS, mapped_rows
 from search.web.engines import OpenEngine
 from search.web.errors import Refused
@@ -35,7 +36,7 @@ def _drawn(service: Service, opened: OpenEngine) -> dict[str, Any]:
             raise Refused(503, "map", "the map does not fit the index", "Remove it from the cache.")
         points = np.zeros(len(rows), POINT)
         points["x"], points["y"] = (np.clip(places, 0, 1) * 65535).astype(np.uint16).T
-        labels = _colour(generation.meta, rows, points)
+        labels = _colour(generation, rows, points)
         opened.derived["map"] = {"points": points.tobytes(), "rows": rows, "labels": labels}
     found: dict[str, Any] = opened.derived["map"]
     return found
@@ -45,11 +46,12 @@ def _row_ids(meta: sqlite3.Connection) -> np.ndarray:
     return np.fromiter((r[0] for r in meta.execute("select row_id from pictures")), np.int64)
 
 
-def _colour(meta: sqlite3.Connection, rows: np.ndarray, points: np.ndarray) -> dict[str, list[str]]:
+def _colour(generation: Generation, rows: np.ndarray, points: np.ndarray) -> dict[str, list[str]]:
     """Give each point the number of its genre, era and author; returns their names."""
+    era_years = generation.calibration.era_years
     known: dict[int, tuple[str | None, str | None, str | None]] = {
-        row[0]: (row[1], era_of(row[2]), row[3])
-        for row in meta.execute(
+        row[0]: (row[1], era_of(row[2], era_years), row[3])
+        for row in generation.meta.execute(
             "select p.row_id, t.genre, coalesce(p.year, t.year), t.author"
             " from pictures p join titles t using (title_no)"
         )
@@ -58,8 +60,8 @@ def _colour(meta: sqlite3.Connection, rows: np.ndarray, points: np.ndarray) -> d
     labels: dict[str, list[str]] = {}
     for column, kind in enumerate(("genre", "era", "author")):
         counts = Counter(name for entry in found if (name := entry[column]))
-        names = sorted(counts) if kind == "era" else [n for n, _ in counts.most_common(GROUPS)]
-        labels[kind] = names[:GROUPS]
+        names = [name for name, _ in counts.most_common(GROUPS)]
+        labels[kind] = sorted(names) if kind == "era" else names
         number = {name: n for n, name in enumerate(labels[kind])}
         points[kind] = [number.get(entry[column] or "", OTHERS) for entry in found]
     return labels

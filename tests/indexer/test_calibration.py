@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from indexer.calibration import Labelled, fit
-from indexer.labels import QUANTILE_LEVELS, Calibration, era_of, vote
+from indexer.calibration import DEFAULT_UNKNOWN, Labelled, fit
+from indexer.labels import KINDS, QUANTILE_LEVELS, Calibration, vote
 from indexer.scores import auroc, expected_calibration_error, false_positive_rate, missed_rate
+from indexer.votes import DEFAULT_TEMPERATURE
 from schemas.errors import NoIndexError
 
 
@@ -145,5 +148,23 @@ def test_calibration_error_of_honest_and_boastful_confidence() -> None:
     assert expected_calibration_error(np.full(100, 0.9), np.zeros(100)) == pytest.approx(0.9)
 
 
-def test_eras() -> None:
-    assert [era_of(year) for year in (1999, 2000, 2009, None)] == ["1990s", "2000s", "2000s", None]
+def test_some_kinds_are_fitted_as_they_are_among_all() -> None:
+    data = hands(24, 3, 8, 1.5)
+    whole = fit(data, sample=400, seed=1)
+    some = fit(data, sample=400, seed=1, kinds=("era",))
+    assert whole.temperature["era"] != DEFAULT_TEMPERATURE
+    for name in ("temperature", "tempering", "tail", "head_weight", "sharpness", "vote_kept"):
+        assert getattr(some, name)["era"] == getattr(whole, name)["era"], name
+    assert some.era_spread == whole.era_spread
+    assert some.measured == {k: v for k, v in whole.measured.items() if k.startswith("era_")}
+    assert {some.temperature[kind] for kind in KINDS if kind != "era"} == {DEFAULT_TEMPERATURE}
+    assert some.unknown_weights == DEFAULT_UNKNOWN != whole.unknown_weights
+
+
+@pytest.mark.parametrize("count", [2, 8])
+def test_a_calibration_knows_how_wide_its_eras_are(count: int) -> None:
+    data = replace(hands(12, 2, count, 1.0), era_years=5)
+    found = fit(data, sample=100, seed=1)
+    assert found.era_years == 5
+    tiny = fit(replace(hands(1, 1, count, 1.0), era_years=5), sample=100, seed=1)
+    assert (tiny.basis, tiny.era_years) == ("defaults", 5)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from indexer.embed import open_encoder
 from indexer.generations import (
     Generation,
     current_generation_id,
+    era_years_of,
     generation_ids,
     publish,
 )
@@ -25,10 +28,13 @@ from indexer.manifests import read_manifest
 from indexer.overview import list_generations, verify_generation
 from indexer.retention import collect_garbage, rollback
 from indexer.rows import IndexRows, collect_rows, row_id_of
+from indexer.status import coverage
 from schemas.catalog import Catalog
-from schemas.digests import signed_bytes
+from schemas.digests import digest_file, signed_bytes
+from schemas.eras import era_of
 from schemas.errors import InputError, NoIndexError, PartlyDoneError
 from schemas.layout import Layout
+from schemas.settings import Settings
 from tests.catalogs import SETTINGS, fill_catalog
 
 
@@ -104,6 +110,71 @@ def test_nothing_changed_builds_nothing(layout: Layout) -> None:
     assert not build_generation(layout, SETTINGS, dry_run=True).unchanged
     assert generation_ids(layout) == [name]
     assert build(layout) != name
+
+
+def with_eras(years: int) -> Settings:
+    return dataclasses.replace(SETTINGS, index=dataclasses.replace(SETTINGS.index, era_years=years))
+
+
+def test_other_eras_are_another_generation(layout: Layout) -> None:
+    """To and fro, each with votes and heads of its own."""
+    names, last = [], None
+    for years, label in ((10, "2000s"), (5, "2000-2004"), (10, "2000s")):
+        assert not build_generation(layout, with_eras(years), dry_run=True).unchanged
+        report = build_generation(layout, with_eras(years))
+        assert report.generation_id is not None and report.drift == 0.0
+        publish(layout, report.generation_id)
+        assert build_generation(layout, with_eras(years)).unchanged
+        names.append(report.generation_id)
+        assert era_years_of(layout, report.generation_id) == years
+        with Generation.open(layout) as generation:
+            assert generation.calibration.era_years == years
+            assert generation.calibration.measured != last
+            last = generation.calibration.measured
+            meta = generation.meta
+            rows = meta.execute("select year, era from catalog").fetchall()
+            assert all(era_of(year, years) == era for year, era in rows)
+            title = "select era from titles where title_id = 'test:2-1'"  # of 2001
+            assert meta.execute(title).fetchone() == (label,)
+            sizes = Counter(era for _, era in rows)
+            counted = "select name, pictures_count from labels where kind = 'era'"
+            assert dict(meta.execute(counted).fetchall()) == sizes
+            assert set(generation.heads.heads["era"].labels) == set(sizes)
+    assert len(set(names)) == 3
+    assert not coverage(layout, with_eras(10)).stale and coverage(layout, with_eras(5)).stale
+    assert era_years_of(layout, None) == era_years_of(layout, "g0") == 10
+
+
+def test_small_changes_do_not_carry_votes_over_to_other_eras(layout: Layout) -> None:
+    build(layout)
+    catalog = Catalog(layout)
+    ids = catalog.read("pictures", ["picture_id"])["picture_id"].to_pylist()
+    catalog.delete("pictures", "picture_id", ids[:1])
+    report = build_generation(layout, with_eras(5))
+    assert report.calibration is not None
+    assert (report.drift, report.calibration.era_years) == (0.0, 5)
+    assert build_generation(layout, SETTINGS).drift > 0.0  # as wide as before: carried over
+
+
+def test_a_generation_of_an_older_program_has_decades(layout: Layout) -> None:
+    """It does not say so, and is not built anew for that."""
+    name = build(layout)
+    folder = layout.generation(name)
+    body = json.loads((folder / "calibration.json").read_text())
+    assert body.pop("era_years") == 10
+    (folder / "calibration.json").write_text(json.dumps(body))
+    manifest = read_manifest(folder)
+    assert manifest["inputs"].pop("era_years") == 10
+    manifest["files"]["calibration.json"] = {
+        "bytes": (folder / "calibration.json").stat().st_size,
+        "blake3": digest_file(folder / "calibration.json"),
+    }
+    (folder / "manifest.json").write_bytes(signed_bytes(manifest))
+    publish(layout, name)
+    assert era_years_of(layout, name) == 10
+    report = build_generation(layout, SETTINGS)
+    assert (report.generation_id, report.unchanged) == (name, True)
+    assert not build_generation(layout, with_eras(5), dry_run=True).unchanged
 
 
 @pytest.mark.slow

@@ -99,6 +99,24 @@ def test_worse_labels_are_refused_beyond_chance(
     assert check.passed is passes
 
 
+def test_eras_of_another_width_are_not_compared() -> None:
+    """Narrower ones are told right less often; authors still have to be."""
+    before, after = (
+        dataclasses.replace(
+            measured(0.6),
+            measured={"era_top1": right, "era_queries": 2000.0, "author_top1": right,
+                      "author_queries": queries},
+        )
+        for right, queries in ((0.6, 60.0), (0.3, 60.0))
+    )  # fmt: skip
+    after.measured["author_top1"] = 0.6
+    assert not _quality(before, after, 0.03, True).passed
+    narrower = dataclasses.replace(after, era_years=5)
+    assert _quality(before, narrower, 0.03, True).passed
+    narrower.measured["author_top1"] = 0.1
+    assert not _quality(before, narrower, 0.03, True).passed
+
+
 def test_votes_are_carried_over_until_enough_has_changed(layout: Layout) -> None:
     def drift() -> float:
         name = build(layout, force=True)

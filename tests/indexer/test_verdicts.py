@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from indexer.build import build_generation
-from indexer.generations import publish
+from indexer.generations import Generation, publish
 from indexer.verdicts import judge_pending
 from schemas.catalog import Catalog
 from schemas.errors import NoIndexError
@@ -59,6 +60,25 @@ def test_an_author_with_one_title_cannot_be_recognised(tmp_path: Path) -> None:
     }
     for row in Catalog(layout).read("predictions").to_pylist():
         assert author_of[row["picture_id"]] not in [one["label"] for one in row["authors"]]
+
+
+def test_eras_of_another_width_are_judged_anew(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    fill_catalog(layout)
+    for years, already in ((5, 0), (10, 0), (10, 90), (5, 0)):
+        settings = replace(SETTINGS, index=replace(SETTINGS.index, era_years=years))
+        report = build_generation(layout, settings)
+        assert report.generation_id is not None
+        publish(layout, report.generation_id)
+        with Generation.open(layout) as generation:
+            names = "select name from labels where kind = 'era'"
+            known = {row[0] for row in generation.meta.execute(names)}
+        assert judge_pending(layout, dry_run=True).counts["already"] == already
+        assert judge_pending(layout).counts == {"already": already, "judged": 90 - already}
+        rows = Catalog(layout).read("predictions").to_pylist()
+        assert len(rows) == len({row["picture_id"] for row in rows}) == 90
+        told = {one["label"] for row in rows for one in row["eras"]}
+        assert told and told <= known
 
 
 def test_no_index(tmp_path: Path) -> None:

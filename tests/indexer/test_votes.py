@@ -14,6 +14,7 @@ from indexer.labels import KINDS, Calibration, era_kernel, sharpened
 from indexer.scores import fit_power_of_best
 from indexer.unknown_author import HeadFeatures, unknown_features
 from indexer.votes import Votes
+from schemas.eras import era_of
 from schemas.errors import NoIndexError
 
 NOISE = 0.2
@@ -49,6 +50,28 @@ def test_an_era_votes_for_its_neighbours_in_time() -> None:
     assert kernel[0, 2] / kernel[0, 0] == pytest.approx(np.exp(-0.5))  # a decade apart
     assert kernel[0, 1] / kernel[0, 0] == pytest.approx(np.exp(-1.5))  # three
     assert np.array_equal(era_kernel(ERAS, 0.0), np.eye(4))
+
+
+@pytest.mark.parametrize("years", [1, 5, 20, 100])
+def test_a_vote_falls_with_years_however_wide_eras_are(years: int) -> None:
+    first = [1800 + years * step for step in (3, 0, 1, 7)]
+    labels = [era_of(year, years) or "" for year in first]
+    kernel = era_kernel(labels, 2.0)
+    assert kernel.sum(1) == pytest.approx(np.ones(4))
+    for row, column in ((0, 1), (1, 2), (2, 3)):
+        apart = abs(first[row] - first[column]) / 10  # decades
+        assert kernel[row, column] / kernel[row, row] == pytest.approx(np.exp(-apart / 2.0))
+
+
+def test_a_calibration_of_an_older_program_knows_decades() -> None:
+    found = replace(fit(dated(), sample=400, seed=1), era_years=5)
+    assert Calibration.from_json(found.to_json()) == found
+    raw = json.loads(found.to_json())
+    for wrong in (0, -5, 2.5, "five", None):
+        with pytest.raises(NoIndexError, match="calibration cannot be read"):
+            Calibration.from_json(json.dumps(raw | {"era_years": wrong}))
+    del raw["era_years"]
+    assert Calibration.from_json(json.dumps(raw)) == replace(found, era_years=10)
 
 
 def test_spread_is_chosen_where_time_is_continuous_and_helps() -> None:

@@ -45,6 +45,10 @@ def test_later_layers_win_and_say_so(tmp_path: Path) -> None:
         ({"TOONSEARCH_DECODE__MAX_PIXELS": "999999999"}, "Allowed"),
         ({"TOONSEARCH_QUERY__UNKNOWN_PRIOR": "nan"}, "Allowed"),
         ({"TOONSEARCH_QUERY__EXPAND": "perhaps"}, "true or false"),
+        ({"TOONSEARCH_INDEX__ERA_YEARS": "0"}, "Allowed is 1 to 100"),
+        ({"TOONSEARCH_INDEX__ERA_YEARS": "101"}, "Allowed is 1 to 100"),
+        ({"TOONSEARCH_INDEX__ERA_YEARS": "2.5"}, "int"),
+        ({"TOONSEARCH_INDEX__ERA_YEARS": "decade"}, "int"),
     ],
 )
 def test_mistakes_name_the_key_and_the_way_out(

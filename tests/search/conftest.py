@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from crawler.importers import import_folder
 from indexer.build import build_generation
 from indexer.embed import embed_pending
 from indexer.generations import publish
+from schemas.catalog import Catalog
 from schemas.settings import Settings, load_settings
 from search.engine import Engine
 from tests.search.hands import draw, draw_folder
@@ -40,6 +42,26 @@ def settings(tmp_path_factory: pytest.TempPathFactory, drawings: Path) -> Settin
 def engine(settings: Settings) -> Iterator[Engine]:
     with Engine.open(settings.layout, settings) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def dated(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """The small index with a year for each title, 2004 to 2019, and eras of five years."""
+    root = tmp_path_factory.mktemp("dated")
+    made = load_settings(
+        {"store.root": str(root / "root"), "index.era_years": 5}, environ={}, cwd=root
+    )
+    for part in ("tables", "pictures"):
+        shutil.copytree(settings.store.root / part, made.store.root / part)
+    catalog = Catalog(made.layout)
+    titles = sorted(catalog.read("titles").to_pylist(), key=lambda row: str(row["title_id"]))
+    for number, row in enumerate(titles):
+        row["year"] = 2004 + 3 * number
+    catalog.upsert("titles", titles)
+    report = build_generation(made.layout, made)
+    assert report.generation_id is not None
+    publish(made.layout, report.generation_id)
+    return made
 
 
 @pytest.fixture

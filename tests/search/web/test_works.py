@@ -12,9 +12,11 @@ from starlette.testclient import TestClient
 
 from indexer.colors import color_pending
 from schemas.settings import Settings
+from search.engine import Engine
 from search.web.drawing import MAX_POINTS, mapped_rows
 from search.web.drift import drift
 from search.web.engines import OpenEngine
+from search.web.maps import POINT, _colour
 from tests.search.hands import HANDS, PICTURES_PER_TITLE, TITLES_PER_HAND
 from tests.search.web.conftest import opened, wait_until
 
@@ -137,6 +139,26 @@ def test_the_map_is_drawn_once_and_kept(coloured: Settings, engine: Any) -> None
     assert [file.stat().st_mtime_ns for file in files] == [
         file.stat().st_mtime_ns for file in coloured.layout.cache.glob("map-*.npy")
     ]
+
+
+def test_the_map_has_the_eras_of_its_index(dated: Settings) -> None:
+    with Engine.open(dated.layout, dated) as engine:
+        rows = engine.generation.row_ids
+        points = np.zeros(len(rows), POINT)
+        labels = _colour(engine.generation, rows, points)
+        assert labels["era"] == ["2000-2004", "2005-2009", "2010-2014", "2015-2019"]
+        asked = engine.generation.meta.execute("select row_id, era from catalog").fetchall()
+        assert [labels["era"][n] for n in points["era"]] == [dict(asked)[r] for r in rows.tolist()]
+
+
+def test_more_eras_than_colours_keep_the_largest_in_order(
+    dated: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.web.maps.GROUPS", 2)
+    with Engine.open(dated.layout, dated) as engine:
+        rows = engine.generation.row_ids
+        labels = _colour(engine.generation, rows, np.zeros(len(rows), POINT))
+        assert labels["era"] == ["2010-2014", "2015-2019"]  # two titles each
 
 
 def test_a_large_map_shows_a_part() -> None:
