@@ -8,8 +8,12 @@ import numpy as np
 
 from indexer.scores import expected_calibration_error, macro_f1
 from indexer.training.benchmark import Benchmark
+from schemas.eras import DECADE, era_of, era_start
 
-ERA_YEARS = 20
+WIDE_YEARS = 20
+WIDE = f"era, {WIDE_YEARS} years"
+"""The kind of label that the product tells when it is built with eras of this width."""
+HEAD_ALONE = "the head alone"
 TOP = 5
 
 
@@ -68,8 +72,13 @@ PROBABILITIES = frozenset(
 
 
 def add_figures(
-    result: LabelResult, bench: Benchmark, kind: str, way: str, answers: list[Answers]
+    result: LabelResult,
+    kind: str,
+    way: str,
+    answers: list[Answers],
+    years_error: float | None = None,
 ) -> None:
+    """Add the figures of one way of telling a kind, over all folds."""
     rows = np.concatenate([a.rows for a in answers])
     if not len(rows):
         return
@@ -83,7 +92,7 @@ def add_figures(
         ]
     )
     honest = way in PROBABILITIES
-    many = way != "nearest frozen picture"
+    many = way != "nearest frozen picture" and kind != WIDE
     error = expected_calibration_error(confidence, (best == truth).astype(float))
     result.figures.append(
         LabelFigures(
@@ -94,45 +103,32 @@ def add_figures(
             macro_f1(best, truth),
             error if honest else None,
             len(rows),
+            years_error,
         )
     )
     if way == "vote and head":
         result.told[kind] = Told(truth, best, confidence, rows)
-    if kind == "era" and way != "the head alone":  # log-likelihoods cannot be added up
-        _add_ranges(result, bench, way, answers, honest)
 
 
-def _add_ranges(
-    result: LabelResult, bench: Benchmark, way: str, answers: list[Answers], honest: bool
-) -> None:
-    """Decades as 20-year ranges, and the error of the median year."""
-    parts: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
-    for a in answers:
-        starts = np.array([int(name[:4]) for name in a.names])
-        ranges = starts // ERA_YEARS * ERA_YEARS
-        wide = np.unique(ranges)
-        scores = np.stack([a.scores[:, ranges == start].sum(1) for start in wide], 1)
+def summed(answers: Answers) -> Answers:
+    """Decades as wide eras: what a way that knows only decades says of those."""
+    names, truth = (
+        np.array([era_of(era_start(name), WIDE_YEARS) for name in part.tolist()], np.str_)
+        for part in (answers.names, answers.truth)
+    )
+    wide = np.unique(names)
+    scores = np.stack([answers.scores[:, names == name].sum(1) for name in wide], 1)
+    return Answers(answers.rows, truth, wide, scores)
+
+
+def years_off(bench: Benchmark, decades: list[Answers]) -> float | None:
+    """Mean error of the median year, from scores of decades that can be added up."""
+    errors = []
+    for a in decades:
+        starts = np.array([era_start(name) for name in a.names.tolist()])
         share = a.scores / np.maximum(a.scores.sum(1, keepdims=True), 1e-12)
         order = np.argsort(starts)
-        median = starts[order][(np.cumsum(share[:, order], 1) >= 0.5).argmax(1)] + 5
-        years = bench.years[a.rows]
-        truth = years // ERA_YEARS * ERA_YEARS
-        parts.append((truth, wide[scores.argmax(1)], scores.max(1), np.abs(median - years), a.rows))
-    truth, best, confidence, error, rows = (
-        np.concatenate([part[i] for part in parts]) for i in range(5)
-    )
-    right = (best == truth).astype(float)
-    result.figures.append(
-        LabelFigures(
-            "era, 20 years",
-            way,
-            float(right.mean()),
-            None,
-            macro_f1(best, truth),
-            expected_calibration_error(confidence, right) if honest else None,
-            len(rows),
-            float(error.mean()),
-        )
-    )
-    if way == "vote and head":
-        result.told["era, 20 years"] = Told(truth.astype(str), best.astype(str), confidence, rows)
+        first = starts[order][(np.cumsum(share[:, order], 1) >= 0.5).argmax(1)]
+        errors.append(np.abs(first + DECADE // 2 - bench.years[a.rows]))
+    found = np.concatenate(errors)
+    return float(found.mean()) if len(found) else None

@@ -8,7 +8,7 @@ neighbour in frozen features and a linear probe on them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +18,16 @@ from indexer.holdout import Case, HeldOut, Labelled, fitted_heads
 from indexer.labels import KINDS, Calibration
 from indexer.training.benchmark import FOLDS, NO_YEAR, Benchmark, series_folds, several_series
 from indexer.training.cache import digest_of
-from indexer.training.label_figures import Answers, LabelResult, add_figures
+from indexer.training.label_figures import (
+    HEAD_ALONE,
+    WIDE,
+    WIDE_YEARS,
+    Answers,
+    LabelResult,
+    add_figures,
+    summed,
+    years_off,
+)
 from indexer.training.probe import linear_probe
 from indexer.training.retrieval import Ground
 from indexer.training.spaces import Space
@@ -35,31 +44,39 @@ def label_names(bench: Benchmark, kind: str) -> np.ndarray:
         return bench.manifest.authors
     if kind == "genre":
         return bench.genres
-    return np.array(
-        [era_of(year, DECADE) if year != NO_YEAR else "" for year in bench.years.tolist()]
-    )
+    width = WIDE_YEARS if kind == WIDE else DECADE
+    years = bench.years.tolist()
+    return np.array([era_of(year, width) if year != NO_YEAR else "" for year in years])
 
 
 def labelled_of(bench: Benchmark, vectors: np.ndarray, rows: np.ndarray) -> Labelled:
     """Some pictures of a benchmark as the calibration takes them; rows (M,)."""
     codes, names = {}, {}
     for kind in KINDS:
-        labels = label_names(bench, kind)[rows]
-        found, inverse = np.unique(labels, return_inverse=True)
-        empty = found == ""
-        shift = int(empty.sum())  # "" sorts first
-        codes[kind] = inverse.reshape(-1) - shift
-        names[kind] = tuple(str(label) for label in found[shift:])
+        codes[kind], names[kind] = _coded(label_names(bench, kind)[rows])
     _, title = np.unique(bench.manifest.series[rows], return_inverse=True)
     unit = vectors[rows] / np.maximum(np.linalg.norm(vectors[rows], axis=1, keepdims=True), 1e-12)
     return Labelled(
-        unit.astype(np.float32), np.arange(len(rows)), title.reshape(-1), **codes, names=names
-    )
+        unit.astype(np.float32), np.arange(len(rows)), title.reshape(-1),
+        codes["author"], codes["genre"], codes["era"], names,
+    )  # fmt: skip
+
+
+def in_wide_eras(bench: Benchmark, data: Labelled, rows: np.ndarray) -> Labelled:
+    """The same pictures as a catalog has them that is built with wide eras; rows (M,)."""
+    codes, names = _coded(label_names(bench, WIDE)[rows])
+    return replace(data, era=codes, names={**data.names, "era": names}, era_years=WIDE_YEARS)
+
+
+def _coded(labels: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    found, inverse = np.unique(labels, return_inverse=True)
+    shift = int((found == "").sum())  # "" sorts first
+    return inverse.reshape(-1) - shift, tuple(str(label) for label in found[shift:])
 
 
 @dataclass(frozen=True)
 class Fold:
-    """The product, built on some series and asked about others.
+    """The product, built on some series and asked about others; kinds are KINDS and WIDE.
 
     Shapes:  probabilities kind -> (Q, C), labels kind -> (C,)
     """
@@ -76,19 +93,25 @@ def ask_product(
     train: np.ndarray,
     test: np.ndarray,
     calibration: Calibration,
+    wide: Calibration,
 ) -> Fold:
     """What a generation of `train` says of `test`; by kind and by part (vote, head, both).
+
+    `wide` is the calibration of one with wide eras, whose other labels are the same.
 
     Shapes:  vectors (N, D), train (M,), test (Q,)
     """
     data = labelled_of(bench, vectors, train)
-    heads = fitted_heads(data)
+    widened = in_wide_eras(bench, data, train)
+    heads, wide_heads = fitted_heads(data), fitted_heads(widened, ("era",))
+    built = [(kind, kind, data, heads, calibration) for kind in KINDS]
+    built.append((WIDE, "era", widened, wide_heads, wide))
     asked = vectors[test] / np.maximum(np.linalg.norm(vectors[test], axis=1, keepdims=True), 1e-12)
     similarity = asked @ data.vectors.T
     order = np.argsort(-similarity, axis=1, kind="stable")[:, : calibration.neighbours]
     case = Case(np.arange(len(test)), np.take_along_axis(similarity, order, 1), order)
     labels, both, parts = {}, {}, {}
-    for kind in KINDS:
+    for name, kind, data, heads, calibration in built:
         names = np.array(data.labels(kind), dtype=np.str_)
         if not len(names):
             continue
@@ -103,12 +126,12 @@ def ask_product(
             calibration.era_spread if kind == "era" else 0.0, calibration.sharpness[kind],
             calibration.vote_kept[kind],
         )  # fmt: skip
-        labels[kind] = names
-        both[kind] = votes.probabilities(case, held)
+        labels[name] = names
+        both[name] = votes.probabilities(case, held)
         alone = replace(votes, head_weight=0.0, vote_weight=1.0, sharpness=1.0)
-        parts[kind] = {"the neighbours' vote alone": alone.probabilities(case, held)}
+        parts[name] = {"the neighbours' vote alone": alone.probabilities(case, held)}
         if held is not None:
-            parts[kind]["the head alone"] = held.scores
+            parts[name][HEAD_ALONE] = held.scores
     return Fold(test, labels, both, parts)
 
 
@@ -126,9 +149,9 @@ def measure_labels(
         test = np.flatnonzero((folds == fold) & ~ground.blank)
         if not len(test):
             continue
-        calibration = _calibrated(ground, space, train, folds)
+        calibration, wide = _calibrated(ground, space, train, folds)
         vectors = _space_vectors(ground, space, train)
-        found = ask_product(bench, vectors, train, test, calibration)
+        found = ask_product(bench, vectors, train, test, calibration, wide)
         for kind, names in found.labels.items():
             truth = label_names(bench, kind)[test]
             asks = (truth != "") & (known[test] if kind == "author" else True)
@@ -137,15 +160,23 @@ def measure_labels(
                 gathered.setdefault((kind, way), []).append(
                     Answers(test[asks], truth[asks], names, scores[asks])
                 )
+            if kind == WIDE:
+                continue
             for way, scores in _baselines(still, train, test, bench, kind, names).items():
-                gathered.setdefault((kind, way), []).append(
-                    Answers(test[asks], truth[asks], names, scores[asks])
-                )
+                answers = Answers(test[asks], truth[asks], names, scores[asks])
+                gathered.setdefault((kind, way), []).append(answers)
+                if kind == "era":
+                    gathered.setdefault((WIDE, way), []).append(summed(answers))
         if progress:
             progress(fold + 1, FOLDS)
     result = LabelResult()
-    for (kind, way), answers in sorted(gathered.items(), key=lambda item: KINDS.index(item[0][0])):
-        add_figures(result, bench, kind, way, answers)
+    order = (*KINDS, WIDE)
+    for (kind, way), told in sorted(gathered.items(), key=lambda item: order.index(item[0][0])):
+        # The head's log-likelihoods cannot be added up to a median.
+        dated = kind == WIDE and way != HEAD_ALONE
+        add_figures(
+            result, kind, way, told, years_off(bench, gathered["era", way]) if dated else None
+        )
     return result
 
 
@@ -165,24 +196,34 @@ def _space_vectors(ground: Ground, space: Space, train: np.ndarray) -> np.ndarra
     return ground.store.cache.get("fold", key, compute)
 
 
-def _calibrated(ground: Ground, space: Space, train: np.ndarray, folds: np.ndarray) -> Calibration:
-    """A calibration whose queries the space was not learnt from, as those of a user are.
+def _calibrated(
+    ground: Ground, space: Space, train: np.ndarray, folds: np.ndarray
+) -> tuple[Calibration, Calibration]:
+    """A calibration whose queries the space was not learnt from, as those of a user are, and
+    one with wide eras, of which only those are fitted.
 
     Each fold of the training pictures asks in a space of its own that was learnt without it.
 
     Shapes:  train (M,), folds (N,) int
     """
     bench = ground.store.bench
-    if not space.learns:
-        vectors = _space_vectors(ground, space, train)
-        return fit(labelled_of(bench, vectors, train), sample=SAMPLE, seed=SEED)
     parts = []
-    for fold in np.unique(folds[train]):
-        aside = folds[train] == fold
-        vectors = _space_vectors(ground, space, train[~aside])
-        parts.append((labelled_of(bench, vectors, train), aside))
-    (first, among), *others = parts
-    return fit(first, sample=SAMPLE, seed=SEED, among=among, others=others)
+    if space.learns:
+        for fold in np.unique(folds[train]):
+            aside = folds[train] == fold
+            vectors = _space_vectors(ground, space, train[~aside])
+            parts.append((labelled_of(bench, vectors, train), aside))
+    else:
+        everyone = np.ones(len(train), bool)
+        vectors = _space_vectors(ground, space, train)
+        parts.append((labelled_of(bench, vectors, train), everyone))
+
+    def fitted(parts: Sequence[tuple[Labelled, np.ndarray]], kinds: Sequence[str]) -> Calibration:
+        (first, among), *others = parts
+        return fit(first, sample=SAMPLE, seed=SEED, among=among, others=others, kinds=kinds)
+
+    wide = [(in_wide_eras(bench, data, train), asks) for data, asks in parts]
+    return fitted(parts, KINDS), fitted(wide, ("era",))
 
 
 def _baselines(
