@@ -2,8 +2,8 @@
 
 A vote's temperature, tempering, tail and (for eras) spread are chosen on a grid by the log loss
 of the true label; then the powers of vote and head in their product and the share that the
-vote keeps beside it are fitted, and kept if they help on authors that they were not fitted on
-(each fifth of them in turn). Log loss hedges against the worst queries, which leaves the
+vote keeps beside it are fitted, and kept unless they do harm on authors that they were not fitted
+on (each fifth of them in turn). Log loss hedges against the worst queries, which leaves the
 likeliest label right more often than it is said to be: the answer's own power is fitted last, by
 that label alone.
 """
@@ -115,8 +115,8 @@ def fit_votes(
     held: HeldOut | None,
     eras: tuple[str, ...] = (),
 ) -> tuple[Votes, dict[str, float]]:
-    """The votes of least log loss, with the head if it helps, and their figures on the other
-    authors.
+    """The votes of least log loss, with the head unless it does harm, and their figures on the
+    other authors.
 
     Shapes:  labels (N,) int, usable and author (Q,)
     """
@@ -142,27 +142,44 @@ def fit_votes(
     if len(folds) < 2 or min(fitted.sum() for fitted, _ in folds) < MIN_EXAMPLES:
         return choose(usable), {}
     truth = np.concatenate([labels[case.part(asked).query] for _, asked in folds])
+    asking = np.concatenate([author[asked] for _, asked in folds])
 
-    def judged(made: Sequence[Votes]) -> dict[str, float]:
-        """Figures of each fold's votes on the fold's authors."""
+    def judged(made: Sequence[Votes]) -> np.ndarray:
+        """What each fold's votes say of the fold's authors; (Q, C)."""
         told = [
             votes.probabilities(case.part(asked), None if held is None else held.part(asked))
             for votes, (_, asked) in zip(made, folds, strict=True)
         ]
-        return _figures(np.concatenate(told), truth)
+        return np.concatenate(told)
 
     votes, made = choose(usable), [choose(fitted) for fitted, _ in folds]
     alone = judged(made)
     if held is None:  # an answer of the neighbours alone does not name all labels: no power
-        return votes, alone
+        return votes, _figures(alone, truth)
     told: dict[str, float] = {}
     with_heads = [
         with_head(one, fitted, held) for one, (fitted, _) in zip(made, folds, strict=True)
     ]
-    if judged(with_heads)["log_loss"] < alone["log_loss"]:
-        votes, made, told = with_head(votes, usable, held), with_heads, {"vote_top1": alone["top1"]}
+    lost = _log_losses(judged(with_heads), truth) - _log_losses(alone, truth)
+    if not surely_positive(lost, asking):
+        votes, made = with_head(votes, usable, held), with_heads
+        told = {"vote_top1": _figures(alone, truth)["top1"]}
     made = [sharp(one, fitted, held) for one, (fitted, _) in zip(made, folds, strict=True)]
-    return sharp(votes, usable, held), judged(made) | told
+    return sharp(votes, usable, held), _figures(judged(made), truth) | told
+
+
+def surely_positive(differences: np.ndarray, author: np.ndarray) -> bool:
+    """Whether a mean is further above 0 than its standard error, where pictures of one author
+    say much the same. A head's own fit leaves little harm to do, and what a few authors seem to
+    say against it is mostly chance: so it is for the harm to be shown.
+
+    Shapes:  differences and author (Q,)
+    Source:  Liang and Zeger 1986 (clustered standard errors)
+    """
+    mean = differences.mean()
+    _, of = np.unique(author, return_inverse=True)
+    error = float(np.sqrt(np.square(np.bincount(of, differences - mean)).sum())) / len(of)
+    return bool(mean > error)
 
 
 def _chooser(
@@ -192,6 +209,11 @@ def _chooser(
     return choose
 
 
+def _log_losses(probabilities: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    told = probabilities[np.arange(len(truth)), truth]
+    return np.asarray(-np.log(np.maximum(told, 1e-12)))
+
+
 def _figures(probabilities: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     best = probabilities.argmax(axis=1)
     rows = np.arange(len(best))
@@ -199,6 +221,6 @@ def _figures(probabilities: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     return {
         "top1": float(correct.mean()),
         "calibration_error": expected_calibration_error(probabilities[rows, best], correct),
-        "log_loss": float(-np.log(np.maximum(probabilities[rows, truth], 1e-12)).mean()),
+        "log_loss": float(_log_losses(probabilities, truth).mean()),
         "queries": float(len(best)),
     }

@@ -20,7 +20,6 @@ import numpy as np
 from indexer.encoder import Encoder
 from indexer.expansion import KEPT
 from indexer.generations import Generation
-from indexer.pixels import Prepared
 from schemas.errors import InputError, NoIndexError
 from schemas.layout import Layout
 from schemas.pictures import PictureLimits
@@ -37,7 +36,7 @@ from search.evidence import (
     voters,
 )
 from search.facets import Facets
-from search.inputs import QueryPicture
+from search.inputs import QueryPicture, prepared
 from search.long_lists import list_pictures
 from search.probabilities import Distributions, distributions, label_probabilities
 from search.ranking import top_titles
@@ -221,26 +220,12 @@ class Engine:
         """
         if not pictures:
             raise InputError("there is no picture to search with")
-        vectors = self.encoder.encode(self._prepared(pictures))  # (B, D)
+        vectors = self.encoder.encode(prepared(pictures, self.limits, self.encoder))
         mean = vectors.mean(axis=0)
         length = float(np.linalg.norm(mean))
         if not length > 1e-6:
             raise InputError("the pictures have nothing in common", "Ask about them one by one.")
         return np.asarray(mean / length, dtype=np.float32)
-
-    def _prepared(self, pictures: Sequence[QueryPicture]) -> list[Prepared]:
-        """What the network sees of them; those of a first query are decoded in a thread while it
-        is loaded. (The other way round the runtime's memory stays with that thread: 25 MB.)"""
-
-        def prepared() -> list[Prepared]:
-            return [each.pixels(self.limits, self.encoder.pixel_spec) for each in pictures]
-
-        if self.encoder.loaded:
-            return prepared()
-        with ThreadPoolExecutor(1, "decode") as pool:
-            decoded = pool.submit(prepared)
-            self.encoder.load()
-            return decoded.result()
 
     def neighbours(
         self, vector: np.ndarray, k: int, allowed: Candidates | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
 HANDS = 4
 
@@ -49,3 +49,27 @@ def draw_folder(
                 seed = title * pictures + picture
                 drawing(hand, seed, side_px).save(folder / f"{picture}.png")
     return root
+
+
+def washed(seed: int) -> Image.Image:
+    """Ink over washes of colour on yellowed paper, as plates of old books have it."""
+    rng = np.random.default_rng(seed)
+    image = Image.new("RGB", (280, 384), (240, 228, 200))
+    pen = ImageDraw.Draw(image)
+    for _ in range(7):
+        x, y, w, h = rng.integers((0, 0, 30, 30), (280, 384, 120, 120)).tolist()
+        tone = tuple(rng.integers(90, 230, 3).tolist())
+        pen.ellipse((x - w, y - h, x + w, y + h), fill=tone)
+    image = image.filter(ImageFilter.GaussianBlur(2))
+    pen = ImageDraw.Draw(image)
+    for _ in range(60):
+        x, y = rng.integers((0, 0), (280, 384)).tolist()
+        angle = rng.uniform(0.0, 2 * np.pi)
+        across, along = np.cos(angle), np.sin(angle)
+        for line in range(int(rng.integers(3, 9))):
+            left, top = x - 4 * line * along, y + 4 * line * across
+            pen.line((left, top, left + 30 * across, top + 30 * along), fill=(40, 30, 25))
+        start = int(np.degrees(angle))
+        pen.arc((x - 25, y - 25, x + 25, y + 25), start, start + 200, fill=(30, 20, 20), width=2)
+    grain = rng.normal(0.0, 6.0, (384, 280, 1))
+    return Image.fromarray(np.clip(np.asarray(image, float) + grain, 0, 255).astype(np.uint8))

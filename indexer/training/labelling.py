@@ -171,7 +171,11 @@ def measure_labels(
             progress(fold + 1, FOLDS)
     result = LabelResult()
     order = (*KINDS, WIDE)
-    for (kind, way), told in sorted(gathered.items(), key=lambda item: order.index(item[0][0])):
+    told_by = list(dict.fromkeys(way for kind, way in gathered if kind != WIDE))
+    listed = sorted(
+        gathered.items(), key=lambda item: (order.index(item[0][0]), told_by.index(item[0][1]))
+    )
+    for (kind, way), told in listed:
         # The head's log-likelihoods cannot be added up to a median.
         dated = kind == WIDE and way != HEAD_ALONE
         add_figures(

@@ -13,7 +13,7 @@ from indexer.holdout import Case, Labelled
 from indexer.labels import KINDS, Calibration, era_kernel, sharpened
 from indexer.scores import fit_power_of_best
 from indexer.unknown_author import HeadFeatures, unknown_features
-from indexer.votes import Votes
+from indexer.votes import Votes, surely_positive
 from schemas.eras import era_of
 from schemas.errors import NoIndexError
 
@@ -184,3 +184,16 @@ def test_a_query_is_as_sure_as_the_calibration_found_right() -> None:
     ):  # fmt: skip
         with pytest.raises(NoIndexError, match="calibration cannot be read"):
             Calibration.from_json(json.dumps(raw | {field: {"author": wrong}}))
+
+
+def test_harm_has_to_be_shown_by_more_than_a_few_authors() -> None:
+    rng = np.random.default_rng(0)
+    author = np.repeat(np.arange(12), 50)
+    own = rng.normal(0.0, 1.0, 12)  # what an author's pictures have in common
+    lost = own[author] - own.mean() + rng.normal(0.0, 0.1, len(author))
+    small = 0.1 - lost.mean()  # a mean that 600 pictures would show, and 12 authors do not
+    assert (lost + small).mean() > 2 * lost.std() / len(lost) ** 0.5
+    assert not surely_positive(lost + small, author)
+    assert surely_positive(lost + small + 0.5, author)
+    assert surely_positive(rng.normal(0.1, 1.0, 600), np.arange(600))
+    assert not surely_positive(np.zeros(600), author) and not surely_positive(lost - 1, author)
