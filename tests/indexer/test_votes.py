@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from indexer import votes
 from indexer.calibration import fit
 from indexer.holdout import Case, Labelled
 from indexer.labels import KINDS, Calibration, era_kernel, sharpened
@@ -197,3 +198,14 @@ def test_harm_has_to_be_shown_by_more_than_a_few_authors() -> None:
     assert surely_positive(lost + small + 0.5, author)
     assert surely_positive(rng.normal(0.1, 1.0, 600), np.arange(600))
     assert not surely_positive(np.zeros(600), author) and not surely_positive(lost - 1, author)
+
+
+@pytest.mark.parametrize(("powers", "taken"), [((9.0, 0.01, 0.0), False), ((0.1, 1.0, 0.5), True)])
+def test_a_head_is_refused_where_it_does_harm(
+    powers: tuple[float, float, float], taken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fit that trusts the head alone, and one that leaves the vote nearly as it was."""
+    monkeypatch.setattr(votes, "fit_mixture", lambda *_: powers)
+    found = fit(dated(), sample=400, seed=1)
+    assert (found.head_weight["era"], found.vote_weight["era"]) == (powers[:2] if taken else (0, 1))
+    assert ("era_vote_top1" in found.measured) == taken
