@@ -151,19 +151,6 @@ class Encoder:
 
         self._turn, self._parallel, self._spin = Lock(), False, False
 
-    @property
-    def loaded(self) -> bool:
-        """Whether the network waits for pictures."""
-        return self._session is not None
-
-    def load(self) -> None:
-        """Load the network before the first picture is there to be encoded.
-
-        Errors:  NoIndexError when the model is damaged or its runtime is missing
-        """
-        if self._session is None:
-            self._session = self._start()
-
     def encode(self, pictures: Sequence[Prepared]) -> np.ndarray:
         """Encode pictures of any mix of shapes, keeping their order.
 
@@ -185,9 +172,9 @@ class Encoder:
         vectors = np.empty((len(pixels), self.dimension), np.float32)
         if not pixels:
             return vectors
-        self.load()
+        if self._session is None:
+            self._session = self._start()
         session = self._session
-        assert session is not None
 
         def run(picture: np.ndarray) -> np.ndarray:
             # One picture in a pass: two ran a twentieth faster, but only with a matrix that the

@@ -38,6 +38,8 @@ def start_onnxruntime(data: bytes, threads: int, spin: bool) -> Session:
     try:
         import onnxruntime
     except ImportError as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):  # what pybind makes of Ctrl-C
+            raise error.__cause__ from None
         raise NoIndexError("onnxruntime is not installed", "Reinstall toonsearch.") from error
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads

@@ -36,7 +36,7 @@ from search.evidence import (
     voters,
 )
 from search.facets import Facets
-from search.inputs import QueryPicture, prepared
+from search.inputs import QueryPicture
 from search.long_lists import list_pictures
 from search.probabilities import Distributions, distributions, label_probabilities
 from search.ranking import top_titles
@@ -80,10 +80,9 @@ class Engine:
             )
         self.generation, self.encoder, self.limits = generation, encoder, limits
         self.calibration = generation.calibration
-        # FAISS is imported and mapped while the first picture is decoded and encoded.
-        pool = ThreadPoolExecutor(1, "open-index")  # not `with`, whose end would wait for it
-        self._opening = pool.submit(lambda: generation.index)
-        pool.shutdown(wait=False)
+        # Waited for: Ctrl-C in the main thread's imports would let those of another one hang.
+        with ThreadPoolExecutor(1, "open-index") as pool:
+            self._opening = pool.submit(lambda: generation.index)
 
     @classmethod
     def open(
@@ -220,7 +219,8 @@ class Engine:
         """
         if not pictures:
             raise InputError("there is no picture to search with")
-        vectors = self.encoder.encode(prepared(pictures, self.limits, self.encoder))
+        spec = self.encoder.pixel_spec
+        vectors = self.encoder.encode([p.pixels(self.limits, spec) for p in pictures])  # (B, D)
         mean = vectors.mean(axis=0)
         length = float(np.linalg.norm(mean))
         if not length > 1e-6:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -14,7 +13,6 @@ from schemas.pictures import PictureError, PictureLimits, Reason, decode_picture
 if TYPE_CHECKING:
     from PIL import Image
 
-    from indexer.encoder import Encoder
     from indexer.pixels import PixelSpec, Prepared
 
 STDIN = "-"
@@ -101,28 +99,6 @@ class QueryPicture:
         from indexer.pixels import prepare
 
         return prepare(self.image(limits, spec.decode_px), spec)
-
-
-def prepared(
-    pictures: Sequence[QueryPicture], limits: PictureLimits, encoder: Encoder
-) -> list[Prepared]:
-    """What the network sees of pictures; those of a first query are decoded in a thread while it
-    is loaded. (The other way round the runtime's memory stays with that thread: 25 MB.)
-
-    Errors:  PictureError with a picture's name; NoIndexError when the model is damaged
-    """
-
-    def decoded() -> list[Prepared]:
-        return [picture.pixels(limits, encoder.pixel_spec) for picture in pictures]
-
-    if encoder.loaded:
-        return decoded()
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(1, "decode") as pool:
-        found = pool.submit(decoded)
-        encoder.load()
-        return found.result()
 
 
 def read_picture(

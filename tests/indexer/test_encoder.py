@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageOps
 
 from indexer.encoder import Encoder, Runtime, shipped_model_dir
 from indexer.pixels import Prepared, prepare
-from indexer.runtimes import give_back_memory
+from indexer.runtimes import give_back_memory, start_onnxruntime
 from schemas.errors import InputError, NoIndexError
 
 SHAPES = ((352, 288), (96, 64), (352, 288), (500, 700), (200, 120), (40, 41))
@@ -92,6 +92,21 @@ def test_what_was_freed_goes_back_to_the_system() -> None:
     give_back_memory()
     assert resident_mb() < before - 40
     libc.free(blocks[-1])
+
+
+@pytest.mark.parametrize(
+    ("cause", "wanted"), [("KeyboardInterrupt()", KeyboardInterrupt), ("None", NoIndexError)]
+)
+def test_an_interrupted_import_is_no_missing_runtime(
+    cause: str, wanted: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C while the runtime's library is initialised comes as an ImportError."""
+    broken = f"raise ImportError('initialization failed') from {cause}"
+    (tmp_path / "onnxruntime.py").write_text(broken)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
+    with pytest.raises(wanted):
+        start_onnxruntime(b"", 1, spin=False)
 
 
 def test_who_takes_turns_runs_one_picture_at_a_time(prepared: list[Prepared]) -> None:

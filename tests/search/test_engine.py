@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import io
 import shutil
-import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from indexer.encoder import MODEL_FILE, Encoder
-from indexer.generations import Generation
+from indexer.encoder import MODEL_FILE
 from schemas.errors import InputError, NoIndexError
 from schemas.layout import Layout
 from schemas.settings import Settings
@@ -186,31 +182,6 @@ def test_another_model_is_refused(settings: Settings, engine: Engine) -> None:
         generation.model_id = "another"
         with pytest.raises(NoIndexError, match="another"):
             Engine(generation, engine.encoder, engine.limits)
-
-
-def test_index_and_picture_are_read_while_the_network_is_loaded(
-    settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Neither waits for another: each of the three ends only once all have begun."""
-    together = threading.Barrier(3, timeout=20)
-
-    def after_the_others(work: Callable[..., Any]) -> Callable[..., Any]:
-        def begun(*arguments: Any) -> Any:
-            together.wait()
-            return work(*arguments)
-
-        return begun
-
-    real_index = Generation.index.func
-    monkeypatch.setattr(Generation, "index", property(after_the_others(real_index)))
-    monkeypatch.setattr(Encoder, "_start", after_the_others(Encoder._start))
-    monkeypatch.setattr(QueryPicture, "pixels", after_the_others(QueryPicture.pixels))
-    with Engine.open(settings.layout, settings) as first:
-        assert not first.encoder.loaded
-        found = first.vector_of([picture(1, 5)])
-        assert first.encoder.loaded
-    monkeypatch.undo()
-    assert np.array_equal(found, engine.vector_of([picture(1, 5)]))
 
 
 def test_a_first_query_says_what_is_wrong_with_picture_or_model(
