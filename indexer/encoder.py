@@ -9,17 +9,24 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any, Literal
 
 import numpy as np
 
 from indexer.pixels import PixelSpec, Prepared
 from indexer.restoration import RESTORATION_FILE, Restoration, conditions
-from indexer.runtimes import Session, start_onnxruntime, start_openvino
+from indexer.runtimes import (
+    Loading,
+    Session,
+    import_onnxruntime,
+    start_onnxruntime,
+    start_openvino,
+)
 from schemas.errors import InputError, NoIndexError
 
 FORMAT_VERSION = 2
@@ -116,6 +123,8 @@ class Encoder:
         self._spin = not self._parallel
         self._turn: AbstractContextManager[Any] = nullcontext()
         self._session: Session | None = None
+        self._starting = Lock()
+        self._loading: Loading | None = None
         self._restoration: Restoration | None = None
 
     @classmethod
@@ -147,9 +156,18 @@ class Encoder:
         longer (`python -m bench --only web`, two cores). The runtime's threads do not spin
         between operators: search and decoding want their cores.
         """
-        from threading import Lock
-
         self._turn, self._parallel, self._spin = Lock(), False, False
+
+    def begin(self) -> None:
+        """Load the network on a thread, beside what the caller does until the first picture: to
+        decode it, and to open the index.
+
+        Errors:  as of `encode`; what goes wrong on the thread is told there
+        """
+        with self._starting:
+            if self._session is None and self._loading is None and self.runtime == "onnxruntime":
+                import_onnxruntime()
+                self._loading = Loading(self._loader())
 
     def encode(self, pictures: Sequence[Prepared]) -> np.ndarray:
         """Encode pictures of any mix of shapes, keeping their order.
@@ -172,9 +190,7 @@ class Encoder:
         vectors = np.empty((len(pixels), self.dimension), np.float32)
         if not pixels:
             return vectors
-        if self._session is None:
-            self._session = self._start()
-        session = self._session
+        session = self._started()
 
         def run(picture: np.ndarray) -> np.ndarray:
             # One picture in a pass: two ran a twentieth faster, but only with a matrix that the
@@ -214,15 +230,24 @@ class Encoder:
                 "Prepare it with indexer.pixels.picture_to_pixels.",
             )
 
-    def _start(self) -> Session:
+    def _started(self) -> Session:
+        with self._starting:
+            if self._session is None:
+                loading, self._loading = self._loading, None  # one that failed is not asked again
+                self._session = self._loader()() if loading is None else loading.session()
+            return self._session
+
+    def _loader(self) -> Callable[[], Session]:
+        """What starts the runtime; the model's files are proved and read before."""
         data = verified_network(self._model_dir / MODEL_FILE, self._description)
         maps = verified_restoration(self._model_dir, self._description)
         if maps is not None:
             path = self._model_dir / RESTORATION_FILE
             self._restoration = Restoration.from_bytes(maps, self.dimension, path)
         if self.runtime == "openvino":
-            return start_openvino(data, self._threads)
-        return start_onnxruntime(data, 1 if self._parallel else self._threads, self._spin)
+            return lambda: start_openvino(data, self._threads)
+        threads = 1 if self._parallel else self._threads
+        return lambda: start_onnxruntime(data, threads, self._spin)
 
 
 def verified_network(path: Path, description: ModelDescription) -> bytes:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from threading import Event, Thread
 
 import numpy as np
 
 from schemas.errors import NoIndexError
 
 INPUT_NAME = "pixels"
+M_ARENA_MAX = -8
+"""glibc's number, of malloc.h."""
 Session = Callable[[np.ndarray], np.ndarray]
 
 
@@ -19,14 +22,42 @@ def without_telemetry() -> None:
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 
+def import_onnxruntime() -> None:
+    """All that `start_onnxruntime` imports, so that another thread may run that: where Ctrl-C
+    interrupts an import, one that another thread has begun can wait for ever.
+
+    Errors:  NoIndexError when the runtime is missing
+    """
+    without_telemetry()
+    try:
+        import ctypes  # noqa: F401
+
+        import onnxruntime  # noqa: F401
+    except ImportError as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):  # what pybind makes of Ctrl-C
+            raise error.__cause__ from None
+        raise NoIndexError("onnxruntime is not installed", "Reinstall toonsearch.") from error
+
+
 def give_back_memory() -> None:
     """Return what was freed to the system: parsing a network leaves 33 MB that glibc would keep,
-    a tenth of a query's memory. Other C libraries have no such function, or no need of it."""
+    a tenth of a query's memory."""
+    _glibc("malloc_trim", 0)
+
+
+def share_one_heap() -> None:
+    """Let all threads that are still to come allocate where the first one does. A heap of its own
+    for the thread that loads a network costs 12 MB more than it saves waiting."""
+    _glibc("mallopt", M_ARENA_MAX, 1)
+
+
+def _glibc(name: str, *numbers: int) -> None:
+    """Call a function that other C libraries do not have, or do not need."""
     import ctypes
 
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
-    if trim is not None:
-        trim(0)
+    function = getattr(ctypes.CDLL(None), name, None) if os.name == "posix" else None
+    if function is not None:
+        function(*numbers)
 
 
 def start_onnxruntime(data: bytes, threads: int, spin: bool) -> Session:
@@ -34,13 +65,9 @@ def start_onnxruntime(data: bytes, threads: int, spin: bool) -> Session:
 
     Errors:  NoIndexError when the runtime is missing or refuses the network
     """
-    without_telemetry()
-    try:
-        import onnxruntime
-    except ImportError as error:
-        if isinstance(error.__cause__, KeyboardInterrupt):  # what pybind makes of Ctrl-C
-            raise error.__cause__ from None
-        raise NoIndexError("onnxruntime is not installed", "Reinstall toonsearch.") from error
+    import_onnxruntime()
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -91,3 +118,34 @@ def start_openvino(data: bytes, threads: int) -> Session:
         return np.array(network(batch)[0])
 
     return run
+
+
+class Loading(Thread):
+    """A runtime that starts beside other work. What it calls must import nothing
+    (`import_onnxruntime`); the process waits for it, a tenth of a second, before it ends."""
+
+    def __init__(self, start: Callable[[], Session]) -> None:
+        super().__init__(name="load-network")
+        self._load = start
+        self._session: Session | None = None
+        self._error: Exception | None = None
+        self._over = Event()
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self._session = self._load()
+        except Exception as error:  # told to whoever asks for the session
+            self._error = error
+        finally:
+            self._over.set()
+
+    def session(self) -> Session:
+        """The session, as soon as it is there. Errors: those of its start"""
+        # Not `join`: one that Ctrl-C interrupts takes the thread for ended (CPython's bpo-45274),
+        # and then the process ends below a runtime that still starts, and is aborted.
+        self._over.wait()
+        if self._error is not None:
+            raise self._error
+        assert self._session is not None
+        return self._session

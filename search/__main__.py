@@ -1,8 +1,17 @@
-"""`python -m search` is `toonsearch`."""
+"""Where `toonsearch` starts, which `python -m search` is as well."""
 
+import signal
 import sys
 
-from search.cli import main
+# Until there is somebody to say "interrupted" (the imports take a tenth of a second), Ctrl-C ends
+# the process without a word instead of with a traceback. Who ignores Ctrl-C goes on doing so.
+_patient = signal.getsignal(signal.SIGINT)
+if _patient is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+from search.cli import main  # noqa: E402
+
+signal.signal(signal.SIGINT, _patient)
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,9 +79,6 @@ class Engine:
             )
         self.generation, self.encoder, self.limits = generation, encoder, limits
         self.calibration = generation.calibration
-        # Waited for: Ctrl-C in the main thread's imports would let those of another one hang.
-        with ThreadPoolExecutor(1, "open-index") as pool:
-            self._opening = pool.submit(lambda: generation.index)
 
     @classmethod
     def open(
@@ -114,7 +110,6 @@ class Engine:
 
     def close(self) -> None:
         """Let go of the generation's files."""
-        self._opening.exception()  # waits: the thread must not map files that are let go
         self.generation.close()
 
     def __enter__(self) -> Engine:
@@ -220,7 +215,10 @@ class Engine:
         if not pictures:
             raise InputError("there is no picture to search with")
         spec = self.encoder.pixel_spec
-        vectors = self.encoder.encode([p.pixels(self.limits, spec) for p in pictures])  # (B, D)
+        self.encoder.begin()
+        prepared = [picture.pixels(self.limits, spec) for picture in pictures]
+        _ = self.generation.index  # mapped beside the network's loading
+        vectors = self.encoder.encode(prepared)  # (B, D)
         mean = vectors.mean(axis=0)
         length = float(np.linalg.norm(mean))
         if not length > 1e-6:
@@ -233,7 +231,7 @@ class Engine:
         """The nearest pictures; (D,) -> similarity (K,) float32, nearest first, and K rows."""
         import faiss
 
-        index = self._opening.result()
+        index = self.generation.index
         # One query is one scan on one core: more threads would only wait, and wake the
         # network's own threads while they do (3.4 ms became 0.4 ms on two cores).
         faiss.omp_set_num_threads(1)

@@ -3,6 +3,7 @@
 import ctypes
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from PIL import Image, ImageDraw, ImageOps
 
 from indexer.encoder import Encoder, Runtime, shipped_model_dir
 from indexer.pixels import Prepared, prepare
-from indexer.runtimes import give_back_memory, start_onnxruntime
+from indexer.runtimes import Session, give_back_memory, start_onnxruntime
 from schemas.errors import InputError, NoIndexError
 
 SHAPES = ((352, 288), (96, 64), (352, 288), (500, 700), (200, 120), (40, 41))
@@ -94,6 +95,27 @@ def test_what_was_freed_goes_back_to_the_system() -> None:
     libc.free(blocks[-1])
 
 
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have one heap")
+@pytest.mark.parametrize("shared", [True, False])
+def test_threads_allocate_on_the_first_heap_when_told(shared: bool) -> None:
+    code = (
+        "import ctypes, threading\n"
+        "from indexer.runtimes import share_one_heap\n"
+        f"if {shared}: share_one_heap()\n"
+        "libc = ctypes.CDLL(None)\n"
+        "libc.malloc.restype = ctypes.c_void_p\n"
+        "found = []\n"
+        "def allocate(): found.append([libc.malloc(60_000) for _ in range(50)])\n"
+        "thread = threading.Thread(target=allocate)\n"
+        "thread.start(); thread.join()\n"
+        "heap = next(line for line in open('/proc/self/maps') if '[heap]' in line).split()[0]\n"
+        "start, end = (int(side, 16) for side in heap.split('-'))\n"
+        f"assert (start <= found[0][-1] < end) is {shared}\n"
+    )
+    root = Path(__file__).parents[2]
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=root, timeout=60)
+
+
 @pytest.mark.parametrize(
     ("cause", "wanted"), [("KeyboardInterrupt()", KeyboardInterrupt), ("None", NoIndexError)]
 )
@@ -127,6 +149,53 @@ def test_who_takes_turns_runs_one_picture_at_a_time(prepared: list[Prepared]) ->
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda picture: encoder.encode([picture]), prepared * 4))
     assert all(np.array_equal(a, b) for a, b in zip(found, wanted * 4, strict=True))
+
+
+def test_a_network_that_loads_ahead_says_the_same(
+    encoder: Encoder, prepared: list[Prepared]
+) -> None:
+    early = Encoder.open(shipped_model_dir())
+    early.begin()
+    early.begin()  # once is enough
+    assert sum(thread.name == "load-network" for thread in threading.enumerate()) <= 1
+    assert np.array_equal(early.encode(prepared), encoder.encode(prepared))
+    early.begin()
+    assert early._loading is None
+
+
+def test_what_goes_wrong_ahead_is_told_with_the_first_picture(
+    prepared: list[Prepared], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(data: bytes, threads: int, spin: bool) -> Session:
+        raise NoIndexError("onnxruntime cannot load the model")
+
+    early = Encoder.open(shipped_model_dir())
+    with monkeypatch.context() as patch:
+        patch.setattr("indexer.encoder.start_onnxruntime", refuse)
+        early.begin()
+        for _ in range(2):
+            with pytest.raises(NoIndexError, match="cannot load"):
+                early.encode(prepared)
+    assert len(early.encode(prepared)) == len(prepared)
+
+
+def test_the_thread_that_loads_ahead_imports_nothing() -> None:
+    """Where Ctrl-C interrupts an import in the main thread, another thread's waits for ever."""
+    code = (
+        "import sys, threading\n"
+        "def refuse(event, args):\n"
+        "    if threading.current_thread() is not threading.main_thread():\n"
+        "        assert event != 'import', args[0]\n"
+        "import numpy as np\n"
+        "from indexer.encoder import Encoder, shipped_model_dir\n"
+        "from indexer.pixels import Prepared\n"
+        "encoder = Encoder.open(shipped_model_dir())\n"
+        "sys.addaudithook(refuse)\n"
+        "encoder.begin()\n"
+        "encoder.encode([Prepared(np.zeros((64, 96, 3), np.uint8), 0.0)])\n"
+    )
+    root = Path(__file__).parents[2]
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=root, timeout=60)
 
 
 def test_both_runtimes_agree(encoder: Encoder, prepared: list[Prepared]) -> None:

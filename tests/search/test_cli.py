@@ -229,6 +229,39 @@ def test_sigterm_ends_tidily(tmp_path: Path) -> None:
     assert err.decode().startswith("toonsearch: interrupted")
 
 
+@pytest.mark.parametrize(
+    ("moment", "wanted"),
+    [("search.cli", (-signal.SIGINT, "")), ("nothing", (0, ""))],
+)
+def test_ctrl_c_before_the_command_line_is_read_needs_no_words(
+    moment: str, wanted: tuple[int, str]
+) -> None:
+    code = (
+        "import os, signal, sys\n"
+        "class Impatient:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {moment!r}:\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Impatient())\n"
+        "import search.__main__\n"
+        "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler\n"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr.decode()) == wanted
+
+
+def test_who_ignores_ctrl_c_goes_on_doing_so() -> None:
+    code = (
+        "import signal\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "import search.__main__\n"
+        "assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN\n"
+    )
+    root = Path(__file__).parents[2]
+    subprocess.run([sys.executable, "-c", code], cwd=root, check=True, timeout=60)
+
+
 def test_data_goes_to_standard_output_and_notes_do_not(new_picture: Path) -> None:
     done = run("query", new_picture, "--json", "-k", 99)
     assert done.returncode == 0

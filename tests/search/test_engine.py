@@ -14,8 +14,10 @@ import pytest
 from PIL import Image
 
 from indexer.encoder import MODEL_FILE
+from indexer.pixels import PixelSpec, Prepared
 from schemas.errors import InputError, NoIndexError
 from schemas.layout import Layout
+from schemas.pictures import PictureLimits
 from schemas.settings import Settings
 from search.engine import Engine, QueryOptions
 from search.inputs import QueryPicture, read_picture
@@ -173,6 +175,23 @@ def test_a_picture_in_two_titles_is_shown_once(
         answer = small.query([picture(1, 500)], QueryOptions(k=9, by="picture"))
         assert len(answer.pictures) == 2
         assert len(small.query([picture(1, 500)], QueryOptions(k=9)).titles) == 2
+
+
+def test_the_network_loads_while_the_picture_is_decoded(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bool] = []
+    with Engine.open(settings.layout, settings) as first:
+        decode = QueryPicture.pixels
+
+        def watched(self: QueryPicture, limits: PictureLimits, spec: PixelSpec) -> Prepared:
+            seen.append(first.encoder._loading is not None)
+            return decode(self, limits, spec)
+
+        monkeypatch.setattr(QueryPicture, "pixels", watched)
+        first.vector_of([picture(1, 5)])
+        first.vector_of([picture(1, 6)])
+    assert seen == [True, False]
 
 
 def test_another_model_is_refused(settings: Settings, engine: Engine) -> None:
