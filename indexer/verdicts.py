@@ -127,13 +127,26 @@ def _pending(
     _, first = np.unique(rows.picture_ids, return_index=True)
     if again:
         return first, 0, True
-    have = catalog.read("predictions", ["picture_id", "model_id", "eras"])
-    other = _of_other_eras(have["eras"], generation.calibration.era_years)
+    have = catalog.read("predictions", ["picture_id", "model_id", *COLUMNS.values()])
     ids, models = (have[name].to_pylist() for name in ("picture_id", "model_id"))
     own = [place for place, model in enumerate(models) if model == generation.model_id]
+    if own and _untold(have.take(own), rows):
+        return first, 0, True
+    other = _of_other_eras(have["eras"], generation.calibration.era_years)
     known = {ids[place] for place in own if place not in other}
     fresh = np.asarray([place for place in first if rows.picture_ids[place] not in known], int)
     return fresh, len(first) - len(fresh), bool(own)
+
+
+def _untold(own: pa.Table, rows: _Rows) -> bool:
+    """Whether the index has a kind of label that none of the model's judgements tells."""
+    import pyarrow.compute as pc
+
+    return any(
+        any(name is not None for name in rows.labels[kind].tolist())
+        and not pc.sum(pc.list_value_length(own[column])).as_py()
+        for kind, column in COLUMNS.items()
+    )
 
 
 def _of_other_eras(eras: pa.ChunkedArray, years: int) -> set[int]:

@@ -81,6 +81,31 @@ def test_eras_of_another_width_are_judged_anew(tmp_path: Path) -> None:
         assert told and told <= known
 
 
+def test_years_that_came_later_are_told(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    fill_catalog(layout, authors=4, titles=2, pictures=4)
+    catalog = Catalog(layout)
+    titles = catalog.read("titles").to_pylist()
+    years = {row["title_id"]: row["year"] for row in titles}
+
+    def rebuilt(known: bool) -> None:
+        catalog.upsert(
+            "titles", [{**row, "year": years[row["title_id"]] if known else None} for row in titles]
+        )
+        report = build_generation(layout, SETTINGS)
+        assert report.generation_id is not None
+        publish(layout, report.generation_id)
+
+    rebuilt(known=False)
+    assert judge_pending(layout).counts == {"already": 0, "judged": 32}
+    assert not any(row["eras"] for row in catalog.read("predictions").to_pylist())
+    assert judge_pending(layout).counts == {"already": 32, "judged": 0}
+    rebuilt(known=True)
+    assert judge_pending(layout).counts == {"already": 0, "judged": 32}
+    assert all(row["eras"] for row in catalog.read("predictions").to_pylist())
+    assert judge_pending(layout).counts == {"already": 32, "judged": 0}
+
+
 def test_no_index(tmp_path: Path) -> None:
     with pytest.raises(NoIndexError):
         judge_pending(Layout(tmp_path))
