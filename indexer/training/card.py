@@ -59,12 +59,12 @@ def short_table(found: Evaluation) -> str:
         lines.append(f"| {row.name}, ordered as `query --by picture` orders long lists "
                      f"| {row.mean.r_at_1:.3f} | {row.mean.ap_at_100:.3f} | |")  # fmt: skip
     told = [row for row in found.labels.figures if row.name == "vote and head"]
-    lines += ["", "| held-out series | top-1 | macro-F1 | calibration error | years off |",
-              "| --- | --- | --- | --- | --- |"]  # fmt: skip
+    columns = ("held-out series", "top-1", "macro-F1", "calibration error (by chance)", "years off")
+    lines += ["", f"| {' | '.join(columns)} |", "| --- " * len(columns) + "|"]
     for row_ in told:
-        error = "" if row_.calibration_error is None else f"{100 * row_.calibration_error:.1f} %"
         years = "" if row_.years_error is None else f"{row_.years_error:.1f}"
-        lines.append(f"| {row_.kind} | {row_.top1:.3f} | {row_.macro_f1:.3f} | {error} | {years} |")
+        lines.append(f"| {row_.kind} | {row_.top1:.3f} | {row_.macro_f1:.3f} | {row_.calibration}"
+                     f" | {years} |")  # fmt: skip
     return "\n".join(lines)
 
 

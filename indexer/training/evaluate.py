@@ -185,16 +185,16 @@ def _view_table(table: Sequence[TableRow]) -> str:
 
 def _label_table(figures: Sequence[LabelFigures]) -> str:
     lines = [
-        "| label | told by | top-1 | top-5 | macro-F1 | calibration error | years off | queries |",
+        "| label | told by | top-1 | top-5 | macro-F1 | calibration error (by chance) | years off"
+        " | queries |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in figures:
-        error = "" if row.calibration_error is None else f"{100 * row.calibration_error:.1f} %"
         years = "" if row.years_error is None else f"{row.years_error:.1f}"
         top5 = "" if row.top5 is None else f"{row.top5:.3f}"
         lines.append(
-            f"| {row.kind} | {row.name} | {row.top1:.3f} | {top5} | {row.macro_f1:.3f} | {error}"
-            f" | {years} | {row.queries} |"
+            f"| {row.kind} | {row.name} | {row.top1:.3f} | {top5} | {row.macro_f1:.3f}"
+            f" | {row.calibration} | {years} | {row.queries} |"
         )
     return "\n".join(lines)
 

@@ -6,7 +6,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from indexer.scores import expected_calibration_error, macro_f1
+from indexer.scores import (
+    calibration_error_by_chance,
+    expected_calibration_error,
+    macro_f1,
+)
 from indexer.training.benchmark import Benchmark
 from schemas.eras import DECADE, era_of, era_start
 
@@ -19,7 +23,10 @@ TOP = 5
 
 @dataclass(frozen=True)
 class LabelFigures:
-    """One way of telling one kind of label. Shares from 0 to 1; errors in years."""
+    """One way of telling one kind of label. Shares from 0 to 1; errors in years.
+
+    `calibration_chance` is what an answer that is right as often as it says would measure.
+    """
 
     kind: str
     name: str
@@ -29,6 +36,14 @@ class LabelFigures:
     calibration_error: float | None
     queries: int
     years_error: float | None = None
+    calibration_chance: float | None = None
+
+    @property
+    def calibration(self) -> str:
+        """The calibration error as tables show it, empty where there is none."""
+        if self.calibration_error is None or self.calibration_chance is None:
+            return ""
+        return f"{100 * self.calibration_error:.1f} % ({100 * self.calibration_chance:.1f})"
 
 
 @dataclass(frozen=True)
@@ -76,9 +91,10 @@ def add_figures(
     kind: str,
     way: str,
     answers: list[Answers],
+    series: np.ndarray,
     years_error: float | None = None,
 ) -> None:
-    """Add the figures of one way of telling a kind, over all folds."""
+    """Add the figures of one way of telling a kind, over all folds; series (N,) of all pictures."""
     rows = np.concatenate([a.rows for a in answers])
     if not len(rows):
         return
@@ -93,17 +109,20 @@ def add_figures(
     )
     honest = way in PROBABILITIES
     many = way != "nearest frozen picture" and kind != WIDE
-    error = expected_calibration_error(confidence, (best == truth).astype(float))
+    right = (best == truth).astype(float)
+    error = expected_calibration_error(confidence, right)
+    chance = calibration_error_by_chance(confidence, right, series[rows]) if honest else None
     result.figures.append(
         LabelFigures(
             kind,
             way,
-            float((best == truth).mean()),
+            float(right.mean()),
             float(within.mean()) if many else None,
             macro_f1(best, truth),
             error if honest else None,
             len(rows),
             years_error,
+            chance,
         )
     )
     if way == "vote and head":

@@ -178,9 +178,8 @@ def measure_labels(
     for (kind, way), told in listed:
         # The head's log-likelihoods cannot be added up to a median.
         dated = kind == WIDE and way != HEAD_ALONE
-        add_figures(
-            result, kind, way, told, years_off(bench, gathered["era", way]) if dated else None
-        )
+        years = years_off(bench, gathered["era", way]) if dated else None
+        add_figures(result, kind, way, told, bench.manifest.series, years)
     return result
 
 

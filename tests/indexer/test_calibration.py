@@ -9,7 +9,13 @@ import pytest
 
 from indexer.calibration import DEFAULT_UNKNOWN, Labelled, fit
 from indexer.labels import KINDS, QUANTILE_LEVELS, Calibration, vote
-from indexer.scores import auroc, expected_calibration_error, false_positive_rate, missed_rate
+from indexer.scores import (
+    auroc,
+    calibration_error_by_chance,
+    expected_calibration_error,
+    false_positive_rate,
+    missed_rate,
+)
 from indexer.votes import DEFAULT_TEMPERATURE
 from schemas.errors import NoIndexError
 
@@ -146,6 +152,24 @@ def test_calibration_error_of_honest_and_boastful_confidence() -> None:
     honest = (rng.random(20_000) < confidence).astype(float)
     assert expected_calibration_error(confidence, honest) < 0.015
     assert expected_calibration_error(np.full(100, 0.9), np.zeros(100)) == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize("together", [1, 40])
+def test_the_calibration_error_of_honest_answers_is_known_beforehand(together: int) -> None:
+    """Works whose pictures are right or wrong together leave gaps that honesty can't close."""
+    rng = np.random.default_rng(5)
+    works = np.repeat(np.arange(1600 // together), together)
+    measured, foretold = [], []
+    for _ in range(40):
+        confidence = rng.random(works[-1] + 1)[works]
+        right = (rng.random(works[-1] + 1)[works] < confidence).astype(float)
+        measured.append(expected_calibration_error(confidence, right))
+        foretold.append(calibration_error_by_chance(confidence, right, works, draws=200))
+    assert np.mean(foretold) == pytest.approx(np.mean(measured), rel=0.12)
+    assert bool(np.mean(foretold) > 0.1) is (together == 40)
+    boastful = calibration_error_by_chance(np.full(1600, 0.9), np.zeros(1600), works)
+    assert boastful < 0.9 / 2
+    assert calibration_error_by_chance(np.empty(0), np.empty(0), np.empty(0)) == 0
 
 
 def test_some_kinds_are_fitted_as_they_are_among_all() -> None:

@@ -120,6 +120,7 @@ def test_the_product_tells_wide_eras_itself(
         assert row.top1 == pytest.approx(right.mean())
         error = expected_calibration_error(confidence, right.astype(float))
         assert row.calibration_error == pytest.approx(error)
+        assert row.calibration_chance is not None and 0 < row.calibration_chance < 0.5
         assert row.queries == len(bench) and row.top5 is None
     assert row_of(figures, WIDE, "vote and head").top1 > row_of(figures, "era", "majority").top1
 
