@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -35,7 +36,13 @@ from indexer.labels import (
     Calibration,
 )
 from indexer.scores import auroc, false_positive_rate, logistic, missed_rate
-from indexer.unknown_author import VOTE_FEATURES, HeadFeatures, unknown_features
+from indexer.unknown_author import (
+    VOTE_FEATURES,
+    HeadFeatures,
+    floor_of,
+    unknown_features,
+    unknown_odds,
+)
 from indexer.votes import (
     DEFAULT_TAIL,
     DEFAULT_TEMPERATURE,
@@ -46,7 +53,7 @@ from indexer.votes import (
 )
 
 DEFAULT_UNKNOWN = (6.0, -6.0, -4.0, 0.0)  # even odds where the nearest ones are about 0.6
-RECIPE = 3
+RECIPE = 4
 """Counts up when the same pictures are fitted otherwise: a generation of another recipe is
 calibrated anew, however little has changed in its catalog."""
 NEIGHBOURS = 200  # voters; the farther ones add nothing at any fitted temperature
@@ -110,8 +117,7 @@ def fit(
             hiding(own_group), labels, usable, data.author[queries], held[kind], eras
         )
         measured |= {f"{kind}_{name}": value for name, value in figures.items()}
-    weights: tuple[float, ...] = DEFAULT_UNKNOWN
-    by_vote: tuple[float, ...] = ()
+    unknown_hand = _UnknownHand()
     if "author" in kinds:
         hands, own = held["author"], data.author[queries]
         stranger = seen = None
@@ -123,20 +129,21 @@ def fit(
             "new_title": _Asked(hiding("title"), seen).part(other_title),
         }
         unknown = _Asked(hiding("author"), stranger)
-        weights, by_vote, figures = _fit_unknown(cases, unknown, fitted["author"])
+        unknown_hand, figures = _fit_unknown(cases, unknown, fitted["author"])
         measured |= figures
     return Calibration(
         quantiles,
         {kind: votes.temperature for kind, votes in fitted.items()},
         {kind: votes.tempering for kind, votes in fitted.items()},
         {kind: votes.tail for kind, votes in fitted.items()},
-        weights, neighbours,
+        unknown_hand.weights, neighbours,
         f"other_{own_group}s", measured,
         {kind: votes.head_weight for kind, votes in fitted.items()},
         {kind: votes.vote_weight for kind, votes in fitted.items()},
-        fitted["era"].spread, by_vote,
+        fitted["era"].spread, unknown_hand.by_vote,
         {kind: votes.sharpness for kind, votes in fitted.items()},
         {kind: votes.vote_kept for kind, votes in fitted.items()}, data.era_years,
+        unknown_hand.floor, unknown_hand.spread,
     )  # fmt: skip
 
 
@@ -168,14 +175,22 @@ class _Asked:
         return unknown_features(self.case.similarity, share, head)
 
 
+class _UnknownHand(NamedTuple):
+    """The unknown-author model, with the head and without it, and down to where it is used."""
+
+    weights: tuple[float, ...] = DEFAULT_UNKNOWN
+    by_vote: tuple[float, ...] = ()
+    floor: tuple[float, ...] = ()
+    spread: tuple[float, ...] = ()
+
+
 def _fit_unknown(
     known: dict[str, _Asked], unknown: _Asked, votes: Votes
-) -> tuple[tuple[float, ...], tuple[float, ...], dict[str, float]]:
-    """Weights of the unknown-author model, with the head and without it, each known case
-    weighing the same, and how well they separate."""
+) -> tuple[_UnknownHand, dict[str, float]]:
+    """The unknown-author model, each known case weighing the same, and how well it separates."""
     known = {name: asked for name, asked in known.items() if len(asked.case.query) >= MIN_EXAMPLES}
     if not known:
-        return DEFAULT_UNKNOWN, (), {}
+        return _UnknownHand(), {}
     parts = {"unknown": unknown, **known}
     x = np.concatenate([asked.features(votes) for asked in parts.values()])
     name = np.concatenate([[name] * len(a.case.query) for name, a in parts.items()])
@@ -194,7 +209,7 @@ def _fit_unknown(
         for fold in numbers:
             fitted = folds != fold
             beta = logistic(x[fitted], target[fitted], weight[fitted])
-            odds[~fitted] = x[~fitted] @ beta
+            odds[~fitted] = unknown_odds(x[~fitted], beta.tolist(), *floor_of(x[fitted]))
         for case_name in known:
             shown = (name == case_name) | (name == "unknown")
             figures[f"unknown_auroc_{case_name}"] = auroc(odds[shown], target[shown])
@@ -203,4 +218,4 @@ def _fit_unknown(
     all_features, alone = (
         tuple(logistic(part, target, weight).tolist()) for part in (x, x[:, :VOTE_FEATURES])
     )
-    return all_features, alone, figures
+    return _UnknownHand(all_features, alone, *floor_of(x)), figures

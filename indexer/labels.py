@@ -17,7 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from indexer.unknown_author import FEATURES, VOTE_FEATURES, HeadFeatures, unknown_features
+from indexer.unknown_author import (
+    FALLING,
+    FEATURES,
+    VOTE_FEATURES,
+    HeadFeatures,
+    unknown_features,
+    unknown_odds,
+)
 from schemas.eras import DECADE, era_start
 from schemas.errors import NoIndexError
 
@@ -60,7 +67,8 @@ class Calibration:
     whole (see `sharpened`).
     `unknown_weights` belong to `unknown_features`, in the log-odds that nobody in the catalog
     drew the query, at equal prior odds; `unknown_by_vote` to the first of them, where no head
-    is asked.
+    is asked. `unknown_floor` and `unknown_spread` are those of `unknown_author.floor_of`; none in
+    older generations.
     `basis` says what stood in for a new picture: other_titles (the query's own title was
     left out), other_pictures (only its own copies were), or defaults (too few pictures).
     """
@@ -80,6 +88,8 @@ class Calibration:
     sharpness: dict[str, float] = field(default_factory=lambda: dict.fromkeys(KINDS, 1.0))
     vote_kept: dict[str, float] = field(default_factory=lambda: dict.fromkeys(KINDS, 0.0))
     era_years: int = DECADE
+    unknown_floor: tuple[float, ...] = ()
+    unknown_spread: tuple[float, ...] = ()
 
     def vote(
         self,
@@ -131,7 +141,9 @@ class Calibration:
         weights = self.unknown_weights if head is not None else self.unknown_by_vote
         weights = weights or self.unknown_weights
         features = unknown_features(similarity_desc[None, :], np.asarray([best_share]), head)
-        odds = np.dot(weights, features[0, : len(weights)])
+        odds = unknown_odds(
+            features[:, : len(weights)], weights, self.unknown_floor, self.unknown_spread
+        )[0]
         odds += np.log(prior / (1.0 - prior))
         return float(1.0 / (1.0 + np.exp(-np.clip(odds, -50.0, 50.0))))
 
@@ -147,6 +159,14 @@ class Calibration:
             by_vote = tuple(float(w) for w in raw.get("unknown_by_vote", ()))
             if len(weights) not in FEATURES or len(by_vote) not in (0, VOTE_FEATURES):
                 raise ValueError(f"{len(weights)} weights of the unknown author")
+            floor, spread = (
+                tuple(float(value) for value in raw.get(f"unknown_{name}", ()))
+                for name in ("floor", "spread")
+            )
+            if len(floor) != len(spread) or len(floor) not in (0, 2, len(FALLING)):
+                raise ValueError(f"{len(floor)} floors of the unknown author")
+            if not all(value > 0 for value in spread):
+                raise ValueError("a spread of the unknown author is not above 0")
             return Calibration(
                 background=tuple(float(v) for v in raw["background"]),
                 temperature={kind: float(raw["temperature"][kind]) for kind in KINDS},
@@ -164,6 +184,8 @@ class Calibration:
                 sharpness={k: power_of(raw.get("sharpness", {}).get(k, 1.0)) for k in KINDS},
                 vote_kept={k: _share_of(raw.get("vote_kept", {}).get(k, 0.0)) for k in KINDS},
                 era_years=_years_of(raw.get("era_years", DECADE)),
+                unknown_floor=floor,
+                unknown_spread=spread,
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise NoIndexError(

@@ -194,6 +194,13 @@ def test_the_network_loads_while_the_picture_is_decoded(
     assert seen == [True, False]
 
 
+def test_a_picture_unlike_all_others_is_by_nobody_known(engine: Engine) -> None:
+    vector = np.random.default_rng(3).standard_normal(engine.generation.dimension)
+    vector = (vector / np.linalg.norm(vector)).astype(np.float32)
+    similarity, rows = engine.neighbours(vector, engine.calibration.neighbours)
+    assert engine.labels_of(similarity, rows, 0.5, vector).unknown_author > 0.9
+
+
 def test_another_model_is_refused(settings: Settings, engine: Engine) -> None:
     from indexer.generations import Generation
 
