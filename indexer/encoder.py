@@ -160,7 +160,7 @@ class Encoder:
 
     def begin(self) -> None:
         """Load the network on a thread, beside what the caller does until the first picture: to
-        decode it, and to open the index.
+        decode it, and to open the index. OpenVINO is left to start with the picture.
 
         Errors:  as of `encode`; what goes wrong on the thread is told there
         """

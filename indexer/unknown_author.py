@@ -93,7 +93,7 @@ def unknown_odds(
     """Log-odds that nobody in the catalog drew the queries, at equal prior odds.
 
     A picture of quite another kind than the catalog's lies far below anything that the weights
-    were fitted on, and what fits chance there would decide everything: of 31 book drawings that
+    were fitted on, and what fits chance there would decide everything: of 62 book drawings that
     were asked of a catalog of clip art, none was called unknown. So the weights are used down to
     the floor only, and what is below it speaks for an unknown hand.
 

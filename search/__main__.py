@@ -5,13 +5,14 @@ import sys
 
 # Until there is somebody to say "interrupted" (the imports take a tenth of a second), Ctrl-C ends
 # the process without a word instead of with a traceback. Who ignores Ctrl-C goes on doing so.
-_patient = signal.getsignal(signal.SIGINT)
-if _patient is signal.default_int_handler:
+_python_listens = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+if _python_listens:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 from search.cli import main  # noqa: E402
 
-signal.signal(signal.SIGINT, _patient)
+if _python_listens:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if __name__ == "__main__":
     sys.exit(main())
