@@ -11,13 +11,14 @@ the others; those that are kept come from all.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 
 from indexer.holdout import (
+    MIN_HANDS,
     Case,
     HeldOut,
     Labelled,
@@ -31,10 +32,7 @@ from indexer.holdout import (
     joined_scores,
     pick,
 )
-from indexer.labels import (
-    KINDS,
-    Calibration,
-)
+from indexer.labels import KINDS, Calibration
 from indexer.scores import auroc, false_positive_rate, logistic, missed_rate
 from indexer.unknown_author import (
     VOTE_FEATURES,
@@ -53,7 +51,7 @@ from indexer.votes import (
 )
 
 DEFAULT_UNKNOWN = (6.0, -6.0, -4.0, 0.0)  # even odds where the nearest ones are about 0.6
-RECIPE = 4
+RECIPE = 5
 """Counts up when the same pictures are fitted otherwise: a generation of another recipe is
 calibrated anew, however little has changed in its catalog."""
 NEIGHBOURS = 200  # voters; the farther ones add nothing at any fitted temperature
@@ -74,10 +72,17 @@ def fit(
     `among` says which pictures may serve as queries: those that the space was not learnt from,
     where it was learnt from some. `others` are the same pictures in other spaces, learnt from
     other parts, each with the pictures that may ask in it. Only `kinds` are fitted, the others
-    get what a tiny catalog does; without the author so does the unknown-author model.
+    get what a tiny catalog does; without the author so does the unknown-author model. Where hardly
+    any author is known, each title stands for a hand of its own: genres and eras are fitted on
+    works that are hidden, and the author is not.
 
     Shapes:  see Labelled; at most `sample` pictures of a space serve as queries; among (N,) bool
     """
+    nameless = len(np.unique(data.author[data.author >= 0])) < MIN_HANDS
+    if nameless:
+        data = replace(data, author=data.title)
+        others = [(replace(space, author=space.title), some) for space, some in others]
+        kinds = [kind for kind in kinds if kind != "author"]
     rng = np.random.default_rng(seed)
     quantiles = background(data, rng)
     neighbours = max(1, min(neighbours, len(data.vectors) - 1))
@@ -98,7 +103,7 @@ def fit(
 
     other_title = has_other(data.author, data.title)[queries]
     other_picture = has_other(data.author, data.picture)[queries]
-    by_title = bool(other_title.mean() >= 0.2)
+    by_title = nameless or bool(other_title.mean() >= 0.2)
     has_more = other_title if by_title else other_picture
     own_group = "title" if by_title else "picture"
     folds = folds_within(data.author, data.codes(own_group))
@@ -125,12 +130,17 @@ def fit(
             # Both lack one label, or the count of labels would tell a hidden hand.
             stranger, seen = hands.without(own), hands.without(_another(own, hands, rng))
         cases = {
-            "new_picture": _Asked(hiding("picture"), seen).part(other_picture),
-            "new_title": _Asked(hiding("title"), seen).part(other_title),
+            "new_picture": Asked(hiding("picture"), seen).part(other_picture),
+            "new_title": Asked(hiding("title"), seen).part(other_title),
         }
-        unknown = _Asked(hiding("author"), stranger)
+        unknown = Asked(hiding("author"), stranger)
         unknown_hand, figures = _fit_unknown(cases, unknown, fitted["author"])
         measured |= figures
+    if not unknown_hand.floor:  # too few hands, or none: likeness alone tells another kind
+        case = hiding(own_group)
+        alone = unknown_features(case.similarity, np.zeros(len(case.query)))[:, :VOTE_FEATURES]
+        floor, spread = floor_of(alone)
+        unknown_hand = unknown_hand._replace(floor=floor, spread=spread)
     return Calibration(
         quantiles,
         {kind: votes.temperature for kind, votes in fitted.items()},
@@ -154,15 +164,15 @@ def _another(own: np.ndarray, held: HeldOut, rng: np.random.Generator) -> np.nda
 
 
 @dataclass(frozen=True)
-class _Asked:
+class Asked:
     """Queries under one way of hiding, with what heads say that were fitted the same way."""
 
     case: Case
     held: HeldOut | None
 
-    def part(self, chosen: np.ndarray) -> _Asked:
+    def part(self, chosen: np.ndarray) -> Asked:
         held = None if self.held is None else self.held.part(chosen)
-        return _Asked(self.case.part(chosen), held)
+        return Asked(self.case.part(chosen), held)
 
     def features(self, votes: Votes) -> np.ndarray:
         """Shapes:  -> (Q, 9), or (Q, 4) without a head"""
@@ -185,7 +195,7 @@ class _UnknownHand(NamedTuple):
 
 
 def _fit_unknown(
-    known: dict[str, _Asked], unknown: _Asked, votes: Votes
+    known: dict[str, Asked], unknown: Asked, votes: Votes
 ) -> tuple[_UnknownHand, dict[str, float]]:
     """The unknown-author model, each known case weighing the same, and how well it separates."""
     known = {name: asked for name, asked in known.items() if len(asked.case.query) >= MIN_EXAMPLES}

@@ -31,7 +31,7 @@ class HeadCalibration:
     """How a model's own heads are read without a catalog beside them.
 
     `power` is what each kind's likelihoods are raised to, and `sharpness` what the result is
-    (`indexer.labels.sharpened`), once it is known who is unknown. `unknown` are the weights
+    (`indexer.voting.sharpened`), once it is known who is unknown. `unknown` are the weights
     of (intercept, likelihood ratio to a stranger, likelihood, greatest probability) in the
     log-odds that nobody known drew it, at equal prior odds.
     """

@@ -18,6 +18,8 @@ from indexer.labels import KINDS, QUANTILE_LEVELS
 from schemas.eras import DECADE
 
 FOLDS = 5
+MIN_HANDS = 3
+"""Fewer known authors than this cannot be told apart in trials."""
 FIT_ROWS = 30_000
 """Heads that are only fitted to be judged see at most this many pictures."""
 
@@ -77,7 +79,7 @@ def pick(
 ) -> np.ndarray:
     """Sample queries, square-root weighted by author so that one hand does not rule."""
     rows = np.flatnonzero(data.author >= 0 if among is None else (data.author >= 0) & among)
-    if rows.size == 0 or len(np.unique(data.author[rows])) < 3:
+    if rows.size == 0 or len(np.unique(data.author[rows])) < MIN_HANDS:
         return np.empty(0, dtype=np.int64)
     _, inverse, counts = np.unique(data.author[rows], return_inverse=True, return_counts=True)
     weight = 1.0 / np.sqrt(counts[inverse])

@@ -1,11 +1,12 @@
-"""From neighbours to probabilities: votes, the unknown hand, and percentiles.
+"""What was fitted for a generation's answers: votes, the unknown hand, and percentiles.
 
 A query's label probabilities come from its nearest pictures, weighted by a softmax over
 their similarities, and from a head (`indexer/heads.py`) that knows what the pictures of a
-label have in common; `fuse` multiplies both and keeps a part of the vote. Whether *any* known
-author drew it is a separate question, answered by a logistic model of how near the nearest
-pictures and the likeliest author are (`indexer/unknown_author.py`). All were fitted on held-out
-titles and held-out authors when the generation was built (`indexer/calibration.py`).
+label have in common; `indexer/voting.py` multiplies both and keeps a part
+of the vote. Whether *any* known author drew it is a separate question, answered by a logistic
+model of how near the nearest pictures and the likeliest author are (`indexer/unknown_author.py`).
+All were fitted on held-out titles and held-out authors when the generation was built
+(`indexer/calibration.py`).
 """
 
 from __future__ import annotations
@@ -22,10 +23,13 @@ from indexer.unknown_author import (
     FEATURES,
     VOTE_FEATURES,
     HeadFeatures,
+    depth_below,
+    foreign_share,
     unknown_features,
     unknown_odds,
 )
-from schemas.eras import DECADE, era_start
+from indexer.voting import era_kernel, vote
+from schemas.eras import DECADE
 from schemas.errors import NoIndexError
 
 KINDS = ("author", "genre", "era")
@@ -35,21 +39,6 @@ QUANTILE_LEVELS = np.concatenate(
 )
 """Percent levels of the stored similarity quantiles: even, then ever finer towards the top,
 where all hits lie. Shape (161,)."""
-
-
-def era_kernel(labels: Sequence[str], spread: float) -> np.ndarray:
-    """What a vote for one era says of all: it falls by e with each `spread` decades.
-
-    Who drew like this in the 1890s drew much like it in the 1900s.
-
-    Shapes:  C labels as `schemas.eras.era_of` gives them -> (C, C), rows summing to 1
-    Units:   spread in decades from start to start, however wide the eras are
-    """
-    if not spread:
-        return np.eye(len(labels))
-    start = np.asarray([era_start(label) / 10.0 for label in labels])
-    kernel = np.exp(-np.abs(start[:, None] - start) / spread)
-    return np.asarray(kernel / kernel.sum(axis=1, keepdims=True))
 
 
 @dataclass(frozen=True)
@@ -147,6 +136,26 @@ class Calibration:
         odds += np.log(prior / (1.0 - prior))
         return float(1.0 / (1.0 + np.exp(-np.clip(odds, -50.0, 50.0))))
 
+    def foreign(
+        self, similarity_desc: np.ndarray, best_share: float, head: HeadFeatures | None = None
+    ) -> float:
+        """How surely the query is of quite another kind than the catalog's pictures, 0..1.
+
+        Exactly 0 for nearly all pictures that are not; 0 where no floor was fitted.
+
+        Shapes:  as of `unknown_author`
+        """
+        if similarity_desc.size == 0:
+            return 0.0
+        features = unknown_features(similarity_desc[None, :], np.asarray([best_share]), head)
+        if head is None:
+            features = features[:, :VOTE_FEATURES]
+        return float(self.foreign_shares(features)[0])
+
+    def foreign_shares(self, features: np.ndarray) -> np.ndarray:
+        """The same from features of the unknown-author model; (Q, F) -> (Q,)."""
+        return foreign_share(depth_below(features, self.unknown_floor, self.unknown_spread))
+
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True, indent=1)
 
@@ -194,31 +203,6 @@ class Calibration:
             ) from error
 
 
-def fuse(
-    shares: np.ndarray,
-    scores: np.ndarray | None,
-    *,
-    tail: float,
-    head_weight: float,
-    vote_weight: float,
-    vote_kept: float = 0.0,
-) -> np.ndarray:
-    """Probabilities of all labels from the vote and the head: a product of powers, of which
-    the vote alone keeps a share: a head that is surely wrong cannot take that away.
-
-    The vote first gives `tail` to all labels evenly, so that no label is impossible.
-
-    Shapes:  shares (Q, C) summing to 1, scores (Q, C) -> (Q, C) summing to 1
-    """
-    even = shares * (1.0 - tail) + tail / shares.shape[1]
-    if scores is None or head_weight == 0.0:
-        return np.asarray(even)
-    log = vote_weight * np.log(even) + head_weight * scores
-    likely = np.exp(log - log.max(axis=1, keepdims=True))
-    likely /= likely.sum(axis=1, keepdims=True)
-    return np.asarray(vote_kept * even + (1.0 - vote_kept) * likely)
-
-
 def power_of(value: Any) -> float:
     """A power as a file holds it. Errors:  ValueError when no probability can have it"""
     power = float(value)
@@ -237,57 +221,3 @@ def _years_of(value: Any) -> int:
     if int(value) != value or value < 1:
         raise ValueError(f"eras of {value} years")
     return int(value)
-
-
-def sharpened(fused: np.ndarray, sharpness: float) -> np.ndarray:
-    """Probabilities to a power, with which the likeliest label is right as often as it says.
-
-    Shapes:  (Q, C) summing to 1 -> (Q, C) summing to 1
-    """
-    if sharpness == 1.0:
-        return fused
-    power = (fused / fused.max(axis=1, keepdims=True)) ** sharpness
-    return np.asarray(power / power.sum(axis=1, keepdims=True))
-
-
-def vote_weights(similarity: np.ndarray, temperature: float) -> np.ndarray:
-    """Softmax over neighbours.
-
-    Shapes:  (..., K) -> (..., K), sums to 1 along the last axis
-    """
-    scaled = (similarity - similarity.max(axis=-1, keepdims=True)) / temperature
-    weights = np.exp(scaled)
-    return np.asarray(weights / weights.sum(axis=-1, keepdims=True))
-
-
-def vote(
-    similarity: np.ndarray,
-    labels: Sequence[Sequence[str]],
-    temperature: float,
-    *,
-    sizes: Mapping[str, int] | None = None,
-    tempering: float = 0.0,
-    tail: float = 0.0,
-) -> dict[str, float]:
-    """Label probabilities from neighbours, most probable first.
-
-    A neighbour with several labels splits its weight among them; those without a label
-    do not take part. Votes for a label are divided by its number of pictures (`sizes`) to
-    the power of `tempering`: 0 trusts the catalog's proportions, 1 ignores them. Sums to
-    1 - `tail`, or is empty when no neighbour carries a label.
-
-    Shapes:  similarity (K,), K lists of labels
-    """
-    kept = [row for row, names in enumerate(labels) if names]
-    if not kept:
-        return {}
-    weights = vote_weights(np.asarray(similarity, dtype=np.float64)[kept], temperature)
-    shares: dict[str, float] = {}
-    for weight, row in zip(weights, kept, strict=True):
-        for name in labels[row]:
-            shares[name] = shares.get(name, 0.0) + float(weight) / len(labels[row])
-    if sizes is not None and tempering:
-        shares = {n: share / max(1, sizes.get(n, 1)) ** tempering for n, share in shares.items()}
-    total = sum(shares.values())
-    ranked = sorted(shares.items(), key=lambda item: (-item[1], item[0]))
-    return {name: share / total * (1.0 - tail) for name, share in ranked}

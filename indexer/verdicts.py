@@ -1,7 +1,7 @@
 """What the index says of its own pictures -> rows of the `predictions` table.
 
 Each picture is judged as if it were new: its own title and its own copies are hidden, then
-its nearest pictures vote (`indexer.labels.vote`) with the generation's calibration. That
+its nearest pictures vote (`indexer.voting.vote`) with the generation's calibration. That
 is what makes "genres that the model confuses" a fair question. Incremental: a picture that
 the model has judged is left alone unless everything is asked for again, or its eras are of
 another width than the generation's.

@@ -17,8 +17,8 @@ from itertools import product
 import numpy as np
 
 from indexer.holdout import Case, HeldOut, author_folds
-from indexer.labels import era_kernel, fuse, sharpened, vote_weights
 from indexer.scores import expected_calibration_error, fit_mixture, fit_power_of_best
+from indexer.voting import era_kernel, fuse, sharpened, vote_weights
 
 TEMPERATURES = np.geomspace(0.01, 0.3, 18)
 TEMPERINGS = (0.0, 0.25, 0.5, 0.75)

@@ -81,7 +81,8 @@ def label_groups(labels: Labels) -> list[Markup]:
         none = LabelProbability("an unknown hand", labels.unknown_author)
         first = labels.unknown_author > 0.5
         authors = [none, *labels.authors] if first else [*labels.authors, none]
-    groups = (("Hand", authors), ("Genre", labels.genres), ("Era", labels.eras))
+    only = ": how common each is in the index" if labels.is_foreign else ""
+    groups = (("Hand", authors), (f"Genre{only}", labels.genres), (f"Era{only}", labels.eras))
     return [
         element(
             "div", {"class": "labels"}, element("h4", None, heading),

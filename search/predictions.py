@@ -14,7 +14,7 @@ The file's metadata name `format`, `model_id`, `source` (a generation or a model
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ import numpy as np
 from indexer.embed import open_encoder
 from indexer.encoder import Encoder
 from indexer.head_files import HeadCalibration, Heads, has_heads, read_heads
-from indexer.labels import KINDS, fuse, sharpened
+from indexer.labels import KINDS
 from indexer.listing import (
     Listed,
     ListedVector,
@@ -34,6 +34,7 @@ from indexer.listing import (
     parquet_file,
 )
 from indexer.model_store import model_dir
+from indexer.voting import fuse, sharpened
 from schemas.errors import NoIndexError
 from schemas.settings import Settings
 from search.engine import Engine
@@ -52,6 +53,15 @@ class Predictor:
     predict: Callable[[np.ndarray], Distributions]
 
 
+@dataclass
+class PredictionReport(ListingReport):
+    """What was written; `unknown` of the pictures are rather by none of the known authors than by
+    one of them, `foreign` rather of another kind than the index's pictures."""
+
+    unknown: int = 0
+    foreign: int = 0
+
+
 def predict_listed(
     settings: Settings,
     listed: Listed,
@@ -59,7 +69,7 @@ def predict_listed(
     *,
     model: str | None = None,
     progress: Progress | None = None,
-) -> tuple[str, ListingReport]:
+) -> tuple[str, PredictionReport]:
     """Write the predictions of listed pictures; returns what answered, and the counts.
 
     The published generation answers, with the labels of the user's own catalog; a model's own
@@ -124,7 +134,7 @@ def head_distributions(heads: Heads, vector: np.ndarray, prior: float) -> Distri
 
 def _write(
     predictor: Predictor, settings: Settings, listed: Listed, out: Path, progress: Progress | None
-) -> tuple[str, ListingReport]:
+) -> tuple[str, PredictionReport]:
     import pyarrow as pa
 
     label = pa.list_(pa.struct([("label", pa.string()), ("probability", pa.float64())]))
@@ -144,23 +154,25 @@ def _write(
             "unknown_prior": str(settings.query.unknown_prior),
         },
     )
-    report = ListingReport(predictor.encoder.model_id, 0, 0, [])
+    report = PredictionReport(predictor.encoder.model_id, 0, 0, [])
     with parquet_file(out, schema) as write:
         limits = settings.decode.limits
         for batch in listed_vectors(predictor.encoder, limits, listed, progress):
-            write(_columns(batch, predictor.predict))
+            told = [None if row.vector is None else predictor.predict(row.vector) for row in batch]
+            write(_columns(batch, told))
             report.count(batch)
+            report.unknown += sum(found.unknown_author > 0.5 for found in told if found)
+            report.foreign += sum(found.foreign > 0.5 for found in told if found)
     return predictor.source, report
 
 
 def _columns(
-    batch: list[ListedVector], predict: Callable[[np.ndarray], Distributions]
+    batch: Sequence[ListedVector], told: Sequence[Distributions | None]
 ) -> dict[str, object]:
     columns: dict[str, list[Any]] = {
         name: [] for name in ("path", "authors", "unknown_author", "genres", "eras", "problem")
     }
-    for row in batch:
-        found = None if row.vector is None else predict(row.vector)
+    for row, found in zip(batch, told, strict=True):
         columns["path"].append(row.name)
         columns["problem"].append(row.problem)
         columns["unknown_author"].append(None if found is None else found.unknown_author)

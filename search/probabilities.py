@@ -1,9 +1,10 @@
 """Whose hand, which genre, which era: label probabilities of a query.
 
-The nearest pictures vote (`indexer.labels.vote`), and the catalog's own heads say what the
+The nearest pictures vote (`indexer.voting.vote`), and the catalog's own heads say what the
 pictures of a label have in common; both were weighed against each other when the index was
 built. How likely it is that none of the known authors drew the query is a question of its own,
-and takes its share first.
+and takes its share first. Of a picture of quite another kind than the catalog's nothing can be
+told: its genre and its era fall back to how common each is in the catalog.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from indexer.heads import Head
-from indexer.labels import KINDS, Calibration, fuse, sharpened
+from indexer.labels import KINDS, Calibration
 from indexer.unknown_author import HeadFeatures
+from indexer.voting import fuse, humbled, sharpened
 from schemas.records import LabelProbability, Labels
 
 SHOWN = 5
@@ -35,10 +37,12 @@ class Distributions:
     """Every label with its probability, by kind and most probable first.
 
     Each kind sums to 1 or is empty; `unknown_author` is apart from the authors' sum.
+    `foreign` is how much of genre and era is the catalog's own proportions (0 for its own kind).
     """
 
     by_kind: Mapping[str, Mapping[str, float]]
     unknown_author: float
+    foreign: float = 0.0
 
 
 def label_probabilities(
@@ -60,6 +64,7 @@ def label_probabilities(
         unknown_author=found.unknown_author,
         genres=_top(found.by_kind["genre"]),
         eras=_top(found.by_kind["era"]),
+        foreign=found.foreign,
     )
 
 
@@ -101,7 +106,21 @@ def distributions(
     unknown = 0.0
     if by_kind["author"]:
         unknown = calibration.unknown_author(similarity, best_share, unknown_prior, asked)
-    return Distributions(by_kind, unknown)
+    foreign = calibration.foreign(similarity, best_share, asked)
+    for kind in ("genre", "era"):
+        by_kind[kind] = _of_a_catalog(by_kind[kind], sizes[kind], foreign)
+    return Distributions(by_kind, unknown, foreign)
+
+
+def _of_a_catalog(
+    told: Mapping[str, float], sizes: Mapping[str, int], foreign: float
+) -> Mapping[str, float]:
+    """What is told of a picture that is `foreign` to the catalog; see `humbled`."""
+    if not told or not foreign:
+        return told
+    labels = sorted({*told, *sizes})
+    shares, counts = (np.asarray([of.get(label, 0) for label in labels]) for of in (told, sizes))
+    return ranked(labels, humbled(shares[None], counts, np.asarray([foreign]))[0])
 
 
 def _fused(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from indexer.calibration import fit
+from indexer.calibration import Asked, fit
 from indexer.holdout import Case, HeldOut, Labelled, fitted_heads
 from indexer.labels import KINDS, Calibration
 from indexer.training.benchmark import FOLDS, NO_YEAR, Benchmark, series_folds, several_series
@@ -32,6 +32,7 @@ from indexer.training.probe import linear_probe
 from indexer.training.retrieval import Ground
 from indexer.training.spaces import Space
 from indexer.votes import Votes
+from indexer.voting import humbled
 from schemas.eras import DECADE, era_of
 
 SAMPLE = 2000
@@ -111,6 +112,7 @@ def ask_product(
     order = np.argsort(-similarity, axis=1, kind="stable")[:, : calibration.neighbours]
     case = Case(np.arange(len(test)), np.take_along_axis(similarity, order, 1), order)
     labels, both, parts = {}, {}, {}
+    foreign = np.zeros(len(test))
     for name, kind, data, heads, calibration in built:
         names = np.array(data.labels(kind), dtype=np.str_)
         if not len(names):
@@ -128,6 +130,11 @@ def ask_product(
         )  # fmt: skip
         labels[name] = names
         both[name] = votes.probabilities(case, held)
+        if kind == "author":
+            foreign = calibration.foreign_shares(Asked(case, held).features(votes))
+        else:
+            sizes = np.bincount(data.codes(kind)[data.codes(kind) >= 0], minlength=len(names))
+            both[name] = humbled(both[name], sizes, foreign)
         alone = replace(votes, head_weight=0.0, vote_weight=1.0, sharpness=1.0)
         parts[name] = {"the neighbours' vote alone": alone.probabilities(case, held)}
         if held is not None:

@@ -11,7 +11,7 @@ import numpy as np
 from indexer.head_files import HeadCalibration, Heads
 from indexer.heads import Head, fit_head
 from indexer.holdout import HeldOut, Labelled, folds_within, held_out_scores
-from indexer.labels import KINDS, fuse, sharpened
+from indexer.labels import KINDS
 from indexer.scores import (
     auroc,
     expected_calibration_error,
@@ -21,6 +21,7 @@ from indexer.scores import (
     macro_f1,
 )
 from indexer.training.label_rules import Classes
+from indexer.voting import fuse, sharpened
 
 MIN_QUERIES = 30
 SEED = 20051

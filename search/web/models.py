@@ -55,12 +55,15 @@ class Label(BaseModel):
 
 
 class LabelGroups(BaseModel):
-    """Probabilities; `unknown_author` is that of none of the known ones."""
+    """Probabilities; `unknown_author` is that of none of the known ones. `foreign` is how surely
+    the picture is of quite another kind than the catalog's: so much of genres and eras is no more
+    than how common each is there."""
 
     authors: list[Label]
     unknown_author: float
     genres: list[Label]
     eras: list[Label]
+    foreign: float = 0.0
 
 
 class Asked(BaseModel):

@@ -12,8 +12,8 @@ import pytest
 from indexer.head_files import HeadCalibration, Heads, read_heads, write_heads
 from indexer.heads import Head, fit_head
 from indexer.holdout import FOLDS, Labelled, fitted_heads, folds_within, held_out_scores
-from indexer.labels import fuse
 from indexer.scores import fit_mixture, fit_power, logistic, macro_f1
+from indexer.voting import fuse
 from schemas.errors import NoIndexError
 
 HANDS, BOOKS, PAGES, WIDTH = 12, 4, 10, 24

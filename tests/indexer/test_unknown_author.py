@@ -12,7 +12,15 @@ from indexer.calibration import fit
 from indexer.heads import Head
 from indexer.holdout import fitted_heads
 from indexer.labels import Calibration
-from indexer.unknown_author import FALLING, HeadFeatures, floor_of, unknown_odds
+from indexer.unknown_author import (
+    FALLING,
+    HeadFeatures,
+    depth_below,
+    floor_of,
+    foreign_share,
+    unknown_odds,
+)
+from indexer.voting import humbled
 from schemas.errors import NoIndexError
 from tests.indexer.test_votes import dated
 
@@ -95,3 +103,33 @@ def test_a_calibration_keeps_its_floor_and_refuses_a_damaged_one() -> None:
     del raw["unknown_floor"], raw["unknown_spread"]
     older = Calibration.from_json(json.dumps(raw))
     assert older == replace(found, unknown_floor=(), unknown_spread=())
+
+
+def test_how_far_below_is_told_by_the_lowest_feature() -> None:
+    book, art = (depth_below(x, *FLOOR)[0] for x in (BOOK_DRAWING, CLIP_ART))
+    assert art == 0.0 and book == pytest.approx((360.7 - 187.0) / 32.0)
+    by_vote = depth_below(BOOK_DRAWING[:, :4], *FLOOR)[0]
+    assert by_vote == pytest.approx((0.38 - 0.1) / 0.12)
+    assert depth_below(BOOK_DRAWING, (), ())[0] == 0.0
+    shares = foreign_share(np.asarray([0.0, art, 0.1, book]))
+    assert shares[0] == shares[1] == 0.0 < shares[2] < 0.2 and shares[3] > 0.999
+
+
+def test_a_catalog_without_authors_knows_its_own_kind_too() -> None:
+    data = replace(dated(), author=np.full(720, -1))
+    calibration = fit(data, sample=400, seed=1)
+    assert calibration.basis == "other_titles" and len(calibration.unknown_floor) == 2
+    assert Calibration.from_json(calibration.to_json()) == calibration
+    own = -np.sort(-(data.vectors @ data.vectors[5]))[1 : 1 + calibration.neighbours]
+    assert calibration.foreign(own, 0.0) == 0.0
+    assert calibration.foreign(own * 0.0, 0.0) > 0.99
+    assert replace(calibration, unknown_floor=(), unknown_spread=()).foreign(own * 0.0, 0.0) == 0.0
+    assert calibration.foreign(own[:0], 0.0) == 0.0
+
+
+def test_only_what_is_foreign_gets_the_catalogs_proportions() -> None:
+    told = np.asarray([[0.7, 0.3], [0.7, 0.3], [0.7, 0.3], [0.56, 0.24]])
+    given = humbled(told, np.asarray([1, 9]), np.asarray([0.0, 0.5, 1.0, 1.0]))
+    wanted = [[0.7, 0.3], [0.4, 0.6], [0.1, 0.9], [0.08, 0.72]]
+    assert given == pytest.approx(np.asarray(wanted))
+    assert humbled(told, np.zeros(2), np.ones(4)) is told

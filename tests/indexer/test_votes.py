@@ -11,10 +11,11 @@ import pytest
 from indexer import votes
 from indexer.calibration import fit
 from indexer.holdout import Case, Labelled
-from indexer.labels import KINDS, Calibration, era_kernel, sharpened
+from indexer.labels import KINDS, Calibration
 from indexer.scores import fit_power_of_best
 from indexer.unknown_author import HeadFeatures, unknown_features
 from indexer.votes import Votes, surely_positive
+from indexer.voting import era_kernel, sharpened
 from schemas.eras import era_of
 from schemas.errors import NoIndexError
 

@@ -17,6 +17,7 @@ from schemas.errors import InputError
 from schemas.layout import Layout
 from schemas.pictures import PictureLimits
 from schemas.settings import Settings
+from search.captions import label_groups
 from search.engine import Engine, QueryOptions
 from search.gallery import GallerySection, render_gallery, write_gallery
 from search.inputs import QueryPicture
@@ -191,3 +192,14 @@ def test_dollar_signs_in_names_are_only_dollar_signs(settings: Settings) -> None
     page = render_gallery([section], layout=settings.layout, limits=LIMITS, title="$sections")
     assert "$title ${style}" in page
     assert "<h1>$sections</h1>" in page
+
+
+def test_shares_of_the_catalog_are_not_headed_as_an_answer() -> None:
+    plain, strange = (
+        "".join(str(group) for group in label_groups(answer(foreign=share).labels))
+        for share in (0.4, 0.9)
+    )
+    assert "how common each is" not in plain
+    assert "<h4>Hand</h4>" in strange
+    for kind in ("Genre", "Era"):
+        assert f"<h4>{kind}: how common each is in the index</h4>" in strange

@@ -6,9 +6,11 @@ import dataclasses
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from indexer.embed import open_encoder
 from indexer.encoder import shipped_model_dir
 from indexer.head_files import HeadCalibration, Heads, write_heads
 from indexer.model_store import list_models, model_dir
@@ -16,7 +18,8 @@ from schemas.errors import InputError, NoIndexError
 from schemas.settings import EncoderSettings, Settings, StoreSettings
 from search.engine import Engine, QueryOptions
 from search.inputs import read_picture
-from search.predictions import FORMAT, predict_listed
+from search.predictions import FORMAT, Predictor, _write, predict_listed
+from search.probabilities import Distributions
 from tests.search.hands import HANDS, draw
 
 COLUMNS = ["path", "authors", "unknown_author", "genres", "eras", "problem"]
@@ -37,6 +40,7 @@ def test_every_label_gets_a_probability_and_all_of_it_adds_up(
     meta = {k.decode(): v.decode() for k, v in table.schema.metadata.items()}
     assert meta["format"] == FORMAT and meta["source"] == source
     rows = table.to_pylist()
+    assert report.unknown == sum((row["unknown_author"] or 0.0) > 0.5 for row in rows)
     assert [row["path"] for row in rows] == names
     for row in rows:
         if row["problem"]:
@@ -47,6 +51,20 @@ def test_every_label_gets_a_probability_and_all_of_it_adds_up(
         assert shares == sorted(shares, reverse=True)
         assert sum(shares) + row["unknown_author"] == pytest.approx(1)
         assert row["genres"] == [] and row["eras"] == []  # the folder has neither
+
+
+def test_strangers_are_counted(settings: Settings, new_picture: Path, tmp_path: Path) -> None:
+    told = iter([(0.9, 0.8), (0.9, 0.1), (0.2, 0.0)])
+
+    def predict(vector: np.ndarray) -> Distributions:
+        assert vector.shape == (open_encoder(settings).dimension,)
+        return Distributions({"author": {"a": 1.0}, "genre": {}, "era": {}}, *next(told))
+
+    listed = [("one", new_picture), ("gone", tmp_path / "gone"), ("two", new_picture),
+              ("three", new_picture)]  # fmt: skip
+    asked = Predictor(open_encoder(settings), "hand-made", predict)
+    _, report = _write(asked, settings, listed, tmp_path / "p.parquet", None)
+    assert (report.embedded, report.failed, report.unknown, report.foreign) == (3, 1, 2, 1)
 
 
 def test_a_query_and_a_prediction_say_the_same(

@@ -127,3 +127,33 @@ def test_a_query_keeps_as_much_of_the_vote_as_was_fitted(engine: Engine, kept: f
     )
     told = np.asarray([found.by_kind["author"][label] for label in labels])
     assert told == pytest.approx(wanted, abs=1e-6)
+
+
+def test_of_a_foreign_picture_only_the_catalogs_proportions_are_told(engine: Engine) -> None:
+    """Its nearest pictures are computers of the 2000s, and merely the least far."""
+    near = [Neighbour("a", "computer", "2000s")] * 4 + [Neighbour("b", "animals", "1990s")]
+    counts = {
+        "author": {"a": 10, "b": 30},
+        "genre": {"computer": 10, "animals": 20, "people": 10},
+        "era": {"1990s": 30, "2000s": 10},
+    }
+    calibration = dataclasses.replace(
+        engine.calibration, unknown_floor=(0.4, 0.4), unknown_spread=(0.1, 0.1)
+    )
+    alike, strange = (
+        distributions(np.linspace(high, high - 0.1, 5), near, counts, calibration, 0.5)
+        for high in (0.9, 0.1)
+    )
+    assert alike.foreign == 0.0 and next(iter(alike.by_kind["genre"])) == "computer"
+    assert strange.foreign > 0.99
+    for kind, shares in (
+        ("genre", {"animals": 0.5, "computer": 0.25, "people": 0.25}),
+        ("era", {"1990s": 0.75, "2000s": 0.25}),
+    ):
+        told = strange.by_kind[kind]
+        assert next(iter(told)) == next(iter(shares))
+        total = sum(told.values())
+        assert {label: share / total for label, share in told.items()} == pytest.approx(
+            shares, abs=0.01
+        )
+        assert total == pytest.approx(sum(alike.by_kind[kind].values()))

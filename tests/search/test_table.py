@@ -96,3 +96,13 @@ def test_nothing_found_is_said() -> None:
     out = io.StringIO()
     write_table(out, replace(answer(), titles=()), "title")
     assert out.getvalue().startswith("nothing was found\n")
+
+
+def test_shares_of_the_catalog_are_not_printed_as_an_answer() -> None:
+    plain, strange = (label_lines(answer(foreign=share).labels) for share in (0.4, 0.9))
+    assert "Which era?" in plain and "Which genre?" in plain
+    headings = [line for line in strange if line.startswith("Which")]
+    assert headings == [
+        f"Which {kind}? (of another kind; so common is each in the index)"
+        for kind in ("genre", "era")
+    ]

@@ -7,10 +7,10 @@ import pytest
 
 from indexer.head_files import HeadCalibration
 from indexer.holdout import folds_within, held_out_scores
-from indexer.labels import sharpened
 from indexer.scores import expected_calibration_error, fit_power_of_best
 from indexer.training.label_rules import NONE, Classes
 from indexer.training.model_heads import MIN_QUERIES, SEED, fit_heads, labelled
+from indexer.voting import sharpened
 
 HANDS, BOOKS, PAGES = 10, 4, 8
 
