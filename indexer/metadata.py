@@ -12,6 +12,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+from indexer.manners import MANNER, manners
 from indexer.rows import IndexRows
 from schemas.eras import era_of, era_sql
 
@@ -25,6 +26,7 @@ create table pictures (
   row_id integer primary key, picture_id text not null, title_no integer not null,
   kind text, episode_no integer, file text, source_path text, year integer,
   width_px integer, height_px integer);
+create table manners (title_no integer primary key, vector blob not null);
 create index pictures_by_title on pictures (title_no);
 create index pictures_by_picture on pictures (picture_id);
 create table names (title_no integer not null, kind text not null, name text not null);
@@ -69,6 +71,7 @@ def write_meta(path: Path, rows: IndexRows, era_years: int) -> None:
     """
     used = sorted({row["title_id"] for row in rows.pictures})
     number = {title_id: n for n, title_id in enumerate(used)}
+    of_titles = manners(rows.vectors, [row["title_id"] for row in rows.pictures])  # (T, D)
     connection = sqlite3.connect(path, isolation_level=None)
     try:
         # The file is new, private and fsynced by the caller: no journal is needed.
@@ -110,6 +113,10 @@ def write_meta(path: Path, rows: IndexRows, era_years: int) -> None:
                 for row_id, row in zip(rows.row_ids, rows.pictures, strict=True)
             ),
         )  # fmt: skip
+        connection.executemany(
+            "insert into manners values (?,?)",
+            ((n, one.tobytes()) for n, one in enumerate(of_titles.astype(MANNER))),
+        )
         for kind, column in (("author", "author"), ("genre", "genre"), ("era", "era")):
             connection.execute(
                 f"insert into labels select '{kind}', {column}, count(*) from catalog"

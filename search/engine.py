@@ -11,13 +11,12 @@ pictures                          B files
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from indexer.encoder import Encoder
-from indexer.expansion import KEPT
 from indexer.generations import Generation
 from schemas.errors import InputError, NoIndexError
 from schemas.layout import Layout
@@ -31,12 +30,14 @@ from search.evidence import (
     picture_rows,
     same_author,
     title_hits,
+    title_manners,
     titles_holding,
     voters,
 )
 from search.facets import Facets
 from search.inputs import QueryPicture
 from search.long_lists import list_pictures
+from search.notes import notes_of
 from search.probabilities import Distributions, distributions, label_probabilities
 from search.ranking import top_titles
 
@@ -165,7 +166,8 @@ class Engine:
         places: list[int] = []
         if options.by == "picture":
             found, places = list_pictures(self.generation, vector, found, allowed, options)
-        ranked = top_titles(found.similarity, found.title_ids, found.passed)  # T titles
+        manner = title_manners(meta, vector, found.title_ids)
+        ranked = top_titles(found.similarity, found.title_ids, found.passed, manner)  # T titles
         if options.by == "picture":
             shown = {found.rows[place].title_id for place in places}
             ranked = [title for title in ranked if title.title_id in shown]
@@ -181,31 +183,17 @@ class Engine:
             candidates_count=allowed.count,
             elapsed_ms=(time.perf_counter() - started) * 1000.0,
             queries=tuple(names),
-            notes=tuple(self._notes(options, own, same, allowed, len(places or titles))),
+            notes=tuple(
+                notes_of(
+                    options,
+                    own,
+                    same,
+                    (allowed.count, self.generation.pictures_count),
+                    len(places or titles),
+                    labels,
+                )
+            ),
         )
-
-    def _notes(
-        self,
-        options: QueryOptions,
-        own: Mapping[str, str],
-        same: Sequence[str],
-        allowed: Candidates,
-        shown: int,
-    ) -> Iterator[str]:
-        """What a reader should know before trusting the list."""
-        total = self.generation.pictures_count
-        if own:
-            yield f"the picture itself is in the index ({', '.join(own)})"
-        if same:
-            yield f"left out: pictures by {', '.join(same)}"
-        elif options.exclude_same_author:
-            yield "no author is known that could be left out"
-        if allowed.count < total:
-            yield f"the filters left {allowed.count:,} of {total:,} pictures"
-        if options.expand and options.by == "picture" and shown > KEPT:
-            yield f"after the first {KEPT}, pictures like those and the query together"
-        if shown < options.k:
-            yield f"{shown} of the {options.k} {options.by}s asked for were found"
 
     def vector_of(self, pictures: Sequence[QueryPicture]) -> np.ndarray:
         """The pictures' common style: the normalised mean of their unit vectors.

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from indexer.labels import KINDS, Calibration
+from indexer.manners import MANNER
 from schemas.eras import era_of
 from schemas.records import Hit, Labels, TitleHit
 from search.probabilities import Neighbour
@@ -80,13 +81,14 @@ def picture_rows(meta: sqlite3.Connection, row_ids: np.ndarray) -> list[PictureR
 
 
 def label_sizes(meta: sqlite3.Connection, labels: Sequence[Neighbour]) -> dict[str, dict[str, int]]:
-    """How many pictures of the index carry the labels that these neighbours carry, by kind, and
-    all eras: a vote for one era is shared with those around it."""
+    """How many pictures of the index carry the authors that these neighbours carry, and every
+    genre and era: a vote for one era is shared with those around it, and a picture of another
+    kind than the catalog's gets the proportions of all."""
     sizes: dict[str, dict[str, int]] = {kind: {} for kind in KINDS}
-    names = {name for one in labels for name in (one.author, one.genre) if name}
+    names = {one.author for one in labels if one.author}
     for kind, name, count in meta.execute(
         "select kind, name, pictures_count from labels"
-        " where kind = 'era' or name in (select value from json_each(?))",
+        " where kind in ('genre', 'era') or name in (select value from json_each(?))",
         (json.dumps(sorted(names)),),
     ):
         sizes[kind][name] = count
@@ -107,6 +109,25 @@ def voters(
     count, era_years = calibration.neighbours, calibration.era_years
     labels = [Neighbour(r.author, r.genre, era_of(r.year, era_years)) for r in rows[:count]]
     return similarity[:count], labels, label_sizes(meta, labels)
+
+
+def title_manners(
+    meta: sqlite3.Connection, vector: np.ndarray, titles: np.ndarray
+) -> dict[str, float] | None:
+    """How near the manner of each title is (a cosine); None in an index that has no manners.
+
+    Shapes:  vector (D,) unit, titles (K,) str, repeatedly
+    """
+    if not meta.execute("select 1 from sqlite_master where name = 'manners'").fetchone():
+        return None  # built by an older program
+    found = meta.execute(
+        "select t.title_id, m.vector from json_each(?) j join titles t on t.title_id = j.value"
+        " join manners m using (title_no)",
+        (json.dumps(sorted(set(titles.tolist()))),),
+    ).fetchall()
+    near = np.frombuffer(b"".join(blob for _, blob in found), MANNER).astype(np.float32)
+    cosines = near.reshape(len(found), len(vector)) @ vector
+    return dict(zip((name for name, _ in found), cosines.tolist(), strict=True))
 
 
 def title_hits(

@@ -4,12 +4,13 @@ A title is as near as its best pictures. The best one alone would let a title wi
 thousand pictures win by luck, and a mean over all would bury a title whose author also
 drew in other manners. The score is therefore a weighted mean of a title's three most
 similar pictures, in which a picture that was not found counts as the least similar picture
-that was: the score of a title can only rise when one of its pictures comes nearer, and no
-title outside the list could have scored higher than one in it.
+that was: the score of a title can only rise when one of its pictures comes nearer. A little of
+it is how near the title's *manner* is, the mean of all its pictures, which luck moves least.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +20,14 @@ WEIGHTS = (0.5, 0.3, 0.2)
 
 Measured on 4,316 drawings with the query's own title hidden, how often the first title is
 by the query's author: 0.484 by the best picture alone, 0.521 so, 0.523 by a plain mean of
-three, 0.513 when missing pictures are left out of the mean."""
+three, 0.513 when missing pictures are left out of the mean (of an earlier model)."""
+
+MANNER_WEIGHT = 0.2
+"""Of the manner beside those, which add up to 1.
+
+The first title is by the query's author in 0.662 instead of 0.653 of all cases (drawings by
+hands that the model has not seen, 95 % interval of the gain +0.3 to +1.5 points), and in 0.461
+instead of 0.454 (the demo's clip art, +0.1 to +1.5); weights of 0.1 to 0.5 are much the same."""
 
 
 class RankedTitle(NamedTuple):
@@ -30,8 +38,11 @@ class RankedTitle(NamedTuple):
     places: list[int]
 
 
-def title_scores(similarity: np.ndarray, titles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Score each title that has a picture in the list.
+def title_scores(
+    similarity: np.ndarray, titles: np.ndarray, manner: Mapping[str, float] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Score each title that has a picture in the list; `manner` says how near the manner of each
+    is, None where there is none to compare.
 
     Shapes:  similarity (K,), titles (K,) str -> title ids (T,) ascending, scores (T,)
     """
@@ -44,17 +55,26 @@ def title_scores(similarity: np.ndarray, titles: np.ndarray) -> tuple[np.ndarray
     for place in range(len(WEIGHTS)):
         has = count > place
         best[has, place] = similarity[order[first[has] + place]]
-    return names, best @ np.asarray(WEIGHTS)
+    scores = best @ np.asarray(WEIGHTS)
+    if manner is not None:
+        near = np.asarray([manner[name] for name in names.tolist()])
+        scores = (scores + MANNER_WEIGHT * near) / (1.0 + MANNER_WEIGHT)
+    return names, scores
 
 
-def top_titles(similarity: np.ndarray, titles: np.ndarray, passed: np.ndarray) -> list[RankedTitle]:
-    """All titles, best first; equal scores are ordered by title id.
+def top_titles(
+    similarity: np.ndarray,
+    titles: np.ndarray,
+    passed: np.ndarray,
+    manner: Mapping[str, float] | None = None,
+) -> list[RankedTitle]:
+    """All titles, best first; equal scores are ordered by title id. See `title_scores`.
 
     A picture that has not `passed` counts in the scores but carries no title by itself.
 
     Shapes:  similarity (K,), titles (K,) str, passed (K,) bool
     """
-    names, scores = title_scores(similarity, titles)
+    names, scores = title_scores(similarity, titles, manner)
     score_of = dict(zip(names.tolist(), scores.tolist(), strict=True))
     places: dict[str, list[int]] = {}
     for place in np.argsort(-similarity, kind="stable").tolist():

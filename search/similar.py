@@ -14,7 +14,7 @@ import numpy as np
 
 from indexer.generations import Generation
 from schemas.errors import InputError, ToonsearchError
-from search.evidence import picture_rows
+from search.evidence import picture_rows, title_manners
 from search.ranking import top_titles
 
 if TYPE_CHECKING:
@@ -90,7 +90,8 @@ class Similarity:
         while True:
             similarity, found = self._nearest(vector, size)
             names = np.asarray([row.title_id for row in found])
-            ranked = top_titles(similarity, names, names != title_id)
+            manner = title_manners(self.generation.meta, vector, names)
+            ranked = top_titles(similarity, names, names != title_id, manner)
             if len(ranked) >= k or size >= self.generation.pictures_count:
                 break
             size = min(self.generation.pictures_count, size * 4)

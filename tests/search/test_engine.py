@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
@@ -20,7 +21,9 @@ from schemas.layout import Layout
 from schemas.pictures import PictureLimits
 from schemas.settings import Settings
 from search.engine import Engine, QueryOptions
+from search.evidence import title_manners
 from search.inputs import QueryPicture, read_picture
+from search.ranking import MANNER_WEIGHT, WEIGHTS, title_scores
 from tests.search.hands import HANDS, PICTURES_PER_TITLE, draw
 
 ALL = len(HANDS) * 2 * PICTURES_PER_TITLE
@@ -69,6 +72,36 @@ def test_neighbours_equal_a_matrix_product(engine: Engine) -> None:
     by_id = dict(zip(ids, exact, strict=True))
     np.testing.assert_allclose(similarity, [by_id[r.picture_id] for r in rows], atol=2e-3)
     assert (np.diff(similarity) <= 0).all()
+
+
+def test_the_manner_of_a_title_counts_beside_its_best_pictures(
+    engine: Engine, settings: Settings, tmp_path: Path
+) -> None:
+    """Scores again from every vector; and an index of an older program, which has no manners."""
+    vectors, ids = all_vectors(engine)
+    rows = engine.generation.meta.execute(
+        "select picture_id, title_id from pictures join titles using (title_no)"
+    ).fetchall()
+    asked = engine.vector_of([picture(0, 78)])
+    cosines = dict(zip(ids, (vectors @ asked).tolist(), strict=True))
+    best, manner = {}, {}
+    for title in {title for _, title in rows}:
+        own = [one for one, of in rows if of == title]
+        best[title] = sorted((cosines[one] for one in own), reverse=True)[:3] @ np.array(WEIGHTS)
+        mean = np.mean([vectors[ids.index(one)] for one in own], axis=0)
+        manner[title] = float(mean @ asked / np.linalg.norm(mean))
+    told = {t.title_id: t.score for t in engine.answer(asked, QueryOptions(k=ALL)).titles}
+    assert told == pytest.approx(
+        {t: (best[t] + MANNER_WEIGHT * manner[t]) / (1 + MANNER_WEIGHT) for t in best}, abs=5e-3
+    )
+    older = sqlite3.connect(":memory:")
+    engine.generation.meta.backup(older)
+    older.execute("drop table manners")
+    assert title_manners(older, asked, np.asarray(list(best))) is None
+    names = np.asarray([title for _, title in rows])
+    near = np.asarray([cosines[one] for one, _ in rows])
+    plain = dict(zip(*title_scores(near, names), strict=True))
+    assert plain == pytest.approx(best)
 
 
 def test_filters_act_before_the_search(engine: Engine) -> None:

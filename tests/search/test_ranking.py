@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.ranking import WEIGHTS, title_scores, top_pictures, top_titles
+from search.ranking import MANNER_WEIGHT, WEIGHTS, title_scores, top_pictures, top_titles
 
 NAMES = ("a:1", "a:2", "b:1", "c:9")
 PAIRS = st.lists(
@@ -37,6 +37,26 @@ def test_scores_equal_a_slow_loop(pairs: list[tuple[float, str]]) -> None:
     expected = slow_scores(pairs)
     assert list(names) == sorted(expected)
     np.testing.assert_allclose(scores, [expected[name] for name in names], atol=1e-6)
+
+
+@given(PAIRS, st.tuples(*[st.floats(-1, 1, width=32)] * len(NAMES)))
+def test_a_manner_is_a_part_of_the_score(
+    pairs: list[tuple[float, str]], near: tuple[float, ...]
+) -> None:
+    manner = dict(zip(NAMES, near, strict=True))
+    names, scores = title_scores(*arrays(pairs)[:2], manner)
+    alone = slow_scores(pairs)
+    expected = [
+        alone[name] + (manner[name] - alone[name]) * MANNER_WEIGHT / (1 + MANNER_WEIGHT)
+        for name in names
+    ]
+    np.testing.assert_allclose(scores, expected, atol=1e-6)
+
+
+def test_of_two_titles_with_equal_pictures_the_nearer_manner_is_first() -> None:
+    similarity, titles, passed = arrays([(0.6, "a:1"), (0.6, "b:1")])
+    ranked = top_titles(similarity, titles, passed, {"a:1": 0.2, "b:1": 0.5})
+    assert [t.title_id for t in ranked] == ["b:1", "a:1"]
 
 
 @given(PAIRS, st.randoms(use_true_random=False))
