@@ -20,6 +20,7 @@ from indexer.training.cache import default_cache
 from indexer.training.dataset import MANIFEST_FILE
 from indexer.training.evaluate import Evaluation, evaluate, render
 from indexer.training.report import judged, queries_of
+from indexer.training.title_figures import title_table
 from schemas.durable import replace_file
 from schemas.errors import InputError, ToonsearchError
 from schemas.pictures import PictureLimits, decode_picture
@@ -58,6 +59,7 @@ def short_table(found: Evaluation) -> str:
     for row in found.long_lists:
         lines.append(f"| {row.name}, ordered as `query --by picture` orders long lists "
                      f"| {row.mean.r_at_1:.3f} | {row.mean.ap_at_100:.3f} | |")  # fmt: skip
+    lines += ["", title_table(found.titles)]
     told = [row for row in found.labels.figures if row.name == "vote and head"]
     columns = ("held-out series", "top-1", "macro-F1", "calibration error (by chance)", "years off")
     lines += ["", f"| {' | '.join(columns)} |", "| --- " * len(columns) + "|"]

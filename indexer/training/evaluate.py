@@ -23,6 +23,7 @@ from indexer.training.label_figures import LabelFigures, LabelResult
 from indexer.training.labelling import measure_labels, measure_new_catalogs
 from indexer.training.retrieval import CURVE_RANKS, Ground, TableRow, measure
 from indexer.training.spaces import FROZEN, METHOD, Space, standard_spaces
+from indexer.training.title_figures import TitleRow, measure_titles, title_table
 from indexer.training.views import VIEWS
 
 QUICK_VIEWS = ("grey", "mirrored")
@@ -39,6 +40,7 @@ class Evaluation:
     retrieval: list[TableRow]
     thumbnails: list[TableRow]
     long_lists: list[TableRow]
+    titles: list[TitleRow]
     labels: LabelResult
     ground: Ground = field(repr=False)
     spaces: Sequence[Space] = field(repr=False)
@@ -60,6 +62,7 @@ class Evaluation:
             "retrieval": [asdict(row) for row in self.retrieval],
             "retrieval_thumbnails": [asdict(row) for row in self.thumbnails],
             "retrieval_long_lists": [asdict(row) for row in self.long_lists],
+            "titles": [asdict(row) for row in self.titles],
             "labels": [asdict(row) for row in self.labels.figures],
             "new_catalogs": self.labels.new_catalogs,
         }
@@ -101,10 +104,11 @@ def evaluate(
     judged = by_name[METHOD] if note else named
     detailed = frozenset({FROZEN, judged.name})
     retrieval, thumbnails, long_lists = measure(ground, spaces, detailed)
+    titles = measure_titles(ground, [by_name[FROZEN], judged])
     labels = measure_labels(ground, judged, by_name[FROZEN], _steps(progress, "labels"))
     labels.new_catalogs = measure_new_catalogs(ground, judged)
     return Evaluation(
-        bench, model.name, note, retrieval, thumbnails, long_lists, labels, ground, spaces
+        bench, model.name, note, retrieval, thumbnails, long_lists, titles, labels, ground, spaces
     )
 
 
@@ -145,6 +149,8 @@ def render(found: Evaluation) -> str:
         _retrieval_table(found.thumbnails),
         "Lists ordered as `toonsearch query --by picture` orders them after the first ten:",
         _retrieval_table(found.long_lists),
+        "Titles, the query's own left out:",
+        title_table(found.titles),
         "Loss of R@1 when only the query is changed:",
         _view_table(found.retrieval),
         "Held-out series:",

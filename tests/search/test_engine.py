@@ -16,6 +16,7 @@ from PIL import Image
 
 from indexer.encoder import MODEL_FILE
 from indexer.pixels import PixelSpec, Prepared
+from indexer.title_scores import MANNER_WEIGHT, WEIGHTS, title_scores
 from schemas.errors import InputError, NoIndexError
 from schemas.layout import Layout
 from schemas.pictures import PictureLimits
@@ -23,7 +24,6 @@ from schemas.settings import Settings
 from search.engine import Engine, QueryOptions
 from search.evidence import title_manners
 from search.inputs import QueryPicture, read_picture
-from search.ranking import MANNER_WEIGHT, WEIGHTS, title_scores
 from tests.search.hands import HANDS, PICTURES_PER_TITLE, draw
 
 ALL = len(HANDS) * 2 * PICTURES_PER_TITLE

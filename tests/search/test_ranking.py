@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.ranking import MANNER_WEIGHT, WEIGHTS, title_scores, top_pictures, top_titles
+from indexer.title_scores import MANNER_WEIGHT, WEIGHTS, title_scores
+from search.ranking import top_pictures, top_titles
 
 NAMES = ("a:1", "a:2", "b:1", "c:9")
 PAIRS = st.lists(

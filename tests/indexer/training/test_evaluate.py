@@ -154,6 +154,7 @@ def test_the_whole_protocol_runs_and_its_report_holds_it(
     from indexer.training.features import FeatureStore
     from indexer.training.report import write_report
     from indexer.training.retrieval import Ground, measure
+    from indexer.training.title_figures import WAYS
 
     small = replace(features.SHIPPED_SPEC, max_side_px=160, min_side_px=160, sharp_px=128)
     monkeypatch.setattr(features, "SHIPPED_SPEC", small)
@@ -174,6 +175,9 @@ def test_the_whole_protocol_runs_and_its_report_holds_it(
         Ground(kept, views=QUICK_VIEWS), found.spaces, frozenset(r.name for r in found.long_lists)
     )
     assert again == (found.retrieval, found.thumbnails, found.long_lists)
+    assert [row["way"] for row in body["titles"]] == [*WAYS, *WAYS]
+    assert {row["space"] for row in body["titles"]} == {row.name for row in found.long_lists}
+    assert all(0 < row["first_right"] <= row["among_ten"] <= 1 for row in body["titles"])
     assert render(found).count("| --- |") >= 4
     page = tmp_path / "report.html"
     write_report(page, found)

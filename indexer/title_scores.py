@@ -1,0 +1,54 @@
+"""How near a title is, from its pictures.
+
+A title is as near as its best pictures. The best one alone would let a title with a
+thousand pictures win by luck, and a mean over all would bury a title whose author also
+drew in other manners. The score is therefore a weighted mean of a title's three most
+similar pictures, in which a picture that was not found counts as the least similar picture
+that was: the score of a title can only rise when one of its pictures comes nearer. A little of
+it is how near the title's *manner* is, the mean of all its pictures, which luck moves least.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+WEIGHTS = (0.5, 0.3, 0.2)
+"""Weights of a title's best three pictures, falling so that the nearest rules.
+
+How often the first title is by the query's author, on drawings by hands that the model has not
+seen and with the own title hidden: 0.632 by the best picture alone, 0.652 so (`make card`). With
+an earlier model a plain mean of three was as good (0.523 and 0.521), and leaving missing pictures
+out of the mean was not (0.513)."""
+
+MANNER_WEIGHT = 0.2
+"""Of the manner beside those, which add up to 1.
+
+On the same drawings it makes 0.652 to 0.662, with a 95 % interval of the gain from 0.5 to 1.4
+points (`make card`). On the demo's clip art 0.454 became 0.461 (one-off, +0.1 to +1.5). Weights of
+0.1 to 0.5 are much the same on both."""
+
+
+def title_scores(
+    similarity: np.ndarray, titles: np.ndarray, manner: Mapping[str, float] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Score each title that has a picture in the list; `manner` says how near the manner of each
+    is, None where there is none to compare.
+
+    Shapes:  similarity (K,), titles (K,) str -> title ids (T,) ascending, scores (T,)
+    """
+    if similarity.size == 0:
+        return titles[:0], np.empty(0)
+    names, title = np.unique(titles, return_inverse=True)  # (T,), (K,)
+    order = np.lexsort((-similarity, title))  # by title, best first
+    _, first, count = np.unique(title[order], return_index=True, return_counts=True)
+    best = np.full((len(names), len(WEIGHTS)), float(similarity.min()))  # (T, 3)
+    for place in range(len(WEIGHTS)):
+        has = count > place
+        best[has, place] = similarity[order[first[has] + place]]
+    scores = best @ np.asarray(WEIGHTS)
+    if manner is not None:
+        near = np.asarray([manner[name] for name in names.tolist()])
+        scores = (scores + MANNER_WEIGHT * near) / (1.0 + MANNER_WEIGHT)
+    return names, scores
