@@ -34,6 +34,9 @@ def nearness(similarity: float, percentile: float) -> Markup:
     )
 
 
+NOTHING_ALIKE = "Nothing in it is drawn alike."
+
+
 def conclusion(labels: Labels) -> Markup | None:
     """The answer in one sentence."""
     if not labels.authors:
@@ -42,7 +45,8 @@ def conclusion(labels: Labels) -> Markup | None:
     if labels.unknown_author > 0.5:
         return element(
             "p", {"class": "verdict"}, element("strong", None, "A hand that is not in the index"),
-            f" ({share(labels.unknown_author)}). The nearest is {best.label}.",
+            f" ({share(labels.unknown_author)}). ",
+            NOTHING_ALIKE if labels.is_foreign else f"The nearest is {best.label}.",
         )  # fmt: skip
     return element(
         "p", {"class": "verdict"}, "Looks like ", element("strong", None, best.label),

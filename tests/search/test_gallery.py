@@ -17,7 +17,7 @@ from schemas.errors import InputError
 from schemas.layout import Layout
 from schemas.pictures import PictureLimits
 from schemas.settings import Settings
-from search.captions import label_groups
+from search.captions import conclusion, label_groups
 from search.engine import Engine, QueryOptions
 from search.gallery import GallerySection, render_gallery, write_gallery
 from search.inputs import QueryPicture
@@ -200,6 +200,12 @@ def test_shares_of_the_catalog_are_not_headed_as_an_answer() -> None:
         for share in (0.4, 0.9)
     )
     assert "how common each is" not in plain
+    nearest, nobody = (
+        str(conclusion(answer(unknown=0.9, foreign=share, name="Ann").labels))
+        for share in (0.4, 0.9)
+    )
+    assert "The nearest is Ann." in nearest and "Ann" not in nobody
+    assert "Nothing in it is drawn alike." in nobody
     assert "<h4>Hand</h4>" in strange
     for kind in ("Genre", "Era"):
         assert f"<h4>{kind}: how common each is in the index</h4>" in strange

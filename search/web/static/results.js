@@ -42,7 +42,8 @@ function verdict(labels) {
   if (!labels.authors.length) return null;
   const [best] = labels.authors;
   if (labels.unknown_author > 0.5) {
-    return h("p", { class: "verdict" }, h("strong", {}, t("unknownHand")), ` (${share(labels.unknown_author)}). `, t("nearestIs", { name: best.label }));
+    return h("p", { class: "verdict" }, h("strong", {}, t("unknownHand")), ` (${share(labels.unknown_author)}). `,
+      labels.foreign > 0.5 ? t("nothingAlike") : t("nearestIs", { name: best.label }));
   }
   const [before, after] = t("looksLike", { name: "\u0000" }).split("\u0000");
   return h("p", { class: "verdict" }, before, h("strong", {}, best.label), after, ` (${share(best.probability)})`);

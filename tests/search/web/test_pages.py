@@ -8,6 +8,9 @@ import re
 import pytest
 from starlette.testclient import TestClient
 
+from schemas.records import Labels
+from search.engine import QueryOptions
+from search.notes import notes_of
 from search.web.pages import PAGES, STATIC, load_assets
 
 SCRIPTS = sorted(path.name for path in STATIC.glob("*.js"))
@@ -60,3 +63,14 @@ def test_both_languages_say_everything() -> None:
         for key in re.findall(r"\bt\(\"(\w+)\"", (STATIC / name).read_text("utf-8"))
     }
     assert used <= english
+
+
+def test_the_page_knows_the_notes_that_it_translates() -> None:
+    """Their beginnings, as the page looks for them, are those of `search/notes.py`."""
+    script = (STATIC / "results.js").read_text("utf-8")
+    beginnings = re.findall(r'note\.startsWith\("([^"]+)"\)', script)
+    assert len(beginnings) >= 4
+    labels = Labels(foreign=1.0)
+    said = list(notes_of(QueryOptions(), {"t": "T"}, ["Ann"], (1, 2), 1, labels))
+    for beginning in beginnings:
+        assert any(note.startswith(beginning) for note in said), beginning
