@@ -18,16 +18,16 @@ WEIGHTS = (0.5, 0.3, 0.2)
 """Weights of a title's best three pictures, falling so that the nearest rules.
 
 How often the first title is by the query's author, on drawings by hands that the model has not
-seen and with the own title hidden: 0.632 by the best picture alone, 0.652 so (`make card`). With
+seen and with the own title hidden: 0.641 by the best picture alone, 0.659 so (`make card`). With
 an earlier model a plain mean of three was as good (0.523 and 0.521), and leaving missing pictures
 out of the mean was not (0.513)."""
 
 MANNER_WEIGHT = 0.2
 """Of the manner beside those, which add up to 1.
 
-On the same drawings it makes 0.652 to 0.662, with a 95 % interval of the gain from 0.5 to 1.4
-points (`make card`). On the demo's clip art 0.454 became 0.461 (one-off, +0.1 to +1.5). Weights of
-0.1 to 0.5 are much the same on both."""
+On the same drawings it makes 0.659 to 0.668, with a 95 % interval of the gain from 0.5 to 1.3
+points (`make card`). With the model before this one the demo's clip art went from 0.454 to 0.461
+(one-off, +0.1 to +1.5), and weights of 0.1 to 0.5 were much the same on both."""
 
 
 def title_scores(

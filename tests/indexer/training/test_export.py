@@ -73,10 +73,12 @@ def test_statistics_equal_their_definitions() -> None:
         wanted = room_of_model.spatial_statistics(features.stages[1], weights[4])
         filters = room_of_model.spatial_statistics(features.filtered[5][0], weights[32])
         correlations = room_of_model.channel_correlations(features.stages[2], weights[8])
+        colours = room_of_model.colour_shares(x, weights[4])
     assert torch.allclose(parts["output 1"], wanted, atol=1e-4)
     mean, deviation = parts["filters 5"][:, :672], parts["filters 5"][:, 672:1344]
     assert torch.allclose(torch.cat([mean, deviation], 1), filters, atol=1e-4)
     assert torch.allclose(parts["correlations 2"], correlations, atol=1e-3)
+    assert torch.allclose(parts["colours"], colours, atol=1e-5)
 
 
 def test_weights_give_each_group_its_share_and_leave_groups_out() -> None:
@@ -213,3 +215,41 @@ def test_statistics_of_a_blank_sheet_are_those_of_even_weights() -> None:
     ink = room_of_model.ink_maps(torch.ones(1, 3, 64, 96))[8]
     weights = room_of_model.ink_weights(ink)
     assert torch.allclose(weights, torch.full_like(weights, 1 / 96))
+
+
+def _colours(*quarters: tuple[int, int, int], weights: torch.Tensor | None = None) -> np.ndarray:
+    """Shares (not their roots) of a sheet of four plain bands; [colourfulness, tone]."""
+    sheet = np.repeat(np.array(quarters, np.uint8)[:, None], 64, 1).repeat(16, 0)[None]
+    x = torch.from_numpy(sheet.astype(np.float32)).permute(0, 3, 1, 2) / 127.5 - 1
+    if weights is None:
+        weights = torch.full((1, 256, 1), 1 / 256)
+    levels = room_of_model.LEVELS
+    return room_of_model.colour_shares(x, weights)[0].reshape(levels, levels).numpy() ** 2
+
+
+def test_shares_of_tone_and_colour_say_how_much_of_a_picture_has_them() -> None:
+    white, black, grey = (255, 255, 255), (0, 0, 0), (170, 170, 170)
+    red = (255, 0, 0)  # as colourful as can be told, a third as bright as white
+    found = _colours(white, white, black, red)
+    wanted = np.zeros((4, 4))
+    wanted[0, 3], wanted[0, 0], wanted[3, 1] = 0.5, 0.25, 0.25
+    assert np.allclose(found, wanted, atol=1e-5)
+    assert np.allclose(_colours(grey, grey, grey, grey)[0, 2], 1, atol=1e-5)
+    # Half way between two levels it counts for both.
+    between = _colours(*[(212, 212, 212)] * 4)
+    assert np.allclose(between[0, 2:], 0.5, atol=0.01)
+    # The hue itself is not told, and what is drawn counts as the weights say.
+    blue = (0, 0, 255)
+    assert np.allclose(_colours(white, blue, red, red), _colours(white, red, blue, blue), atol=1e-5)
+    weights = torch.zeros(1, 256, 1)
+    weights[:, 192:] = 1 / 64
+    assert np.allclose(_colours(white, white, white, red, weights=weights)[3, 1], 1, atol=1e-5)
+
+
+def test_a_screen_of_dots_is_the_tone_that_a_reader_sees() -> None:
+    dots = torch.ones(1, 3, 64, 64)
+    dots[..., ::2, ::2] = -1  # a quarter of the area is black
+    plain = torch.full((1, 3, 64, 64), 0.5)
+    weights = torch.full((1, 256, 1), 1 / 256)
+    found = [room_of_model.colour_shares(x, weights) for x in (dots, plain)]
+    assert torch.allclose(*found, atol=1e-3)

@@ -128,7 +128,7 @@ def test_batches_cross_series_and_never_show_who_is_measured(bench: Benchmark) -
 
 
 def test_flat_pictures_have_finite_slopes_and_unchanged_statistics() -> None:
-    from indexer.training.model import channel_correlations, spatial_statistics
+    from indexer.training.model import channel_correlations, colour_shares, spatial_statistics
 
     maps = torch.zeros(1, 3, 4, 4)
     maps[:, 2] = torch.arange(16.0).reshape(4, 4)
@@ -136,6 +136,9 @@ def test_flat_pictures_have_finite_slopes_and_unchanged_statistics() -> None:
         learnt = maps.clone().requires_grad_()
         statistic(learnt).sum().backward()
         assert learnt.grad is not None and bool(torch.isfinite(learnt.grad).all())
+    white = torch.ones(1, 3, 32, 32, requires_grad=True)  # most shares are 0
+    colour_shares(white, torch.full((1, 64, 1), 1 / 64)).sum().backward()
+    assert white.grad is not None and bool(torch.isfinite(white.grad).all())
     with torch.no_grad():
         assert spatial_statistics(maps)[0, 3:5].tolist() == [0, 0]
 
