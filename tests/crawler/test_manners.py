@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from crawler.manners import opts_out, retry_after, user_agent
@@ -136,9 +137,11 @@ def test_the_delay_is_never_undercut(tmp_path: Path, robots: str, least: float) 
         assert len(found) == 2
         for host, seconds in found.items():
             after = seconds[1:] if robots else seconds  # the first answer brings the rule
-            # The server's clock: a request may arrive late, which makes the next gap shorter.
-            assert min(after) >= 0.6 * least, (host, after)
-            assert sum(after) >= least * len(after) - 0.15, (host, after)
+            # The server's clock: a request may arrive late, which makes the next gap shorter, but
+            # none may come before its turn, counted from the first; a busy machine delays a few.
+            turns = np.cumsum(after) - least * np.arange(1, len(after) + 1)
+            assert turns.min() >= -0.15, (host, after)
+            assert np.mean(np.array(after) < 0.6 * least) < 1 / 3, (host, after)
 
 
 @slow
