@@ -27,7 +27,8 @@ from PIL import Image
 
 from bench.catalog import drawing
 from bench.figures import Figure, write_json
-from indexer.encoder import Encoder, Runtime, shipped_model_dir
+from indexer.encoder import Encoder, Runtime
+from indexer.model_files import shipped_model_dir
 from indexer.pixels import Prepared, picture_to_pixels
 from schemas.pictures import PictureLimits
 

@@ -19,6 +19,7 @@ WORDS = {
     "help": "`toonsearch --help`",
     "cold_query_vs_torch": "cold query against the same query through a torch process",
     "warm_query": "warm query of a 512 px JPEG, decoding included, 100,000 pictures",
+    "grey_query": "the same picture in grey, which asks in grey as well, against it",
     "finds_itself": "indexed pictures that find themselves first",
     "bulk_encoding": "bulk embedding, decoding included",
     "web_query_alone": "page: one query after the other, 512 px JPEG, 100,000 pictures",

@@ -22,6 +22,7 @@ from indexer.calibration import RECIPE, fit
 from indexer.checks import Check, check_index
 from indexer.embed import model_dir_of, open_encoder
 from indexer.generations import Generation, current_generation_id
+from indexer.grey_lengths import CatalogInGrey, grey_inputs, write_grey_lengths
 from indexer.head_files import Heads, write_heads
 from indexer.holdout import Labelled, fitted_heads
 from indexer.labelled import labelled
@@ -89,6 +90,7 @@ def build_generation(
         "seed": settings.index.seed,
         "calibration": RECIPE,
         "era_years": settings.index.era_years,
+        **grey_inputs(model_dir_of(settings)),
     }
     parent = current_generation_id(layout)
     if not force and (same := _same_inputs(layout, parent, inputs)):
@@ -153,9 +155,10 @@ def _write(
     write_meta(aside / "meta.sqlite", rows, settings.index.era_years)
     fsync_file(aside / "meta.sqlite")
     copy_model(model_dir_of(settings), aside / "model")
+    in_grey = write_grey_lengths(aside, rows)
     step.done()
 
-    checks = _prove(aside, rows, settings, changed if before else None)
+    checks = _prove(aside, rows, settings, changed if before else None, in_grey)
     checks.append(check_encoder(layout, aside / "model", rows, settings.decode.limits, changed))
     meant: set[str] = set()
     if before is not None:
@@ -224,10 +227,14 @@ def _used_titles(rows: IndexRows) -> list[dict[str, Any]]:
 
 
 def _prove(
-    aside: Path, rows: IndexRows, settings: Settings, first: np.ndarray | None
+    aside: Path,
+    rows: IndexRows,
+    settings: Settings,
+    first: np.ndarray | None,
+    in_grey: CatalogInGrey | None,
 ) -> list[Check]:
     sample, seed = settings.index.sample, settings.index.seed
-    return check_index(opened(aside), rows, sample=sample, seed=seed, first=first)
+    return check_index(opened(aside), rows, sample=sample, seed=seed, first=first, in_grey=in_grey)
 
 
 def _same_inputs(

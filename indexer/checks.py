@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from indexer.grey_lengths import CatalogInGrey
+from indexer.questions import Question, nearest
 from indexer.rows import IndexRows
 
 FULL_SELF_FIND = 10_000
@@ -27,9 +29,15 @@ class Check:
 
 
 def check_index(
-    index: Any, rows: IndexRows, *, sample: int, seed: int, first: np.ndarray | None = None
+    index: Any,
+    rows: IndexRows,
+    *,
+    sample: int,
+    seed: int,
+    first: np.ndarray | None = None,
+    in_grey: CatalogInGrey | None = None,
 ) -> list[Check]:
-    """Prove that a FAISS index holds exactly these rows and finds them.
+    """Prove that a FAISS index holds exactly these rows and finds them, in grey as well.
 
     Above FULL_SELF_FIND rows, `first` are those to look at (the changed ones), with a few of
     the others; None means any.
@@ -57,7 +65,10 @@ def check_index(
         some = rng.permutation(first)[:sample]
         chosen = np.union1d(some, rng.choice(count, min(OTHERS, count), replace=False))
     checks.append(_self_find(index, rows, chosen))
-    checks.append(_recall(index, rows, rng.choice(count, min(RECALL_QUERIES, count), False)))
+    asked = rng.choice(count, min(RECALL_QUERIES, count), False)
+    checks.append(_recall(index, rows, asked))
+    if in_grey is not None:
+        checks.append(_in_grey(index, in_grey, rows, asked))
     return checks
 
 
@@ -100,3 +111,19 @@ def _recall(index: Any, rows: IndexRows, chosen: np.ndarray) -> Check:
     exact = np.sort(rows.vectors[chosen] @ rows.vectors.T, axis=1)[:, ::-1][:, :k]
     found = float((np.abs(scores - exact) <= TIE).mean())
     return Check("recall", found == 1.0, f"{found:.4f} of the exact ten nearest")
+
+
+def _in_grey(index: Any, in_grey: CatalogInGrey, rows: IndexRows, chosen: np.ndarray) -> Check:
+    """The ten nearest of pictures that ask in grey against plain products and lengths."""
+    k = min(10, len(rows.row_ids))
+    lengths = in_grey.map.lengths(rows.vectors)  # (N,)
+    found = []
+    for own, asks in zip(
+        rows.vectors[chosen], in_grey.map.apply(rows.vectors[chosen]), strict=True
+    ):
+        vector, shift = in_grey.map.asked(asks)
+        either = np.maximum((rows.vectors @ vector + shift) / lengths, rows.vectors @ own)
+        similarity, _ = nearest(index, in_grey, Question(own, asks), k)
+        found.append(np.abs(similarity - np.sort(either)[::-1][:k]) <= TIE)
+    share = float(np.mean(found))
+    return Check("in_grey", share == 1.0, f"{share:.4f} of the exact ten nearest")

@@ -1,25 +1,23 @@
 """Runs the exported style network: pixels in, unit vectors out.
 
-A model is a folder with `model.json` (what it is, and the length and digest of its files) and
-`model.onnx`. The digest is proved before the runtime parses a byte. Runtimes are imported
+The digests of the model's files are proved before anything parses a byte. Runtimes are imported
 when the first picture is encoded, and torch never.
 """
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
 
 import numpy as np
 
-from indexer.pixels import PixelSpec, Prepared
-from indexer.restoration import RESTORATION_FILE, Restoration, conditions
+from indexer.model_files import MODEL_FILE, ModelDescription, read_restoration, verified_network
+from indexer.pixels import Prepared
+from indexer.restoration import Restoration, Seen, conditions
 from indexer.runtimes import (
     Loading,
     Session,
@@ -27,75 +25,9 @@ from indexer.runtimes import (
     start_onnxruntime,
     start_openvino,
 )
-from schemas.errors import InputError, NoIndexError
+from schemas.errors import InputError
 
-FORMAT_VERSION = 2
-READABLE = (1, 2)
-"""Format 1 has no restoration (`indexer/restoration.py`)."""
-MODEL_FILE = "model.onnx"
-DESCRIPTION_FILE = "model.json"
-
-MAX_MODEL_BYTES = 512 * 1024 * 1024
 Runtime = Literal["auto", "onnxruntime", "openvino"]
-
-
-@dataclass(frozen=True)
-class ModelDescription:
-    """What `model.json` says."""
-
-    model_id: str
-    dimension: int
-    pixel_spec: PixelSpec
-    network: tuple[int, str]
-    """Length in bytes and BLAKE3 of the network's file."""
-    restoration: tuple[int, str] | None = None
-    """The same of the restoration; None for a model that has none."""
-
-    @classmethod
-    def read(cls, model_dir: Path) -> ModelDescription:
-        """Read and check a model's description.
-
-        Errors:  NoIndexError when it is missing, damaged or of another format
-        """
-        path = model_dir / DESCRIPTION_FILE
-        try:
-            value: Any = json.loads(path.read_bytes())
-            if value["format_version"] not in READABLE:
-                raise NoIndexError(
-                    f"{path} has format {value['format_version']}, this release reads"
-                    f" {READABLE[0]} to {READABLE[-1]}"
-                )
-            files = {
-                str(name): (int(file["bytes"]), str(file["blake3"]))
-                for name, file in value["files"].items()
-            }
-            return cls(
-                model_id=str(value["model_id"]),
-                dimension=int(value["dimension"]),
-                pixel_spec=PixelSpec.from_json(value["pixels"]),
-                network=files[MODEL_FILE],
-                restoration=files.get(RESTORATION_FILE),
-            )
-        except OSError as error:
-            raise NoIndexError(
-                f"no model in {model_dir} ({error.strerror or error})", "Reinstall toonsearch."
-            ) from error
-        except (ValueError, KeyError, TypeError, AttributeError, InputError) as error:
-            raise NoIndexError(f"{path} is not a model description ({error})") from error
-
-
-def shipped_model_dir() -> Path:
-    """The folder of the model that comes with this release.
-
-    Errors:  NoIndexError unless exactly one is there
-    """
-    root = Path(__file__).parent / "models"
-    found = sorted(path.parent for path in root.glob(f"*/{DESCRIPTION_FILE}"))
-    if len(found) != 1:
-        raise NoIndexError(
-            f"{len(found)} models are shipped in {root}, one is expected", "Reinstall toonsearch."
-        )
-    return found[0]
 
 
 class Encoder:
@@ -173,6 +105,14 @@ class Encoder:
         """Encode pictures of any mix of shapes, keeping their order.
 
         Shapes:  B pictures -> (B, D) float32, unit rows
+        Errors:  as of `look`
+        """
+        return self.look(pictures).vectors
+
+    def look(self, pictures: Sequence[Prepared]) -> Seen:
+        """What the network says of pictures, and in which condition they are.
+
+        Shapes:  B pictures
         Errors:  NoIndexError when the model is damaged or its runtime is missing
                  InputError when an array is not a prepared picture
         """
@@ -180,10 +120,8 @@ class Encoder:
         for array in pixels:
             self._check(array)
         vectors = self._plain(pixels)
-        if self._restoration is None or not pixels:
-            return vectors
-        found = np.asarray([conditions(picture) for picture in pictures])  # (B, 2)
-        return self._restoration.apply(vectors, found)
+        found = np.asarray([conditions(picture) for picture in pictures], float).reshape(-1, 2)
+        return Seen(vectors, found, self._restoration)
 
     def _plain(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
         """What the network says; (B, D)."""
@@ -240,53 +178,8 @@ class Encoder:
     def _loader(self) -> Callable[[], Session]:
         """What starts the runtime; the model's files are proved and read before."""
         data = verified_network(self._model_dir / MODEL_FILE, self._description)
-        maps = verified_restoration(self._model_dir, self._description)
-        if maps is not None:
-            path = self._model_dir / RESTORATION_FILE
-            self._restoration = Restoration.from_bytes(maps, self.dimension, path)
+        self._restoration = read_restoration(self._model_dir, self._description)
         if self.runtime == "openvino":
             return lambda: start_openvino(data, self._threads)
         threads = 1 if self._parallel else self._threads
         return lambda: start_onnxruntime(data, threads, self._spin)
-
-
-def verified_network(path: Path, description: ModelDescription) -> bytes:
-    """The network's bytes, proved to be those that the description names.
-
-    Errors:  NoIndexError when they are missing, cut or changed
-    """
-    data = _verified(path, *description.network)
-    # A tensor kept outside the graph names its file under this key: such a model could make
-    # the runtime open any path. Our exports carry everything and never use the word.
-    if b"location" in data:
-        raise NoIndexError(f"{path} refers to other files", "Export the model in one file.")
-    return data
-
-
-def verified_restoration(model_dir: Path, description: ModelDescription) -> bytes | None:
-    """The bytes of what the model puts back into vectors of enlarged and grey pictures, proved
-    to be those that the description names; None without.
-
-    Errors:  NoIndexError when they are missing, cut or changed
-    """
-    if description.restoration is None:
-        return None
-    return _verified(model_dir / RESTORATION_FILE, *description.restoration)
-
-
-def _verified(path: Path, length_bytes: int, digest: str) -> bytes:
-    """A file's bytes, proved to be those that the description names."""
-    from blake3 import blake3
-
-    hint = "Reinstall toonsearch, or publish the index again."
-    if not 0 < length_bytes <= MAX_MODEL_BYTES:
-        raise NoIndexError(f"{path}: a length of {length_bytes} bytes is impossible")
-    try:
-        with path.open("rb") as file:
-            # One byte more than promised is enough to notice a longer file.
-            data = file.read(length_bytes + 1)
-    except OSError as error:
-        raise NoIndexError(f"{path}: {error.strerror or error}", hint) from error
-    if len(data) != length_bytes or blake3(data).hexdigest() != digest:
-        raise NoIndexError(f"{path} is damaged: its digest is not that of model.json", hint)
-    return data

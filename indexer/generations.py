@@ -2,6 +2,7 @@
 
     index/<id>/manifest.json      everything below with length and BLAKE3, and its own digest
                vectors.faiss      row ids -> vectors
+               grey_lengths.f32   how long each becomes in grey (`indexer/in_grey.py`)
                meta.sqlite        titles and pictures, enough to answer without the catalog
                calibration.json   percentiles, temperatures, the unknown hand
                heads.json, heads.safetensors   what the pictures of each label have in common
@@ -31,6 +32,7 @@ from typing import Any
 
 import numpy as np
 
+from indexer.grey_lengths import GREY_LENGTHS, CatalogInGrey
 from indexer.head_files import Heads, has_heads, read_heads
 from indexer.labels import Calibration
 from indexer.manifests import MANIFEST, REBUILD, check_files, read_manifest
@@ -132,6 +134,13 @@ class Generation:
         for row, place in enumerate(order[places].tolist() if len(wanted) else ()):
             self.index.index.reconstruct(place, found[row])
         return found
+
+    @cached_property
+    def in_grey(self) -> CatalogInGrey | None:
+        """What its vectors become in grey; None where the model or an older index cannot tell."""
+        if GREY_LENGTHS not in self.manifest["files"]:
+            return None
+        return CatalogInGrey.read(self.directory, self._places)
 
     @cached_property
     def meta(self) -> sqlite3.Connection:

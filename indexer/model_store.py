@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from indexer.encoder import DESCRIPTION_FILE, ModelDescription, shipped_model_dir
 from indexer.head_files import has_heads
+from indexer.model_files import DESCRIPTION_FILE, ModelDescription, shipped_model_dir
 from schemas.errors import InputError, NoIndexError, nearest
 from schemas.layout import Layout
 

@@ -8,22 +8,22 @@ was never enlarged and has its colours stays bit for bit as it is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 
+from indexer.linear_maps import HINT, packed, tensors_of, unpacked
 from indexer.pixels import MAX_DOUBLINGS, Prepared
 from schemas.errors import NoIndexError
 
 RESTORATION_FILE = "restoration.safetensors"
 TENSORS = ("enlarged", "grey")
-HINT = "Reinstall toonsearch, or publish the index again."
-LEVELS = 127
 BLOCK_PX = 8
 GREY_BELOW = 6.0
 """Spread of the colour differences, in 256 levels, from which on a picture counts as coloured."""
+GREY_FROM = 1.0
+"""Greyness from which on a picture is taken for one without any colour."""
 
 
 def greyness(pixels: np.ndarray) -> float:
@@ -83,16 +83,17 @@ class Restoration(NamedTuple):
             restored[row] /= max(length, np.float32(1e-12))
         return restored
 
+    def without_colours(self, vectors: np.ndarray, found: np.ndarray) -> np.ndarray:
+        """As `apply`, but what grey pictures lack stays away: for who asks in grey."""
+        return self.apply(vectors, found * np.array([1.0, 0.0]))
+
     def to_bytes(self) -> bytes:
-        """The file of a model's folder: int8 with a scale for each column, half the size that
-        float16 would have; what rounding changes is a hundredth of what is put back."""
+        """The file of a model's folder."""
         from safetensors.numpy import save
 
-        tensors: dict[str, np.ndarray] = {"limits": np.array(self.limits, np.float32)}
+        tensors = {"limits": np.array(self.limits, np.float32)}
         for name, matrix in zip(TENSORS, self[:2], strict=True):
-            scale = np.maximum(np.abs(matrix).max(0) / LEVELS, 1e-12).astype(np.float32)
-            tensors[name] = np.rint(matrix / scale).astype(np.int8)
-            tensors[f"{name}.scale"] = scale
+            tensors |= packed(name, matrix)
         return bytes(save(tensors))
 
     @classmethod
@@ -101,25 +102,42 @@ class Restoration(NamedTuple):
 
         Errors:  NoIndexError when it is no such file, or is one for another dimension
         """
-        from safetensors import SafetensorError
-        from safetensors.numpy import load
-
+        tensors = tensors_of(data, path)
         try:
-            tensors: Mapping[str, Any] = load(data)
-            maps: list[np.ndarray] = []
             learnt, none = (float(limit) for limit in tensors["limits"].tolist())
             if not 0 < learnt < none <= 2 * MAX_DOUBLINGS:
                 raise ValueError("its limits are out of range")
-            for name in TENSORS:
-                scale = np.asarray(tensors[f"{name}.scale"], np.float32)
-                shapes = tensors[name].shape, scale.shape
-                if shapes != ((dimension + 1, dimension), (dimension,)):
-                    raise ValueError("its maps have the wrong shape")
-                if tensors[name].dtype != np.int8:
-                    raise ValueError("its maps have the wrong type")
-                if not (np.isfinite(scale).all() and np.abs(scale).max() <= 1.0):
-                    raise ValueError("its maps are out of range")
-                maps.append(tensors[name].astype(np.float32) * scale)
-        except (SafetensorError, ValueError, KeyError) as error:
+            enlarged, grey = (unpacked(tensors, name, dimension) for name in TENSORS)
+        except (ValueError, KeyError) as error:
             raise NoIndexError(f"{path}: {error}", HINT) from error
-        return cls(maps[0], maps[1], (learnt, none))
+        return cls(enlarged, grey, (learnt, none))
+
+
+class Seen(NamedTuple):
+    """What a model's network says of pictures, before anything is put back.
+
+    Shapes:  plain (B, D) unit, found (B, 2) as `conditions` tells
+    """
+
+    plain: np.ndarray
+    found: np.ndarray
+    restoration: Restoration | None
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """The pictures' vectors; (B, D) unit."""
+        if self.restoration is None or not len(self.plain):
+            return self.plain
+        return self.restoration.apply(self.plain, self.found)
+
+    @property
+    def grey(self) -> np.ndarray:
+        """Which of them have no colours at all; (B,) bool."""
+        return np.asarray(self.found[:, 1] >= GREY_FROM)
+
+    @property
+    def without_colours(self) -> np.ndarray:
+        """How they ask in grey; (B, D) unit."""
+        if self.restoration is None or not len(self.plain):
+            return self.plain
+        return self.restoration.without_colours(self.plain, self.found)

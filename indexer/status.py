@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from indexer.embed import open_encoder
+from indexer.embed import model_dir_of, open_encoder
 from indexer.generations import Generation
+from indexer.grey_lengths import grey_inputs
 from indexer.metadata import author_names
 from schemas.catalog import Catalog
 from schemas.errors import NoIndexError
@@ -75,7 +76,7 @@ def coverage(layout: Layout, settings: Settings) -> Coverage:
             bucket[reason] = bucket.get(reason, 0) + 1
     titles = catalog.read("titles", ["title_id", "authors"]).to_pylist()
     names = {name for title in titles for name in author_names(title)}
-    facts = _generation(layout, catalog, encoder.model_id, settings.index.era_years)
+    facts = _generation(layout, catalog, settings, encoder.model_id)
     return Coverage(
         pictures.num_rows, embedded, pending,
         dict(sorted(skipped.items())), dict(sorted(failed.items())),
@@ -84,7 +85,7 @@ def coverage(layout: Layout, settings: Settings) -> Coverage:
 
 
 def _generation(
-    layout: Layout, catalog: Catalog, model_id: str, era_years: int
+    layout: Layout, catalog: Catalog, settings: Settings, model_id: str
 ) -> tuple[str | None, str | None, str, int, bool]:
     try:
         with Generation.open(layout) as generation:
@@ -92,7 +93,9 @@ def _generation(
             stale = inputs["model_id"] != model_id or any(
                 inputs[name] != catalog.version(name) for name in ("titles", "pictures", "vectors")
             )
-            stale |= generation.calibration.era_years != era_years
+            stale |= generation.calibration.era_years != settings.index.era_years
+            grey = grey_inputs(model_dir_of(settings))
+            stale |= any(inputs.get(name) != value for name, value in grey.items())
             created = generation.manifest["created"]
             return generation.id, created, "ok", generation.pictures_count, stale
     except NoIndexError as error:

@@ -1,7 +1,7 @@
 """The whole search on one page: pictures in, similar titles and probable hands out.
 
 pictures                          B files
--> Engine.vector_of               (D,) their common style, a unit vector
+-> Engine.question_of             their common style, a unit vector (D,)
 -> Engine.labels_of               whose hand, which genre, which era
 -> choose                         the pictures that the filters leave
 -> Engine.search                  the K nearest of those
@@ -18,6 +18,7 @@ import numpy as np
 
 from indexer.encoder import Encoder
 from indexer.generations import Generation
+from indexer.questions import Question, nearest
 from schemas.errors import InputError, NoIndexError
 from schemas.layout import Layout
 from schemas.pictures import PictureLimits
@@ -126,7 +127,7 @@ class Engine:
         """
         started = time.perf_counter()
         return self.answer(
-            self.vector_of(pictures),
+            self.question_of(pictures),
             options,
             picture_ids=[picture.picture_id for picture in pictures],
             names=[picture.name for picture in pictures],
@@ -135,7 +136,7 @@ class Engine:
 
     def answer(
         self,
-        vector: np.ndarray,
+        question: Question,
         options: QueryOptions,
         *,
         picture_ids: Sequence[str] = (),
@@ -144,14 +145,13 @@ class Engine:
     ) -> Answer:
         """What `query` says about pictures whose common style is already known.
 
-        Shapes:  vector (D,), unit
         Errors:  InputError when a filter cannot be used
         """
         started = time.perf_counter() if started is None else started
         meta = self.generation.meta
         size = max(options.neighbours, options.k)
-        nearest = self.neighbours(vector, max(size, self.calibration.neighbours))  # (K,)
-        labels = self.labels_of(*nearest, options.unknown_prior, vector)
+        nearest = self.neighbours(question, max(size, self.calibration.neighbours))  # (K,)
+        labels = self.labels_of(*nearest, options.unknown_prior, question.vector)
         own = titles_holding(meta, picture_ids)
         same = same_author(labels, own) if options.exclude_same_author else []
         allowed = choose(
@@ -162,11 +162,11 @@ class Engine:
             facets=options.facets,
             pictures=options.only,
         )
-        found = self.search(vector, allowed, options, nearest)  # K rows
+        found = self.search(question, allowed, options, nearest)  # K rows
         places: list[int] = []
         if options.by == "picture":
-            found, places = list_pictures(self.generation, vector, found, allowed, options)
-        manner = title_manners(meta, vector, found.title_ids)
+            found, places = list_pictures(self.generation, question, found, allowed, options)
+        manner = title_manners(self.generation, question, found.title_ids)
         ranked = top_titles(found.similarity, found.title_ids, found.passed, manner)  # T titles
         if options.by == "picture":
             shown = {found.rows[place].title_id for place in places}
@@ -195,10 +195,11 @@ class Engine:
             ),
         )
 
-    def vector_of(self, pictures: Sequence[QueryPicture]) -> np.ndarray:
-        """The pictures' common style: the normalised mean of their unit vectors.
+    def question_of(self, pictures: Sequence[QueryPicture]) -> Question:
+        """The pictures' common style: the normalised mean of their unit vectors; also in grey
+        when none of them has colours.
 
-        Shapes:  -> (D,) float32
+        Errors:  InputError when there is no picture, or one that cannot be used
         """
         if not pictures:
             raise InputError("there is no picture to search with")
@@ -206,27 +207,18 @@ class Engine:
         self.encoder.begin()
         prepared = [picture.pixels(self.limits, spec) for picture in pictures]
         _ = self.generation.index  # mapped beside the network's loading
-        vectors = self.encoder.encode(prepared)  # (B, D)
-        mean = vectors.mean(axis=0)
-        length = float(np.linalg.norm(mean))
-        if not length > 1e-6:
-            raise InputError("the pictures have nothing in common", "Ask about them one by one.")
-        return np.asarray(mean / length, dtype=np.float32)
+        seen = self.encoder.look(prepared)
+        in_grey = _common(seen.without_colours) if seen.grey.all() else None
+        return Question(_common(seen.vectors), in_grey)
 
     def neighbours(
-        self, vector: np.ndarray, k: int, allowed: Candidates | None = None
+        self, question: Question, k: int, allowed: Candidates | None = None
     ) -> tuple[np.ndarray, list[PictureRow]]:
-        """The nearest pictures; (D,) -> similarity (K,) float32, nearest first, and K rows."""
-        import faiss
-
-        index = self.generation.index
-        # One query is one scan on one core: more threads would only wait, and wake the
-        # network's own threads while they do (3.4 ms became 0.4 ms on two cores).
-        faiss.omp_set_num_threads(1)
+        """The nearest pictures: similarity (K,) float32, nearest first, and K rows."""
+        generation = self.generation
         params = allowed.parameters() if allowed is not None else None
-        similarity, ids = index.search(vector[None], min(k, index.ntotal), params=params)
-        there = ids[0] >= 0
-        return similarity[0][there], picture_rows(self.generation.meta, ids[0][there])
+        similarity, ids = nearest(generation.index, generation.in_grey, question, k, params)
+        return similarity, picture_rows(generation.meta, ids)
 
     def labels_of(
         self,
@@ -244,19 +236,16 @@ class Engine:
         return label_probabilities(*evidence, self.calibration, unknown_prior,
                                    self.generation.heads.heads, vector)  # fmt: skip
 
-    def distributions_of(self, vector: np.ndarray, unknown_prior: float) -> Distributions:
-        """Every label of the catalog with its probability.
-
-        Shapes:  vector (D,)
-        """
-        count = self.calibration.neighbours
-        evidence = voters(self.generation.meta, *self.neighbours(vector, count), self.calibration)
+    def distributions_of(self, question: Question, unknown_prior: float) -> Distributions:
+        """Every label of the catalog with its probability."""
+        found = self.neighbours(question, self.calibration.neighbours)
+        evidence = voters(self.generation.meta, *found, self.calibration)
         return distributions(*evidence, self.calibration, unknown_prior,
-                             self.generation.heads.heads, vector)  # fmt: skip
+                             self.generation.heads.heads, question.vector)  # fmt: skip
 
     def search(
         self,
-        vector: np.ndarray,
+        question: Question,
         allowed: Candidates,
         options: QueryOptions,
         nearest: tuple[np.ndarray, list[PictureRow]],
@@ -265,7 +254,7 @@ class Engine:
 
         `nearest` are those of the whole index, which answer when nothing is filtered.
 
-        Shapes:  vector (D,) -> K rows
+        Shapes:  -> K rows
         """
         size = max(options.neighbours, options.k)
         while True:
@@ -275,7 +264,7 @@ class Engine:
             if allowed.everything and size <= len(nearest[1]):
                 similarity, rows = nearest[0][:size], nearest[1][:size]
             else:
-                similarity, rows = self.neighbours(vector, size, allowed)  # (K,)
+                similarity, rows = self.neighbours(question, size, allowed)  # (K,)
             percentile = self.calibration.percentile(similarity)  # (K,)
             found = Found(similarity, percentile, percentile >= options.min_percentile, rows)
             names = found.title_ids if options.by == "title" else found.picture_ids
@@ -283,3 +272,12 @@ class Engine:
             if enough or size == allowed.count or not found.passed[-1]:
                 return found
             size *= WIDENING
+
+
+def _common(vectors: np.ndarray) -> np.ndarray:
+    """The normalised mean of unit vectors (B, D); (D,) float32"""
+    mean = vectors.mean(axis=0)
+    length = float(np.linalg.norm(mean))
+    if not length > 1e-6:
+        raise InputError("the pictures have nothing in common", "Ask about them one by one.")
+    return np.asarray(mean / length, dtype=np.float32)

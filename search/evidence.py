@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from indexer.labels import KINDS, Calibration
 from indexer.manners import MANNER
+from indexer.questions import Question, similarities
 from schemas.eras import era_of
 from schemas.records import Hit, Labels, TitleHit
 from search.probabilities import Neighbour
 from search.ranking import RankedTitle
+
+if TYPE_CHECKING:
+    from indexer.generations import Generation
 
 HITS_PER_TITLE = 3
 """Pictures shown as evidence: as many as the score of a title looks at."""
@@ -112,12 +116,13 @@ def voters(
 
 
 def title_manners(
-    meta: sqlite3.Connection, vector: np.ndarray, titles: np.ndarray
+    generation: Generation, question: Question, titles: np.ndarray
 ) -> dict[str, float] | None:
     """How near the manner of each title is (a cosine); None in an index that has no manners.
 
-    Shapes:  vector (D,) unit, titles (K,) str, repeatedly
+    Shapes:  titles (K,) str, repeatedly
     """
+    meta = generation.meta
     if not meta.execute("select 1 from sqlite_master where name = 'manners'").fetchone():
         return None  # built by an older program
     found = meta.execute(
@@ -126,7 +131,8 @@ def title_manners(
         (json.dumps(sorted(set(titles.tolist()))),),
     ).fetchall()
     near = np.frombuffer(b"".join(blob for _, blob in found), MANNER).astype(np.float32)
-    cosines = near.reshape(len(found), len(vector)) @ vector
+    vectors = near.reshape(len(found), generation.dimension)
+    cosines = similarities(generation.in_grey, question, vectors)
     return dict(zip((name for name, _ in found), cosines.tolist(), strict=True))
 
 

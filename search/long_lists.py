@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from indexer.expansion import KEPT, expanded
+from indexer.expansion import KEPT
+from indexer.questions import Question, nearest, similarities, widened
 from search.evidence import Found, picture_rows
 from search.ranking import top_pictures
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 def list_pictures(
     generation: Generation,
-    vector: np.ndarray,
+    question: Question,
     found: Found,
     allowed: Candidates,
     options: QueryOptions,
@@ -29,32 +30,33 @@ def list_pictures(
     the query together. Everything keeps the similarity to the query that it has. Pictures that
     the expanded query does not reach within the same depth follow in the order they had.
 
-    Shapes:  vector (D,) -> found with more rows after its own, at most k places in it
+    Shapes:  -> found with more rows after its own, at most k places in it
     """
     places = top_pictures(
         found.similarity, found.picture_ids, found.title_ids, found.passed, options.k
     )
     if not options.expand or len(places) <= KEPT:
         return found, places
-    return _with_far_end(generation, vector, found, places, allowed, options)
+    return _with_far_end(generation, question, found, places, allowed, options)
 
 
 def _with_far_end(
     generation: Generation,
-    vector: np.ndarray,
+    question: Question,
     found: Found,
     places: list[int],
     allowed: Candidates,
     options: QueryOptions,
 ) -> tuple[Found, list[int]]:
     head = generation.vectors([found.rows[place].row_id for place in places[:KEPT]])
-    wider = expanded(vector, head)[None]
-    _, ids = generation.index.search(wider, len(found.rows), params=allowed.parameters())
-    ids = ids[0][ids[0] >= 0]
+    in_grey = generation.in_grey
+    wider, params = widened(in_grey, question, head), allowed.parameters()
+    _, ids = nearest(generation.index, in_grey, wider, len(found.rows), params)
 
     known = {row.row_id: place for place, row in enumerate(found.rows)}
     new = np.asarray([row_id for row_id in ids.tolist() if row_id not in known], np.int64)
-    similarity = np.concatenate([found.similarity, generation.vectors(new) @ vector])
+    near = similarities(in_grey, question, generation.vectors(new))
+    similarity = np.concatenate([found.similarity, near])
     percentile = generation.calibration.percentile(similarity)
     rows = [*found.rows, *picture_rows(generation.meta, new)]
     known |= {int(row_id): len(found.rows) + n for n, row_id in enumerate(new.tolist())}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from indexer.generations import Generation
+from indexer.questions import Question, nearest
 from schemas.errors import InputError, ToonsearchError
 from search.evidence import picture_rows, title_manners
 from search.ranking import top_titles
@@ -48,12 +49,12 @@ FUNCTIONS = (
 class Similarity:
     """Answers from one generation of the index.
 
-    `vector_of` turns the text given to `similar` into a unit vector when it is no
-    picture_id; it raises InputError for what it refuses.
+    `question_of` is what the text given to `similar` asks when it is no picture_id; it raises
+    InputError for what it refuses.
     """
 
     generation: Generation
-    vector_of: Callable[[str], np.ndarray]
+    question_of: Callable[[str], Question]
 
     def pictures(self, picture: str, k: int | None) -> list[dict[str, Any]]:
         """Pictures nearest to one, nearest first; rows of the function `similar`."""
@@ -61,8 +62,11 @@ class Similarity:
         rows = self.generation.meta.execute(
             "select row_id from pictures where picture_id = ?", (picture,)
         ).fetchall()
-        vector = self.generation.vectors([rows[0][0]])[0] if rows else self.vector_of(picture)
-        similarity, found = self._nearest(vector, k)
+        if rows:
+            question = Question(self.generation.vectors([rows[0][0]])[0])
+        else:
+            question = self.question_of(picture)
+        similarity, found = self._nearest(question, k)
         percentile = self.generation.calibration.percentile(similarity)
         return [
             {
@@ -85,12 +89,12 @@ class Similarity:
         if not own:
             return []
         mean = self.generation.vectors([row[0] for row in own]).mean(axis=0)
-        vector = mean / max(float(np.linalg.norm(mean)), 1e-6)
+        question = Question(np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-6), np.float32))
         size = min(self.generation.pictures_count, max(TITLE_NEIGHBOURS, 4 * k) + len(own))
         while True:
-            similarity, found = self._nearest(vector, size)
+            similarity, found = self._nearest(question, size)
             names = np.asarray([row.title_id for row in found])
-            manner = title_manners(self.generation.meta, vector, names)
+            manner = title_manners(self.generation, question, names)
             ranked = top_titles(similarity, names, names != title_id, manner)
             if len(ranked) >= k or size >= self.generation.pictures_count:
                 break
@@ -107,14 +111,10 @@ class Similarity:
             for rank, title in enumerate(ranked[:k], 1)
         ]
 
-    def _nearest(self, vector: np.ndarray, k: int) -> tuple[np.ndarray, list[Any]]:
-        import faiss
-
-        faiss.omp_set_num_threads(1)
-        index = self.generation.index
-        similarity, ids = index.search(vector[None].astype(np.float32), min(k, index.ntotal))
-        there = ids[0] >= 0
-        return similarity[0][there], picture_rows(self.generation.meta, ids[0][there])
+    def _nearest(self, question: Question, k: int) -> tuple[np.ndarray, list[Any]]:
+        index, in_grey = self.generation.index, self.generation.in_grey
+        similarity, ids = nearest(index, in_grey, question, k)
+        return similarity, picture_rows(self.generation.meta, ids)
 
 
 def _checked_k(k: int | None) -> int:
@@ -195,15 +195,15 @@ def _mean_of_vectors(lists: Any) -> Any:
     return pa.array(found, pa.list_(pa.float32()))
 
 
-def named_vectors(vectors: Mapping[str, np.ndarray]) -> Callable[[str], np.ndarray]:
-    """A `vector_of` that knows a few names and no files: the one for SQL from strangers."""
+def named_vectors(vectors: Mapping[str, np.ndarray]) -> Callable[[str], Question]:
+    """A `question_of` that knows a few names and no files: the one for SQL from strangers."""
 
-    def vector_of(name: str) -> np.ndarray:
+    def question_of(name: str) -> Question:
         if name not in vectors:
             raise InputError(
                 f"similar: the index has no picture {name[:80]!r}",
                 "Here it takes a picture_id, not a file.",
             )
-        return np.asarray(vectors[name], dtype=np.float32)
+        return Question(np.asarray(vectors[name], dtype=np.float32))
 
-    return vector_of
+    return question_of

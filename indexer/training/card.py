@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from indexer.encoder import shipped_model_dir
+from indexer.model_files import shipped_model_dir
 from indexer.training.benchmark import benchmark_of_manifest
 from indexer.training.cache import default_cache
 from indexer.training.dataset import MANIFEST_FILE

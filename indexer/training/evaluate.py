@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from indexer.encoder import DESCRIPTION_FILE
+from indexer.model_files import DESCRIPTION_FILE
 from indexer.training.benchmark import Benchmark
 from indexer.training.cache import ArrayCache
 from indexer.training.features import FeatureStore, Progress

@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from indexer.encoder import DESCRIPTION_FILE, FORMAT_VERSION, MODEL_FILE, Encoder
+from indexer.encoder import Encoder
 from indexer.head_files import Heads, write_heads
+from indexer.in_grey import IN_GREY_FILE
+from indexer.model_files import DESCRIPTION_FILE, FORMAT_VERSION, MODEL_FILE
 from indexer.pixels import PixelSpec
 from indexer.restoration import RESTORATION_FILE
 from indexer.runtimes import INPUT_NAME, without_telemetry
@@ -53,6 +55,7 @@ class Export:
     description: dict[str, Any]
     heads: Heads | None = None
     restoration: bytes | None = None
+    in_grey: bytes | None = None
 
 
 def describe(
@@ -62,18 +65,24 @@ def describe(
     provenance: dict[str, Any],
     prefix: str = MODEL_PREFIX,
     restoration: bytes | None = None,
+    in_grey: bytes | None = None,
 ) -> Export:
-    """Name a network by its content, with what restores its vectors, and say what it is."""
+    """Name a network by its content, with what restores its vectors, and say what it is.
+
+    What vectors become in grey is no part of the name: they are the same with it and without.
+    """
     from blake3 import blake3
 
-    digest = blake3(network).hexdigest()
-    files = {MODEL_FILE: {"bytes": len(network), "blake3": digest}}
+    def facts(data: bytes) -> dict[str, int | str]:
+        return {"bytes": len(data), "blake3": blake3(data).hexdigest()}
+
+    files = {MODEL_FILE: facts(network)}
     if restoration is not None:
-        files[RESTORATION_FILE] = {
-            "bytes": len(restoration), "blake3": blake3(restoration).hexdigest()
-        }  # fmt: skip
+        files[RESTORATION_FILE] = facts(restoration)
     digests = "".join(str(files[name]["blake3"]) for name in sorted(files))
     identity = blake3((digests + spec.digest).encode()).hexdigest()[:8]
+    if in_grey is not None:
+        files[IN_GREY_FILE] = facts(in_grey)
     model_id = f"{prefix}-{identity}"
     description = {
         "format_version": FORMAT_VERSION,
@@ -83,7 +92,7 @@ def describe(
         "files": files,
         "provenance": provenance,
     }
-    return Export(model_id, network, description, restoration=restoration)
+    return Export(model_id, network, description, None, restoration, in_grey)
 
 
 def write_model(export: Export, out: Path, name: str | None = None) -> Path:
@@ -99,8 +108,11 @@ def write_model(export: Export, out: Path, name: str | None = None) -> Path:
         aside = Path(tempfile.mkdtemp(prefix=".model-", dir=out))
         try:
             (aside / MODEL_FILE).write_bytes(export.network)
-            if export.restoration is not None:
-                (aside / RESTORATION_FILE).write_bytes(export.restoration)
+            for file, data in (
+                (RESTORATION_FILE, export.restoration), (IN_GREY_FILE, export.in_grey)
+            ):  # fmt: skip
+                if data is not None:
+                    (aside / file).write_bytes(data)
             text = json.dumps(export.description, indent=2, ensure_ascii=False) + "\n"
             (aside / DESCRIPTION_FILE).write_text(text, encoding="utf-8")
             if export.heads is not None:

@@ -7,7 +7,8 @@ head        EfficientNet-Lite0's pooled last layer, 224 px: what it shows
 gram        products of VGG16's channels (first four layers), 80 px, untrained weights
 statistics  all statistics of the shipped network, raw
 conditions  how often a picture was doubled in size for it, and how grey it is
-vectors     what a model folder says
+seen        what the network of a model folder says, and in which condition the pictures are
+vectors     that, with what the model puts back: what the catalog keeps
 thumbnail-* small copies for the networks of earlier practice
 """
 
@@ -27,11 +28,13 @@ from torch import nn
 from torch.nn import functional
 
 from indexer.encoder import Encoder
+from indexer.model_files import ModelDescription, read_restoration
 from indexer.pixels import PixelSpec, prepare
-from indexer.restoration import conditions
+from indexer.restoration import Seen, conditions
 from indexer.training.benchmark import Benchmark
 from indexer.training.cache import ArrayCache, digest_of
 from indexer.training.export import SHIPPED_SPEC, run_graph
+from indexer.training.grey_parts import grey_part
 from indexer.training.lite import LiteBackbone, load_backbone, published_weights
 from indexer.training.model import PIXEL_CENTER, PIXEL_SCALE, STATISTICS_VERSION, StatisticsNetwork
 from indexer.training.nuisances import part
@@ -152,7 +155,7 @@ def spec_of(view: View | None, spec: PixelSpec) -> PixelSpec:
     """How pictures in a view are brought to size: as anybody's, but that a part becomes as large
     as the whole, for how large it shows what is drawn is what the whitening is to ignore. Scanned
     parts show what becomes of a smaller picture otherwise."""
-    return replace(spec, ease=0.0) if view is part else spec
+    return replace(spec, ease=0.0) if view in (part, grey_part) else spec
 
 
 @dataclass
@@ -186,6 +189,8 @@ class FeatureStore:
 
         Shapes:  -> (N, F)
         """
+        if kind == "vectors":
+            return self.seen(view, rows).vectors
         bench = self.bench if rows is None else self.bench.part(rows)
         spec, version = self._spec(kind)
         spec = spec_of(view[1] if view else None, spec)
@@ -193,15 +198,22 @@ class FeatureStore:
                "spec": spec.digest, "version": version}  # fmt: skip
         return self.cache.get(kind, key, lambda: self._compute(kind, bench, view, spec))
 
+    def seen(self, view: tuple[str, View] | None = None, rows: np.ndarray | None = None) -> Seen:
+        """What the model says of all pictures, or of some rows; as `get`."""
+        about = ModelDescription.read(self.model)
+        found = self.get("seen", view, rows)
+        plain, told = found[:, : about.dimension], found[:, about.dimension :]
+        return Seen(plain.astype(np.float32), told, read_restoration(self.model, about))
+
     def version(self, kind: str) -> str:
         """Changes whenever a kind of feature would say something else of the same picture."""
         spec, version = self._spec(kind)
         return digest_of([kind, spec.digest, spec_of(part, spec).digest, version])
 
     def _spec(self, kind: str) -> tuple[PixelSpec, str]:
-        if kind == "vectors":
-            encoder = Encoder.open(self.model)
-            return encoder.pixel_spec, encoder.model_id
+        if kind in ("vectors", "seen"):
+            about = ModelDescription.read(self.model)
+            return about.pixel_spec, about.model_id
         if kind == "statistics":
             return SHIPPED_SPEC, _statistics_version()
         if kind == "conditions":
@@ -227,9 +239,14 @@ class FeatureStore:
             return _colours
         if kind == "conditions":
             return lambda image: np.array(conditions(prepare(image, spec)))
-        if kind == "vectors":
+        if kind == "seen":
             encoder = Encoder.open(self.model)
-            return lambda image: encoder.encode([prepare(image, spec)])[0]
+
+            def looked(image: Image.Image) -> np.ndarray:
+                seen = encoder.look([prepare(image, spec)])
+                return np.concatenate([seen.plain[0], seen.found[0]])  # float64
+
+            return looked
         if kind == "statistics":
             if self.statistics is None:  # an export takes longer than many pictures
                 self.statistics = run_graph(serialize(export_graph(StatisticsNetwork())))

@@ -11,15 +11,12 @@ import numpy as np
 import onnx
 import torch
 
-from indexer.encoder import (
-    MODEL_FILE,
-    Encoder,
-    ModelDescription,
-    verified_network,
-    verified_restoration,
-)
+from indexer.encoder import Encoder
 from indexer.head_files import Heads
+from indexer.in_grey import IN_GREY_FILE
+from indexer.model_files import MODEL_FILE, ModelDescription, verified_file, verified_network
 from indexer.pixels import Prepared, prepare
+from indexer.restoration import RESTORATION_FILE
 from indexer.training.backbones import DEFAULT, load_statistics
 from indexer.training.benchmark import Benchmark
 from indexer.training.cache import ArrayCache, digest_of
@@ -131,7 +128,8 @@ def train_heads(job: Job) -> TrainReport:
     facts = job.provenance(report, True)
     export = describe(
         network, about.dimension, about.pixel_spec, facts,
-        restoration=verified_restoration(job.base, about),
+        restoration=verified_file(job.base, RESTORATION_FILE, about),
+        in_grey=verified_file(job.base, IN_GREY_FILE, about),
     )  # fmt: skip
     return _publish(job, report, _same_space(export, about))
 
@@ -177,20 +175,18 @@ def train_style(job: Job) -> TrainReport:
     )
     _agree(job, data, style)
     encode = run_graph(data)
-    restoration, vectors = restored(
-        encode, lambda *asked: _prepared(job, *asked), job.samples.train
-    )
-    report.after = job.samples.r_at_1(vectors[job.samples.looked_at])
-    _add_heads(job, report, vectors)
+    found = restored(encode, lambda *asked: _prepared(job, *asked), job.samples.train)
+    report.after = job.samples.r_at_1(found.vectors[job.samples.looked_at])
+    _add_heads(job, report, found.vectors)
     export = describe(
         data, kept, SHIPPED_SPEC, job.provenance(report, False), f"trained-{_plain(s.backbone)}",
-        restoration,
+        found.restoration, found.in_grey,
     )  # fmt: skip
     report.model = export.model_id
-    found = _publish(job, report, export)
+    published = _publish(job, report, export)
     for file in folder.glob("state*"):
         file.unlink()
-    return found
+    return published
 
 
 def _plain(name: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from indexer.encoder import ModelDescription
+from indexer.model_files import ModelDescription
 from indexer.rows import collect_rows
 from indexer.training.benchmark import Benchmark
 from schemas.catalog import Catalog

@@ -17,7 +17,7 @@ from indexer.calibration import Asked, fit
 from indexer.holdout import Case, HeldOut, Labelled, fitted_heads
 from indexer.labels import KINDS, Calibration
 from indexer.training.benchmark import FOLDS, NO_YEAR, Benchmark, series_folds, several_series
-from indexer.training.cache import digest_of
+from indexer.training.galleries import Gallery, unit
 from indexer.training.label_figures import (
     HEAD_ALONE,
     WIDE,
@@ -56,9 +56,8 @@ def labelled_of(bench: Benchmark, vectors: np.ndarray, rows: np.ndarray) -> Labe
     for kind in KINDS:
         codes[kind], names[kind] = _coded(label_names(bench, kind)[rows])
     _, title = np.unique(bench.manifest.series[rows], return_inverse=True)
-    unit = vectors[rows] / np.maximum(np.linalg.norm(vectors[rows], axis=1, keepdims=True), 1e-12)
     return Labelled(
-        unit.astype(np.float32), np.arange(len(rows)), title.reshape(-1),
+        unit(vectors[rows]).astype(np.float32), np.arange(len(rows)), title.reshape(-1),
         codes["author"], codes["genre"], codes["era"], names,
     )  # fmt: skip
 
@@ -90,7 +89,7 @@ class Fold:
 
 def ask_product(
     bench: Benchmark,
-    vectors: np.ndarray,
+    gallery: Gallery,
     train: np.ndarray,
     test: np.ndarray,
     calibration: Calibration,
@@ -100,15 +99,15 @@ def ask_product(
 
     `wide` is the calibration of one with wide eras, whose other labels are the same.
 
-    Shapes:  vectors (N, D), train (M,), test (Q,)
+    Shapes:  N pictures, train (M,), test (Q,)
     """
-    data = labelled_of(bench, vectors, train)
+    data = labelled_of(bench, gallery.vectors, train)
     widened = in_wide_eras(bench, data, train)
     heads, wide_heads = fitted_heads(data), fitted_heads(widened, ("era",))
     built = [(kind, kind, data, heads, calibration) for kind in KINDS]
     built.append((WIDE, "era", widened, wide_heads, wide))
-    asked = vectors[test] / np.maximum(np.linalg.norm(vectors[test], axis=1, keepdims=True), 1e-12)
-    similarity = asked @ data.vectors.T
+    asked = gallery.vectors[test]  # heads know no grey (`Engine.labels_of`)
+    similarity = gallery.similarity(gallery.questions.part(test), data.vectors)
     order = np.argsort(-similarity, axis=1, kind="stable")[:, : calibration.neighbours]
     case = Case(np.arange(len(test)), np.take_along_axis(similarity, order, 1), order)
     labels, both, parts = {}, {}, {}
@@ -157,8 +156,8 @@ def measure_labels(
         if not len(test):
             continue
         calibration, wide = _calibrated(ground, space, train, folds)
-        vectors = _space_vectors(ground, space, train)
-        found = ask_product(bench, vectors, train, test, calibration, wide)
+        gallery = ground.kept("fold", space, train).galleries[0]
+        found = ask_product(bench, gallery, train, test, calibration, wide)
         for kind, names in found.labels.items():
             truth = label_names(bench, kind)[test]
             asks = (truth != "") & (known[test] if kind == "author" else True)
@@ -190,22 +189,6 @@ def measure_labels(
     return result
 
 
-def _space_vectors(ground: Ground, space: Space, train: np.ndarray) -> np.ndarray:
-    """All pictures in a space that is learnt on some; (N, D)."""
-
-    def compute() -> np.ndarray:
-        return ground.learnt(space, train)(None)
-
-    if not space.learns:
-        return compute()
-    key = {
-        **ground.store.key(None),
-        "space": ground.identity(space),
-        "train": digest_of(train.tolist()),
-    }
-    return ground.store.cache.get("fold", key, compute)
-
-
 def _calibrated(
     ground: Ground, space: Space, train: np.ndarray, folds: np.ndarray
 ) -> tuple[Calibration, Calibration]:
@@ -221,11 +204,11 @@ def _calibrated(
     if space.learns:
         for fold in np.unique(folds[train]):
             aside = folds[train] == fold
-            vectors = _space_vectors(ground, space, train[~aside])
+            vectors = ground.kept("fold", space, train[~aside]).galleries[0].vectors
             parts.append((labelled_of(bench, vectors, train), aside))
     else:
         everyone = np.ones(len(train), bool)
-        vectors = _space_vectors(ground, space, train)
+        vectors = ground.kept("fold", space, train).galleries[0].vectors
         parts.append((labelled_of(bench, vectors, train), everyone))
 
     def fitted(parts: Sequence[tuple[Labelled, np.ndarray]], kinds: Sequence[str]) -> Calibration:
@@ -266,7 +249,7 @@ def measure_new_catalogs(ground: Ground, space: Space) -> dict[str, float]:
     bench = ground.store.bench
     found = []
     for split, test in enumerate(ground.test):
-        vectors = ground.vectors(space, split, False).full
+        vectors = ground.vectors(space, split, False).full.vectors
         found.append(fit(labelled_of(bench, vectors, test), sample=SAMPLE, seed=SEED).measured)
     names = sorted(set.intersection(*(set(one) for one in found))) if found else []
     return {name: float(np.mean([one[name] for one in found])) for name in names}

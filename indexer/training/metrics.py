@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from indexer.expansion import KEPT, expanded
+from indexer.expansion import KEPT
+from indexer.training.galleries import Gallery
 
 DEPTH = 100
 DUPLICATE_CORRELATION = 0.98
@@ -64,7 +65,7 @@ def near_duplicates(grey: np.ndarray) -> np.ndarray:
 
 
 def query_figures(
-    vectors: np.ndarray,
+    gallery: Gallery,
     authors: np.ndarray,
     series: np.ndarray,
     copies: np.ndarray,
@@ -75,22 +76,21 @@ def query_figures(
     Equal similarities are ranked by position, so that the figures are the same everywhere.
     With `expand` the far end of each list is ordered as `toonsearch query --by picture` does.
 
-    Shapes:  vectors (N, D), authors (N,), series (N,), copies (N, N) bool
+    Shapes:  N pictures, authors (N,), series (N,), copies (N, N) bool
     """
-    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     _, author = np.unique(authors, return_inverse=True)
     _, serial = np.unique(series, return_inverse=True)
     columns: list[list[np.ndarray]] = [[], [], [], [], [], []]
     ranks = np.arange(1, DEPTH + 1)
-    for start in range(0, len(unit), BLOCK_ROWS):
-        rows = np.arange(start, min(start + BLOCK_ROWS, len(unit)))
+    for start in range(0, len(author), BLOCK_ROWS):
+        rows = np.arange(start, min(start + BLOCK_ROWS, len(author)))
         allowed = (serial[rows, None] != serial[None]) & ~copies[rows]
         relevant = allowed & (author[rows, None] == author[None])
         asks = relevant.any(1)
         rows, allowed, relevant = rows[asks], allowed[asks], relevant[asks]
-        similarity = np.where(allowed, unit[rows] @ unit.T, -np.inf)
+        similarity = np.where(allowed, gallery.similarity(gallery.questions.part(rows)), -np.inf)
         if expand:
-            similarity = _far_end(similarity, unit, rows)
+            similarity = _far_end(similarity, gallery, rows)
         order = np.argsort(-similarity, axis=1, kind="stable")[:, :DEPTH]
         right = np.take_along_axis(relevant, order, 1)
         if right.shape[1] < DEPTH:  # a gallery smaller than the depth
@@ -107,7 +107,7 @@ def query_figures(
     return QueryFigures(rows, np.asarray(authors)[rows], first, tenth, average, mean, rank)
 
 
-def _far_end(similarity: np.ndarray, unit: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def _far_end(similarity: np.ndarray, gallery: Gallery, rows: np.ndarray) -> np.ndarray:
     """Scores whose order is that of long lists (`indexer/expansion.py`).
 
     Shapes:  similarity (Q, N), -inf where a picture is no candidate; rows (Q,) -> (Q, N)
@@ -117,7 +117,7 @@ def _far_end(similarity: np.ndarray, unit: np.ndarray, rows: np.ndarray) -> np.n
         own = similarity[query]
         head = np.argsort(-own, kind="stable")[:KEPT]
         head = head[np.isfinite(own[head])]
-        scores[query] = np.where(np.isfinite(own), unit @ expanded(unit[row], unit[head]), -np.inf)
+        scores[query] = np.where(np.isfinite(own), gallery.expanded(int(row), head), -np.inf)
         scores[query, head] = 2.0 + own[head]  # before everything else, in their own order
     return scores
 

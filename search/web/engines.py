@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from indexer.pixels import Prepared
+from indexer.questions import Question
 from schemas.errors import InputError, NoIndexError, ToonsearchError
 from schemas.settings import Settings
 from search.engine import Engine, QueryOptions
@@ -37,16 +38,13 @@ class OpenEngine:
         self.derived: dict[str, Any] = {}
         """Things that rooms compute once for a generation, such as its directory of names."""
 
-    def common_style(self, row_ids: np.ndarray) -> np.ndarray:
-        """The normalised mean of stored vectors.
-
-        Shapes:  (N,) int64 -> (D,) float32, unit
-        """
+    def common_style(self, row_ids: np.ndarray) -> Question:
+        """The normalised mean of stored vectors; (N,) int64"""
         mean = self.engine.generation.vectors(row_ids).mean(axis=0)
         length = float(np.linalg.norm(mean))
         if not length > 1e-6:
             raise InputError("these pictures have nothing in common")
-        return np.asarray(mean / length, dtype=np.float32)
+        return Question(np.asarray(mean / length, dtype=np.float32))
 
 
 class EngineHolder:
@@ -145,8 +143,9 @@ class EngineHolder:
             # One whole question: whatever is wrong shows now, and what is slow is done.
             side = engine.encoder.pixel_spec.multiple_px * 4
             white = Prepared(np.full((side, side, 3), 255, np.uint8), 0.0)
-            vector = engine.encoder.encode([white])[0]
-            engine.answer(vector, QueryOptions())
+            seen = engine.encoder.look([white])
+            question = Question(seen.vectors[0], seen.without_colours[0])
+            engine.answer(question, QueryOptions())
         except BaseException:
             engine.close()
             raise

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 
+from indexer.questions import Question
 from search.web.metrics import exposition
 from search.web.models import errors
 from search.web.service import TheService
@@ -22,7 +23,7 @@ async def healthz(service: TheService) -> Response:
         def work() -> dict[str, Any]:
             generation = opened.engine.generation
             row = generation.meta.execute("select row_id from pictures limit 1").fetchone()
-            found, _ = opened.engine.neighbours(generation.vectors(row)[0], 1)
+            found, _ = opened.engine.neighbours(Question(generation.vectors(row)[0]), 1)
             return {"nearest": round(float(found[0]), 3), "generation": generation.id}
 
         said = await service.engines.run(work)

@@ -11,6 +11,7 @@ import numpy as np
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import JSONResponse, Response
 
+from indexer.questions import Question
 from schemas.records import Answer
 from search.evidence import titles_holding
 from search.inputs import QueryPicture
@@ -94,16 +95,16 @@ async def answered(
         )
         options = parameters.options(service.settings.query)
 
-        def work() -> tuple[Answer, np.ndarray, tuple[str, ...]]:
-            vector = engine.vector_of(prepared)
+        def work() -> tuple[Answer, Question, tuple[str, ...]]:
+            asks = engine.question_of(prepared)
             ids = [picture.picture_id for picture in prepared]
             names = [picture.name for picture in prepared]
-            found = engine.answer(vector, options, picture_ids=ids, names=names, started=started)
-            return found, vector, _own(opened, prepared)
+            found = engine.answer(asks, options, picture_ids=ids, names=names, started=started)
+            return found, asks, _own(opened, prepared)
 
-        answer, vector, own = await service.engines.run(work)
+        answer, asks, own = await service.engines.run(work)
         style = Style(
-            vector,
+            asks,
             engine.generation.model_id,
             engine.generation.preprocessing_digest,
             own,
@@ -175,8 +176,8 @@ async def similar(picture_id: str, service: TheService, parameters: Parameters) 
             raise not_found("the index holds no such picture")
 
         def work() -> Answer:
-            vector = opened.common_style(np.asarray(rows, np.int64))
-            return opened.engine.answer(vector, options, picture_ids=[picture_id])
+            style = opened.common_style(np.asarray(rows, np.int64))
+            return opened.engine.answer(style, options, picture_ids=[picture_id])
 
         answer = await service.engines.run(work)
     return JSONResponse(with_id(None, answer, options.by))

@@ -1,6 +1,6 @@
 """Styles that were asked about a moment ago: enough to ask again with other filters.
 
-Only the vector is kept, in memory, for the newest MAX_STYLES questions; a link that is to
+Only vectors are kept, in memory, for the newest MAX_STYLES questions; a link that is to
 live longer is a share (`search/web/store.py`).
 """
 
@@ -10,7 +10,7 @@ import secrets
 from collections import OrderedDict
 from dataclasses import dataclass
 
-import numpy as np
+from indexer.questions import Question
 
 MAX_STYLES = 4096
 
@@ -20,11 +20,9 @@ class Style:
     """A query's common style, without its pictures.
 
     `own` are those of the query's pictures that the index itself holds.
-
-    Shapes:  vector (D,) float32, unit
     """
 
-    vector: np.ndarray
+    question: Question
     model_id: str
     preprocessing: str
     own: tuple[str, ...]

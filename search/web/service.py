@@ -108,7 +108,7 @@ class Service:
                 "Ask with the picture again.",
             )
         return await self.engines.run(
-            lambda: engine.answer(style.vector, options, picture_ids=style.own, names=names)
+            lambda: engine.answer(style.question, options, picture_ids=style.own, names=names)
         )
 
 

@@ -1,4 +1,4 @@
-"""Links to a result that outlive the server's memory: the vector is kept, not the picture."""
+"""Links to a result that outlive the server's memory: vectors are kept, not the picture."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from indexer.questions import Question
 from search.web.remembered import Style
 from search.web.store import Store
 
@@ -31,7 +32,7 @@ def share(store: Store, style: Style, days: int) -> tuple[str, float]:
             "insert into shares values (?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 key,
-                style.vector.astype("<f4").tobytes(),
+                style.question.vector.astype("<f4").tobytes(),
                 style.model_id,
                 style.preprocessing,
                 json.dumps(style.own),
@@ -40,6 +41,9 @@ def share(store: Store, style: Style, days: int) -> tuple[str, float]:
                 expires,
             ),
         )
+        if style.question.in_grey is not None:
+            grey = style.question.in_grey.astype("<f4").tobytes()
+            connection.execute("insert into shares_in_grey values (?, ?)", (key, grey))
     return key, expires
 
 
@@ -51,20 +55,25 @@ def shared(store: Store, key: str) -> Style | None:
         if connection is None:
             return None
         row = connection.execute(
-            "select vector, model_id, preprocessing, own, pictures_count from shares"
+            "select s.vector, g.vector, model_id, preprocessing, own, pictures_count"
+            " from shares s left join shares_in_grey g using (id)"
             " where id = ? and expires >= ?",
             (key, time.time()),
         ).fetchone()
     if row is None:
         return None
-    vector, model_id, preprocessing, own, count = row
+    vector, grey, model_id, preprocessing, own, count = row
     return Style(
-        np.frombuffer(vector, "<f4").astype(np.float32),
+        Question(_read(vector), None if grey is None else _read(grey)),
         model_id,
         preprocessing,
         tuple(json.loads(own)),
         count,
     )
+
+
+def _read(vector: bytes) -> np.ndarray:
+    return np.frombuffer(vector, "<f4").astype(np.float32)
 
 
 def said(key: str, expires: float) -> dict[str, Any]:

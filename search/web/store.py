@@ -41,6 +41,11 @@ create table gallery_pictures (
   title_id text not null, added real not null, primary key (gallery_id, picture_id))
   without rowid;
 """
+ADDED = """
+create table if not exists shares_in_grey (
+  id text primary key references shares on delete cascade, vector blob not null) without rowid;
+"""
+"""What came later, made in files of older releases too, which go on reading them."""
 MAX_FILE_BYTES = 1 << 30
 """The file may not grow beyond it, whatever strangers send: 500,000 shares take 0.7 GB."""
 PAGE_BYTES = 4096
@@ -127,6 +132,7 @@ class Store:
             raise Refused(
                 503, "store", f"{self.path.name} was written by another release (format {version})"
             )
+        connection.executescript(ADDED)
 
 
 @contextlib.contextmanager

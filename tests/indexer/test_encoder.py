@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageOps
 
-from indexer.encoder import Encoder, Runtime, shipped_model_dir
+from indexer.encoder import Encoder, Runtime
+from indexer.model_files import shipped_model_dir
 from indexer.pixels import Prepared, prepare
 from indexer.runtimes import Session, give_back_memory, start_onnxruntime
 from schemas.errors import InputError, NoIndexError
@@ -189,7 +190,8 @@ def test_the_thread_that_loads_ahead_imports_nothing() -> None:
         "    if threading.current_thread() is not threading.main_thread():\n"
         "        assert event != 'import', args[0]\n"
         "import numpy as np\n"
-        "from indexer.encoder import Encoder, shipped_model_dir\n"
+        "from indexer.encoder import Encoder\n"
+        "from indexer.model_files import shipped_model_dir\n"
         "from indexer.pixels import Prepared\n"
         "encoder = Encoder.open(shipped_model_dir())\n"
         "sys.addaudithook(refuse)\n"
@@ -338,7 +340,8 @@ def test_shipped_model_is_named_by_its_content_and_small() -> None:
 def test_opening_starts_no_runtime_and_never_torch() -> None:
     code = (
         "import sys\n"
-        "from indexer.encoder import Encoder, shipped_model_dir\n"
+        "from indexer.encoder import Encoder\n"
+        "from indexer.model_files import shipped_model_dir\n"
         "encoder = Encoder.open(shipped_model_dir())\n"
         "assert not {'onnxruntime', 'openvino', 'PIL'} & set(sys.modules)\n"
         "import numpy as np\n"
@@ -354,7 +357,8 @@ def test_the_runtime_leaves_no_trace_and_calls_nobody(tmp_path: Path) -> None:
     """Its wheels write a device id and a queue of events into the cache unless told not to."""
     code = (
         "import numpy as np\n"
-        "from indexer.encoder import Encoder, shipped_model_dir\n"
+        "from indexer.encoder import Encoder\n"
+        "from indexer.model_files import shipped_model_dir\n"
         "encoder = Encoder.open(shipped_model_dir(), runtime='onnxruntime')\n"
         "from indexer.pixels import Prepared\n"
         "encoder.encode([Prepared(np.zeros((64, 96, 3), np.uint8), 0.0)])\n"

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from indexer.encoder import Encoder, shipped_model_dir
+from indexer.encoder import Encoder
+from indexer.model_files import shipped_model_dir
 from indexer.pixels import Prepared, prepare
 from indexer.restoration import RESTORATION_FILE, Restoration, conditions, greyness
 from schemas.errors import NoIndexError

@@ -9,13 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from indexer.encoder import MODEL_FILE
+from indexer.model_files import MODEL_FILE
 from indexer.pixels import PixelSpec, Prepared
+from indexer.questions import Question, similarities
 from indexer.title_scores import MANNER_WEIGHT, WEIGHTS, title_scores
 from schemas.errors import InputError, NoIndexError
 from schemas.layout import Layout
@@ -42,7 +44,7 @@ def all_vectors(engine: Engine) -> tuple[np.ndarray, list[str]]:
     cursor = engine.generation.meta.execute("select picture_id, file from pictures")
     ids, files = zip(*cursor.fetchall(), strict=True)
     stored = [QueryPicture(f, (layout / "pictures" / f).read_bytes()) for f in files]
-    return np.stack([engine.vector_of([p]) for p in stored]), list(ids)
+    return np.stack([engine.question_of([p]).vector for p in stored]), list(ids)
 
 
 def test_every_picture_finds_itself_first(engine: Engine, drawings: Path) -> None:
@@ -65,9 +67,9 @@ def test_a_new_picture_finds_its_hand(engine: Engine, hand: int) -> None:
 
 def test_neighbours_equal_a_matrix_product(engine: Engine) -> None:
     vectors, ids = all_vectors(engine)
-    query = engine.vector_of([picture(1, 5)])
+    query = engine.question_of([picture(1, 5)])
     similarity, rows = engine.neighbours(query, ALL)
-    exact = vectors @ query
+    exact = similarities(engine.generation.in_grey, query, vectors)
     assert len(rows) == ALL
     by_id = dict(zip(ids, exact, strict=True))
     np.testing.assert_allclose(similarity, [by_id[r.picture_id] for r in rows], atol=2e-3)
@@ -82,14 +84,14 @@ def test_the_manner_of_a_title_counts_beside_its_best_pictures(
     rows = engine.generation.meta.execute(
         "select picture_id, title_id from pictures join titles using (title_no)"
     ).fetchall()
-    asked = engine.vector_of([picture(0, 78)])
-    cosines = dict(zip(ids, (vectors @ asked).tolist(), strict=True))
+    asked = Question(engine.question_of([picture(0, 78)]).vector)
+    cosines = dict(zip(ids, (vectors @ asked.vector).tolist(), strict=True))
     best, manner = {}, {}
     for title in {title for _, title in rows}:
         own = [one for one, of in rows if of == title]
         best[title] = sorted((cosines[one] for one in own), reverse=True)[:3] @ np.array(WEIGHTS)
         mean = np.mean([vectors[ids.index(one)] for one in own], axis=0)
-        manner[title] = float(mean @ asked / np.linalg.norm(mean))
+        manner[title] = float(mean @ asked.vector / np.linalg.norm(mean))
     told = {t.title_id: t.score for t in engine.answer(asked, QueryOptions(k=ALL)).titles}
     assert told == pytest.approx(
         {t: (best[t] + MANNER_WEIGHT * manner[t]) / (1 + MANNER_WEIGHT) for t in best}, abs=5e-3
@@ -97,7 +99,8 @@ def test_the_manner_of_a_title_counts_beside_its_best_pictures(
     older = sqlite3.connect(":memory:")
     engine.generation.meta.backup(older)
     older.execute("drop table manners")
-    assert title_manners(older, asked, np.asarray(list(best))) is None
+    generation = Mock(meta=older)
+    assert title_manners(generation, asked, np.asarray(list(best))) is None
     names = np.asarray([title for _, title in rows])
     near = np.asarray([cosines[one] for one, _ in rows])
     plain = dict(zip(*title_scores(near, names), strict=True))
@@ -106,7 +109,7 @@ def test_the_manner_of_a_title_counts_beside_its_best_pictures(
 
 def test_filters_act_before_the_search(engine: Engine) -> None:
     """The two farthest pictures are found although nearer ones fill the list without it."""
-    query = engine.vector_of([picture(0, 5)])
+    query = engine.question_of([picture(0, 5)])
     _, rows = engine.neighbours(query, ALL)
     far = rows[-2:]
     where = "row_id in ({}, {})".format(*(row.row_id for row in far))
@@ -165,9 +168,9 @@ def test_a_percentile_cuts_the_list(engine: Engine) -> None:
 
 def test_several_pictures_make_one_query(engine: Engine) -> None:
     pictures = [picture(0, 71), picture(0, 72), picture(0, 73)]
-    vectors = np.stack([engine.vector_of([one]) for one in pictures])
+    vectors = np.stack([engine.question_of([one]).vector for one in pictures])
     mean = vectors.mean(axis=0)
-    together = engine.vector_of(pictures)
+    together = engine.question_of(pictures).vector
     np.testing.assert_allclose(together, mean / np.linalg.norm(mean), atol=1e-5)
     assert engine.query(pictures, QueryOptions(k=1)).titles[0].authors == (HANDS[0],)
 
@@ -222,15 +225,15 @@ def test_the_network_loads_while_the_picture_is_decoded(
             return decode(self, limits, spec)
 
         monkeypatch.setattr(QueryPicture, "pixels", watched)
-        first.vector_of([picture(1, 5)])
-        first.vector_of([picture(1, 6)])
+        first.question_of([picture(1, 5)])
+        first.question_of([picture(1, 6)])
     assert seen == [True, False]
 
 
 def test_a_picture_unlike_all_others_is_by_nobody_known(engine: Engine) -> None:
     vector = np.random.default_rng(3).standard_normal(engine.generation.dimension)
     vector = (vector / np.linalg.norm(vector)).astype(np.float32)
-    similarity, rows = engine.neighbours(vector, engine.calibration.neighbours)
+    similarity, rows = engine.neighbours(Question(vector), engine.calibration.neighbours)
     assert engine.labels_of(similarity, rows, 0.5, vector).unknown_author > 0.9
 
 
@@ -248,15 +251,15 @@ def test_a_first_query_says_what_is_wrong_with_picture_or_model(
 ) -> None:
     with Engine.open(settings.layout, settings) as first:
         with pytest.raises(InputError, match=r"query\.png: "):
-            first.vector_of([QueryPicture("query.png", b"no picture")])
-        first.vector_of([picture(1, 5)])  # and it goes on
+            first.question_of([QueryPicture("query.png", b"no picture")])
+        first.question_of([picture(1, 5)])  # and it goes on
     with Engine.open(settings.layout, settings) as second:
         damaged = shutil.copytree(second.generation.model_dir, tmp_path / "model")
         (damaged / MODEL_FILE).write_bytes(b"no network")
         monkeypatch.setattr(second.encoder, "_model_dir", damaged)
         for _ in range(2):
             with pytest.raises(NoIndexError, match="damaged"):
-                second.vector_of([picture(1, 5)])
+                second.question_of([picture(1, 5)])
 
 
 def test_no_index_yet_says_what_to_do(settings: Settings, tmp_path: Path) -> None:
@@ -275,5 +278,7 @@ def test_a_crop_asks_about_a_part(engine: Engine, tmp_path: Path) -> None:
     whole = QueryPicture("sheet.png", data.getvalue())
     part = replace(whole, crop=Crop.parse("50%,0,50%,100%"))
     np.testing.assert_allclose(
-        engine.vector_of([part]), engine.vector_of([picture(0, 77)]), atol=1e-3
+        engine.question_of([part]).vector,
+        engine.question_of([picture(0, 77)]).vector,
+        atol=1e-3,
     )

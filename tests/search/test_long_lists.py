@@ -16,6 +16,7 @@ from indexer.build import build_generation
 from indexer.embed import embed_pending
 from indexer.expansion import KEPT, expanded
 from indexer.generations import publish
+from indexer.questions import similarities, widened
 from schemas.settings import load_settings
 from search.engine import Engine, QueryOptions
 from search.inputs import QueryPicture
@@ -28,11 +29,13 @@ LONG = QueryOptions(k=16, by="picture")
 def slow_order(engine: Engine, asked: QueryPicture, k: int) -> list[str]:
     """The definition, picture by picture."""
     vectors, ids = all_vectors(engine)
-    query = engine.vector_of([asked])
-    nearest = sorted(range(len(ids)), key=lambda n: -float(vectors[n] @ query))
+    question = engine.question_of([asked])
+    near = similarities(engine.generation.in_grey, question, vectors)
+    nearest = sorted(range(len(ids)), key=lambda n: -near[n])
     head = nearest[:KEPT]
-    mean = query + sum(float(vectors[n] @ query) * vectors[n] for n in head)
-    rest = sorted(nearest[KEPT:], key=lambda n: -float(vectors[n] @ mean))
+    wider = widened(engine.generation.in_grey, question, vectors[head])
+    far = similarities(engine.generation.in_grey, wider, vectors)
+    rest = sorted(nearest[KEPT:], key=lambda n: -far[n])
     return [ids[n] for n in (head + rest)[:k]]
 
 
@@ -47,12 +50,14 @@ def test_the_far_end_is_near_to_the_first_ten_and_the_query(engine: Engine, hand
     wanted = slow_order(engine, asked, 16)
     assert len(set(wanted) & set(shown)) >= 15  # float16 storage may swap near ties
     at = {picture_id: n for n, picture_id in enumerate(all_vectors(engine)[1])}
-    vectors, query = all_vectors(engine)[0], engine.vector_of([asked])
-    head = np.stack([vectors[at[picture_id]] for picture_id in shown[:KEPT]])
-    far = [float(vectors[at[picture_id]] @ expanded(query, head)) for picture_id in shown[KEPT:]]
+    vectors, question = all_vectors(engine)[0], engine.question_of([asked])
+    in_grey = engine.generation.in_grey
+    wider = widened(in_grey, question, vectors[[at[name] for name in shown[:KEPT]]])
+    far = similarities(in_grey, wider, vectors[[at[name] for name in shown[KEPT:]]])
     assert far == pytest.approx(sorted(far, reverse=True), abs=1e-3)
-    likeness = dict(zip(all_vectors(engine)[1], all_vectors(engine)[0] @ engine.vector_of([asked]),
-                        strict=True))  # fmt: skip
+    likeness = dict(
+        zip(all_vectors(engine)[1], similarities(in_grey, question, vectors), strict=True)
+    )
     for hit in found.pictures:  # what is printed is the likeness to the query itself
         assert hit.similarity == pytest.approx(likeness[hit.picture_id], abs=3e-3)
     assert any("after the first 10" in note for note in found.notes)

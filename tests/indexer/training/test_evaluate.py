@@ -148,7 +148,7 @@ def test_the_whole_protocol_runs_and_its_report_holds_it(
     monkeypatch: pytest.MonkeyPatch,
     graphs: Path,
 ) -> None:
-    from indexer.encoder import shipped_model_dir
+    from indexer.model_files import shipped_model_dir
     from indexer.training import features
     from indexer.training.evaluate import QUICK_VIEWS, evaluate, render
     from indexer.training.features import FeatureStore

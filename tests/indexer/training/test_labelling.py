@@ -17,7 +17,8 @@ from indexer.calibration import fit
 from indexer.scores import expected_calibration_error
 from indexer.training import labelling
 from indexer.training.benchmark import Benchmark, benchmark_of_rows, series_folds
-from indexer.training.cache import ArrayCache
+from indexer.training.galleries import Gallery
+from indexer.training.kept_spaces import Kept
 from indexer.training.label_figures import WIDE, Answers, LabelFigures, summed, years_off
 from indexer.training.labelling import (
     SAMPLE,
@@ -61,10 +62,10 @@ def vectors(bench: Benchmark) -> np.ndarray:
 def ground_of(bench: Benchmark, vectors: np.ndarray) -> Any:
     """A ground whose one space learns nothing."""
     return SimpleNamespace(
-        store=SimpleNamespace(bench=bench, cache=ArrayCache(None)),
+        store=SimpleNamespace(bench=bench),
         blank=np.zeros(len(bench), bool),
         raw=lambda space: vectors,
-        learnt=lambda space, train: lambda view: vectors,
+        kept=lambda name, space, train: Kept([Gallery.plain(vectors)], {}),
     )
 
 
@@ -109,7 +110,7 @@ def test_the_product_tells_wide_eras_itself(
         # Its "decades" are the wide eras here, all kinds fitted.
         with monkeypatch.context() as patch:
             patch.setattr(labelling, "labelled_of", lambda *_, data=data: data)
-            told = ask_product(bench, vectors, train, test, calibration, calibration)
+            told = ask_product(bench, Gallery.plain(vectors), train, test, calibration, calibration)
         names = np.array([int(name[:4]) for name in data.labels("era")])
         found = {"vote and head": told.probabilities["era"], **told.parts["era"]}
         for way, gathered in ways.items():

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from indexer.expansion import KEPT
+from indexer.training.galleries import Gallery
 from indexer.training.metrics import (
     DEPTH,
     near_duplicates,
@@ -58,7 +59,7 @@ def test_figures_equal_the_slow_loop(seed: int, count: int, hands: int, books: i
     series = author * 10 + random.integers(0, books, count)
     copies = random.random((count, count)) < 0.05
     copies |= copies.T
-    figures = query_figures(vectors, author, series, copies)
+    figures = query_figures(Gallery.plain(vectors), author, series, copies)
     wanted = slow_figures(vectors, author, series, copies)
     assert figures.rows.tolist() == sorted(wanted)
     for position, row in enumerate(figures.rows.tolist()):
@@ -73,7 +74,7 @@ def test_own_series_and_lone_series_do_not_count() -> None:
     vectors = np.array([[1.0, 0], [1, 0], [0.9, 0.1], [0, 1]])
     authors = np.array(["a", "a", "b", "a"])
     series = np.array(["a1", "a1", "b1", "a2"])
-    figures = query_figures(vectors, authors, series, np.eye(4, dtype=bool))
+    figures = query_figures(Gallery.plain(vectors), authors, series, np.eye(4, dtype=bool))
     assert figures.rows.tolist() == [0, 1, 3]  # b has one series and is a distractor only
     assert figures.right_at_1.tolist() == [False, False, False]
     assert summarize(figures).r_at_10 == 1.0
@@ -83,10 +84,14 @@ def test_macro_figure_weighs_authors_alike() -> None:
     vectors = np.array([[1.0, 0], [1, 0], [1, 0], [1, 0], [0, 1], [0.6, 0.8]])
     authors = np.array(["a", "a", "a", "a", "b", "b"])
     series = np.array(["a1", "a2", "a1", "a2", "b1", "b2"])
-    figures = summarize(query_figures(vectors, authors, series, np.eye(6, dtype=bool)))
+    figures = summarize(
+        query_figures(Gallery.plain(vectors), authors, series, np.eye(6, dtype=bool))
+    )
     assert figures.r_at_1 == pytest.approx(1.0) and figures.macro_r_at_1 == pytest.approx(1.0)
     vectors[5] = [0.9, 0.1]
-    figures = summarize(query_figures(vectors, authors, series, np.eye(6, dtype=bool)))
+    figures = summarize(
+        query_figures(Gallery.plain(vectors), authors, series, np.eye(6, dtype=bool))
+    )
     assert figures.r_at_1 == pytest.approx(5 / 6)
     assert figures.macro_r_at_1 == pytest.approx(0.75)
 
@@ -94,7 +99,7 @@ def test_macro_figure_weighs_authors_alike() -> None:
 def test_no_query_is_an_error() -> None:
     lone = np.array(["a", "b"])
     with pytest.raises(ValueError, match="two series"):
-        summarize(query_figures(np.eye(2), lone, lone, np.eye(2, dtype=bool)))
+        summarize(query_figures(Gallery.plain(np.eye(2)), lone, lone, np.eye(2, dtype=bool)))
 
 
 def test_near_duplicates_ignore_brightness_and_spare_flat_pictures() -> None:
@@ -130,8 +135,8 @@ def test_long_lists_keep_their_head_and_follow_the_definition(seed: int, count: 
     author = random.integers(0, 3, count)
     series = author * 10 + random.integers(0, 3, count)
     copies = np.eye(count, dtype=bool)
-    plain = query_figures(vectors, author, series, copies)
-    found = query_figures(vectors, author, series, copies, expand=True)
+    plain = query_figures(Gallery.plain(vectors), author, series, copies)
+    found = query_figures(Gallery.plain(vectors), author, series, copies, expand=True)
     for name in ("rows", "right_at_1", "right_at_10", "mean_precision"):
         assert np.array_equal(getattr(found, name), getattr(plain, name))
     for place, q in enumerate(found.rows.tolist()):

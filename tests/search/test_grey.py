@@ -1,0 +1,202 @@
+"""Grey copies of coloured plates, asked of an index through every door that asks it."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from crawler.importers import import_folder
+from indexer.build import build_generation
+from indexer.embed import embed_pending
+from indexer.generations import publish
+from indexer.in_grey import IN_GREY_FILE
+from indexer.model_files import shipped_model_dir
+from indexer.questions import Question
+from indexer.status import coverage
+from schemas.layout import Layout
+from schemas.settings import Settings, load_settings
+from search.asking import SqlSession
+from search.engine import Engine, QueryOptions
+from search.inputs import QueryPicture
+from tests.drawings import drawing, washed
+
+PLATES = 10
+PICTURES = QueryOptions(k=PLATES, by="picture")
+
+
+def encoded(*images: Image.Image) -> list[QueryPicture]:
+    found = []
+    for number, image in enumerate(images):
+        data = io.BytesIO()
+        image.save(data, "PNG")
+        found.append(QueryPicture(f"{number}.png", data.getvalue()))
+    return found
+
+
+def grey(seed: int) -> Image.Image:
+    return washed(seed).convert("L").convert("RGB")
+
+
+@pytest.fixture(scope="module")
+def older_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped model as it was before it knew what vectors become in grey."""
+    folder = tmp_path_factory.mktemp("older") / shipped_model_dir().name
+    shutil.copytree(shipped_model_dir(), folder)
+    about = json.loads((folder / "model.json").read_text())
+    del about["files"][IN_GREY_FILE]
+    (folder / "model.json").write_text(json.dumps(about))
+    (folder / IN_GREY_FILE).unlink()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def plates(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """An index of coloured plates and drawings that never had colours, each a title."""
+    root = tmp_path_factory.mktemp("plates")
+    for seed in range(PLATES):
+        folder = root / "in" / f"Painter {seed % 5}" / f"Plate {seed}"
+        folder.mkdir(parents=True)
+        washed(seed).save(folder / "plate.png")
+    for seed in range(4):
+        folder = root / "in" / "Penman" / f"Lines {seed}"
+        folder.mkdir(parents=True)
+        drawing(0, seed, 352).save(folder / "lines.png")
+    made = load_settings({"store.root": str(root / "data")}, environ={}, cwd=root)
+    import_folder(made.layout, made, root / "in")
+    embed_pending(made.layout, made)
+    built(made.layout, made)
+    return made
+
+
+def built(layout: Layout, settings: Settings) -> str:
+    report = build_generation(layout, settings)
+    assert report.generation_id is not None
+    publish(layout, report.generation_id)
+    return report.generation_id
+
+
+@pytest.fixture(scope="module")
+def engine(plates: Settings) -> Iterator[Engine]:
+    with Engine.open(plates.layout, plates) as opened:
+        yield opened
+
+
+def own_plate(engine: Engine, question: Question, seed: int) -> float:
+    answer = engine.answer(question, replace(PICTURES, k=PLATES + 4))
+    (found,) = [hit for hit in answer.pictures if hit.title_id.endswith(f"plate-{seed}")] or [
+        hit for hit in answer.pictures if f"Plate {seed}" in str(hit.source_path)
+    ]
+    return found.similarity
+
+
+def test_a_grey_copy_is_nearer_to_its_plate_than_it_was(engine: Engine) -> None:
+    in_grey, as_before = [], []
+    for seed in range(PLATES):
+        question = engine.question_of(encoded(grey(seed)))
+        assert question.in_grey is not None
+        in_grey.append(own_plate(engine, question, seed))
+        as_before.append(own_plate(engine, Question(question.vector), seed))
+    assert (np.array(in_grey) >= np.array(as_before)).all()
+    assert np.mean(in_grey) > np.mean(as_before) + 0.03
+
+
+def test_who_has_any_colour_asks_as_ever(engine: Engine) -> None:
+    coloured, plain = encoded(washed(1)), encoded(grey(1), grey(2))
+    assert engine.question_of(coloured).in_grey is None
+    assert engine.question_of([*coloured, *plain]).in_grey is None
+    together = engine.question_of(plain)
+    assert together.in_grey is not None
+    assert np.linalg.norm(together.in_grey) == pytest.approx(1.0, abs=1e-5)
+    alone = [engine.question_of([one]).in_grey for one in plain]
+    mean = alone[0] + alone[1]
+    assert together.in_grey == pytest.approx(mean / np.linalg.norm(mean), abs=1e-5)
+
+
+def test_a_drawing_without_colours_finds_itself_as_ever(engine: Engine) -> None:
+    answer = engine.query(encoded(drawing(0, 2, 352)), PICTURES)
+    assert answer.pictures[0].similarity == pytest.approx(1.0, abs=2e-3)
+    assert "lines" in str(answer.pictures[0].source_path)
+
+
+def test_labels_are_told_by_the_pictures_that_are_listed(engine: Engine) -> None:
+    question = engine.question_of(encoded(grey(3)))
+    told = engine.distributions_of(question, 0.5)
+    before = engine.distributions_of(Question(question.vector), 0.5)
+    assert told.by_kind["author"] != before.by_kind["author"]
+    answer = engine.answer(question, QueryOptions())
+    assert answer.labels.authors[0].label == max(
+        told.by_kind["author"], key=told.by_kind["author"].__getitem__
+    )
+
+
+def test_sql_finds_what_a_query_finds(plates: Settings, engine: Engine, tmp_path: Path) -> None:
+    file = tmp_path / "grey.png"
+    grey(4).save(file)
+    data = QueryPicture("grey.png", file.read_bytes())
+    wanted = engine.query([data], PICTURES).pictures
+    with SqlSession(plates.layout, plates) as session:
+        found = session.run(
+            f'select picture_id, similarity from "similar"($file, {PLATES}) order by rank',
+            {"file": str(file)},
+        )
+        assert found is not None
+        rows = list(found.rows())
+    assert [row[0] for row in rows] == [hit.picture_id for hit in wanted]
+    assert [row[1] for row in rows] == pytest.approx([hit.similarity for hit in wanted], abs=1e-5)
+
+
+def test_an_index_of_before_answers_and_is_made_anew_without_embedding(
+    plates: Settings, older_model: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "data"
+    for part in ("tables", "pictures"):
+        shutil.copytree(plates.store.root / part, root / part)
+    now = replace(plates, store=replace(plates.store, root=root))
+    before = replace(now, encoder=replace(now.encoder, model=str(older_model)))
+    assert embed_pending(now.layout, before).counts["embedded"] == 0  # the vectors are the same
+    first = built(now.layout, before)
+    with Engine.open(now.layout, before) as old:
+        assert old.generation.in_grey is None
+        question = old.question_of(encoded(grey(5)))
+        plain = own_plate(old, Question(question.vector), 5)
+        assert own_plate(old, question, 5) == plain
+    assert not coverage(now.layout, before).stale
+    assert coverage(now.layout, now).stale
+    second = built(now.layout, now)
+    assert second != first and not coverage(now.layout, now).stale
+    assert build_generation(now.layout, now).unchanged
+    with Engine.open(now.layout, now) as new:
+        assert new.generation.in_grey is not None
+        assert own_plate(new, question, 5) > plain
+
+
+def test_lengths_of_another_index_are_refused(plates: Settings, engine: Engine) -> None:
+    from indexer.checks import check_index
+    from indexer.grey_lengths import CatalogInGrey
+    from indexer.rows import collect_rows
+    from schemas.catalog import Catalog
+
+    rows = collect_rows(
+        Catalog(plates.layout), engine.generation.model_id, engine.generation.preprocessing_digest
+    )
+    right = engine.generation.in_grey
+    assert right is not None
+    for lengths, passes in ((right.lengths, True), (np.roll(right.lengths, 1), False)):
+        order = np.argsort(rows.row_ids)
+        among = CatalogInGrey(right.map, lengths, (rows.row_ids[order], order))
+        (found,) = [
+            check
+            for check in check_index(
+                engine.generation.index, rows, sample=50, seed=1, in_grey=among
+            )
+            if check.name == "in_grey"
+        ]
+        assert found.passed is passes
