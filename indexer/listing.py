@@ -14,7 +14,6 @@ from indexer.ahead import in_order
 from indexer.embed import open_encoder
 from indexer.encoder import Encoder
 from indexer.pixels import Prepared, picture_to_pixels
-from indexer.questions import Question, each_alone
 from schemas.durable import fsync_directory, storage_error
 from schemas.pictures import PictureError, PictureLimits, Reason
 from schemas.settings import Settings
@@ -30,16 +29,11 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class ListedVector:
-    """One listed picture: what it asks, or None and what is wrong with it."""
+    """One listed picture: its vector (D,), or None and what is wrong with it."""
 
     name: str
-    question: Question | None
+    vector: np.ndarray | None
     problem: str | None = None
-
-    @property
-    def vector(self) -> np.ndarray | None:
-        """As a catalog would keep it; (D,)"""
-        return None if self.question is None else self.question.vector
 
 
 def listed_vectors(
@@ -64,7 +58,7 @@ def listed_vectors(
         batch.append((name, outcome))
         if len(batch) == BATCH_ROWS or done == len(listed):
             good = [part for _, part in batch if not isinstance(part, PictureError)]
-            made = iter(each_alone(encoder.look(good)))
+            made = iter(encoder.encode(good))
             yield [
                 ListedVector(name, None, part.message)
                 if isinstance(part, PictureError)
@@ -109,7 +103,7 @@ class ListingReport:
 
     def count(self, batch: Sequence[ListedVector]) -> None:
         """Take a batch into account."""
-        bad = [row for row in batch if row.question is None]
+        bad = [row for row in batch if row.vector is None]
         self.embedded += len(batch) - len(bad)
         self.failed += len(bad)
         room = MAX_PROBLEMS - len(self.problems)

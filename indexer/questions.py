@@ -17,7 +17,6 @@ from indexer.expansion import expanded
 
 if TYPE_CHECKING:
     from indexer.grey_lengths import CatalogInGrey
-    from indexer.restoration import Seen
 
 LISTED, LEAST_LISTED = 4, 2000
 """How many times more pictures FAISS lists than are wanted in grey, and how many at least: nearly
@@ -30,24 +29,15 @@ Listed = tuple[np.ndarray, np.ndarray]
 class Question(NamedTuple):
     """A style that is asked about.
 
-    `vector` is what the catalog would keep of it, of which labels are told; `in_grey` the same
-    without what grey pictures lack, where all of its pictures are grey, else None.
+    `vector` is what the catalog would keep of it, and labels are told of that alone, as they are
+    calibrated; `in_grey` is the same without what grey pictures lack, where all of its pictures
+    are grey, else None.
 
     Shapes:  both (D,) float32, unit
     """
 
     vector: np.ndarray
     in_grey: np.ndarray | None = None
-
-
-def each_alone(seen: Seen) -> list[Question]:
-    """What each of the pictures asks that a model has seen."""
-    return [
-        Question(vector, asks if grey else None)
-        for vector, asks, grey in zip(
-            seen.vectors, seen.without_colours, seen.grey.tolist(), strict=True
-        )
-    ]
 
 
 def nearest(
@@ -65,7 +55,14 @@ def nearest(
     k = min(k, index.ntotal)
     similarity, ids = index.search(question.vector[None], k, params=params)
     there = ids[0] >= 0
-    found = similarity[0][there], ids[0][there]
+    return or_in_grey(index, in_grey, question, (similarity[0][there], ids[0][there]), k, params)
+
+
+def or_in_grey(
+    index: Any, in_grey: CatalogInGrey | None, question: Question, found: Listed, k: int,
+    params: Any = None,
+) -> Listed:  # fmt: skip
+    """The most similar pictures either way, from the k that are so (`found`) as they are."""
     if question.in_grey is None or in_grey is None:
         return found
     return _either(found, _nearest_in_grey(index, in_grey, question.in_grey, k, params), k)

@@ -22,8 +22,9 @@ TENSORS = ("enlarged", "grey")
 BLOCK_PX = 8
 GREY_BELOW = 6.0
 """Spread of the colour differences, in 256 levels, from which on a picture counts as coloured."""
-GREY_FROM = 1.0
-"""Greyness from which on a picture is taken for one without any colour."""
+GREY_FROM = 0.8
+"""Greyness from which on a picture is taken for one without colours: what a camera's noise leaves
+of a grey page. Of the 4,316 drawings none has 0.8 to 0.99."""
 
 
 def greyness(pixels: np.ndarray) -> float:

@@ -18,7 +18,7 @@ import numpy as np
 
 from indexer.encoder import Encoder
 from indexer.generations import Generation
-from indexer.questions import Question, nearest
+from indexer.questions import Question, nearest, or_in_grey
 from schemas.errors import InputError, NoIndexError
 from schemas.layout import Layout
 from schemas.pictures import PictureLimits
@@ -42,6 +42,7 @@ from search.notes import notes_of
 from search.probabilities import Distributions, distributions, label_probabilities
 from search.ranking import top_titles
 
+Nearest = tuple[np.ndarray, list[PictureRow]]
 WIDENING = 4  # factor by which the list grows while it holds too few titles
 
 
@@ -150,8 +151,12 @@ class Engine:
         started = time.perf_counter() if started is None else started
         meta = self.generation.meta
         size = max(options.neighbours, options.k)
-        nearest = self.neighbours(question, max(size, self.calibration.neighbours))  # (K,)
-        labels = self.labels_of(*nearest, options.unknown_prior, question.vector)
+        size = max(size, self.calibration.neighbours)
+        # Votes are calibrated on vectors as they are: with likenesses in grey, hands that the
+        # index lacks were believed to be known ones (docs/model-card.md).
+        plain = self.neighbours(Question(question.vector), size)  # (K,)
+        labels = self.labels_of(*plain, options.unknown_prior, question.vector)
+        nearest = self._in_grey_too(question, plain)
         own = titles_holding(meta, picture_ids)
         same = same_author(labels, own) if options.exclude_same_author else []
         allowed = choose(
@@ -211,14 +216,21 @@ class Engine:
         in_grey = _common(seen.without_colours) if seen.grey.all() else None
         return Question(_common(seen.vectors), in_grey)
 
-    def neighbours(
-        self, question: Question, k: int, allowed: Candidates | None = None
-    ) -> tuple[np.ndarray, list[PictureRow]]:
+    def neighbours(self, question: Question, k: int, allowed: Candidates | None = None) -> Nearest:
         """The nearest pictures: similarity (K,) float32, nearest first, and K rows."""
         generation = self.generation
         params = allowed.parameters() if allowed is not None else None
         similarity, ids = nearest(generation.index, generation.in_grey, question, k, params)
         return similarity, picture_rows(generation.meta, ids)
+
+    def _in_grey_too(self, question: Question, found: Nearest) -> Nearest:
+        """The nearest pictures, from as many that are so without regard to grey."""
+        generation, (similarity, rows) = self.generation, found
+        if question.in_grey is None:
+            return found
+        listed = similarity, np.asarray([row.row_id for row in rows], np.int64)
+        either = or_in_grey(generation.index, generation.in_grey, question, listed, len(rows))
+        return either[0], picture_rows(generation.meta, either[1])
 
     def labels_of(
         self,
@@ -236,19 +248,22 @@ class Engine:
         return label_probabilities(*evidence, self.calibration, unknown_prior,
                                    self.generation.heads.heads, vector)  # fmt: skip
 
-    def distributions_of(self, question: Question, unknown_prior: float) -> Distributions:
-        """Every label of the catalog with its probability."""
-        found = self.neighbours(question, self.calibration.neighbours)
+    def distributions_of(self, vector: np.ndarray, unknown_prior: float) -> Distributions:
+        """Every label of the catalog with its probability.
+
+        Shapes:  vector (D,)
+        """
+        found = self.neighbours(Question(vector), self.calibration.neighbours)
         evidence = voters(self.generation.meta, *found, self.calibration)
         return distributions(*evidence, self.calibration, unknown_prior,
-                             self.generation.heads.heads, question.vector)  # fmt: skip
+                             self.generation.heads.heads, vector)  # fmt: skip
 
     def search(
         self,
         question: Question,
         allowed: Candidates,
         options: QueryOptions,
-        nearest: tuple[np.ndarray, list[PictureRow]],
+        nearest: Nearest,
     ) -> Found:
         """The nearest allowed pictures: as many as it takes to hold what was asked for.
 

@@ -34,7 +34,6 @@ from indexer.listing import (
     parquet_file,
 )
 from indexer.model_store import model_dir
-from indexer.questions import Question
 from indexer.voting import fuse, sharpened
 from schemas.errors import NoIndexError
 from schemas.settings import Settings
@@ -47,11 +46,11 @@ COLUMNS = {"author": "authors", "genre": "genres", "era": "eras"}
 
 @dataclass(frozen=True)
 class Predictor:
-    """What tells labels of who asks, and where its knowledge comes from."""
+    """What tells labels from a vector, and where its knowledge comes from."""
 
     encoder: Encoder
     source: str
-    predict: Callable[[Question], Distributions]
+    predict: Callable[[np.ndarray], Distributions]
 
 
 @dataclass
@@ -87,7 +86,7 @@ def predict_listed(
         predictor = Predictor(
             engine.encoder,
             f"generation {engine.generation.id}",
-            lambda question: engine.distributions_of(question, prior),
+            lambda vector: engine.distributions_of(vector, prior),
         )
         return _write(predictor, settings, listed, out, progress)
 
@@ -103,9 +102,7 @@ def _of_model(settings: Settings, name: str) -> Predictor:
     encoder = open_encoder(settings, bulk=True, folder=folder)
     prior = settings.query.unknown_prior
     return Predictor(
-        encoder,
-        f"model {folder.name}",
-        lambda question: head_distributions(heads, question.vector, prior),
+        encoder, f"model {folder.name}", lambda vector: head_distributions(heads, vector, prior)
     )
 
 
@@ -161,9 +158,7 @@ def _write(
     with parquet_file(out, schema) as write:
         limits = settings.decode.limits
         for batch in listed_vectors(predictor.encoder, limits, listed, progress):
-            told = [
-                None if row.question is None else predictor.predict(row.question) for row in batch
-            ]
+            told = [None if row.vector is None else predictor.predict(row.vector) for row in batch]
             write(_columns(batch, told))
             report.count(batch)
             report.unknown += sum(found.unknown_author > 0.5 for found in told if found)

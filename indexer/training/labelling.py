@@ -17,7 +17,7 @@ from indexer.calibration import Asked, fit
 from indexer.holdout import Case, HeldOut, Labelled, fitted_heads
 from indexer.labels import KINDS, Calibration
 from indexer.training.benchmark import FOLDS, NO_YEAR, Benchmark, series_folds, several_series
-from indexer.training.galleries import Gallery, unit
+from indexer.training.galleries import unit
 from indexer.training.label_figures import (
     HEAD_ALONE,
     WIDE,
@@ -89,7 +89,7 @@ class Fold:
 
 def ask_product(
     bench: Benchmark,
-    gallery: Gallery,
+    vectors: np.ndarray,
     train: np.ndarray,
     test: np.ndarray,
     calibration: Calibration,
@@ -99,15 +99,15 @@ def ask_product(
 
     `wide` is the calibration of one with wide eras, whose other labels are the same.
 
-    Shapes:  N pictures, train (M,), test (Q,)
+    Shapes:  vectors (N, D), train (M,), test (Q,)
     """
-    data = labelled_of(bench, gallery.vectors, train)
+    data = labelled_of(bench, vectors, train)
     widened = in_wide_eras(bench, data, train)
     heads, wide_heads = fitted_heads(data), fitted_heads(widened, ("era",))
     built = [(kind, kind, data, heads, calibration) for kind in KINDS]
     built.append((WIDE, "era", widened, wide_heads, wide))
-    asked = gallery.vectors[test]  # heads know no grey (`Engine.labels_of`)
-    similarity = gallery.similarity(gallery.questions.part(test), data.vectors)
+    asked = unit(vectors[test])
+    similarity = asked @ data.vectors.T
     order = np.argsort(-similarity, axis=1, kind="stable")[:, : calibration.neighbours]
     case = Case(np.arange(len(test)), np.take_along_axis(similarity, order, 1), order)
     labels, both, parts = {}, {}, {}
@@ -156,8 +156,8 @@ def measure_labels(
         if not len(test):
             continue
         calibration, wide = _calibrated(ground, space, train, folds)
-        gallery = ground.kept("fold", space, train).galleries[0]
-        found = ask_product(bench, gallery, train, test, calibration, wide)
+        vectors = ground.kept("fold", space, train).galleries[0].vectors
+        found = ask_product(bench, vectors, train, test, calibration, wide)
         for kind, names in found.labels.items():
             truth = label_names(bench, kind)[test]
             asks = (truth != "") & (known[test] if kind == "author" else True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from indexer.restoration import GREY_FROM
 from indexer.training.model import CLIP, GROUPS, statistics_weights
 from indexer.training.nuisances import NUISANCES
 from indexer.training.restoring import IN_GREY_RIDGE, LIMITS, RESTORING_RIDGE
@@ -74,7 +75,7 @@ METHOD = f"{PARTS}, restored"
 RECIPE = [RIDGE, CLIP, [str(group) for group in GROUPS]]
 """What learning depends on that no name of a space says; kept vectors are told apart by it."""
 
-RESTORED_RECIPE = [RESTORING_RIDGE, IN_GREY_RIDGE, LIMITS]
+RESTORED_RECIPE = [RESTORING_RIDGE, IN_GREY_RIDGE, LIMITS, GREY_FROM]
 """The same of spaces that are restored."""
 
 FROZEN = "frozen middle statistics"

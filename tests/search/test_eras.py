@@ -13,7 +13,6 @@ import pytest
 from indexer.build import build_generation
 from indexer.generations import Generation, publish
 from indexer.nightly import run_night
-from indexer.questions import Question
 from indexer.verdicts import judge_pending
 from schemas.catalog import Catalog
 from schemas.kept import kept_files
@@ -86,7 +85,7 @@ def test_a_query_prints_eras_as_its_index_was_built(
 def test_every_label_of_an_answer_is_one_of_the_index(dated: Settings) -> None:
     with Engine.open(dated.layout, dated) as engine:
         rows = engine.generation.row_ids
-        found = engine.distributions_of(Question(engine.generation.vectors(rows[:1])[0]), 0.5)
+        found = engine.distributions_of(engine.generation.vectors(rows[:1])[0], 0.5)
         assert (
             set(found.by_kind["era"])
             == set(FIVE)

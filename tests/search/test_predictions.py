@@ -6,6 +6,7 @@ import dataclasses
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -13,7 +14,6 @@ from indexer.embed import open_encoder
 from indexer.head_files import HeadCalibration, Heads, write_heads
 from indexer.model_files import shipped_model_dir
 from indexer.model_store import list_models, model_dir
-from indexer.questions import Question
 from schemas.errors import InputError, NoIndexError
 from schemas.settings import EncoderSettings, Settings, StoreSettings
 from search.engine import Engine, QueryOptions
@@ -56,8 +56,8 @@ def test_every_label_gets_a_probability_and_all_of_it_adds_up(
 def test_strangers_are_counted(settings: Settings, new_picture: Path, tmp_path: Path) -> None:
     told = iter([(0.9, 0.8), (0.9, 0.1), (0.2, 0.0)])
 
-    def predict(question: Question) -> Distributions:
-        assert question.vector.shape == (open_encoder(settings).dimension,)
+    def predict(vector: np.ndarray) -> Distributions:
+        assert vector.shape == (open_encoder(settings).dimension,)
         return Distributions({"author": {"a": 1.0}, "genre": {}, "era": {}}, *next(told))
 
     listed = [("one", new_picture), ("gone", tmp_path / "gone"), ("two", new_picture),

@@ -110,7 +110,7 @@ def test_the_product_tells_wide_eras_itself(
         # Its "decades" are the wide eras here, all kinds fitted.
         with monkeypatch.context() as patch:
             patch.setattr(labelling, "labelled_of", lambda *_, data=data: data)
-            told = ask_product(bench, Gallery.plain(vectors), train, test, calibration, calibration)
+            told = ask_product(bench, vectors, train, test, calibration, calibration)
         names = np.array([int(name[:4]) for name in data.labels("era")])
         found = {"vote and head": told.probabilities["era"], **told.parts["era"]}
         for way, gathered in ways.items():
