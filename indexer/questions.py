@@ -16,6 +16,7 @@ import numpy as np
 from indexer.expansion import expanded
 
 if TYPE_CHECKING:
+    from indexer.generations import Generation
     from indexer.grey_lengths import CatalogInGrey
 
 LISTED, LEAST_LISTED = 4, 2000
@@ -38,6 +39,11 @@ class Question(NamedTuple):
 
     vector: np.ndarray
     in_grey: np.ndarray | None = None
+
+
+def greys_for(generation: Generation, question: Question) -> CatalogInGrey | None:
+    """What a generation knows of grey, read only for who asks in grey."""
+    return None if question.in_grey is None else generation.in_grey
 
 
 def nearest(

@@ -18,7 +18,7 @@ import numpy as np
 
 from indexer.encoder import Encoder
 from indexer.generations import Generation
-from indexer.questions import Question, nearest, or_in_grey
+from indexer.questions import Question, greys_for, nearest, or_in_grey
 from schemas.errors import InputError, NoIndexError
 from schemas.layout import Layout
 from schemas.pictures import PictureLimits
@@ -220,7 +220,8 @@ class Engine:
         """The nearest pictures: similarity (K,) float32, nearest first, and K rows."""
         generation = self.generation
         params = allowed.parameters() if allowed is not None else None
-        similarity, ids = nearest(generation.index, generation.in_grey, question, k, params)
+        greys = greys_for(generation, question)
+        similarity, ids = nearest(generation.index, greys, question, k, params)
         return similarity, picture_rows(generation.meta, ids)
 
     def _in_grey_too(self, question: Question, found: Nearest) -> Nearest:

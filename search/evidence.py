@@ -11,7 +11,7 @@ import numpy as np
 
 from indexer.labels import KINDS, Calibration
 from indexer.manners import MANNER
-from indexer.questions import Question, similarities
+from indexer.questions import Question, greys_for, similarities
 from schemas.eras import era_of
 from schemas.records import Hit, Labels, TitleHit
 from search.probabilities import Neighbour
@@ -132,7 +132,7 @@ def title_manners(
     ).fetchall()
     near = np.frombuffer(b"".join(blob for _, blob in found), MANNER).astype(np.float32)
     vectors = near.reshape(len(found), generation.dimension)
-    cosines = similarities(generation.in_grey, question, vectors)
+    cosines = similarities(greys_for(generation, question), question, vectors)
     return dict(zip((name for name, _ in found), cosines.tolist(), strict=True))
 
 

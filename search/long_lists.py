@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from indexer.expansion import KEPT
-from indexer.questions import Question, nearest, similarities, widened
+from indexer.questions import Question, greys_for, nearest, similarities, widened
 from search.evidence import Found, picture_rows
 from search.ranking import top_pictures
 
@@ -49,7 +49,7 @@ def _with_far_end(
     options: QueryOptions,
 ) -> tuple[Found, list[int]]:
     head = generation.vectors([found.rows[place].row_id for place in places[:KEPT]])
-    in_grey = generation.in_grey
+    in_grey = greys_for(generation, question)
     wider, params = widened(in_grey, question, head), allowed.parameters()
     _, ids = nearest(generation.index, in_grey, wider, len(found.rows), params)
 

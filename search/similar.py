@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from indexer.generations import Generation
-from indexer.questions import Question, nearest
+from indexer.questions import Question, greys_for, nearest
 from schemas.errors import InputError, ToonsearchError
 from search.evidence import picture_rows, title_manners
 from search.ranking import top_titles
@@ -112,8 +112,8 @@ class Similarity:
         ]
 
     def _nearest(self, question: Question, k: int) -> tuple[np.ndarray, list[Any]]:
-        index, in_grey = self.generation.index, self.generation.in_grey
-        similarity, ids = nearest(index, in_grey, question, k)
+        greys = greys_for(self.generation, question)
+        similarity, ids = nearest(self.generation.index, greys, question, k)
         return similarity, picture_rows(self.generation.meta, ids)
 
 
