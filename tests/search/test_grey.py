@@ -19,8 +19,9 @@ from indexer.embed import embed_pending
 from indexer.generations import publish
 from indexer.in_grey import IN_GREY_FILE
 from indexer.model_files import shipped_model_dir
-from indexer.questions import Question
+from indexer.questions import Question, similarities, widened
 from indexer.status import coverage
+from indexer.title_scores import MANNER_WEIGHT, WEIGHTS
 from schemas.layout import Layout
 from schemas.settings import Settings, load_settings
 from search.asking import SqlSession
@@ -128,6 +129,59 @@ def test_noise_of_a_camera_is_no_colour(engine: Engine) -> None:
     faint = np.asarray(grey(6)).copy()
     faint[:200, :, 0] //= 2
     assert engine.question_of(encoded(Image.fromarray(faint))).in_grey is None
+
+
+def test_it_asks_with_what_the_network_says_and_nothing_put_back(engine: Engine) -> None:
+    (one,) = encoded(grey(8))
+    question = engine.question_of([one])
+    prepared = one.pixels(engine.limits, engine.encoder.pixel_spec)
+    plain = engine.encoder.look([prepared]).plain[0]
+    assert prepared.enlarged == 0.0  # else that is put back all the same
+    assert question.in_grey == pytest.approx(plain, abs=1e-6)
+    assert float(question.vector @ plain) < 0.999
+
+
+def strange(engine: Engine) -> Question:
+    """One whose two sides ask for different pictures, so that no side can be left out unseen."""
+    one, other = (engine.question_of(encoded(grey(seed))) for seed in (1, 7))
+    return Question(one.vector, other.in_grey)
+
+
+def everything(engine: Engine) -> tuple[np.ndarray, list[str], list[str]]:
+    rows = engine.generation.meta.execute(
+        "select row_id, picture_id, title_id from pictures join titles using (title_no)"
+    ).fetchall()
+    ids, pictures, titles = zip(*rows, strict=True)
+    return engine.generation.vectors(ids), list(pictures), list(titles)
+
+
+def test_titles_are_scored_either_way_with_their_manner(engine: Engine) -> None:
+    """Each title has one picture here: the least similar one stands for the two it lacks."""
+    question, (vectors, _, titles) = strange(engine), everything(engine)
+    near = similarities(engine.generation.in_grey, question, vectors)
+    least = float(near.min())
+    wanted = {
+        title: (WEIGHTS[0] * one + (1 - WEIGHTS[0]) * least + MANNER_WEIGHT * one)
+        / (1 + MANNER_WEIGHT)
+        for title, one in zip(titles, near.tolist(), strict=True)
+    }
+    found = engine.answer(question, QueryOptions(k=len(titles))).titles
+    assert {title.title_id: title.score for title in found} == pytest.approx(wanted, abs=2e-3)
+
+
+def test_the_far_end_is_ordered_either_way(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a head of three of the fourteen pictures."""
+    for module in ("indexer.expansion", "search.long_lists", "search.notes"):
+        monkeypatch.setattr(f"{module}.KEPT", 3, raising=False)
+    question, (vectors, pictures, _) = strange(engine), everything(engine)
+    in_grey = engine.generation.in_grey
+    order = np.argsort(-similarities(in_grey, question, vectors))
+    wider = widened(in_grey, question, vectors[order[:3]])
+    far = similarities(in_grey, wider, vectors)
+    wanted = [*order[:3], *sorted(order[3:].tolist(), key=lambda n: -far[n])]
+    assert wanted != order.tolist()
+    found = engine.answer(question, replace(PICTURES, k=len(pictures))).pictures
+    assert [hit.picture_id for hit in found] == [pictures[n] for n in wanted]
 
 
 def test_a_drawing_without_colours_finds_itself_as_ever(engine: Engine) -> None:

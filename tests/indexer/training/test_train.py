@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from indexer.encoder import Encoder
 from indexer.head_files import read_heads
-from indexer.model_files import shipped_model_dir
+from indexer.model_files import ModelDescription, read_in_grey, shipped_model_dir
 from indexer.pixels import PixelSpec, Prepared
 from indexer.training.augment import CROP_PX, augmented
 from indexer.training.backbones import load_statistics
@@ -208,6 +208,11 @@ def test_heads_alone_share_the_space_of_their_base(bench: Benchmark, tmp_path: P
     facts = json.loads((report.folder / "model.json").read_bytes())["provenance"]
     assert not set(facts["authors"]) & set(facts["unseen_authors"])
     assert facts["settings"]["seed"] == 0 and len(facts["data"]["digest"]) == 16
+    own, base = (
+        read_in_grey(folder, ModelDescription.read(folder))
+        for folder in (report.folder, shipped_model_dir())
+    )
+    assert own is not None and base is not None and np.array_equal(own.change, base.change)
 
 
 KILLED = """
@@ -269,6 +274,9 @@ def test_a_run_killed_and_then_stopped_ends_where_an_undisturbed_one_does(
     for one, other in zip(undisturbed.history, resumed.history, strict=True):
         assert one.get("loss", 0) == pytest.approx(other.get("loss", 0), rel=1e-3)
     encoder = Encoder.open(resumed.folder)
+    in_grey = read_in_grey(resumed.folder, ModelDescription.read(resumed.folder))
+    size = encoder.dimension
+    assert in_grey is not None and in_grey.change.shape == (size + 1, size)
     vectors = encoder.encode([Prepared(np.zeros((64, 96, 3), np.uint8), 0.0)])
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-4)
     assert not list((tmp_path / "b" / "models" / ".runs").rglob("state*"))
