@@ -108,6 +108,18 @@ def test_colours_ask_as_ever_and_so_does_everybody_in_an_older_index() -> None:
     assert not np.allclose(nearest(index, in_grey, question, 9)[0], plain)
 
 
+def test_a_widened_question_is_wider_on_both_sides() -> None:
+    _, in_grey, vectors = world(3, 30)
+    question, head = asking(3), vectors[:5]
+    found = widened(in_grey, question, head)
+    for asks, near, told in (
+        (question.vector, head, found.vector),
+        (question.in_grey, in_grey.map.apply(head), found.in_grey),
+    ):
+        mean = asks + np.maximum(near @ asks, 0) @ near
+        assert told == pytest.approx(unit(mean), abs=1e-5)
+
+
 def test_what_is_looked_for_itself_is_found_with_a_likeness_of_one() -> None:
     """Also where a map would move it far away."""
     index, in_grey, vectors = world(2, 80, strength=2.0)

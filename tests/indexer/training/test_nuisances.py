@@ -13,10 +13,12 @@ from indexer.pixels import prepare
 from indexer.training import nuisances
 from indexer.training.export import SHIPPED_SPEC
 from indexer.training.features import spec_of
+from indexer.training.grey_parts import grey_part
 from indexer.training.model import GROUPS
 from indexer.training.nuisances import NUISANCES, part, scanned, scanned_part
 from indexer.training.spaces import METHOD, standard_spaces
 from indexer.training.views import THUMBNAIL, VIEWS
+from tests.drawings import washed
 from tests.search.hands import draw
 
 
@@ -118,3 +120,11 @@ def test_any_shape_has_parts(size: tuple[int, int]) -> None:
         for cut in (part(image), scanned_part(image)):
             assert 1 <= cut.width <= size[0]
             assert 1 <= cut.height <= size[1]
+
+
+def test_a_grey_part_is_the_part_without_its_colours_and_as_large() -> None:
+    image = washed(3)
+    wanted = np.asarray(part(image).convert("L").convert("RGB"))
+    assert np.array_equal(np.asarray(grey_part(image)), wanted)
+    assert spec_of(grey_part, SHIPPED_SPEC) == spec_of(part, SHIPPED_SPEC)
+    assert spec_of(part, SHIPPED_SPEC) != spec_of(VIEWS["grey"], SHIPPED_SPEC) == SHIPPED_SPEC
