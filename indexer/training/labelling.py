@@ -37,6 +37,10 @@ from schemas.eras import DECADE, era_of
 
 SAMPLE = 2000
 SEED = 20051
+FOLDS_ASKING = 2 * FOLDS
+"""Parts of all series that ask in turn for a calibration, each within one of the folds: eight of
+them are a fold's training series. The smaller a part, the more has the space learnt in which it
+asks, and the more is that like the space which is calibrated; but each costs as much."""
 
 
 def label_names(bench: Benchmark, kind: str) -> np.ndarray:
@@ -155,7 +159,7 @@ def measure_labels(
         test = np.flatnonzero((folds == fold) & ~ground.blank)
         if not len(test):
             continue
-        calibration, wide = _calibrated(ground, space, train, folds)
+        calibration, wide = _calibrated(ground, space, train)
         vectors = ground.kept("fold", space, train).galleries[0].vectors
         found = ask_product(bench, vectors, train, test, calibration, wide)
         for kind, names in found.labels.items():
@@ -189,21 +193,20 @@ def measure_labels(
     return result
 
 
-def _calibrated(
-    ground: Ground, space: Space, train: np.ndarray, folds: np.ndarray
-) -> tuple[Calibration, Calibration]:
+def _calibrated(ground: Ground, space: Space, train: np.ndarray) -> tuple[Calibration, Calibration]:
     """A calibration whose queries the space was not learnt from, as those of a user are, and
     one with wide eras, of which only those are fitted.
 
-    Each fold of the training pictures asks in a space of its own that was learnt without it.
+    Each part of the training pictures asks in a space of its own that was learnt without it.
 
-    Shapes:  train (M,), folds (N,) int
+    Shapes:  train (M,)
     """
     bench = ground.store.bench
     parts = []
     if space.learns:
-        for fold in np.unique(folds[train]):
-            aside = folds[train] == fold
+        turns = series_folds(bench.manifest, FOLDS_ASKING)[train]
+        for turn in np.unique(turns):
+            aside = turns == turn
             vectors = ground.kept("fold", space, train[~aside]).galleries[0].vectors
             parts.append((labelled_of(bench, vectors, train), aside))
     else:

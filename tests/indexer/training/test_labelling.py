@@ -126,6 +126,55 @@ def test_the_product_tells_wide_eras_itself(
     assert row_of(figures, WIDE, "vote and head").top1 > row_of(figures, "era", "majority").top1
 
 
+def test_whoever_asks_for_a_calibration_taught_the_space_nothing(
+    bench: Benchmark, vectors: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does any part that asks reach into the fold that is told, and each picture asks once."""
+    learnt: list[np.ndarray] = []
+    spaces: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    asked: list[list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = []
+    told: list[np.ndarray] = []
+
+    def kept(name: str, space: object, train: np.ndarray) -> Kept:
+        learnt.append(train)
+        return Kept([Gallery.plain(vectors * len(learnt))], {})
+
+    def labelled(bench_: Benchmark, seen: np.ndarray, rows: np.ndarray) -> Any:
+        data = labelled_of(bench_, seen, rows)
+        spaces[id(data.vectors)] = rows, learnt[round(seen[0, 0] / vectors[0, 0]) - 1]
+        kept_alive.append(data)
+        return data
+
+    def fitted(data: Any, *, among: Any, others: Any, **more: Any) -> Any:
+        parts = [(data, among), *others]
+        asked.append([(*spaces[id(each.vectors)], asks) for each, asks in parts])
+        return fit(data, among=among, others=others, **more)
+
+    def product(bench_: Any, seen: Any, train: Any, test: np.ndarray, *more: Any) -> Any:
+        told.append(test)
+        return ask_product(bench_, seen, train, test, *more)
+
+    kept_alive: list[Any] = []  # or an id could come twice
+    ground = ground_of(bench, vectors)
+    ground.kept = kept
+    monkeypatch.setattr(labelling, "labelled_of", labelled)
+    monkeypatch.setattr(labelling, "fit", fitted)
+    monkeypatch.setattr(labelling, "ask_product", product)
+    space = SimpleNamespace(learns=True)
+    measure_labels(ground, space, space)  # type: ignore[arg-type]
+
+    series, folds = bench.manifest.series, series_folds(bench.manifest)
+    assert len(asked) == 2 * len(told) and len(told) == len(np.unique(folds)) > 1
+    for fits, test in zip((asked[n : n + 2] for n in range(0, len(asked), 2)), told, strict=True):
+        for parts in fits:
+            assert len(parts) > len(np.unique(folds)) - 1  # finer than the folds
+            for rows, taught, asks in parts:
+                assert not set(series[taught]) & set(series[rows[asks]])
+                assert not set(series[taught]) & set(series[test])
+                assert len(taught) + asks.sum() == len(rows) == len(bench) - len(test)
+            assert (np.sum([asks for _, _, asks in parts], axis=0) == 1).all()
+
+
 def test_what_knows_only_decades_is_summed(bench: Benchmark, vectors: np.ndarray) -> None:
     ground, space = ground_of(bench, vectors), SimpleNamespace(learns=False)
     figures = measure_labels(ground, space, space).figures  # type: ignore[arg-type]
