@@ -12,7 +12,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from indexer.metadata import author_names, write_meta
 from indexer.proofs import Predecessor, check_encoder, compare
 from indexer.rows import IndexRows, collect_rows
 from indexer.sealing import copy_model, opened, seal, write_faiss
+from indexer.usual import usual_deviation
 from schemas.catalog import Catalog
 from schemas.durable import fsync_directory, fsync_file, storage_error, write_file
 from schemas.eras import DECADE
@@ -146,7 +147,12 @@ def _write(
 ) -> BuildReport:
     data = labelled(rows, settings.index.era_years)
     changed, share = before.changed(rows) if before else (np.arange(len(rows.row_ids)), 1.0)
-    calibration, drift = _calibrate(data, settings, inputs, before, share)
+    calibration, drift = _kept_calibration(data, settings, inputs, before, share)
+    if calibration is None:
+        calibration = replace(
+            fit(data, sample=settings.index.sample, seed=settings.index.seed),
+            usual_deviation=usual_deviation(layout, settings, rows),
+        )
     write_file(aside / "calibration.json", calibration.to_json().encode())
     write_heads(aside, Heads(fitted_heads(data)))
     step.done()
@@ -197,15 +203,15 @@ def _write(
     return BuildReport(name, False, counts, checks, calibration, drift)
 
 
-def _calibrate(
+def _kept_calibration(
     data: Labelled,
     settings: Settings,
     inputs: dict[str, Any],
     before: Predecessor | None,
     changed: float,
-) -> tuple[Calibration, float]:
+) -> tuple[Calibration | None, float]:
     """The votes of the generation in use while little has changed since they were fitted, and
-    they were fitted as they are now, else votes fitted anew; and how much has changed since."""
+    they were fitted as they are now, else none; and how much has changed since."""
     if before is not None and _same_model(before, inputs):
         theirs = before.generation.manifest["inputs"]
         drift = before.drift + changed
@@ -213,8 +219,7 @@ def _calibrate(
         same &= before.calibration.era_years == data.era_years
         if same and drift <= settings.index.refit and before.calibration.basis != "defaults":
             return before.calibration, drift
-    found = fit(data, sample=settings.index.sample, seed=settings.index.seed)
-    return found, 0.0
+    return None, 0.0
 
 
 def _same_model(before: Predecessor, inputs: dict[str, Any]) -> bool:

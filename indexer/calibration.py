@@ -51,7 +51,7 @@ from indexer.votes import (
 )
 
 DEFAULT_UNKNOWN = (6.0, -6.0, -4.0, 0.0)  # even odds where the nearest ones are about 0.6
-RECIPE = 5
+RECIPE = 6
 """Counts up when the same pictures are fitted otherwise: a generation of another recipe is
 calibrated anew, however little has changed in its catalog."""
 NEIGHBOURS = 200  # voters; the farther ones add nothing at any fitted temperature

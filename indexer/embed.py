@@ -21,7 +21,7 @@ from indexer.model_store import model_dir
 from indexer.pixels import PixelSpec, Prepared, picture_to_pixels
 from schemas.catalog import Catalog
 from schemas.layout import Layout
-from schemas.pictures import SKIPPED, PictureError, Reason, picture_id_of
+from schemas.pictures import SKIPPED, PictureError, PictureLimits, Reason, picture_id_of
 from schemas.settings import Settings
 
 COMMIT_ROWS = 2048  # about 2 MB of vectors and, on two cores, under a minute of work
@@ -153,15 +153,19 @@ def _decoded(
     """Pixels of each row, in order, decoded a bounded window ahead."""
     limits, spec = settings.decode.limits, encoder.pixel_spec
     return in_order(
-        lambda row: _read(layout.picture(row["file"]), row["picture_id"], limits, spec),
+        lambda row: read_stored(layout, row["file"], row["picture_id"], limits, spec),
         rows,
         4 * settings.encoder.batch,
     )
 
 
-def _read(path: Path, picture_id: str, limits: Any, spec: PixelSpec) -> Prepared | PictureError:
+def read_stored(
+    layout: Layout, file: str, picture_id: str, limits: PictureLimits, spec: PixelSpec
+) -> Prepared | PictureError:
+    """A stored picture, proved to be the one that it was, as a model takes it; or what is wrong
+    with it."""
     try:
-        data = path.read_bytes()
+        data = layout.picture(file).read_bytes()
     except OSError as error:
         return PictureError(Reason.STORE, f"the stored file is gone ({error.strerror})")
     if picture_id_of(data) != picture_id:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from indexer.deviation import deviations_of
 from indexer.model_files import MODEL_FILE, ModelDescription, read_restoration, verified_network
 from indexer.pixels import Prepared
 from indexer.restoration import Restoration, Seen, conditions
@@ -119,37 +120,40 @@ class Encoder:
         pixels = [picture.pixels for picture in pictures]
         for array in pixels:
             self._check(array)
-        vectors = self._plain(pixels)
+        vectors, deviation = self._plain(pixels)
         found = np.asarray([conditions(picture) for picture in pictures], float).reshape(-1, 2)
-        return Seen(vectors, found, self._restoration)
+        return Seen(vectors, found, self._restoration, deviation)
 
-    def _plain(self, pixels: Sequence[np.ndarray]) -> np.ndarray:
-        """What the network says; (B, D)."""
+    def _plain(self, pixels: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """What the network says: vectors (B, D), and how unlike what it knows pictures are (B,)"""
         vectors = np.empty((len(pixels), self.dimension), np.float32)
+        deviation = np.full(len(pixels), np.nan)
         if not pixels:
-            return vectors
+            return vectors, deviation
         session = self._started()
 
-        def run(picture: np.ndarray) -> np.ndarray:
+        def run(row: int) -> None:
             # One picture in a pass: two ran a twentieth faster, but only with a matrix that the
             # runtime copies and rearranges at its start (`start_onnxruntime`).
             with self._turn:
-                vector: np.ndarray = session(np.stack([picture]))[0]
-                return vector
+                found, statistics = session(np.stack([pixels[row]]))
+            vectors[row] = found[0]
+            if statistics is not None:
+                deviation[row] = deviations_of(statistics)[0]
 
         workers = min(self._threads if self._parallel else 1, len(pixels))
         if workers == 1:
-            for row, picture in enumerate(pixels):
-                vectors[row] = run(picture)
-            return vectors
+            for row in range(len(pixels)):
+                run(row)
+            return vectors, deviation
         from concurrent.futures import ThreadPoolExecutor  # 10 ms that one picture never needs
 
         # Large ones first, so that no core waits for a long one at the end.
         order = sorted(range(len(pixels)), key=lambda row: -pixels[row].size)
         with ThreadPoolExecutor(workers, thread_name_prefix="encode") as pool:
-            for row, vector in zip(order, pool.map(run, [pixels[r] for r in order]), strict=True):
-                vectors[row] = vector
-        return vectors
+            for _ in pool.map(run, order):
+                pass
+        return vectors, deviation
 
     def _check(self, picture: np.ndarray) -> None:
         multiple = self.pixel_spec.multiple_px

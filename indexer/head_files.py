@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from indexer.deviation import UsualDeviation
 from indexer.heads import TENSORS, Head, arrays_of
 from indexer.labels import KINDS, power_of
 from schemas.durable import write_file
@@ -33,13 +34,15 @@ class HeadCalibration:
     `power` is what each kind's likelihoods are raised to, and `sharpness` what the result is
     (`indexer.voting.sharpened`), once it is known who is unknown. `unknown` are the weights
     of (intercept, likelihood ratio to a stranger, likelihood, greatest probability) in the
-    log-odds that nobody known drew it, at equal prior odds.
+    log-odds that nobody known drew it, at equal prior odds. `usual_deviation` says how unlike what
+    the model knows the pictures of its labels are (`indexer/deviation.py`).
     """
 
     power: dict[str, float]
     unknown: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0)
     measured: dict[str, float] = field(default_factory=dict)
     sharpness: dict[str, float] = field(default_factory=dict)
+    usual_deviation: UsualDeviation | None = None
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,7 @@ def _calibration(raw: Mapping[str, Any]) -> HeadCalibration:
         {str(name): float(value) for name, value in raw["measured"].items()},
         # Models of 0.1.0 have none.
         {str(kind): power_of(power) for kind, power in raw.get("sharpness", {}).items()},
+        UsualDeviation.read(raw.get("usual_deviation") or ()),
     )
 
 

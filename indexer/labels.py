@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from indexer.deviation import UsualDeviation
 from indexer.unknown_author import (
     FALLING,
     FEATURES,
@@ -57,7 +58,8 @@ class Calibration:
     `unknown_weights` belong to `unknown_features`, in the log-odds that nobody in the catalog
     drew the query, at equal prior odds; `unknown_by_vote` to the first of them, where no head
     is asked. `unknown_floor` and `unknown_spread` are those of `unknown_author.floor_of`; none in
-    older generations.
+    older generations. `usual_deviation` says how unlike what the model knows the catalog's
+    pictures are, None where too few could be looked at.
     `basis` says what stood in for a new picture: other_titles (the query's own title was
     left out), other_pictures (only its own copies were), or defaults (too few pictures).
     """
@@ -79,6 +81,7 @@ class Calibration:
     era_years: int = DECADE
     unknown_floor: tuple[float, ...] = ()
     unknown_spread: tuple[float, ...] = ()
+    usual_deviation: UsualDeviation | None = None
 
     def vote(
         self,
@@ -116,11 +119,13 @@ class Calibration:
         best_share: float,
         prior: float,
         head: HeadFeatures | None = None,
+        deviation: float | None = None,
     ) -> float:
         """Probability that nobody in the catalog drew the query.
 
         `best_share` is what `vote` gives its first author; `prior` is how often nobody did
-        before looking; the fitted odds are for 0.5.
+        before looking; the fitted odds are for 0.5. What lies outside the catalog's usual
+        deviation speaks for nobody as what lies below the floor of similarities does.
 
         Shapes:  similarity_desc (K,), nearest first; head of one query
         """
@@ -131,13 +136,18 @@ class Calibration:
         weights = weights or self.unknown_weights
         features = unknown_features(similarity_desc[None, :], np.asarray([best_share]), head)
         odds = unknown_odds(
-            features[:, : len(weights)], weights, self.unknown_floor, self.unknown_spread
-        )[0]
+            features[:, : len(weights)], weights, self.unknown_floor, self.unknown_spread,
+            self._outside(deviation),
+        )[0]  # fmt: skip
         odds += np.log(prior / (1.0 - prior))
         return float(1.0 / (1.0 + np.exp(-np.clip(odds, -50.0, 50.0))))
 
     def foreign(
-        self, similarity_desc: np.ndarray, best_share: float, head: HeadFeatures | None = None
+        self,
+        similarity_desc: np.ndarray,
+        best_share: float,
+        head: HeadFeatures | None = None,
+        deviation: float | None = None,
     ) -> float:
         """How surely the query is of quite another kind than the catalog's pictures, 0..1.
 
@@ -150,11 +160,22 @@ class Calibration:
         features = unknown_features(similarity_desc[None, :], np.asarray([best_share]), head)
         if head is None:
             features = features[:, :VOTE_FEATURES]
-        return float(self.foreign_shares(features)[0])
+        return float(self.foreign_shares(features, np.asarray([deviation], float))[0])
 
-    def foreign_shares(self, features: np.ndarray) -> np.ndarray:
-        """The same from features of the unknown-author model; (Q, F) -> (Q,)."""
-        return foreign_share(depth_below(features, self.unknown_floor, self.unknown_spread))
+    def foreign_shares(
+        self, features: np.ndarray, deviations: np.ndarray | None = None
+    ) -> np.ndarray:
+        """The same from features of the unknown-author model and from deviations, NaN where they
+        are not known; (Q, F), (Q,) -> (Q,)."""
+        depth = depth_below(features, self.unknown_floor, self.unknown_spread)
+        if deviations is not None and self.usual_deviation is not None:
+            depth = np.maximum(depth, self.usual_deviation.depth(deviations))
+        return foreign_share(depth)
+
+    def _outside(self, deviation: float | None) -> float:
+        if deviation is None or self.usual_deviation is None:
+            return 0.0
+        return float(self.usual_deviation.depth(np.asarray([deviation]))[0])
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True, indent=1)
@@ -195,6 +216,7 @@ class Calibration:
                 era_years=_years_of(raw.get("era_years", DECADE)),
                 unknown_floor=floor,
                 unknown_spread=spread,
+                usual_deviation=UsualDeviation.read(raw.get("usual_deviation") or ()),
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise NoIndexError(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from indexer.ahead import in_order
+from indexer.deviation import common_deviation
 from indexer.embed import open_encoder
 from indexer.encoder import Encoder
 from indexer.pixels import Prepared, picture_to_pixels
@@ -29,11 +30,13 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class ListedVector:
-    """One listed picture: its vector (D,), or None and what is wrong with it."""
+    """One listed picture: its vector (D,), or None and what is wrong with it; and how unlike what
+    the model knows it is (`indexer/deviation.py`), where that is known."""
 
     name: str
     vector: np.ndarray | None
     problem: str | None = None
+    deviation: float | None = None
 
 
 def listed_vectors(
@@ -58,16 +61,21 @@ def listed_vectors(
         batch.append((name, outcome))
         if len(batch) == BATCH_ROWS or done == len(listed):
             good = [part for _, part in batch if not isinstance(part, PictureError)]
-            made = iter(encoder.encode(good))
+            seen = encoder.look(good)
+            made = zip(seen.vectors, seen.deviation[:, None], strict=True)
             yield [
                 ListedVector(name, None, part.message)
                 if isinstance(part, PictureError)
-                else ListedVector(name, next(made))
+                else _found(name, *next(made))
                 for name, part in batch
             ]
             batch = []
         if progress:
             progress(done, len(listed))
+
+
+def _found(name: str, vector: np.ndarray, deviation: np.ndarray) -> ListedVector:
+    return ListedVector(name, vector, deviation=common_deviation(deviation))
 
 
 @contextlib.contextmanager

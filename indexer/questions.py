@@ -32,13 +32,15 @@ class Question(NamedTuple):
 
     `vector` is what the catalog would keep of it, and labels are told of that alone, as they are
     calibrated; `in_grey` is the same without what grey pictures lack, where all of its pictures
-    are grey, else None.
+    are grey, else None. `deviation` says how unlike what the model knows its pictures are
+    (`indexer/deviation.py`), where that is known.
 
-    Shapes:  both (D,) float32, unit
+    Shapes:  vectors (D,) float32, unit
     """
 
     vector: np.ndarray
     in_grey: np.ndarray | None = None
+    deviation: float | None = None
 
 
 def greys_for(generation: Generation, question: Question) -> CatalogInGrey | None:

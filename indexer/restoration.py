@@ -117,12 +117,14 @@ class Restoration(NamedTuple):
 class Seen(NamedTuple):
     """What a model's network says of pictures, before anything is put back.
 
-    Shapes:  plain (B, D) unit, found (B, 2) as `conditions` tells
+    Shapes:  plain (B, D) unit, found (B, 2) as `conditions` tells, deviation (B,) as
+             `indexer.deviation` has it, NaN where the network does not tell it
     """
 
     plain: np.ndarray
     found: np.ndarray
     restoration: Restoration | None
+    deviation: np.ndarray = np.empty(0)
 
     @property
     def vectors(self) -> np.ndarray:

@@ -116,20 +116,22 @@ def unknown_odds(
     weights: Sequence[float],
     floor: Sequence[float] = (),
     spread: Sequence[float] = (),
+    outside: np.ndarray | float = 0.0,
 ) -> np.ndarray:
     """Log-odds that nobody in the catalog drew the queries, at equal prior odds.
 
     A picture of quite another kind than the catalog's lies far below anything that the weights
     were fitted on, and what fits chance there would decide everything: of 62 book drawings that
     were asked of a catalog of clip art, none was called unknown. So the weights are used down to
-    the floor only, and what is below it speaks for an unknown hand.
+    the floor only, and what is below it speaks for an unknown hand. So does what is `outside` of
+    a range of another kind, by as many standard deviations; the greater of both counts.
 
-    Shapes:  (Q, F), (F,) and what `floor_of` said -> (Q,)
+    Shapes:  (Q, F), (F,) and what `floor_of` said, (Q,) or one for all -> (Q,)
     """
     if not floor:
-        return np.asarray(features @ np.asarray(weights))
+        return np.asarray(features @ np.asarray(weights) + FOREIGN_ODDS * outside)
     columns = [column for column in FALLING if column < features.shape[1]][: len(floor)]
     familiar = features.copy()
     familiar[:, columns] = np.maximum(features[:, columns], np.asarray(floor[: len(columns)]))
-    depth = depth_below(features, floor, spread)
+    depth = np.maximum(depth_below(features, floor, spread), outside)
     return np.asarray(familiar @ np.asarray(weights) + FOREIGN_ODDS * depth)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from indexer.deviation import common_deviation
 from indexer.encoder import Encoder
 from indexer.generations import Generation
 from indexer.questions import Question, greys_for, nearest, or_in_grey
@@ -155,7 +156,7 @@ class Engine:
         # Votes are calibrated on vectors as they are: with likenesses in grey, hands that the
         # index lacks were believed to be known ones (docs/model-card.md).
         plain = self.neighbours(Question(question.vector), size)  # (K,)
-        labels = self.labels_of(*plain, options.unknown_prior, question.vector)
+        labels = self.labels_of(*plain, options.unknown_prior, question.vector, question.deviation)
         nearest = self._in_grey_too(question, plain)
         own = titles_holding(meta, picture_ids)
         same = same_author(labels, own) if options.exclude_same_author else []
@@ -214,7 +215,7 @@ class Engine:
         _ = self.generation.index  # mapped beside the network's loading
         seen = self.encoder.look(prepared)
         in_grey = _common(seen.without_colours) if seen.grey.all() else None
-        return Question(_common(seen.vectors), in_grey)
+        return Question(_common(seen.vectors), in_grey, common_deviation(seen.deviation))
 
     def neighbours(self, question: Question, k: int, allowed: Candidates | None = None) -> Nearest:
         """The nearest pictures: similarity (K,) float32, nearest first, and K rows."""
@@ -234,12 +235,9 @@ class Engine:
         return either[0], picture_rows(generation.meta, either[1])
 
     def labels_of(
-        self,
-        similarity: np.ndarray,
-        rows: Sequence[PictureRow],
-        unknown_prior: float,
-        vector: np.ndarray | None = None,
-    ) -> Labels:
+        self, similarity: np.ndarray, rows: Sequence[PictureRow], unknown_prior: float,
+        vector: np.ndarray | None = None, deviation: float | None = None,
+    ) -> Labels:  # fmt: skip
         """Label probabilities; always from the whole index, for which they were calibrated.
 
         Shapes:  similarity (K,), nearest first, and K rows; vector (D,), or None for the vote
@@ -247,9 +245,11 @@ class Engine:
         """
         evidence = voters(self.generation.meta, similarity, rows, self.calibration)
         return label_probabilities(*evidence, self.calibration, unknown_prior,
-                                   self.generation.heads.heads, vector)  # fmt: skip
+                                   self.generation.heads.heads, vector, deviation)  # fmt: skip
 
-    def distributions_of(self, vector: np.ndarray, unknown_prior: float) -> Distributions:
+    def distributions_of(
+        self, vector: np.ndarray, unknown_prior: float, deviation: float | None = None
+    ) -> Distributions:
         """Every label of the catalog with its probability.
 
         Shapes:  vector (D,)
@@ -257,7 +257,7 @@ class Engine:
         found = self.neighbours(Question(vector), self.calibration.neighbours)
         evidence = voters(self.generation.meta, *found, self.calibration)
         return distributions(*evidence, self.calibration, unknown_prior,
-                             self.generation.heads.heads, vector)  # fmt: skip
+                             self.generation.heads.heads, vector, deviation)  # fmt: skip
 
     def search(
         self,

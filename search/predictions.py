@@ -34,7 +34,8 @@ from indexer.listing import (
     parquet_file,
 )
 from indexer.model_store import model_dir
-from indexer.voting import fuse, sharpened
+from indexer.unknown_author import FOREIGN_ODDS, foreign_share
+from indexer.voting import fuse, humbled, sharpened
 from schemas.errors import NoIndexError
 from schemas.settings import Settings
 from search.engine import Engine
@@ -50,13 +51,14 @@ class Predictor:
 
     encoder: Encoder
     source: str
-    predict: Callable[[np.ndarray], Distributions]
+    predict: Callable[[np.ndarray, float | None], Distributions]
+    """From a vector (D,) and how unlike what the model knows the picture is."""
 
 
 @dataclass
 class PredictionReport(ListingReport):
     """What was written; `unknown` of the pictures are rather by none of the known authors than by
-    one of them, `foreign` rather of another kind than the index's pictures."""
+    one of them, `foreign` rather of another kind than the pictures of the index or model."""
 
     unknown: int = 0
     foreign: int = 0
@@ -86,7 +88,7 @@ def predict_listed(
         predictor = Predictor(
             engine.encoder,
             f"generation {engine.generation.id}",
-            lambda vector: engine.distributions_of(vector, prior),
+            lambda vector, deviation: engine.distributions_of(vector, prior, deviation),
         )
         return _write(predictor, settings, listed, out, progress)
 
@@ -102,18 +104,26 @@ def _of_model(settings: Settings, name: str) -> Predictor:
     encoder = open_encoder(settings, bulk=True, folder=folder)
     prior = settings.query.unknown_prior
     return Predictor(
-        encoder, f"model {folder.name}", lambda vector: head_distributions(heads, vector, prior)
+        encoder,
+        f"model {folder.name}",
+        lambda vector, deviation: head_distributions(heads, vector, prior, deviation),
     )
 
 
-def head_distributions(heads: Heads, vector: np.ndarray, prior: float) -> Distributions:
-    """What a model's own heads say, without any neighbour.
+def head_distributions(
+    heads: Heads, vector: np.ndarray, prior: float, deviation: float | None = None
+) -> Distributions:
+    """What a model's own heads say, without any neighbour. Of a picture of another kind than
+    those they know, genres and eras are all alike to them.
 
     Shapes:  vector (D,)
     """
     calibration = heads.calibration or HeadCalibration(dict.fromkeys(KINDS, 1.0))
     by_kind: dict[str, Mapping[str, float]] = {kind: {} for kind in KINDS}
-    unknown = 0.0
+    unknown, outside = 0.0, 0.0
+    if deviation is not None and calibration.usual_deviation is not None:
+        outside = float(calibration.usual_deviation.depth(np.asarray([deviation]))[0])
+    foreign = foreign_share(np.asarray([outside]))
     for kind, head in heads.heads.items():
         scores = head.scores(vector[None])
         even = np.full(scores.shape, 1.0 / scores.shape[1])
@@ -121,15 +131,17 @@ def head_distributions(heads: Heads, vector: np.ndarray, prior: float) -> Distri
             even, scores, tail=0.0, head_weight=calibration.power.get(kind, 1.0), vote_weight=0.0
         )[0]
         told = sharpened(found[None], calibration.sharpness.get(kind, 1.0))[0]
+        if kind != "author":
+            told = humbled(told[None], np.ones(len(told)), foreign)[0]
         by_kind[kind] = ranked(head.labels, told)
         if kind == "author":
             greatest, stranger = float(scores.max()), float(head.stranger(vector[None])[0])
             features = np.array([1.0, greatest - stranger, greatest, float(found.max())])
-            odds = float(features @ np.asarray(calibration.unknown))
+            odds = float(features @ np.asarray(calibration.unknown)) + FOREIGN_ODDS * outside
             limited = min(max(prior, 1e-6), 1.0 - 1e-6)
             odds += float(np.log(limited / (1.0 - limited)))
             unknown = float(1.0 / (1.0 + np.exp(-np.clip(odds, -50.0, 50.0))))
-    return Distributions(by_kind, unknown)
+    return Distributions(by_kind, unknown, float(foreign[0]))
 
 
 def _write(
@@ -158,7 +170,10 @@ def _write(
     with parquet_file(out, schema) as write:
         limits = settings.decode.limits
         for batch in listed_vectors(predictor.encoder, limits, listed, progress):
-            told = [None if row.vector is None else predictor.predict(row.vector) for row in batch]
+            told = [
+                None if row.vector is None else predictor.predict(row.vector, row.deviation)
+                for row in batch
+            ]
             write(_columns(batch, told))
             report.count(batch)
             report.unknown += sum(found.unknown_author > 0.5 for found in told if found)

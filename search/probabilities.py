@@ -53,12 +53,15 @@ def label_probabilities(
     unknown_prior: float,
     heads: Mapping[str, Head] | None = None,
     vector: np.ndarray | None = None,
+    deviation: float | None = None,
 ) -> Labels:
     """The most probable labels; see `distributions`.
 
     Shapes:  similarity (K,), nearest first, and K neighbours; vector (D,)
     """
-    found = distributions(similarity, neighbours, sizes, calibration, unknown_prior, heads, vector)
+    found = distributions(
+        similarity, neighbours, sizes, calibration, unknown_prior, heads, vector, deviation
+    )
     return Labels(
         authors=_top(found.by_kind["author"], 1.0 - found.unknown_author),
         unknown_author=found.unknown_author,
@@ -76,12 +79,14 @@ def distributions(
     unknown_prior: float,
     heads: Mapping[str, Head] | None = None,
     vector: np.ndarray | None = None,
+    deviation: float | None = None,
 ) -> Distributions:
     """Label probabilities from the nearest pictures of the whole index and from its heads.
 
     `sizes` says of each kind how many pictures carry each label. Without heads a kind has only
     the labels that a neighbour carries, and they sum to less than 1.
     Without any author in sight there is nothing to be unknown among: that mass is 0 then.
+    `deviation` is that of the picture (`indexer/deviation.py`), where it is known.
 
     Shapes:  similarity (K,), nearest first, and K neighbours; vector (D,)
     """
@@ -105,8 +110,10 @@ def distributions(
             asked = HeadFeatures.of(scores, head.stranger(vector[None]), fused)
     unknown = 0.0
     if by_kind["author"]:
-        unknown = calibration.unknown_author(similarity, best_share, unknown_prior, asked)
-    foreign = calibration.foreign(similarity, best_share, asked)
+        unknown = calibration.unknown_author(
+            similarity, best_share, unknown_prior, asked, deviation
+        )
+    foreign = calibration.foreign(similarity, best_share, asked, deviation)
     for kind in ("genre", "era"):
         by_kind[kind] = _of_a_catalog(by_kind[kind], sizes[kind], foreign)
     return Distributions(by_kind, unknown, foreign)

@@ -36,6 +36,7 @@ from indexer.training.onnx_graph import append_projection, export_graph, halve_s
 from indexer.training.restoring import restored
 from indexer.training.samples import Samples, unseen_authors
 from indexer.training.train import Progress, TrainedStyle, Trainer, TrainSettings
+from indexer.training.usual import knowing_their_kind, sampled
 from indexer.training.views import View, named
 from indexer.training.whitening import RIDGE, Changed, fit_projection
 from schemas.errors import InputError, PartlyDoneError, ToonsearchError
@@ -123,8 +124,8 @@ def train_heads(job: Job) -> TrainReport:
     vectors = job.vectors if job.vectors is not None else job.store.get("vectors")
     found = job.samples.r_at_1(vectors[job.samples.looked_at])
     report = TrainReport(about.model_id, None, found, found)
-    _add_heads(job, report, vectors)
     network = verified_network(job.base / MODEL_FILE, about)
+    _add_heads(job, report, vectors, network)
     facts = job.provenance(report, True)
     export = describe(
         network, about.dimension, about.pixel_spec, facts,
@@ -177,7 +178,7 @@ def train_style(job: Job) -> TrainReport:
     encode = run_graph(data)
     found = restored(encode, lambda *asked: _prepared(job, *asked), job.samples.train)
     report.after = job.samples.r_at_1(found.vectors[job.samples.looked_at])
-    _add_heads(job, report, found.vectors)
+    _add_heads(job, report, found.vectors, data)
     export = describe(
         data, kept, SHIPPED_SPEC, job.provenance(report, False), f"trained-{_plain(s.backbone)}",
         found.restoration, found.in_grey,
@@ -251,13 +252,15 @@ def _agree(job: Job, data: bytes, style: TrainedStyle) -> None:
         raise ToonsearchError(f"the exported network disagrees with torch (cosine {worst:.6f})")
 
 
-def _add_heads(job: Job, report: TrainReport, vectors: np.ndarray) -> None:
+def _add_heads(job: Job, report: TrainReport, vectors: np.ndarray, network: bytes) -> None:
     heads = fit_heads(vectors.astype(np.float32), job.classes)
     if not heads.heads:
         raise InputError(
             "there is only one class of each label: nothing can be told apart",
             "Add pictures by other authors.",
         )
+    looked = _prepared(job, "what is usual", sampled(len(job.bench)))
+    heads = knowing_their_kind(heads, network, looked)
     assert heads.calibration is not None
     report.measured = heads.calibration.measured
     report.classes = {kind: len(head.labels) for kind, head in heads.heads.items()}

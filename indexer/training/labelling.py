@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from indexer.calibration import Asked, fit
+from indexer.deviation import UsualDeviation
 from indexer.holdout import Case, HeldOut, Labelled, fitted_heads
 from indexer.labels import KINDS, Calibration
 from indexer.training.benchmark import FOLDS, NO_YEAR, Benchmark, series_folds, several_series
@@ -31,6 +32,7 @@ from indexer.training.label_figures import (
 from indexer.training.probe import linear_probe
 from indexer.training.retrieval import Ground
 from indexer.training.spaces import Space
+from indexer.training.whitening import deviations_from
 from indexer.votes import Votes
 from indexer.voting import humbled
 from schemas.eras import DECADE, era_of
@@ -98,12 +100,13 @@ def ask_product(
     test: np.ndarray,
     calibration: Calibration,
     wide: Calibration,
+    deviations: np.ndarray,
 ) -> Fold:
     """What a generation of `train` says of `test`; by kind and by part (vote, head, both).
 
     `wide` is the calibration of one with wide eras, whose other labels are the same.
 
-    Shapes:  vectors (N, D), train (M,), test (Q,)
+    Shapes:  vectors (N, D), train (M,), test (Q,), deviations (N,)
     """
     data = labelled_of(bench, vectors, train)
     widened = in_wide_eras(bench, data, train)
@@ -134,7 +137,8 @@ def ask_product(
         labels[name] = names
         both[name] = votes.probabilities(case, held)
         if kind == "author":
-            foreign = calibration.foreign_shares(Asked(case, held).features(votes))
+            usual = replace(calibration, usual_deviation=UsualDeviation.of(deviations[train]))
+            foreign = usual.foreign_shares(Asked(case, held).features(votes), deviations[test])
         else:
             sizes = np.bincount(data.codes(kind)[data.codes(kind) >= 0], minlength=len(names))
             both[name] = humbled(both[name], sizes, foreign)
@@ -161,7 +165,10 @@ def measure_labels(
             continue
         calibration, wide = _calibrated(ground, space, train)
         vectors = ground.kept("fold", space, train).galleries[0].vectors
-        found = ask_product(bench, vectors, train, test, calibration, wide)
+        deviations = np.full(len(bench), np.nan)
+        if space.feature == "statistics":
+            deviations = deviations_from(ground.raw(space), train)
+        found = ask_product(bench, vectors, train, test, calibration, wide, deviations)
         for kind, names in found.labels.items():
             truth = label_names(bench, kind)[test]
             asks = (truth != "") & (known[test] if kind == "author" else True)

@@ -100,7 +100,14 @@ class Projection(NamedTuple):
 
         Shapes:  (N, S) -> (N, D)
         """
-        return np.asarray(np.clip((rows - self.center) * self.scale, -CLIP, CLIP) @ self.matrix)
+        return np.asarray(self.standardized(rows) @ self.matrix)
+
+    def standardized(self, rows: np.ndarray) -> np.ndarray:
+        """Statistics in standard deviations of the pictures that were learnt from.
+
+        Shapes:  (N, S) -> (N, S)
+        """
+        return np.asarray(np.clip((rows - self.center) * self.scale, -CLIP, CLIP))
 
 
 def _root(variance: Tensor) -> Tensor:

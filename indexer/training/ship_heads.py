@@ -17,13 +17,20 @@ from pathlib import Path
 import numpy as np
 
 from indexer.head_files import Heads, write_heads
-from indexer.model_files import DESCRIPTION_FILE, ModelDescription
+from indexer.model_files import (
+    DESCRIPTION_FILE,
+    MODEL_FILE,
+    ModelDescription,
+    verified_network,
+)
+from indexer.pixels import prepare
 from indexer.training.benchmark import benchmark_of_manifest
 from indexer.training.cache import ArrayCache, default_cache
 from indexer.training.dataset import MANIFEST_FILE
-from indexer.training.features import FeatureStore
+from indexer.training.features import FeatureStore, pictures_of
 from indexer.training.label_rules import LabelRules, apply_rules
 from indexer.training.model_heads import fit_heads
+from indexer.training.usual import knowing_their_kind, sampled
 from schemas.durable import fsync_directory, replace_file, storage_error
 from schemas.errors import InputError, ToonsearchError
 
@@ -33,7 +40,7 @@ def ship_heads(model: Path, drawings: Path, cache: Path | None = None) -> Heads:
 
     Errors:  InputError when the drawings cannot be used, NoIndexError when the model cannot
     """
-    ModelDescription.read(model)
+    description = ModelDescription.read(model)
     manifest = drawings / MANIFEST_FILE
     if not manifest.is_file():
         raise InputError(f"there is no manifest at {manifest}")
@@ -41,6 +48,9 @@ def ship_heads(model: Path, drawings: Path, cache: Path | None = None) -> Heads:
         bench = benchmark_of_manifest(manifest, list(csv.DictReader(file)), training=True)
     vectors = FeatureStore(bench, ArrayCache(cache), model).get("vectors")
     heads = fit_heads(np.asarray(vectors, np.float32), apply_rules(bench, LabelRules()))
+    network, spec = verified_network(model / MODEL_FILE, description), description.pixel_spec
+    looked = pictures_of(bench.part(sampled(len(bench))), None, spec.decode_px)
+    heads = knowing_their_kind(heads, network, (prepare(image, spec) for image in looked))
     about = json.loads((model / DESCRIPTION_FILE).read_bytes())
     about.setdefault("provenance", {})["authors"] = sorted(
         set(bench.manifest.authors.tolist()) - {""}

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from indexer.deviation import deviations_of
 from indexer.training.model import CLIP, Projection
 from schemas.errors import InputError
 
@@ -67,8 +68,7 @@ def fit_projection(
              normalisation), with a ridge; Schoelkopf et al. 1998 (kernel PCA)
     """
     x = np.asarray(statistics)
-    center = x.mean(0, dtype=np.float64)
-    scale = 1.0 / (x.std(0, dtype=np.float64) + FLOOR)
+    center, scale = usual_statistics(x)
     weigh = np.ones(x.shape[1]) if weights is None else np.asarray(weights, np.float64)
 
     def standardized(rows: np.ndarray) -> np.ndarray:
@@ -86,6 +86,20 @@ def fit_projection(
     matrix = weigh[:, None] * fit(z, nuisance, ridge, dimension)
     # Cosines do not know the scale; with this one float16 storage keeps small entries.
     return Projection(center, scale, matrix / np.abs(matrix).max())
+
+
+def usual_statistics(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Center and scale of statistics; (N, S) -> (S,) both"""
+    return rows.mean(0, dtype=np.float64), 1.0 / (rows.std(0, dtype=np.float64) + FLOOR)
+
+
+def deviations_from(rows: np.ndarray, learnt: np.ndarray) -> np.ndarray:
+    """How unlike some of them (M,) the statistics of pictures are, as `indexer/deviation.py` has
+    it. Shapes:  (N, S) -> (N,)"""
+    center, scale = (part.astype(np.float32) for part in usual_statistics(rows[learnt]))
+    known = Projection(center, scale, np.empty((len(center), 0), np.float32))
+    blocks = [rows[start : start + 512] for start in range(0, len(rows), 512)]
+    return np.concatenate([deviations_of(known.standardized(block)) for block in blocks])
 
 
 def _between_pictures(

@@ -76,7 +76,8 @@ def command(
         print(f"{source}: {report.embedded:,} predicted, {report.failed:,} failed, in {out}")
         print(f"by none of the known authors, more likely than not: {report.unknown:,}")
         if report.foreign:
-            print(f"of quite another kind than the index's pictures: {report.foreign:,}")
+            whose = "index" if model is None else "model"
+            print(f"of quite another kind than the {whose}'s pictures: {report.foreign:,}")
     for problem in report.problems:
         session.note(problem)
     return 4 if report.failed else 0

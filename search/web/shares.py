@@ -44,6 +44,9 @@ def share(store: Store, style: Style, days: int) -> tuple[str, float]:
         if style.question.in_grey is not None:
             grey = style.question.in_grey.astype("<f4").tobytes()
             connection.execute("insert into shares_in_grey values (?, ?)", (key, grey))
+        if style.question.deviation is not None:
+            deviation = style.question.deviation
+            connection.execute("insert into share_deviations values (?, ?)", (key, deviation))
     return key, expires
 
 
@@ -55,16 +58,17 @@ def shared(store: Store, key: str) -> Style | None:
         if connection is None:
             return None
         row = connection.execute(
-            "select s.vector, g.vector, model_id, preprocessing, own, pictures_count"
+            "select s.vector, g.vector, deviation, model_id, preprocessing, own, pictures_count"
             " from shares s left join shares_in_grey g using (id)"
+            " left join share_deviations using (id)"
             " where id = ? and expires >= ?",
             (key, time.time()),
         ).fetchone()
     if row is None:
         return None
-    vector, grey, model_id, preprocessing, own, count = row
+    vector, grey, deviation, model_id, preprocessing, own, count = row
     return Style(
-        Question(_read(vector), None if grey is None else _read(grey)),
+        Question(_read(vector), None if grey is None else _read(grey), deviation),
         model_id,
         preprocessing,
         tuple(json.loads(own)),

@@ -56,7 +56,8 @@ def test_every_label_gets_a_probability_and_all_of_it_adds_up(
 def test_strangers_are_counted(settings: Settings, new_picture: Path, tmp_path: Path) -> None:
     told = iter([(0.9, 0.8), (0.9, 0.1), (0.2, 0.0)])
 
-    def predict(vector: np.ndarray) -> Distributions:
+    def predict(vector: np.ndarray, deviation: float | None) -> Distributions:
+        assert deviation is not None and 0.5 < deviation < 3.0
         assert vector.shape == (open_encoder(settings).dimension,)
         return Distributions({"author": {"a": 1.0}, "genre": {}, "era": {}}, *next(told))
 

@@ -97,7 +97,7 @@ def test_the_product_tells_wide_eras_itself(
         return real(*data, **more)
 
     monkeypatch.setattr(labelling, "fit", counted)
-    ground, space = ground_of(bench, vectors), SimpleNamespace(learns=False)
+    ground, space = ground_of(bench, vectors), SimpleNamespace(learns=False, feature="vectors")
     figures = measure_labels(ground, space, space).figures  # type: ignore[arg-type]
     assert fits.count(("era",)) == fits.count(("author", "genre", "era")) == len(fits) / 2
 
@@ -110,7 +110,8 @@ def test_the_product_tells_wide_eras_itself(
         # Its "decades" are the wide eras here, all kinds fitted.
         with monkeypatch.context() as patch:
             patch.setattr(labelling, "labelled_of", lambda *_, data=data: data)
-            told = ask_product(bench, vectors, train, test, calibration, calibration)
+            nothing = np.full(len(bench), np.nan)
+            told = ask_product(bench, vectors, train, test, calibration, calibration, nothing)
         names = np.array([int(name[:4]) for name in data.labels("era")])
         found = {"vote and head": told.probabilities["era"], **told.parts["era"]}
         for way, gathered in ways.items():
@@ -160,7 +161,7 @@ def test_whoever_asks_for_a_calibration_taught_the_space_nothing(
     monkeypatch.setattr(labelling, "labelled_of", labelled)
     monkeypatch.setattr(labelling, "fit", fitted)
     monkeypatch.setattr(labelling, "ask_product", product)
-    space = SimpleNamespace(learns=True)
+    space = SimpleNamespace(learns=True, feature="vectors")
     measure_labels(ground, space, space)  # type: ignore[arg-type]
 
     series, folds = bench.manifest.series, series_folds(bench.manifest)
@@ -176,7 +177,7 @@ def test_whoever_asks_for_a_calibration_taught_the_space_nothing(
 
 
 def test_what_knows_only_decades_is_summed(bench: Benchmark, vectors: np.ndarray) -> None:
-    ground, space = ground_of(bench, vectors), SimpleNamespace(learns=False)
+    ground, space = ground_of(bench, vectors), SimpleNamespace(learns=False, feature="vectors")
     figures = measure_labels(ground, space, space).figures  # type: ignore[arg-type]
     for way in ("majority", "nearest frozen picture", "linear probe on frozen statistics"):
         decades, wide = row_of(figures, "era", way), row_of(figures, WIDE, way)
@@ -184,6 +185,32 @@ def test_what_knows_only_decades_is_summed(bench: Benchmark, vectors: np.ndarray
         assert wide.years_error is not None and decades.years_error is None
     dated = {row.name for row in figures if row.years_error is not None}
     assert dated == {row.name for row in figures if row.kind == WIDE} - {"the head alone"}
+
+
+def test_pictures_of_another_kind_are_told_the_catalogs_proportions(
+    bench: Benchmark, vectors: np.ndarray
+) -> None:
+    """As an index tells them (`indexer/deviation.py`)."""
+    folds = series_folds(bench.manifest)
+    train, test = np.flatnonzero(folds != 0), np.flatnonzero(folds == 0)
+    calibration = fit(labelled_of(bench, vectors, train), sample=SAMPLE, seed=SEED)
+    deviations = np.random.default_rng(2).lognormal(0.0, 0.15, len(bench))
+    strange = np.arange(len(test)) % 2 == 0
+    deviations[test] = np.where(strange, 3.0, 1.0)
+    told = [
+        ask_product(bench, vectors, train, test, calibration, calibration, given)
+        for given in (np.full(len(bench), np.nan), deviations)
+    ]
+    before, after = (found.probabilities for found in told)
+    assert np.array_equal(before["author"], after["author"])
+    for kind in ("genre", "era"):
+        names = told[0].labels[kind]
+        labels = label_names(bench, kind)[train]
+        shares = np.array([(labels == name).sum() for name in names]) / (labels != "").sum()
+        assert np.array_equal(before[kind][~strange], after[kind][~strange])
+        assert after[kind][strange] == pytest.approx(
+            np.tile(shares, (int(strange.sum()), 1)), abs=1e-3
+        )
 
 
 def test_sums_and_medians_against_loops(bench: Benchmark) -> None:

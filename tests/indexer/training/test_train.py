@@ -292,8 +292,8 @@ def test_what_is_worse_is_not_published(
 
     real = finish._add_heads
 
-    def worse(job_: Job, report: finish.TrainReport, vectors: np.ndarray) -> None:
-        real(job_, report, vectors)
+    def worse(job_: Job, report: finish.TrainReport, vectors: np.ndarray, network: bytes) -> None:
+        real(job_, report, vectors, network)
         report.after = 0.4
 
     monkeypatch.setattr(finish, "_add_heads", worse)

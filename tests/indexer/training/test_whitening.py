@@ -7,7 +7,7 @@ pytest.importorskip("torch")
 
 from indexer.training import whitening
 from indexer.training.model import CLIP, Projection
-from indexer.training.whitening import RIDGE, Changed, fit_projection
+from indexer.training.whitening import RIDGE, Changed, deviations_from, fit_projection
 from schemas.errors import InputError
 
 
@@ -162,3 +162,17 @@ def test_impossible_requests_are_refused() -> None:
         fit_projection(rows, labels, 13)
     with pytest.raises(InputError, match="two different"):
         fit_projection(rows, np.arange(len(rows)), 4)
+
+
+def test_how_unlike_the_pictures_that_were_learnt_from() -> None:
+    rng = np.random.default_rng(8)
+    rows = rng.normal(3.0, [0.1, 2.0, 5.0, 0.5] * 25, (1100, 100)).astype(np.float32)
+    learnt = np.arange(400)
+    rows[600] = rows[:400].mean(0)  # what is usual
+    rows[601] += 1000.0  # as far as anything counts
+    found = deviations_from(rows, learnt)
+    center, scale = rows[:400].mean(0), 1.0 / rows[:400].std(0)
+    wanted = np.sqrt((np.clip((rows - center) * scale, -CLIP, CLIP) ** 2).mean(1))
+    assert found == pytest.approx(wanted, rel=1e-3, abs=1e-3)
+    assert found[:400].mean() == pytest.approx(1.0, abs=0.02)
+    assert found[600] == pytest.approx(0.0, abs=1e-3) and found[601] == pytest.approx(CLIP)

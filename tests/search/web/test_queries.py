@@ -173,7 +173,9 @@ def test_a_shared_link_asks_in_grey_as_before_also_in_a_file_of_an_older_release
         client.post(f"/v1/results/{first['id']}/share")
     with sqlite3.connect(own.layout.web) as file:
         assert file.execute("select count(*) from shares_in_grey").fetchone() == (1,)
+        assert file.execute("select count(*) from share_deviations").fetchone() == (1,)
         file.execute("drop table shares_in_grey")
+        file.execute("drop table share_deviations")
     file.close()
     with opened(own) as client:
         first = client.post("/v1/query", content=NEW).json()
@@ -183,7 +185,8 @@ def test_a_shared_link_asks_in_grey_as_before_also_in_a_file_of_an_older_release
     with sqlite3.connect(own.layout.web) as file:
         file.execute("pragma foreign_keys = on")
         file.execute("delete from shares")
-        assert file.execute("select count(*) from shares_in_grey").fetchone() == (0,)
+        for part in ("shares_in_grey", "share_deviations"):
+            assert file.execute(f"select count(*) from {part}").fetchone() == (0,)
     file.close()
 
 
