@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from indexer.calibration import RECIPE
 from indexer.embed import model_dir_of, open_encoder
 from indexer.generations import Generation
 from indexer.grey_lengths import grey_inputs
@@ -93,6 +94,7 @@ def _generation(
             stale = inputs["model_id"] != model_id or any(
                 inputs[name] != catalog.version(name) for name in ("titles", "pictures", "vectors")
             )
+            stale |= inputs.get("calibration") != RECIPE
             stale |= generation.calibration.era_years != settings.index.era_years
             grey = grey_inputs(model_dir_of(settings))
             stale |= any(inputs.get(name) != value for name, value in grey.items())

@@ -15,12 +15,14 @@ from PIL import Image
 
 from crawler.importers import import_folder
 from indexer.build import build_generation
+from indexer.calibration import RECIPE
 from indexer.deviation import LEAST, UsualDeviation
 from indexer.embed import embed_pending
 from indexer.generations import Generation, publish
 from indexer.head_files import read_heads
 from indexer.model_files import shipped_model_dir
 from indexer.rows import collect_rows
+from indexer.status import coverage
 from indexer.unknown_author import FOREIGN_ODDS
 from indexer.usual import usual_deviation
 from schemas.catalog import Catalog
@@ -210,6 +212,16 @@ def test_what_is_usual_is_kept_while_little_changes_and_asks_the_store_alone(
 def _model_of(settings: Settings) -> tuple[str, str]:
     with Generation.open(settings.layout) as generation:
         return generation.model_id, generation.preprocessing_digest
+
+
+def test_an_index_of_an_older_release_is_stale_until_it_is_built_again(
+    plates: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not coverage(plates.layout, plates).stale
+    monkeypatch.setattr("indexer.status.RECIPE", RECIPE + 1)  # as a later release has it
+    assert coverage(plates.layout, plates).stale
+    monkeypatch.setattr("indexer.build.RECIPE", RECIPE + 1)
+    assert not build_generation(plates.layout, plates, dry_run=True).unchanged
 
 
 def test_an_index_of_an_older_release_tells_labels_as_it_did(engine: Engine) -> None:
