@@ -21,10 +21,10 @@ from indexer.embed import embed_pending
 from indexer.generations import Generation, publish
 from indexer.head_files import read_heads
 from indexer.model_files import shipped_model_dir
-from indexer.rows import collect_rows
+from indexer.rows import IndexRows, collect_rows
 from indexer.status import coverage
 from indexer.unknown_author import FOREIGN_ODDS
-from indexer.usual import usual_deviation
+from indexer.usual import SAMPLE, _sample, usual_deviation
 from schemas.catalog import Catalog
 from schemas.layout import Layout
 from schemas.settings import Settings, load_settings
@@ -235,3 +235,16 @@ def test_an_index_of_an_older_release_tells_labels_as_it_did(engine: Engine) -> 
         engine.calibration = calibration
     assert engine.answer(question, QueryOptions()).labels != plain
     assert np.isfinite(plain.unknown_author)
+
+
+def test_one_long_title_does_not_rule_what_is_usual() -> None:
+    def row(title: str) -> dict[str, str]:
+        return {"title_id": title}
+
+    pictures = [row("long")] * 40_000 + [row(f"short {n}") for n in range(400)]
+    rows = IndexRows(np.empty((0, 1)), np.arange(len(pictures)), pictures, {})
+    chosen = _sample(rows, np.random.default_rng(1))
+    assert len(set(chosen.tolist())) == SAMPLE
+    assert (chosen >= 40_000).sum() > SAMPLE // 3  # of a hundredth of the pictures
+    few = IndexRows(np.empty((0, 1)), np.arange(3), pictures[:3], {})
+    assert _sample(few, np.random.default_rng(1)).tolist() == [0, 1, 2]

@@ -21,6 +21,9 @@ from indexer.questions import Question
 from schemas.errors import InputError
 from schemas.settings import Settings
 from search.cli import main
+from search.web.remembered import Style
+from search.web.shares import share, shared
+from search.web.store import Store
 from tests.search.hands import HANDS, draw
 from tests.search.web.conftest import opened
 
@@ -292,3 +295,18 @@ def test_without_an_index_the_page_says_how_to_build_one(
         assert answer.status_code == 503 and "index build" in answer.json()["hint"]
         assert client.get("/healthz").status_code == 503
         assert client.get("/metrics").status_code == 200
+
+
+@pytest.mark.parametrize("deviation", [1.37, None])
+def test_a_share_keeps_how_unlike_what_the_model_knows_it_is(
+    tmp_path: Path, deviation: float | None
+) -> None:
+    vector = np.eye(1, 8, dtype=np.float32)[0]
+    style = Style(Question(vector, None, deviation), "model", "pixels", ("own",), 2)
+    store = Store(tmp_path / "web.sqlite")
+    key, _ = share(store, style, 3)
+    found = shared(store, key)
+    assert found is not None and found.question.deviation == deviation
+    assert np.array_equal(found.question.vector, vector) and found.question.in_grey is None
+    assert replace(found, question=style.question) == style
+    store.close()
