@@ -12,8 +12,7 @@ from indexer.deviation import UsualDeviation, deviations_of
 from indexer.head_files import Heads
 from indexer.pixels import Prepared
 from indexer.runtimes import start_onnxruntime
-
-SAMPLE = 512
+from indexer.usual import SAMPLE
 
 
 def sampled(count: int) -> np.ndarray:

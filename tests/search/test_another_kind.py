@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,7 +17,7 @@ from indexer.build import build_generation
 from indexer.calibration import RECIPE
 from indexer.deviation import LEAST, UsualDeviation
 from indexer.embed import embed_pending
-from indexer.generations import Generation, publish
+from indexer.generations import Generation
 from indexer.head_files import read_heads
 from indexer.model_files import shipped_model_dir
 from indexer.rows import IndexRows, collect_rows
@@ -26,23 +25,14 @@ from indexer.status import coverage
 from indexer.unknown_author import FOREIGN_ODDS
 from indexer.usual import SAMPLE, _sample, usual_deviation
 from schemas.catalog import Catalog
-from schemas.layout import Layout
 from schemas.settings import Settings, load_settings
 from search.engine import Engine, QueryOptions
-from search.inputs import QueryPicture, read_picture
+from search.inputs import read_picture
 from search.predictions import head_distributions, predict_listed
 from tests.drawings import drawing, washed
+from tests.search.asking import encoded, published
 
 PLATES = 72
-
-
-def encoded(*images: Image.Image) -> list[QueryPicture]:
-    found = []
-    for number, image in enumerate(images):
-        data = io.BytesIO()
-        image.save(data, "PNG")
-        found.append(QueryPicture(f"{number}.png", data.getvalue()))
-    return found
 
 
 def plate(seed: int) -> Image.Image:
@@ -63,14 +53,8 @@ def plates(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     made = load_settings({"store.root": str(root / "data")}, environ={}, cwd=root)
     import_folder(made.layout, made, root / "in")
     embed_pending(made.layout, made)
-    built(made.layout, made)
+    published(made)
     return made
-
-
-def built(layout: Layout, settings: Settings, *, force: bool = False) -> None:
-    report = build_generation(layout, settings, force=force)
-    assert report.generation_id is not None
-    publish(layout, report.generation_id)
 
 
 def usual_of(settings: Settings) -> UsualDeviation | None:
@@ -192,9 +176,9 @@ def test_what_is_usual_is_kept_while_little_changes_and_asks_the_store_alone(
     drawing(3, 1, 300).save(folder / "more.png")
     import_folder(own.layout, own, tmp_path / "in")
     embed_pending(own.layout, own)
-    built(own.layout, own)
+    published(own)
     assert usual_of(own) == before is not None
-    built(own.layout, own, force=True)
+    published(own, force=True)
 
     rows = collect_rows(Catalog(own.layout), *_model_of(own))
     assert len(rows.pictures) == PLATES + 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 from collections.abc import Iterator
@@ -16,30 +15,20 @@ from PIL import Image
 from crawler.importers import import_folder
 from indexer.build import build_generation
 from indexer.embed import embed_pending
-from indexer.generations import publish
 from indexer.in_grey import IN_GREY_FILE
 from indexer.model_files import shipped_model_dir
 from indexer.questions import Question, similarities, widened
 from indexer.status import coverage
 from indexer.title_scores import MANNER_WEIGHT, WEIGHTS
-from schemas.layout import Layout
 from schemas.settings import Settings, load_settings
 from search.asking import SqlSession
 from search.engine import Engine, QueryOptions
 from search.inputs import QueryPicture
 from tests.drawings import drawing, washed
+from tests.search.asking import encoded, published
 
 PLATES = 10
 PICTURES = QueryOptions(k=PLATES, by="picture")
-
-
-def encoded(*images: Image.Image) -> list[QueryPicture]:
-    found = []
-    for number, image in enumerate(images):
-        data = io.BytesIO()
-        image.save(data, "PNG")
-        found.append(QueryPicture(f"{number}.png", data.getvalue()))
-    return found
 
 
 def grey(seed: int) -> Image.Image:
@@ -73,15 +62,8 @@ def plates(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     made = load_settings({"store.root": str(root / "data")}, environ={}, cwd=root)
     import_folder(made.layout, made, root / "in")
     embed_pending(made.layout, made)
-    built(made.layout, made)
+    published(made)
     return made
-
-
-def built(layout: Layout, settings: Settings) -> str:
-    report = build_generation(layout, settings)
-    assert report.generation_id is not None
-    publish(layout, report.generation_id)
-    return report.generation_id
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +208,7 @@ def test_an_index_of_before_answers_and_is_made_anew_without_embedding(
     now = replace(plates, store=replace(plates.store, root=root))
     before = replace(now, encoder=replace(now.encoder, model=str(older_model)))
     assert embed_pending(now.layout, before).counts["embedded"] == 0  # the vectors are the same
-    first = built(now.layout, before)
+    first = published(before)
     with Engine.open(now.layout, before) as old:
         assert old.generation.in_grey is None
         question = old.question_of(encoded(grey(5)))
@@ -234,7 +216,7 @@ def test_an_index_of_before_answers_and_is_made_anew_without_embedding(
         assert own_plate(old, question, 5) == plain
     assert not coverage(now.layout, before).stale
     assert coverage(now.layout, now).stale
-    second = built(now.layout, now)
+    second = published(now)
     assert second != first and not coverage(now.layout, now).stale
     assert build_generation(now.layout, now).unchanged
     with Engine.open(now.layout, now) as new:
