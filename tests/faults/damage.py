@@ -202,10 +202,11 @@ def _use(place: Path, path: Path, number: int) -> str | None:
             catalog.read(rest[0])
         return "undetected"
     if first == "pictures":
-        from indexer import embed
+        from indexer.embed import read_stored
 
         nothing: Any = None  # only needed when it takes the file for the picture
-        found = embed._read(path, path.stem, nothing, nothing)
+        file = str(path.relative_to(layout.pictures))
+        found = read_stored(layout, file, path.stem, nothing, nothing)
         return None if isinstance(found, PictureError) else "undetected"
     if first == "kept":
         names = [Path(file).name for file in kept_files(Snapshot.take(layout)).values()]
