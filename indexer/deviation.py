@@ -42,6 +42,14 @@ def common_deviation(deviations: np.ndarray) -> float | None:
     return float(np.exp(np.log(deviations).mean()))
 
 
+def outside(usual: UsualDeviation | None, deviation: float | None) -> float:
+    """By how many standard deviations a picture lies outside of what is usual; 0 within, and
+    where either is not known."""
+    if usual is None or deviation is None:
+        return 0.0
+    return float(usual.depth(np.asarray([deviation]))[0])
+
+
 class UsualDeviation(NamedTuple):
     """What is usual in a catalog: ends of a range and standard deviation, of logarithms."""
 

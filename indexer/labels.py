@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from indexer.deviation import UsualDeviation
+from indexer.deviation import UsualDeviation, outside
 from indexer.unknown_author import (
     FALLING,
     FEATURES,
@@ -137,7 +137,7 @@ class Calibration:
         features = unknown_features(similarity_desc[None, :], np.asarray([best_share]), head)
         odds = unknown_odds(
             features[:, : len(weights)], weights, self.unknown_floor, self.unknown_spread,
-            self._outside(deviation),
+            outside(self.usual_deviation, deviation),
         )[0]  # fmt: skip
         odds += np.log(prior / (1.0 - prior))
         return float(1.0 / (1.0 + np.exp(-np.clip(odds, -50.0, 50.0))))
@@ -171,11 +171,6 @@ class Calibration:
         if deviations is not None and self.usual_deviation is not None:
             depth = np.maximum(depth, self.usual_deviation.depth(deviations))
         return foreign_share(depth)
-
-    def _outside(self, deviation: float | None) -> float:
-        if deviation is None or self.usual_deviation is None:
-            return 0.0
-        return float(self.usual_deviation.depth(np.asarray([deviation]))[0])
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True, indent=1)

@@ -20,7 +20,7 @@ from indexer.metadata import author_names
 from indexer.rows import IndexRows
 from schemas.errors import NoIndexError
 from schemas.layout import Layout
-from schemas.pictures import PictureError, PictureLimits, picture_id_of
+from schemas.pictures import PictureError, PictureLimits
 from schemas.settings import IndexSettings
 
 CANARIES = 50
@@ -185,20 +185,17 @@ def check_encoder(
 
     Shapes:  first (M,) positions of changed rows
     """
+    from indexer.embed import read_stored
     from indexer.encoder import Encoder
-    from indexer.pixels import picture_to_pixels
 
     encoder = Encoder.open(model_dir)
     order = [*np.argsort(rows.row_ids)[: RE_ENCODED // 2].tolist(), *first.tolist()]
     worst, looked = 1.0, 0
     for row in dict.fromkeys(order):
         picture = rows.pictures[row]
-        try:
-            data = layout.picture(picture["file"] or "").read_bytes()
-            if picture_id_of(data) != picture["picture_id"]:
-                continue
-            pixels = picture_to_pixels(data, limits, encoder.pixel_spec)
-        except (OSError, PictureError):
+        file, picture_id = picture["file"] or "", picture["picture_id"]
+        pixels = read_stored(layout, file, picture_id, limits, encoder.pixel_spec)
+        if isinstance(pixels, PictureError):
             continue  # the store's damage is the catalog's matter: the vector still answers
         worst = min(worst, float(encoder.encode([pixels])[0] @ rows.vectors[row]))
         looked += 1

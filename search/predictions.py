@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from indexer.deviation import outside
 from indexer.embed import open_encoder
 from indexer.encoder import Encoder
 from indexer.head_files import HeadCalibration, Heads, has_heads, read_heads
@@ -120,10 +121,8 @@ def head_distributions(
     """
     calibration = heads.calibration or HeadCalibration(dict.fromkeys(KINDS, 1.0))
     by_kind: dict[str, Mapping[str, float]] = {kind: {} for kind in KINDS}
-    unknown, outside = 0.0, 0.0
-    if deviation is not None and calibration.usual_deviation is not None:
-        outside = float(calibration.usual_deviation.depth(np.asarray([deviation]))[0])
-    foreign = foreign_share(np.asarray([outside]))
+    unknown, depth = 0.0, outside(calibration.usual_deviation, deviation)
+    foreign = foreign_share(np.asarray([depth]))
     for kind, head in heads.heads.items():
         scores = head.scores(vector[None])
         even = np.full(scores.shape, 1.0 / scores.shape[1])
@@ -137,7 +136,7 @@ def head_distributions(
         if kind == "author":
             greatest, stranger = float(scores.max()), float(head.stranger(vector[None])[0])
             features = np.array([1.0, greatest - stranger, greatest, float(found.max())])
-            odds = float(features @ np.asarray(calibration.unknown)) + FOREIGN_ODDS * outside
+            odds = float(features @ np.asarray(calibration.unknown)) + FOREIGN_ODDS * depth
             limited = min(max(prior, 1e-6), 1.0 - 1e-6)
             odds += float(np.log(limited / (1.0 - limited)))
             unknown = float(1.0 / (1.0 + np.exp(-np.clip(odds, -50.0, 50.0))))
