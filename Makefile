@@ -63,7 +63,7 @@ picture: demo ## Renew the README's pictures (needs chromium)
 	@$(BIN)/python -m bench.picture $(DEMO_DIR) docs
 
 docs: env ## Renew docs/commands.md from --help
-	@$(BIN)/python -m search.reference > docs/commands.md
+	@$(BIN)/python -m search.cli.reference > docs/commands.md
 
 answers: demo ## Renew docs/sql.md: questions to the demo's catalog
 	@$(BIN)/toonsearch --data $(DEMO_DIR)/data colors -q && $(BIN)/toonsearch --data $(DEMO_DIR)/data judge -q
@@ -74,7 +74,7 @@ model: train-env ## Rebuild the shipped encoder from DRAWINGS=folder
 	@$(BIN)/python -m indexer.training.ship_heads --drawings $(DRAWINGS)
 
 card: train-env ## Measure accuracy on DRAWINGS=folder: model card, README (first time: hours)
-	@$(BIN)/python -m indexer.training.card --drawings $(DRAWINGS)
+	@$(BIN)/python -m indexer.training.evaluation.card --drawings $(DRAWINGS)
 
 lock: ## Renew requirements/*.txt from pyproject.toml
 	@for name in cpu gpu train; do \

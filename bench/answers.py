@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 from schemas.settings import load_settings
-from search.asking import SqlSession
-from search.similar import FUNCTIONS
-from search.tabular import write_markdown
+from search.output.data import write_markdown
+from search.sql.functions import FUNCTIONS
+from search.sql.session import SqlSession
 
 HEAD = """\
 # The catalog in SQL
@@ -32,7 +32,7 @@ for, and their result is kept under `<store.root>/kept` until a table that they 
 wide as those of the index that is asked (`index.era_years` when it was built); without an index
 they are decades.
 
-SQL from strangers: `--untrusted`, or `search.sandbox.Sandbox` in a program. It runs in a process
+SQL from strangers: `--untrusted`, or `search.sql.sandbox.Sandbox` in a program. It runs in a process
 of its own that is killed on time: one SELECT over the views and nothing else (checked in DuckDB's
 own syntax tree), external access off, configuration locked, memory limited; on Linux also without
 network, in a chroot of the data root, under Landlock. Kernels that refuse a wall keep the others;

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from indexer.build import build_generation
-from indexer.embed import open_encoder, vector_rows
-from indexer.generations import publish
-from schemas.catalog import Catalog, rows_of
-from schemas.layout import Layout
+from indexer.embedding.embed import open_encoder, vector_rows
+from indexer.vector_index.build import build_generation
+from indexer.vector_index.generations import publish
 from schemas.records import Author, Picture, Title
 from schemas.settings import Settings
+from schemas.storage.catalog import Catalog, rows_of
+from schemas.storage.layout import Layout
 
 PICTURES_PER_TITLE = 20
 TITLES_PER_AUTHOR = 4

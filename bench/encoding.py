@@ -27,10 +27,10 @@ from PIL import Image
 
 from bench.catalog import drawing
 from bench.figures import Figure, write_json
-from indexer.encoder import Encoder, Runtime
-from indexer.model_files import shipped_model_dir
-from indexer.pixels import Prepared, picture_to_pixels
-from schemas.pictures import PictureLimits
+from indexer.embedding.encoder import Encoder, Runtime
+from indexer.embedding.models import shipped_model_dir
+from indexer.embedding.preprocess import Prepared, picture_to_pixels
+from schemas.images import PictureLimits
 
 BATCH = 32
 DECODERS = 2
@@ -88,7 +88,7 @@ def torch_loop() -> Callable[[Sequence[bytes]], np.ndarray]:
 
 
 def our_loop(encoder: Encoder) -> Callable[[Sequence[bytes]], np.ndarray]:
-    """Decoding a bounded window ahead of the encoder, as `indexer.embed` does."""
+    """Decoding a bounded window ahead of the encoder, as `indexer.embedding.embed` does."""
     limits, spec = PictureLimits(), encoder.pixel_spec
 
     def decoded(files: Sequence[bytes]) -> Iterator[Prepared]:

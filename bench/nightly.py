@@ -19,14 +19,14 @@ from pathlib import Path
 
 from bench.catalog import build_catalog, drawing
 from bench.figures import Figure
-from indexer.build import build_generation
-from indexer.verdicts import judge_pending
-from schemas.catalog import Catalog
-from schemas.kept import keep_views
-from schemas.layout import Layout
-from schemas.lock import writing
+from indexer.labels.judge import judge_pending
+from indexer.vector_index.build import build_generation
 from schemas.settings import Settings
-from schemas.snapshot import Snapshot
+from schemas.storage.catalog import Catalog
+from schemas.storage.kept import keep_views
+from schemas.storage.layout import Layout
+from schemas.storage.locking import writing
+from schemas.storage.snapshot import Snapshot
 
 PICTURES = 100_000
 SHARE = 100  # one picture in so many is new
@@ -58,7 +58,7 @@ def _command(place: Path, *words: str) -> tuple[float, int, str]:
     }
     started = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-m", "search.cli", "--data", str(place / "data"), *words],
+        [sys.executable, "-m", "search.cli.app", "--data", str(place / "data"), *words],
         stdout=subprocess.PIPE, env=environ, text=True, check=False,
     )  # fmt: skip
     return time.perf_counter() - started, done.returncode, done.stdout
@@ -108,7 +108,7 @@ def nights(place: Path, pictures: int = PICTURES) -> list[Figure]:
 
 def _after_a_kill(place: Path) -> float:
     """Kill a build in the middle; how long the next query takes, whole process."""
-    command = [sys.executable, "-m", "search.cli", "--data", str(place / "data")]
+    command = [sys.executable, "-m", "search.cli.app", "--data", str(place / "data")]
     with subprocess.Popen([*command, "-q", "index", "build", "--force"]) as build:
         staging = Layout(place / "data").staging
         while build.poll() is None and not any(staging.glob("generation-*")):

@@ -11,8 +11,8 @@ from PIL import Image
 
 from bench.catalog import drawing
 from bench.figures import Figure, interleaved, median_s, run_process
-from indexer.generations import Generation
-from schemas.layout import Layout
+from indexer.vector_index.generations import Generation
+from schemas.storage.layout import Layout
 
 PICTURES = 100_000
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import faiss
 import torch
 
-from indexer.generations import Generation
-from indexer.pixels import picture_to_pixels
+from indexer.embedding.preprocess import picture_to_pixels
 from indexer.training.export import torch_encoder
-from schemas.layout import Layout
-from schemas.pictures import PictureLimits
+from indexer.vector_index.generations import Generation
+from schemas.images import PictureLimits
+from schemas.storage.layout import Layout
 
 
 def main(root: str, picture: str) -> None:

@@ -9,11 +9,10 @@ import time
 from pathlib import Path
 
 from bench.figures import Figure, run_process
-from schemas.kept import keep_views, open_snapshot
-from schemas.layout import Layout
-from schemas.snapshot import Snapshot
-from schemas.tables import TABLES
-from schemas.views import SQL_TYPES, all_views, ready_views
+from schemas.storage.kept import keep_views, open_snapshot
+from schemas.storage.layout import Layout
+from schemas.storage.snapshot import SQL_TYPES, Snapshot, all_views, ready_views
+from schemas.storage.tables import TABLES
 
 PICTURES = 1_000_000
 FIRST_ROWS = 1000  # of a view with a row for each picture; all rows of the others
@@ -43,8 +42,8 @@ def make_catalog(layout: Layout, pictures: int) -> None:
     """A generated catalog, written by DuckDB and committed by the real catalog."""
     import duckdb
 
-    from schemas.catalog import Catalog
-    from schemas.tables import arrow_schema
+    from schemas.storage.catalog import Catalog
+    from schemas.storage.tables import arrow_schema
 
     catalog, titles = Catalog(layout), max(1, pictures // 20)
     genres = "['action', 'romance', 'comedy', 'horror', 'daily', 'sports', 'history', 'drama']"

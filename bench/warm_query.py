@@ -11,8 +11,8 @@ import sys
 import time
 from pathlib import Path
 
-from schemas.layout import Layout
 from schemas.settings import Settings
+from schemas.storage.layout import Layout
 from search.engine import Engine, QueryOptions
 from search.inputs import QueryPicture
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from bench.catalog import drawing
 from bench.figures import Figure, run_process
-from schemas.layout import Layout
+from schemas.storage.layout import Layout
 
 CLIENTS = 8
 PICTURES = 100_000

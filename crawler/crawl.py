@@ -16,13 +16,12 @@ from uuid import uuid4
 
 from scrapy.crawler import AsyncCrawlerProcess
 
-from crawler.frontier import FORMAT, Frontier
-from crawler.memory import drain, load, recheck
 from crawler.plan import BlockList, CrawlReport, Plan
-from crawler.run import Progress, Run, scrapy_settings
-from crawler.sites import site_of
-from crawler.spiders import Spider
-from schemas.catalog import Catalog
+from crawler.scheduler import FORMAT, Frontier
+from crawler.settings import Progress, Run, scrapy_settings
+from crawler.sites.base import site_of
+from crawler.spider import Spider
+from crawler.state import drain, load, recheck
 from schemas.errors import (
     InputError,
     InterruptedRun,
@@ -30,8 +29,9 @@ from schemas.errors import (
     PartlyDoneError,
     ToonsearchError,
 )
-from schemas.layout import Layout
 from schemas.settings import CrawlSettings, Settings
+from schemas.storage.catalog import Catalog
+from schemas.storage.layout import Layout
 
 RESUMED_S = 24 * 3600.0
 """A crawl that was cut short is continued for a day; then its lists are too old."""
@@ -53,7 +53,7 @@ def crawl(
     progress: Progress | None = None,
 ) -> CrawlReport:
     """Crawl one site into the catalog; once in a process, because its event loop is Twisted's
-    (`crawler.child` runs it in a process of its own).
+    (`crawler.process` runs it in a process of its own).
 
     Everything that was fetched is kept, whatever the outcome; `report.error` says what ended
     the run early. The caller holds the lock of the data root. `accept_fewer` takes what the

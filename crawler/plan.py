@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
-from crawler.names import author_key
-from crawler.sites import Scope
+from crawler.demo.authors import author_key
+from crawler.sites.base import Scope
 from schemas.blocklist import BlockList as Forgotten
 from schemas.errors import ToonsearchError, UsageError
-from schemas.layout import Layout
+from schemas.storage.layout import Layout
 
 
 @dataclass(frozen=True)

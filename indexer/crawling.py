@@ -24,8 +24,8 @@ from schemas.errors import (
     ToonsearchError,
     UsageError,
 )
-from schemas.layout import Layout
-from schemas.lock import handed_on
+from schemas.storage.layout import Layout
+from schemas.storage.locking import handed_on
 
 GRACE_S = 120.0
 """After SIGTERM a crawl commits what it has; then it is killed, which loses nothing either."""
@@ -57,7 +57,7 @@ def crawl_site(layout: Layout, site: str, *, seconds: float | None) -> CrawlOutc
     except ValueError as error:
         raise UsageError(f"nightly.sites: {site!r} cannot be read ({error})") from error
     command = [
-        sys.executable, "-m", "search.cli", "--data", str(layout.root), "crawl", *words, "--json",
+        sys.executable, "-m", "search.cli.app", "--data", str(layout.root), "crawl", *words, "--json",
     ]  # fmt: skip
     environ, handles = handed_on()
     with subprocess.Popen(

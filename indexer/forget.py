@@ -17,22 +17,21 @@ from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
 
-from indexer.generations import (
+from indexer.vector_index.generations import (
     Generation,
     current_generation_id,
     generation_ids,
     publish,
     unpublish,
 )
-from indexer.retention import remove_generations
+from indexer.vector_index.retention import remove_generations
 from schemas.blocklist import BlockList
-from schemas.catalog import Catalog
-from schemas.durable import fsync_directory, storage_error
 from schemas.errors import NoIndexError, NothingToIndex, UsageError
-from schemas.layout import Layout
-from schemas.maintenance import maintain
 from schemas.settings import Settings
-from schemas.tables import TABLES
+from schemas.storage.catalog import Catalog, maintain
+from schemas.storage.fsio import fsync_directory, storage_error
+from schemas.storage.layout import Layout
+from schemas.storage.tables import TABLES
 
 
 @dataclass(frozen=True)
@@ -135,7 +134,7 @@ def _blocking(blocked: BlockList, wanted: Wanted) -> BlockList:
 
 def _matching(layout: Layout, blocked: BlockList) -> ForgetReport:
     """Titles and pictures that a block list names, wherever they are known."""
-    from indexer.metadata import author_names
+    from indexer.vector_index.metadata import author_names
 
     catalog = Catalog(layout)
     report = ForgetReport()
@@ -207,7 +206,7 @@ def _unused_files(layout: Layout) -> list[str]:
 
 def _without(layout: Layout, settings: Settings, current: str | None) -> str | None:
     """Publish a generation of what is left, made with the network of the one in use."""
-    from indexer.build import build_generation
+    from indexer.vector_index.build import build_generation
 
     with contextlib.suppress(NoIndexError), Generation.open(layout, current) as generation:
         shown = dataclasses.replace(settings.encoder, model=str(generation.model_dir))

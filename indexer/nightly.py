@@ -8,18 +8,129 @@ A budget bounds the stages that could take for ever, and leaves time for build a
 
 from __future__ import annotations
 
+import hashlib
+import json
+import secrets
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from indexer.crawling import crawl_site
-from indexer.nights import DONE, FAILED, LEFT, NOTHING, NightlyReport, Stage
-from schemas.durable import is_disk_full
 from schemas.errors import InterruptedRun, NothingToIndex, PartlyDoneError, ToonsearchError
-from schemas.layout import Layout
-from schemas.settings import Settings
+from schemas.settings import Settings, flatten
+from schemas.storage.catalog import Catalog
+from schemas.storage.fsio import is_disk_full
+from schemas.storage.layout import Layout
+
+# --- What a night reports: its stages, and how it ended.
+
+DONE, NOTHING, LEFT, FAILED = "done", "nothing new", "time was up", "failed"
+
+
+@dataclass
+class Stage:
+    """One stage of one night: `detail` for people, `tomorrow` what it will try again."""
+
+    name: str
+    outcome: str = DONE
+    detail: str = ""
+    counts: dict[str, int] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    tomorrow: str = ""
+    seconds: float = 0.0
+
+
+@dataclass
+class NightlyReport:
+    """A night. `before` and `after` are the generations in use; `exit_code` is 4 when a stage
+    failed, or that of what ended the night."""
+
+    run_id: str
+    started: datetime
+    before: str | None
+    after: str | None = None
+    stages: list[Stage] = field(default_factory=list)
+    outcome: str = "done"
+    exit_code: int = 0
+    seconds: float = 0.0
+    dry_run: bool = False
+
+    def stage(self, name: str) -> Stage | None:
+        return next((stage for stage in self.stages if stage.name == name), None)
+
+
+def summary(report: NightlyReport) -> dict[str, Any]:
+    """The report as JSON, the same on standard output, in `runs` and in logs."""
+    return {
+        "run_id": report.run_id,
+        "started": report.started.isoformat(timespec="milliseconds"),
+        "seconds": round(report.seconds, 3),
+        "outcome": report.outcome,
+        "exit_code": report.exit_code,
+        "dry_run": report.dry_run,
+        "generation": {"before": report.before, "after": report.after},
+        "stages": [
+            {
+                "name": s.name, "outcome": s.outcome, "detail": s.detail, "counts": s.counts,
+                "problems": s.problems, "tomorrow": s.tomorrow, "seconds": round(s.seconds, 3),
+            }
+            for s in report.stages
+        ],
+    }  # fmt: skip
+
+
+# --- The ledger of runs: a row for each night, and what earlier rows teach.
+
+COMMAND = "nightly"
+
+
+def new_run_id() -> str:
+    """Start time and a random part."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+
+
+def record_run(layout: Layout, settings: Settings, body: dict[str, Any]) -> None:
+    """Add a night's row to `runs`.
+
+    Errors:  InputError when the disk refuses
+    """
+    started = datetime.fromisoformat(body["started"])
+    told = json.dumps(sorted((key, str(value)) for key, value in flatten(settings).items()))
+    row = {
+        "run_id": body["run_id"],
+        "command": COMMAND,
+        "started": started,
+        "ended": started + timedelta(seconds=body["seconds"]),
+        "counts": json.dumps(body, ensure_ascii=False),
+        "settings": hashlib.sha256(told.encode()).hexdigest()[:16],
+        "outcome": body["outcome"],
+    }
+    Catalog(layout).append("runs", [row])
+
+
+def past_nights(layout: Layout) -> list[dict[str, Any]]:
+    """Reports of earlier nights, oldest first. Errors:  InputError"""
+    rows = Catalog(layout).read("runs", ["command", "started", "counts"]).to_pylist()
+    mine = sorted(
+        (row for row in rows if row["command"] == COMMAND), key=lambda row: row["started"]
+    )
+    return [json.loads(row["counts"]) for row in mine]
+
+
+def last_build_seconds(layout: Layout) -> float:
+    """How long the last building took, 0 when none is known."""
+    try:
+        for body in reversed(past_nights(layout)):
+            for stage in body["stages"]:
+                if stage["name"] == "build" and stage["outcome"] == "done":
+                    return float(stage["seconds"])
+    except (ToonsearchError, ValueError, KeyError, TypeError):
+        return 0.0  # only an estimate hangs on it
+    return 0.0
+
 
 RESERVE_RATIO = 0.1
 """Share of the budget that is kept for build and publish; more when the last ones took more."""
@@ -67,8 +178,7 @@ def run_night(
     Errors:  none for what a stage may run into: the report says it. KeyboardInterrupt ends
              the night in order, and is in the report as well
     """
-    from indexer.generations import current_generation_id
-    from indexer.history import last_build_seconds, new_run_id
+    from indexer.vector_index.generations import current_generation_id
 
     reserve = 0.0
     if budget_s is not None:
@@ -165,7 +275,7 @@ def _crawl(night: Night, stage: Stage, site: str) -> None:
 
 
 def _import(night: Night, stage: Stage, what: str, source: str) -> None:
-    from crawler.importers import import_folder, import_manifest
+    from crawler.importers.folder import import_folder, import_manifest
 
     more: dict[str, Any] = {"dry_run": night.dry_run, "is_over": night.is_over}
     if what == "folder":
@@ -182,7 +292,7 @@ def _import(night: Night, stage: Stage, what: str, source: str) -> None:
 
 
 def _embed(night: Night, stage: Stage) -> None:
-    from indexer.embed import embed_pending
+    from indexer.embedding.embed import embed_pending
 
     found = embed_pending(
         night.layout, night.settings, dry_run=night.dry_run, is_over=night.is_over
@@ -195,7 +305,7 @@ def _embed(night: Night, stage: Stage) -> None:
 
 
 def _colors(night: Night, stage: Stage) -> None:
-    from indexer.colors import color_pending
+    from indexer.palette import color_pending
 
     found = color_pending(
         night.layout, night.settings, dry_run=night.dry_run, is_over=night.is_over
@@ -209,9 +319,9 @@ def _colors(night: Night, stage: Stage) -> None:
 
 def _build(night: Night, stage: Stage, report: NightlyReport, accept: tuple[str, ...]) -> None:
     """Build, prove and publish; the proofs are stages of their own in the report."""
-    from indexer.build import build_generation
     from indexer.forget import clear_away
-    from indexer.generations import publish
+    from indexer.vector_index.build import build_generation
+    from indexer.vector_index.generations import publish
 
     layout, settings = night.layout, night.settings
     if not night.dry_run:
@@ -245,8 +355,8 @@ def _build(night: Night, stage: Stage, report: NightlyReport, accept: tuple[str,
 
 def _judge(night: Night, stage: Stage) -> None:
     """What the index says of pictures that it has not judged yet."""
-    from indexer.generations import current_generation_id
-    from indexer.verdicts import judge_pending
+    from indexer.labels.judge import judge_pending
+    from indexer.vector_index.generations import current_generation_id
 
     if current_generation_id(night.layout) is None:
         stage.outcome = NOTHING
@@ -258,9 +368,9 @@ def _judge(night: Night, stage: Stage) -> None:
 
 def _views(night: Night, stage: Stage) -> None:
     """Results of costly views, so that the first question of the day does not wait."""
-    from indexer.generations import current_generation_id, era_years_of
-    from schemas.kept import keep_views, kept_files
-    from schemas.snapshot import Snapshot
+    from indexer.vector_index.generations import current_generation_id, era_years_of
+    from schemas.storage.kept import keep_views, kept_files
+    from schemas.storage.snapshot import Snapshot
 
     if night.dry_run:
         stage.outcome = NOTHING
@@ -274,8 +384,8 @@ def _views(night: Night, stage: Stage) -> None:
 
 def _prune(night: Night, stage: Stage) -> None:
     from indexer.forget import clear_away
-    from indexer.retention import collect_garbage
-    from schemas.maintenance import maintain
+    from indexer.vector_index.retention import collect_garbage
+    from schemas.storage.catalog import maintain
 
     removed = collect_garbage(night.layout, night.settings.index.keep, dry_run=night.dry_run)
     tables: list[str] = []

@@ -13,9 +13,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import blake2b
 
-from schemas.durable import replace_file, storage_error
 from schemas.errors import InputError
-from schemas.layout import Layout
+from schemas.storage.fsio import replace_file, storage_error
+from schemas.storage.layout import Layout
 
 FORMAT = 1
 KINDS = ("author", "title", "picture")

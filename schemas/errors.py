@@ -9,7 +9,7 @@
     |- LockedError            75  another run holds the lock (EX_TEMPFAIL)
     `- InterruptedRun        130  Ctrl-C or SIGTERM
 
-Library code raises these and never prints or exits; `search/cli.py` turns them into one
+Library code raises these and never prints or exits; `search/cli/app.py` turns them into one
 line on standard error and the exit code.
 """
 

@@ -1,7 +1,7 @@
 -- The views that `toonsearch sql` knows besides the tables; each becomes a DuckDB view.
 -- Lines that start with "-- name: text" are the comments of its columns. A view marked
 -- [kept] reads whole tables: its result is kept until one of them changes. era_of(year) is a
--- macro (schemas/snapshot.py): the label of a year, as the index that is asked has it.
+-- macro (schemas/storage/snapshot.py): the label of a year, as the index that is asked has it.
 
 -- view: catalog
 -- One row for each stored picture of a title, with the words of `query --where`.

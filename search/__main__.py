@@ -9,7 +9,7 @@ _python_listens = signal.getsignal(signal.SIGINT) is signal.default_int_handler
 if _python_listens:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-from search.cli import main  # noqa: E402
+from search.cli.app import main  # noqa: E402
 
 if _python_listens:
     signal.signal(signal.SIGINT, signal.default_int_handler)

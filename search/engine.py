@@ -16,16 +16,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from indexer.deviation import common_deviation
-from indexer.encoder import Encoder
-from indexer.generations import Generation
-from indexer.questions import Question, greys_for, nearest, or_in_grey
+from indexer.embedding.encoder import Encoder
+from indexer.labels.deviation import common_deviation
+from indexer.vector_index.generations import Generation
+from indexer.vector_index.search import Question, greys_for, nearest, or_in_grey
 from schemas.errors import InputError, NoIndexError
-from schemas.layout import Layout
-from schemas.pictures import PictureLimits
+from schemas.images import PictureLimits
 from schemas.records import Answer, Labels
 from schemas.settings import Settings
-from search.candidates import Candidates, choose
+from schemas.storage.layout import Layout
 from search.evidence import (
     Found,
     PictureRow,
@@ -36,7 +35,7 @@ from search.evidence import (
     titles_holding,
     voters,
 )
-from search.facets import Facets
+from search.filters import Candidates, Facets, choose
 from search.inputs import QueryPicture
 from search.long_lists import list_pictures
 from search.notes import notes_of

@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from indexer.labels import KINDS, Calibration
-from indexer.manners import MANNER
-from indexer.questions import Question, greys_for, similarities
-from schemas.eras import era_of
-from schemas.records import Hit, Labels, TitleHit
+from indexer.labels.labels import KINDS, Calibration
+from indexer.vector_index.ranking import MANNER
+from indexer.vector_index.search import Question, greys_for, similarities
+from schemas.records import Hit, Labels, TitleHit, era_of
 from search.probabilities import Neighbour
 from search.ranking import RankedTitle
 
 if TYPE_CHECKING:
-    from indexer.generations import Generation
+    from indexer.vector_index.generations import Generation
 
 HITS_PER_TITLE = 3
 """Pictures shown as evidence: as many as the score of a title looks at."""

@@ -9,15 +9,65 @@ and that is stopped after two seconds.
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import sqlite3
 import time
 import unicodedata
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from schemas.errors import InputError
+
+if TYPE_CHECKING:
+    from indexer.vector_index.generations import Generation
+
+
+# --- What may be asked of a title without writing an expression: genre, platform, years.
+
+
+@dataclass(frozen=True)
+class Facets:
+    """Any of these genres, any of these platforms, drawn in these years (both ends count)."""
+
+    genres: tuple[str, ...] = ()
+    platforms: tuple[str, ...] = ()
+    year_from: int | None = None
+    year_to: int | None = None
+
+    def __bool__(self) -> bool:
+        return self != Facets()
+
+    def rows(self, meta: sqlite3.Connection) -> np.ndarray:
+        """Row ids of the pictures that have what is asked of them.
+
+        Shapes:  -> (N,) int64, ascending
+        """
+        conditions, values = ["1"], []
+        if self.genres:
+            conditions.append(
+                "t.title_no in (select title_no from names where kind = 'genre'"
+                " and name in (select value from json_each(?)))"
+            )
+            values.append(json.dumps(self.genres))
+        if self.platforms:
+            conditions.append("t.platform in (select value from json_each(?))")
+            values.append(json.dumps(self.platforms))
+        for sign, year in ((">=", self.year_from), ("<=", self.year_to)):
+            if year is not None:
+                conditions.append(f"coalesce(p.year, t.year) {sign} cast(? as integer)")
+                values.append(str(year))
+        rows = meta.execute(
+            "select p.row_id from pictures p join titles t using (title_no)"
+            f" where {' and '.join(conditions)} order by 1",
+            values,
+        )
+        return np.fromiter((row[0] for row in rows), dtype=np.int64)
+
 
 COLUMNS = (
     "row_id", "picture_id", "title_id", "platform", "title", "author", "authors", "genre",
@@ -257,3 +307,75 @@ def _rows(connection: sqlite3.Connection, sql: str, values: Sequence[str]) -> np
 
     rows = connection.execute(sql, (json.dumps(list(values)),))
     return np.fromiter((row[0] for row in rows), dtype=np.int64)
+
+
+# --- Which pictures may answer a query: every filter becomes row ids before the search.
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Only `wanted` pictures (None: all) without `unwanted` ones.
+
+    Shapes:  both (N,) int64 row ids
+    """
+
+    wanted: np.ndarray | None
+    unwanted: np.ndarray
+    count: int
+
+    @property
+    def everything(self) -> bool:
+        """Whether no picture is left out."""
+        return self.wanted is None and not self.unwanted.size
+
+    def parameters(self) -> Any:
+        """The filter as FAISS applies it while it searches; None when there is none.
+
+        Of one call only: the index is shared between threads.
+        """
+        import faiss
+
+        selector: Any
+        if self.wanted is not None:
+            selector = faiss.IDSelectorBatch(self.wanted)
+        elif self.unwanted.size:
+            selector = faiss.IDSelectorNot(faiss.IDSelectorBatch(self.unwanted))
+        else:
+            return None
+        return faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
+
+
+def choose(
+    generation: Generation,
+    *,
+    where: str | None,
+    authors: Sequence[str],
+    titles: Sequence[str],
+    facets: Facets | None = None,
+    pictures: Sequence[str] | None = None,
+) -> Candidates:
+    """Pictures for which `where` holds, without those of the named authors and titles.
+
+    `pictures` narrows the choice to these ids.
+
+    Errors:  InputError when the expression is wrong or a name is not in the index
+    """
+    meta = generation.meta
+    unwanted = np.union1d(
+        rows_by_authors(meta, author_names(meta, authors)),
+        rows_of_titles(meta, title_ids(meta, titles)),
+    )
+    if where is None and not facets and pictures is None:
+        return Candidates(None, unwanted, generation.pictures_count - len(unwanted))
+    chosen = [facets.rows(meta)] if facets else []
+    if pictures is not None:
+        chosen.append(rows_of_pictures(meta, pictures))
+    if where is not None:
+        sandbox = generation.connect_meta()
+        try:
+            chosen.append(matching_rows(sandbox, where))
+        finally:
+            sandbox.close()
+    wanted = reduce(np.intersect1d, chosen)
+    wanted = np.setdiff1d(wanted, unwanted, assume_unique=True)
+    return Candidates(wanted, unwanted, len(wanted))

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from schemas.errors import InputError, UsageError
-from schemas.pictures import PictureError, PictureLimits, Reason, decode_picture, picture_id_of
+from schemas.images import PictureError, PictureLimits, Reason, decode_picture, picture_id_of
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from indexer.pixels import PixelSpec, Prepared
+    from indexer.embedding.preprocess import PixelSpec, Prepared
 
 STDIN = "-"
 
@@ -96,7 +96,7 @@ class QueryPicture:
 
     def pixels(self, limits: PictureLimits, spec: PixelSpec) -> Prepared:
         """What the network sees of it."""
-        from indexer.pixels import prepare
+        from indexer.embedding.preprocess import prepare
 
         return prepare(self.image(limits, spec.decode_px), spec)
 

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from indexer.expansion import KEPT
-from indexer.questions import Question, greys_for, nearest, similarities, widened
+from indexer.vector_index.ranking import KEPT
+from indexer.vector_index.search import Question, greys_for, nearest, similarities, widened
 from search.evidence import Found, picture_rows
 from search.ranking import top_pictures
 
 if TYPE_CHECKING:
-    from indexer.generations import Generation
-    from search.candidates import Candidates
+    from indexer.vector_index.generations import Generation
     from search.engine import QueryOptions
+    from search.filters import Candidates
 
 
 def list_pictures(

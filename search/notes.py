@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from indexer.expansion import KEPT
+from indexer.vector_index.ranking import KEPT
 from schemas.records import Labels
 
 if TYPE_CHECKING:

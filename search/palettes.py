@@ -19,15 +19,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from indexer.generations import Generation
 from indexer.palette import REGIONS, picture_palette
+from indexer.vector_index.generations import Generation
 from schemas.errors import InputError
-from schemas.layout import Layout
-from schemas.pictures import PictureLimits
+from schemas.images import PictureLimits
 from schemas.records import Answer, Labels
-from schemas.snapshot import Snapshot, create_views
-from search.candidates import choose
+from schemas.storage.layout import Layout
+from schemas.storage.snapshot import Snapshot, create_views
 from search.evidence import Found, picture_rows, title_hits
+from search.filters import choose
 from search.inputs import read_picture
 from search.ranking import top_pictures, top_titles
 

@@ -21,12 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from indexer.deviation import outside
-from indexer.embed import open_encoder
-from indexer.encoder import Encoder
-from indexer.head_files import HeadCalibration, Heads, has_heads, read_heads
-from indexer.labels import KINDS
-from indexer.listing import (
+from indexer.embedding.embed import open_encoder
+from indexer.embedding.encoder import Encoder
+from indexer.embedding.listing import (
     Listed,
     ListedVector,
     ListingReport,
@@ -34,9 +31,12 @@ from indexer.listing import (
     listed_vectors,
     parquet_file,
 )
-from indexer.model_store import model_dir
-from indexer.unknown_author import FOREIGN_ODDS, foreign_share
-from indexer.voting import fuse, humbled, sharpened
+from indexer.embedding.models import model_dir
+from indexer.labels.deviation import outside
+from indexer.labels.head_files import HeadCalibration, Heads, has_heads, read_heads
+from indexer.labels.knn import fuse, humbled, sharpened
+from indexer.labels.labels import KINDS
+from indexer.labels.open_set import FOREIGN_ODDS, foreign_share
 from schemas.errors import NoIndexError
 from schemas.settings import Settings
 from search.engine import Engine

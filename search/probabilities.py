@@ -1,6 +1,6 @@
 """Whose hand, which genre, which era: label probabilities of a query.
 
-The nearest pictures vote (`indexer.voting.vote`), and the catalog's own heads say what the
+The nearest pictures vote (`indexer.labels.knn.vote`), and the catalog's own heads say what the
 pictures of a label have in common; both were weighed against each other when the index was
 built. How likely it is that none of the known authors drew the query is a question of its own,
 and takes its share first. Of a picture of quite another kind than the catalog's nothing can be
@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from indexer.heads import Head
-from indexer.labels import KINDS, Calibration
-from indexer.unknown_author import HeadFeatures
-from indexer.voting import fuse, humbled, sharpened
+from indexer.labels.heads import Head
+from indexer.labels.knn import fuse, humbled, sharpened
+from indexer.labels.labels import KINDS, Calibration
+from indexer.labels.open_set import HeadFeatures
 from schemas.records import LabelProbability, Labels
 
 SHOWN = 5
@@ -86,7 +86,7 @@ def distributions(
     `sizes` says of each kind how many pictures carry each label. Without heads a kind has only
     the labels that a neighbour carries, and they sum to less than 1.
     Without any author in sight there is nothing to be unknown among: that mass is 0 then.
-    `deviation` is that of the picture (`indexer/deviation.py`), where it is known.
+    `deviation` is that of the picture (`indexer/labels/deviation.py`), where it is known.
 
     Shapes:  similarity (K,), nearest first, and K neighbours; vector (D,)
     """

@@ -1,4 +1,4 @@
-"""From pictures found to titles found; their scores are those of `indexer/title_scores.py`."""
+"""From pictures found to titles found; their scores are those of `indexer/vector_index/ranking.py`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from indexer.title_scores import title_scores
+from indexer.vector_index.ranking import title_scores
 
 
 class RankedTitle(NamedTuple):

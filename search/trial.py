@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.errors import InputError
-from schemas.pictures import PictureLimits
+from schemas.images import PictureLimits
 from schemas.records import Answer
 from search.engine import Engine, QueryOptions
 from search.inputs import QueryPicture, read_picture

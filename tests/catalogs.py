@@ -6,11 +6,11 @@ import hashlib
 
 import numpy as np
 
-from indexer.embed import open_encoder, vector_rows
-from schemas.catalog import Catalog, rows_of
-from schemas.layout import Layout
+from indexer.embedding.embed import open_encoder, vector_rows
 from schemas.records import Author, Picture, Title
 from schemas.settings import Settings
+from schemas.storage.catalog import Catalog, rows_of
+from schemas.storage.layout import Layout
 
 SETTINGS = Settings()
 

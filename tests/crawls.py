@@ -9,17 +9,17 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from crawler.child import _plain, perform, report_of
 from crawler.plan import CrawlReport, Plan, Scope
-from schemas.catalog import Catalog
-from schemas.layout import Layout
+from crawler.process import _plain, perform, report_of
 from schemas.settings import Settings, flatten, load_settings
+from schemas.storage.catalog import Catalog
+from schemas.storage.layout import Layout
 from tests.replica import Replica
 
 _WARM = multiprocessing.get_context("forkserver")
 _WARM.set_forkserver_preload(
-    ["crawler.child", "crawler.crawl", "crawler.sites.naver", "crawler.sites.webtoons",
-     "crawler.sites.melon", "schemas.catalog", "deltalake", "duckdb", "pyarrow.parquet", "parsel",
+    ["crawler.process", "crawler.crawl", "crawler.sites.base.naver", "crawler.sites.base.webtoons",
+     "crawler.sites.base.melon", "schemas.storage.catalog", "deltalake", "duckdb", "pyarrow.parquet", "parsel",
      "PIL.JpegImagePlugin", "PIL.ImageOps"]
 )  # fmt: skip
 

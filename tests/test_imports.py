@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from crawler.importers import import_folder
-from indexer.build import build_generation
-from indexer.embed import embed_pending
-from indexer.generations import publish
+from crawler.importers.folder import import_folder
+from indexer.embedding.embed import embed_pending
+from indexer.vector_index.build import build_generation
+from indexer.vector_index.generations import publish
 from schemas.settings import load_settings
 from tests.drawings import draw_folder
 
@@ -22,7 +22,7 @@ NEVER = ("torch", "scrapy", "pandas", "duckdb", "pyarrow", "deltalake", "rich", 
 def modules_after(arguments: list[str], cwd: Path) -> set[str]:
     """Names of all top-level modules that a run of the command line has loaded."""
     code = (
-        "import sys; from search.cli import main; code = main(sys.argv[1:]);"
+        "import sys; from search.cli.app import main; code = main(sys.argv[1:]);"
         "print('MODULES', *sorted({m.partition('.')[0] for m in sys.modules}));"
         "sys.exit(code)"
     )

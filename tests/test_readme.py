@@ -10,8 +10,8 @@ import pytest
 
 from schemas.errors import ToonsearchError
 from schemas.settings import Settings, flatten
-from search.cli import COMMANDS, VERSION
-from search.reference import pages, reference
+from search.cli.app import COMMANDS, VERSION
+from search.cli.reference import pages, reference
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text("utf-8")

@@ -12,8 +12,19 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from crawler.dates import parse_date
-from crawler.sites import Ask, Found, Page, PageError, PictureLink, Scope, Site, Work, tree_of
-from crawler.sites.fields import clean, https
+from crawler.sites.base import (
+    Ask,
+    Found,
+    Page,
+    PageError,
+    PictureLink,
+    Scope,
+    Site,
+    Work,
+    clean,
+    https,
+    tree_of,
+)
 from schemas.errors import UsageError
 from schemas.records import Author, Title
 

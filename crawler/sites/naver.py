@@ -12,8 +12,24 @@ from datetime import date
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
-from crawler.sites import Ask, Found, Listed, Page, PageError, PictureLink, Scope, Site, Work
-from crawler.sites.fields import clean, https, mapping, number, prose, rows, whole
+from crawler.sites.base import (
+    Ask,
+    Found,
+    Listed,
+    Page,
+    PageError,
+    PictureLink,
+    Scope,
+    Site,
+    Work,
+    clean,
+    https,
+    mapping,
+    number,
+    prose,
+    rows,
+    whole,
+)
 from schemas.records import Author, Episode, Title
 
 ROOT = "https://comic.naver.com"

@@ -11,8 +11,24 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, urljoin, urlsplit
 
-from crawler.sites import Ask, Found, Listed, Page, PageError, PictureLink, Scope, Site, Work
-from crawler.sites.fields import clean, https, mapping, number, prose, rows, whole
+from crawler.sites.base import (
+    Ask,
+    Found,
+    Listed,
+    Page,
+    PageError,
+    PictureLink,
+    Scope,
+    Site,
+    Work,
+    clean,
+    https,
+    mapping,
+    number,
+    prose,
+    rows,
+    whole,
+)
 from schemas.records import Author, Episode, Title
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from schemas.durable import storage_error
 from schemas.errors import InputError
+from schemas.storage.fsio import storage_error
 
 
 def default_cache() -> Path:

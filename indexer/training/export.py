@@ -12,13 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from indexer.encoder import Encoder
-from indexer.head_files import Heads, write_heads
-from indexer.in_grey import IN_GREY_FILE
-from indexer.model_files import DESCRIPTION_FILE, FORMAT_VERSION, MODEL_FILE
-from indexer.pixels import PixelSpec
-from indexer.restoration import RESTORATION_FILE
-from indexer.runtimes import INPUT_NAME, without_telemetry
+from indexer.embedding.encoder import INPUT_NAME, Encoder, without_telemetry
+from indexer.embedding.in_grey import IN_GREY_FILE
+from indexer.embedding.models import DESCRIPTION_FILE, FORMAT_VERSION, MODEL_FILE
+from indexer.embedding.preprocess import PixelSpec
+from indexer.embedding.restoration import RESTORATION_FILE
+from indexer.labels.head_files import Heads, write_heads
 from indexer.training.model import StatisticsNetwork, StyleNetwork
 from indexer.training.onnx_graph import read_projection
 from schemas.errors import InputError

@@ -27,22 +27,22 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional
 
-from indexer.encoder import Encoder
-from indexer.model_files import ModelDescription, read_restoration
-from indexer.pixels import PixelSpec, prepare
-from indexer.restoration import Seen, conditions
-from indexer.training.benchmark import Benchmark
+from indexer.embedding.encoder import Encoder
+from indexer.embedding.models import ModelDescription, read_restoration
+from indexer.embedding.preprocess import PixelSpec, prepare
+from indexer.embedding.restoration import Seen, conditions
+from indexer.training.augmentation import View, named
 from indexer.training.cache import ArrayCache, digest_of
+from indexer.training.data import Benchmark
 from indexer.training.export import SHIPPED_SPEC, run_graph
 from indexer.training.grey_parts import grey_part
 from indexer.training.lite import LiteBackbone, load_backbone, published_weights
 from indexer.training.model import PIXEL_CENTER, PIXEL_SCALE, STATISTICS_VERSION, StatisticsNetwork
 from indexer.training.nuisances import part
 from indexer.training.onnx_graph import export_graph, serialize
-from indexer.training.views import View, named
-from schemas.digests import digest_once
 from schemas.errors import InputError
-from schemas.pictures import PictureError, PictureLimits, decode_picture, grey_thumbnail, is_blank
+from schemas.images import PictureError, PictureLimits, decode_picture, grey_thumbnail, is_blank
+from schemas.storage.fsio import digest_once
 
 Progress = Callable[[str, int, int], None]
 WINDOW = 64
@@ -258,7 +258,7 @@ class FeatureStore:
         if kind == "gram":
             gram, side = GramNetwork(), (GRAM_SIDE_PX, GRAM_SIDE_PX)
             return lambda image: _infer(gram, np.asarray(image.resize(side))).astype(np.float16)
-        from indexer.training.earlier import THUMBNAILS  # timm is needed for these alone
+        from indexer.training.evaluation.earlier import THUMBNAILS  # timm is needed for these alone
 
         return THUMBNAILS[kind].pixels
 

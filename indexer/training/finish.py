@@ -11,15 +11,16 @@ import numpy as np
 import onnx
 import torch
 
-from indexer.encoder import Encoder
-from indexer.head_files import Heads
-from indexer.in_grey import IN_GREY_FILE
-from indexer.model_files import MODEL_FILE, ModelDescription, verified_file, verified_network
-from indexer.pixels import Prepared, prepare
-from indexer.restoration import RESTORATION_FILE
+from indexer.embedding.encoder import Encoder
+from indexer.embedding.in_grey import IN_GREY_FILE
+from indexer.embedding.models import MODEL_FILE, ModelDescription, verified_file, verified_network
+from indexer.embedding.preprocess import Prepared, prepare
+from indexer.embedding.restoration import RESTORATION_FILE
+from indexer.labels.head_files import Heads
+from indexer.training.augmentation import View, named
 from indexer.training.backbones import DEFAULT, load_statistics
-from indexer.training.benchmark import Benchmark
 from indexer.training.cache import ArrayCache, digest_of
+from indexer.training.data import Benchmark, Classes, apply_rules
 from indexer.training.export import (
     MIN_COSINE,
     SHIPPED_SPEC,
@@ -29,15 +30,13 @@ from indexer.training.export import (
     write_model,
 )
 from indexer.training.features import FeatureStore, pictures_of, spec_of
-from indexer.training.label_rules import Classes, apply_rules
 from indexer.training.model_heads import fit_heads
 from indexer.training.nuisances import NUISANCES
 from indexer.training.onnx_graph import append_projection, export_graph, halve_storage, serialize
 from indexer.training.restoring import restored
 from indexer.training.samples import Samples, unseen_authors
-from indexer.training.train import Progress, TrainedStyle, Trainer, TrainSettings
+from indexer.training.trainer import Progress, TrainedStyle, Trainer, TrainSettings
 from indexer.training.usual import knowing_their_kind, sampled
-from indexer.training.views import View, named
 from indexer.training.whitening import RIDGE, Changed, fit_projection
 from schemas.errors import InputError, PartlyDoneError, ToonsearchError
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from PIL import Image
 
+from indexer.training.augmentation import named
 from indexer.training.nuisances import part
-from indexer.training.views import named
 
 
 def grey_part(image: Image.Image) -> Image.Image:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from indexer.in_grey import InGrey
-from indexer.training.galleries import Gallery, Questions
+from indexer.embedding.in_grey import InGrey
+from indexer.training.evaluation.metrics import Gallery, Questions
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from indexer.model_files import ModelDescription
-from indexer.rows import collect_rows
-from indexer.training.benchmark import Benchmark
-from schemas.catalog import Catalog
-from schemas.layout import Layout
+from indexer.embedding.models import ModelDescription
+from indexer.training.data import Benchmark
+from indexer.vector_index.rows import collect_rows
+from schemas.storage.catalog import Catalog
+from schemas.storage.layout import Layout
 
 
 def catalog_vectors(layout: Layout, bench: Benchmark, model: Path) -> np.ndarray | None:

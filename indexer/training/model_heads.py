@@ -1,18 +1,19 @@
 """The heads that a model carries: fitted on all of its pictures, calibrated on held-out series.
 
 Softmax heads only steer training. What is published are the closed-form heads of
-`indexer.heads` on the final vectors, which told more hands of held-out series right.
+`indexer.labels.heads` on the final vectors, which told more hands of held-out series right.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from indexer.head_files import HeadCalibration, Heads
-from indexer.heads import Head, fit_head
-from indexer.holdout import HeldOut, Labelled, folds_within, held_out_scores
-from indexer.labels import KINDS
-from indexer.scores import (
+from indexer.labels.head_files import HeadCalibration, Heads
+from indexer.labels.heads import Head, fit_head
+from indexer.labels.holdout import HeldOut, Labelled, folds_within, held_out_scores
+from indexer.labels.knn import fuse, sharpened
+from indexer.labels.labels import KINDS
+from indexer.labels.metrics import (
     auroc,
     expected_calibration_error,
     fit_power,
@@ -20,8 +21,7 @@ from indexer.scores import (
     logistic,
     macro_f1,
 )
-from indexer.training.label_rules import Classes
-from indexer.voting import fuse, sharpened
+from indexer.training.data import Classes
 
 MIN_QUERIES = 30
 SEED = 20051

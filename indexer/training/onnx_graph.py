@@ -14,7 +14,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from indexer.runtimes import INPUT_NAME
+from indexer.embedding.encoder import INPUT_NAME
 from indexer.training.lite import MULTIPLE_PX
 from indexer.training.model import CLIP, Projection
 from schemas.errors import InputError

@@ -16,11 +16,10 @@ import numpy as np
 import onnx
 import torch
 
-from indexer.pixels import prepare
-from indexer.restoration import RESTORATION_FILE, Restoration
-from indexer.training.benchmark import NO_YEAR, Benchmark
+from indexer.embedding.preprocess import prepare
+from indexer.embedding.restoration import RESTORATION_FILE, Restoration
 from indexer.training.cache import ArrayCache, default_cache
-from indexer.training.dataset import read_manifest
+from indexer.training.data import NO_YEAR, Benchmark, read_manifest
 from indexer.training.export import (
     MIN_COSINE,
     SHIPPED_SPEC,

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
-from indexer.in_grey import InGrey
-from indexer.linear_maps import with_one
-from indexer.pixels import Prepared
-from indexer.restoration import RESTORATION_FILE, Restoration, conditions
+from indexer.embedding.in_grey import InGrey
+from indexer.embedding.linear_maps import with_one
+from indexer.embedding.preprocess import Prepared
+from indexer.embedding.restoration import RESTORATION_FILE, Restoration, conditions
+from indexer.training.augmentation import THUMBNAIL, VIEWS, View
 from indexer.training.features import FeatureStore
 from indexer.training.grey_parts import GREY_PART, grey_part
 from indexer.training.nuisances import NUISANCES, part
-from indexer.training.views import THUMBNAIL, VIEWS, View
 
 Mapped = Callable[[np.ndarray], np.ndarray]
 RESTORING_RIDGE = 1.0
@@ -41,7 +41,7 @@ class Copies:
 
     Shapes:  whole and small (N, F); grey, part and grey_part (M, F), of the `coloured` rows (M,):
              grey copies, parts, and these in grey; the conditions of whole and small pictures
-             (N, 2) as `indexer.restoration.conditions` tells
+             (N, 2) as `indexer.embedding.restoration.conditions` tells
     """
 
     whole: np.ndarray

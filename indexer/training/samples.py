@@ -10,14 +10,12 @@ import torch
 from PIL import Image
 from torch import nn
 
-from indexer.pixels import PixelSpec, prepare
-from indexer.training.augment import augmented
-from indexer.training.benchmark import Benchmark, several_series
-from indexer.training.galleries import Gallery
-from indexer.training.label_rules import Classes
-from indexer.training.metrics import near_duplicates, query_figures
+from indexer.embedding.preprocess import PixelSpec, prepare
+from indexer.training.augmentation import augmented
+from indexer.training.data import Benchmark, Classes, several_series
+from indexer.training.evaluation.metrics import Gallery, near_duplicates, query_figures
 from schemas.errors import InputError
-from schemas.pictures import PictureError, PictureLimits, decode_picture, grey_thumbnail
+from schemas.images import PictureError, PictureLimits, decode_picture, grey_thumbnail
 
 MIN_SEVERAL = 6
 UNSEEN_SHARE = 0.25

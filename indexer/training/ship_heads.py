@@ -16,23 +16,21 @@ from pathlib import Path
 
 import numpy as np
 
-from indexer.head_files import Heads, write_heads
-from indexer.model_files import (
+from indexer.embedding.models import (
     DESCRIPTION_FILE,
     MODEL_FILE,
     ModelDescription,
     verified_network,
 )
-from indexer.pixels import prepare
-from indexer.training.benchmark import benchmark_of_manifest
+from indexer.embedding.preprocess import prepare
+from indexer.labels.head_files import Heads, write_heads
 from indexer.training.cache import ArrayCache, default_cache
-from indexer.training.dataset import MANIFEST_FILE
+from indexer.training.data import MANIFEST_FILE, LabelRules, apply_rules, benchmark_of_manifest
 from indexer.training.features import FeatureStore, pictures_of
-from indexer.training.label_rules import LabelRules, apply_rules
 from indexer.training.model_heads import fit_heads
 from indexer.training.usual import knowing_their_kind, sampled
-from schemas.durable import fsync_directory, replace_file, storage_error
 from schemas.errors import InputError, ToonsearchError
+from schemas.storage.fsio import fsync_directory, replace_file, storage_error
 
 
 def ship_heads(model: Path, drawings: Path, cache: Path | None = None) -> Heads:
@@ -73,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         if options.model is None:
-            from indexer.model_files import shipped_model_dir
+            from indexer.embedding.models import shipped_model_dir
 
             options.model = shipped_model_dir()
         heads = ship_heads(options.model, options.drawings, default_cache())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from indexer.restoration import GREY_FROM
+from indexer.embedding.restoration import GREY_FROM
 from indexer.training.model import CLIP, GROUPS, statistics_weights
 from indexer.training.nuisances import NUISANCES
 from indexer.training.restoring import IN_GREY_RIDGE, LIMITS, RESTORING_RIDGE

@@ -1,4 +1,4 @@
-"""What the pictures that a model's heads know are like to it: see `indexer/deviation.py`."""
+"""What the pictures that a model's heads know are like to it: see `indexer/labels/deviation.py`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from indexer.deviation import UsualDeviation, deviations_of
-from indexer.head_files import Heads
-from indexer.pixels import Prepared
-from indexer.runtimes import start_onnxruntime
-from indexer.usual import SAMPLE
+from indexer.embedding.encoder import start_onnxruntime
+from indexer.embedding.preprocess import Prepared
+from indexer.labels.deviation import UsualDeviation, deviations_of
+from indexer.labels.head_files import Heads
+from indexer.labels.usual import SAMPLE
 
 
 def sampled(count: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from indexer.deviation import deviations_of
+from indexer.labels.deviation import deviations_of
 from indexer.training.model import CLIP, Projection
 from schemas.errors import InputError
 
@@ -94,7 +94,7 @@ def usual_statistics(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def deviations_from(rows: np.ndarray, learnt: np.ndarray) -> np.ndarray:
-    """How unlike some of them (M,) the statistics of pictures are, as `indexer/deviation.py` has
+    """How unlike some of them (M,) the statistics of pictures are, as `indexer/labels/deviation.py` has
     it. Shapes:  (N, S) -> (N,)"""
     center, scale = (part.astype(np.float32) for part in usual_statistics(rows[learnt]))
     known = Projection(center, scale, np.empty((len(center), 0), np.float32))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from indexer.copies import Copies, Holder, Pair
-from indexer.eras import EraPictures, overlay
+from indexer.duplicates import Copies, Holder, Pair
+from indexer.era_pictures import EraPictures, overlay
 from schemas.settings import Settings
-from search.markup import Markup, element
-from search.report import charts, questions
-from search.report.answers import Answers, none
+from search.output.html import Markup, element
+from search.report import charts
+from search.report import queries as questions
 from search.report.page import Page, behind, image_uri, swatches, table
+from search.report.queries import Answers, none
 
 PALETTE_COLORS = 120  # cubes of one palette that are drawn in three dimensions
 PAIRS = 24  # copies shown

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from schemas.errors import ToonsearchError
-from search.markup import Markup, element, joined, text
+from search.output.html import Markup, element, joined, text
 
-TEMPLATES = Path(__file__).parent.parent / "templates"
+TEMPLATES = Path(__file__).parent.parent / "output" / "templates"
 HEIGHT_PX = 380
 
 

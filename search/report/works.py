@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from indexer.projection import project
-from search.markup import Markup, element
-from search.report import charts, questions
-from search.report.answers import Answers, Row, none
+from indexer.style_map import project
+from search.output.html import Markup, element
+from search.report import charts
+from search.report import queries as questions
 from search.report.page import Page, behind, tiles
+from search.report.queries import Answers, Row, none
 
 
 def size(page: Page, answers: Answers) -> None:

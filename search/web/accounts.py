@@ -19,8 +19,8 @@ from fastapi import Request
 from starlette.responses import Response
 
 from search.filters import folded
+from search.web.db import Store
 from search.web.errors import Refused
-from search.web.store import Store
 
 COOKIE = "toonsearch_session"
 SESSION_S = 30 * 86_400

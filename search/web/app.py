@@ -8,23 +8,20 @@ from collections.abc import AsyncIterator
 from fastapi import FastAPI
 
 from schemas.settings import Settings
-from search.cli import VERSION
-from search.web import (
-    colours,
-    errors,
-    health,
-    maps,
-    pictures,
-    queries,
-    saved,
-    sessions,
-    statements,
-    works,
-)
-from search.web.guard import Guard
-from search.web.metrics import Measure
-from search.web.pages import page_routes
-from search.web.service import Service
+from search.cli.app import VERSION
+from search.web import errors
+from search.web.dependencies import Service
+from search.web.middleware import Guard, Measure
+from search.web.routers import auth as sessions
+from search.web.routers import catalog as colours
+from search.web.routers import catalog as works
+from search.web.routers import galleries as saved
+from search.web.routers import images as pictures
+from search.web.routers import map as maps
+from search.web.routers import ops as health
+from search.web.routers import query as queries
+from search.web.routers import sql as statements
+from search.web.static_pages import page_routes
 
 DESCRIPTION = (
     "Given a picture, find the works drawn in the most similar style, and say whose hand it"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from search.filters import folded
-from search.web.engines import OpenEngine
+from search.web.engine_pool import OpenEngine
 
 
 class Entry(NamedTuple):

@@ -7,7 +7,7 @@ from typing import TypedDict
 
 import numpy as np
 
-from search.web.engines import OpenEngine
+from search.web.engine_pool import OpenEngine
 
 MAX_PICTURES_PER_YEAR = 200
 MIN_YEARS = 3

@@ -13,9 +13,9 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from schemas.durable import is_disk_full
 from schemas.errors import InputError, LockedError, NetworkError, NoIndexError, ToonsearchError
-from schemas.pictures import PictureError, Reason
+from schemas.images import PictureError, Reason
+from schemas.storage.fsio import is_disk_full
 
 LOG = logging.getLogger("toonsearch.web")
 

@@ -13,14 +13,14 @@ from starlette.responses import Response
 
 from schemas.errors import ToonsearchError
 from schemas.records import Answer, Hit
-from search import render
-from search.gallery import GallerySection, render_gallery
 from search.inputs import QueryPicture
-from search.thumbnails import Thumbnail
-from search.web.engines import OpenEngine
+from search.output import data as render
+from search.output.html import GallerySection, render_gallery
+from search.output.thumbnails import Thumbnail
+from search.web.dependencies import Service
+from search.web.engine_pool import OpenEngine
 from search.web.errors import Refused
-from search.web.service import Service
-from search.web.smalls import SIDES_PX
+from search.web.image_pool import SIDES_PX
 
 NAME = "toonsearch"
 

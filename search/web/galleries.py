@@ -8,8 +8,8 @@ import time
 from typing import Any
 
 from search.web.accounts import Account, clean_text
+from search.web.db import Store
 from search.web.errors import Refused, not_found
-from search.web.store import Store
 
 MAX_GALLERIES = 100
 MAX_PICTURES = 1000

@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from schemas.layout import Layout
+from schemas.storage.layout import Layout
 
 LOG = logging.getLogger("toonsearch.web")
 KEPT_MAPS = 3
@@ -53,7 +53,7 @@ class MapMaker:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "search.web.drawing",
+                sys.executable, "-m", "search.web.map_worker",
                 str(self.layout.root), generation_id, str(path),
                 stdin=asyncio.subprocess.DEVNULL,
                 env={**os.environ, "PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1",

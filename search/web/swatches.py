@@ -12,9 +12,9 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, TypedDict
 
-from schemas.catalog import Catalog
 from schemas.errors import ToonsearchError
-from schemas.layout import Layout
+from schemas.storage.catalog import Catalog
+from schemas.storage.layout import Layout
 
 LOG = logging.getLogger("toonsearch.web")
 SHOWN = 6

@@ -1,6 +1,5 @@
 """No spelling of a private address gets through, neither as a link nor from a name server."""
 
-# ruff: noqa: E501
 from __future__ import annotations
 
 import asyncio
@@ -10,8 +9,8 @@ from urllib.parse import quote
 
 import pytest
 
-from crawler.addresses import PinnedResolver, Refused, check_url, is_public
-from crawler.sites import SITES, site_of
+from crawler.resolver import PinnedResolver, Refused, check_url, is_public
+from crawler.sites.base import SITES, site_of
 
 LITERALS = [
     *("127.0.0.1", "127.1", "127.0.1", "127.255.255.254", "0.0.0.0", "0", "10.0.0.1", "10.255.0.9"),

@@ -1,6 +1,5 @@
 """Crawls of the replica: what ends in the catalog, what a second one asks for, odd answers."""
 
-# ruff: noqa: E501
 from __future__ import annotations
 
 import os
@@ -14,9 +13,9 @@ from typing import Any
 import pytest
 
 from crawler.plan import Plan, Scope
-from schemas.catalog import Catalog
 from schemas.errors import InputError, NetworkError, PartlyDoneError, UsageError
-from schemas.layout import Layout
+from schemas.storage.catalog import Catalog
+from schemas.storage.layout import Layout
 from tests.crawls import contents, crawled, settings_for, table
 from tests.replica import Answer, Replica, ReplicaSite, bomb, png
 
@@ -313,7 +312,7 @@ def test_far_fewer_titles_than_last_time(tmp_path: Path) -> None:
         assert crawled(settings).error is None
 
 
-@pytest.mark.parametrize("where", ["crawler.pictures._store", "crawler.memory.sync_files"])
+@pytest.mark.parametrize("where", ["crawler.images._store", "crawler.state.sync_files"])
 def test_a_full_disk_keeps_what_was_fetched(tmp_path: Path, where: str) -> None:
     with Replica(site_of(titles=4, episodes=6)) as replica:
         settings = settings_for(tmp_path / "d", replica, commit_rows=20)

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crawler.importers import import_folder, import_manifest, parse_pattern, slug
-from schemas.catalog import Catalog
+from crawler.importers.folder import import_folder, import_manifest, parse_pattern, slug
 from schemas.errors import InputError, UsageError
-from schemas.layout import Layout
 from schemas.settings import Settings
+from schemas.storage.catalog import Catalog
+from schemas.storage.layout import Layout
 
 SETTINGS = Settings()
 
@@ -79,7 +79,9 @@ def test_a_second_import_reads_and_commits_nothing(
     import_folder(layout, SETTINGS, folder)
     catalog = Catalog(layout)
     versions = [catalog.version(name) for name in ("titles", "pictures")]
-    monkeypatch.setattr("crawler.intake.read_capped", lambda *_: pytest.fail("read a file"))
+    monkeypatch.setattr(
+        "crawler.importers.ingest.read_capped", lambda *_: pytest.fail("read a file")
+    )
     report = import_folder(layout, SETTINGS, folder)
     assert report.counts["unchanged"] == 4
     assert sum(report.counts.values()) == 4
@@ -277,7 +279,9 @@ def test_a_changed_label_changes_the_title_without_reading_pictures(
         "genre": "x",
     }
     import_manifest(layout, SETTINGS, write_manifest(folder / "m.csv", [row]))
-    monkeypatch.setattr("crawler.intake.read_capped", lambda *_: pytest.fail("read a file"))
+    monkeypatch.setattr(
+        "crawler.importers.ingest.read_capped", lambda *_: pytest.fail("read a file")
+    )
     import_manifest(layout, SETTINGS, write_manifest(folder / "m.csv", [{**row, "genre": "y"}]))
     assert titles(layout)["m:one"]["genres"] == ["y"]
 
@@ -310,7 +314,7 @@ def test_a_full_disk_is_one_line_and_keeps_what_was_done(
     def full(*_: object) -> None:
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr("crawler.pictures.os.fsync", full)
+    monkeypatch.setattr("crawler.images.os.fsync", full)
     with pytest.raises(InputError, match="disk is full"):
         import_folder(layout, SETTINGS, folder)
     monkeypatch.undo()

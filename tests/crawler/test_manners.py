@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crawler.manners import opts_out, retry_after, user_agent
+from crawler.middlewares import opts_out, retry_after, user_agent
 from crawler.plan import BlockList, Plan, Scope
-from schemas.catalog import Catalog
 from schemas.errors import NetworkError, PartlyDoneError, UsageError
-from schemas.layout import Layout
+from schemas.storage.catalog import Catalog
+from schemas.storage.layout import Layout
 from tests.crawls import crawled, settings_for, table
 from tests.replica import Answer, Asked, Replica, ReplicaSite
 

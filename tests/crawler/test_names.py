@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawler.names import author_key, merge_authors, normalise_author
+from crawler.demo.authors import author_key, merge_authors, normalise_author
 
 GIVEN = ["Zoë", "Jean-Luc", "Ana", "Łukasz", "Søren", "Márta", "Ivo", "Björn", "Ruth"]
 FAMILY = ["Brushwood", "Núñez", "O'Hara", "Kowalska", "Inkpen", "D'Arcy", "Çelik", "Lee"]

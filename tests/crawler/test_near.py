@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawler.near import near_duplicate_groups
+from crawler.demo.openclipart import near_duplicate_groups
 
 
 def slow_groups(hashes: np.ndarray, thumbs: np.ndarray, bits: int, least: float) -> list[int]:

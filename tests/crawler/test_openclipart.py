@@ -18,11 +18,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crawler import debian, openclipart
-from crawler.drawings import list_drawings, read_drawings
-from crawler.openclipart import COLUMNS, FILES, DemoSummary, fetch, prepare, showcase
-from crawler.split import hold_out
-from crawler.svg import MAX_BYTES, read_metadata
+from crawler.demo import debian, openclipart
+from crawler.demo.openclipart import (
+    COLUMNS,
+    FILES,
+    DemoSummary,
+    fetch,
+    hold_out,
+    list_drawings,
+    prepare,
+    read_drawings,
+    showcase,
+)
+from crawler.demo.svg import MAX_BYTES, read_metadata
 from schemas.errors import InputError, LockedError, NetworkError
 
 DATA = Path(__file__).parent / "data"
@@ -418,7 +426,7 @@ def test_fetch_survives_interruption(
     (room / stage).touch()
     dest, absent = tmp_path / "dest", tmp_path / "absent"
     code = (
-        "import pathlib, crawler.openclipart as o\n"
+        "import pathlib, crawler.demo.openclipart as o\n"
         f"o.fetch(pathlib.Path({str(dest)!r}), progress=lambda *_: None,"
         f" installed=pathlib.Path({str(absent)!r}))"
     )

@@ -1,6 +1,5 @@
 """Recorded responses become exactly these records; changed ones name what is missing."""
 
-# ruff: noqa: E501
 from __future__ import annotations
 
 import contextlib
@@ -14,9 +13,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawler.sites import SITES, Ask, Found, Listed, Page, PageError, PictureLink, Scope, site_of
-from crawler.sites import Work as SiteWork
-from crawler.sites.fields import clean, https, number, prose, whole
+from crawler.sites.base import (
+    SITES,
+    Ask,
+    Found,
+    Listed,
+    Page,
+    PageError,
+    PictureLink,
+    Scope,
+    clean,
+    https,
+    number,
+    prose,
+    site_of,
+    whole,
+)
+from crawler.sites.base import Work as SiteWork
 from crawler.sites.melon import parse_album, parse_chart, year_of
 from crawler.sites.naver import parse_episodes, parse_list, parse_strip, parse_title, short_date
 from crawler.sites.webtoons import parse_episodes as webtoons_episodes
@@ -437,7 +450,7 @@ def test_the_documented_example_of_a_new_site_works() -> None:
     text = (Path(__file__).parents[2] / "docs/sites.md").read_text("utf-8")
     (code,) = (block for block in text.split("```python")[1:] if "SITE = Site" in block)
     names: dict[str, Any] = {}
-    for module in ("crawler.sites", "crawler.sites.fields", "schemas.records"):
+    for module in ("crawler.sites.base", "crawler.sites.base", "schemas.records"):
         names.update(vars(import_module(module)))
     exec(code.split("```")[0], names)
     site = names["SITE"]

@@ -33,7 +33,7 @@ class Shell:
         }
 
     def start(self, *arguments: str, **options: object) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "search.cli", "--data", str(self.data), *arguments]
+        command = [sys.executable, "-m", "search.cli.app", "--data", str(self.data), *arguments]
         return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
             command,
             cwd=self.home,
@@ -205,8 +205,8 @@ def test_a_closed_pipe_ends_quietly(shell: Shell) -> None:
 
 
 def test_two_writers(shell: Shell) -> None:
-    from schemas.layout import Layout
-    from schemas.lock import writing
+    from schemas.storage.layout import Layout
+    from schemas.storage.locking import writing
 
     with writing(Layout(shell.data), "test"):
         started = time.monotonic()

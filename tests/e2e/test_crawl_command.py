@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from crawler.child import crawl_in_child
 from crawler.plan import Plan, Scope
-from crawler.sites.fields import clean
-from schemas.catalog import Catalog
+from crawler.process import crawl_in_child
+from crawler.sites.base import clean
 from schemas.errors import NetworkError, PartlyDoneError, UsageError
-from schemas.layout import Layout
-from schemas.lock import writing
+from schemas.storage.catalog import Catalog
+from schemas.storage.layout import Layout
+from schemas.storage.locking import writing
 from tests.crawls import contents, settings_for
 from tests.e2e.test_command_line import ROOT, Shell
 from tests.replica import Answer, Replica, ReplicaSite
@@ -190,7 +190,7 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     with Replica(ReplicaSite(titles=12, episodes=40), latency_s=0.02) as replica:
         settings = settings_for(tmp_path / "d", replica, delay_s=0.02)
         code = (
-            "from pathlib import Path; from crawler.child import crawl_in_child;"
+            "from pathlib import Path; from crawler.process import crawl_in_child;"
             "from crawler.plan import Plan; from tests.crawls import settings_for;"
             f"s = settings_for(Path({str(tmp_path / 'd')!r}), {replica.url!r}, delay_s=0.02);"
             "crawl_in_child(s, Plan('naver'))"

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from schemas.layout import Layout
+from schemas.storage.layout import Layout
 from tests.drawings import draw_folder, drawing
 from tests.faults import operations
 from tests.faults.worker import forked
@@ -33,10 +33,10 @@ def build(place: Path) -> None:
     kept views, a block list, and a backup of it all."""
     from indexer.backup import back_up
     from schemas.blocklist import BlockList
-    from schemas.kept import keep_views
-    from schemas.lock import writing
-    from schemas.maintenance import maintain
-    from schemas.snapshot import Snapshot
+    from schemas.storage.catalog import maintain
+    from schemas.storage.kept import keep_views
+    from schemas.storage.locking import writing
+    from schemas.storage.snapshot import Snapshot
 
     root, layout = place / "data", Layout(place / "data")
     folder = draw_folder(place / "drawings", titles=1, pictures=3, hands=3, side_px=64)
@@ -154,8 +154,8 @@ def strike(trial: Trial) -> Callable[[], None]:
 
 def wrong(place: Path, trial: Trial, number: int) -> str | None:
     """What is wrong with how readers take the damage; None when they tell it."""
-    from schemas import digests
     from schemas.errors import InputError, NoIndexError
+    from schemas.storage import fsio as digests
 
     digests._proven.clear()  # as in a new process
     try:
@@ -172,13 +172,13 @@ def wrong(place: Path, trial: Trial, number: int) -> str | None:
 
 def _use(place: Path, path: Path, number: int) -> str | None:
     """Read what a file belongs to, as the program does."""
-    from indexer.backup_restore import restore
-    from indexer.generations import Generation
+    from indexer.backup import restore
+    from indexer.vector_index.generations import Generation
     from schemas.blocklist import BlockList
-    from schemas.catalog import Catalog
-    from schemas.kept import kept_files
-    from schemas.pictures import PictureError
-    from schemas.snapshot import Snapshot
+    from schemas.images import PictureError
+    from schemas.storage.catalog import Catalog
+    from schemas.storage.kept import kept_files
+    from schemas.storage.snapshot import Snapshot
 
     if place / "backups" in path.parents:
         fresh = place / "restored"
@@ -202,7 +202,7 @@ def _use(place: Path, path: Path, number: int) -> str | None:
             catalog.read(rest[0])
         return "undetected"
     if first == "pictures":
-        from indexer.embed import read_stored
+        from indexer.embedding.embed import read_stored
 
         nothing: Any = None  # only needed when it takes the file for the picture
         file = str(path.relative_to(layout.pictures))

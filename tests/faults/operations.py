@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from schemas.blocklist import BlockList
-from schemas.catalog import Catalog
-from schemas.layout import Layout
-from schemas.lock import writing
-from schemas.pictures import picture_id_of
+from schemas.images import picture_id_of
 from schemas.settings import Settings, load_settings
+from schemas.storage.catalog import Catalog
+from schemas.storage.layout import Layout
+from schemas.storage.locking import writing
 
 PROBES = 50
 BATCH = 3  # pictures of one commit, so that a small import has several
@@ -31,8 +31,8 @@ def settings_of(root: Path) -> Settings:
 
 
 def do_import(root: Path) -> None:
-    from crawler import intake
-    from crawler.importers import import_folder
+    from crawler.importers import ingest as intake
+    from crawler.importers.folder import import_folder
 
     intake.COMMIT_ROWS = BATCH
     settings = settings_of(root)
@@ -41,7 +41,7 @@ def do_import(root: Path) -> None:
 
 
 def do_embed(root: Path) -> None:
-    from indexer import embed
+    from indexer.embedding import embed
 
     embed.COMMIT_ROWS = BATCH
     settings = settings_of(root)
@@ -50,7 +50,7 @@ def do_embed(root: Path) -> None:
 
 
 def do_build(root: Path) -> None:
-    from indexer.build import build_generation
+    from indexer.vector_index.build import build_generation
 
     settings = settings_of(root)
     with writing(settings.layout, "build"):
@@ -58,7 +58,7 @@ def do_build(root: Path) -> None:
 
 
 def do_publish(root: Path) -> None:
-    from indexer.generations import generation_ids, publish
+    from indexer.vector_index.generations import generation_ids, publish
 
     layout = settings_of(root).layout
     with writing(layout, "publish"):
@@ -72,7 +72,7 @@ def do_renew(root: Path) -> None:
 
 
 def do_gc(root: Path) -> None:
-    from indexer.retention import collect_garbage
+    from indexer.vector_index.retention import collect_garbage
 
     layout = settings_of(root).layout
     with writing(layout, "gc"):
@@ -88,7 +88,7 @@ def do_forget(root: Path) -> None:
 
 
 def do_maintain(root: Path) -> None:
-    from schemas.maintenance import maintain
+    from schemas.storage.catalog import maintain
 
     layout = settings_of(root).layout
     with writing(layout, "maintain"):
@@ -157,7 +157,7 @@ def _is_whole(layout: Layout, picture_id: str, file: str | None) -> bool:
 
 def answers(root: Path) -> dict[str, Any] | None:
     """What readers get from the published generation; None while there never was one."""
-    from indexer.generations import Generation
+    from indexer.vector_index.generations import Generation
     from schemas.errors import NoIndexError
 
     try:

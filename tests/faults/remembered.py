@@ -19,7 +19,8 @@ import numpy as np
 
 def remember(folder: Path) -> None:
     """Remember the costly parts of a build in a folder, from here on and in forks."""
-    from indexer import calibration, encoder
+    from indexer.embedding import encoder
+    from indexer.labels import calibration
 
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("eigh", "inv", "cholesky"):

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from indexer.generations import generation_ids
-from indexer.manifests import read_manifest
-from schemas.digests import signed_bytes
-from schemas.layout import Layout
+from indexer.vector_index.generations import generation_ids, read_manifest
+from schemas.storage.fsio import signed_bytes
+from schemas.storage.layout import Layout
 from tests.drawings import draw_folder, drawing
 from tests.e2e.test_command_line import Shell
 
@@ -143,7 +142,7 @@ def test_a_damaged_block_list_stops_imports_and_not_answers(shell: Shell) -> Non
 
 
 def test_unfinished_forgetting_is_told(shell: Shell) -> None:
-    from indexer.generations import Generation
+    from indexer.vector_index.generations import Generation
 
     with Generation.open(Layout(shell.data)):
         code, _, err = shell.run("forget", "--author", "hand 3")

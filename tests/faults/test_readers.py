@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.layout import Layout
+from schemas.storage.layout import Layout
 from tests.drawings import draw_folder, drawing
 from tests.e2e.test_command_line import ROOT, Shell
 
@@ -21,9 +21,9 @@ READER = """
 import hashlib, json, sys, time
 from pathlib import Path
 import numpy as np
-from indexer.generations import Generation
-from schemas.catalog import Catalog
-from schemas.layout import Layout
+from indexer.vector_index.generations import Generation
+from schemas.storage.catalog import Catalog
+from schemas.storage.layout import Layout
 
 layout, stop = Layout(Path(sys.argv[1])), Path(sys.argv[2])
 seen, asked = {}, 0
@@ -116,13 +116,13 @@ def test_a_child_keeps_the_lock_when_its_parent_dies(shell: Shell) -> None:
     program = """
 import os, subprocess, sys, time
 from pathlib import Path
-from schemas.layout import Layout
-from schemas.lock import handed_on, writing
+from schemas.storage.layout import Layout
+from schemas.storage.locking import handed_on, writing
 layout = Layout(Path(sys.argv[1]))
 with writing(layout, "nightly"):
     environ, handles = handed_on()
-    code = ("import sys, time; from pathlib import Path; from schemas.layout import Layout;"
-            "from schemas.lock import writing\\n"
+    code = ("import sys, time; from pathlib import Path; from schemas.storage.layout import Layout;"
+            "from schemas.storage.locking import writing\\n"
             "with writing(Layout(Path(sys.argv[1])), 'crawl'):\\n"
             "    print('in', flush=True); sys.stdin.read()")
     child = subprocess.Popen([sys.executable, "-c", code, sys.argv[1]], pass_fds=handles,

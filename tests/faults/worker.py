@@ -25,9 +25,9 @@ def warm() -> None:
 
     for name in (
         "deltalake", "faiss", "numpy", "onnxruntime", "pyarrow.parquet", "pyarrow.dataset",
-        "PIL.Image", "crawler.importers", "indexer.build", "indexer.embed", "indexer.forget",
-        "indexer.retention", "schemas.maintenance", "tests.faults.operations",
-        "indexer.backup", "indexer.backup_restore", "schemas.kept", "duckdb",
+        "PIL.Image", "crawler.importers.folder", "indexer.vector_index.build", "indexer.embedding.embed", "indexer.forget",
+        "indexer.vector_index.retention", "schemas.storage.catalog", "tests.faults.operations",
+        "indexer.backup", "indexer.backup", "schemas.storage.kept", "duckdb",
     ):  # fmt: skip
         importlib.import_module(name)
 

@@ -9,17 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from crawler.importers import import_folder
-from indexer.backup import back_up
-from indexer.backup_restore import restore
-from indexer.build import build_generation
-from indexer.embed import embed_pending
-from indexer.generations import Generation, publish
-from schemas.catalog import Catalog
+from crawler.importers.folder import import_folder
+from indexer.backup import back_up, restore
+from indexer.embedding.embed import embed_pending
+from indexer.vector_index.build import build_generation
+from indexer.vector_index.generations import Generation, publish
 from schemas.errors import InputError
-from schemas.layout import Layout
-from schemas.maintenance import maintain
 from schemas.settings import Settings, load_settings
+from schemas.storage.catalog import Catalog, maintain
+from schemas.storage.layout import Layout
 from tests.drawings import draw_folder, drawing
 
 pytestmark = pytest.mark.slow

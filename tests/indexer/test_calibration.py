@@ -7,17 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from indexer.calibration import DEFAULT_UNKNOWN, Labelled, fit
-from indexer.labels import KINDS, QUANTILE_LEVELS, Calibration
-from indexer.scores import (
+from indexer.labels.calibration import DEFAULT_UNKNOWN, Labelled, fit
+from indexer.labels.knn import vote
+from indexer.labels.labels import KINDS, QUANTILE_LEVELS, Calibration
+from indexer.labels.metrics import (
     auroc,
     calibration_error_by_chance,
     expected_calibration_error,
     false_positive_rate,
     missed_rate,
 )
-from indexer.votes import DEFAULT_TEMPERATURE
-from indexer.voting import vote
+from indexer.labels.votes import DEFAULT_TEMPERATURE
 from schemas.errors import NoIndexError
 
 

@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crawler.importers import import_folder
-from indexer.colors import color_pending
-from indexer.palette import picture_palette
-from schemas.catalog import Catalog
-from schemas.pictures import decode_picture
+from crawler.importers.folder import import_folder
+from indexer.palette import color_pending, picture_palette
+from schemas.images import decode_picture
 from schemas.settings import Settings, load_settings
+from schemas.storage.catalog import Catalog
 from tests.drawings import draw_folder
 
 PICTURES = 8

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from PIL import ImageEnhance
 
-from crawler.importers import import_folder
-from indexer.copies import find_copies
+from crawler.importers.folder import import_folder
+from indexer.duplicates import find_copies
 from schemas.settings import load_settings
 from tests.drawings import drawing
 

@@ -9,25 +9,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.calibration import fit
-from indexer.deviation import (
+from indexer.embedding.encoder import (
+    STATISTICS_TOO,
+    Encoder,
+    start_onnxruntime,
+    start_openvino,
+    telling_statistics,
+)
+from indexer.embedding.models import shipped_model_dir
+from indexer.embedding.preprocess import Prepared, prepare
+from indexer.labels.calibration import fit
+from indexer.labels.deviation import (
     LEAST,
     LEAST_SPREAD,
     UsualDeviation,
     common_deviation,
     deviations_of,
 )
-from indexer.encoder import Encoder
-from indexer.labels import Calibration
-from indexer.model_files import shipped_model_dir
-from indexer.pixels import Prepared, prepare
-from indexer.runtimes import (
-    STATISTICS_TOO,
-    start_onnxruntime,
-    start_openvino,
-    telling_statistics,
-)
-from indexer.unknown_author import FOREIGN_ODDS, unknown_odds
+from indexer.labels.labels import Calibration
+from indexer.labels.open_set import FOREIGN_ODDS, unknown_odds
 from schemas.errors import NoIndexError
 from tests.drawings import drawing, washed
 from tests.indexer.test_unknown_author import BOOK_DRAWING, BY_CHANCE, CLIP_ART, FLOOR
@@ -152,7 +152,7 @@ def test_the_network_tells_it_beside_the_vectors_it_always_told(
     data = (shipped_model_dir() / "model.onnx").read_bytes()
     start = start_openvino if runtime == "openvino" else lambda d, n: start_onnxruntime(d, n, True)
     telling = start(data, 1)
-    monkeypatch.setattr("indexer.runtimes.telling_statistics", lambda data: data)
+    monkeypatch.setattr("indexer.embedding.encoder.telling_statistics", lambda data: data)
     silent = start(data, 1)
     for picture in pictures:
         vectors, statistics = telling(picture.pixels[None])
@@ -189,7 +189,7 @@ def test_a_network_that_does_not_tell_it_still_tells_vectors(
     pictures: list[Prepared], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     telling = Encoder.open(shipped_model_dir()).look(pictures)
-    monkeypatch.setattr("indexer.runtimes.telling_statistics", lambda data: data)
+    monkeypatch.setattr("indexer.embedding.encoder.telling_statistics", lambda data: data)
     silent = Encoder.open(shipped_model_dir()).look(pictures)
     assert np.isnan(silent.deviation).all() and len(silent.deviation) == len(pictures)
     assert np.array_equal(silent.vectors, telling.vectors)

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from indexer.build import build_generation
-from indexer.difference import compare_generations
-from indexer.generations import publish
-from schemas.catalog import Catalog
+from indexer.vector_index.build import build_generation
+from indexer.vector_index.diff import compare_generations
+from indexer.vector_index.generations import publish
 from schemas.errors import NoIndexError
-from schemas.layout import Layout
-from search.changes import difference_lines
+from schemas.storage.catalog import Catalog
+from schemas.storage.layout import Layout
+from search.output.changes import difference_lines
 from tests.catalogs import SETTINGS, fill_catalog
 
 

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from crawler.importers import import_folder
-from indexer.embed import embed_pending, model_dir_of, open_encoder
-from indexer.pixels import picture_to_pixels
-from indexer.status import coverage
-from schemas.catalog import Catalog
+from crawler.importers.folder import import_folder
+from indexer.embedding.embed import embed_pending, model_dir_of, open_encoder
+from indexer.embedding.preprocess import picture_to_pixels
+from indexer.monitoring import coverage
 from schemas.errors import InputError
-from schemas.layout import Layout
 from schemas.settings import EncoderSettings, Settings
+from schemas.storage.catalog import Catalog
+from schemas.storage.layout import Layout
 
 SETTINGS = Settings()
 

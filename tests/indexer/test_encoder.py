@@ -15,10 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageOps
 
-from indexer.encoder import Encoder, Runtime
-from indexer.model_files import shipped_model_dir
-from indexer.pixels import Prepared, prepare
-from indexer.runtimes import Session, give_back_memory, start_onnxruntime
+from indexer.embedding.encoder import Encoder, Runtime, Session, give_back_memory, start_onnxruntime
+from indexer.embedding.models import shipped_model_dir
+from indexer.embedding.preprocess import Prepared, prepare
 from schemas.errors import InputError, NoIndexError
 
 SHAPES = ((352, 288), (96, 64), (352, 288), (500, 700), (200, 120), (40, 41))
@@ -101,7 +100,7 @@ def test_what_was_freed_goes_back_to_the_system() -> None:
 def test_threads_allocate_on_the_first_heap_when_told(shared: bool) -> None:
     code = (
         "import ctypes, threading\n"
-        "from indexer.runtimes import share_one_heap\n"
+        "from indexer.embedding.encoder import share_one_heap\n"
         f"if {shared}: share_one_heap()\n"
         "libc = ctypes.CDLL(None)\n"
         "libc.malloc.restype = ctypes.c_void_p\n"
@@ -174,7 +173,7 @@ def test_what_goes_wrong_ahead_is_told_with_the_first_picture(
 
     early = Encoder.open(shipped_model_dir())
     with monkeypatch.context() as patch:
-        patch.setattr("indexer.encoder.start_onnxruntime", refuse)
+        patch.setattr("indexer.embedding.encoder.start_onnxruntime", refuse)
         early.begin()
         for _ in range(2):
             with pytest.raises(NoIndexError, match="cannot load"):
@@ -190,9 +189,9 @@ def test_the_thread_that_loads_ahead_imports_nothing() -> None:
         "    if threading.current_thread() is not threading.main_thread():\n"
         "        assert event != 'import', args[0]\n"
         "import numpy as np\n"
-        "from indexer.encoder import Encoder\n"
-        "from indexer.model_files import shipped_model_dir\n"
-        "from indexer.pixels import Prepared\n"
+        "from indexer.embedding.encoder import Encoder\n"
+        "from indexer.embedding.models import shipped_model_dir\n"
+        "from indexer.embedding.preprocess import Prepared\n"
         "encoder = Encoder.open(shipped_model_dir())\n"
         "sys.addaudithook(refuse)\n"
         "encoder.begin()\n"
@@ -340,12 +339,12 @@ def test_shipped_model_is_named_by_its_content_and_small() -> None:
 def test_opening_starts_no_runtime_and_never_torch() -> None:
     code = (
         "import sys\n"
-        "from indexer.encoder import Encoder\n"
-        "from indexer.model_files import shipped_model_dir\n"
+        "from indexer.embedding.encoder import Encoder\n"
+        "from indexer.embedding.models import shipped_model_dir\n"
         "encoder = Encoder.open(shipped_model_dir())\n"
         "assert not {'onnxruntime', 'openvino', 'PIL'} & set(sys.modules)\n"
         "import numpy as np\n"
-        "from indexer.pixels import Prepared\n"
+        "from indexer.embedding.preprocess import Prepared\n"
         "encoder.encode([Prepared(np.zeros((224, 224, 3), np.uint8), 0.0)])\n"
         "assert not {'torch', 'openvino', 'onnx'} & set(sys.modules)\n"
     )
@@ -357,10 +356,10 @@ def test_the_runtime_leaves_no_trace_and_calls_nobody(tmp_path: Path) -> None:
     """Its wheels write a device id and a queue of events into the cache unless told not to."""
     code = (
         "import numpy as np\n"
-        "from indexer.encoder import Encoder\n"
-        "from indexer.model_files import shipped_model_dir\n"
+        "from indexer.embedding.encoder import Encoder\n"
+        "from indexer.embedding.models import shipped_model_dir\n"
         "encoder = Encoder.open(shipped_model_dir(), runtime='onnxruntime')\n"
-        "from indexer.pixels import Prepared\n"
+        "from indexer.embedding.preprocess import Prepared\n"
         "encoder.encode([Prepared(np.zeros((64, 96, 3), np.uint8), 0.0)])\n"
     )
     environ = {

@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from crawler.importers import import_folder
-from indexer.build import build_generation
-from indexer.embed import embed_pending
+from crawler.importers.folder import import_folder
+from indexer.embedding.embed import embed_pending
 from indexer.forget import Wanted, clear_away, find, forget
-from indexer.generations import Generation, generation_ids, publish
-from indexer.retention import rollback
+from indexer.vector_index.build import build_generation
+from indexer.vector_index.generations import Generation, generation_ids, publish
+from indexer.vector_index.retention import rollback
 from schemas.blocklist import BlockList
-from schemas.catalog import Catalog
 from schemas.errors import NoIndexError, UsageError
-from schemas.layout import Layout
 from schemas.settings import Settings, load_settings
-from search.web.store import SCHEMA
+from schemas.storage.catalog import Catalog
+from schemas.storage.layout import Layout
+from search.web.db import SCHEMA
 from tests.drawings import draw_folder, drawing
 
 pytestmark = pytest.mark.slow

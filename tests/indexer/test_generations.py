@@ -14,27 +14,31 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.build import build_generation
-from indexer.checks import check_index
-from indexer.embed import open_encoder
-from indexer.generations import (
+from indexer.embedding.embed import open_encoder
+from indexer.monitoring import coverage
+from indexer.vector_index.build import build_generation
+from indexer.vector_index.generations import (
     Generation,
     current_generation_id,
     era_years_of,
     generation_ids,
     publish,
+    read_manifest,
 )
-from indexer.manifests import read_manifest
-from indexer.overview import list_generations, verify_generation
-from indexer.retention import collect_garbage, rollback
-from indexer.rows import IndexRows, collect_rows, row_id_of
-from indexer.status import coverage
-from schemas.catalog import Catalog
-from schemas.digests import digest_file, signed_bytes
-from schemas.eras import era_of
+from indexer.vector_index.retention import (
+    collect_garbage,
+    list_generations,
+    rollback,
+    verify_generation,
+)
+from indexer.vector_index.rows import IndexRows, collect_rows, row_id_of
+from indexer.vector_index.validation import check_index
 from schemas.errors import InputError, NoIndexError, PartlyDoneError
-from schemas.layout import Layout
+from schemas.records import era_of
 from schemas.settings import Settings
+from schemas.storage.catalog import Catalog
+from schemas.storage.fsio import digest_file, signed_bytes
+from schemas.storage.layout import Layout
 from tests.catalogs import SETTINGS, fill_catalog
 
 
@@ -293,8 +297,8 @@ def test_publishing_a_damaged_generation_leaves_the_pointer(layout: Layout) -> N
 HOLD = """
 import sys
 from pathlib import Path
-from indexer.generations import Generation
-from schemas.layout import Layout
+from indexer.vector_index.generations import Generation
+from schemas.storage.layout import Layout
 with Generation.open(Layout(Path(sys.argv[1])), sys.argv[2]):
     print("held", flush=True)
     sys.stdin.read()
@@ -350,7 +354,7 @@ def test_a_failed_proof_leaves_nothing_behind(
         rows.vectors[3] *= 0.5
         return rows
 
-    monkeypatch.setattr("indexer.build.collect_rows", broken)
+    monkeypatch.setattr("indexer.vector_index.build.collect_rows", broken)
     with pytest.raises(PartlyDoneError, match="unit_vectors"):
         build_generation(layout, SETTINGS)
     assert generation_ids(layout) == [name]
@@ -364,7 +368,7 @@ def test_a_full_disk_is_one_line(layout: Layout, monkeypatch: pytest.MonkeyPatch
     def full(*_: object) -> None:
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr("indexer.build.write_meta", full)
+    monkeypatch.setattr("indexer.vector_index.build.write_meta", full)
     with pytest.raises(InputError, match="disk is full"):
         build_generation(layout, SETTINGS)
     assert generation_ids(layout) == [name]

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.head_files import HeadCalibration, Heads, read_heads, write_heads
-from indexer.heads import Head, fit_head
-from indexer.holdout import FOLDS, Labelled, fitted_heads, folds_within, held_out_scores
-from indexer.scores import fit_mixture, fit_power, logistic, macro_f1
-from indexer.voting import fuse
+from indexer.labels.head_files import HeadCalibration, Heads, read_heads, write_heads
+from indexer.labels.heads import Head, fit_head
+from indexer.labels.holdout import FOLDS, Labelled, fitted_heads, folds_within, held_out_scores
+from indexer.labels.knn import fuse
+from indexer.labels.metrics import fit_mixture, fit_power, logistic, macro_f1
 from schemas.errors import NoIndexError
 
 HANDS, BOOKS, PAGES, WIDTH = 12, 4, 10, 24

@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from indexer.embed import open_encoder
-from indexer.listing import embed_listed
-from indexer.pixels import picture_to_pixels
+from indexer.embedding.embed import open_encoder
+from indexer.embedding.listing import embed_listed
+from indexer.embedding.preprocess import picture_to_pixels
 from schemas.errors import InputError
 from schemas.settings import Settings
 from tests.drawings import drawing

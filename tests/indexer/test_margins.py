@@ -6,8 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
-from indexer.margins import MIN_SIDE_PX, drawing_box, without_margin
-from indexer.pixels import PixelSpec, prepare
+from indexer.embedding.preprocess import (
+    MIN_SIDE_PX,
+    PixelSpec,
+    drawing_box,
+    prepare,
+    without_margin,
+)
 from tests.search.hands import draw
 
 PAPER = (233, 222, 190)

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from indexer.crawling import _understood
-from indexer.history import past_nights
-from indexer.metrics import last_success_of, prometheus
+from indexer.monitoring import last_success_of, prometheus
+from indexer.nightly import past_nights
 from schemas.errors import NetworkError, PartlyDoneError, UsageError
-from schemas.layout import Layout
-from search.commands.nightly import seconds_of
+from schemas.storage.layout import Layout
+from search.cli.commands.nightly import seconds_of
 from tests.drawings import draw_folder, drawing
 from tests.e2e.test_command_line import Shell
 

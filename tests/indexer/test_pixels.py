@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from indexer import pixels as room
-from indexer.pixels import PixelSpec, picture_to_pixels, prepare
+from indexer.embedding import preprocess as room
+from indexer.embedding.preprocess import PixelSpec, picture_to_pixels, prepare
 from schemas.errors import InputError
-from schemas.pictures import PictureError, PictureLimits
+from schemas.images import PictureError, PictureLimits
 
 SPEC = PixelSpec(max_side_px=352, min_side_px=224, multiple_px=32)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from indexer.projection import project
+from indexer.style_map import project
 
 
 def clusters(count: int, each: int, dimension: int = 32) -> tuple[np.ndarray, np.ndarray]:

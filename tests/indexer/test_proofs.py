@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer import build as building
-from indexer.build import build_generation
-from indexer.generations import current_generation_id, generation_ids, publish
-from indexer.labels import Calibration
-from indexer.proofs import _quality
-from indexer.rows import IndexRows, collect_rows
-from schemas.catalog import Catalog
+from indexer.labels.labels import Calibration
+from indexer.vector_index import build as building
+from indexer.vector_index.build import build_generation
+from indexer.vector_index.generations import current_generation_id, generation_ids, publish
+from indexer.vector_index.rows import IndexRows, collect_rows
+from indexer.vector_index.validation import _quality
 from schemas.errors import PartlyDoneError
-from schemas.layout import Layout
+from schemas.storage.catalog import Catalog
+from schemas.storage.layout import Layout
 from tests.catalogs import SETTINGS, fill_catalog
 
 pytestmark = pytest.mark.slow

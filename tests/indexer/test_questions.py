@@ -14,11 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from indexer import questions
-from indexer.grey_lengths import CatalogInGrey
-from indexer.in_grey import IN_GREY_FILE, InGrey
-from indexer.model_files import ModelDescription, read_in_grey, shipped_model_dir
-from indexer.questions import Question, nearest, similarities, widened
+from indexer.embedding.in_grey import IN_GREY_FILE, InGrey
+from indexer.embedding.models import ModelDescription, read_in_grey, shipped_model_dir
+from indexer.vector_index import search as questions
+from indexer.vector_index.grey_lengths import CatalogInGrey
+from indexer.vector_index.search import Question, nearest, similarities, widened
 from schemas.errors import NoIndexError
 
 DIMENSION = 16

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from indexer.encoder import Encoder
-from indexer.model_files import shipped_model_dir
-from indexer.pixels import Prepared, prepare
-from indexer.restoration import RESTORATION_FILE, Restoration, conditions, greyness
+from indexer.embedding.encoder import Encoder
+from indexer.embedding.models import shipped_model_dir
+from indexer.embedding.preprocess import Prepared, prepare
+from indexer.embedding.restoration import RESTORATION_FILE, Restoration, conditions, greyness
 from schemas.errors import NoIndexError
 from tests.drawings import drawing, washed
 

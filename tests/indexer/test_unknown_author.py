@@ -8,11 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from indexer.calibration import fit
-from indexer.heads import Head
-from indexer.holdout import fitted_heads
-from indexer.labels import Calibration
-from indexer.unknown_author import (
+from indexer.labels.calibration import fit
+from indexer.labels.heads import Head
+from indexer.labels.holdout import fitted_heads
+from indexer.labels.knn import humbled
+from indexer.labels.labels import Calibration
+from indexer.labels.open_set import (
     FALLING,
     HeadFeatures,
     depth_below,
@@ -20,7 +21,6 @@ from indexer.unknown_author import (
     foreign_share,
     unknown_odds,
 )
-from indexer.voting import humbled
 from schemas.errors import NoIndexError
 from tests.indexer.test_votes import dated
 

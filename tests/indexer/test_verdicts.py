@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from indexer.build import build_generation
-from indexer.generations import Generation, publish
-from indexer.verdicts import judge_pending
-from schemas.catalog import Catalog
+from indexer.labels.judge import judge_pending
+from indexer.vector_index.build import build_generation
+from indexer.vector_index.generations import Generation, publish
 from schemas.errors import NoIndexError
-from schemas.layout import Layout
+from schemas.storage.catalog import Catalog
+from schemas.storage.layout import Layout
 from tests.catalogs import SETTINGS, fill_catalog
 
 

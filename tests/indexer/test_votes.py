@@ -8,16 +8,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from indexer import votes
-from indexer.calibration import fit
-from indexer.holdout import Case, Labelled
-from indexer.labels import KINDS, Calibration
-from indexer.scores import fit_power_of_best
-from indexer.unknown_author import HeadFeatures, unknown_features
-from indexer.votes import Votes, surely_positive
-from indexer.voting import era_kernel, sharpened
-from schemas.eras import era_of
+from indexer.labels import votes
+from indexer.labels.calibration import fit
+from indexer.labels.holdout import Case, Labelled
+from indexer.labels.knn import era_kernel, sharpened
+from indexer.labels.labels import KINDS, Calibration
+from indexer.labels.metrics import fit_power_of_best
+from indexer.labels.open_set import HeadFeatures, unknown_features
+from indexer.labels.votes import Votes, surely_positive
 from schemas.errors import NoIndexError
+from schemas.records import era_of
 
 NOISE = 0.2
 ERAS = ("1890s", "1860s", "1900s", "1870s")

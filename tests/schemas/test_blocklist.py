@@ -8,7 +8,7 @@ import pytest
 
 from schemas.blocklist import BlockList
 from schemas.errors import InputError
-from schemas.layout import Layout
+from schemas.storage.layout import Layout
 
 
 @pytest.mark.parametrize(

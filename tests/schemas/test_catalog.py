@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from schemas.catalog import Catalog, rows_of
 from schemas.errors import InputError
-from schemas.layout import Layout
 from schemas.records import Author, Picture, Title
-from schemas.tables import TABLES, arrow_schema
+from schemas.storage.catalog import Catalog, rows_of
+from schemas.storage.layout import Layout
+from schemas.storage.tables import TABLES, arrow_schema
 
 
 @pytest.fixture

@@ -8,14 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from schemas import commits
-from schemas.catalog import Catalog, rows_of
 from schemas.errors import InputError
-from schemas.layout import Layout
-from schemas.lock import writing
-from schemas.maintenance import maintain
 from schemas.records import Picture
-from schemas.snapshot import Snapshot
+from schemas.storage import commits
+from schemas.storage.catalog import Catalog, maintain, rows_of
+from schemas.storage.layout import Layout
+from schemas.storage.locking import writing
+from schemas.storage.snapshot import Snapshot
 
 
 def picture(number: int) -> Picture:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.digests import digest_file, digest_once, read_signed, signed_bytes
+from schemas.storage.fsio import digest_file, digest_once, read_signed, signed_bytes
 
 
 @pytest.mark.parametrize("change", ["written", "longer", "another file"])

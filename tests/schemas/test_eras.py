@@ -7,7 +7,7 @@ import sqlite3
 import duckdb
 import pytest
 
-from schemas.eras import era_of, era_sql, era_start, is_era
+from schemas.records import era_of, era_sql, era_start, is_era
 
 WIDTHS = (1, 5, 7, 10, 20, 100)
 YEARS = (1790, 1899, 1900, 1999, 2000, 2001, 2004, 2005, 2009, 2010, 2026)

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import InputError, LockedError
-from schemas.layout import Layout
-from schemas.lock import lock_owner, writing
+from schemas.storage.layout import Layout
+from schemas.storage.locking import lock_owner, writing
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from schemas.layout import Layout
-from schemas.lock import writing
+from schemas.storage.layout import Layout
+from schemas.storage.locking import writing
 with writing(Layout(Path(sys.argv[1])), "embed"):
     print("held", flush=True)
     time.sleep(60)

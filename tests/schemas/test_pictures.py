@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from schemas.pictures import (
+from schemas.images import (
     PictureError,
     PictureLimits,
     Reason,

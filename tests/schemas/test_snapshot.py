@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from schemas.catalog import Catalog, rows_of
 from schemas.errors import InputError
-from schemas.layout import Layout
 from schemas.records import Title
-from schemas.snapshot import Snapshot, create_views, describe_views
-from schemas.tables import TABLES
-from schemas.views import all_views, ready_views
+from schemas.storage.catalog import Catalog, rows_of
+from schemas.storage.layout import Layout
+from schemas.storage.snapshot import Snapshot, all_views, create_views, describe_views, ready_views
+from schemas.storage.tables import TABLES
 
 
 def titles(layout: Layout, snapshot: Snapshot) -> list[str]:

@@ -6,8 +6,8 @@ import io
 
 from PIL import Image
 
-from indexer.build import build_generation
-from indexer.generations import publish
+from indexer.vector_index.build import build_generation
+from indexer.vector_index.generations import publish
 from schemas.settings import Settings
 from search.inputs import QueryPicture
 

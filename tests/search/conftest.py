@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from crawler.importers import import_folder
-from indexer.build import build_generation
-from indexer.embed import embed_pending
-from indexer.generations import publish
-from schemas.catalog import Catalog
+from crawler.importers.folder import import_folder
+from indexer.embedding.embed import embed_pending
+from indexer.vector_index.build import build_generation
+from indexer.vector_index.generations import publish
 from schemas.settings import Settings, load_settings
+from schemas.storage.catalog import Catalog
 from search.engine import Engine
 from tests.search.hands import draw, draw_folder
 

@@ -12,20 +12,20 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from crawler.importers import import_folder
-from indexer.build import build_generation
-from indexer.calibration import RECIPE
-from indexer.deviation import LEAST, UsualDeviation
-from indexer.embed import embed_pending
-from indexer.generations import Generation
-from indexer.head_files import read_heads
-from indexer.model_files import shipped_model_dir
-from indexer.rows import IndexRows, collect_rows
-from indexer.status import coverage
-from indexer.unknown_author import FOREIGN_ODDS
-from indexer.usual import SAMPLE, _sample, usual_deviation
-from schemas.catalog import Catalog
+from crawler.importers.folder import import_folder
+from indexer.embedding.embed import embed_pending
+from indexer.embedding.models import shipped_model_dir
+from indexer.labels.calibration import RECIPE
+from indexer.labels.deviation import LEAST, UsualDeviation
+from indexer.labels.head_files import read_heads
+from indexer.labels.open_set import FOREIGN_ODDS
+from indexer.labels.usual import SAMPLE, _sample, usual_deviation
+from indexer.monitoring import coverage
+from indexer.vector_index.build import build_generation
+from indexer.vector_index.generations import Generation
+from indexer.vector_index.rows import IndexRows, collect_rows
 from schemas.settings import Settings, load_settings
+from schemas.storage.catalog import Catalog
 from search.engine import Engine, QueryOptions
 from search.inputs import read_picture
 from search.predictions import head_distributions, predict_listed
@@ -202,9 +202,9 @@ def test_an_index_of_an_older_release_is_stale_until_it_is_built_again(
     plates: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert not coverage(plates.layout, plates).stale
-    monkeypatch.setattr("indexer.status.RECIPE", RECIPE + 1)  # as a later release has it
+    monkeypatch.setattr("indexer.monitoring.RECIPE", RECIPE + 1)  # as a later release has it
     assert coverage(plates.layout, plates).stale
-    monkeypatch.setattr("indexer.build.RECIPE", RECIPE + 1)
+    monkeypatch.setattr("indexer.vector_index.build.RECIPE", RECIPE + 1)
     assert not build_generation(plates.layout, plates, dry_run=True).unchanged
 
 

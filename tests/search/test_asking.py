@@ -13,17 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from indexer.colors import color_pending
-from indexer.verdicts import judge_pending
-from schemas.catalog import Catalog, rows_of
+from indexer.labels.judge import judge_pending
+from indexer.palette import color_pending
 from schemas.errors import InputError, NoIndexError, UsageError
-from schemas.kept import keep_views, kept_files
-from schemas.layout import Layout
 from schemas.records import Title
 from schemas.settings import Settings, load_settings
-from schemas.snapshot import Snapshot
-from schemas.views import ready_views
-from search.asking import Result, SqlSession, moment_of
+from schemas.storage.catalog import Catalog, rows_of
+from schemas.storage.kept import keep_views, kept_files
+from schemas.storage.layout import Layout
+from schemas.storage.snapshot import Snapshot, ready_views
+from search.sql.session import Result, SqlSession, moment_of
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +191,7 @@ def test_a_date_is_its_end_and_a_moment_itself() -> None:
 
 def test_ctrl_c_stops_a_long_statement(full: Settings) -> None:
     long = "select sum(a.range * b.range) from range(10000000) a, range(1000000) b"
-    program = [sys.executable, "-m", "search.cli", "--data", str(full.store.root), "sql", long]
+    program = [sys.executable, "-m", "search.cli.app", "--data", str(full.store.root), "sql", long]
     with subprocess.Popen(program, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
             time.sleep(3.0)

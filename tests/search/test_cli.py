@@ -18,10 +18,10 @@ import pytest
 from PIL import Image
 
 from schemas.errors import InputError, LockedError, NetworkError, NoIndexError
-from schemas.lock import writing
 from schemas.settings import Settings
-from search import cli
-from search.cli import COMMANDS, VERSION, main
+from schemas.storage.locking import writing
+from search.cli import app as cli
+from search.cli.app import COMMANDS, VERSION, main
 from tests.search.hands import HANDS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -41,7 +41,7 @@ def run(
 ) -> subprocess.CompletedProcess[bytes]:
     """The real program in a process of its own."""
     return subprocess.run(
-        [sys.executable, "-m", "search.cli", *map(str, arguments)],
+        [sys.executable, "-m", "search.cli.app", *map(str, arguments)],
         input=stdin, cwd=cwd or ROOT, capture_output=True, check=False, timeout=120,
     )  # fmt: skip
 
@@ -219,7 +219,7 @@ def test_sigterm_ends_tidily(tmp_path: Path) -> None:
     held = tmp_path / "pipe.png"
     os.mkfifo(held)  # reading it waits for ever
     process = subprocess.Popen(
-        [sys.executable, "-m", "search.cli", "query", str(held)],
+        [sys.executable, "-m", "search.cli.app", "query", str(held)],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     time.sleep(2)
@@ -231,7 +231,7 @@ def test_sigterm_ends_tidily(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("moment", "wanted"),
-    [("search.cli", (-signal.SIGINT, "")), ("nothing", (0, ""))],
+    [("search.cli.app", (-signal.SIGINT, "")), ("nothing", (0, ""))],
 )
 def test_ctrl_c_before_the_command_line_is_read_needs_no_words(
     moment: str, wanted: tuple[int, str]
@@ -289,7 +289,7 @@ def test_standard_input_equals_a_file(new_picture: Path) -> None:
 
 
 def test_a_closed_pipe_ends_quietly(new_picture: Path) -> None:
-    command = f"{sys.executable} -m search.cli query {new_picture} --json -k 50 | head -c 1"
+    command = f"{sys.executable} -m search.cli.app query {new_picture} --json -k 50 | head -c 1"
     done = subprocess.run(
         ["bash", "-o", "pipefail", "-c", command], cwd=ROOT, capture_output=True, check=False
     )

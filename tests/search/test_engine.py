@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from indexer.model_files import MODEL_FILE
-from indexer.pixels import PixelSpec, Prepared
-from indexer.questions import Question, similarities
-from indexer.title_scores import MANNER_WEIGHT, WEIGHTS, title_scores
+from indexer.embedding.models import MODEL_FILE
+from indexer.embedding.preprocess import PixelSpec, Prepared
+from indexer.vector_index.ranking import MANNER_WEIGHT, WEIGHTS, title_scores
+from indexer.vector_index.search import Question, similarities
 from schemas.errors import InputError, NoIndexError
-from schemas.layout import Layout
-from schemas.pictures import PictureLimits
+from schemas.images import PictureLimits
 from schemas.settings import Settings
+from schemas.storage.layout import Layout
 from search.engine import Engine, QueryOptions
 from search.evidence import title_manners
 from search.inputs import QueryPicture, read_picture
@@ -194,9 +194,9 @@ def test_threads_get_the_same_answers(engine: Engine) -> None:
 def test_a_picture_in_two_titles_is_shown_once(
     engine: Engine, drawings: Path, settings: Settings, tmp_path: Path
 ) -> None:
-    from crawler.importers import import_folder
-    from indexer.build import build_generation
-    from indexer.embed import embed_pending
+    from crawler.importers.folder import import_folder
+    from indexer.embedding.embed import embed_pending
+    from indexer.vector_index.build import build_generation
 
     again = tmp_path / "again"
     for title in ("One", "Two"):
@@ -238,7 +238,7 @@ def test_a_picture_unlike_all_others_is_by_nobody_known(engine: Engine) -> None:
 
 
 def test_another_model_is_refused(settings: Settings, engine: Engine) -> None:
-    from indexer.generations import Generation
+    from indexer.vector_index.generations import Generation
 
     with Generation.open(settings.layout) as generation:
         generation.model_id = "another"

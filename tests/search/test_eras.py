@@ -10,19 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from indexer.build import build_generation
-from indexer.generations import Generation, publish
+from indexer.export import export_catalog
+from indexer.labels.judge import judge_pending
 from indexer.nightly import run_night
-from indexer.verdicts import judge_pending
-from schemas.catalog import Catalog
-from schemas.kept import kept_files
+from indexer.vector_index.build import build_generation
+from indexer.vector_index.generations import Generation, publish
 from schemas.settings import Settings
-from schemas.snapshot import Snapshot
-from search.asking import SqlSession
-from search.cli import main
+from schemas.storage.catalog import Catalog
+from schemas.storage.kept import kept_files
+from schemas.storage.snapshot import Snapshot
+from search.cli.app import main
 from search.engine import Engine
-from search.export import export_catalog
-from search.sandbox import run_untrusted
+from search.sql.sandbox import run_untrusted
+from search.sql.session import SqlSession
 
 FIVE = {"2000-2004": 1, "2005-2009": 1, "2010-2014": 2, "2015-2019": 2}
 TEN = {"2000s": 2, "2010s": 4}

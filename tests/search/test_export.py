@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from indexer.export import export_catalog
 from schemas.errors import InputError
 from schemas.settings import Settings
-from schemas.views import all_views
-from search.export import export_catalog
+from schemas.storage.snapshot import all_views
 
 
 def test_files_and_dictionary(settings: Settings, tmp_path: Path) -> None:

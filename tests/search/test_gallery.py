@@ -14,15 +14,22 @@ import pytest
 from PIL import Image
 
 from schemas.errors import InputError
-from schemas.layout import Layout
-from schemas.pictures import PictureLimits
+from schemas.images import PictureLimits
 from schemas.settings import Settings
-from search.captions import conclusion, label_groups
+from schemas.storage.layout import Layout
 from search.engine import Engine, QueryOptions
-from search.gallery import GallerySection, render_gallery, write_gallery
 from search.inputs import QueryPicture
-from search.markup import element, link, text
-from search.thumbnails import BUDGET_BYTES, Thumbnails
+from search.output.html import (
+    GallerySection,
+    conclusion,
+    element,
+    label_groups,
+    link,
+    render_gallery,
+    text,
+    write_gallery,
+)
+from search.output.thumbnails import BUDGET_BYTES, Thumbnails
 from tests.search.answers import NASTY, answer
 from tests.search.hands import HANDS, draw
 

@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crawler.importers import import_folder
-from indexer.build import build_generation
-from indexer.embed import embed_pending
-from indexer.in_grey import IN_GREY_FILE
-from indexer.model_files import shipped_model_dir
-from indexer.questions import Question, similarities, widened
-from indexer.status import coverage
-from indexer.title_scores import MANNER_WEIGHT, WEIGHTS
+from crawler.importers.folder import import_folder
+from indexer.embedding.embed import embed_pending
+from indexer.embedding.in_grey import IN_GREY_FILE
+from indexer.embedding.models import shipped_model_dir
+from indexer.monitoring import coverage
+from indexer.vector_index.build import build_generation
+from indexer.vector_index.ranking import MANNER_WEIGHT, WEIGHTS
+from indexer.vector_index.search import Question, similarities, widened
 from schemas.settings import Settings, load_settings
-from search.asking import SqlSession
 from search.engine import Engine, QueryOptions
 from search.inputs import QueryPicture
+from search.sql.session import SqlSession
 from tests.drawings import drawing, washed
 from tests.search.asking import encoded, published
 
@@ -153,7 +153,7 @@ def test_titles_are_scored_either_way_with_their_manner(engine: Engine) -> None:
 
 def test_the_far_end_is_ordered_either_way(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a head of three of the fourteen pictures."""
-    for module in ("indexer.expansion", "search.long_lists", "search.notes"):
+    for module in ("indexer.vector_index.ranking", "search.long_lists", "search.notes"):
         monkeypatch.setattr(f"{module}.KEPT", 3, raising=False)
     question, (vectors, pictures, _) = strange(engine), everything(engine)
     in_grey = engine.generation.in_grey
@@ -225,10 +225,10 @@ def test_an_index_of_before_answers_and_is_made_anew_without_embedding(
 
 
 def test_lengths_of_another_index_are_refused(plates: Settings, engine: Engine) -> None:
-    from indexer.checks import check_index
-    from indexer.grey_lengths import CatalogInGrey
-    from indexer.rows import collect_rows
-    from schemas.catalog import Catalog
+    from indexer.vector_index.grey_lengths import CatalogInGrey
+    from indexer.vector_index.rows import collect_rows
+    from indexer.vector_index.validation import check_index
+    from schemas.storage.catalog import Catalog
 
     rows = collect_rows(
         Catalog(plates.layout), engine.generation.model_id, engine.generation.preprocessing_digest

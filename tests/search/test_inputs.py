@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from schemas.errors import InputError, UsageError
-from schemas.pictures import PictureError, PictureLimits
+from schemas.images import PictureError, PictureLimits
 from search.inputs import Crop, QueryPicture, read_picture, shown
 
 LIMITS = PictureLimits()

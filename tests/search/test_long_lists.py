@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawler.importers import import_folder
-from indexer.build import build_generation
-from indexer.embed import embed_pending
-from indexer.expansion import KEPT, expanded
-from indexer.generations import publish
-from indexer.questions import similarities, widened
+from crawler.importers.folder import import_folder
+from indexer.embedding.embed import embed_pending
+from indexer.vector_index.build import build_generation
+from indexer.vector_index.generations import publish
+from indexer.vector_index.ranking import KEPT, expanded
+from indexer.vector_index.search import similarities, widened
 from schemas.settings import load_settings
 from search.engine import Engine, QueryOptions
 from search.inputs import QueryPicture

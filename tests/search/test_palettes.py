@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crawler.importers import import_folder
-from indexer.build import build_generation
-from indexer.colors import color_pending
-from indexer.embed import embed_pending
-from indexer.generations import publish
+from crawler.importers.folder import import_folder
+from indexer.embedding.embed import embed_pending
+from indexer.palette import color_pending
+from indexer.vector_index.build import build_generation
+from indexer.vector_index.generations import publish
 from schemas.errors import InputError
 from schemas.settings import Settings, load_settings
 from search.palettes import holders, oklab, palette_of_file, parse_palette, query_by_color

@@ -10,10 +10,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from indexer.embed import open_encoder
-from indexer.head_files import HeadCalibration, Heads, write_heads
-from indexer.model_files import shipped_model_dir
-from indexer.model_store import list_models, model_dir
+from indexer.embedding.embed import open_encoder
+from indexer.embedding.models import list_models, model_dir, shipped_model_dir
+from indexer.labels.head_files import HeadCalibration, Heads, write_heads
 from schemas.errors import InputError, NoIndexError
 from schemas.settings import EncoderSettings, Settings, StoreSettings
 from search.engine import Engine, QueryOptions

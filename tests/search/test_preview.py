@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from schemas.pictures import PictureLimits
+from schemas.images import PictureLimits
 from schemas.settings import Settings
 from search.engine import Engine, QueryOptions
 from search.inputs import QueryPicture
-from search.preview import ROWS, blocks, iterm, kitty, sixel, terminal_style, write_previews
+from search.output.preview import ROWS, blocks, iterm, kitty, sixel, terminal_style, write_previews
 from tests.search.answers import answer
 from tests.search.hands import draw
 

@@ -7,10 +7,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from indexer.heads import Head, fit_head
-from indexer.holdout import Case, HeldOut
-from indexer.labels import KINDS
-from indexer.votes import Votes
+from indexer.labels.heads import Head, fit_head
+from indexer.labels.holdout import Case, HeldOut
+from indexer.labels.labels import KINDS
+from indexer.labels.votes import Votes
 from search.engine import Engine
 from search.probabilities import SHOWN, Neighbour, distributions, label_probabilities
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexer.title_scores import MANNER_WEIGHT, WEIGHTS, title_scores
+from indexer.vector_index.ranking import MANNER_WEIGHT, WEIGHTS, title_scores
 from search.ranking import top_pictures, top_titles
 
 NAMES = ("a:1", "a:2", "b:1", "c:9")

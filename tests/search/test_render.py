@@ -7,8 +7,8 @@ import io
 import json
 from pathlib import Path
 
-from schemas.layout import Layout
-from search.render import CSV_COLUMNS, write_csv, write_json, write_lines, write_paths
+from schemas.storage.layout import Layout
+from search.output.data import CSV_COLUMNS, write_csv, write_json, write_lines, write_paths
 from tests.search.answers import NASTY, answer
 
 LAYOUT = Layout(Path("/root"))

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from indexer.build import build_generation
-from indexer.colors import color_pending
-from indexer.embed import embed_pending
-from indexer.eras import mode_picture, overlay
-from indexer.generations import publish
-from indexer.verdicts import judge_pending
+from indexer.embedding.embed import embed_pending
+from indexer.era_pictures import mode_picture, overlay
+from indexer.labels.judge import judge_pending
+from indexer.palette import color_pending
+from indexer.vector_index.build import build_generation
+from indexer.vector_index.generations import publish
 from schemas.settings import Settings, load_settings
-from search.cli import main
+from search.cli.app import main
 from tests.drawings import draw_folder
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -29,7 +29,7 @@ SECTIONS = ("size", "genres", "titles", "map", "drift", "palettes", "eras", "cop
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """Four hands over three years, with genres, colours and predictions."""
-    from crawler.importers import import_manifest
+    from crawler.importers.folder import import_manifest
 
     root = tmp_path_factory.mktemp("drawn")
     folder = draw_folder(root / "drawings", titles=3, pictures=4, side_px=96)

@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from schemas.catalog import Catalog, rows_of
 from schemas.errors import InputError, ToonsearchError
-from schemas.layout import Layout
 from schemas.records import Title
 from schemas.settings import Settings
-from search.complaints import TOO_MUCH
-from search.sandbox import Sandbox, SandboxLimits, run_untrusted
+from schemas.storage.catalog import Catalog, rows_of
+from schemas.storage.layout import Layout
+from search.sql.errors import TOO_MUCH
+from search.sql.sandbox import Sandbox, SandboxLimits, run_untrusted
 from tests.search.hostile import statements
 
 LIMITS = SandboxLimits(seconds=3.0, memory_bytes=256 * 1024 * 1024)

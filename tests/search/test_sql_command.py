@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from schemas.settings import Settings
-from search.cli import main
-from search.prompt import ends
-from search.tabular import shown, unique
+from search.cli.app import main
+from search.output.data import shown, unique
+from search.sql.shell import ends
 
 
 @pytest.fixture

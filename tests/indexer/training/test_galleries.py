@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from indexer.grey_lengths import CatalogInGrey
-from indexer.in_grey import InGrey
-from indexer.questions import Question, similarities, widened
-from indexer.training.galleries import Gallery, Questions, unit
+from indexer.embedding.in_grey import InGrey
+from indexer.training.evaluation.metrics import Gallery, Questions, unit
 from indexer.training.kept_spaces import Learnt, stacked, unstacked
+from indexer.vector_index.grey_lengths import CatalogInGrey
+from indexer.vector_index.search import Question, similarities, widened
 
 COUNT, DIMENSION = 23, 9
 

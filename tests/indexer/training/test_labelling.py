@@ -13,22 +13,26 @@ import pytest
 pytest.importorskip("torch", reason="training needs torch")
 pytest.importorskip("onnx", reason="training needs onnx")
 
-from indexer.calibration import fit
-from indexer.scores import expected_calibration_error
-from indexer.training import labelling
-from indexer.training.benchmark import Benchmark, benchmark_of_rows, series_folds
-from indexer.training.galleries import Gallery
-from indexer.training.kept_spaces import Kept
-from indexer.training.label_figures import WIDE, Answers, LabelFigures, summed, years_off
-from indexer.training.labelling import (
+from indexer.labels.calibration import fit
+from indexer.labels.metrics import expected_calibration_error
+from indexer.training.data import Benchmark, benchmark_of_rows, series_folds
+from indexer.training.evaluation import labels as labelling
+from indexer.training.evaluation.labels import (
     SAMPLE,
     SEED,
+    WIDE,
+    Answers,
+    LabelFigures,
     ask_product,
     in_wide_eras,
     label_names,
     labelled_of,
     measure_labels,
+    summed,
+    years_off,
 )
+from indexer.training.evaluation.metrics import Gallery
+from indexer.training.kept_spaces import Kept
 
 HANDS, BOOKS, PAGES = 12, 3, 4
 
@@ -190,7 +194,7 @@ def test_what_knows_only_decades_is_summed(bench: Benchmark, vectors: np.ndarray
 def test_pictures_of_another_kind_are_told_the_catalogs_proportions(
     bench: Benchmark, vectors: np.ndarray
 ) -> None:
-    """As an index tells them (`indexer/deviation.py`)."""
+    """As an index tells them (`indexer/labels/deviation.py`)."""
     folds = series_folds(bench.manifest)
     train, test = np.flatnonzero(folds != 0), np.flatnonzero(folds == 0)
     calibration = fit(labelled_of(bench, vectors, train), sample=SAMPLE, seed=SEED)

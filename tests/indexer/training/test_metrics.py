@@ -5,15 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from indexer.expansion import KEPT
-from indexer.training.galleries import Gallery
-from indexer.training.metrics import (
+from indexer.training.evaluation.metrics import (
     DEPTH,
+    Gallery,
     near_duplicates,
     paired_interval,
     query_figures,
     summarize,
 )
+from indexer.vector_index.ranking import KEPT
 
 
 def slow_figures(

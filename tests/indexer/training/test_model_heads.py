@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from indexer.head_files import HeadCalibration
-from indexer.holdout import folds_within, held_out_scores
-from indexer.scores import expected_calibration_error, fit_power_of_best
-from indexer.training.label_rules import NONE, Classes
+from indexer.labels.head_files import HeadCalibration
+from indexer.labels.holdout import folds_within, held_out_scores
+from indexer.labels.knn import sharpened
+from indexer.labels.metrics import expected_calibration_error, fit_power_of_best
+from indexer.training.data import NONE, Classes
 from indexer.training.model_heads import MIN_QUERIES, SEED, fit_heads, labelled
-from indexer.voting import sharpened
 
 HANDS, BOOKS, PAGES = 10, 4, 8
 

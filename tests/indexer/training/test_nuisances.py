@@ -8,16 +8,16 @@ from PIL import Image
 
 pytest.importorskip("torch")
 
-from indexer.model_files import DESCRIPTION_FILE, shipped_model_dir
-from indexer.pixels import prepare
+from indexer.embedding.models import DESCRIPTION_FILE, shipped_model_dir
+from indexer.embedding.preprocess import prepare
 from indexer.training import nuisances
+from indexer.training.augmentation import THUMBNAIL, VIEWS
 from indexer.training.export import SHIPPED_SPEC
 from indexer.training.features import spec_of
 from indexer.training.grey_parts import grey_part
 from indexer.training.model import GROUPS
 from indexer.training.nuisances import NUISANCES, part, scanned, scanned_part
 from indexer.training.spaces import METHOD, standard_spaces
-from indexer.training.views import THUMBNAIL, VIEWS
 from tests.drawings import washed
 from tests.search.hands import draw
 

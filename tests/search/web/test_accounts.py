@@ -12,7 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from schemas.settings import Settings
-from search.cli import main
+from search.cli.app import main
 from search.web import galleries
 from search.web.accounts import COOKIE
 from tests.search.web.conftest import opened
@@ -32,7 +32,7 @@ def own(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Setting
 
 @pytest.fixture(scope="module")
 def server(own: Settings) -> Iterator[TestClient]:
-    from search.web import rates
+    from search.web import middleware as rates
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(rates, "SIGN_INS_PER_MINUTE", 1000)
@@ -104,7 +104,7 @@ def test_wrong_credentials(
 
 
 def test_guessing_is_slow(own: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.web.rates.SIGN_INS_PER_MINUTE", 10)
+    monkeypatch.setattr("search.web.middleware.SIGN_INS_PER_MINUTE", 10)
     with opened(own, accounts="open", rate=0) as client:
         body = {"name": "Anna", "password": "guess number one"}
         found = [client.post("/v1/session", json=body).status_code for _ in range(15)]

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from indexer.pixels import PixelSpec, picture_to_pixels
-from schemas.pictures import PictureError, PictureLimits, Reason, picture_id_of
+from indexer.embedding.preprocess import PixelSpec, picture_to_pixels
+from schemas.images import PictureError, PictureLimits, Reason, picture_id_of
 from search.inputs import QueryPicture
-from search.web import decoding
-from search.web.decoding import DecoderPool, PreparedPicture
+from search.web import image_pool as decoding
+from search.web.image_pool import DecoderPool, PreparedPicture
 from tests.search.hands import draw
 
 LIMITS = PictureLimits()

@@ -15,11 +15,10 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from indexer import encoder
-from indexer.build import build_generation
-from indexer.generations import current_generation_id, publish
-from indexer.manifests import read_manifest
-from indexer.retention import collect_garbage
+from indexer.embedding import encoder
+from indexer.vector_index.build import build_generation
+from indexer.vector_index.generations import current_generation_id, publish, read_manifest
+from indexer.vector_index.retention import collect_garbage
 from schemas.settings import Settings
 from tests.search.hands import draw
 from tests.search.web.conftest import opened, wait_until

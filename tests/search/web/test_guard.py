@@ -14,7 +14,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from schemas.settings import Settings
-from search.web.rates import MAX_CLIENTS, Rates
+from search.web.middleware import MAX_CLIENTS, Rates
 from tests.search.hands import draw
 from tests.search.web.conftest import opened, served
 

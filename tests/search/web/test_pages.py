@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 from schemas.records import Labels
 from search.engine import QueryOptions
 from search.notes import notes_of
-from search.web.pages import PAGES, STATIC, load_assets
+from search.web.static_pages import PAGES, STATIC, load_assets
 
 SCRIPTS = sorted(path.name for path in STATIC.glob("*.js"))
 

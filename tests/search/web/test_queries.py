@@ -17,13 +17,13 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from indexer.questions import Question
+from indexer.vector_index.search import Question
 from schemas.errors import InputError
 from schemas.settings import Settings
-from search.cli import main
-from search.web.remembered import Style
-from search.web.shares import share, shared
-from search.web.store import Store
+from search.cli.app import main
+from search.web.db import Store
+from search.web.dependencies import Style
+from search.web.routers.query import share, shared
 from tests.search.hands import HANDS, draw
 from tests.search.web.conftest import opened
 
@@ -208,7 +208,7 @@ def test_a_shared_link_ends(settings: Settings, monkeypatch: pytest.MonkeyPatch)
 def test_a_full_disk_is_said_and_nothing_else_fails(
     client: TestClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from search.web.store import Store
+    from search.web.db import Store
 
     first = client.post("/v1/query", content=NEW).json()
     with monkeypatch.context() as patched:

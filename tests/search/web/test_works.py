@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from indexer.colors import color_pending
+from indexer.palette import color_pending
 from schemas.settings import Settings
 from search.engine import Engine
-from search.web.drawing import MAX_POINTS, mapped_rows
 from search.web.drift import drift
-from search.web.engines import OpenEngine
-from search.web.maps import POINT, _colour
+from search.web.engine_pool import OpenEngine
+from search.web.map_worker import MAX_POINTS, mapped_rows
+from search.web.routers.map import POINT, _colour
 from tests.search.hands import HANDS, PICTURES_PER_TITLE, TITLES_PER_HAND
 from tests.search.web.conftest import opened, wait_until
 
@@ -154,7 +154,7 @@ def test_the_map_has_the_eras_of_its_index(dated: Settings) -> None:
 def test_more_eras_than_colours_keep_the_largest_in_order(
     dated: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.web.maps.GROUPS", 2)
+    monkeypatch.setattr("search.web.routers.map.GROUPS", 2)
     with Engine.open(dated.layout, dated) as engine:
         rows = engine.generation.row_ids
         labels = _colour(engine.generation, rows, np.zeros(len(rows), POINT))

@@ -1,0 +1,1 @@
+"""The demo's catalog: Debian's public-domain clip art."""

@@ -1,0 +1,137 @@
+"""Checks a picture, and stores its bytes under their own digest.
+
+A stored file never changes: it is written aside, synced and renamed, and a file that is
+already there is left alone. The row that names it is committed afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from schemas.images import (
+    FORMATS,
+    SKIPPED,
+    PictureError,
+    PictureLimits,
+    Reason,
+    decode_picture,
+    inspect_picture,
+    is_blank,
+    perceptual_hash,
+    picture_id_of,
+)
+from schemas.storage.fsio import fsync_directory
+from schemas.storage.layout import Layout
+
+CHECK_PX = 256  # enough to see that something is drawn, and cheap to decode to
+
+
+@dataclass(frozen=True)
+class CheckedPicture:
+    """What the catalog needs to know of a picture file, good or bad."""
+
+    picture_id: str
+    status: str
+    reason: Reason | None = None
+    file: str | None = None
+    format: str | None = None
+    width_px: int | None = None
+    height_px: int | None = None
+    bytes_count: int | None = None
+    perceptual_hash: str | None = None
+    detail: str = ""
+
+
+def stamp_of(path: Path) -> str:
+    """Size and modification time: while they stay, a file is not read again.
+
+    Errors:  PictureError when the path is missing or no file
+    """
+    try:
+        facts = path.stat()
+    except OSError as error:
+        raise PictureError(Reason.MISSING, f"cannot be found ({error.strerror})") from error
+    if not stat.S_ISREG(facts.st_mode):
+        raise PictureError(Reason.NOT_A_FILE, "is not a file")
+    return f"{facts.st_size}-{facts.st_mtime_ns}"
+
+
+def read_capped(path: Path, limits: PictureLimits) -> bytes:
+    """Read a file, but never more than the byte cap.
+
+    Errors:  PictureError
+    """
+    try:
+        with path.open("rb") as handle:
+            data = handle.read(limits.max_bytes + 1)
+    except OSError as error:
+        raise PictureError(Reason.UNREADABLE, f"cannot be read ({error.strerror})") from error
+    if len(data) > limits.max_bytes:
+        raise PictureError(Reason.TOO_MANY_BYTES, f"has more than {limits.max_bytes:,} bytes")
+    return data
+
+
+def check_and_store(
+    layout: Layout, limits: PictureLimits, data: bytes, *, sync: bool = True
+) -> CheckedPicture:
+    """Prove that bytes are a picture worth keeping, then store them.
+
+    Without `sync` the file may be lost in a power cut until `durable.sync_files` was called.
+
+    Errors:  OSError when the store cannot be written; a bad picture is an answer, not an
+             error
+    """
+    picture_id = picture_id_of(data)
+    try:
+        facts = inspect_picture(data, limits)
+        image = decode_picture(data, limits, target_px=CHECK_PX)
+        if is_blank(image):
+            raise PictureError(Reason.BLANK, "nothing is drawn on it")
+    except PictureError as error:
+        return refused(picture_id, error, len(data))
+    file = layout.picture_file(picture_id, FORMATS[facts.format])
+    _store(layout, file, data, sync)
+    return CheckedPicture(
+        picture_id, "stored", None, file, facts.format, facts.width_px, facts.height_px,
+        len(data), f"{perceptual_hash(image):016x}",
+    )  # fmt: skip
+
+
+def refused(picture_id: str, error: PictureError, bytes_count: int | None) -> CheckedPicture:
+    """A picture that is not kept, as a row's worth of facts."""
+    status = "skipped" if error.reason in SKIPPED else "failed"
+    return CheckedPicture(
+        picture_id, status, error.reason, bytes_count=bytes_count, detail=error.message
+    )
+
+
+def _store(layout: Layout, file: str, data: bytes, sync: bool) -> None:
+    path = layout.picture(file)
+    try:
+        if path.stat().st_size == len(data) and path.read_bytes() == data:
+            return
+    except FileNotFoundError:
+        pass
+    fresh = [folder for folder in (path.parent, *path.parents[1:3]) if not folder.is_dir()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for folder in fresh:
+        fsync_directory(folder.parent)
+    layout.staging.mkdir(parents=True, exist_ok=True)
+    # A name of its own: two threads may hold two files with the same bytes.
+    aside = layout.staging / f"picture-{uuid.uuid4().hex}"
+    try:
+        with aside.open("wb") as handle:
+            handle.write(data)
+            if sync:
+                handle.flush()
+                os.fsync(handle.fileno())
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    if sync:
+        fsync_directory(path.parent)

@@ -1,0 +1,291 @@
+"""Importers: a folder whose levels say who drew what, or a manifest that says it per file."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import re
+import unicodedata
+from collections.abc import Callable, Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from crawler.dates import parse_date, parse_year
+from crawler.importers.ingest import ImportReport, Item, Progress, import_items
+from schemas.errors import InputError, UsageError, nearest
+from schemas.records import Author, Title
+from schemas.settings import Settings
+from schemas.storage.layout import Layout
+
+PICTURE_SUFFIXES = frozenset(
+    (
+        *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif"),
+        *(".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif", ".jxl", ".psd", ".tga"),
+    )
+)
+"""Files that claim to be pictures. Those of formats that are not decoded get a row that
+says so; all other files are left alone."""
+
+LEVELS = ("author", "title", "genre", "year")
+COLUMNS = (
+    "path", "author", "series", "title", "title_id", "genre", "year", "date", "kind", "url",
+    "tags", "license", "source",
+)  # fmt: skip
+MAX_FIELD_BYTES = 1 << 20
+
+
+def slug(text: str) -> str:
+    """A readable part of an id; a short digest keeps different names apart where
+    punctuation was lost. Case, and spaces against hyphens, do not make a difference.
+
+    >>> slug("Tower of God"), slug("신의 탑")
+    ('tower-of-god', '신의-탑')
+    """
+    plain = unicodedata.normalize("NFC", text).strip()
+    short = re.sub(r"[^\w]+", "-", plain.casefold(), flags=re.UNICODE).strip("-_")
+    if short == plain.casefold().replace(" ", "-") and short:
+        return short
+    return f"{short[:60]}~{hashlib.sha256(plain.encode()).hexdigest()[:6]}".lstrip("-")
+
+
+def import_folder(
+    layout: Layout,
+    settings: Settings,
+    directory: Path,
+    *,
+    pattern: str = "{author}/{title}",
+    name: str | None = None,
+    dry_run: bool = False,
+    prune: bool = False,
+    retry_failed: bool = False,
+    progress: Progress | None = None,
+    is_over: Callable[[], bool] = lambda: False,
+) -> ImportReport:
+    """Import a folder whose levels are named by `pattern`, such as `{genre}/{author}`.
+
+    Pictures above the last level belong to the last level that they have; deeper folders
+    belong to the title above them.
+
+    Errors:  InputError, UsageError for a wrong pattern
+    """
+    directory = directory.expanduser()
+    if not directory.is_dir():
+        raise InputError(f"{directory} is not a folder")
+    levels = parse_pattern(pattern)
+    root = directory.resolve()
+    source = f"folder:{name or root}"
+    return import_items(
+        layout,
+        settings,
+        source,
+        folder_items(root, levels, name or root.name or "folder"),
+        dry_run=dry_run,
+        prune=prune,
+        retry_failed=retry_failed,
+        progress=progress,
+        is_over=is_over,
+    )
+
+
+def parse_pattern(pattern: str) -> list[str]:
+    """`{author}/{title}` -> ["author", "title"].
+
+    Errors:  UsageError names the level that is not known
+    """
+    levels = []
+    for part in pattern.strip("/").split("/"):
+        found = re.fullmatch(r"\{(\w+)\}", part)
+        if found is None:
+            raise UsageError(
+                f"the folder pattern {pattern!r} is not valid",
+                "Use levels such as {author}/{title} or {genre}/{author}/{title}.",
+            )
+        if found[1] not in LEVELS:
+            raise UsageError(
+                f"unknown level {found[1]!r} in {pattern!r}", nearest(found[1], LEVELS)
+            )
+        levels.append(found[1])
+    return levels
+
+
+def folder_items(root: Path, levels: list[str], name: str) -> Iterator[Item]:
+    """Every picture file below a folder, in a fixed order.
+
+    Hidden files are left out, and folders behind symbolic links, which may form loops.
+    """
+    for folder, folders, files in os.walk(root):
+        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        looks = [f for f in folders if Path(f).suffix.lower() in PICTURE_SUFFIXES]
+        for file in sorted(files + looks):
+            path = Path(folder, file)
+            if file.startswith(".") or path.suffix.lower() not in PICTURE_SUFFIXES:
+                continue
+            parts = path.relative_to(root).parts
+            said = dict(zip(levels, parts[:-1], strict=False))
+            author, genre = said.get("author"), said.get("genre")
+            title = said.get("title") or author or genre or name
+            where = "/".join(slug(said[level]) for level in levels if level in said)
+            year = parse_year(said["year"]) if "year" in said else None
+            yield Item(
+                path,
+                str(path.relative_to(root)),
+                Title(
+                    title_id=f"folder:{slug(name)}" + (f"/{where}" if where else ""),
+                    platform="folder",
+                    name=title,
+                    authors=(Author(author),) if author else (),
+                    genres=(genre,) if genre else (),
+                    year=year,
+                ),
+                year=year,
+            )
+
+
+def import_manifest(
+    layout: Layout,
+    settings: Settings,
+    file: Path,
+    *,
+    name: str | None = None,
+    dry_run: bool = False,
+    prune: bool = False,
+    retry_failed: bool = False,
+    progress: Progress | None = None,
+    is_over: Callable[[], bool] = lambda: False,
+) -> ImportReport:
+    """Import the pictures that a CSV, TSV or Parquet file lists.
+
+    Needs a column `path` (relative to the manifest); knows those in COLUMNS. Several
+    authors, genres or tags are separated by `;`. Rows of one series make one title.
+
+    Errors:  InputError with the row's number
+    """
+    file = file.expanduser()
+    rows = read_manifest(file)
+    name = name or file.stem
+    notes: list[str] = []
+    items = manifest_items(rows, file.resolve().parent, name, notes)
+    report = import_items(
+        layout,
+        settings,
+        f"manifest:{name}",
+        items,
+        dry_run=dry_run,
+        prune=prune,
+        retry_failed=retry_failed,
+        progress=progress,
+        is_over=is_over,
+    )
+    report.problems[:0] = notes[:20]
+    return report
+
+
+def read_manifest(file: Path) -> list[dict[str, Any]]:
+    """The rows of a manifest, column names in lower case.
+
+    Errors:  InputError
+    """
+    if not file.is_file():
+        raise InputError(f"there is no manifest at {file}")
+    try:
+        if file.suffix.lower() == ".parquet":
+            import pyarrow.parquet as pq
+
+            rows = pq.read_table(file).to_pylist()
+        else:
+            csv.field_size_limit(MAX_FIELD_BYTES)
+            with file.open(encoding="utf-8-sig", newline="") as handle:
+                delimiter = "\t" if file.suffix.lower() == ".tsv" else ","
+                rows = list(csv.DictReader(handle, delimiter=delimiter, strict=True))
+    except (OSError, ValueError, csv.Error) as error:  # pyarrow's errors are ValueErrors
+        line = str(error).splitlines()[0]
+        raise InputError(f"the manifest {file} cannot be read ({line})") from error
+    if not rows:
+        raise InputError(f"the manifest {file} lists no picture")
+    columns = [str(column).strip().lower() for column in rows[0] if column is not None]
+    if "path" not in columns:
+        raise InputError(
+            f"the manifest {file} has no column 'path'",
+            f"It has {', '.join(columns)}." if columns else "",
+        )
+    return [
+        {str(key).strip().lower(): value for key, value in row.items() if key is not None}
+        for row in rows
+    ]
+
+
+def manifest_items(
+    rows: list[dict[str, Any]], base: Path, name: str, notes: list[str]
+) -> list[Item]:
+    """Rows -> items; the rows of a series are merged into one title first."""
+    merged: dict[str, Title] = {}
+    described: list[tuple[Path, str, str, int | None, date | None, str]] = []
+    for number, row in enumerate(rows, 2):
+        text = _text(row.get("path"))
+        if text is None:
+            notes.append(f"row {number}: no path")
+            continue
+        year, published = _dates(row, number, notes)
+        title = _title(row, name, year)
+        merged[title.title_id] = _merged(merged.get(title.title_id), title)
+        kind = _text(row.get("kind")) or "picture"
+        described.append((base / text, text, title.title_id, year, published, kind))
+    return [
+        Item(path, text, merged[title_id], kind, year, published)
+        for path, text, title_id, year, published, kind in described
+    ]
+
+
+def _text(value: Any) -> str | None:
+    text = "" if value is None else str(value).strip()
+    return text or None
+
+
+def _several(value: Any) -> tuple[str, ...]:
+    parts = value if isinstance(value, list | tuple) else str(value or "").split(";")
+    return tuple(dict.fromkeys(p for p in (str(part).strip() for part in parts) if p))
+
+
+def _dates(row: dict[str, Any], number: int, notes: list[str]) -> tuple[int | None, date | None]:
+    raw_year, raw_date = _text(row.get("year")), _text(row.get("date"))
+    published = parse_date(raw_date) if raw_date else None
+    year = parse_year(raw_year) if raw_year else published.year if published else None
+    if raw_year and year is None:
+        notes.append(f"row {number}: year {raw_year[:40]!r} is not a year")
+    return year, published
+
+
+def _title(row: dict[str, Any], name: str, year: int | None) -> Title:
+    authors = _several(row.get("author"))
+    series = _text(row.get("series")) or _text(row.get("title"))
+    display = _text(row.get("title")) or series or next(iter(authors), name)
+    part = series or "/".join(authors) or "untitled"
+    return Title(
+        title_id=_text(row.get("title_id")) or f"{slug(name)}:{slug(part)}",
+        platform=name,
+        name=display,
+        authors=tuple(Author(author) for author in authors),
+        genres=_several(row.get("genre")),
+        tags=_several(row.get("tags")),
+        year=year,
+        url=_text(row.get("url")),
+    )
+
+
+def _merged(one: Title | None, two: Title) -> Title:
+    """One title from two rows: labels united, the earliest year."""
+    if one is None:
+        return two
+    years = [year for year in (one.year, two.year) if year is not None]
+    return Title(
+        title_id=one.title_id,
+        platform=one.platform,
+        name=one.name,
+        authors=tuple(dict.fromkeys(one.authors + two.authors)),
+        genres=tuple(dict.fromkeys(one.genres + two.genres)),
+        tags=tuple(dict.fromkeys(one.tags + two.tags)),
+        year=min(years) if years else None,
+        url=one.url or two.url,
+    )

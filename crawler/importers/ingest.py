@@ -1,0 +1,319 @@
+"""Takes the files of one source into the catalog, and keeps account of every one.
+
+An import is a *source* with a name. Every file of a source is exactly one row of
+`pictures`, with its size and modification time, so that a second import reads only what is
+new or changed and notices what is gone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from crawler.images import (
+    CheckedPicture,
+    check_and_store,
+    read_capped,
+    refused,
+    stamp_of,
+)
+from schemas.blocklist import BlockList
+from schemas.errors import InputError
+from schemas.images import PictureError, PictureLimits, Reason, picture_id_of
+from schemas.records import Picture, Title
+from schemas.settings import Settings
+from schemas.storage.catalog import Catalog, rows_of
+from schemas.storage.fsio import storage_error
+from schemas.storage.layout import Layout
+
+if TYPE_CHECKING:
+    pass
+
+
+# --- What the catalog knows of the files of one source, and which keys its rows hold.
+
+
+class KnownFile(NamedTuple):
+    """What the catalog says of one file."""
+
+    stamp: str
+    title_id: str
+    status: str
+    reason: str | None
+    file: str | None
+    bytes_count: int | None
+
+    def is_stored(self, layout: Layout) -> bool:
+        """Whether the stored file, where there should be one, is there in its length."""
+        if self.file is None:
+            return True
+        try:
+            found = layout.picture(self.file).stat().st_size
+        except OSError:
+            return False
+        return self.bytes_count is None or found == self.bytes_count
+
+
+class KnownFiles:
+    """What the catalog knows of a source, and which keys other rows hold."""
+
+    def __init__(self, catalog: Catalog, source: str) -> None:
+        self.catalog, self.source = catalog, source
+        columns = [
+            "picture_id", "title_id", "source", "source_path", "source_stamp", "status", "reason",
+            "file", "bytes_count",
+        ]  # fmt: skip
+        self.known: dict[str, KnownFile] = {}
+        self.keys: dict[str, list[tuple[str, str]]] = {}
+        self.holder: dict[tuple[str, str], tuple[str, str]] = {}
+        for picture, title, owner, path, stamp, status, reason, file, size in zip(
+            *(column.to_pylist() for column in catalog.read("pictures", columns).columns),
+            strict=True,
+        ):
+            self.holder[picture, title] = (owner, path)
+            if owner == source:
+                self.known[path] = KnownFile(stamp, title, status, reason, file, size)
+                self.keys.setdefault(path, []).append((picture, title))
+
+    def release(self, paths: Iterable[str]) -> None:
+        """Give up the keys that these files hold, for copies of them to take over."""
+        mine = {(self.source, path) for path in paths}
+        self.holder = {key: owner for key, owner in self.holder.items() if owner not in mine}
+
+    def row(self, item: Item, stamp: str, facts: CheckedPicture) -> Picture:
+        """The file's row. A second file with the same bytes in the same title becomes a
+        row of its own, skipped as a duplicate, so that every file stays accounted for."""
+        title_id = item.title.title_id
+        me = (self.source, item.source_path)
+        if self.holder.get((facts.picture_id, title_id), me) != me:
+            mark = hashlib.sha256("\n".join(me).encode()).hexdigest()
+            facts = CheckedPicture(
+                f"copy-{mark}", "skipped", Reason.DUPLICATE, bytes_count=facts.bytes_count
+            )
+        self.holder[facts.picture_id, title_id] = me
+        return Picture(
+            picture_id=facts.picture_id,
+            title_id=title_id,
+            kind=item.kind,
+            source=self.source,
+            source_path=item.source_path,
+            source_stamp=stamp,
+            status=facts.status,
+            reason=None if facts.reason is None else str(facts.reason),
+            file=facts.file,
+            format=facts.format,
+            width_px=facts.width_px,
+            height_px=facts.height_px,
+            bytes_count=facts.bytes_count,
+            perceptual_hash=facts.perceptual_hash,
+            year=item.year,
+            published=item.published,
+        )
+
+    def old_keys(self, paths: Iterable[str]) -> list[tuple[str, str]]:
+        """Keys of the rows that these files had before, unless another file took one over."""
+        return [
+            key
+            for path in paths
+            for key in self.keys.get(path, ())
+            if self.holder.get(key, (self.source, path)) == (self.source, path)
+        ]
+
+
+COMMIT_ROWS = 2000
+MAX_PROBLEMS = 20
+VANISHED_RATIO = 0.5
+"""When more than this share of a source's files is gone at once, it is more likely an
+unmounted disk than a clean-up: nothing is removed without `prune`."""
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One picture file of a source, as the folder or the manifest describes it."""
+
+    path: Path
+    source_path: str
+    title: Title
+    kind: str = "picture"
+    year: int | None = None
+    published: date | None = None
+
+
+@dataclass
+class ImportReport:
+    """What an import did. Counts: new, changed, unchanged, removed, of the files read skipped
+    and failed, and blocked ones, which were forgotten and leave no row; `left` were not
+    looked at, because time was up. `problems` are the first few, one line each."""
+
+    source: str
+    counts: dict[str, int] = field(
+        default_factory=lambda: dict.fromkeys(
+            ("new", "changed", "unchanged", "removed", "skipped", "failed", "titles", "blocked"), 0
+        )
+    )
+    problems: list[str] = field(default_factory=list)
+
+
+def import_items(
+    layout: Layout,
+    settings: Settings,
+    source: str,
+    items: Iterable[Item],
+    *,
+    dry_run: bool = False,
+    prune: bool = False,
+    retry_failed: bool = False,
+    progress: Progress | None = None,
+    is_over: Callable[[], bool] = lambda: False,
+) -> ImportReport:
+    """Bring one source's files into the catalog.
+
+    Titles are committed first, then pictures batch by batch (their files stored before
+    their rows; a changed file's old row goes in the same commit), and removals last; an
+    import that was killed, or that ended because `is_over` said so, is finished by running
+    it again.
+
+    Errors:  InputError when nothing is found, when most of a known source has vanished
+             (without `prune`), or when the disk refuses
+    """
+    report = ImportReport(source)
+    blocked = BlockList.read(layout)
+    listed = {item.source_path: item for item in items}
+    if not listed:
+        raise InputError(f"no picture was found in {source}", "Nothing was changed in the catalog.")
+    kept = {path: item for path, item in listed.items() if not _is_blocked(blocked, item)}
+    report.counts["blocked"] = len(listed) - len(kept)
+    catalog = Catalog(layout)
+    known_files = KnownFiles(catalog, source)
+    gone = sorted(set(known_files.known) - set(kept))
+    if len(gone) > max(10, VANISHED_RATIO * len(known_files.known)) and not prune:
+        raise InputError(
+            f"{len(gone)} of {len(known_files.known)} pictures of {source} are gone",
+            "If that is right, run again with --prune; nothing was changed.",
+        )
+    report.counts["removed"] = len(gone)
+    todo = _to_read(layout, kept.values(), known_files, report, retry_failed)
+    known_files.release([*gone, *(item.source_path for item, _ in todo)])
+    titles = {item.title.title_id: item.title for item in kept.values()}
+    changed_titles = _changed_titles(catalog, titles.values())
+    report.counts["titles"] = len(changed_titles)
+    if dry_run:
+        return report
+    try:
+        catalog.upsert("titles", rows_of(changed_titles))
+        done = 0
+        with ThreadPoolExecutor(max_workers=2, thread_name_prefix="import") as pool:
+            remaining = iter(todo)
+            while not is_over() and (batch := list(islice(remaining, COMMIT_ROWS))):
+                rows = []
+                checked = pool.map(
+                    lambda job: _check(layout, settings.decode.limits, blocked, job), batch
+                )
+                for (item, stamp), facts in zip(batch, checked, strict=True):
+                    done += 1
+                    if facts is None:
+                        report.counts["blocked"] += 1
+                        continue
+                    rows.append(known_files.row(item, stamp, facts))
+                    report_problem(report, item, facts)
+                    if progress:
+                        progress(done, len(todo))
+                old = known_files.old_keys([item.source_path for item, _ in batch])
+                catalog.upsert("pictures", rows_of(rows), gone=old)
+        if done < len(todo):
+            report.counts["left"] = len(todo) - done
+            return report
+        catalog.upsert("pictures", [], gone=known_files.old_keys(gone))
+    except OSError as error:
+        raise storage_error(error, f"the catalog in {layout.root}") from error
+    return report
+
+
+def _is_blocked(blocked: BlockList, item: Item) -> bool:
+    title = item.title
+    return bool(blocked) and blocked.blocks_title(title.title_id, [a.name for a in title.authors])
+
+
+def report_problem(report: ImportReport, item: Item, facts: CheckedPicture) -> None:
+    """Count a file that was not kept and remember the first few."""
+    if facts.status == "stored":
+        return
+    report.counts[facts.status] += 1
+    if facts.reason is not Reason.DUPLICATE and len(report.problems) < MAX_PROBLEMS:
+        report.problems.append(f"{item.source_path}: {facts.detail or facts.reason}")
+
+
+def _to_read(
+    layout: Layout,
+    items: Iterable[Item],
+    known_files: KnownFiles,
+    report: ImportReport,
+    retry_failed: bool,
+) -> list[tuple[Item, str]]:
+    """Files that are new or changed, or whose stored file is missing, with their stamps; and
+    copies, when what they are a copy of may be gone."""
+    todo: list[tuple[Item, str]] = []
+    copies: list[tuple[Item, str]] = []
+    for item in items:
+        try:
+            stamp = stamp_of(item.path)
+        except PictureError as error:
+            stamp = str(error.reason)
+        before = known_files.known.get(item.source_path)
+        if before is None:
+            report.counts["new"] += 1
+        elif (
+            before[:2] != (stamp, item.title.title_id)
+            or before.reason == Reason.STORE
+            or (retry_failed and before.status == "failed")
+            or not before.is_stored(layout)
+        ):
+            report.counts["changed"] += 1
+        else:
+            report.counts["unchanged"] += 1
+            if before.reason == Reason.DUPLICATE:
+                copies.append((item, stamp))
+            continue
+        todo.append((item, stamp))
+    moved = (
+        any(item.source_path in known_files.known for item, _ in todo) or report.counts["removed"]
+    )
+    return todo + (copies if moved else [])
+
+
+def _check(
+    layout: Layout, limits: PictureLimits, blocked: BlockList, job: tuple[Item, str]
+) -> CheckedPicture | None:
+    """Check and store one file; None for a picture that was forgotten."""
+    item, _ = job
+    mark = hashlib.sha256(item.source_path.encode()).hexdigest()
+    try:
+        stamp_of(item.path)
+        data = read_capped(item.path, limits)
+    except PictureError as error:
+        return refused(f"missing-{mark}", error, None)
+    if blocked.blocks("picture", picture_id_of(data)):
+        return None
+    return check_and_store(layout, limits, data)
+
+
+def _changed_titles(catalog: Catalog, titles: Iterable[Title]) -> list[Title]:
+    """Titles that are new or differ from their row, so that a repeat commits nothing."""
+    stored = {row["title_id"]: row for row in catalog.read("titles").to_pylist()}
+
+    def same(title: Title) -> bool:
+        row = stored.get(title.title_id)
+        return row is not None and all(
+            row[name] == (list(value) if isinstance(value, tuple) else value)
+            for name, value in asdict(title).items()
+        )
+
+    return sorted((t for t in titles if not same(t)), key=lambda t: t.title_id)

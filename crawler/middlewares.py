@@ -1,0 +1,276 @@
+"""Manners towards a site: robots.txt, waiting when asked to, budgets, opt-outs.
+
+These are Scrapy downloader middlewares. Throttling itself is Scrapy's AutoThrottle, whose
+delay never falls below the setting or below what robots.txt asks for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from protego import Protego
+from scrapy import signals
+from scrapy.downloadermiddlewares.redirect import RedirectMiddleware
+from scrapy.downloadermiddlewares.retry import RetryMiddleware
+from scrapy.exceptions import StopDownload
+from scrapy.http import Request, Response
+from scrapy.http.request import NO_CALLBACK
+
+from crawler.resolver import Refused
+
+if TYPE_CHECKING:
+    from scrapy.crawler import Crawler
+
+    from crawler.settings import Run
+
+AGENT = "toonsearch"
+"""The name that robots.txt is read for."""
+ROBOTS_KEPT_S = 24 * 3600.0
+"""How long an answer may be used again; RFC 9309, section 2.4."""
+ROBOTS_MAX_BYTES = 512 * 1024
+MAX_CRAWL_DELAY_S = 120.0
+_OPT_OUT = re.compile(r"^(noai|noimageai|noindex|none)$", re.IGNORECASE)
+_META = re.compile(rb"<meta\s[^>]*name=[\"']?(?:robots|toonsearch)\b[^>]*>", re.IGNORECASE)
+
+
+def user_agent(version: str, contact: str) -> str:
+    """Who asks, and whom to write to."""
+    about = f"+{contact}" if contact else "no contact given"
+    return f"{AGENT}/{version} ({about}; style search; obeys robots.txt)"
+
+
+def opts_out(headers: list[str], body: bytes = b"") -> bool:
+    """Whether a response asks not to be used: `X-Robots-Tag`, or a robots meta element.
+
+    A directive may be addressed (`otherbot: noindex`); those for others do not concern us.
+    """
+    for header in headers:
+        addressee = ""
+        for part in header.split(","):
+            name, colon, rest = part.partition(":")
+            if colon and not name.strip().casefold().startswith(("max-", "unavailable_")):
+                addressee, part = name.strip().casefold(), rest
+            if addressee in ("", "*", AGENT) and _OPT_OUT.match(part.strip()):
+                return True
+    for element in _META.findall(body[:65536]):
+        content = re.search(rb"content=[\"']?([^\"'>]*)", element, re.IGNORECASE)
+        words = content[1].decode("latin-1").split(",") if content else []
+        if any(_OPT_OUT.match(word.strip()) for word in words):
+            return True
+    return False
+
+
+def retry_after(value: bytes | None, now: datetime | None = None) -> float | None:
+    """Seconds that a Retry-After header asks to wait, in either of its forms."""
+    text = (value or b"").decode("latin-1").strip()
+    if re.fullmatch(r"\d{1,9}", text):
+        return float(text)
+    try:
+        moment = parsedate_to_datetime(text)
+    except (TypeError, ValueError):
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())
+
+
+class _Part:
+    """What all middlewares here share: the run that they belong to."""
+
+    def __init__(self, crawler: Crawler) -> None:
+        self.crawler = crawler
+        self.run: Run = crawler.settings["TOONSEARCH_RUN"]
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> Any:
+        return cls(crawler)
+
+
+class Robots(_Part):
+    """robots.txt of every host, before anything else of it; no answer means no."""
+
+    def __init__(self, crawler: Crawler) -> None:
+        super().__init__(crawler)
+        self._rules: dict[str, asyncio.Future[Protego]] = {}
+
+    async def process_request(self, request: Request) -> None:
+        if request.meta.get("robots"):
+            return
+        parts = urlsplit(request.url)
+        place = f"{parts.scheme}://{parts.netloc}"
+        if place not in self._rules:
+            self._rules[place] = asyncio.ensure_future(self._fetch(place))
+        rules = await asyncio.shield(self._rules[place])
+        if not rules.can_fetch(request.url, AGENT):
+            self.run.frontier.drop(f"robots {place}")  # ask again next time
+            raise Refused(f"robots: {request.url}")
+        delay = rules.crawl_delay(AGENT)
+        if delay:
+            request.meta["autothrottle_dont_adjust_delay"] = True
+            wanted = min(float(delay), MAX_CRAWL_DELAY_S)
+            slot = self.crawler.engine.downloader._get_slot(request)[1]
+            slot.delay = max(slot.delay, wanted)
+
+    async def _fetch(self, place: str) -> Protego:
+        frontier = self.run.frontier
+        kept = (frontier.get(f"robots {place}") or "").split("\n", 1)
+        if len(kept) == 2 and time.time() - float(kept[0]) < ROBOTS_KEPT_S:
+            return Protego.parse(kept[1])
+        request = Request(
+            f"{place}/robots.txt",
+            callback=NO_CALLBACK,
+            priority=1000,
+            headers=self.run.headers,
+            meta={"robots": True, "max_retry_times": 1, "download_maxsize": ROBOTS_MAX_BYTES},
+        )
+        try:
+            response = await self.crawler.engine.download_async(request)
+        except Refused as error:
+            if error.reason in ("budget", "stopping"):
+                raise
+            raise Refused(f"unreachable: {place}/robots.txt ({error.reason})") from error
+        except Exception as error:  # all that a download may raise
+            why = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise Refused(f"unreachable: {place}/robots.txt ({why})") from error
+        if response.status >= 500 or response.status == 429:
+            raise Refused(f"unreachable: {place}/robots.txt (status {response.status})")
+        # RFC 9309, section 2.3.1.3: other errors mean that there are no rules.
+        text = response.body.decode("utf-8", "replace") if response.status < 300 else ""
+        frontier.put(f"robots {place}", f"{time.time()}\n{text}")
+        return Protego.parse(text)
+
+
+class Patience(RetryMiddleware):
+    """Retries, with the wait that the host asks for, or one that doubles."""
+
+    run: Run
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> Any:
+        part = super().from_crawler(crawler)
+        part.run = crawler.settings["TOONSEARCH_RUN"]
+        return part
+
+    def process_response(
+        self, request: Request, response: Response, spider: Any = None
+    ) -> Request | Response:
+        if response.status in self.retry_http_codes:
+            asked = retry_after(response.headers.get("Retry-After"))
+            limit = self.run.settings.max_wait_s
+            if asked is not None and asked > limit:
+                raise Refused(f"wait: {asked:.0f} s")
+            self._hold(request, asked)
+        return super().process_response(request, response)
+
+    def process_exception(
+        self, request: Request, exception: Exception, spider: Any = None
+    ) -> Request | Response | None:
+        again = super().process_exception(request, exception)
+        if again is not None:
+            self._hold(request, None)
+        return again
+
+    def _hold(self, request: Request, asked: float | None) -> None:
+        """Let nothing more go to this host for a while.
+
+        The downloader sends when `lastseen + delay` has passed, so a moment in the future
+        holds the whole host, requests that are queued already included.
+        """
+        tries = int(request.meta.get("retry_times", 0))
+        wait = min(self.run.settings.backoff_s * 2**tries, self.run.settings.max_wait_s)
+        slot = self.crawler.engine.downloader._get_slot(request)[1]
+        slot.delay = max(slot.delay, 0.001)  # without a delay the moment is not looked at
+        until = time.monotonic() + (wait if asked is None else asked)
+        slot.lastseen = max(slot.lastseen, until - slot.delay)
+
+
+class Redirects(RedirectMiddleware):
+    """Redirects, with the site's own Referer; those to a login are an answer of their own."""
+
+    def handle_referer(self, request: Request, response: Response) -> None:
+        return
+
+    def process_response(
+        self, request: Request, response: Response, spider: Any = None
+    ) -> Request | Response:
+        run: Run = self.crawler.settings["TOONSEARCH_RUN"]
+        if 300 <= response.status < 400:
+            target = (response.headers.get("Location") or b"").decode("latin-1")
+            for part, verdict in run.site.walls.items():
+                if part in target:
+                    raise Refused(f"wall: {verdict}")
+        return super().process_response(request, response)
+
+
+FIRST_GUESS_BYTES = 16 * 1024
+"""What an answer is taken for until one of its kind has come."""
+
+
+class Budget(_Part):
+    """At most so many requests and bytes in one run; what is left waits for the next.
+
+    Near the end of the bytes a request waits for those on their way, each of which counts with
+    the longest answer of its kind so far: together they would overdraw what each alone keeps to.
+    """
+
+    def __init__(self, crawler: Crawler) -> None:
+        super().__init__(crawler)
+        self.max_requests = self.run.settings.max_requests
+        self.max_bytes = self.run.settings.max_bytes
+        self.arriving: set[Request] = set()
+        self.longest: dict[str, int] = {}
+        self.freed = asyncio.Event()
+        crawler.signals.connect(self.received, signal=signals.bytes_received)
+        crawler.signals.connect(self.left, signal=signals.request_left_downloader)
+
+    async def process_request(self, request: Request) -> None:
+        while self.arriving and self._overdraws(request) and not self.run.stopping:
+            await self.freed.wait()
+        if self.run.stopping:
+            raise Refused("stopping")
+        full = self.run.bytes >= self.max_bytes
+        if _kind(request) in self.longest:  # else it is tried, and stopped on its way
+            full = self._overdraws(request)
+        if full or self.run.requests >= self.max_requests:
+            raise Refused("budget")
+        self.run.requests += 1
+        request.meta["arrived"] = [0]  # bytes; shared by the copies that handlers make
+        self.arriving.add(request)
+
+    def _overdraws(self, request: Request) -> bool:
+        expected = sum(self._missing(each) for each in (*self.arriving, request))
+        return self.run.bytes + expected > self.max_bytes
+
+    def _missing(self, request: Request) -> int:
+        """Bytes that are likely to come yet."""
+        longest = self.longest.get(_kind(request), FIRST_GUESS_BYTES)
+        return max(0, longest - _arrived(request)[0])
+
+    def received(self, data: bytes, request: Request) -> None:
+        self.run.bytes += len(data)
+        _arrived(request)[0] += len(data)
+        if self.run.bytes > self.max_bytes:
+            raise StopDownload(fail=True)
+
+    def left(self, request: Request) -> None:
+        self.arriving.discard(request)
+        kind = _kind(request)
+        self.longest[kind] = max(_arrived(request)[0], self.longest.get(kind, 0))
+        self.freed.set()  # wakes those that wait now, and not those to come
+        self.freed = asyncio.Event()
+
+
+def _arrived(request: Request) -> list[int]:
+    arrived: list[int] = request.meta.get("arrived", [0])
+    return arrived
+
+
+def _kind(request: Request) -> str:
+    job = request.meta.get("job")
+    return job.kind if job is not None else ""

@@ -1,0 +1,273 @@
+"""What a crawl still has to fetch, and what it has not committed yet: one SQLite file.
+
+The catalog is the crawl's memory. This file only bridges the moments between its commits:
+every response is acknowledged in one transaction that removes its job, adds the jobs that
+it named and puts its rows into an outbox, which Delta commits empty in batches. A kill
+therefore loses nothing but the requests in flight, and rows that were being committed are
+merged by key the next time. Deleting the file costs requests, never data. SQLite rather
+than Scrapy's job directory, because that one is pickled and survives clean stops only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from crawler.sites.base import Ask
+from schemas.errors import InputError
+
+FORMAT = "1"
+RANKS = {"list": 4, "chart": 4, "picture": 3, "strip": 3, "episodes": 2, "title": 1}
+"""Lists first, because they tell what there is; then what has been begun is finished before
+the next title, so that few titles are open at any time."""
+
+SCHEMA = """
+create table if not exists meta (key text primary key, value text) without rowid;
+create table if not exists jobs (
+  id integer primary key autoincrement, mark text unique not null, host text not null,
+  rank integer not null, kind text not null, url text not null, title_id text, about text not null
+);
+create index if not exists jobs_by_host on jobs (host, rank desc, id);
+create index if not exists jobs_by_title on jobs (title_id);
+create table if not exists titles (
+  title_id text primary key, name text, about text, star_score real, seen integer default 0,
+  whole integer default 0, count integer, etag text, modified text, fail text, partial text,
+  finished integer, draft text, stored text, state text
+) without rowid;
+create table if not exists episodes (
+  title_id text, episode_no integer, published text, digest text,
+  primary key (title_id, episode_no)
+) without rowid;
+create table if not exists pictures (
+  title_id text, url text, picture_id text, kind text, episode_no integer, published text,
+  year integer, stamp text, status text, bytes_count integer, primary key (title_id, url)
+) without rowid;
+create index if not exists pictures_by_id on pictures (title_id, picture_id);
+create table if not exists outbox (
+  name text, key text, row text, fresh integer, seq integer, primary key (name, key)
+) without rowid;
+create index if not exists outbox_by_seq on outbox (seq);
+"""
+
+
+class Job(NamedTuple):
+    """One request that has to be made."""
+
+    id: int
+    host: str
+    kind: str
+    url: str
+    title_id: str | None
+    about: dict[str, Any]
+
+    @property
+    def ask(self) -> Ask:
+        return Ask(self.url, self.kind, self.title_id, self.about)
+
+
+class Waiting(NamedTuple):
+    """One row on its way to the catalog; `row` is None where the key is to be deleted."""
+
+    name: str
+    key: str
+    row: dict[str, Any] | None
+    fresh: bool
+    seq: int
+
+
+@dataclass
+class Frontier:
+    """The file, open. All methods belong to one thread.
+
+    Errors:  InputError when the file cannot be written
+    """
+
+    path: Path
+    _claimed: set[int] = field(default_factory=set)
+    _by_host: dict[str, int] = field(default_factory=dict)
+    _counts: dict[str, int] = field(default_factory=dict)
+    _flushing: bool = False
+
+    def __post_init__(self) -> None:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+            # NORMAL: a kill loses nothing; a power cut may lose the last moments, not the file.
+            self.db.execute("pragma journal_mode = wal")
+            self.db.execute("pragma synchronous = normal")
+            self.db.executescript(SCHEMA)
+        except (OSError, sqlite3.OperationalError) as error:
+            raise InputError(f"{self.path} cannot be written ({error})") from error
+        self.db.row_factory = sqlite3.Row
+        rows = self.db.execute("select host, count(*) from jobs group by host")
+        self._by_host = dict(rows)
+        self._seq = int(self.db.execute("select coalesce(max(seq), 0) from outbox").fetchone()[0])
+        self._counts = json.loads(self.get("counts") or "{}")
+        if flushed := int(self.get("flushing") or 0):  # killed in a commit: it may have happened
+            self.db.execute("update outbox set fresh = 0 where seq <= ?", (flushed,))
+            self.put("flushing", "0")
+
+    def close(self) -> None:
+        self.db.close()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing, also for a kill."""
+        hosts, counts = dict(self._by_host), dict(self._counts)
+        self.db.execute("begin immediate")
+        try:
+            yield
+        except BaseException:
+            self.db.execute("rollback")
+            self._by_host, self._counts = hosts, counts
+            raise
+        if counts != self._counts:
+            self.put("counts", json.dumps(self._counts))
+        self.db.execute("commit")
+
+    def get(self, key: str) -> str | None:
+        row = self.db.execute("select value from meta where key = ?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def put(self, key: str, value: str) -> None:
+        self.db.execute("insert or replace into meta values (?, ?)", (key, value))
+
+    def drop(self, key: str) -> None:
+        self.db.execute("delete from meta where key = ?", (key,))
+
+    def count(self, name: str, by: int = 1) -> None:
+        """Count something; written with the transaction that it happens in."""
+        self._counts[name] = self._counts.get(name, 0) + by
+
+    def counts(self) -> dict[str, int]:
+        return dict(self._counts)
+
+    def counted(self, name: str) -> int:
+        return self._counts.get(name, 0)
+
+    # Jobs
+
+    def add(self, asks: Iterable[Ask]) -> int:
+        """Queue requests; one that is already queued is not queued twice."""
+        added = 0
+        for ask in asks:
+            host = urlsplit(ask.url).hostname or ""
+            cursor = self.db.execute(
+                "insert or ignore into jobs (mark, host, rank, kind, url, title_id, about)"
+                " values (?, ?, ?, ?, ?, ?, ?)",
+                (f"{ask.title_id} {ask.url}", host, RANKS.get(ask.kind, 2), ask.kind, ask.url,
+                 ask.title_id, json.dumps(dict(ask.about), ensure_ascii=False)),
+            )  # fmt: skip
+            if cursor.rowcount > 0:
+                added += 1
+                self._by_host[host] = self._by_host.get(host, 0) + 1
+        return added
+
+    def claim(self, host: str, limit: int) -> list[Job]:
+        """The next jobs of one host; they stay in the file until they are done."""
+        rows = self.db.execute(
+            "select id, host, kind, url, title_id, about from jobs where host = ?"
+            " order by rank desc, id limit ?",
+            (host, limit + len(self._claimed)),
+        )
+        jobs = [
+            Job(
+                row["id"],
+                row["host"],
+                row["kind"],
+                row["url"],
+                row["title_id"],
+                json.loads(row["about"]),
+            )
+            for row in rows
+            if row["id"] not in self._claimed
+        ][:limit]
+        self._claimed.update(job.id for job in jobs)
+        return jobs
+
+    def done(self, job: Job) -> None:
+        """Forget a job; call it in the transaction that holds its outcome."""
+        if self.db.execute("delete from jobs where id = ?", (job.id,)).rowcount:
+            self._by_host[job.host] -= 1
+
+    def released(self, job: Job) -> None:
+        """After the transaction: the job's number may be used again."""
+        self._claimed.discard(job.id)
+
+    def cancel(self, title_id: str) -> None:
+        """Forget what is queued for a title."""
+        for host, count in self.db.execute(
+            "select host, count(*) from jobs where title_id = ? group by host", (title_id,)
+        ).fetchall():
+            self._by_host[host] -= count
+        self.db.execute("delete from jobs where title_id = ?", (title_id,))
+
+    def is_open(self, title_id: str) -> bool:
+        """Whether anything is queued for a title."""
+        query = "select exists (select 1 from jobs where title_id = ?)"
+        return bool(self.db.execute(query, (title_id,)).fetchone()[0])
+
+    def exists(self, job: Job) -> bool:
+        query = "select exists (select 1 from jobs where id = ?)"
+        return bool(self.db.execute(query, (job.id,)).fetchone()[0])
+
+    @property
+    def hosts(self) -> Mapping[str, int]:
+        """Queued jobs by host, those in flight included."""
+        return self._by_host
+
+    @property
+    def pending(self) -> int:
+        return sum(self._by_host.values())
+
+    # Rows on their way to the catalog
+
+    def send(self, name: str, key: str, row: Mapping[str, Any] | None, *, fresh: bool) -> None:
+        """Put a row into the outbox; a later one with the same key replaces it.
+
+        `fresh` says that the catalog has no such key, so that it can be appended.
+        """
+        self._seq += 1
+        text = None if row is None else json.dumps(row, ensure_ascii=False, default=str)
+        # A row that is being committed right now may be in the catalog afterwards.
+        self.db.execute(
+            "insert into outbox values (?, ?, ?, ?, ?) on conflict do update set"
+            " row = excluded.row, seq = excluded.seq, fresh = fresh and ?",
+            (name, key, text, int(fresh), self._seq, int(not self._flushing)),
+        )
+
+    @property
+    def waiting_count(self) -> int:
+        return int(self.db.execute("select count(*) from outbox").fetchone()[0])
+
+    def begin_flush(self, limit: int) -> list[Waiting]:
+        """The oldest rows of the outbox; from now on they may be in the catalog."""
+        rows = self.db.execute("select * from outbox order by seq limit ?", (limit,)).fetchall()
+        if rows:
+            self._flushing = True
+            # Before the catalog can know of these rows, the disk must know that it may: after
+            # a power cut they are merged by key then, not appended twice.
+            self.db.execute("pragma synchronous = full")
+            self.put("flushing", str(rows[-1]["seq"]))
+            self.db.execute("pragma synchronous = normal")
+        return [
+            Waiting(r["name"], r["key"], None if r["row"] is None else json.loads(r["row"]),
+                    bool(r["fresh"]), r["seq"])
+            for r in rows
+        ]  # fmt: skip
+
+    def end_flush(self, rows: list[Waiting]) -> None:
+        """These rows are in the catalog; those that changed meanwhile stay."""
+        self._flushing = False
+        with self.transaction():
+            self.db.executemany(
+                "delete from outbox where name = ? and key = ? and seq = ?",
+                [(row.name, row.key, row.seq) for row in rows],
+            )
+            self.put("flushing", "0")

@@ -1,0 +1,249 @@
+"""One room for each site: every fact about a site lives there and nowhere else.
+
+A site is a handful of pure functions: from what the user wants to the first requests, and
+from one response to records and the next requests. Nothing here opens a connection, knows
+Scrapy or touches the catalog, so a site is tested with recorded responses alone.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from schemas.errors import InputError, UsageError, nearest
+from schemas.records import Episode, Title
+
+if TYPE_CHECKING:
+    from parsel import Selector
+
+
+SITES = ("naver", "webtoons", "melon")
+
+
+class PageError(InputError):
+    """A response does not look as this site's responses do."""
+
+    def __init__(self, site: str, field: str, expected: str, url: str) -> None:
+        super().__init__(
+            f"{site} answered {url} without {field!r}: expected is {expected}",
+            f"The site may have changed; compare crawler/sites/{site}.py with the answer.",
+        )
+        self.site, self.field = site, field
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One request to make. `about` is JSON that the parser gets back with the response."""
+
+    url: str
+    kind: str
+    title_id: str | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Page:
+    """One response with status 200."""
+
+    url: str
+    body: bytes
+
+    def text(self) -> str:
+        return self.body.decode("utf-8", "replace")
+
+    def tree(self) -> Selector:
+        """The body as HTML, whatever it is."""
+        return tree_of(self.text())
+
+    def json(self) -> Any:
+        """The body as JSON, None when it is none."""
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError):
+            return None
+
+
+def tree_of(text: str) -> Selector:
+    from parsel import Selector
+
+    return Selector(text, type="html")
+
+
+@dataclass(frozen=True)
+class PictureLink:
+    """A picture that a page names."""
+
+    url: str
+    kind: str
+    episode_no: int | None = None
+    published: date | None = None
+    year: int | None = None
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A title as a list shows it; `about` is what is needed to ask for the title.
+
+    `episodes_count` and `last_date` are None where the list does not tell them: then only a
+    request can say whether the title has moved.
+    """
+
+    title_id: str
+    name: str
+    authors: tuple[str, ...] = ()
+    adult: bool = False
+    finished: bool | None = None
+    star_score: float | None = None
+    episodes_count: int | None = None
+    last_date: date | None = None
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Work:
+    """A title with its own pictures. `merged` says that several pages tell parts of it, so
+    that labels are united instead of replaced and the earliest year counts."""
+
+    title: Title
+    pictures: tuple[PictureLink, ...] = ()
+    adult: bool = False
+    merged: bool = False
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one response told.
+
+    `asks` are made in any case; `more` is the next page of the same list of episodes, newest
+    first, which is left out when nothing new can be there. `free` are the episodes whose strips
+    anybody may read. `verdict` ends a title: gone, adult or region.
+    """
+
+    listed: tuple[Listed, ...] = ()
+    works: tuple[Work, ...] = ()
+    episodes: tuple[Episode, ...] = ()
+    episodes_count: int | None = None
+    pictures: tuple[PictureLink, ...] = ()
+    asks: tuple[Ask, ...] = ()
+    more: Ask | None = None
+    free: tuple[int, ...] = ()
+    verdict: str | None = None
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What the user asked for; each site reads what concerns it."""
+
+    lists: tuple[str, ...] = ()
+    titles: tuple[str, ...] = ()
+    language: str = "en"
+    genres: tuple[str, ...] = ()
+    from_year: int | None = None
+    to_year: int | None = None
+    period: str = "year"
+    details: bool = False
+    strips: bool = False
+
+
+Parser = Callable[[Ask, Page], Found]
+
+
+@dataclass(frozen=True)
+class Site:
+    """A site as the crawl sees it.
+
+    `hosts` are the only ones that may be asked (`*.` allows sub-domains). `walls` maps a part
+    of a redirect's target to the verdict that it means. `title` and `probe` build the
+    requests that tell a whole title, and whether it has moved. `adult_headers` are sent as
+    well when the user wants titles for adults. `year_of` finds the year of a title that
+    several pages tell parts of, in its tags.
+    """
+
+    name: str
+    hosts: tuple[str, ...]
+    headers: Mapping[str, str]
+    start: Callable[[Scope], list[Ask]]
+    parsers: Mapping[str, Parser]
+    title: Callable[[str, Mapping[str, Any]], Ask] | None = None
+    probe: Callable[[str, Mapping[str, Any]], Ask] | None = None
+    strip: Callable[[str, int, Mapping[str, Any]], Ask] | None = None
+    walls: Mapping[str, str] = field(default_factory=dict)
+    adult_headers: Mapping[str, str] = field(default_factory=dict)
+    year_of: Callable[[Sequence[str]], int | None] | None = None
+
+    def allows(self, host: str) -> bool:
+        """Whether a host belongs to the site."""
+        return any(
+            host == own or (own.startswith("*.") and host.endswith(own[1:])) for own in self.hosts
+        )
+
+
+def site_of(name: str) -> Site:
+    """The site with this name.
+
+    Errors:  UsageError names the nearest one
+    """
+    if name not in SITES:
+        raise UsageError(f"unknown site {name!r}", nearest(name, SITES))
+    site: Site = import_module(f"crawler.sites.{name}").SITE
+    return site
+
+
+# --- Values as sites send them, made sure of: a wrong type is nothing, never a crash.
+
+
+def clean(value: Any) -> str | None:
+    """A name as people read it: entities resolved, white space folded, None when empty."""
+    if not isinstance(value, str | int | float) or isinstance(value, bool):
+        return None
+    text = unicodedata.normalize("NFC", html.unescape(str(value)))
+    return " ".join(text.split()) or None
+
+
+def prose(value: Any) -> str | None:
+    """A longer text, whose line breaks stay."""
+    if not isinstance(value, str):
+        return None
+    lines = (" ".join(line.split()) for line in html.unescape(value).splitlines())
+    return "\n".join(lines).strip() or None
+
+
+def https(url: Any) -> str | None:
+    """An absolute https address of a picture or page, None when there is none."""
+    text = url.strip() if isinstance(url, str) else ""
+    if text.startswith("//"):
+        return "https:" + text
+    if text.startswith("http://"):
+        return "https://" + text[7:]
+    return text if text.startswith("https://") else None
+
+
+def number(value: Any) -> float | None:
+    """A score; 0 is what sites send when there is none."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e6:
+        return float(value)
+    return None
+
+
+def whole(value: Any) -> int | None:
+    """A non-negative 32-bit number, such as an episode's."""
+    if isinstance(value, str) and value.isdecimal():
+        value = int(value)
+    good = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
+    return value if good else None
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """A JSON object, empty when it is something else."""
+    return value if isinstance(value, dict) else {}
+
+
+def rows(value: Any) -> list[dict[str, Any]]:
+    """The objects of a JSON list, empty when it is something else."""
+    return [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []

@@ -1,0 +1,175 @@
+"""From the catalog into a new frontier, and from its outbox into the catalog.
+
+A crawl begins by copying what the catalog knows of the site into the frontier's own tables,
+batch by batch: there each answer is looked up by key, and no number of titles has to fit
+into memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+from crawler.scheduler import Frontier, Waiting
+from crawler.sites.base import Ask
+from schemas.storage.catalog import Catalog
+from schemas.storage.fsio import sync_files
+from schemas.storage.layout import Layout
+from schemas.storage.tables import TABLES
+
+BATCH_ROWS = 10_000
+DRAIN_ROWS = 5_000
+"""At the end nothing is waited for, and few large commits are quicker than many small ones."""
+ORDER = ("titles", "episodes", "pictures", "crawl_state")
+"""A title is called done after everything else of it is committed."""
+
+
+def digest(*parts: object) -> str:
+    """A short mark that differs when any part does."""
+    return hashlib.blake2b(repr(parts).encode(), digest_size=9).hexdigest()
+
+
+def episode_digest(row: dict[str, Any]) -> str:
+    """What is compared to tell whether an episode's row has to be written again."""
+    published = row.get("published")
+    text = None if published is None else str(published)
+    return digest(row.get("name"), text, row.get("star_score"), row.get("url"))
+
+
+def as_json(row: dict[str, Any]) -> str:
+    """A row in one spelling, to compare it with what was stored."""
+    return json.dumps(row, ensure_ascii=False, sort_keys=True, default=str)
+
+
+def load(frontier: Frontier, catalog: Catalog, site: str) -> None:
+    """Copy what the catalog knows of a site.
+
+    Errors:  InputError when a table cannot be read
+    """
+    if not any(catalog.exists(table) for table in ORDER):
+        return
+    connection = catalog.connect()
+    connection.execute("set memory_limit = '256MB'")
+    connection.execute("set threads = 2")
+
+    def rows(query: str) -> Iterator[list[dict[str, Any]]]:
+        found: Any = connection.sql(query, params=[site])
+        for batch in found.to_arrow_reader(BATCH_ROWS):
+            yield batch.to_pylist()
+
+    with frontier.transaction():
+        for batch in rows("select * exclude (crawled_at) from titles where platform = ?"):
+            frontier.db.executemany(
+                "insert or replace into titles (title_id, name, stored, draft) values (?, ?, ?, ?)",
+                [(row["title_id"], row["name"], as_json(row), as_json(row)) for row in batch],
+            )
+        for batch in rows("select * exclude (checked_at) from crawl_state where site = ?"):
+            frontier.db.executemany(
+                "insert into titles (title_id, name, about, count, etag, modified, finished, state)"
+                " values (?, ?, ?, ?, ?, ?, ?, ?) on conflict do update set about = excluded.about,"
+                " count = excluded.count, etag = excluded.etag, modified = excluded.modified,"
+                " finished = excluded.finished, state = excluded.state",
+                [
+                    (row["title_id"], row["name"], row["about"], row["episodes_count"],
+                     row["etag"], row["last_modified"], row["finished"], as_json(row))
+                    for row in batch
+                ],
+            )  # fmt: skip
+        prefix = "select * from episodes where starts_with(title_id, ? || ':')"
+        for batch in rows(prefix):
+            frontier.db.executemany(
+                "insert or replace into episodes values (?, ?, ?, ?)",
+                [
+                    (row["title_id"], row["episode_no"], _text(row["published"]),
+                     episode_digest(row))
+                    for row in batch
+                ],
+            )  # fmt: skip
+        for batch in rows("select * from pictures where source = ?"):
+            frontier.db.executemany(
+                "insert or replace into pictures values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (row["title_id"], row["source_path"], row["picture_id"], row["kind"],
+                     row["episode_no"], _text(row["published"]), row["year"],
+                     row["source_stamp"], row["status"], row["bytes_count"])
+                    for row in batch
+                ],
+            )  # fmt: skip
+    connection.close()
+
+
+def commit(catalog: Catalog, rows: list[Waiting]) -> None:
+    """Write a batch of the outbox, table by table; keys that are new are appended.
+
+    Errors:  InputError when the disk refuses
+    """
+    if any(row.name == "pictures" for row in rows):
+        sync_files(catalog.layout.root)  # no row names a file that a power cut could take
+    for table in ORDER:
+        mine = [row for row in rows if row.name == table]
+        gone = [row.key.split(" ", 1)[0] for row in mine if row.row is None]
+        catalog.delete(table, TABLES[table].key[0], gone)
+        catalog.append(table, [_typed(table, w.row) for w in mine if w.row and w.fresh])
+        catalog.upsert(table, [_typed(table, w.row) for w in mine if w.row and not w.fresh])
+
+
+def drain(frontier: Frontier, catalog: Catalog, limit: int) -> int:
+    """Commit everything that waits; returns how many rows there were."""
+    total = 0
+    while rows := frontier.begin_flush(max(limit, DRAIN_ROWS)):
+        commit(catalog, rows)
+        frontier.end_flush(rows)
+        total += len(rows)
+    return total
+
+
+def recheck(frontier: Frontier, layout: Layout) -> None:
+    """Ask again for pictures whose rows wait, but whose files a power cut has taken.
+
+    Their titles are not done then, whatever waits to say so.
+    """
+    lost = []
+    waiting = "select key, row from outbox where name = 'pictures' and row is not null"
+    for key, text in frontier.db.execute(waiting):
+        row = json.loads(text)
+        if row["status"] == "stored" and _size(layout.picture(row["file"])) != row["bytes_count"]:
+            lost.append((key, row))
+    with frontier.transaction():
+        for key, row in lost:
+            title_id, url = row["title_id"], row["source_path"]
+            execute = frontier.db.execute
+            execute("delete from outbox where name = 'pictures' and key = ?", (key,))
+            execute("delete from outbox where name = 'crawl_state' and key = ?", (title_id,))
+            execute("delete from pictures where title_id = ? and url = ?", (title_id, url))
+            execute("update titles set state = '{}' where title_id = ?", (title_id,))
+            about = {name: row[name] for name in ("kind", "episode_no", "published", "year")}
+            frontier.add([Ask(url, "picture", title_id, about)])
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
+_PARSE: dict[str, Any] = {"date": date.fromisoformat, "timestamp": datetime.fromisoformat}
+
+
+def _typed(table: str, row: dict[str, Any]) -> dict[str, Any]:
+    """JSON back into the types of the table."""
+    typed = dict(row)
+    for column in TABLES[table].columns:
+        parse = _PARSE.get(column.type)
+        value = typed.get(column.name)
+        if parse is not None and isinstance(value, str):
+            typed[column.name] = parse(value)
+    return typed
+
+
+def _text(value: date | None) -> str | None:
+    return None if value is None else value.isoformat()

@@ -1,0 +1,1 @@
+"""Pictures to vectors: preprocessing, the encoder and its runtimes, model files."""

@@ -1,0 +1,269 @@
+"""Embeds what has no vector yet: stored pictures -> rows of the `vectors` table.
+
+Reading, proving and decoding run ahead on threads (Pillow and hashing release the GIL)
+while the network runs; vectors are committed in batches, so that a kill costs at most one
+batch of work and a second run starts where the first one ended.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numpy as np
+
+from indexer.embedding.encoder import Encoder, Runtime
+from indexer.embedding.models import model_dir
+from indexer.embedding.preprocess import PixelSpec, Prepared, picture_to_pixels
+from schemas.images import SKIPPED, PictureError, PictureLimits, Reason, picture_id_of
+from schemas.settings import Settings
+from schemas.storage.catalog import Catalog
+from schemas.storage.layout import Layout
+
+# --- Work done a bounded window ahead on threads, handed out in order.
+
+Job = TypeVar("Job")
+Done = TypeVar("Done")
+
+WORKERS = 2  # decoding keeps up with the network on two cores; more threads only take turns
+
+
+def in_order(
+    work: Callable[[Job], Done], jobs: Iterable[Job], window: int
+) -> Iterator[tuple[Job, Done]]:
+    """Each job with its outcome, in order, at most `window` jobs ahead of the reader."""
+    with ThreadPoolExecutor(max_workers=WORKERS, thread_name_prefix="ahead") as pool:
+        ahead: deque[tuple[Job, Future[Done]]] = deque()
+        remaining = iter(jobs)
+        try:
+            while True:
+                for job in remaining:
+                    ahead.append((job, pool.submit(work, job)))
+                    if len(ahead) >= window:
+                        break
+                if not ahead:
+                    return
+                job, future = ahead.popleft()
+                yield job, future.result()
+        finally:
+            for _, future in ahead:
+                future.cancel()
+
+
+COMMIT_ROWS = 2048  # about 2 MB of vectors and, on two cores, under a minute of work
+COMMIT_SECONDS = 60.0
+Progress = Callable[[int, int], None]
+
+
+@dataclass
+class EmbedReport:
+    """What an embedding run did. Counts: embedded, already, skipped, failed (and pending,
+    for a dry run; left, when time was up)."""
+
+    model_id: str
+    counts: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def model_dir_of(settings: Settings) -> Path:
+    """The encoder's folder, as the settings name it.
+
+    Errors:  InputError when there is no such model
+    """
+    return model_dir(settings.encoder.model, settings.layout)
+
+
+def open_encoder(settings: Settings, *, bulk: bool = False, folder: Path | None = None) -> Encoder:
+    """The encoder that the settings ask for, or that of a model folder."""
+    return Encoder.open(
+        folder or model_dir_of(settings),
+        runtime=cast(Runtime, settings.encoder.runtime),
+        threads=settings.encoder.threads or None,
+        bulk=bulk,
+    )
+
+
+def embed_pending(
+    layout: Layout,
+    settings: Settings,
+    *,
+    retry_failed: bool = False,
+    dry_run: bool = False,
+    limit: int | None = None,
+    progress: Progress | None = None,
+    is_over: Callable[[], bool] = lambda: False,
+) -> EmbedReport:
+    """Embed every stored picture that has no vector of the current model, or as many as are
+    done when `is_over` says that time is up.
+
+    With `retry_failed`, pictures whose decoding failed before are tried again. A picture
+    that cannot be decoded becomes a row with a reason; the run goes on.
+
+    Errors:  InputError when the catalog or the model cannot be used
+    """
+    started = time.perf_counter()
+    encoder = open_encoder(settings, bulk=True)
+    catalog = Catalog(layout)
+    pending, already = _pending(catalog, encoder, retry_failed)
+    report = EmbedReport(encoder.model_id, {"already": already})
+    if limit is not None:
+        pending = pending[:limit]
+    if dry_run:
+        report.counts["pending"] = len(pending)
+        return report
+
+    report.counts |= {"embedded": 0, "skipped": 0, "failed": 0}
+    writer = _Writer(catalog, encoder, report)
+    batch: list[tuple[dict[str, Any], Prepared]] = []
+    try:
+        for done, (row, outcome) in enumerate(_decoded(layout, settings, encoder, pending), 1):
+            if isinstance(outcome, PictureError):
+                writer.refuse(row, outcome)
+            else:
+                batch.append((row, outcome))
+            if len(batch) >= settings.encoder.batch or done == len(pending):
+                writer.add([row for row, _ in batch], encoder, [pixels for _, pixels in batch])
+                batch.clear()
+            if progress:
+                progress(done, len(pending))
+            if not batch and is_over() and done < len(pending):
+                report.counts["left"] = len(pending) - done
+                break
+    finally:  # Ctrl-C keeps what was already computed
+        writer.commit()
+    report.seconds = time.perf_counter() - started
+    return report
+
+
+def _pending(
+    catalog: Catalog, encoder: Encoder, retry_failed: bool
+) -> tuple[list[dict[str, Any]], int]:
+    """Pictures without a vector, one row for each picture id, and how many have one.
+
+    The tables stay columns: only rows that are to be embedded become Python objects.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    have = catalog.read("vectors", ["picture_id", "model_id", "preprocessing"])
+    mine = pc.and_(
+        pc.equal(have["model_id"], encoder.model_id),
+        pc.equal(have["preprocessing"], encoder.preprocessing_digest),
+    )
+    known = have.filter(mine)["picture_id"]
+    statuses = ["stored", "failed"] if retry_failed else ["stored"]
+    pictures = catalog.read("pictures", ["picture_id", "status", "file"])
+    wanted = pc.and_(
+        pc.is_in(pictures["status"], pa.array(statuses)), pc.is_valid(pictures["file"])
+    )
+    ids = pictures.filter(wanted)["picture_id"]
+    done = pc.is_in(ids, known)
+    already = len(pc.unique(ids.filter(done)))
+    pending = pc.unique(ids.filter(pc.invert(done)))
+    if not len(pending):
+        return [], already
+    rows: dict[str, dict[str, Any]] = {}
+    full = catalog.read("pictures")
+    chosen = pc.and_(
+        pc.is_in(full["picture_id"], pending), pc.is_in(full["status"], pa.array(statuses))
+    )
+    for row in full.filter(chosen).to_pylist():
+        if row["file"] is not None:
+            rows.setdefault(row["picture_id"], row)
+    return [rows[key] for key in sorted(rows)], already
+
+
+def _decoded(
+    layout: Layout, settings: Settings, encoder: Encoder, rows: list[dict[str, Any]]
+) -> Iterator[tuple[dict[str, Any], Prepared | PictureError]]:
+    """Pixels of each row, in order, decoded a bounded window ahead."""
+    limits, spec = settings.decode.limits, encoder.pixel_spec
+    return in_order(
+        lambda row: read_stored(layout, row["file"], row["picture_id"], limits, spec),
+        rows,
+        4 * settings.encoder.batch,
+    )
+
+
+def read_stored(
+    layout: Layout, file: str, picture_id: str, limits: PictureLimits, spec: PixelSpec
+) -> Prepared | PictureError:
+    """A stored picture, proved to be the one that it was, as a model takes it; or what is wrong
+    with it."""
+    try:
+        data = layout.picture(file).read_bytes()
+    except OSError as error:
+        return PictureError(Reason.STORE, f"the stored file is gone ({error.strerror})")
+    if picture_id_of(data) != picture_id:
+        return PictureError(Reason.STORE, "the stored file was changed")
+    try:
+        return picture_to_pixels(data, limits, spec)
+    except PictureError as error:
+        return error
+
+
+class _Writer:
+    """Collects vectors and refusals, and commits them in batches."""
+
+    def __init__(self, catalog: Catalog, encoder: Encoder, report: EmbedReport) -> None:
+        self.catalog, self.report = catalog, report
+        self.model_id, self.preprocessing = encoder.model_id, encoder.preprocessing_digest
+        self.ids: list[str] = []
+        self.vectors: list[np.ndarray] = []
+        self.refused: list[dict[str, Any]] = []
+        self.revived: list[dict[str, Any]] = []
+        self.last = time.monotonic()
+
+    def add(self, rows: list[dict[str, Any]], encoder: Encoder, pixels: list[Prepared]) -> None:
+        if rows:
+            self.vectors.append(encoder.encode(pixels))
+            self.ids += [row["picture_id"] for row in rows]
+            self.revived += [
+                {**row, "status": "stored", "reason": None}
+                for row in rows
+                if row["status"] != "stored"
+            ]
+        if len(self.ids) >= COMMIT_ROWS or time.monotonic() - self.last > COMMIT_SECONDS:
+            self.commit()
+
+    def refuse(self, row: dict[str, Any], error: PictureError) -> None:
+        status = "skipped" if error.reason in SKIPPED else "failed"
+        self.report.counts[status] += 1
+        self.refused.append({**row, "status": status, "reason": str(error.reason)})
+
+    def commit(self) -> None:
+        if self.ids:
+            self.catalog.append(
+                "vectors",
+                vector_rows(
+                    self.ids, np.concatenate(self.vectors), self.model_id, self.preprocessing
+                ),
+            )
+            self.report.counts["embedded"] += len(self.ids)
+        self.catalog.upsert("pictures", self.refused + self.revived)
+        self.ids, self.vectors, self.refused, self.revived = [], [], [], []
+        self.last = time.monotonic()
+
+
+def vector_rows(ids: list[str], vectors: np.ndarray, model_id: str, preprocessing: str) -> Any:
+    """Rows of the `vectors` table, values rounded to float16.
+
+    Shapes:  vectors (N, D)
+    """
+    import pyarrow as pa
+
+    flat = vectors.astype(np.float16).astype(np.float32)
+    listed = pa.FixedSizeListArray.from_arrays(pa.array(flat.reshape(-1)), flat.shape[1])
+    return pa.table(
+        {
+            "picture_id": pa.array(ids),
+            "model_id": pa.array([model_id] * len(ids)),
+            "preprocessing": pa.array([preprocessing] * len(ids)),
+            "vector": listed.cast(pa.list_(pa.float32())),
+        }
+    )

@@ -1,0 +1,96 @@
+"""What pictures of a time look like laid over each other: mean, median and mode picture.
+
+Every picture is squeezed into one square, so that a place on the result is a place on the
+page: paper, frame, title block and where the drawing sits show at a glance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from indexer.embedding.embed import in_order
+from schemas.errors import ToonsearchError
+from schemas.images import PictureLimits, decode_picture
+from schemas.storage.layout import Layout
+
+SIDE_PX = 96
+MODE_LEVELS = 16  # the mode of 256 levels would be noise
+BINS = 32
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class EraPictures:
+    """The pictures of one era, laid over each other.
+
+    `histogram` holds the share of pixels in each of BINS levels of red, green and blue.
+
+    Shapes:  mean, median, mode (96, 96, 3) uint8; histogram (3, 32)
+    """
+
+    era: str
+    count: int
+    mean: np.ndarray
+    median: np.ndarray
+    mode: np.ndarray
+    histogram: np.ndarray
+
+
+def overlay(
+    layout: Layout,
+    limits: PictureLimits,
+    files: Sequence[tuple[str, str]],
+    progress: Progress | None = None,
+) -> list[EraPictures]:
+    """Lay the files of each era over each other; files that cannot be read are left out.
+
+    `files` are (era, stored file), grouped by era.
+    """
+
+    def read(job: tuple[str, str]) -> np.ndarray | None:
+        try:
+            data = layout.picture(job[1]).read_bytes()
+            image = decode_picture(data, limits, target_px=2 * SIDE_PX)
+        except (OSError, ToonsearchError):
+            return None
+        return np.asarray(image.resize((SIDE_PX, SIDE_PX), resample=4))  # box
+
+    stacks: dict[str, list[np.ndarray]] = {}
+    for done, ((era, _), pixels) in enumerate(in_order(read, files, 64), 1):
+        if pixels is not None:
+            stacks.setdefault(era, []).append(pixels)
+        if progress:
+            progress(done, len(files))
+    return [_laid(era, np.stack(stack)) for era, stack in stacks.items()]
+
+
+def _laid(era: str, stack: np.ndarray) -> EraPictures:
+    """(N, H, W, 3) uint8 -> the overlay."""
+    mean = stack.mean(axis=0).round().astype(np.uint8)
+    median = np.median(stack, axis=0).astype(np.uint8)
+    counts = np.stack(
+        [np.bincount(stack[..., c].ravel() // (256 // BINS), minlength=BINS) for c in range(3)]
+    )
+    return EraPictures(
+        era, len(stack), mean, median, mode_picture(stack),
+        counts / counts.sum(axis=1, keepdims=True),
+    )  # fmt: skip
+
+
+def mode_picture(stack: np.ndarray) -> np.ndarray:
+    """The most frequent level of each place and channel, the darker of equals.
+
+    Shapes:  (N, H, W, 3) uint8 -> (H, W, 3) uint8
+    """
+    width = 256 // MODE_LEVELS
+    levels = stack // width
+    best = np.zeros(stack.shape[1:], dtype=np.int64)
+    most = np.full(stack.shape[1:], -1, dtype=np.int64)
+    for level in range(MODE_LEVELS):
+        count = (levels == level).sum(axis=0)
+        better = count > most
+        best[better], most[better] = level, count[better]
+    return np.asarray(best * width + width // 2, dtype=np.uint8)

@@ -1,0 +1,155 @@
+"""The catalog as plain Parquet files with a data dictionary, for any other tool."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from indexer.vector_index.generations import current_generation_id, era_years_of
+from schemas.errors import InputError
+from schemas.storage.fsio import storage_error
+from schemas.storage.kept import open_snapshot
+from schemas.storage.layout import Layout
+from schemas.storage.snapshot import TABLE_COMMENTS, Snapshot, all_views, describe_views, quoted
+
+DICTIONARY = "dictionary.json"
+README = "README.md"
+Progress = Callable[[int, int], None]
+
+
+@dataclass
+class ExportReport:
+    """What was written: rows and bytes of each file."""
+
+    folder: Path
+    rows: dict[str, int] = field(default_factory=dict)
+    bytes_count: int = 0
+
+
+def export_catalog(
+    layout: Layout,
+    folder: Path,
+    *,
+    views: bool = True,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> ExportReport:
+    """Write every table (and view) of one snapshot as a Parquet file.
+
+    The folder appears whole or not at all.
+
+    Errors:  InputError when the folder exists (and not `force`) or cannot be written
+    """
+    import duckdb
+
+    folder = folder.absolute()
+    if folder.exists() and not force and any(_listed(folder)):
+        raise InputError(f"{folder} is not empty", "Choose another, or replace it with --force.")
+    if force and folder.exists() and not _is_export(folder):
+        raise InputError(f"{folder} is not an export", "--force replaces exports only.")
+    if not folder.parent.is_dir():
+        raise InputError(f"the folder {folder.parent} does not exist", "Create it first.")
+    era_years = era_years_of(layout, current_generation_id(layout))
+    snapshot = Snapshot.take(layout, era_years=era_years)
+    names = [name for name in all_views() if views or name in TABLE_COMMENTS]
+    report = ExportReport(folder)
+    aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        aside.mkdir()
+        with duckdb.connect(":memory:") as connection:
+            connection.execute("set threads = 2")
+            open_snapshot(connection, snapshot)
+            describe_views(connection)
+            for done, name in enumerate(names, 1):
+                target = aside / f"{name}.parquet"
+                row = connection.execute(
+                    f"copy (from {name}) to {quoted(str(target))}"
+                    " (format parquet, compression zstd)"
+                ).fetchone()
+                report.rows[name] = int(row[0]) if row else 0
+                report.bytes_count += target.stat().st_size
+                if progress:
+                    progress(done, len(names))
+            _write_dictionary(connection, aside, snapshot, report)
+        _replace(aside, folder)
+    except OSError as error:
+        raise storage_error(error, str(folder)) from error
+    except duckdb.IOException as error:
+        raise storage_error(error, str(folder)) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return report
+
+
+def _listed(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder", "Name a new one.")
+    return list(folder.iterdir())
+
+
+def _is_export(folder: Path) -> bool:
+    """Whether every file was written by an export: nothing else is ever removed."""
+    names = {f"{name}.parquet" for name in all_views()} | {DICTIONARY, README}
+    return all(file.name in names for file in _listed(folder))
+
+
+def _replace(aside: Path, folder: Path) -> None:
+    if not folder.exists():
+        aside.rename(folder)
+        return
+    before = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.old")
+    folder.rename(before)
+    try:
+        aside.rename(folder)
+    except OSError:
+        before.rename(folder)
+        raise
+    with contextlib.suppress(OSError):
+        shutil.rmtree(before)
+
+
+def _write_dictionary(
+    connection: Any, folder: Path, snapshot: Snapshot, report: ExportReport
+) -> None:
+    """What every file and column means, for programs and for people."""
+    types = {
+        (view, column): kind
+        for view, column, kind in connection.execute(
+            "select table_name, column_name, data_type from duckdb_columns()"
+        ).fetchall()
+    }
+    views = all_views()
+    body = {
+        "snapshot": {
+            name: {"version": t.version, "committed_at": t.committed_at and str(t.committed_at)}
+            for name, t in snapshot.tables.items()
+        },
+        "files": {
+            f"{name}.parquet": {
+                "comment": views[name].comment,
+                "rows": rows,
+                "columns": [
+                    {"name": column, "type": types.get((name, column), ""), "comment": said}
+                    for column, said in views[name].columns
+                ],
+            }
+            for name, rows in report.rows.items()
+        },
+    }
+    (folder / DICTIONARY).write_text(json.dumps(body, indent=1) + "\n", "utf-8")
+    lines = ["# A toonsearch catalog", ""]
+    for name, rows in report.rows.items():
+        lines += [f"## {name}.parquet", "", f"{views[name].comment} {rows:,} rows.", ""]
+        lines += ["| column | type | meaning |", "| --- | --- | --- |"]
+        lines += [
+            f"| {column} | {types.get((name, column), '')} | {said} |".replace("\n", " ")
+            for column, said in views[name].columns
+        ]
+        lines.append("")
+    (folder / README).write_text("\n".join(lines), "utf-8")

@@ -1,0 +1,1 @@
+"""Vectors to label probabilities: neighbours, heads, calibration, unknown authors."""

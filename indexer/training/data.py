@@ -1,0 +1,416 @@
+"""What is measured on: labelled pictures, author-disjoint splits, folds of whole series.
+
+A benchmark is a manifest (a folder of drawings with `manifest.csv`, or any list of pictures) or
+the catalog. Its splits are those of `splits.json` beside the manifest; without one, five are
+drawn, the same ones for the same authors.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from schemas.errors import InputError, UsageError
+from schemas.records import DECADE, era_of
+from schemas.storage.catalog import Catalog
+from schemas.storage.layout import Layout
+
+# --- A manifest of labelled pictures, and its splits.
+
+MANIFEST_FILE = "manifest.csv"
+SPLITS_FILE = "splits.json"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Pictures of a folder with author and series, in the file's order."""
+
+    root: Path
+    paths: tuple[str, ...]
+    authors: np.ndarray  # (N,) str
+    series: np.ndarray  # (N,) str
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def part(self, rows: np.ndarray) -> Manifest:
+        """Some of the pictures, in the order of the rows; (M,) int."""
+        paths = tuple(self.paths[row] for row in rows.tolist())
+        return Manifest(self.root, paths, self.authors[rows], self.series[rows])
+
+
+def read_manifest(root: Path) -> Manifest:
+    """Read `manifest.csv` of a folder of drawings.
+
+    Errors:  InputError when it is missing, empty or lacks a column
+    """
+    path = root / MANIFEST_FILE
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from error
+    missing = {"path", "author", "series"} - set(rows[0] if rows else ())
+    if missing:
+        raise InputError(f"{path}: no pictures, or no column {', '.join(sorted(missing))}")
+    return Manifest(
+        root,
+        tuple(row["path"] for row in rows),
+        np.array([row["author"] for row in rows]),
+        np.array([row["series"] for row in rows]),
+    )
+
+
+@dataclass(frozen=True)
+class Split:
+    """Authors to learn from and authors to be measured on."""
+
+    train: frozenset[str]
+    test: frozenset[str]
+
+
+def read_splits(root: Path) -> list[Split]:
+    """Read the fixed author-disjoint splits of a folder of drawings.
+
+    Errors:  InputError when they are missing, damaged or share an author
+    """
+    path = root / SPLITS_FILE
+    try:
+        splits = [
+            Split(frozenset(entry["train"]), frozenset(entry["test"]))
+            for entry in json.loads(path.read_text(encoding="utf-8"))
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from error
+    for number, split in enumerate(splits, 1):
+        shared = split.train & split.test
+        if shared:
+            raise InputError(f"{path}: split {number} has {min(shared)!r} on both sides")
+    return splits
+
+
+# --- From labels as people write them to classes that can be learnt.
+#
+# A picture may lack any label. Authors with too few pictures are learnt from without a class of
+# their own; genres may be merged and may be several; eras are decades or the user's own ranges.
+
+NONE = -1
+
+
+@dataclass(frozen=True)
+class LabelRules:
+    """What becomes a class.
+
+    min_pictures_per_author  authors with fewer have no class
+    merge                    genre -> the genre that it counts as
+    eras                     (first year, last year) of each range; empty: decades
+    """
+
+    min_pictures_per_author: int = 2
+    merge: tuple[tuple[str, str], ...] = ()
+    eras: tuple[tuple[int, int], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def parse_merge(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """`myth=legend` -> ("myth", "legend").
+
+    Errors:  UsageError
+    """
+    found = []
+    for text in texts:
+        name, equals, target = (part.strip() for part in text.partition("="))
+        if not (name and equals and target):
+            raise UsageError(f"--merge-genre {text!r} is not valid", "Write OLD=NEW.")
+        found.append((name, target))
+    return tuple(found)
+
+
+def parse_eras(text: str | None) -> tuple[tuple[int, int], ...]:
+    """`1840-1859,1860-1889` -> ranges that do not overlap.
+
+    Errors:  UsageError
+    """
+    found: list[tuple[int, int]] = []
+    for part in (text or "").split(","):
+        if not part.strip():
+            continue
+        match = re.fullmatch(r"\s*(\d{4})\s*-\s*(\d{4})\s*", part)
+        if match is None or int(match[1]) > int(match[2]):
+            raise UsageError(
+                f"--eras: {part.strip()!r} is not a range", "Write 1840-1859,1860-1889."
+            )
+        found.append((int(match[1]), int(match[2])))
+    found.sort()
+    for (_, last), (first, _) in itertools.pairwise(found):
+        if first <= last:
+            raise UsageError(f"--eras: two ranges hold the year {first}", "They may not overlap.")
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Classes of each picture.
+
+    Shapes:  author, series, era (N,) int, NONE where there is none; genre (N, G) shares that
+             sum to 1, or to 0 where there is none
+    """
+
+    author: np.ndarray
+    series: np.ndarray
+    era: np.ndarray
+    genre: np.ndarray
+    names: dict[str, tuple[str, ...]]
+
+
+def apply_rules(bench: Benchmark, rules: LabelRules) -> Classes:
+    """Classes of a benchmark's pictures.
+
+    Errors:  InputError when fewer than two authors are left: nothing could be told apart
+    """
+    names, inverse, counts = np.unique(
+        bench.manifest.authors, return_inverse=True, return_counts=True
+    )
+    kept = np.flatnonzero((counts >= rules.min_pictures_per_author) & (names != ""))
+    if len(kept) < 2:
+        raise InputError(
+            f"{len(kept)} authors have {rules.min_pictures_per_author} pictures or more;"
+            " at least 2 are needed",
+            "Lower --min-pictures-per-author, or add pictures.",
+        )
+    code = np.full(len(names), NONE)
+    code[kept] = np.arange(len(kept))
+    merge = dict(rules.merge)
+    genres = [{merge.get(genre, genre) for genre in several} for several in bench.all_genres]
+    genre_names = tuple(sorted(set().union(*genres)))
+    shares = np.zeros((len(bench), len(genre_names)), np.float32)
+    for row, several in enumerate(genres):
+        for name in several:
+            shares[row, genre_names.index(name)] = 1.0 / len(several)
+    eras = [_era(year, rules) for year in bench.years.tolist()]
+    era_names = tuple(sorted(set(eras) - {""}))
+    era = np.array([era_names.index(name) if name else NONE for name in eras])
+    _, series = np.unique(bench.manifest.series, return_inverse=True)
+    return Classes(
+        code[inverse.reshape(-1)],
+        series.reshape(-1),
+        era,
+        shares,
+        {
+            "author": tuple(str(names[place]) for place in kept),
+            "genre": genre_names,
+            "era": era_names,
+        },
+    )
+
+
+def _era(year: int, rules: LabelRules) -> str:
+    if year == NO_YEAR:
+        return ""
+    if not rules.eras:
+        return era_of(year, DECADE) or ""
+    for first, last in rules.eras:
+        if first <= year <= last:
+            return f"{first}-{last}"
+    return ""
+
+
+SPLITS = 5
+FOLDS = 5
+MIN_AUTHORS = 4
+NO_YEAR = -1
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Pictures with labels; an empty author, series or genre stands for "not known".
+
+    Shapes:  genres (N,) str, years (N,) int, NO_YEAR where unknown
+    """
+
+    manifest: Manifest
+    genres: np.ndarray
+    years: np.ndarray
+    splits: tuple[Split, ...]
+    name: str
+    all_genres: tuple[tuple[str, ...], ...] = ()
+    """Every genre of each picture, the main one first."""
+
+    def __len__(self) -> int:
+        return len(self.manifest)
+
+    def part(self, rows: np.ndarray) -> Benchmark:
+        """Some of the pictures, in the same order; rows (M,) int."""
+        some = self.manifest.part(rows)
+        genres = tuple(self.all_genres[row] for row in rows.tolist())
+        return Benchmark(some, self.genres[rows], self.years[rows], self.splits, self.name, genres)
+
+
+def benchmark_of_rows(
+    rows: Sequence[Mapping[str, Any]],
+    root: Path,
+    name: str,
+    splits: Path | None = None,
+    training: bool = False,
+) -> Benchmark:
+    """A benchmark from manifest rows.
+
+    Rows without an author or a series are left out: nothing can be asked about them. For
+    `training` they stay, a picture without a series as one of its own, and there are no splits.
+
+    Errors:  InputError names the first file that is missing, a picture with two authors, or
+             says that there are too few authors with two series
+    """
+    kept: list[tuple[str, str, str, tuple[str, ...], int]] = []
+    seen: dict[str, tuple[str, str]] = {}
+    for number, row in enumerate(rows, 2):
+        path, author, series = (_first(row.get(key)) for key in ("path", "author", "series"))
+        series = _first(row.get("title_id")) or series or _first(row.get("title"))
+        if not path or not (training or (author and series)):
+            continue
+        series = series or path
+        if path in seen:
+            if seen[path] != (author, series):
+                raise InputError(f"row {number}: {path} has contradictory labels", FIX)
+            continue
+        seen[path] = (author, series)
+        if not (root / path).is_file():
+            raise InputError(f"row {number}: there is no file {root / path}", FIX)
+        kept.append((path, author, series, _several(row.get("genre")), _year(row, number)))
+    if not kept:
+        raise InputError(f"{name}: no row has a path, an author and a series")
+    paths, authors, series_of, several, years = zip(*kept, strict=True)
+    genres = [next(iter(names), "") for names in several]
+    manifest = Manifest(root, tuple(paths), np.array(authors), np.array(series_of))
+    chosen: list[Split]
+    if training:
+        chosen = []
+    elif splits is not None and splits.is_file():
+        chosen = read_splits(splits.parent)
+    else:
+        chosen = author_splits(manifest)
+    labels = np.array(genres), np.array(years)
+    return Benchmark(manifest, *labels, tuple(chosen), name, tuple(several))
+
+
+FIX = "Correct the manifest and run the command again."
+
+
+def _first(value: Any) -> str:
+    """The first of several labels, as text."""
+    if isinstance(value, list | tuple):
+        value = value[0] if value else ""
+    return str("" if value is None else value).split(";")[0].strip()
+
+
+def _several(value: Any) -> tuple[str, ...]:
+    parts = value if isinstance(value, list | tuple) else str(value or "").split(";")
+    return tuple(dict.fromkeys(part for part in (str(p).strip() for p in parts) if part))
+
+
+def _year(row: Mapping[str, Any], number: int) -> int:
+    text = _first(row.get("year"))
+    if not text:
+        return NO_YEAR
+    try:
+        year = int(float(text))
+    except ValueError:
+        year = 0
+    if not 1000 <= year <= 2100:
+        raise InputError(f"row {number}: {text[:40]!r} is not a year", FIX)
+    return year
+
+
+def benchmark_of_manifest(
+    file: Path, rows: Sequence[Mapping[str, Any]], training: bool = False
+) -> Benchmark:
+    """A benchmark from a manifest file, with the splits that lie beside it.
+
+    Errors:  as `benchmark_of_rows`
+    """
+    root = file.resolve().parent
+    return benchmark_of_rows(rows, root, str(file), root / SPLITS_FILE, training)
+
+
+def benchmark_of_catalog(layout: Layout, training: bool = False) -> Benchmark:
+    """The stored pictures of a catalog, each with the labels of its (first) title.
+
+    Errors:  InputError when the catalog holds too little
+    """
+    catalog = Catalog(layout)
+    titles = {row["title_id"]: row for row in catalog.read("titles").to_pylist()}
+    rows, seen = [], set()
+    for row in catalog.read("pictures").to_pylist():
+        title = titles.get(row["title_id"])
+        if row["status"] != "stored" or title is None or row["picture_id"] in seen:
+            continue
+        seen.add(row["picture_id"])
+        authors = [author["name"] for author in title.get("authors") or []]
+        rows.append(
+            {
+                "path": row["file"],
+                "author": authors,
+                "series": row["title_id"],
+                "genre": title.get("genres") or "",
+                "year": row.get("year") or title.get("year") or "",
+            }
+        )
+    if not rows:
+        raise InputError("the catalog holds no picture", "Run `toonsearch import` first.")
+    rows.sort(key=lambda row: str(row["path"]))
+    return benchmark_of_rows(rows, layout.pictures, "the catalog", training=training)
+
+
+def author_splits(manifest: Manifest, count: int = SPLITS, seed: int = 0) -> list[Split]:
+    """Halves of the authors, those with several series spread evenly over both.
+
+    Errors:  InputError with fewer than four authors of two series: nothing can be asked
+    """
+    names = np.unique(manifest.authors)
+    several = [a for a in names if len(np.unique(manifest.series[manifest.authors == a])) > 1]
+    if len(several) < MIN_AUTHORS:
+        raise InputError(
+            f"{len(several)} authors have two series or more; at least {MIN_AUTHORS} are needed",
+            "Style is measured between works: name the series of each picture.",
+        )
+    rest = sorted(set(names.tolist()) - set(several))
+    random = np.random.default_rng(seed)
+    splits = []
+    for _ in range(count):
+        halves: tuple[list[str], list[str]] = ([], [])
+        for group in (several, rest):
+            order = random.permutation(len(group))
+            halves[0].extend(str(group[place]) for place in order[::2])
+            halves[1].extend(str(group[place]) for place in order[1::2])
+        splits.append(Split(frozenset(halves[0]), frozenset(halves[1])))
+    return splits
+
+
+def series_folds(manifest: Manifest, count: int = FOLDS) -> np.ndarray:
+    """A fold for each picture: whole series, each author's spread over the folds.
+
+    Shapes:  -> (N,) int
+    """
+    folds = np.zeros(len(manifest), np.int64)
+    for number, author in enumerate(np.unique(manifest.authors)):
+        own = manifest.authors == author
+        for place, series in enumerate(np.unique(manifest.series[own])):
+            folds[own & (manifest.series == series)] = (place + number) % count
+    return folds
+
+
+def several_series(manifest: Manifest) -> np.ndarray:
+    """Which pictures are by an author with two series or more; (N,) bool."""
+    pairs = np.unique(np.stack([manifest.authors, manifest.series], 1), axis=0)
+    names, counts = np.unique(pairs[:, 0], return_counts=True)
+    return np.isin(manifest.authors, names[counts > 1])

@@ -1,0 +1,1 @@
+"""The evaluation protocol: retrieval, labels, report."""

@@ -1,0 +1,1 @@
+"""The index: FAISS, generations, validation. FAISS is used here alone."""

@@ -1,0 +1,347 @@
+"""The catalog: Delta Lake tables that are only ever appended to, merged or deleted from.
+
+Writers commit through `deltalake`, and each commit is sealed (`schemas/storage/commits.py`) before
+it counts as done. Readers go through DuckDB over the file list of one version of each table,
+so that a writer never blocks them, and no DuckDB file holds anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from schemas.errors import InputError, ToonsearchError
+from schemas.storage import commits
+from schemas.storage.commits import prove
+from schemas.storage.fsio import storage_error
+from schemas.storage.layout import Layout
+from schemas.storage.tables import TABLES, arrow_schema
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+    from deltalake import DeltaTable
+
+
+_TIMES = {"titles": "crawled_at", "pictures": "fetched_at"}
+
+
+def rows_of(records: Iterable[Any]) -> list[dict[str, Any]]:
+    """Records (dataclass instances) as plain rows for `append` and `upsert`."""
+    return [dataclasses.asdict(record) for record in records]
+
+
+class Catalog:
+    """The tables under one data root. Cheap to make; nothing is opened until used.
+
+    Errors:  InputError when a table cannot be read
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+
+    def exists(self, table: str = "pictures") -> bool:
+        return commits.newest_version(self.layout.table(table)) is not None
+
+    def version(self, table: str) -> int | None:
+        """The table's current version, None while it has none."""
+        return commits.newest_version(self.layout.table(table))
+
+    def count(self, table: str) -> int:
+        """Rows of the current version."""
+        return self.open(table).count() if self.exists(table) else 0
+
+    def read(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """All rows of the current version; an empty table while there is none."""
+        schema = arrow_schema(table)
+        if columns is not None:
+            import pyarrow as pa
+
+            schema = pa.schema([schema.field(name) for name in columns])
+        return commits.reading(self.layout.table(table), lambda: self._read(table, schema))
+
+    def _read(self, table: str, schema: pa.Schema) -> pa.Table:
+        import pyarrow.parquet as pq
+
+        files = self.files(table)
+        if not files:
+            return schema.empty_table()
+        try:
+            found = pq.ParquetDataset(files).read(columns=schema.names)
+        except (OSError, ValueError) as error:
+            raise _damaged(table, error) from error
+        return found.select(schema.names).cast(schema)
+
+    def append(self, table: str, rows: pa.Table | Sequence[dict[str, Any]]) -> None:
+        """Commit rows that are known to be new."""
+        data = self._arrow(table, rows)
+        if data.num_rows:
+            from deltalake import write_deltalake
+
+            with committing(self.layout, table):
+                write_deltalake(
+                    self._created(table),
+                    data,
+                    mode="append",
+                    writer_properties=_compressed(),
+                    post_commithook_properties=no_hooks(),
+                )
+
+    def upsert(
+        self,
+        table: str,
+        rows: pa.Table | Sequence[dict[str, Any]],
+        *,
+        gone: Iterable[tuple[str, ...]] = (),
+    ) -> None:
+        """Commit rows by their key, in one commit: known keys are replaced, others added,
+        and rows whose key is in `gone` (and not in `rows`) are deleted."""
+        key = TABLES[table].key
+        data = _last_of_each(self._arrow(table, rows), key)
+        gone = set(gone) - set(zip(*(data[name].to_pylist() for name in key), strict=True))
+        if not data.num_rows and (not gone or not self.exists(table)):
+            return
+        with committing(self.layout, table):
+            target = self._created(table)
+            if target.count() > 0:
+                _merge(target, data, key, gone)
+                return
+        self.append(table, data)
+
+    def delete(
+        self,
+        table: str,
+        column: str,
+        values: Iterable[str],
+        *,
+        also: dict[str, str] | None = None,
+        before: tuple[str, datetime] | None = None,
+    ) -> int:
+        """Delete the rows whose text column has one of the values; returns how many.
+
+        `also` narrows by other text columns, `before` by a time column.
+        """
+        wanted = sorted(set(values))
+        if not wanted or not self.exists(table):
+            return 0
+        narrowed = [f"{name} = {_quoted(value)}" for name, value in (also or {}).items()]
+        if before is not None:
+            moment = before[1].astimezone(UTC).isoformat()
+            narrowed.append(
+                f"{before[0]} < arrow_cast('{moment}', 'Timestamp(Microsecond, Some(\"UTC\"))')"
+            )
+        deleted = 0
+        for start in range(0, len(wanted), 1000):  # keeps each predicate parseable
+            listed = ", ".join(_quoted(value) for value in wanted[start : start + 1000])
+            predicate = " and ".join([f"{column} in ({listed})", *narrowed])
+            with committing(self.layout, table):
+                outcome = self.open(table).delete(
+                    predicate,
+                    writer_properties=_compressed(),
+                    post_commithook_properties=no_hooks(),
+                )
+            deleted += int(outcome.get("num_deleted_rows") or 0)
+        return deleted
+
+    def connect(self) -> duckdb.DuckDBPyConnection:
+        """A DuckDB connection with a view for each table, all as of this moment."""
+        import duckdb
+
+        connection = duckdb.connect(":memory:")
+        for name in TABLES:
+            files = self.files(name)
+            if files:
+                listed = ", ".join(_quoted(file) for file in files)
+                columns = ", ".join(arrow_schema(name).names)
+                connection.execute(
+                    f"create view {name} as select {columns} from read_parquet([{listed}])"
+                )
+            else:
+                connection.register(f"{name}_empty", arrow_schema(name).empty_table())
+                connection.execute(f"create view {name} as from {name}_empty")
+        return connection
+
+    def _arrow(self, table: str, rows: pa.Table | Sequence[dict[str, Any]]) -> pa.Table:
+        import pyarrow as pa
+
+        schema = arrow_schema(table)
+        if isinstance(rows, pa.Table):
+            return rows.select(schema.names).cast(schema)
+        stamp = _TIMES.get(table)
+        if stamp is not None:
+            now = datetime.now(UTC)
+            rows = [{stamp: now, **row} for row in rows]
+        return pa.Table.from_pylist(list(rows), schema=schema)
+
+    def _created(self, table: str) -> DeltaTable:
+        from deltalake import DeltaTable
+
+        if not self.exists(table):
+            commits.prepare(self.layout.table(table))
+            DeltaTable.create(
+                self.layout.table(table),
+                schema=arrow_schema(table),
+                name=table,
+                mode="ignore",
+                post_commithook_properties=no_hooks(),
+            )
+        return self.open(table)
+
+    def open(self, table: str, version: int | None = None) -> DeltaTable:
+        """A version of a table, by default the newest that is whole, its log and data files
+        proven."""
+        from deltalake.exceptions import DeltaError
+
+        directory = self.layout.table(table)
+        try:
+            return commits.reading(directory, lambda: _opened(directory, version))
+        except (DeltaError, OSError, ValueError) as error:
+            raise _damaged(table, error) from error
+
+    def files(self, table: str, version: int | None = None) -> list[str]:
+        """Data files of a version, by default the current one."""
+        if not self.exists(table):
+            return []
+        return [str(self.layout.table(table) / name) for name in _names(self.open(table, version))]
+
+
+def _opened(directory: Path, version: int | None) -> DeltaTable:
+    from deltalake import DeltaTable
+
+    newest = commits.newest_version(directory) if version is None else version
+    prove(directory, commits.log_files(directory))
+    table = DeltaTable(directory, version=newest)
+    prove(directory, _names(table))
+    return table
+
+
+def _names(table: DeltaTable) -> list[str]:
+    """Data files relative to the table; the library gives URIs, in which a space is %20."""
+    return [unquote(uri.rpartition("/")[2]) for uri in table.file_uris()]
+
+
+@contextlib.contextmanager
+def committing(layout: Layout, table: str) -> Iterator[None]:
+    """Seal what is committed inside; a failure is one clear line, and what was committed
+    before stays."""
+    from deltalake.exceptions import DeltaError
+
+    directory = layout.table(table)
+    try:
+        yield
+        version = commits.newest_version(directory)
+        if version is not None:
+            commits.seal(directory, version)
+    except (DeltaError, OSError) as error:
+        raise storage_error(error, f"the catalog table {table!r}") from error
+
+
+def _merge(
+    target: DeltaTable, data: pa.Table, key: Sequence[str], gone: set[tuple[str, ...]]
+) -> None:
+    """One commit that replaces, adds and deletes rows by their key."""
+    import pyarrow as pa
+
+    names = data.schema.names
+    flags = [False] * data.num_rows + [True] * len(gone)
+    if gone:
+        rows = [dict(zip(key, values, strict=True)) for values in sorted(gone)]
+        data = pa.concat_tables([data, pa.Table.from_pylist(rows, schema=data.schema)])
+    data = data.append_column("gone", pa.array(flags, pa.bool_()))
+    columns = {name: f"s.{name}" for name in names}
+    merge = target.merge(
+        data,
+        predicate=" and ".join(f"t.{name} = s.{name}" for name in key),
+        source_alias="s",
+        target_alias="t",
+        writer_properties=_compressed(),
+        post_commithook_properties=no_hooks(),
+    )
+    if gone:
+        merge = merge.when_matched_delete(predicate="s.gone")
+    merge = merge.when_matched_update(columns, predicate="not s.gone")
+    merge.when_not_matched_insert(columns, predicate="not s.gone").execute()
+
+
+def _compressed() -> Any:
+    from deltalake import WriterProperties
+
+    return WriterProperties(compression="ZSTD")
+
+
+def no_hooks() -> Any:
+    """Checkpoints are made by `maintain`, which syncs them before anything older goes."""
+    from deltalake import PostCommitHookProperties
+
+    return PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _damaged(table: str, error: Exception) -> ToonsearchError:
+    line = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return InputError(
+        f"the catalog table {table!r} cannot be read ({line})",
+        "`toonsearch doctor` says what is wrong.",
+    )
+
+
+def _last_of_each(data: pa.Table, key: Sequence[str]) -> pa.Table:
+    """Keep the last row of each key: a merge source must not name one key twice."""
+    seen: dict[tuple[Any, ...], int] = {}
+    for row, values in enumerate(zip(*(data[name].to_pylist() for name in key), strict=True)):
+        seen[values] = row
+    return data if len(seen) == data.num_rows else data.take(sorted(seen.values()))
+
+
+# --- Keeping the tables tidy: few files, a checkpoint, and nothing left of what was deleted.
+
+KEEP_HOURS = 7 * 24
+"""Removed files stay this long for readers that opened an older version."""
+MANY_FILES = 16
+MANY_ENTRIES = 30
+
+
+def maintain(layout: Layout, *, keep_history: bool = True) -> list[str]:
+    """Compact tables of many small files, remove files that no version needs any more, and
+    shorten the log. Without `keep_history` nothing stays but the rows of now: deleted ones
+    are neither in data files nor in the log. Needs the data root's lock.
+
+    Returns the tables that were worked on. Errors:  InputError when the disk refuses
+    """
+    catalog = Catalog(layout)
+    done = []
+    for name in TABLES:
+        if not catalog.exists(name):
+            continue
+        directory = layout.table(name)
+        files = len(catalog.files(name))
+        if keep_history and files < MANY_FILES and len(commits.versions(directory)) < MANY_ENTRIES:
+            continue
+        if files >= MANY_FILES or (not keep_history and files > 1):
+            with committing(layout, name):
+                catalog.open(name).optimize.compact(post_commithook_properties=no_hooks())
+        with committing(layout, name):
+            catalog.open(name).vacuum(
+                retention_hours=KEEP_HOURS if keep_history else 0,
+                enforce_retention_duration=False,
+                dry_run=False,
+                post_commithook_properties=no_hooks(),
+            )
+        aside = layout.staging / f"log-{name}"
+        try:
+            shutil.rmtree(aside, ignore_errors=True)
+            with committing(layout, name):
+                commits.checkpoint(directory, catalog.version(name) or 0, aside)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+        done.append(name)
+    return done

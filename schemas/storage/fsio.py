@@ -1,0 +1,148 @@
+"""Writing so that a kill or a power cut leaves either the old state or the new one.
+
+The pattern: write aside, fsync the file, rename, fsync the directory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+import blake3
+
+from schemas.errors import InputError
+
+
+def fsync_directory(directory: Path) -> None:
+    """Make renames and new names in a directory durable."""
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def fsync_file(path: Path) -> None:
+    """Make the contents of a file durable that another library wrote."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_files(directory: Path) -> None:
+    """Make everything durable that was written to a directory's file system so far.
+
+    One call for thousands of files, where an fsync of each would cost more than they do.
+
+    Errors:  OSError when the file system cannot be written
+    """
+    import ctypes
+
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        if not hasattr(libc, "syncfs"):
+            os.sync()
+        elif libc.syncfs(handle) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(directory))
+    finally:
+        os.close(handle)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a new file and fsync it; the caller renames or owns the folder."""
+    with path.open("wb") as handle:
+        handle.write(data)
+        handle.flush()
+        os.fsync(handle.fileno())
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Replace a file atomically and durably."""
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        write_file(aside, data)
+        aside.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            aside.unlink()
+        raise
+    fsync_directory(path.parent)
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether a failure means that no space is left, whichever library tells it."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    text = str(error).lower()  # SQLite, Delta and FAISS only say it in words
+    return "no space left" in text or "disk is full" in text or "disk quota" in text
+
+
+def storage_error(error: Exception, what: str) -> InputError:
+    """A failed write as one clear line."""
+    if is_disk_full(error):
+        return InputError(
+            f"the disk is full while writing {what}",
+            "Free some space and run the command again; what was done is kept.",
+        )
+    reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+    return InputError(f"{what} cannot be written ({reason})")
+
+
+# --- Digests: whether a file is, byte for byte, what it was when it was written.
+
+_proven: dict[str, tuple[int, int, int, str]] = {}
+
+
+def digest_file(path: Path) -> str:
+    """BLAKE3 of a file through a memory map, in hex."""
+    return blake3.blake3(max_threads=blake3.blake3.AUTO).update_mmap(path).hexdigest()
+
+
+def digest_once(path: Path) -> str:
+    """The same for files that are never written twice: a process reads each once, and again
+    only when its inode, length or time of change is another.
+
+    Errors:  OSError
+    """
+    facts = path.stat()
+    key = (facts.st_ino, facts.st_size, facts.st_mtime_ns)
+    known = _proven.get(str(path))
+    if known is not None and known[:3] == key:
+        return known[3]
+    digest = digest_file(path)
+    _proven[str(path)] = (*key, digest)
+    return digest
+
+
+def signed_bytes(body: dict[str, Any]) -> bytes:
+    """The one serialisation of a record that carries the digest of the rest of itself."""
+    plain = {key: value for key, value in body.items() if key != "digest"}
+    digest = blake3.blake3(_canonical(plain)).hexdigest()
+    return _canonical({**plain, "digest": digest})
+
+
+def read_signed(data: bytes) -> dict[str, Any]:
+    """The record of such bytes; any changed byte is found, white space included.
+
+    Errors:  ValueError
+    """
+    try:
+        body = json.loads(data)
+        if signed_bytes(body) != data:
+            raise ValueError("its digest does not match")
+        return dict(body)
+    except (AttributeError, RecursionError, TypeError) as error:
+        raise ValueError("it is no record") from error
+
+
+def _canonical(body: dict[str, Any]) -> bytes:
+    return json.dumps(body, sort_keys=True, ensure_ascii=True, indent=1).encode() + b"\n"

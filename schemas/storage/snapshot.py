@@ -1,0 +1,355 @@
+"""One consistent state of the whole catalog, for readers that ask more than once.
+
+A snapshot pins one version of each table. Versions are read twice: when nothing was
+committed in between, they all held at the same instant, so a reader never sees vectors of
+pictures that it does not know. Writers are not blocked and do not block.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from schemas.errors import InputError
+from schemas.records import DECADE, era_sql
+from schemas.storage import commits
+from schemas.storage.catalog import Catalog
+from schemas.storage.commits import prove
+from schemas.storage.layout import Layout
+from schemas.storage.tables import TABLES, Column
+
+if TYPE_CHECKING:
+    import duckdb
+    from deltalake import DeltaTable
+
+
+# --- The documented views: what `views.sql` says, and the tables' own comments.
+#
+# Everything that SQL can be asked about is described here once, for `toonsearch sql
+# --schema`, for DuckDB's own catalog, for the data dictionary of an export and for hints
+# when a name is mistyped.
+
+_HEAD = re.compile(r"^-- view: (\w+)( \[kept\])?$", re.MULTILINE)
+_COLUMN = re.compile(r"-- (\w+): (.+)")
+
+SQL_TYPES = {
+    "string": "VARCHAR",
+    "int32": "INTEGER",
+    "int64": "BIGINT",
+    "double": "DOUBLE",
+    "bool": "BOOLEAN",
+    "date": "DATE",
+    "timestamp": "TIMESTAMP",
+    "strings": "VARCHAR[]",
+    "floats": "FLOAT[]",
+    "authors": "STRUCT(name VARCHAR, role VARCHAR)[]",
+    "probabilities": "STRUCT(label VARCHAR, probability DOUBLE)[]",
+}
+"""DuckDB's type of each type in `schemas/storage/tables.py`; times are shown in UTC."""
+
+TABLE_COMMENTS = {
+    "titles": "A webtoon, album or book.",
+    "episodes": "Episodes of titles.",
+    "pictures": "Every picture that was brought in, stored or not, and why not.",
+    "vectors": "Style vectors: unit length, so that their inner product is the cosine.",
+    "predictions": "What a model says of a picture, its own title hidden from it.",
+    "colors": "Three dominant colours of each of six regions of a picture.",
+    "crawl_state": "What the crawler knows of each title of a site, had or not.",
+    "runs": "Commands that wrote, and how they ended.",
+}
+
+
+@dataclass(frozen=True)
+class View:
+    """A view: its columns with their comments, in order.
+
+    `kept` says that its result is worth keeping until a table changes.
+    """
+
+    name: str
+    comment: str
+    columns: tuple[tuple[str, str], ...]
+    sql: str
+    kept: bool = False
+
+
+@cache
+def ready_views() -> dict[str, View]:
+    """The views of `views.sql`, in the order in which they can be created."""
+    text = (Path(__file__).parent.parent / "views.sql").read_text("utf-8")
+    heads = list(_HEAD.finditer(text))
+    ends = [head.start() for head in heads[1:]] + [len(text)]
+    return {
+        head[1]: _view(head[1], text[head.end() : end], bool(head[2]))
+        for head, end in zip(heads, ends, strict=True)
+    }
+
+
+def _view(name: str, text: str, kept: bool) -> View:
+    lines = text.strip().splitlines()
+    said = [line for line in lines if line.startswith("-- ")]
+    columns = tuple((found[1], found[2]) for found in map(_COLUMN.fullmatch, said) if found)
+    comment = " ".join(line[3:] for line in said if not _COLUMN.fullmatch(line))
+    sql = "\n".join(line for line in lines if not line.startswith("--"))
+    return View(name, comment, columns, sql.strip().rstrip(";"), kept)
+
+
+@cache
+def table_views() -> dict[str, View]:
+    """The catalog's tables as views; their SQL depends on the files of a snapshot."""
+    return {
+        name: View(name, TABLE_COMMENTS[name], tuple((c.name, c.comment) for c in spec.columns), "")
+        for name, spec in TABLES.items()
+    }
+
+
+SNAPSHOT_VIEW = View(
+    "snapshot",
+    "The version of each table that this session reads, and the index that `similar` asks.",
+    (
+        ("name", "a table, or index"),
+        ("version", "version of the table, or id of the index generation"),
+        ("committed_at", "when it was written (UTC)"),
+    ),
+    "",
+)
+
+
+def all_views() -> dict[str, View]:
+    """Tables first, then the ready-made views."""
+    return {**table_views(), SNAPSHOT_VIEW.name: SNAPSHOT_VIEW, **ready_views()}
+
+
+def named_views(sql: str) -> list[str]:
+    """Views that follow a `from` or `join`: those that a statement reads, or nearly so."""
+    named = re.findall(r"\b(?:from|join)\s+(\w+)", sql.lower())
+    known = all_views()
+    return [name for name in dict.fromkeys(named) if name in known]
+
+
+def table_sql(table: str, files: tuple[str, ...], public: bool = False) -> str:
+    """A select over the Parquet files of one version of a table, or over nothing.
+
+    With `public`, absolute paths of imported files are cut to their names.
+    """
+    columns = TABLES[table].columns
+    if not files:
+        typed = ", ".join(f'null::{SQL_TYPES[c.type]} as "{c.name}"' for c in columns)
+        return f"select {typed} where false"
+    said = ", ".join(_column_sql(c, public) for c in columns)
+    listed = ", ".join(quoted(file) for file in files)
+    return f"select {said} from read_parquet([{listed}])"
+
+
+def _column_sql(column: Column, public: bool) -> str:
+    if column.type == "timestamp":  # without pytz, DuckDB's client knows no zones
+        return f"timezone('UTC', {column.name}) as {column.name}"
+    if public and column.name in ("source", "source_path"):  # "folder:/home/me/x" -> "folder:x"
+        return rf"regexp_replace({column.name}, '(^|:)/([^/].*)?/', '\1') as {column.name}"
+    return f'"{column.name}"'
+
+
+def quoted(text: str) -> str:
+    """A SQL string literal."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class TableVersion:
+    """One version of a table: its Parquet files, relative to `Layout.tables`.
+
+    `version` is None while the table does not exist (or did not yet).
+    """
+
+    version: int | None = None
+    committed_at: datetime | None = None
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A version of every table, the index generation to ask beside it, and how many years an
+    era has there."""
+
+    layout: Layout
+    tables: dict[str, TableVersion]
+    generation_id: str | None = None
+    as_of: datetime | None = None
+    era_years: int = DECADE
+
+    @classmethod
+    def take(
+        cls,
+        layout: Layout,
+        *,
+        as_of: datetime | None = None,
+        generation_id: str | None = None,
+        era_years: int = DECADE,
+    ) -> Snapshot:
+        """Pin the current versions, or those of an earlier moment.
+
+        Errors:  InputError when a table cannot be read, or nothing existed at that moment
+        """
+        versions = _versions(layout, as_of)
+        for _ in range(ATTEMPTS):
+            again = _versions(layout, as_of)
+            if again == versions:
+                break
+            versions = again
+        if as_of is not None and all(v.version is None for v in versions.values()):
+            raise InputError(
+                f"the catalog did not exist on {as_of:%Y-%m-%d %H:%M} UTC", _first_commit(layout)
+            )
+        return cls(layout, versions, generation_id, as_of, era_years)
+
+    def key(self) -> str:
+        """The versions as one short text: equal keys mean equal tables."""
+        return "-".join(f"{name[:4]}{self.tables[name].version}" for name in sorted(self.tables))
+
+    @property
+    def files(self) -> list[str]:
+        """All files, relative to `Layout.tables`."""
+        return [file for table in self.tables.values() for file in table.files]
+
+
+def create_views(
+    connection: duckdb.DuckDBPyConnection,
+    snapshot: Snapshot,
+    *,
+    folder: str,
+    kept: dict[str, str] | None = None,
+    public: bool = False,
+) -> None:
+    """Create every documented view, without comments (see `describe_views`).
+
+    `folder` is put before each file of the tables; `kept` maps views to the Parquet file
+    that holds their result; `public` hides where on this machine a picture came from.
+    """
+    for name, table in snapshot.tables.items():
+        files = tuple(f"{folder}{file}" for file in table.files)
+        connection.execute(f"create view {name} as {table_sql(name, files, public)}")
+    connection.execute(f"create view {SNAPSHOT_VIEW.name} as {_snapshot_sql(snapshot)}")
+    # What the views call for the label of a year.
+    connection.execute(f"create macro era_of(y) as {era_sql('y', snapshot.era_years)}")
+    for name, view in ready_views().items():
+        file = (kept or {}).get(name)
+        sql = view.sql if file is None else f"from read_parquet([{quoted(file)}])"
+        connection.execute(f"create view {name} as {sql}")
+
+
+def describe_views(connection: duckdb.DuckDBPyConnection) -> None:
+    """Put the comments of views and columns into DuckDB's own catalog."""
+    statements = []
+    for view in all_views().values():
+        statements.append(f"comment on view {view.name} is {quoted(view.comment)}")
+        statements += [
+            f'comment on column {view.name}."{column}" is {quoted(comment)}'
+            for column, comment in view.columns
+        ]
+    connection.execute(";".join(statements))
+
+
+def _snapshot_sql(snapshot: Snapshot) -> str:
+    rows = [
+        f"({quoted(name)}, {quoted(str(t.version))}, {_time(t.committed_at)})"
+        for name, t in snapshot.tables.items()
+        if t.version is not None
+    ]
+    if snapshot.generation_id is not None:
+        rows.append(f"('index', {quoted(snapshot.generation_id)}, null)")
+    if not rows:
+        return (
+            "select null::varchar as name, null::varchar as version,"
+            " null::timestamp as committed_at where false"
+        )
+    return f"select * from (values {', '.join(rows)}) v(name, version, committed_at)"
+
+
+def _time(moment: datetime | None) -> str:
+    if moment is None:
+        return "null::timestamp"
+    return f"timestamp {quoted(moment.astimezone(UTC).strftime('%Y-%m-%d %H:%M:%S.%f'))}"
+
+
+def _versions(layout: Layout, as_of: datetime | None) -> dict[str, TableVersion]:
+    return {
+        name: commits.reading(layout.table(name), partial(_version, layout, name, as_of))
+        for name in TABLES
+    }
+
+
+def _version(layout: Layout, name: str, as_of: datetime | None) -> TableVersion:
+    table = _opened(layout, name)
+    if table is None:
+        return TableVersion()
+    times = _commit_times(table)
+    if as_of is not None:
+        earlier = [version for version, moment in times.items() if moment <= as_of]
+        if not earlier:
+            return TableVersion()
+        _load(table, name, max(earlier))
+    root = layout.tables
+    files = tuple(sorted(_relative(uri, root) for uri in table.file_uris()))
+    missing = [file for file in files if as_of is not None and not (root / file).exists()]
+    if missing:
+        raise InputError(
+            f"the table {name!r} as of {as_of:%Y-%m-%d} was cleared away",
+            "Ask about a later day.",
+        )
+    if as_of is not None:
+        prove(layout.table(name), (Path(file).name for file in files))
+    version = table.version()
+    return TableVersion(version, times.get(version), files)
+
+
+def _opened(layout: Layout, name: str) -> DeltaTable | None:
+    catalog = Catalog(layout)
+    return catalog.open(name) if catalog.exists(name) else None
+
+
+def _load(table: DeltaTable, name: str, version: int) -> None:
+    from deltalake.exceptions import DeltaError
+
+    try:
+        table.load_as_version(version)
+    except (DeltaError, OSError, ValueError) as error:
+        raise InputError(
+            f"version {version} of the table {name!r} cannot be read any more",
+            "Ask about a later day.",
+        ) from error
+
+
+def _commit_times(table: DeltaTable) -> dict[int, datetime]:
+    """When each version that the log still knows was written."""
+    return {
+        int(entry["version"]): datetime.fromtimestamp(entry["timestamp"] / 1000.0, UTC)
+        for entry in table.history()
+        if "timestamp" in entry
+    }
+
+
+def _relative(uri: str, root: Path) -> str:
+    """A file as `table/part.parquet`; Delta tells absolute paths, spelt as in URIs."""
+    path = unquote(uri.removeprefix("file://"))
+    return os.path.relpath(path, root)
+
+
+def _first_commit(layout: Layout) -> str:
+    moments = [
+        moment
+        for name in TABLES
+        if (table := _opened(layout, name)) is not None
+        for moment in _commit_times(table).values()
+    ]
+    if not moments:
+        return "It is empty: bring pictures in with `toonsearch import`."
+    return f"Its first version is of {min(moments):%Y-%m-%d %H:%M} UTC."

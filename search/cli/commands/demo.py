@@ -1,0 +1,282 @@
+"""`toonsearch demo`: the whole job on real drawings, from nothing to a gallery."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from search.cli.commands import examples
+from search.cli.context import Session
+
+if TYPE_CHECKING:
+    from schemas.settings import Settings
+    from search.trial import Case, Outcome
+
+SHOWN = 8  # queries in the gallery
+STRANGERS_SHOWN = 3  # of those, by hands that the index lacks
+TITLES_IN_TABLE = 3
+
+
+@click.command(epilog=examples("toonsearch demo", "toonsearch demo --images drawings --to trial"))
+@click.option(
+    "--to",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    default=Path("demo"),
+    show_default=True,
+    help="Where the demo keeps its catalog and gallery.",
+)
+@click.option(
+    "--images",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Use these pictures (author/title/picture) instead of Debian's clip art.",
+)
+@click.option(
+    "--k",
+    "-k",
+    "k",
+    type=click.IntRange(1),
+    default=10,
+    show_default=True,
+    help="How many results.",
+)
+@click.pass_obj
+def command(session: Session, to: Path, images: Path | None, k: int) -> None:
+    """Try everything on real public-domain drawings.
+
+    Gets Debian's clip art (8,121 drawings by over 500 people) with apt, builds an index,
+    asks it about pictures that it has never seen, prints what it found and writes a gallery.
+    Nothing is installed, and a second run takes seconds.
+    """
+    to = to.absolute()
+    settings = session.settings({} if session.data else {"store.root": str(to / "data")})
+    cases, showcase = (
+        _own_pictures(session, settings, images) if images else _clip_art(session, settings, to)
+    )
+    _index(session, settings)
+    outcomes = _ask(session, settings, cases, k)
+    shown = _shown(outcomes, showcase)
+    _report(shown, outcomes)
+    gallery = to / "gallery.html"
+    _write_gallery(gallery, settings, shown, outcomes)
+    print(f"\nGallery: {gallery}")
+
+
+def _clip_art(session: Session, settings: Settings, to: Path) -> tuple[list[Case], list[Path]]:
+    """Fetch, clean and import the clip art; what to ask, and which of it to show."""
+    from crawler.demo.openclipart import fetch, prepare, showcase
+    from crawler.importers.folder import import_manifest
+    from schemas.storage.locking import writing
+    from search.trial import NEW_PICTURE, NEW_TITLE, UNKNOWN, Case
+
+    with _steps(session) as step:
+        root = fetch(to / "clipart", progress=step)
+    with _steps(session) as step:
+        summary = prepare(root, to, progress=step)
+    dropped = sum(summary.dropped.values())
+    session.note(
+        f"{summary.found:,} drawings found: {summary.indexed:,} to index by"
+        f" {summary.authors} authors, {summary.queries} to ask about,"
+        f" {summary.unknown} by two authors left out entirely"
+        f" ({' and '.join(summary.unknown_authors)}), {dropped:,} dropped ("
+        + ", ".join(f"{n:,} {why.replace('_', ' ')}" for why, n in summary.dropped.items())
+        + ")"
+    )
+    with writing(settings.layout, "demo"), session.progress("Importing") as progress:
+        import_manifest(
+            settings.layout, settings, to / "catalog.csv", name="openclipart", prune=True,
+            progress=progress,
+        )  # fmt: skip
+    catalog, queries, unknown = (
+        _rows(to / f"{name}.csv") for name in ("catalog", "queries", "unknown")
+    )
+    indexed = {row["title_id"] for row in catalog}
+    cases = [
+        Case(
+            Path(row["path"]),
+            row["author"],
+            row["series"],
+            NEW_PICTURE if row["title_id"] in indexed else NEW_TITLE,
+        )
+        for row in queries
+    ]
+    cases += [Case(Path(r["path"]), r["author"], r["series"], UNKNOWN) for r in unknown]
+    chosen = showcase(queries, unknown, 2 * SHOWN, catalog_rows=catalog)
+    return cases, [Path(row["path"]) for row in chosen]
+
+
+def _own_pictures(
+    session: Session, settings: Settings, images: Path
+) -> tuple[list[Case], list[Path]]:
+    """Import a folder but for one picture of each title, which is asked about."""
+    from dataclasses import replace
+
+    from crawler.importers.folder import folder_items, parse_pattern
+    from crawler.importers.ingest import import_items
+    from schemas.errors import InputError
+    from schemas.storage.locking import writing
+    from search.trial import NEW_PICTURE, Case
+
+    if not images.is_dir():
+        raise InputError(f"{images} is not a folder")
+    root = images.resolve()
+    items = list(folder_items(root, parse_pattern("{author}/{title}"), root.name))
+    of_title: dict[str, int] = {}
+    for item in items:
+        of_title[item.title.title_id] = of_title.get(item.title.title_id, 0) + 1
+    held: dict[str, Case] = {}
+    kept = []
+    for item in items:
+        title = item.title
+        if of_title[title.title_id] >= 3 and title.title_id not in held:
+            author = title.authors[0].name if title.authors else ""
+            held[title.title_id] = Case(item.path, author, title.name, NEW_PICTURE)
+        else:
+            kept.append(replace(item, source_path=str(item.path)))
+    with writing(settings.layout, "demo"), session.progress("Importing") as progress:
+        import_items(settings.layout, settings, f"demo:{root}", kept, prune=True, progress=progress)
+    cases = list(held.values())[:200]
+    if not cases:
+        raise InputError(
+            f"no folder under {images} has three pictures or more, so none can be held out",
+            "Lay them out as author/title/picture.",
+        )
+    return cases, [case.path for case in cases]
+
+
+@contextlib.contextmanager
+def _steps(session: Session) -> Iterator[Callable[[str, int, int], None]]:
+    """Progress of work that names its own steps: a bar, or a line for each step."""
+    said: set[str] = set()
+    with session.progress("Preparing") as bar:
+
+        def step(what: str, done: int, total: int) -> None:
+            if bar is not None:
+                bar(done, total)
+            elif what not in said:
+                said.add(what)
+                session.note(what)
+
+        yield step
+
+
+def _index(session: Session, settings: Settings) -> None:
+    """Embed what is new, then build and publish when anything has changed."""
+    from indexer.embedding.embed import embed_pending
+    from indexer.vector_index.build import build_generation
+    from indexer.vector_index.generations import publish
+    from indexer.vector_index.retention import collect_garbage
+    from schemas.storage.locking import writing
+
+    layout = settings.layout
+    with writing(layout, "demo"):
+        with session.progress("Embedding") as progress:
+            embedded = embed_pending(layout, settings, progress=progress)
+        with session.progress("Building the index") as progress:
+            built = build_generation(layout, settings, progress=progress)
+        if built.generation_id and not built.unchanged:
+            publish(layout, built.generation_id)
+            collect_garbage(layout, settings.index.keep)
+    session.note(
+        f"{embedded.counts['embedded']:,} pictures embedded in {embedded.seconds:.0f} s;"
+        f" generation {built.generation_id} holds "
+        + ", ".join(f"{count:,} {what}" for what, count in built.counts.items())
+    )
+
+
+def _ask(session: Session, settings: Settings, cases: list[Case], k: int) -> list[Outcome]:
+    from search.engine import Engine, QueryOptions
+    from search.trial import run_trial
+
+    options = QueryOptions(
+        k=k, neighbours=settings.query.neighbours, unknown_prior=settings.query.unknown_prior
+    )
+    outcomes: list[Outcome] = []
+    with (
+        Engine.open(settings.layout, settings) as engine,
+        session.progress("Asking") as progress,
+    ):
+        for outcome in run_trial(engine, cases, options, settings.decode.limits):
+            outcomes.append(outcome)
+            if progress:
+                progress(len(outcomes), len(cases))
+    return outcomes
+
+
+def _shown(outcomes: list[Outcome], showcase: list[Path]) -> list[Outcome]:
+    """The queries that are shown in full: known hands first, then strangers."""
+    from search.trial import UNKNOWN
+
+    place = {path: n for n, path in enumerate(showcase)}
+    fit = [o for o in outcomes if o.case.path in place and not o.is_copy]
+    fit.sort(key=lambda o: place[o.case.path])
+    strangers = [o for o in fit if o.case.kind == UNKNOWN][:STRANGERS_SHOWN]
+    known = [o for o in fit if o.case.kind != UNKNOWN][: SHOWN - len(strangers)]
+    return sorted(known, key=lambda o: not o.verdict) + strangers
+
+
+def _truth(outcome: Outcome) -> str:
+    from search.trial import NEW_PICTURE, UNKNOWN
+
+    case = outcome.case
+    if case.kind == UNKNOWN:
+        return f"drawn by {case.author}, by whom the index has nothing"
+    author = case.author or "somebody"
+    if case.kind == NEW_PICTURE:
+        return f"drawn by {author}; other pictures of “{case.title}” are in the index"
+    return f"drawn by {author}; the index has other works by the same hand, not this one"
+
+
+def _report(shown: list[Outcome], outcomes: list[Outcome]) -> None:
+    from dataclasses import replace
+
+    from search.output.text import write_table
+    from search.trial import figures
+
+    for outcome in shown:
+        print(f"\n{outcome.case.path.name} - {_truth(outcome)}")
+        short = replace(outcome.answer, titles=outcome.answer.titles[:TITLES_IN_TABLE])
+        write_table(sys.stdout, short, "title")
+    print(f"\nAll {len(outcomes)} pictures that were asked about, none of them in the index:")
+    for what, figure in figures(outcomes):
+        print(f"  {what}: {figure}")
+
+
+def _write_gallery(
+    file: Path, settings: Settings, shown: list[Outcome], outcomes: list[Outcome]
+) -> None:
+    from search.output.html import GallerySection, write_gallery
+    from search.trial import figures
+
+    sections = [
+        GallerySection(
+            outcome.answer,
+            (outcome.picture,),
+            heading=outcome.case.path.stem.replace("_", " "),
+            truth=_truth(outcome),
+            verdict=outcome.verdict,
+            hand=outcome.case.author or None,
+        )
+        for outcome in shown
+    ]
+    write_gallery(
+        file,
+        sections,
+        layout=settings.layout,
+        limits=settings.decode.limits,
+        title="Who draws like that?",
+        intro="Pictures that the index has never seen, and what it found to be drawn alike.",
+        facts=figures(outcomes),
+    )
+
+
+def _rows(file: Path) -> list[dict[str, str]]:
+    with file.open(encoding="utf-8", newline="") as handle:
+        return list(csv.DictReader(handle))

@@ -1,0 +1,176 @@
+"""`toonsearch nightly`: refresh everything, and publish only what is proven."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from schemas.errors import InputError, LockedError, ToonsearchError, UsageError
+from schemas.storage.locking import writing
+from search.cli.commands import as_json, dry_run, examples, print_json
+from search.cli.context import Session, plain
+
+if TYPE_CHECKING:
+    from schemas.settings import Settings
+    from schemas.storage.layout import Layout
+
+UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
+
+
+def seconds_of(text: str) -> float | None:
+    """A budget such as 3h, 90m or 1h30m in seconds; None for an empty text.
+
+    Errors:  UsageError
+    """
+    if not text.strip():
+        return None
+    parts = re.findall(r"([0-9]+(?:\.[0-9]+)?)([hms])", text)
+    if not parts or "".join(number + unit for number, unit in parts) != text.strip():
+        raise UsageError(f"{text!r} is not a time", "Write it as 3h, 90m or 1h30m.")
+    return sum(float(number) * UNITS[unit] for number, unit in parts)
+
+
+@click.command(
+    epilog=examples(
+        "toonsearch nightly --dry-run",
+        'toonsearch nightly --sites "naver --weekday" --budget 3h',
+    )
+)
+@click.option(
+    "--sites",
+    multiple=True,
+    metavar="SITE",
+    help="A site with options of `toonsearch crawl` (setting nightly.sites).",
+)
+@click.option(
+    "--budget",
+    metavar="TIME",
+    help="Such as 3h or 90m: end cleanly by then (setting nightly.budget).",
+)
+@click.option(
+    "--accept",
+    multiple=True,
+    type=click.Choice(["yield", "canaries", "labels", "all"]),
+    help="Publish although this proof fails: the change is meant.",
+)
+@click.option("--log-json", is_flag=True, help="Log as JSON lines.")
+@dry_run
+@as_json
+@click.pass_obj
+def command(
+    session: Session, sites: tuple[str, ...], budget: str | None, accept: tuple[str, ...],
+    log_json: bool, dry_run: bool, as_json: bool,
+) -> int:  # fmt: skip
+    """Crawl, import, embed, build, prove, publish, prune and report.
+
+    What is looked after comes from the settings nightly.sites, nightly.folders and
+    nightly.manifests. A second run at the same time ends at once with exit code 75; a killed
+    one is finished by the next.
+    """
+    settings = session.settings({"nightly.sites": sites or None, "nightly.budget": budget})
+    budget_s = seconds_of(settings.nightly.budget)
+    log = _Log(session, log_json)
+    lock = contextlib.nullcontext() if dry_run else writing(settings.layout, "nightly")
+    try:
+        with lock:
+            body = _night(settings, budget_s, accept, dry_run, log)
+    except LockedError as error:
+        log("locked", {"error": error.message})
+        raise
+    if as_json:
+        print_json(body)
+    else:
+        for line in report_lines(body):
+            print(line)
+    if body["outcome"] == "interrupted":
+        session.note("interrupted; what was done is kept")
+    elif body["exit_code"]:
+        failed = [stage for stage in body["stages"] if stage["outcome"] == "failed"]
+        for stage in failed[:1]:
+            print(f"toonsearch: error: {plain(stage['name'])} failed: {plain(stage['detail'])}",
+                  file=sys.stderr)  # fmt: skip
+    return int(body["exit_code"])
+
+
+class _Log:
+    """Events on standard error: a line for people, or JSON for machines."""
+
+    def __init__(self, session: Session, as_json: bool) -> None:
+        self.session, self.as_json = session, as_json
+
+    def __call__(self, event: str, facts: dict[str, Any]) -> None:
+        if self.as_json:
+            now = datetime.now(UTC).isoformat(timespec="milliseconds")
+            level = "error" if facts.get("outcome") == "failed" or "error" in facts else "info"
+            line = json.dumps(
+                {"time": now, "level": level, "event": event, **facts}, ensure_ascii=False
+            )
+            print(line, file=sys.stderr, flush=True)
+        elif event == "stage ended":
+            detail = f": {facts['detail']}" if facts["detail"] else ""
+            self.session.note(
+                f"{facts['stage']} {facts['outcome']} in {facts['seconds']:.1f} s{detail}"
+            )
+
+
+def _night(
+    settings: Settings, budget_s: float | None, accept: tuple[str, ...], dry_run: bool, log: _Log
+) -> dict[str, Any]:
+    from indexer.nightly import record_run, run_night, summary
+
+    layout = settings.layout
+    report = run_night(
+        layout, settings, sites=settings.nightly.sites, budget_s=budget_s, dry_run=dry_run,
+        accept=accept, tell=log,
+    )  # fmt: skip
+    body = summary(report)
+    if not dry_run:
+        for what, work in (("the row in `runs`", record_run), ("the metrics", _write_metrics)):
+            try:
+                work(layout, settings, body)
+            except ToonsearchError as error:  # the night is over; its report is not lost
+                log("report", {"error": f"{what}: {error.message}"})
+    log("night ended", {key: body[key] for key in ("outcome", "exit_code", "seconds")})
+    return body
+
+
+def _write_metrics(layout: Layout, settings: Settings, body: dict[str, Any]) -> None:
+    from indexer.monitoring import coverage, last_success_of, prometheus
+    from schemas.storage.fsio import replace_file, storage_error
+
+    path = Path(settings.nightly.metrics or layout.root / "nightly.prom").expanduser()
+    before = 0.0
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        before = last_success_of(path.read_text("utf-8"))
+    success = before if body["exit_code"] else datetime.now(UTC).timestamp()
+    found = None
+    with contextlib.suppress(ToonsearchError):
+        found = coverage(layout, settings)
+    try:
+        replace_file(path, prometheus(body, found, success).encode())
+    except OSError as error:
+        raise InputError(str(storage_error(error, str(path)))) from error
+
+
+def report_lines(body: dict[str, Any]) -> list[str]:
+    """The report as a table for people."""
+    lines = []
+    for stage in body["stages"]:
+        told = ", ".join(f"{n:,} {what.replace('_', ' ')}" for what, n in stage["counts"].items())
+        said = "; ".join(part for part in (told, stage["detail"]) if part)
+        lines.append(f"{plain(stage['name'])[:28]:<28}  {stage['outcome']:<12}"
+                     f"{stage['seconds']:>8.1f} s  {plain(said)}")  # fmt: skip
+        lines += [f"{'':<30}{plain(problem)}" for problem in stage["problems"][:5]]
+        if stage["tomorrow"]:
+            lines.append(f"{'':<30}tomorrow: {plain(stage['tomorrow'])}")
+    before, after = body["generation"]["before"], body["generation"]["after"]
+    moved = "the index is as it was" if before == after else f"{before or 'no index'} -> {after}"
+    lines.append(f"{body['outcome']} in {body['seconds']:,.1f} s; {moved}")
+    return lines

@@ -1,0 +1,1 @@
+"""Answers as text, data, HTML and pictures."""

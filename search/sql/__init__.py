@@ -1,0 +1,1 @@
+"""SQL over the catalog, for the operator and for strangers."""

@@ -1,0 +1,166 @@
+"""The engine that answers now, and how the next generation takes its place.
+
+A request leases the engine and keeps it to its end. A new generation is opened and tried
+beside the old one, which is closed when its last lease ends; one that cannot be opened is
+refused, once, and the old one goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import numpy as np
+
+from indexer.embedding.preprocess import Prepared
+from indexer.vector_index.search import Question
+from schemas.errors import InputError, NoIndexError, ToonsearchError
+from schemas.settings import Settings
+from search.engine import Engine, QueryOptions
+
+LOG = logging.getLogger("toonsearch.web")
+LOOK_EVERY_S = 1.0
+T = TypeVar("T")
+
+
+class OpenEngine:
+    """One engine with the number of requests that use it, and what is derived from it once."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.leases = 0
+        self.retired = False
+        self.derived: dict[str, Any] = {}
+        """Things that rooms compute once for a generation, such as its directory of names."""
+
+    def common_style(self, row_ids: np.ndarray) -> Question:
+        """The normalised mean of stored vectors; (N,) int64"""
+        mean = self.engine.generation.vectors(row_ids).mean(axis=0)
+        length = float(np.linalg.norm(mean))
+        if not length > 1e-6:
+            raise InputError("these pictures have nothing in common")
+        return Question(np.asarray(mean / length, dtype=np.float32))
+
+
+class EngineHolder:
+    """Opens engines, lends the newest sound one, and watches the pointer."""
+
+    def __init__(self, settings: Settings, threads: int) -> None:
+        self.settings = settings
+        self.layout = settings.layout
+        self.pool = ThreadPoolExecutor(threads, "search")
+        self.refused: str | None = None
+        """Why the newest generation is not the one that answers."""
+        self.opened_at: datetime | None = None
+        self._current: OpenEngine | None = None
+        self._seen: bytes | None = None
+        self._watch: asyncio.Task[None] | None = None
+
+    @property
+    def pictures_count(self) -> int:
+        """Pictures in the index that answers; 0 without one."""
+        return 0 if self._current is None else self._current.engine.generation.pictures_count
+
+    async def start(self) -> None:
+        """Open what is published, and look for something newer from now on."""
+        await self.refresh()
+        self._watch = asyncio.create_task(self._watching())
+
+    async def close(self) -> None:
+        """Stop watching and let go of all files."""
+        if self._watch is not None:
+            self._watch.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._watch
+        self.pool.shutdown(wait=True, cancel_futures=True)
+        if self._current is not None:
+            self._retire(self._current)
+            self._current = None
+
+    @contextlib.asynccontextmanager
+    async def lease(self) -> AsyncIterator[OpenEngine]:
+        """The engine that answers now, for as long as one request needs it.
+
+        Errors:  NoIndexError while there is none
+        """
+        current = self._current
+        if current is None:
+            raise NoIndexError(
+                self.refused or "there is no index yet",
+                "Run `toonsearch import folder DIR` and `toonsearch index build`;"
+                " this page finds it by itself.",
+            )
+        current.leases += 1
+        try:
+            yield current
+        finally:
+            current.leases -= 1
+            if current.retired and current.leases == 0:
+                current.engine.close()
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run blocking work on the search threads."""
+        return await asyncio.get_running_loop().run_in_executor(self.pool, work)
+
+    async def refresh(self) -> None:
+        """Open the published generation if the pointer has moved since the last look."""
+        try:
+            pointer: bytes | None = self.layout.current.read_bytes()
+        except OSError:
+            pointer = None
+        if pointer == self._seen:
+            return
+        self._seen = pointer
+        if pointer is None:
+            self.refused = None if self._current is None else "the index pointer is gone"
+            return
+        try:
+            opened = await asyncio.to_thread(self._open)
+        except ToonsearchError as error:
+            self.refused = error.message
+            LOG.warning("the new index is refused: %s", error)
+            return
+        except Exception:  # native readers raise types of their own
+            self.refused = "the newest index cannot be opened"
+            LOG.exception("the new index is refused")
+            return
+        self.refused = None
+        before, self._current = self._current, opened
+        self.opened_at = datetime.now(UTC)
+        LOG.info("generation %s answers now", opened.engine.generation.id)
+        if before is not None:
+            self._retire(before)
+
+    def _open(self) -> OpenEngine:
+        engine = Engine.open(self.layout, self.settings)
+        engine.encoder.take_turns()
+        try:
+            # One whole question: whatever is wrong shows now, and what is slow is done.
+            side = engine.encoder.pixel_spec.multiple_px * 4
+            white = Prepared(np.full((side, side, 3), 255, np.uint8), 0.0)
+            seen = engine.encoder.look([white])
+            question = Question(seen.vectors[0], seen.without_colours[0])
+            engine.answer(question, QueryOptions())
+        except BaseException:
+            engine.close()
+            raise
+        return OpenEngine(engine)
+
+    @staticmethod
+    def _retire(old: OpenEngine) -> None:
+        old.retired = True
+        if old.leases == 0:
+            old.engine.close()
+
+    async def _watching(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            try:
+                await self.refresh()
+            except Exception:  # a watcher that died would freeze the page in time
+                LOG.exception("looking for a new index failed")

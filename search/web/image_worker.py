@@ -1,0 +1,117 @@
+"""The decoder's own process: picture bytes in, pixels or a small copy out.
+
+Whatever a hostile file does to a native decoder, it does here: without more memory than
+MEMORY_BYTES, without files to write, and with a clock that ends the process. Frames on
+standard input and output are a JSON header and a body, each preceded by its length.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import signal
+import struct
+import sys
+from typing import Any, BinaryIO
+
+MEMORY_BYTES = 1 << 30
+"""Address space: 40 million pixels with alpha and their copies take 0.7 GB."""
+CLOCK_S = 30
+"""Ends a task whose parent is gone; the parent itself waits less."""
+FRAME = struct.Struct(">IQ")
+MAX_HEADER_BYTES = 1 << 16
+WEBP_QUALITY = 78
+
+
+def write_frame(out: BinaryIO, header: dict[str, Any], body: bytes | memoryview) -> None:
+    """Write one frame and flush it."""
+    head = json.dumps(header).encode()
+    out.write(FRAME.pack(len(head), len(body)) + head)
+    out.write(body)
+    out.flush()
+
+
+def _frame(source: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
+    lengths = source.read(FRAME.size)
+    if len(lengths) < FRAME.size:
+        return None
+    head, body = FRAME.unpack(lengths)
+    return json.loads(source.read(head)), source.read(body)
+
+
+def _confine() -> None:
+    import resource
+
+    os.nice(1)  # the search itself goes first
+    for what, limit in (
+        (resource.RLIMIT_AS, MEMORY_BYTES),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_NOFILE, 32),
+    ):
+        with contextlib.suppress(ValueError, OSError):  # a lower limit is in force already
+            resource.setrlimit(what, (limit, limit))
+
+
+def _pixels(header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
+    """What the network sees, by the same path as on the command line."""
+    from indexer.embedding.preprocess import PixelSpec
+    from schemas.images import PictureLimits
+    from search.inputs import Crop, QueryPicture
+
+    crop = Crop.parse(header["crop"]) if header.get("crop") else None
+    picture = QueryPicture(header["name"], data, crop)
+    made = picture.pixels(PictureLimits(**header["limits"]), PixelSpec.from_json(header["spec"]))
+    height, width = made.pixels.shape[:2]
+    told = {"height": height, "width": width, "enlarged": made.enlarged}
+    return told, made.pixels.tobytes()
+
+
+def _small(header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
+    """A copy whose longest side is at most `side_px`; a new file that carries no metadata."""
+    from schemas.images import PictureLimits, decode_picture
+
+    side_px = int(header["side_px"])
+    image = decode_picture(data, PictureLimits(**header["limits"]), target_px=side_px)
+    image.thumbnail((side_px, side_px))
+    held = io.BytesIO()
+    image.save(held, "WEBP", quality=WEBP_QUALITY, method=3)
+    return {"height": image.height, "width": image.width}, held.getvalue()
+
+
+TASKS = {"pixels": _pixels, "small": _small}
+
+
+def main() -> None:
+    """Answer frames until standard input ends."""
+    from schemas.errors import ToonsearchError
+    from schemas.images import PictureError
+
+    source, out = sys.stdin.buffer, sys.stdout.buffer
+    sys.stdout = sys.stderr  # a stray print must not look like a frame
+    import PIL.Image
+    import PIL.ImageOps
+
+    PIL.Image.preinit()
+    _confine()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group
+    while (frame := _frame(source)) is not None:
+        header, data = frame
+        signal.alarm(CLOCK_S)
+        try:
+            answer, body = TASKS[header["task"]](header, data)
+        except ToonsearchError as error:
+            reason = error.reason if isinstance(error, PictureError) else ""
+            answer, body = {"error": [str(reason), error.message, error.hint]}, b""
+        except MemoryError:
+            answer, body = {"error": ["too_many_pixels", "the picture does not fit", ""]}, b""
+        signal.alarm(0)
+        del frame, data
+        write_frame(out, answer, body)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    main()

@@ -1,0 +1,341 @@
+"""What every request passes before anything of it is parsed.
+
+The host it names must be ours (a page elsewhere could point its own name at this machine),
+whatever changes something must come from our own page, a client has a rate, and a body has
+a size and a time. What goes out carries a content policy that runs no script but ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import math
+import socket
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.process_collector import ProcessCollector
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from schemas.settings import WebSettings
+from search.web.errors import Refused, response_of
+
+if TYPE_CHECKING:
+    from search.web.dependencies import Service
+
+
+# --- How often one client may ask: a bucket of tokens for each address, within fixed memory.
+
+MAX_CLIENTS = 20_000
+SIGN_INS_PER_MINUTE = 10
+SIGNING_IN = ("/v1/session", "/v1/accounts")
+COSTS = (
+    ("POST", "/v1/query", 1.0),
+    ("GET", "/v1/fetched", 2.0),
+    ("GET", "/v1/results", 0.5),
+    ("POST", "/v1/sql", 2.0),
+    ("GET", "/v1/map", 0.5),
+    ("GET", "/v1/pictures", 0.02),
+    ("GET", "/v1/", 0.2),
+    ("GET", "/static/", 0.0),
+    ("GET", "/healthz", 0.0),
+    ("GET", "/metrics", 0.0),
+)
+"""Price of a request by method and start of its path, in queries; others cost 0.5."""
+
+
+class Rates:
+    """Token buckets: a minute's worth may be taken at once, then it refills evenly."""
+
+    def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.per_minute, self._clock = per_minute, clock
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def take(self, scope: Scope) -> None:
+        """Take what a request costs.
+
+        Errors:  Refused (429) with the seconds to wait
+        """
+        method, path = scope["method"], scope["path"]
+        client = _client(scope)
+        if method == "POST" and path.startswith(SIGNING_IN):
+            self._take(f"sign-in {client}", 1.0, SIGN_INS_PER_MINUTE)
+        elif self.per_minute:
+            price = next(
+                (p for m, start, p in COSTS if m == method and path.startswith(start)), 0.5
+            )
+            self._take(client, price, self.per_minute)
+
+    def _take(self, key: str, price: float, per_minute: int) -> None:
+        now = self._clock()
+        level, then = self._buckets.pop(key, (float(per_minute), now))
+        level = min(float(per_minute), level + (now - then) * per_minute / 60.0)
+        allowed = level >= price
+        self._buckets[key] = (level - price if allowed else level, now)
+        while len(self._buckets) > MAX_CLIENTS:
+            self._buckets.popitem(last=False)
+        if not allowed:
+            wait = max(1, math.ceil((price - level) * 60.0 / per_minute))
+            raise Refused(
+                429, "rate", "that was too many requests in a short time",
+                f"Try again in {wait} seconds.", {"Retry-After": str(wait)},
+            )  # fmt: skip
+
+
+def _client(scope: Scope) -> str:
+    """An IPv4 address, or the network of an IPv6 one: a household has one of each."""
+    host = scope["client"][0] if scope.get("client") else ""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return str(host)
+    if address.version == 6:
+        mapped = address.ipv4_mapped
+        return str(mapped or ipaddress.ip_network((int(address) >> 64 << 64, 64)))
+    return str(address)
+
+
+# --- Counts and times of requests, for Prometheus.
+
+BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+
+
+class Metrics:
+    """One server's counters; labels are routes, never what a client sent."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.requests = Counter(
+            "toonsearch_requests", "Requests by route and status.",
+            ("route", "status"), registry=self.registry,
+        )  # fmt: skip
+        self.seconds = Histogram(
+            "toonsearch_request_seconds", "Time to the last byte by route.",
+            ("route",), buckets=BUCKETS_S, registry=self.registry,
+        )  # fmt: skip
+        self.pictures = Gauge(
+            "toonsearch_pictures", "Pictures in the index that answers.", registry=self.registry
+        )
+        self.opened = Gauge(
+            "toonsearch_index_opened_timestamp_seconds", "When that index was opened.",
+            registry=self.registry,
+        )  # fmt: skip
+        self.refused = Gauge(
+            "toonsearch_index_refused", "1 while a newer index is refused.", registry=self.registry
+        )
+        self.restarts = Gauge(
+            "toonsearch_decoder_restarts", "Decoder processes that were replaced.",
+            registry=self.registry,
+        )  # fmt: skip
+
+
+class Measure:
+    """ASGI middleware that fills the counters."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app, self.metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started, status = time.perf_counter(), 500
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, sending)
+        finally:
+            route = getattr(scope.get("route"), "path", "none")
+            self.metrics.requests.labels(route, str(status)).inc()
+            self.metrics.seconds.labels(route).observe(time.perf_counter() - started)
+
+
+def exposition(service: Service) -> bytes:
+    """The text that Prometheus reads."""
+    metrics, engines = service.metrics, service.engines
+    metrics.pictures.set(engines.pictures_count)
+    metrics.opened.set(engines.opened_at.timestamp() if engines.opened_at else 0)
+    metrics.refused.set(engines.refused is not None)
+    metrics.restarts.set(service.decoders.restarts_count)
+    return generate_latest(metrics.registry)
+
+
+BODY_S = 30.0
+"""A whole body must have come by then: 24 MiB at 6.7 Mbit/s."""
+IN_FLIGHT_BODIES = 4
+"""Bodies of full size that are held at once, over all clients."""
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' blob:",
+        "connect-src 'self'",
+        "manifest-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+        "require-trusted-types-for 'script'",
+        "trusted-types 'none'",
+    )
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(self), geolocation=(), microphone=()",
+    "X-Frame-Options": "DENY",
+}
+
+
+class Guard:
+    """ASGI middleware around the whole application."""
+
+    def __init__(self, app: ASGIApp, settings: WebSettings) -> None:
+        self.app, self.settings = app, settings
+        self.rates = Rates(settings.rate)
+        self._hosts = {"localhost", socket.gethostname().lower(), *_listed(settings.hosts)}
+        self._held_bytes = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self.app(scope, receive, send)
+            return
+        send = _with_headers(send)
+        headers = Headers(scope=scope)
+        try:
+            self._check_host(headers)
+            self._check_origin(scope, headers)
+            self.rates.take(scope)
+            length = _length(headers)
+            if length is not None and length > self.settings.max_bytes:
+                raise self._too_large()
+        except Refused as error:
+            await response_of(error)(scope, receive, send)
+            return
+        body = _Body(self, receive)
+        try:
+            await self.app(scope, body.receive, send)
+        finally:
+            self._held_bytes -= body.received_bytes
+
+    def _check_host(self, headers: Headers) -> None:
+        values = headers.getlist("host")
+        if len(values) == 1 and (host := _host_name(values[0])) is not None:
+            if host in self._hosts:
+                return
+            try:
+                ipaddress.ip_address(host)
+                return  # an address cannot be a name that somebody pointed at us
+            except ValueError:
+                pass
+        raise Refused(
+            421, "host", "this server does not go by that name",
+            "Name it in the setting web.hosts.",
+        )  # fmt: skip
+
+    def _check_origin(self, scope: Scope, headers: Headers) -> None:
+        """Another site may not make a visitor's browser change anything here."""
+        if scope["method"] in SAFE:
+            return
+        origin = headers.get("origin")
+        site = headers.get("sec-fetch-site", "none")
+        own = origin is None or origin.partition("://")[2].lower() == headers["host"].lower()
+        if not own or site not in ("same-origin", "none"):
+            raise Refused(403, "origin", "requests from other sites are not accepted")
+
+    def hold(self, count: int) -> None:
+        """Count bytes of bodies in memory.
+
+        Errors:  Refused when there are too many at once
+        """
+        self._held_bytes += count
+        if self._held_bytes > self.settings.max_bytes * IN_FLIGHT_BODIES:
+            raise Refused(
+                503, "busy", "too many uploads at once", "Try again in a few seconds.",
+                {"Retry-After": "3"},
+            )  # fmt: skip
+
+    def too_large(self) -> Refused:
+        """The answer to a body over the cap."""
+        return self._too_large()
+
+    def _too_large(self) -> Refused:
+        cap = self.settings.max_bytes
+        return Refused(
+            413, "too_many_bytes", f"the upload is larger than {cap / 1e6:.0f} MB",
+            "Send a smaller copy.", {"Connection": "close"},
+        )  # fmt: skip
+
+
+class _Body:
+    """Counts what comes in, and when."""
+
+    def __init__(self, guard: Guard, receive: Receive) -> None:
+        self.guard, self._receive = guard, receive
+        self.received_bytes = 0
+        self._done = False
+        self._deadline = time.monotonic() + BODY_S
+
+    async def receive(self) -> Message:
+        if self._done:
+            return await self._receive()
+        try:
+            async with asyncio.timeout(self._deadline - time.monotonic()):
+                message = await self._receive()
+        except TimeoutError:
+            raise Refused(
+                408, "slow", "the upload took too long", "Try again.", {"Connection": "close"}
+            ) from None
+        count = len(message.get("body", b""))
+        self.received_bytes += count
+        self.guard.hold(count)
+        if self.received_bytes > self.guard.settings.max_bytes:
+            raise self.guard.too_large()
+        self._done = not message.get("more_body", False)
+        return message
+
+
+def _with_headers(send: Send) -> Send:
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in HEADERS.items():
+                headers.setdefault(name, value)
+            headers.setdefault("Cache-Control", "no-store")
+        await send(message)
+
+    return sending
+
+
+def _length(headers: Headers) -> int | None:
+    text = headers.get("content-length")
+    return int(text) if text is not None and text.isascii() and text.isdigit() else None
+
+
+def _host_name(value: str) -> str | None:
+    """The name in a Host header, without its port."""
+    value = value.strip().lower()
+    if value.startswith("["):
+        return value[1:].partition("]")[0]
+    name, _, port = value.partition(":")
+    return name if not port or port.isdigit() else None
+
+
+def _listed(text: str) -> Iterable[str]:
+    return (name.strip().lower() for name in text.split(",") if name.strip())
