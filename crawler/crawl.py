@@ -18,7 +18,7 @@ from scrapy.crawler import AsyncCrawlerProcess
 
 from crawler.plan import BlockList, CrawlReport, Plan
 from crawler.scheduler import FORMAT, Frontier
-from crawler.settings import Progress, Run, scrapy_settings
+from crawler.settings import Run, scrapy_settings
 from crawler.sites.base import site_of
 from crawler.spider import Spider
 from crawler.state import drain, load, recheck
@@ -29,6 +29,7 @@ from schemas.errors import (
     PartlyDoneError,
     ToonsearchError,
 )
+from schemas.progress import Progress
 from schemas.settings import CrawlSettings, Settings
 from schemas.storage.catalog import Catalog
 from schemas.storage.layout import Layout

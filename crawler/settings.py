@@ -15,6 +15,7 @@ from crawler.resolver import Refused
 from crawler.scheduler import Frontier, Job
 from crawler.sites.base import Site, site_of
 from schemas.images import PictureLimits
+from schemas.progress import Progress
 from schemas.settings import CrawlSettings, Settings
 from schemas.storage.catalog import Catalog
 from schemas.storage.fsio import storage_error, write_file
@@ -23,7 +24,6 @@ from schemas.storage.layout import Layout
 if TYPE_CHECKING:
     from scrapy.crawler import AsyncCrawlerProcess
 
-Progress = Callable[[int, int], None]
 
 MAX_PROBLEMS = 20
 PAGE_MAX_BYTES = 16 * 1024 * 1024

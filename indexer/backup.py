@@ -18,7 +18,7 @@ import os
 import re
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +26,7 @@ from typing import Any
 
 from indexer.vector_index.generations import Generation, current_generation_id, publish
 from schemas.errors import InputError, NoIndexError
+from schemas.progress import Progress
 from schemas.storage import commits
 from schemas.storage.catalog import Catalog
 from schemas.storage.fsio import (
@@ -44,7 +45,6 @@ FORMAT = 1
 RECORD = "backup.json"
 TRIES = 5
 _NAME = re.compile(r"[0-9]{8}T[0-9]{6}[0-9]{6}")
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ found); a redrawn copy, or one that was cropped or turned, passes neither.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +24,7 @@ from indexer.embedding.embed import in_order
 from indexer.vector_index.metadata import author_names
 from schemas.errors import ToonsearchError
 from schemas.images import decode_picture, grey_thumbnail
+from schemas.progress import Progress
 from schemas.settings import Settings
 from schemas.storage.catalog import Catalog
 from schemas.storage.layout import Layout
@@ -35,7 +35,6 @@ MIN_CORRELATION = 0.98
 """Of 32 x 32 grey thumbnails."""
 MAX_CANDIDATES = 200_000  # pairs that are compared by thumbnail, fewest differing bits first
 BATCH = 4096
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ page: paper, frame, title block and where the drawing sits show at a glance.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,12 +14,12 @@ import numpy as np
 from indexer.embedding.embed import in_order
 from schemas.errors import ToonsearchError
 from schemas.images import PictureLimits, decode_picture
+from schemas.progress import Progress
 from schemas.storage.layout import Layout
 
 SIDE_PX = 96
 MODE_LEVELS = 16  # the mode of 256 levels would be noise
 BINS = 32
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ import contextlib
 import json
 import shutil
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from indexer.vector_index.generations import current_generation_id, era_years_of
 from schemas.errors import InputError
+from schemas.progress import Progress
 from schemas.storage.fsio import storage_error
 from schemas.storage.kept import open_snapshot
 from schemas.storage.layout import Layout
@@ -20,7 +20,6 @@ from schemas.storage.snapshot import TABLE_COMMENTS, Snapshot, all_views, descri
 
 DICTIONARY = "dictionary.json"
 README = "README.md"
-Progress = Callable[[int, int], None]
 
 
 @dataclass

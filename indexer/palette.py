@@ -17,6 +17,7 @@ import numpy as np
 
 from indexer.embedding.embed import in_order
 from schemas.images import PictureError, PictureLimits, Reason, decode_picture, picture_id_of
+from schemas.progress import Progress
 from schemas.settings import Settings
 from schemas.storage.catalog import Catalog
 from schemas.storage.layout import Layout
@@ -228,7 +229,6 @@ def hsv_of(rgb: np.ndarray) -> np.ndarray:
 COMMIT_PICTURES = 2048
 COMMIT_SECONDS = 60.0
 WINDOW = 64  # pictures decoded ahead
-Progress = Callable[[int, int], None]
 
 
 @dataclass

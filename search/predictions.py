@@ -27,7 +27,6 @@ from indexer.embedding.listing import (
     Listed,
     ListedVector,
     ListingReport,
-    Progress,
     listed_vectors,
     parquet_file,
 )
@@ -38,6 +37,7 @@ from indexer.labels.knn import fuse, humbled, sharpened
 from indexer.labels.labels import KINDS
 from indexer.labels.open_set import FOREIGN_ODDS, foreign_share
 from schemas.errors import NoIndexError
+from schemas.progress import Progress
 from schemas.settings import Settings
 from search.engine import Engine
 from search.probabilities import Distributions, ranked

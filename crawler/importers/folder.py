@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from crawler.dates import parse_date, parse_year
-from crawler.importers.ingest import ImportReport, Item, Progress, import_items
+from crawler.importers.ingest import ImportReport, Item, import_items
 from schemas.errors import InputError, UsageError, nearest
+from schemas.progress import Progress
 from schemas.records import Author, Title
 from schemas.settings import Settings
 from schemas.storage.layout import Layout

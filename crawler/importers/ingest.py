@@ -26,6 +26,7 @@ from crawler.images import (
 from schemas.blocklist import BlockList
 from schemas.errors import InputError
 from schemas.images import PictureError, PictureLimits, Reason, picture_id_of
+from schemas.progress import Progress
 from schemas.records import Picture, Title
 from schemas.settings import Settings
 from schemas.storage.catalog import Catalog, rows_of
@@ -131,8 +132,6 @@ MAX_PROBLEMS = 20
 VANISHED_RATIO = 0.5
 """When more than this share of a source's files is gone at once, it is more likely an
 unmounted disk than a clean-up: nothing is removed without `prune`."""
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from indexer.embedding.encoder import Encoder, Runtime
 from indexer.embedding.models import model_dir
 from indexer.embedding.preprocess import PixelSpec, Prepared, picture_to_pixels
 from schemas.images import SKIPPED, PictureError, PictureLimits, Reason, picture_id_of
+from schemas.progress import Progress
 from schemas.settings import Settings
 from schemas.storage.catalog import Catalog
 from schemas.storage.layout import Layout
@@ -57,7 +58,6 @@ def in_order(
 
 COMMIT_ROWS = 2048  # about 2 MB of vectors and, on two cores, under a minute of work
 COMMIT_SECONDS = 60.0
-Progress = Callable[[int, int], None]
 
 
 @dataclass

@@ -15,6 +15,7 @@ from indexer.embedding.encoder import Encoder
 from indexer.embedding.preprocess import Prepared, picture_to_pixels
 from indexer.labels.deviation import common_deviation
 from schemas.images import PictureError, PictureLimits, Reason
+from schemas.progress import Progress
 from schemas.settings import Settings
 from schemas.storage.fsio import fsync_directory, storage_error
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 BATCH_ROWS = 256
 MAX_PROBLEMS = 20
 Listed = Sequence[tuple[str, Path]]
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ import numpy as np
 
 from indexer.labels.labels import KINDS
 from indexer.vector_index.generations import Generation
+from schemas.progress import Progress
 from schemas.records import era_of, is_era
 from schemas.storage.catalog import Catalog
 from schemas.storage.layout import Layout
@@ -31,7 +32,6 @@ SHOWN = 5
 BATCH = 512
 MAX_HIDDEN = 5_000  # pictures of the own title that a search looks past
 PRIOR = 0.5  # how often a picture is by an unknown hand, before looking
-Progress = Callable[[int, int], None]
 
 
 @dataclass

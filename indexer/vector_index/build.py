@@ -11,7 +11,7 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -37,13 +37,13 @@ from indexer.vector_index.rows import IndexRows, collect_rows
 from indexer.vector_index.sealing import copy_model, opened, seal, write_faiss
 from indexer.vector_index.validation import Check, Predecessor, check_encoder, check_index, compare
 from schemas.errors import NoIndexError, NothingToIndex, PartlyDoneError
+from schemas.progress import Progress
 from schemas.records import DECADE
 from schemas.settings import Settings
 from schemas.storage.catalog import Catalog
 from schemas.storage.fsio import fsync_directory, fsync_file, storage_error, write_file
 from schemas.storage.layout import Layout
 
-Progress = Callable[[int, int], None]
 STAGES = 6
 
 

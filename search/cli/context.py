@@ -9,15 +9,15 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from schemas.progress import Progress
+
 if TYPE_CHECKING:
     from schemas.settings import Settings
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Session:
         )
         with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task(what, total=None)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
+            yield lambda done, total, _what="": bar.update(task, completed=done, total=total)
 
 
 def plain(text: str) -> str:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from schemas.progress import Progress
 from schemas.storage.locking import writing
 from search.cli.commands import as_json, command_group, dry_run, examples, print_json
-from search.cli.context import Progress, Session
+from search.cli.context import Session
 
 if TYPE_CHECKING:
     from crawler.importers.ingest import ImportReport
