@@ -13,7 +13,6 @@ import json
 import re
 import sqlite3
 import time
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from schemas.errors import InputError
+from schemas.names import author_key, without_accents
 
 if TYPE_CHECKING:
     from indexer.vector_index.generations import Generation
@@ -222,10 +222,8 @@ def _syntax_error(connection: sqlite3.Connection, expression: str, token: str) -
 
 
 def folded(name: str) -> str:
-    """A name as people compare it: without accents, case and extra spaces."""
-    bare = unicodedata.normalize("NFKD", name)
-    letters = "".join(c for c in bare if not unicodedata.combining(c))
-    return " ".join(letters.casefold().split())
+    """A name as people compare it: as `author_key`, and without accents."""
+    return without_accents(author_key(name))
 
 
 def author_names(connection: sqlite3.Connection, wanted: Sequence[str]) -> list[str]:
