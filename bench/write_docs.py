@@ -12,6 +12,7 @@ from pathlib import Path
 
 from bench.__main__ import PARTS
 from bench.figures import Figure
+from schemas.settings import describe
 
 RESULTS, BENCHMARKS, SETTINGS = (
     Path(name) for name in ("bench/results", "docs/benchmarks.md", "docs/settings.md")
@@ -43,8 +44,46 @@ def write_benchmarks() -> None:
     BENCHMARKS.write_text(f"{head}{BEGIN}\n{table()}\n{END}{tail}", "utf-8")
 
 
+SETTINGS_HEAD = """\
+# Settings
+
+Made by `make docs` from `schemas/settings.py`; edit the texts there.
+
+Later ones win: defaults, `/etc/toonsearch/config.toml`, `$XDG_CONFIG_HOME/toonsearch/config.toml`,
+`./toonsearch.toml`, `TOONSEARCH_SECTION__KEY` in the environment, options of the command. In TOML
+the part before the dot is the section. In the environment `web.port` is `TOONSEARCH_WEB__PORT`, and
+lists are separated by semicolons. An unknown key is an error that names the nearest one.
+`toonsearch config show --origin` prints every value and where it came from.
+
+```toml
+# toonsearch.toml
+[query]
+k = 20
+
+[nightly]
+folders = ["/srv/drawings"]
+```
+"""
+
+
+def settings_page() -> str:
+    """docs/settings.md: a table for each section."""
+    lines = [SETTINGS_HEAD.rstrip()]
+    section = ""
+    for key, default, text in describe():
+        if not key.startswith(f"{section}."):
+            section = key.partition(".")[0]
+            lines += ["", f"## {section}", ""]
+            lines += ["| key | default | what it means |", "| --- | --- | --- |"]
+        lines.append(f"| `{key}` | `{default}` | {text} |")
+    return "\n".join(lines) + "\n"
+
+
 if __name__ == "__main__":
-    if sys.argv[1:] == ["benchmarks"]:
-        write_benchmarks()
-    else:
-        sys.exit(__doc__)
+    match sys.argv[1:]:
+        case ["benchmarks"]:
+            write_benchmarks()
+        case ["settings"]:
+            SETTINGS.write_text(settings_page(), "utf-8")
+        case _:
+            sys.exit(__doc__)
