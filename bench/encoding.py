@@ -29,7 +29,7 @@ from bench.catalog import drawing
 from bench.figures import Figure, write_json
 from indexer.embedding.encoder import Encoder, Runtime
 from indexer.embedding.models import shipped_model_dir
-from indexer.embedding.preprocess import Prepared, picture_to_pixels
+from indexer.embedding.preprocess import picture_to_pixels
 from schemas.images import PictureLimits
 
 BATCH = 32
@@ -81,7 +81,7 @@ def torch_loop() -> Callable[[Sequence[bytes]], np.ndarray]:
         with torch.inference_mode():
             for start in range(0, len(files), BATCH):
                 batch = np.stack([square(data) for data in files[start : start + BATCH]])
-                parts.append(network(torch.from_numpy(batch)).numpy())
+                parts.append(network(torch.from_numpy(batch))[0].numpy())
         return np.concatenate(parts)
 
     return encode
@@ -91,9 +91,9 @@ def our_loop(encoder: Encoder) -> Callable[[Sequence[bytes]], np.ndarray]:
     """Decoding a bounded window ahead of the encoder, as `indexer.embedding.embed` does."""
     limits, spec = PictureLimits(), encoder.pixel_spec
 
-    def decoded(files: Sequence[bytes]) -> Iterator[Prepared]:
+    def decoded(files: Sequence[bytes]) -> Iterator[np.ndarray]:
         with ThreadPoolExecutor(DECODERS) as pool:
-            ahead: deque[Future[Prepared]] = deque()
+            ahead: deque[Future[np.ndarray]] = deque()
             for data in files:
                 ahead.append(pool.submit(picture_to_pixels, data, limits, spec))
                 if len(ahead) >= WINDOW:
@@ -106,7 +106,7 @@ def our_loop(encoder: Encoder) -> Callable[[Sequence[bytes]], np.ndarray]:
         for number, pixels in enumerate(decoded(files), 1):
             batch.append(pixels)
             if len(batch) == BATCH or number == len(files):
-                parts.append(encoder.encode(batch))
+                parts.append(encoder.encode(batch).vectors)
                 batch = []
         return np.concatenate(parts)
 

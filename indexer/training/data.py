@@ -331,15 +331,21 @@ def _year(row: Mapping[str, Any], number: int) -> int:
     return year
 
 
-def benchmark_of_manifest(
-    file: Path, rows: Sequence[Mapping[str, Any]], training: bool = False
-) -> Benchmark:
+def benchmark_of_manifest(file: Path, training: bool = False) -> Benchmark:
     """A benchmark from a manifest file, with the splits that lie beside it.
 
-    Errors:  as `benchmark_of_rows`
+    Errors:  as of `benchmark_of_rows`, and those of reading the manifest
     """
     root = file.resolve().parent
-    return benchmark_of_rows(rows, root, str(file), root / SPLITS_FILE, training)
+    return benchmark_of_rows(_rows(file), root, str(file), root / SPLITS_FILE, training)
+
+
+def _rows(file: Path) -> list[dict[str, Any]]:
+    try:
+        with file.open(newline="", encoding="utf-8") as lines:
+            return list(csv.DictReader(lines))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{file}: cannot be read ({error})") from error
 
 
 def benchmark_of_catalog(layout: Layout, training: bool = False) -> Benchmark:

@@ -78,7 +78,7 @@ def _listed(
     session: Session, manifest: Path, out: Path, limit: int | None, dry_run: bool, as_json: bool
 ) -> int:
     from crawler.importers.folder import read_manifest
-    from indexer.embedding.listing import embed_listed
+    from indexer.embedding.embed import embed_listed
 
     if out.is_dir() or not out.absolute().parent.is_dir():
         raise InputError(f"{out} is not a place for a file")
