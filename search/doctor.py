@@ -91,12 +91,11 @@ def _network(settings: Settings) -> Finding:
     import numpy as np
 
     from indexer.embedding.embed import open_encoder
-    from indexer.embedding.preprocess import Prepared
 
     encoder = open_encoder(settings)
     side = encoder.pixel_spec.multiple_px * 2
-    flat = Prepared(np.full((side, side, 3), 128, np.uint8), 1.0)
-    vector = encoder.encode([flat])  # (1, D)
+    flat = np.full((side, side, 3), 128, np.uint8)
+    vector = encoder.encode([flat]).vectors  # (1, D)
     if not np.isclose(np.linalg.norm(vector), 1.0, atol=1e-3):
         return Finding("network", "fail", f"{encoder.model_id} gives no unit vectors",
                        "Reinstall toonsearch.", NoIndexError.exit_code)  # fmt: skip

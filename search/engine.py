@@ -189,8 +189,7 @@ class Engine:
         )
 
     def question_of(self, pictures: Sequence[QueryPicture]) -> Question:
-        """The pictures' common style: the normalised mean of their unit vectors; also in grey
-        when none of them has colours.
+        """The pictures' common style: the normalised mean of their unit vectors.
 
         Errors:  InputError when there is no picture, or one that cannot be used
         """
@@ -200,9 +199,8 @@ class Engine:
         self.encoder.begin()
         prepared = [picture.pixels(self.limits, spec) for picture in pictures]
         _ = self.generation.index  # mapped beside the network's loading
-        seen = self.encoder.look(prepared)
-        in_grey = _common(seen.without_colours) if seen.grey.all() else None
-        return Question(_common(seen.vectors), in_grey, common_deviation(seen.deviation))
+        encoded = self.encoder.encode(prepared)
+        return Question(_common(encoded.vectors), None, common_deviation(encoded.ood))
 
     def neighbours(self, question: Question, k: int, row_ids: np.ndarray | None = None) -> Nearest:
         """The nearest pictures, of all or of these row ids: similarity (K,) float32, nearest

@@ -21,15 +21,15 @@ from typing import Any
 
 import numpy as np
 
-from indexer.embedding.embed import open_encoder
-from indexer.embedding.encoder import Encoder
-from indexer.embedding.listing import (
+from indexer.embedding.embed import (
     Listed,
     ListedVector,
     ListingReport,
     listed_vectors,
+    open_encoder,
     parquet_file,
 )
+from indexer.embedding.encoder import Encoder
 from indexer.embedding.models import model_dir
 from indexer.labels.deviation import outside
 from indexer.labels.head_files import HeadCalibration, Heads, has_heads, read_heads
@@ -170,7 +170,7 @@ def _write(
         limits = settings.decode.limits
         for batch in listed_vectors(predictor.encoder, limits, listed, progress):
             told = [
-                None if row.vector is None else predictor.predict(row.vector, row.deviation)
+                None if row.vector is None else predictor.predict(row.vector, row.ood)
                 for row in batch
             ]
             write(_columns(batch, told))

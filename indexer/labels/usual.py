@@ -40,7 +40,7 @@ def usual_deviation(layout: Layout, settings: Settings, rows: IndexRows) -> Usua
         if not isinstance(picture, PictureError):
             waiting.append(picture)
         if len(waiting) == batch or done == len(jobs):
-            found.append(encoder.look(waiting).deviation)
+            found.append(encoder.encode(waiting).ood)
             waiting = []
     return UsualDeviation.of(np.concatenate([np.empty(0), *found]))
 

@@ -318,7 +318,7 @@ def _year(row: ManifestRow) -> int:
 def benchmark_of_manifest(file: Path, training: bool = False) -> Benchmark:
     """A benchmark from a manifest file, with the splits that lie beside it.
 
-    Errors:  as `benchmark_of_rows`
+    Errors:  as of `benchmark_of_rows`, and those of reading the manifest
     """
     root = file.resolve().parent
     return benchmark_of_rows(read_rows(file), root, str(file), root / SPLITS_FILE, training)

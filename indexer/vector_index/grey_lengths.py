@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from indexer.embedding.in_grey import IN_GREY_FILE, InGrey
-from indexer.embedding.models import ModelDescription, read_in_grey
+from indexer.embedding.in_grey import InGrey
 from indexer.vector_index.rows import IndexRows
 from schemas.errors import NoIndexError
 from schemas.storage.fsio import write_file
@@ -55,8 +54,7 @@ class CatalogInGrey:
 
 def grey_inputs(model_dir: Path) -> dict[str, str]:
     """What the lengths depend on beside the vectors; nothing where the model knows none."""
-    facts = ModelDescription.read(model_dir).others.get(IN_GREY_FILE)
-    return {} if facts is None else {"in_grey": facts[1]}
+    return {}
 
 
 def write_grey_lengths(directory: Path, rows: IndexRows) -> CatalogInGrey | None:
@@ -72,5 +70,4 @@ def write_grey_lengths(directory: Path, rows: IndexRows) -> CatalogInGrey | None
 
 
 def _map_of(directory: Path) -> InGrey | None:
-    model_dir = directory / "model"
-    return read_in_grey(model_dir, ModelDescription.read(model_dir))
+    return None

@@ -318,7 +318,7 @@ def check_encoder(
         pixels = read_stored(layout, file, picture_id, limits, encoder.pixel_spec)
         if isinstance(pixels, PictureError):
             continue  # the store's damage is the catalog's matter: the vector still answers
-        worst = min(worst, float(encoder.encode([pixels])[0] @ rows.vectors[row]))
+        worst = min(worst, float(encoder.encode([pixels]).vectors[0] @ rows.vectors[row]))
         looked += 1
         if looked == RE_ENCODED:
             break

@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from indexer.embedding.preprocess import Prepared
 from indexer.vector_index.search import Question
 from schemas.errors import InputError, NoIndexError, ToonsearchError
 from schemas.settings import Settings
@@ -142,9 +141,8 @@ class EngineHolder:
         try:
             # One whole question: whatever is wrong shows now, and what is slow is done.
             side = engine.encoder.pixel_spec.multiple_px * 4
-            white = Prepared(np.full((side, side, 3), 255, np.uint8), 0.0)
-            seen = engine.encoder.look([white])
-            question = Question(seen.vectors[0], seen.without_colours[0])
+            white = np.full((side, side, 3), 255, np.uint8)
+            question = Question(engine.encoder.encode([white]).vectors[0])
             engine.answer(question, QueryOptions())
         except BaseException:
             engine.close()

@@ -4,20 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from indexer.embedding.encoder import (
-    STATISTICS_TOO,
-    Encoder,
-    start_onnxruntime,
-    start_openvino,
-    telling_statistics,
-)
-from indexer.embedding.models import shipped_model_dir
-from indexer.embedding.preprocess import Prepared, prepare
 from indexer.labels.calibration import fit
 from indexer.labels.deviation import (
     LEAST,
@@ -29,7 +19,6 @@ from indexer.labels.deviation import (
 from indexer.labels.labels import Calibration
 from indexer.labels.open_set import FOREIGN_ODDS, unknown_odds
 from schemas.errors import NoIndexError
-from tests.drawings import drawing, washed
 from tests.indexer.test_unknown_author import BOOK_DRAWING, BY_CHANCE, CLIP_ART, FLOOR
 from tests.indexer.test_votes import dated
 
@@ -132,65 +121,3 @@ def test_of_two_reasons_the_greater_counts() -> None:
     assert unknown_odds(CLIP_ART, BY_CHANCE, *FLOOR, 1.5)[0] == pytest.approx(near + 1.5 * 2)
     bare = unknown_odds(CLIP_ART, BY_CHANCE)[0]
     assert unknown_odds(CLIP_ART, BY_CHANCE, outside=1.0)[0] == pytest.approx(bare + 2)
-
-
-# What the network says
-
-
-@pytest.fixture(scope="module")
-def pictures() -> list[Prepared]:
-    spec = Encoder.open(shipped_model_dir()).pixel_spec
-    shown = [washed(1), drawing(3, 1, 200), drawing(0, 2, 90)]
-    return [prepare(image, spec) for image in shown]
-
-
-@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
-def test_the_network_tells_it_beside_the_vectors_it_always_told(
-    runtime: str, pictures: list[Prepared], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip(runtime)
-    data = (shipped_model_dir() / "model.onnx").read_bytes()
-    start = start_openvino if runtime == "openvino" else lambda d, n: start_onnxruntime(d, n, True)
-    telling = start(data, 1)
-    monkeypatch.setattr("indexer.embedding.encoder.telling_statistics", lambda data: data)
-    silent = start(data, 1)
-    for picture in pictures:
-        vectors, statistics = telling(picture.pixels[None])
-        before, nothing = silent(picture.pixels[None])
-        assert np.array_equal(vectors, before) and nothing is None
-        assert statistics is not None and statistics.shape[0] == 1
-        assert np.abs(statistics).max() <= 6.0
-
-
-def test_what_is_added_to_a_network_is_an_output() -> None:
-    onnx = pytest.importorskip("onnx")
-    added = onnx.ModelProto()
-    added.graph.output.append(
-        onnx.helper.make_tensor_value_info("clipped", onnx.TensorProto.FLOAT, None)
-    )
-    assert added.SerializeToString() == STATISTICS_TOO
-    data = (shipped_model_dir() / "model.onnx").read_bytes()
-    both = onnx.load_model_from_string(telling_statistics(data))
-    assert [output.name for output in both.graph.output] == ["vectors", "clipped"]
-    assert len(both.graph.node) == len(onnx.load_model_from_string(data).graph.node)
-    assert telling_statistics(b"a network of another make") == b"a network of another make"
-
-
-def test_vectors_in_bulk_and_alone_have_the_same(pictures: list[Prepared]) -> None:
-    alone = Encoder.open(shipped_model_dir(), threads=1)
-    bulk = Encoder.open(shipped_model_dir(), threads=2, bulk=True)
-    wanted = np.concatenate([alone.look([picture]).deviation for picture in pictures])
-    assert np.array_equal(bulk.look(pictures * 3).deviation, np.tile(wanted, 3))
-    assert (wanted > 1.1).all() and wanted[1] > wanted[0] * 1.2
-    assert alone.look([]).deviation.shape == (0,)
-
-
-def test_a_network_that_does_not_tell_it_still_tells_vectors(
-    pictures: list[Prepared], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    telling = Encoder.open(shipped_model_dir()).look(pictures)
-    monkeypatch.setattr("indexer.embedding.encoder.telling_statistics", lambda data: data)
-    silent = Encoder.open(shipped_model_dir()).look(pictures)
-    assert np.isnan(silent.deviation).all() and len(silent.deviation) == len(pictures)
-    assert np.array_equal(silent.vectors, telling.vectors)
-    assert common_deviation(silent.deviation) is None

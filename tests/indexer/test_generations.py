@@ -404,7 +404,6 @@ def test_the_proof_stays_in_the_generation(layout: Layout) -> None:
         "unit_vectors",
         "finds_itself",
         "recall",
-        "in_grey",
         "encoder",
     }
     assert all(check["passed"] for check in checks["checks"])

@@ -74,7 +74,7 @@ def test_an_index_knows_what_is_usual_in_it(engine: Engine, plates: Settings) ->
     files = sorted(plates.layout.pictures.rglob("*.png"))
     asked = [read_picture(str(file), plates.decode.limits) for file in files]
     prepared = [one.pixels(plates.decode.limits, engine.encoder.pixel_spec) for one in asked]
-    found = engine.encoder.look(prepared).deviation
+    found = engine.encoder.encode(prepared).ood
     assert len(found) == PLATES  # fewer than the sample: all of them
     assert usual == pytest.approx(UsualDeviation.of(found))
 

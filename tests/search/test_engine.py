@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from indexer.embedding.models import MODEL_FILE
-from indexer.embedding.preprocess import PixelSpec, Prepared
+from indexer.embedding.preprocess import PixelSpec
 from indexer.vector_index.ranking import MANNER_WEIGHT, WEIGHTS, title_scores
 from indexer.vector_index.search import Question, similarities
 from schemas.errors import InputError, NoIndexError
@@ -227,7 +227,7 @@ def test_the_network_loads_while_the_picture_is_decoded(
     with Engine.open(settings.layout, settings) as first:
         decode = QueryPicture.pixels
 
-        def watched(self: QueryPicture, limits: PictureLimits, spec: PixelSpec) -> Prepared:
+        def watched(self: QueryPicture, limits: PictureLimits, spec: PixelSpec) -> np.ndarray:
             seen.append(first.encoder._loading is not None)
             return decode(self, limits, spec)
 

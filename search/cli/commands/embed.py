@@ -77,7 +77,7 @@ def command(
 def _listed(
     session: Session, manifest: Path, out: Path, limit: int | None, dry_run: bool, as_json: bool
 ) -> int:
-    from indexer.embedding.listing import embed_listed, listed_pictures
+    from indexer.embedding.embed import embed_listed, listed_pictures
 
     if out.is_dir() or not out.absolute().parent.is_dir():
         raise InputError(f"{out} is not a place for a file")

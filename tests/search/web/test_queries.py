@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import shutil
 import sqlite3
 import time
 from dataclasses import replace
@@ -163,34 +162,6 @@ def test_a_shared_link_outlives_the_server_and_keeps_no_picture(
         same(client.get(f"/v1/results/{made.json()['id']}").json(), first)
     kept = settings.layout.web.read_bytes()
     assert NEW[:200] not in kept and len(kept) < 200_000
-
-
-def test_a_shared_link_asks_in_grey_as_before_also_in_a_file_of_an_older_release(
-    settings: Settings, tmp_path: Path
-) -> None:
-    own = replace(settings, store=replace(settings.store, root=tmp_path / "data"))
-    shutil.copytree(settings.store.root, own.store.root)
-    own.layout.web.unlink(missing_ok=True)
-    with opened(own) as client:
-        first = client.post("/v1/query", content=NEW).json()
-        client.post(f"/v1/results/{first['id']}/share")
-    with sqlite3.connect(own.layout.web) as file:
-        assert file.execute("select count(*) from shares_in_grey").fetchone() == (1,)
-        assert file.execute("select count(*) from share_deviations").fetchone() == (1,)
-        file.execute("drop table shares_in_grey")
-        file.execute("drop table share_deviations")
-    file.close()
-    with opened(own) as client:
-        first = client.post("/v1/query", content=NEW).json()
-        made = client.post(f"/v1/results/{first['id']}/share").json()
-    with opened(own) as client:
-        same(client.get(f"/v1/results/{made['id']}").json(), first)
-    with sqlite3.connect(own.layout.web) as file:
-        file.execute("pragma foreign_keys = on")
-        file.execute("delete from shares")
-        for part in ("shares_in_grey", "share_deviations"):
-            assert file.execute(f"select count(*) from {part}").fetchone() == (0,)
-    file.close()
 
 
 @pytest.mark.slow

@@ -5,17 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageDraw
 
 from crawler.importers.folder import import_folder
-from indexer.embedding.embed import embed_pending, model_dir_of, open_encoder
+from indexer.embedding.embed import embed_listed, embed_pending, model_dir_of, open_encoder
 from indexer.embedding.preprocess import picture_to_pixels
 from indexer.monitoring import coverage
 from schemas.errors import InputError
 from schemas.settings import EncoderSettings, Settings
 from schemas.storage.catalog import Catalog
 from schemas.storage.layout import Layout
+from tests.drawings import drawing
 
 SETTINGS = Settings()
 
@@ -50,11 +52,14 @@ def test_vectors_are_those_of_the_one_preprocessing_path(layout: Layout) -> None
     assert report.counts == {"already": 0, "embedded": 12, "skipped": 0, "failed": 0}
     encoder = open_encoder(SETTINGS)
     stored = vectors(layout)
+    table = Catalog(layout).read("vectors")
+    scores = dict(zip(table["picture_id"].to_pylist(), table["ood"].to_pylist(), strict=True))
     for row in Catalog(layout).read("pictures").to_pylist():
         data = layout.picture(row["file"]).read_bytes()
         pixels = picture_to_pixels(data, SETTINGS.decode.limits, encoder.pixel_spec)
-        alone = encoder.encode([pixels])[0]
-        assert float(alone @ stored[row["picture_id"]]) > 0.9999
+        alone = encoder.encode([pixels])
+        assert float(alone.vectors[0] @ stored[row["picture_id"]]) > 0.9999
+        assert scores[row["picture_id"]] == pytest.approx(alone.ood[0], rel=1e-5)
 
 
 def test_a_second_run_embeds_nothing_and_a_new_picture_only_itself(layout: Layout) -> None:
@@ -113,3 +118,32 @@ def test_a_model_that_is_not_there(tmp_path: Path) -> None:
     settings = Settings(encoder=EncoderSettings(model=str(tmp_path)))
     with pytest.raises(InputError, match=r"model\.json"):
         model_dir_of(settings)
+
+
+def test_rows_keep_the_order_and_bad_pictures_stay_null(tmp_path: Path) -> None:
+    for hand in range(4):
+        drawing(hand, hand, 100 + 40 * hand).save(tmp_path / f"{hand}.png")
+    (tmp_path / "text.png").write_text("no picture")
+    names = ["2.png", "gone.png", "0.png", "text.png", "3.png", "1.png"]
+    out = tmp_path / "vectors.parquet"
+    report = embed_listed(SETTINGS, [(name, tmp_path / name) for name in names], out)
+    assert (report.embedded, report.failed) == (4, 2)
+    assert [problem.split(":")[0] for problem in report.problems] == ["gone.png", "text.png"]
+    table = pq.read_table(out)
+    assert table.column_names == ["path", "vector"]
+    assert table["path"].to_pylist() == names
+    encoder = open_encoder(SETTINGS)
+    assert table.schema.metadata[b"model_id"].decode() == encoder.model_id
+    for name, vector in zip(names, table["vector"].to_pylist(), strict=True):
+        if name in ("gone.png", "text.png"):
+            assert vector is None
+            continue
+        data = (tmp_path / name).read_bytes()
+        pixels = picture_to_pixels(data, SETTINGS.decode.limits, encoder.pixel_spec)
+        assert float(np.asarray(vector) @ encoder.encode([pixels]).vectors[0]) > 0.9999
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(InputError):
+        embed_listed(SETTINGS, [], tmp_path / "nowhere" / "out.parquet")

@@ -1,13 +1,14 @@
 """The heads that a model carries: fitted on all of its pictures, calibrated on held-out series.
 
 Softmax heads only steer training. What is published are the closed-form heads of
-`indexer.labels.heads` on the final vectors, which told more hands of held-out series right.
+`indexer.labels.heads` on the final vectors.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from indexer.labels.deviation import UsualDeviation
 from indexer.labels.head_files import HeadCalibration, Heads
 from indexer.labels.heads import Head, fit_head
 from indexer.labels.holdout import HeldOut, Labelled, folds_within, held_out_scores
@@ -40,10 +41,10 @@ def labelled(vectors: np.ndarray, classes: Classes) -> Labelled:
     )  # fmt: skip
 
 
-def fit_heads(vectors: np.ndarray, classes: Classes) -> Heads:
+def fit_heads(vectors: np.ndarray, ood: np.ndarray, classes: Classes) -> Heads:
     """Heads of every kind that has two labels, with their calibration.
 
-    Shapes:  vectors (N, D) unit
+    Shapes:  vectors (N, D) unit, ood (N,)
     """
     data = labelled(vectors, classes)
     rng = np.random.default_rng(SEED)
@@ -79,7 +80,8 @@ def fit_heads(vectors: np.ndarray, classes: Classes) -> Heads:
         }
         if kind == "author":
             unknown, measured["unknown_auroc"] = _fit_unknown(held, truth, power[kind])
-    return Heads(heads, HeadCalibration(power, unknown, measured, sharpness))
+    usual = UsualDeviation.of(ood)
+    return Heads(heads, HeadCalibration(power, unknown, measured, sharpness, usual))
 
 
 def _probabilities(scores: np.ndarray, power: float) -> np.ndarray:

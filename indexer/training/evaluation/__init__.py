@@ -1,1 +1,0 @@
-"""The evaluation protocol: retrieval, labels, report."""
