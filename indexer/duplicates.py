@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from indexer.embedding.embed import in_order
+from indexer.vector_index.faiss_index import near_hashes
 from indexer.vector_index.metadata import author_names
 from schemas.errors import ToonsearchError
 from schemas.images import decode_picture, grey_thumbnail
@@ -140,21 +141,9 @@ def _holders(catalog: Catalog) -> tuple[list[list[Holder]], np.ndarray]:
 
 def _candidates(hashes: np.ndarray, max_bits: int) -> tuple[np.ndarray, np.ndarray, int]:
     """Pairs with few differing bits, fewest first; (N,) -> (P, 2), (P,), pairs left out."""
-    import faiss
-
     if len(hashes) < 2:
         return np.empty((0, 2), np.int64), np.empty(0, np.int64), 0
-    codes = np.ascontiguousarray(hashes[:, None]).view(np.uint8)  # (N, 8)
-    index = faiss.IndexBinaryFlat(64)
-    index.add(codes)
-    first: list[np.ndarray] = []
-    second: list[np.ndarray] = []
-    for start in range(0, len(codes), BATCH):
-        limits, _, places = index.range_search(codes[start : start + BATCH], max_bits + 1)
-        query = start + np.repeat(np.arange(len(limits) - 1), np.diff(limits).astype(np.int64))
-        later = places > query  # each pair once, and never with itself
-        first.append(query[later])
-        second.append(places[later])
+    first, second = zip(*near_hashes(hashes, max_bits), strict=True)
     one, other = np.concatenate(first), np.concatenate(second)
     bits = np.bitwise_count(hashes[one] ^ hashes[other]).astype(np.int64)
     order = np.lexsort((other, one, bits))

@@ -384,7 +384,7 @@ def _views(night: Night, stage: Stage) -> None:
 
 def _prune(night: Night, stage: Stage) -> None:
     from indexer.forget import clear_away
-    from indexer.vector_index.retention import collect_garbage
+    from indexer.vector_index.generations import collect_garbage
     from schemas.storage.catalog import maintain
 
     removed = collect_garbage(night.layout, night.settings.index.keep, dry_run=night.dry_run)

@@ -79,11 +79,9 @@ def _python() -> Finding:
 
 
 def _faiss() -> Finding:
-    import faiss
+    from indexer.vector_index.faiss_index import installed
 
-    gpus = faiss.get_num_gpus() if hasattr(faiss, "get_num_gpus") else 0
-    build = "gpu" if hasattr(faiss, "StandardGpuResources") else "cpu"
-    return Finding("vectors", "ok", f"faiss {faiss.__version__}, {build} build, {gpus} GPUs")
+    return Finding("vectors", "ok", installed())
 
 
 def _network(settings: Settings) -> Finding:
@@ -149,7 +147,7 @@ def _lock(layout: Layout) -> Finding:
 
 
 def _index(layout: Layout) -> Finding:
-    from indexer.vector_index.retention import verify_generation
+    from indexer.vector_index.generations import verify_generation
 
     info = verify_generation(layout)
     return Finding("index", "ok", f"{info.id}, {info.pictures_count:,} pictures, every byte proven")

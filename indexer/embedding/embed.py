@@ -295,7 +295,7 @@ class ListedVector:
     name: str
     vector: np.ndarray | None
     problem: str | None = None
-    ood: float | None = None
+    ood: float = float("nan")
 
 
 def listed_vectors(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from indexer.embedding.preprocess import PixelSpec
-from indexer.labels.head_files import has_heads
+from indexer.labels.heads import has_heads
 from schemas.errors import InputError, NoIndexError, nearest
 from schemas.storage.layout import Layout
 

@@ -24,7 +24,7 @@ from onnx import numpy_helper
 from indexer.embedding.encoder import Encoder
 from indexer.embedding.models import DESCRIPTION_FILE, FORMAT_VERSION, MODEL_FILE
 from indexer.embedding.preprocess import PixelSpec, prepare
-from indexer.labels.head_files import Heads, write_heads
+from indexer.labels.predict import LabelModel
 from indexer.training.augmentation import NUISANCE_VIEWS
 from indexer.training.backbones import load_statistics
 from indexer.training.data import (
@@ -58,7 +58,7 @@ class Export:
     model_id: str
     network: bytes
     description: dict[str, Any]
-    heads: Heads | None = None
+    heads: LabelModel | None = None
 
 
 def describe(
@@ -99,7 +99,7 @@ def write_model(export: Export, out: Path, name: str | None = None) -> Path:
             text = json.dumps(export.description, indent=2, ensure_ascii=False) + "\n"
             (aside / DESCRIPTION_FILE).write_text(text, encoding="utf-8")
             if export.heads is not None:
-                write_heads(aside, export.heads)
+                export.heads.write(aside)
             aside.chmod(0o755)
             if target.exists():  # the id is made from the content: it is the same model
                 shutil.rmtree(target)

@@ -120,7 +120,7 @@ def conclusion(labels: Labels) -> Markup | None:
         return element(
             "p", {"class": "verdict"}, element("strong", None, "A hand that is not in the index"),
             f" ({share(labels.unknown_author)}). ",
-            NOTHING_ALIKE if labels.is_foreign else f"The nearest is {best.label}.",
+            NOTHING_ALIKE if labels.is_out_of_distribution else f"The nearest is {best.label}.",
         )  # fmt: skip
     return element(
         "p", {"class": "verdict"}, "Looks like ", element("strong", None, best.label),
@@ -159,7 +159,7 @@ def label_groups(labels: Labels) -> list[Markup]:
         none = LabelProbability("an unknown hand", labels.unknown_author)
         first = labels.unknown_author > 0.5
         authors = [none, *labels.authors] if first else [*labels.authors, none]
-    only = ": how common each is in the index" if labels.is_foreign else ""
+    only = ": how common each is in the index" if labels.is_out_of_distribution else ""
     groups = (("Hand", authors), (f"Genre{only}", labels.genres), (f"Era{only}", labels.eras))
     return [
         element(

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from indexer.vector_index.generations import Generation
-from indexer.vector_index.search import Question, greys_for, nearest
+from indexer.vector_index.ranking import top_titles, unit
 from schemas.errors import InputError, ToonsearchError
-from search.evidence import picture_rows, title_manners
-from search.ranking import top_titles
+from search.results import centroid_similarity, picture_rows
 
 if TYPE_CHECKING:
     import duckdb
@@ -49,12 +48,12 @@ FUNCTIONS = (
 class Similarity:
     """Answers from one generation of the index.
 
-    `question_of` is what the text given to `similar` asks when it is no picture_id; it raises
+    `vector_of` is the vector of the text given to `similar` when it is no picture_id; it raises
     InputError for what it refuses.
     """
 
     generation: Generation
-    question_of: Callable[[str], Question]
+    vector_of: Callable[[str], np.ndarray]
 
     def pictures(self, picture: str, k: int | None) -> list[dict[str, Any]]:
         """Pictures nearest to one, nearest first; rows of the function `similar`."""
@@ -62,11 +61,8 @@ class Similarity:
         rows = self.generation.meta.execute(
             "select row_id from pictures where picture_id = ?", (picture,)
         ).fetchall()
-        if rows:
-            question = Question(self.generation.vectors([rows[0][0]])[0])
-        else:
-            question = self.question_of(picture)
-        similarity, found = self._nearest(question, k)
+        vector = self.generation.vectors([rows[0][0]])[0] if rows else self.vector_of(picture)
+        similarity, found = self._nearest(vector, k)
         percentile = self.generation.calibration.percentile(similarity)
         return [
             {
@@ -89,13 +85,13 @@ class Similarity:
         if not own:
             return []
         mean = self.generation.vectors([row[0] for row in own]).mean(axis=0)
-        question = Question(np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-6), np.float32))
+        vector = np.asarray(unit(mean), np.float32)
         size = min(self.generation.pictures_count, max(TITLE_NEIGHBOURS, 4 * k) + len(own))
         while True:
-            similarity, found = self._nearest(question, size)
+            similarity, found = self._nearest(vector, size)
             names = np.asarray([row.title_id for row in found])
-            manner = title_manners(self.generation, question, names)
-            ranked = top_titles(similarity, names, names != title_id, manner)
+            centroids = centroid_similarity(self.generation, vector, names)
+            ranked = top_titles(similarity, names, names != title_id, centroids)
             if len(ranked) >= k or size >= self.generation.pictures_count:
                 break
             size = min(self.generation.pictures_count, size * 4)
@@ -111,10 +107,9 @@ class Similarity:
             for rank, title in enumerate(ranked[:k], 1)
         ]
 
-    def _nearest(self, question: Question, k: int) -> tuple[np.ndarray, list[Any]]:
-        greys = greys_for(self.generation, question)
-        similarity, ids = nearest(self.generation.index, greys, question, k)
-        return similarity, picture_rows(self.generation.meta, ids)
+    def _nearest(self, vector: np.ndarray, k: int) -> tuple[np.ndarray, list[Any]]:
+        similarity, ids = self.generation.index.search(vector[None], k)
+        return similarity[0], picture_rows(self.generation.meta, ids[0])
 
 
 def _checked_k(k: int | None) -> int:
@@ -195,15 +190,15 @@ def _mean_of_vectors(lists: Any) -> Any:
     return pa.array(found, pa.list_(pa.float32()))
 
 
-def named_vectors(vectors: Mapping[str, np.ndarray]) -> Callable[[str], Question]:
-    """A `question_of` that knows a few names and no files: the one for SQL from strangers."""
+def named_vectors(vectors: Mapping[str, np.ndarray]) -> Callable[[str], np.ndarray]:
+    """A `vector_of` that knows a few names and no files: the one for SQL from strangers."""
 
-    def question_of(name: str) -> Question:
+    def vector_of(name: str) -> np.ndarray:
         if name not in vectors:
             raise InputError(
                 f"similar: the index has no picture {name[:80]!r}",
                 "Here it takes a picture_id, not a file.",
             )
-        return Question(np.asarray(vectors[name], dtype=np.float32))
+        return np.asarray(vectors[name], dtype=np.float32)
 
-    return question_of
+    return vector_of

@@ -11,13 +11,14 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+
 from indexer.vector_index.generations import (
     Generation,
     current_generation_id,
     era_years_of,
     generation_ids,
 )
-from indexer.vector_index.search import Question
 from schemas.errors import InputError, NoIndexError, ToonsearchError, UsageError
 from schemas.settings import Settings
 from schemas.storage.kept import keep_views, kept_behind, kept_files, open_snapshot
@@ -220,11 +221,11 @@ class SqlSession:
             if self.snapshot.generation_id is None:
                 raise NoIndexError("similar: there is no index", "Run `toonsearch index build`.")
             generation = Generation.open(self.layout, self.snapshot.generation_id)
-            self._similarity = Similarity(generation, self._question_of_file)
+            self._similarity = Similarity(generation, self._vector_of_file)
         return self._similarity
 
-    def _question_of_file(self, name: str) -> Question:
-        """What a picture file asks, through the same path as `toonsearch query`."""
+    def _vector_of_file(self, name: str) -> np.ndarray:
+        """The vector of a picture file, through the same path as `toonsearch query`."""
         from search.engine import Engine
         from search.inputs import read_picture
 
@@ -233,7 +234,7 @@ class SqlSession:
             if self._similarity is not None:
                 self._similarity.generation.close()
                 self._similarity.generation = self._engine.generation
-        return self._engine.question_of([read_picture(name, self.settings.decode.limits)])
+        return self._engine.encode([read_picture(name, self.settings.decode.limits)]).vector
 
 
 def moment_of(text: str) -> datetime:

@@ -42,10 +42,8 @@ create table gallery_pictures (
   without rowid;
 """
 ADDED = """
-create table if not exists shares_in_grey (
-  id text primary key references shares on delete cascade, vector blob not null) without rowid;
-create table if not exists share_deviations (
-  id text primary key references shares on delete cascade, deviation real not null) without rowid;
+create table if not exists share_ood (
+  id text primary key references shares on delete cascade, ood real not null) without rowid;
 """
 """What came later, made in files of older releases too, which go on reading them."""
 MAX_FILE_BYTES = 1 << 30

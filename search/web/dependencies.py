@@ -11,11 +11,10 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from indexer.vector_index.search import Question
 from schemas.records import Answer
 from schemas.settings import Settings
 from schemas.storage.layout import Layout
-from search.engine import QueryOptions
+from search.engine import QueryOptions, StyleQuery
 from search.sql.sandbox import Sandbox, SandboxLimits
 from search.web.db import Store
 from search.web.engine_pool import EngineHolder, OpenEngine
@@ -137,7 +136,7 @@ class Style:
     `own` are those of the query's pictures that the index itself holds.
     """
 
-    question: Question
+    question: StyleQuery
     model_id: str
     preprocessing: str
     own: tuple[str, ...]

@@ -17,10 +17,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from indexer.vector_index.search import Question
 from schemas.errors import InputError, NoIndexError, ToonsearchError
 from schemas.settings import Settings
-from search.engine import Engine, QueryOptions
+from search.engine import Engine, QueryOptions, StyleQuery
 
 LOG = logging.getLogger("toonsearch.web")
 LOOK_EVERY_S = 1.0
@@ -37,13 +36,13 @@ class OpenEngine:
         self.derived: dict[str, Any] = {}
         """Things that rooms compute once for a generation, such as its directory of names."""
 
-    def common_style(self, row_ids: np.ndarray) -> Question:
+    def common_style(self, row_ids: np.ndarray) -> StyleQuery:
         """The normalised mean of stored vectors; (N,) int64"""
         mean = self.engine.generation.vectors(row_ids).mean(axis=0)
         length = float(np.linalg.norm(mean))
         if not length > 1e-6:
             raise InputError("these pictures have nothing in common")
-        return Question(np.asarray(mean / length, dtype=np.float32))
+        return StyleQuery(np.asarray(mean / length, dtype=np.float32))
 
 
 class EngineHolder:
@@ -142,7 +141,7 @@ class EngineHolder:
             # One whole question: whatever is wrong shows now, and what is slow is done.
             side = engine.encoder.pixel_spec.multiple_px * 4
             white = np.full((side, side, 3), 255, np.uint8)
-            question = Question(engine.encoder.encode([white]).vectors[0])
+            question = StyleQuery(engine.encoder.encode([white]).vectors[0])
             engine.answer(question, QueryOptions())
         except BaseException:
             engine.close()

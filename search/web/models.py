@@ -55,7 +55,7 @@ class Label(BaseModel):
 
 
 class LabelGroups(BaseModel):
-    """Probabilities; `unknown_author` is that of none of the known ones. `foreign` is how surely
+    """Probabilities; `unknown_author` is that of none of the known ones. `out_of_distribution` is how surely
     the picture is of quite another kind than the catalog's: so much of genres and eras is no more
     than how common each is there."""
 
@@ -63,7 +63,7 @@ class LabelGroups(BaseModel):
     unknown_author: float
     genres: list[Label]
     eras: list[Label]
-    foreign: float = 0.0
+    out_of_distribution: float = 0.0
 
 
 class Asked(BaseModel):

@@ -203,12 +203,12 @@ def test_dollar_signs_in_names_are_only_dollar_signs(settings: Settings) -> None
 
 def test_shares_of_the_catalog_are_not_headed_as_an_answer() -> None:
     plain, strange = (
-        "".join(str(group) for group in label_groups(answer(foreign=share).labels))
+        "".join(str(group) for group in label_groups(answer(strange=share).labels))
         for share in (0.4, 0.9)
     )
     assert "how common each is" not in plain
     nearest, nobody = (
-        str(conclusion(answer(unknown=0.9, foreign=share, name="Ann").labels))
+        str(conclusion(answer(unknown=0.9, strange=share, name="Ann").labels))
         for share in (0.4, 0.9)
     )
     assert "The nearest is Ann." in nearest and "Ann" not in nobody

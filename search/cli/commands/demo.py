@@ -171,8 +171,7 @@ def _index(session: Session, settings: Settings) -> None:
     """Embed what is new, then build and publish when anything has changed."""
     from indexer.embedding.embed import embed_pending
     from indexer.vector_index.build import build_generation
-    from indexer.vector_index.generations import publish
-    from indexer.vector_index.retention import collect_garbage
+    from indexer.vector_index.generations import collect_garbage, publish
     from schemas.storage.locking import writing
 
     layout = settings.layout

@@ -33,8 +33,7 @@ def build(
     from indexer.embedding.embed import embed_pending
     from indexer.forget import clear_away
     from indexer.vector_index.build import build_generation
-    from indexer.vector_index.generations import publish
-    from indexer.vector_index.retention import collect_garbage
+    from indexer.vector_index.generations import collect_garbage, publish
     from schemas.storage.locking import writing
 
     settings = session.settings()
@@ -86,7 +85,7 @@ def list_(session: Session, as_json: bool) -> None:
     """List all generations, oldest first, each with its verdict."""
     import dataclasses
 
-    from indexer.vector_index.retention import list_generations
+    from indexer.vector_index.generations import list_generations
 
     found = list_generations(session.settings().layout)
     if as_json:
@@ -109,7 +108,7 @@ def verify(session: Session, generation: str | None, as_json: bool) -> None:
     """Prove every byte of a generation, by default of the one in use."""
     import dataclasses
 
-    from indexer.vector_index.retention import verify_generation
+    from indexer.vector_index.generations import verify_generation
 
     layout = session.settings().layout
     info = verify_generation(layout, generation)
@@ -126,12 +125,11 @@ def verify(session: Session, generation: str | None, as_json: bool) -> None:
 def publish(session: Session, generation: str, dry_run: bool) -> None:
     """Prove a generation and use it from now on."""
     from indexer.vector_index import generations
-    from indexer.vector_index import retention as overview
     from schemas.storage.locking import writing
 
     layout = session.settings().layout
     if dry_run:
-        overview.verify_generation(layout, generation)
+        generations.verify_generation(layout, generation)
         print(f"would publish {generation}")
         return
     with writing(layout, "index publish"):
@@ -144,8 +142,8 @@ def publish(session: Session, generation: str, dry_run: bool) -> None:
 @click.pass_obj
 def rollback(session: Session, dry_run: bool) -> None:
     """Go back to the generation before the one in use."""
-    from indexer.vector_index import retention
-    from indexer.vector_index.retention import list_generations
+    from indexer.vector_index import generations
+    from indexer.vector_index.generations import list_generations
     from schemas.storage.locking import writing
 
     layout = session.settings().layout
@@ -154,7 +152,7 @@ def rollback(session: Session, dry_run: bool) -> None:
         print(f"would choose among: {', '.join(i.id for i in older) or 'none'}")
         return
     with writing(layout, "index rollback"):
-        name = retention.rollback(layout)
+        name = generations.rollback(layout)
     print(f"{name} is published")
 
 
@@ -167,7 +165,7 @@ def gc(session: Session, keep: int | None, dry_run: bool, as_json: bool) -> None
     """Remove old generations: never the one in use, the one before it, or one being read."""
     import contextlib
 
-    from indexer.vector_index.retention import collect_garbage
+    from indexer.vector_index.generations import collect_garbage
     from schemas.storage.locking import writing
 
     settings = session.settings({"index.keep": keep})

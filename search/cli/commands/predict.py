@@ -70,13 +70,13 @@ def command(
     if as_json:
         print_json({"source": source, "model": report.model_id, "predicted": report.embedded,
                     "failed": report.failed, "unknown_author": report.unknown,
-                    "foreign": report.foreign, "out": str(out)})  # fmt: skip
+                    "out_of_distribution": report.out_of_distribution, "out": str(out)})  # fmt: skip
     else:
         print(f"{source}: {report.embedded:,} predicted, {report.failed:,} failed, in {out}")
         print(f"by none of the known authors, more likely than not: {report.unknown:,}")
-        if report.foreign:
+        if report.out_of_distribution:
             whose = "index" if model is None else "model"
-            print(f"of quite another kind than the {whose}'s pictures: {report.foreign:,}")
+            print(f"of another kind than the {whose}'s pictures: {report.out_of_distribution:,}")
     for problem in report.problems:
         session.note(problem)
     return 4 if report.failed else 0

@@ -7,7 +7,6 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 
-from indexer.vector_index.search import Question
 from search.web.dependencies import TheService
 from search.web.middleware import exposition
 from search.web.models import errors
@@ -23,7 +22,7 @@ async def healthz(service: TheService) -> Response:
         def work() -> dict[str, Any]:
             generation = opened.engine.generation
             row = generation.meta.execute("select row_id from pictures limit 1").fetchone()
-            found, _ = opened.engine.neighbours(Question(generation.vectors(row)[0]), 1)
+            found, _ = opened.engine.neighbours(generation.vectors(row)[0], 1)
             return {"nearest": round(float(found[0]), 3), "generation": generation.id}
 
         said = await service.engines.run(work)

@@ -9,16 +9,17 @@ import re
 import secrets
 import time
 from datetime import UTC, datetime
+from math import isnan, nan
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import JSONResponse, Response
 
-from indexer.vector_index.search import Question
 from schemas.records import Answer
-from search.evidence import titles_holding
+from search.engine import StyleQuery
 from search.inputs import QueryPicture
+from search.results import titles_holding
 from search.web.db import Store
 from search.web.dependencies import Service, Style, TheService
 from search.web.engine_pool import OpenEngine
@@ -98,8 +99,8 @@ async def answered(
         )
         options = parameters.options(service.settings.query)
 
-        def work() -> tuple[Answer, Question, tuple[str, ...]]:
-            asks = engine.question_of(prepared)
+        def work() -> tuple[Answer, StyleQuery, tuple[str, ...]]:
+            asks = engine.encode(prepared)
             ids = [picture.picture_id for picture in prepared]
             names = [picture.name for picture in prepared]
             found = engine.answer(asks, options, picture_ids=ids, names=names, started=started)
@@ -214,12 +215,8 @@ def share(store: Store, style: Style, days: int) -> tuple[str, float]:
                 expires,
             ),
         )
-        if style.question.in_grey is not None:
-            grey = style.question.in_grey.astype("<f4").tobytes()
-            connection.execute("insert into shares_in_grey values (?, ?)", (key, grey))
-        if style.question.deviation is not None:
-            deviation = style.question.deviation
-            connection.execute("insert into share_deviations values (?, ?)", (key, deviation))
+        if not isnan(style.question.ood):
+            connection.execute("insert into share_ood values (?, ?)", (key, style.question.ood))
     return key, expires
 
 
@@ -231,17 +228,16 @@ def shared(store: Store, key: str) -> Style | None:
         if connection is None:
             return None
         row = connection.execute(
-            "select s.vector, g.vector, deviation, model_id, preprocessing, own, pictures_count"
-            " from shares s left join shares_in_grey g using (id)"
-            " left join share_deviations using (id)"
+            "select vector, ood, model_id, preprocessing, own, pictures_count"
+            " from shares left join share_ood using (id)"
             " where id = ? and expires >= ?",
             (key, time.time()),
         ).fetchone()
     if row is None:
         return None
-    vector, grey, deviation, model_id, preprocessing, own, count = row
+    vector, ood, model_id, preprocessing, own, count = row
     return Style(
-        Question(_read(vector), None if grey is None else _read(grey), deviation),
+        StyleQuery(_read(vector), nan if ood is None else ood),
         model_id,
         preprocessing,
         tuple(json.loads(own)),

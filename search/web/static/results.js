@@ -43,7 +43,7 @@ function verdict(labels) {
   const [best] = labels.authors;
   if (labels.unknown_author > 0.5) {
     return h("p", { class: "verdict" }, h("strong", {}, t("unknownHand")), ` (${share(labels.unknown_author)}). `,
-      labels.foreign > 0.5 ? t("nothingAlike") : t("nearestIs", { name: best.label }));
+      labels.out_of_distribution > 0.5 ? t("nothingAlike") : t("nearestIs", { name: best.label }));
   }
   const [before, after] = t("looksLike", { name: "\u0000" }).split("\u0000");
   return h("p", { class: "verdict" }, before, h("strong", {}, best.label), after, ` (${share(best.probability)})`);
@@ -54,7 +54,7 @@ function labelGroups(labels) {
   const authors = !labels.authors.length ? [] : labels.unknown_author > 0.5 ? [none, ...labels.authors] : [...labels.authors, none];
   return [["hand", authors], ["genre", labels.genres], ["era", labels.eras]].map(([key, group]) => {
     const shown = group.filter((one) => one.probability >= 0.005);
-    return shown.length && h("div", { class: "labels" }, h("h3", {}, labels.foreign > 0.5 && key !== "hand" ? t("onlyShares", { what: t(key) }) : t(key)),
+    return shown.length && h("div", { class: "labels" }, h("h3", {}, labels.out_of_distribution > 0.5 && key !== "hand" ? t("onlyShares", { what: t(key) }) : t(key)),
       h("dl", {}, shown.map((one) => h("div", { class: one.none ? "none" : null },
         h("dt", { title: one.label }, key === "hand" && !one.none ? h("a", { href: withParams("/author", { name: one.label }) }, one.label) : one.label),
         h("dd", {}, bar(one.probability, share(one.probability)), h("span", {}, share(one.probability)))))));
@@ -67,7 +67,7 @@ function notes(answer) {
     if (note.startsWith("the picture itself")) said.push(t("itself"));
     else if (note.startsWith("left out: pictures by ")) said.push(t("leftOut", { who: note.slice(22) }));
     else if (note.startsWith("the filters left")) said.push(t("candidates", { n: number(answer.query.candidates_count), total: number(answer.query.pictures_count) }));
-    else if (note.startsWith("a picture of quite another kind")) said.push(t("foreign"));
+    else if (note.startsWith("a picture of another kind")) said.push(t("foreign"));
     else if (/^\d+ of the \d+/.test(note)) said.push(t("fewer"));
     else said.push(note);
   }

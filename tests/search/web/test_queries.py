@@ -8,6 +8,7 @@ import json
 import sqlite3
 import time
 from dataclasses import replace
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,10 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from indexer.vector_index.search import Question
 from schemas.errors import InputError
 from schemas.settings import Settings
 from search.cli.app import main
+from search.engine import StyleQuery
 from search.web.db import Store
 from search.web.dependencies import Style
 from search.web.routers.query import share, shared
@@ -246,7 +247,7 @@ def test_stored_vectors_are_those_of_the_index(client: TestClient, engine: Any) 
     wanted = np.random.default_rng(1).permutation(rows[:, 0])[:9]
     vectors = engine.generation.vectors(wanted)
     for vector, row_id in zip(vectors, wanted, strict=True):
-        similarity, found = engine.neighbours(Question(vector), 1)
+        similarity, found = engine.neighbours(vector, 1)
         assert found[0].row_id == row_id and similarity[0] == pytest.approx(1.0, abs=1e-3)
     for strange in ([rows.max() + 1], [-1], [*wanted, rows.max() + 7]):
         with pytest.raises(InputError, match="does not hold"):
@@ -268,16 +269,14 @@ def test_without_an_index_the_page_says_how_to_build_one(
         assert client.get("/metrics").status_code == 200
 
 
-@pytest.mark.parametrize("deviation", [1.37, None])
-def test_a_share_keeps_how_unlike_what_the_model_knows_it_is(
-    tmp_path: Path, deviation: float | None
-) -> None:
+@pytest.mark.parametrize("ood", [1.37, nan])
+def test_a_share_keeps_how_unlike_what_the_model_knows_it_is(tmp_path: Path, ood: float) -> None:
     vector = np.eye(1, 8, dtype=np.float32)[0]
-    style = Style(Question(vector, None, deviation), "model", "pixels", ("own",), 2)
+    style = Style(StyleQuery(vector, ood), "model", "pixels", ("own",), 2)
     store = Store(tmp_path / "web.sqlite")
     key, _ = share(store, style, 3)
     found = shared(store, key)
-    assert found is not None and found.question.deviation == deviation
-    assert np.array_equal(found.question.vector, vector) and found.question.in_grey is None
+    assert found is not None and found.question.ood == pytest.approx(ood, nan_ok=True)
+    assert np.array_equal(found.question.vector, vector)
     assert replace(found, question=style.question) == style
     store.close()

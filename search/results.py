@@ -1,23 +1,17 @@
-"""What the index knows about the pictures and titles that were found."""
+"""What is shown of the pictures and titles that were found, and the notes beside them."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from indexer.labels.labels import KINDS, Calibration
-from indexer.vector_index.ranking import MANNER
-from indexer.vector_index.search import Question, greys_for, similarities
-from schemas.records import Hit, Labels, TitleHit, era_of
-from search.probabilities import Neighbour
-from search.ranking import RankedTitle
-
-if TYPE_CHECKING:
-    from indexer.vector_index.generations import Generation
+from indexer.vector_index.generations import Generation
+from indexer.vector_index.ranking import CENTROID, UNEXPANDED, RankedTitle
+from schemas.records import Hit, Labels, TitleHit
 
 HITS_PER_TITLE = 3
 """Pictures shown as evidence: as many as the score of a title looks at."""
@@ -83,55 +77,20 @@ def picture_rows(meta: sqlite3.Connection, row_ids: np.ndarray) -> list[PictureR
     return [known[row_id] for row_id in row_ids.tolist()]
 
 
-def label_sizes(meta: sqlite3.Connection, labels: Sequence[Neighbour]) -> dict[str, dict[str, int]]:
-    """How many pictures of the index carry the authors that these neighbours carry, and every
-    genre and era: a vote for one era is shared with those around it, and a picture of another
-    kind than the catalog's gets the proportions of all."""
-    sizes: dict[str, dict[str, int]] = {kind: {} for kind in KINDS}
-    names = {one.author for one in labels if one.author}
-    for kind, name, count in meta.execute(
-        "select kind, name, pictures_count from labels"
-        " where kind in ('genre', 'era') or name in (select value from json_each(?))",
-        (json.dumps(sorted(names)),),
-    ):
-        sizes[kind][name] = count
-    return sizes
+def centroid_similarity(
+    generation: Generation, vector: np.ndarray, titles: np.ndarray
+) -> dict[str, float]:
+    """How near the centroid of each title is (a cosine).
 
-
-def voters(
-    meta: sqlite3.Connection,
-    similarity: np.ndarray,
-    rows: Sequence[PictureRow],
-    calibration: Calibration,
-) -> tuple[np.ndarray, list[Neighbour], dict[str, dict[str, int]]]:
-    """What the nearest pictures say of labels: similarities, labels, and the labels' sizes.
-
-    Shapes:  similarity (K,), nearest first, and K rows; the first `calibration.neighbours` of
-             them vote
+    Shapes:  vector (D,), titles (K,) str, repeatedly
     """
-    count, era_years = calibration.neighbours, calibration.era_years
-    labels = [Neighbour(r.author, r.genre, era_of(r.year, era_years)) for r in rows[:count]]
-    return similarity[:count], labels, label_sizes(meta, labels)
-
-
-def title_manners(
-    generation: Generation, question: Question, titles: np.ndarray
-) -> dict[str, float] | None:
-    """How near the manner of each title is (a cosine); None in an index that has no manners.
-
-    Shapes:  titles (K,) str, repeatedly
-    """
-    meta = generation.meta
-    if not meta.execute("select 1 from sqlite_master where name = 'manners'").fetchone():
-        return None  # built by an older program
-    found = meta.execute(
-        "select t.title_id, m.vector from json_each(?) j join titles t on t.title_id = j.value"
-        " join manners m using (title_no)",
+    found = generation.meta.execute(
+        "select t.title_id, c.vector from json_each(?) j join titles t on t.title_id = j.value"
+        " join centroids c using (title_no)",
         (json.dumps(sorted(set(titles.tolist()))),),
     ).fetchall()
-    near = np.frombuffer(b"".join(blob for _, blob in found), MANNER).astype(np.float32)
-    vectors = near.reshape(len(found), generation.dimension)
-    cosines = similarities(greys_for(generation, question), question, vectors)
+    near = np.frombuffer(b"".join(blob for _, blob in found), CENTROID).astype(np.float32)
+    cosines = near.reshape(len(found), generation.dimension) @ vector
     return dict(zip((name for name, _ in found), cosines.tolist(), strict=True))
 
 
@@ -178,6 +137,40 @@ def titles_holding(meta: sqlite3.Connection, picture_ids: Sequence[str]) -> dict
 
 
 def same_author(labels: Labels, own: Mapping[str, str]) -> list[str]:
-    """Who drew the query: known if the index holds it, else the most probable author."""
+    """Who drew the query: known if the index holds it, else the most probable artist."""
     known = sorted({author for author in own.values() if author})
     return known or [author.label for author in labels.authors[:1]]
+
+
+def notes_of(
+    labels: Labels,
+    *,
+    own: Mapping[str, str],
+    same: Sequence[str],
+    wanted_others: bool,
+    left: int,
+    total: int,
+    expanded: bool,
+    shown: int,
+    k: int,
+    by: str,
+) -> Iterator[str]:
+    """What a reader should know before trusting the list.
+
+    `own` and `same` are titles and authors that the query itself is of, `wanted_others` that the
+    latter were to be left out; the filters left `left` of `total` pictures.
+    """
+    if labels.is_out_of_distribution:
+        yield "a picture of another kind than the index's: nothing in it is drawn alike"
+    if own:
+        yield f"the picture itself is in the index ({', '.join(own)})"
+    if same:
+        yield f"left out: pictures by {', '.join(same)}"
+    elif wanted_others:
+        yield "no artist is known that could be left out"
+    if left < total:
+        yield f"the filters left {left:,} of {total:,} pictures"
+    if expanded and shown > UNEXPANDED:
+        yield f"after the first {UNEXPANDED}, pictures like those and the query together"
+    if shown < k:
+        yield f"{shown} of the {k} {by}s asked for were found"

@@ -1,4 +1,4 @@
-"""A worse index is not published: each proof against the one in use fails when it should."""
+"""A worse index is not published: each check fails when it should."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.labels.labels import Calibration
+from indexer.embedding.embed import open_encoder
+from indexer.labels import predict
+from indexer.labels.calibration import Calibration
+from indexer.labels.heads import KINDS
 from indexer.vector_index import build as building
 from indexer.vector_index.build import build_generation
+from indexer.vector_index.faiss_index import index_of
 from indexer.vector_index.generations import current_generation_id, generation_ids, publish
-from indexer.vector_index.rows import IndexRows, collect_rows
-from indexer.vector_index.validation import _quality
+from indexer.vector_index.metadata import IndexRows, collect_rows
+from indexer.vector_index.validation import check_index, check_labels
 from schemas.errors import PartlyDoneError
 from schemas.storage.catalog import Catalog
 from schemas.storage.layout import Layout
@@ -43,6 +47,22 @@ def lose(layout: Layout, count: int) -> None:
     catalog.delete("pictures", "picture_id", ids[:count])
 
 
+def test_checks_catch_a_wrong_index(layout: Layout) -> None:
+    encoder = open_encoder(SETTINGS)
+    rows = collect_rows(Catalog(layout), encoder.model_id, encoder.preprocessing_digest)
+
+    def verdicts(vectors: np.ndarray, ids: np.ndarray) -> dict[str, bool]:
+        index = index_of(vectors, ids)
+        return {check.name: check.passed for check in check_index(index, rows, sample=50, seed=1)}
+
+    assert all(verdicts(rows.vectors, rows.row_ids).values())
+    assert not verdicts(rows.vectors, np.roll(rows.row_ids, 1))["finds_itself"]
+    assert not verdicts(rows.vectors[:-1], rows.row_ids[:-1])["count"]
+    wrong = rows.vectors.copy()
+    wrong[::2] = np.roll(wrong[::2], 1, axis=1)
+    assert not verdicts(wrong, rows.row_ids)["recall"]
+
+
 def test_a_small_yield_is_refused_unless_it_is_meant(layout: Layout) -> None:
     name = current_generation_id(layout)
     lose(layout, 30)
@@ -61,7 +81,7 @@ def test_a_few_less_are_fine(layout: Layout) -> None:
 
 
 def test_other_answers_are_refused(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Vectors that belong to other pictures pass every proof but the canaries."""
+    """Vectors that belong to other pictures pass every check but the canaries."""
     real = collect_rows
 
     def shuffled(*arguments: object) -> IndexRows:
@@ -81,9 +101,10 @@ def test_newcomers_do_not_alarm(layout: Layout) -> None:
 
 
 def measured(accuracy: float, queries: float = 2000.0) -> Calibration:
+    weights = dict.fromkeys(KINDS, 0.5)
     return Calibration(
-        (0.0,), {}, {}, {}, (0.0, 0.0, 0.0, 0.0), 5, "other_titles",
-        {"author_top1": accuracy, "author_queries": queries},
+        (0.0,), weights, weights, (0.0,) * 7, 5, "other_titles",
+        measured={"author_top1": accuracy, "author_queries": queries},
     )  # fmt: skip
 
 
@@ -95,7 +116,7 @@ def measured(accuracy: float, queries: float = 2000.0) -> Calibration:
 def test_worse_labels_are_refused_beyond_chance(
     before: float, after: float, queries: float, passes: bool
 ) -> None:
-    check = _quality(measured(before, queries), measured(after, queries), 0.03, True)
+    check = check_labels(measured(before, queries), measured(after, queries), 0.03)
     assert check.passed is passes
 
 
@@ -110,14 +131,14 @@ def test_eras_of_another_width_are_not_compared() -> None:
         for right, queries in ((0.6, 60.0), (0.3, 60.0))
     )  # fmt: skip
     after.measured["author_top1"] = 0.6
-    assert not _quality(before, after, 0.03, True).passed
+    assert not check_labels(before, after, 0.03).passed
     narrower = dataclasses.replace(after, era_years=5)
-    assert _quality(before, narrower, 0.03, True).passed
+    assert check_labels(before, narrower, 0.03).passed
     narrower.measured["author_top1"] = 0.1
-    assert not _quality(before, narrower, 0.03, True).passed
+    assert not check_labels(before, narrower, 0.03).passed
 
 
-def test_votes_are_carried_over_until_enough_has_changed(layout: Layout) -> None:
+def test_a_calibration_is_carried_over_until_enough_has_changed(layout: Layout) -> None:
     def drift() -> float:
         name = build(layout, force=True)
         publish(layout, name)
@@ -129,18 +150,18 @@ def test_votes_are_carried_over_until_enough_has_changed(layout: Layout) -> None
     lose(layout, 2)
     assert drift() == pytest.approx(2 / 88 + 2 / 86)
     lose(layout, 2)
-    assert drift() == 0.0  # more than a twentieth: fitted anew
+    assert drift() == 0.0  # more than a twentieth: re-fitted
 
 
-def test_a_program_that_fits_votes_otherwise_fits_them_anew(
+def test_a_program_that_fits_otherwise_fits_again(
     layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = current_generation_id(layout)
     assert build(layout) == first  # nothing changed
     monkeypatch.setattr(building, "RECIPE", building.RECIPE + 1)
     fits: list[Calibration] = []
-    real = building.fit
-    monkeypatch.setattr(building, "fit", lambda *a, **k: fits.append(real(*a, **k)) or fits[-1])
+    real = predict.fit
+    monkeypatch.setattr(predict, "fit", lambda *a, **k: fits.append(real(*a, **k)) or fits[-1])
     name = build(layout)
     assert name != first and len(fits) == 1
     publish(layout, name)

@@ -6,8 +6,15 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexer.vector_index.ranking import MANNER_WEIGHT, WEIGHTS, title_scores
-from search.ranking import top_pictures, top_titles
+from indexer.vector_index.ranking import (
+    CENTROID_WEIGHT,
+    WEIGHTS,
+    expanded,
+    title_centroids,
+    title_scores,
+    top_pictures,
+    top_titles,
+)
 
 NAMES = ("a:1", "a:2", "b:1", "c:9")
 PAIRS = st.lists(
@@ -41,20 +48,20 @@ def test_scores_equal_a_slow_loop(pairs: list[tuple[float, str]]) -> None:
 
 
 @given(PAIRS, st.tuples(*[st.floats(-1, 1, width=32)] * len(NAMES)))
-def test_a_manner_is_a_part_of_the_score(
+def test_a_centroid_is_a_part_of_the_score(
     pairs: list[tuple[float, str]], near: tuple[float, ...]
 ) -> None:
-    manner = dict(zip(NAMES, near, strict=True))
-    names, scores = title_scores(*arrays(pairs)[:2], manner)
+    near_of = dict(zip(NAMES, near, strict=True))
+    names, scores = title_scores(*arrays(pairs)[:2], near_of)
     alone = slow_scores(pairs)
     expected = [
-        alone[name] + (manner[name] - alone[name]) * MANNER_WEIGHT / (1 + MANNER_WEIGHT)
+        alone[name] + (near_of[name] - alone[name]) * CENTROID_WEIGHT / (1 + CENTROID_WEIGHT)
         for name in names
     ]
     np.testing.assert_allclose(scores, expected, atol=1e-6)
 
 
-def test_of_two_titles_with_equal_pictures_the_nearer_manner_is_first() -> None:
+def test_of_two_titles_with_equal_pictures_the_nearer_centroid_is_first() -> None:
     similarity, titles, passed = arrays([(0.6, "a:1"), (0.6, "b:1")])
     ranked = top_titles(similarity, titles, passed, {"a:1": 0.2, "b:1": 0.5})
     assert [t.title_id for t in ranked] == ["b:1", "a:1"]
@@ -135,3 +142,23 @@ def test_pictures_are_distinct_best_first_and_at_most_k(
     best = {n: max(s for s, m in pairs if m == n) for n in {n for _, n in pairs}}
     expected = sorted(best, key=lambda name: (-np.float32(best[name]), name))[:k]
     assert shown == expected
+
+
+def test_a_centroid_is_the_unit_mean_of_a_titles_pictures() -> None:
+    vectors = np.random.default_rng(0).standard_normal((5, 4)).astype(np.float32)
+    found = title_centroids(vectors, ["a", "a", "b", "c", "c"])
+    for place, own in enumerate((vectors[:2], vectors[2:3], vectors[3:])):
+        mean = own.mean(0)
+        np.testing.assert_allclose(found[place], mean / np.linalg.norm(mean), atol=1e-6)
+    assert title_centroids(vectors[:0], []).shape == (0, 4)
+
+
+@given(st.integers(0, 10_000), st.integers(0, 12))
+def test_the_expanded_query_is_a_unit_vector_nearer_to_the_head(seed: int, count: int) -> None:
+    rng = np.random.default_rng(seed)
+    unit = rng.standard_normal((count + 1, 8)).astype(np.float32)
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    found = expanded(unit[0], unit[1:])
+    assert abs(float(np.linalg.norm(found)) - 1.0) < 1e-5
+    near = np.maximum(unit[1:] @ unit[0], 0.0)
+    assert float(near @ (unit[1:] @ found)) >= float(near @ (unit[1:] @ unit[0])) - 1e-4

@@ -1,4 +1,4 @@
-"""Pictures that are drawn quite otherwise than all of a catalog, though near to some of it."""
+"""Pictures of another kind than all of a catalog, though near to some of it."""
 
 from __future__ import annotations
 
@@ -13,22 +13,20 @@ import pytest
 from PIL import Image
 
 from crawler.importers.folder import import_folder
+from indexer import monitoring
 from indexer.embedding.embed import embed_pending
 from indexer.embedding.models import shipped_model_dir
 from indexer.labels.calibration import RECIPE
-from indexer.labels.deviation import LEAST, UsualDeviation
-from indexer.labels.head_files import read_heads
-from indexer.labels.open_set import FOREIGN_ODDS
-from indexer.labels.usual import SAMPLE, _sample, usual_deviation
+from indexer.labels.open_set import Usual
+from indexer.labels.predict import LabelModel
 from indexer.monitoring import coverage
+from indexer.vector_index import build as building
 from indexer.vector_index.build import build_generation
 from indexer.vector_index.generations import Generation
-from indexer.vector_index.rows import IndexRows, collect_rows
 from schemas.settings import Settings, load_settings
-from schemas.storage.catalog import Catalog
 from search.engine import Engine, QueryOptions
 from search.inputs import read_picture
-from search.predictions import head_distributions, predict_listed
+from search.predictions import predict_listed
 from tests.drawings import drawing, washed
 from tests.search.asking import encoded, published
 
@@ -57,9 +55,9 @@ def plates(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return made
 
 
-def usual_of(settings: Settings) -> UsualDeviation | None:
+def usual_of(settings: Settings) -> Usual | None:
     with Generation.open(settings.layout) as generation:
-        return generation.calibration.usual_deviation
+        return generation.calibration.usual_ood
 
 
 @pytest.fixture(scope="module")
@@ -69,31 +67,28 @@ def engine(plates: Settings) -> Iterator[Engine]:
 
 
 def test_an_index_knows_what_is_usual_in_it(engine: Engine, plates: Settings) -> None:
-    usual = engine.calibration.usual_deviation
-    assert usual is not None
     files = sorted(plates.layout.pictures.rglob("*.png"))
     asked = [read_picture(str(file), plates.decode.limits) for file in files]
     prepared = [one.pixels(plates.decode.limits, engine.encoder.pixel_spec) for one in asked]
-    found = engine.encoder.encode(prepared).ood
-    assert len(found) == PLATES  # fewer than the sample: all of them
-    assert usual == pytest.approx(UsualDeviation.of(found))
+    ood = engine.encoder.encode(prepared).ood
+    assert len(ood) == PLATES
+    assert engine.calibration.usual_ood == pytest.approx(Usual.of_scores(ood), abs=1e-4)
 
 
 def test_another_kind_is_by_nobody_however_near_it_lies(engine: Engine) -> None:
     """Asked with the vector of a plate, so that likeness cannot tell."""
-    asked = engine.question_of(encoded(plate(5)))
-    other = engine.question_of(encoded(drawing(3, 1, 300)))
-    assert asked.deviation is not None and other.deviation is not None
+    asked, other = engine.encode(encoded(plate(5))), engine.encode(encoded(drawing(3, 1, 300)))
     own = engine.answer(asked, QueryOptions()).labels
-    told = engine.answer(asked._replace(deviation=other.deviation), QueryOptions()).labels
-    assert own.foreign == 0.0 and own.unknown_author < 0.5
-    assert engine.calibration.usual_deviation is not None
-    depth = engine.calibration.usual_deviation.depth(np.array([other.deviation]))[0]
-    odds = [np.log(one.unknown_author / (1 - one.unknown_author)) for one in (own, told)]
-    assert told.is_foreign and odds[1] == pytest.approx(odds[0] + FOREIGN_ODDS * depth)
-    assert depth > 1
-    # Whoever asks with a stored vector asks as before: nothing is known of it.
-    assert engine.answer(asked._replace(deviation=None), QueryOptions()).labels == own
+    told = engine.answer(asked._replace(ood=other.ood), QueryOptions()).labels
+    assert own.out_of_distribution == 0.0 and own.unknown_author < 0.5
+    assert engine.calibration.usual_ood is not None
+    depth = engine.calibration.usual_ood.depth(np.log([other.ood]))[0]
+    assert told.out_of_distribution == pytest.approx(np.tanh(depth)) and depth > 1
+    assert told.is_out_of_distribution
+    known = (1 - own.unknown_author) * (1 - told.out_of_distribution)
+    assert told.unknown_author == pytest.approx(1 - known)
+    # Where the score is not known it says nothing.
+    assert engine.answer(asked._replace(ood=float("nan")), QueryOptions()).labels == own
 
 
 @pytest.mark.parametrize("seed", [101, 102])
@@ -105,20 +100,18 @@ def test_new_pictures_and_their_copies_are_of_its_kind(engine: Engine, seed: int
         "crop": new.crop((28, 38, 252, 346)),
         "mirrored": new.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
     }
-    usual = engine.calibration.usual_deviation
+    usual = engine.calibration.usual_ood
     assert usual is not None
     for name, image in {"as it is": new, **copies}.items():
-        deviation = engine.question_of(encoded(image)).deviation
-        assert deviation is not None and usual.depth(np.array([deviation]))[0] < 0.1, name
-    assert not engine.query(encoded(new), QueryOptions()).labels.is_foreign
+        ood = engine.encode(encoded(image)).ood
+        assert usual.depth(np.log([ood]))[0] < 0.3, name
+    assert not engine.query(encoded(new), QueryOptions()).labels.is_out_of_distribution
 
 
 def test_several_pictures_are_asked_together(engine: Engine) -> None:
     pictures = encoded(plate(5), drawing(3, 1, 300))
-    alone = [engine.question_of([picture]).deviation for picture in pictures]
-    together = engine.question_of(pictures).deviation
-    assert alone[0] is not None and alone[1] is not None
-    assert together == pytest.approx((alone[0] * alone[1]) ** 0.5)
+    alone = [engine.encode([picture]).ood for picture in pictures]
+    assert engine.encode(pictures).ood == pytest.approx((alone[0] * alone[1]) ** 0.5)
 
 
 def test_a_list_of_pictures_is_told_the_same(
@@ -135,7 +128,9 @@ def test_a_list_of_pictures_is_told_the_same(
     rows = pq.read_table(tmp_path / "p.parquet").to_pylist()
     for row, labels in zip(rows, answers, strict=True):
         assert row["unknown_author"] == pytest.approx(labels.unknown_author, abs=1e-4)
-    assert report.foreign == sum(labels.is_foreign for labels in answers) == 1
+    assert (
+        report.out_of_distribution == sum(labels.is_out_of_distribution for labels in answers) == 1
+    )
 
 
 def test_a_models_own_heads_know_their_kind_too(plates: Settings, tmp_path: Path) -> None:
@@ -145,27 +140,16 @@ def test_a_models_own_heads_know_their_kind_too(plates: Settings, tmp_path: Path
         listed.append((name, tmp_path / f"{name}.png"))
     _, report = predict_listed(plates, listed, tmp_path / "p.parquet", model="shipped")
     plain, other = pq.read_table(tmp_path / "p.parquet").to_pylist()
-    assert report.foreign == 1
+    assert report.out_of_distribution == 1
     assert other["unknown_author"] > 0.8
     for kind in ("genres", "eras"):
         even = 1.0 / len(other[kind])
         assert max(label["probability"] for label in plain[kind]) > 2 * even
         assert max(label["probability"] for label in other[kind]) < 1.5 * even
-
-    heads = read_heads(shipped_model_dir())
-    assert heads.calibration is not None and heads.calibration.usual_deviation is not None
-    vector = np.full(heads.heads["author"].center.shape, 0.05)
-    told = [head_distributions(heads, vector, 0.5, deviation) for deviation in (None, 1.0, 3.0)]
-    assert told[0] == told[1] and told[0].foreign == 0.0
-    depth = heads.calibration.usual_deviation.depth(np.array([3.0]))[0]
-    odds = [np.log(one.unknown_author / (1 - one.unknown_author)) for one in told]
-    assert odds[2] == pytest.approx(odds[0] + FOREIGN_ODDS * depth)
-    assert told[2].by_kind["author"] == told[0].by_kind["author"]
-    older = replace(heads, calibration=replace(heads.calibration, usual_deviation=None))
-    assert head_distributions(older, vector, 0.5, 3.0) == told[0]
+    assert LabelModel.read(shipped_model_dir()).calibration.usual_ood is not None
 
 
-def test_what_is_usual_is_kept_while_little_changes_and_asks_the_store_alone(
+def test_what_is_usual_is_carried_over_while_little_changes(
     plates: Settings, tmp_path: Path
 ) -> None:
     own = replace(plates, store=replace(plates.store, root=tmp_path / "data"))
@@ -178,57 +162,13 @@ def test_what_is_usual_is_kept_while_little_changes_and_asks_the_store_alone(
     embed_pending(own.layout, own)
     published(own)
     assert usual_of(own) == before is not None
-    published(own, force=True)
-
-    rows = collect_rows(Catalog(own.layout), *_model_of(own))
-    assert len(rows.pictures) == PLATES + 1
-    files = sorted(own.layout.pictures.rglob("*.png"))
-    files[0].unlink()
-    files[1].write_bytes(files[2].read_bytes())  # another picture under its name
-    files[3].write_bytes(b"no picture")
-    looked = usual_deviation(own.layout, own, rows)
-    assert looked is not None and looked != before
-    for file in files[4 : PLATES + 1 - LEAST + 4]:
-        file.unlink()
-    assert usual_deviation(own.layout, own, rows) is None
-
-
-def _model_of(settings: Settings) -> tuple[str, str]:
-    with Generation.open(settings.layout) as generation:
-        return generation.model_id, generation.preprocessing_digest
 
 
 def test_an_index_of_an_older_release_is_stale_until_it_is_built_again(
     plates: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert not coverage(plates.layout, plates).stale
-    monkeypatch.setattr("indexer.monitoring.RECIPE", RECIPE + 1)  # as a later release has it
+    monkeypatch.setattr(monitoring, "RECIPE", RECIPE + 1)  # as a later release has it
     assert coverage(plates.layout, plates).stale
-    monkeypatch.setattr("indexer.vector_index.build.RECIPE", RECIPE + 1)
+    monkeypatch.setattr(building, "RECIPE", RECIPE + 1)
     assert not build_generation(plates.layout, plates, dry_run=True).unchanged
-
-
-def test_an_index_of_an_older_release_tells_labels_as_it_did(engine: Engine) -> None:
-    question = engine.question_of(encoded(plate(5)))._replace(deviation=1.9)
-    plain = engine.answer(question._replace(deviation=None), QueryOptions()).labels
-    calibration = engine.calibration
-    try:
-        engine.calibration = replace(calibration, usual_deviation=None)
-        assert engine.answer(question, QueryOptions()).labels == plain
-    finally:
-        engine.calibration = calibration
-    assert engine.answer(question, QueryOptions()).labels != plain
-    assert np.isfinite(plain.unknown_author)
-
-
-def test_one_long_title_does_not_rule_what_is_usual() -> None:
-    def row(title: str) -> dict[str, str]:
-        return {"title_id": title}
-
-    pictures = [row("long")] * 40_000 + [row(f"short {n}") for n in range(400)]
-    rows = IndexRows(np.empty((0, 1)), np.arange(len(pictures)), pictures, {})
-    chosen = _sample(rows, np.random.default_rng(1))
-    assert len(set(chosen.tolist())) == SAMPLE
-    assert (chosen >= 40_000).sum() > SAMPLE // 3  # of a hundredth of the pictures
-    few = IndexRows(np.empty((0, 1)), np.arange(3), pictures[:3], {})
-    assert _sample(few, np.random.default_rng(1)).tolist() == [0, 1, 2]
