@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas.errors import InputError, ToonsearchError
-from schemas.storage.kept import kept_files
 from schemas.storage.layout import Layout
 from schemas.storage.snapshot import (
     Snapshot,
@@ -23,6 +22,7 @@ from schemas.storage.snapshot import (
     describe_views,
     ready_views,
 )
+from schemas.storage.tables import quoted
 from search.output.data import plain_value
 from search.sql import confinement
 from search.sql.errors import TOO_MUCH, explain
@@ -85,7 +85,6 @@ class Worker:
         from search.sql.functions import add_functions
 
         run = self.connection.execute
-        run("set timezone = 'UTC'")
         add_functions(self.connection, self._ask_index, self._failed)
         ready_views()
         for statement in WARM_UP:  # whatever is imported or loaded late is there now
@@ -93,19 +92,14 @@ class Worker:
         cpu = int(self.limits["seconds"] * self.limits["threads"] * 1000) + 60
         confinement.limit_resources(self.limits["memory_bytes"] + WARM_UP_BYTES, cpu)
         self.walls.append("limits")
-        kept = kept_files(snapshot)
         jailed = confinement.enter_chroot(snapshot.layout.root)
         if jailed:
             self.walls.append("chroot")
         root = "/" if jailed else f"{snapshot.layout.root}/"
-        create_views(
-            self.connection, snapshot, folder=f"{root}tables/", public=True,
-            kept={name: root + file for name, file in kept.items()},
-        )  # fmt: skip
+        create_views(self.connection, snapshot, folder=f"{root}tables/", public=True)
         describe_views(self.connection)
         readable = [f"{root}tables/{file}" for file in snapshot.files]
-        readable += [root + file for file in kept.values()]
-        listed = ", ".join("'" + file.replace("'", "''") + "'" for file in readable)
+        listed = ", ".join(quoted(file) for file in readable)
         if readable:
             run(f"set allowed_paths = [{listed}]")
         run("set enable_external_access = false")

@@ -20,9 +20,8 @@ from indexer.vector_index.generations import (
 from indexer.vector_index.search import Question
 from schemas.errors import InputError, NoIndexError, ToonsearchError, UsageError
 from schemas.settings import Settings
-from schemas.storage.kept import keep_views, kept_behind, kept_files, open_snapshot
 from schemas.storage.layout import Layout
-from schemas.storage.snapshot import Snapshot, all_views, describe_views, named_views, quoted
+from schemas.storage.snapshot import Snapshot, all_views, create_views, describe_views
 from search.sql.errors import explain
 from search.sql.functions import Similarity, add_functions
 
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from search.engine import Engine
 
 FETCH_ROWS = 10_000
-SLOW_BYTES = 50_000_000  # of tables, above which a costly view is worth a word
 T = TypeVar("T")
 
 
@@ -70,16 +68,11 @@ class SqlSession:
     """A connection over one snapshot; everything that it answers is of that one state."""
 
     def __init__(
-        self,
-        layout: Layout,
-        settings: Settings,
-        *,
-        as_of: datetime | None = None,
-        note: Callable[[str], None] | None = None,
+        self, layout: Layout, settings: Settings, *, as_of: datetime | None = None
     ) -> None:
         import duckdb
 
-        self.layout, self.settings, self.note = layout, settings, note
+        self.layout, self.settings = layout, settings
         generation_id = _generation_of(layout, as_of)
         self.snapshot = Snapshot.take(
             layout, as_of=as_of, generation_id=generation_id,
@@ -89,7 +82,7 @@ class SqlSession:
         self.failure: ToonsearchError | None = None
         self._engine: Engine | None = None
         self._similarity: Similarity | None = None
-        open_snapshot(self.connection, self.snapshot)
+        create_views(self.connection, self.snapshot)
         add_functions(self.connection, self._ask_index, self._failed)
 
     def close(self) -> None:
@@ -124,7 +117,6 @@ class SqlSession:
             statements = self.connection.extract_statements(sql)
             if not statements:
                 raise InputError("there is no statement", "Try: toonsearch sql --schema")
-            self._keep_what_is_asked(sql)
             unused = set(parameters or {})
             for statement in statements:
                 wanted = set(statement.named_parameters)
@@ -189,28 +181,6 @@ class SqlSession:
 
         with contextlib.suppress(duckdb.Error, RuntimeError):
             self.connection.abort()
-
-    def _keep_what_is_asked(self, sql: str) -> None:
-        """Compute the costly views that a statement names once, for all later ones."""
-        if self.snapshot.as_of is not None:
-            return
-        there = set(kept_files(self.snapshot))
-        wanted = kept_behind(set(named_views(sql)))
-        missing = [name for name in wanted if name not in there]
-        if not missing:
-            return
-        kept = keep_views(self.snapshot, missing, told=self._told)
-        for name in missing:
-            if name in kept:
-                file = quoted(f"{self.layout.root.absolute()}/{kept[name]}")
-                self.connection.execute(
-                    f"create or replace view {name} as from read_parquet([{file}])"
-                )
-
-    def _told(self, view: str) -> None:
-        size = sum((self.layout.tables / file).stat().st_size for file in self.snapshot.files)
-        if self.note is not None and size > SLOW_BYTES:
-            self.note(f"computing the view {view}; it is kept until the catalog changes")
 
     def _failed(self, error: ToonsearchError) -> None:
         self.failure = error

@@ -1,4 +1,4 @@
-"""SQL as the operator: parameters, similarity, one state, kept views, mistakes explained."""
+"""SQL as the operator: parameters, similarity, one state, mistakes explained."""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ from schemas.errors import InputError, NoIndexError, UsageError
 from schemas.records import Title
 from schemas.settings import Settings, load_settings
 from schemas.storage.catalog import Catalog, rows_of
-from schemas.storage.kept import keep_views, kept_files
-from schemas.storage.layout import Layout
-from schemas.storage.snapshot import Snapshot, ready_views
+from schemas.storage.snapshot import ready_views
 from search.sql.session import Result, SqlSession, moment_of
 
 
@@ -165,21 +163,6 @@ def test_one_state_while_others_write(tmp_path: Path) -> None:
         assert rows(after.run("select count(*) from titles")) == [(5,)]
         with pytest.raises(NoIndexError):
             after.run("from similar_titles('a:1', 3)")
-
-
-def test_kept_views_are_those_of_the_snapshot(tmp_path: Path) -> None:
-    layout = Layout(tmp_path)
-    catalog = Catalog(layout)
-    assert keep_views(Snapshot.take(layout), ["genres"])  # an empty catalog as well
-    catalog.upsert("titles", rows_of([Title("a:1", "a", "One", (), ("x",))]))
-    first = Snapshot.take(layout)
-    kept = keep_views(first, ["coverage"])
-    assert set(kept) >= {"coverage"}
-    assert keep_views(first, ["coverage"]) == kept
-    catalog.upsert("titles", rows_of([Title("a:2", "a", "Two")]))
-    second = Snapshot.take(layout)
-    assert kept_files(second) == {"coverage": kept["coverage"]}  # pictures did not change
-    assert "genres" not in kept_files(second)
 
 
 def test_a_date_is_its_end_and_a_moment_itself() -> None:
