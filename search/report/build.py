@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from indexer.duplicates import find_copies
+from indexer.duplicates import find_duplicates
 from indexer.embedding.embed import in_order
 from schemas.errors import ToonsearchError
 from schemas.images import decode_picture
@@ -49,7 +49,7 @@ def write_report(settings: Settings, target: Path, note: Note | None = None) -> 
 
 def _page(settings: Settings, answers: Answers, say: Note) -> Page:
     say("comparing drawings")
-    copies = find_copies(settings.layout, settings)
+    copies = find_duplicates(settings.layout, settings)
     authors = answers.rows(questions.AUTHOR_STYLES)
     say("reading pictures")
     files = [row["file"] for row in answers.rows(questions.DISTINCTIVE)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from indexer.duplicates import Copies, Holder, Pair
+from indexer.duplicates import Duplicates, Holder, Pair
 from indexer.era_pictures import EraPictures, overlay
 from schemas.settings import Settings
 from search.output.html import Markup, element
@@ -112,7 +112,7 @@ def _era(page: Page, era: EraPictures) -> Markup:
     )  # fmt: skip
 
 
-def copies(page: Page, copies: Copies) -> None:
+def copies(page: Page, copies: Duplicates) -> None:
     """The same drawing twice."""
 
     def listed(pairs: Iterable[Pair]) -> Markup:
