@@ -34,7 +34,7 @@ from crawler.demo.svg import MAX_BYTES, read_metadata
 from schemas.errors import InputError, LockedError, NetworkError
 
 DATA = Path(__file__).parent / "data"
-REPO = Path(__file__).parents[2]
+REPO = Path(__file__).parents[3]
 
 
 def quiet(_what: str, _done: int, _total: int) -> None:
