@@ -31,7 +31,7 @@ def write_report(settings: Settings, target: Path, note: Note | None = None) -> 
     """
     check_target(target)
     say = note or (lambda text: None)
-    with SqlSession(settings.layout, settings, note=note) as asked:
+    with SqlSession(settings.layout, settings) as asked:
         answers = Answers(asked, say)
         page = _page(settings, answers, say)
     counts = answers.one(questions.COUNTS)
