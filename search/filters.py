@@ -7,7 +7,6 @@ import json
 import re
 import sqlite3
 import time
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from schemas.errors import InputError
+from schemas.names import author_key, without_accents
 
 if TYPE_CHECKING:
     from indexer.vector_index.generations import Generation
@@ -306,10 +306,8 @@ def _syntax_error(connection: sqlite3.Connection, expression: str, token: str) -
 
 
 def folded(name: str) -> str:
-    """A name as people compare it: without accents, case and extra spaces."""
-    bare = unicodedata.normalize("NFKD", name)
-    letters = "".join(c for c in bare if not unicodedata.combining(c))
-    return " ".join(letters.casefold().split())
+    """A name as people compare it: as `author_key`, and without accents."""
+    return without_accents(author_key(name))
 
 
 def author_names(connection: sqlite3.Connection, wanted: Sequence[str]) -> list[str]:

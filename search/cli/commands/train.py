@@ -144,9 +144,7 @@ def _job(
         bench = benchmark_of_catalog(settings.layout, training=True)
         vectors = catalog_vectors(settings.layout, bench, base)
     else:
-        from crawler.importers.folder import read_manifest
-
-        bench = benchmark_of_manifest(manifest, read_manifest(manifest), training=True)
+        bench = benchmark_of_manifest(manifest, training=True)
     return Job(
         bench, chosen, base, settings.layout.models, default_cache(), vectors,
         tell=lambda row: (session.note if "r_at_1" in row else session.detail)(_line(row)),
