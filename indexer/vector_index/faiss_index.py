@@ -7,7 +7,7 @@ float32, and without a training step whose result could drift between builds.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,6 @@ import numpy as np
 
 from schemas.errors import InputError
 from schemas.storage.fsio import fsync_file
-
-BATCH = 4096
 
 
 class VectorIndex:
@@ -126,23 +124,6 @@ def write_index(path: Path, vectors: np.ndarray, row_ids: np.ndarray) -> None:
     except RuntimeError as error:  # FAISS reports a full disk this way
         raise OSError(28 if "write error" in str(error) else 5, str(error)) from error
     fsync_file(path)
-
-
-def near_hashes(hashes: np.ndarray, max_bits: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pairs of 64-bit hashes with few differing bits, each pair once, batch by batch.
-
-    Shapes:  (N,) uint64 -> places (P,), later places (P,)
-    """
-    import faiss
-
-    codes = np.ascontiguousarray(hashes[:, None]).view(np.uint8)  # (N, 8)
-    index = faiss.IndexBinaryFlat(64)
-    index.add(codes)
-    for start in range(0, len(codes), BATCH):
-        limits, _, places = index.range_search(codes[start : start + BATCH], max_bits + 1)
-        query = start + np.repeat(np.arange(len(limits) - 1), np.diff(limits).astype(np.int64))
-        later = places > query
-        yield query[later], places[later]
 
 
 def installed() -> str:

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crawler.middlewares import opts_out, retry_after, user_agent
-from crawler.plan import Plan, Scope
+from crawler.middlewares import opts_out, retry_after
+from crawler.settings import user_agent
+from crawler.sites.base import Plan, Scope
 from schemas.blocklist import BlockList
 from schemas.errors import NetworkError, PartlyDoneError, UsageError
 from schemas.storage.catalog import Catalog
