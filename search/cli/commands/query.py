@@ -142,17 +142,18 @@ def _options(
     exclude_title: tuple[str, ...],
 ) -> QueryOptions:
     from search.engine import QueryOptions
+    from search.filters import Filters
 
+    filters = Filters.from_params(
+        settings.query, where=where, exclude_author=exclude_author,
+        exclude_same_author=exclude_same_author, exclude_title=exclude_title,
+    )  # fmt: skip
     return QueryOptions(
         k=settings.query.k,
         by=settings.query.by,
         neighbours=settings.query.neighbours,
         unknown_prior=settings.query.unknown_prior,
-        where=where,
-        exclude_authors=exclude_author,
-        exclude_same_author=exclude_same_author,
-        exclude_titles=exclude_title,
-        min_percentile=settings.query.min_percentile,
+        filters=filters,
         expand=settings.query.expand,
     )
 
@@ -193,14 +194,13 @@ def _colored(
         colors = palettes.palette_of_file(str(like_colors), settings.decode.limits)
     if sources:
         only = tuple(palettes.holders(settings.layout, colors))
-        return _asked(settings, replace(options, only=only), sources, crop)
-    if options.exclude_same_author:
+        filters = replace(options.filters, pictures=only)
+        return _asked(settings, replace(options, filters=filters), sources, crop)
+    if options.filters.exclude_same_author:
         raise UsageError("--exclude-same-author needs a picture", "Name one.")
     answer = palettes.query_by_color(
-        settings.layout, colors, k=options.k, by=options.by, where=options.where,
-        exclude_authors=options.exclude_authors, exclude_titles=options.exclude_titles,
-        min_percentile=options.min_percentile,
-    )  # fmt: skip
+        settings.layout, colors, k=options.k, by=options.by, filters=options.filters
+    )
     return answer, []
 
 
