@@ -92,7 +92,8 @@ class Ground:
 
     def rows(self, feature: str, view: str | None, chosen: np.ndarray) -> np.ndarray:
         """Features of some of the asked pictures; (M,) -> (M, F)"""
-        if view is None or (feature == "statistics" and view in NUISANCE_VIEWS):
+        fitted = feature == "statistics" and view in (None, *NUISANCE_VIEWS)
+        if fitted or (feature == "pixels" and view is None):  # known of all pictures anyway
             return np.asarray(self.store.get(feature, view)[chosen])
         found = self.store.part(self.asked).get(feature, view)
         return np.asarray(found[np.searchsorted(self.asked, chosen)])
@@ -100,13 +101,14 @@ class Ground:
     def catalog(self, space: Space, split: int) -> tuple[Benchmark, Vectors]:
         """The test pictures of a split, with embeddings and out-of-distribution scores."""
         train, test = self.splits[split]
-        rows = self.store.get(space.feature)
+        rows = self.rows(space.feature, None, test)
         if space.feature == "encoded":
-            ood = rows[test, -1]
+            ood = rows[:, -1]
         else:
-            z = (rows[test] - rows[train].mean(0)) / (rows[train].std(0) + FLOOR)
+            learnt = self.rows(space.feature, None, train)
+            z = (rows - learnt.mean(0)) / (learnt.std(0) + FLOOR)
             ood = np.sqrt(np.square(z.clip(-CLIP, CLIP)).mean(1))
-        vectors = space.fit(self.store, train)(rows[test])
+        vectors = space.fit(self.store, train)(rows)
         return self.store.bench.part(test), (np.float32(vectors), ood)
 
     def measure(
