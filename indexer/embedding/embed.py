@@ -22,6 +22,7 @@ from indexer.embedding.encoder import Encoded, Encoder, Runtime
 from indexer.embedding.models import model_dir
 from indexer.embedding.preprocess import PixelSpec, picture_to_pixels
 from schemas.images import SKIPPED, PictureError, PictureLimits, Reason, picture_id_of
+from schemas.manifest import read_manifest
 from schemas.progress import Progress
 from schemas.settings import Settings
 from schemas.storage.catalog import Catalog
@@ -286,6 +287,15 @@ def vector_rows(
 BATCH_ROWS = 256
 MAX_PROBLEMS = 20
 Listed = Sequence[tuple[str, Path]]
+
+
+def listed_pictures(manifest: Path) -> Listed:
+    """The pictures of a manifest, as (path as listed, file).
+
+    Errors:  InputError
+    """
+    root = manifest.resolve().parent
+    return [(row.path, root / row.path) for row in read_manifest(manifest) if row.path]
 
 
 @dataclass(frozen=True)

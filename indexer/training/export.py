@@ -1,4 +1,4 @@
-"""From a network to a model's folder: ONNX graph, description, heads; and the shipped model.
+"""From a network to a model's folder: ONNX graph, description, labels; and the shipped model.
 
 `python -m indexer.training.export --drawings DIR --out indexer/models` is `make model`.
 """
@@ -11,7 +11,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,12 @@ from indexer.training.backbones import load_statistics
 from indexer.training.data import (
     MANIFEST_FILE,
     Benchmark,
+    Classes,
     LabelRules,
     apply_rules,
     benchmark_of_manifest,
 )
 from indexer.training.features import FeatureStore, default_cache, pictures_of
-from indexer.training.heads import fit_heads
 from indexer.training.model import (
     DIMENSION,
     RIDGE,
@@ -49,6 +49,8 @@ from schemas.errors import InputError, ToonsearchError
 
 MODEL_PREFIX = "style-lite0"
 CHECKED_PICTURES = 24
+LABEL_SAMPLE = 4000
+SEED = 20051
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Export:
     model_id: str
     network: bytes
     description: dict[str, Any]
-    heads: LabelModel | None = None
+    labels: LabelModel
 
 
 def describe(
@@ -66,6 +68,7 @@ def describe(
     dimension: int,
     spec: PixelSpec,
     provenance: dict[str, Any],
+    labels: LabelModel,
     prefix: str = MODEL_PREFIX,
 ) -> Export:
     """Name a network by its content and say what it is."""
@@ -80,7 +83,7 @@ def describe(
         "files": {MODEL_FILE: {"bytes": len(network), "blake3": digest}},
         "provenance": provenance,
     }
-    return Export(model_id, network, description)
+    return Export(model_id, network, description, labels)
 
 
 def write_model(export: Export, out: Path, name: str | None = None) -> Path:
@@ -98,8 +101,7 @@ def write_model(export: Export, out: Path, name: str | None = None) -> Path:
             (aside / MODEL_FILE).write_bytes(export.network)
             text = json.dumps(export.description, indent=2, ensure_ascii=False) + "\n"
             (aside / DESCRIPTION_FILE).write_text(text, encoding="utf-8")
-            if export.heads is not None:
-                export.heads.write(aside)
+            export.labels.write(aside)
             aside.chmod(0o755)
             if target.exists():  # the id is made from the content: it is the same model
                 shutil.rmtree(target)
@@ -144,8 +146,17 @@ def closed_form(
     return fit_projection(store.get("statistics")[rows], authors, views, dimension)
 
 
+def fit_labels(vectors: np.ndarray, ood: np.ndarray, classes: Classes) -> LabelModel:
+    """The labels of a model, which answers without neighbours.
+
+    Shapes:  vectors (N, D) unit, ood (N,)
+    """
+    data = classes.dataset(vectors, ood)
+    return LabelModel.fit(data, sample=LABEL_SAMPLE, seed=SEED, neighbours=0)
+
+
 def shipped(store: FeatureStore) -> Export:
-    """The closed form of all pictures that are not blank, with heads for their labels.
+    """The closed form of all pictures that are not blank, with their labels.
 
     Errors:  InputError at a picture that cannot be used
              ToonsearchError when the exported graph does not agree with torch
@@ -167,11 +178,11 @@ def shipped(store: FeatureStore) -> Export:
         "torch": torch.__version__.split("+")[0],
         "onnx": onnx.__version__,
     }
-    export = describe(data, DIMENSION, SHIPPED_SPEC, provenance)
-    z = projection.standardized(store.get("statistics")[used])
-    vectors, ood = projection.apply(store.get("statistics")[used]), np.sqrt((z * z).mean(1))
+    rows = store.get("statistics")[used]
+    ood = np.sqrt(np.square(projection.standardized(rows)).mean(1))
     classes = apply_rules(bench.part(used), LabelRules())
-    return replace(export, heads=fit_heads(vectors.astype(np.float32), ood, classes))
+    labels = fit_labels(np.float32(projection.apply(rows)), ood, classes)
+    return describe(data, DIMENSION, SHIPPED_SPEC, provenance, labels)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from indexer.embedding.embed import in_order
 from indexer.embedding.encoder import Encoder
 from indexer.embedding.preprocess import PixelSpec, prepare
 from indexer.training.augmentation import VIEWS, View
-from indexer.training.backbones import lite0, load_statistics, pad_statically
+from indexer.training.backbones import DEFAULT, Statistics, lite0, load_statistics, pad_statically
 from indexer.training.data import Benchmark
 from indexer.training.model import SHIPPED_SPEC, export_graph, run_graph
 from schemas.errors import InputError
@@ -69,17 +69,41 @@ def pictures_of(
         yield image
 
 
+@dataclass(frozen=True)
+class Backbone:
+    """A backbone by name, with its weights: published ones, those of a file, or random ones."""
+
+    name: str = DEFAULT
+    weights: Path | None = None
+    random: bool = False
+
+    def load(self) -> Statistics:
+        """Errors: as of `load_statistics`"""
+        return load_statistics(self.name, self.weights, self.random)
+
+    def identity(self) -> list[Any]:
+        """What its statistics depend on."""
+        weights = None if self.weights is None else digest_once(self.weights)
+        return [self.name, weights, self.random]
+
+
 @dataclass
 class FeatureStore:
     """Computes features of a benchmark, or finds them in the cache.
 
-    `model` is the folder behind `encoded`; without a `cache` nothing is kept.
+    `model` is the folder behind `encoded`, `backbone` the network behind `statistics`; without
+    a `cache` nothing is kept.
     """
 
     bench: Benchmark
     cache: Path | None = None
     model: Path | None = None
     progress: Progress | None = None
+    backbone: Backbone = field(default_factory=Backbone)
+
+    def part(self, rows: np.ndarray) -> FeatureStore:
+        """The same of some pictures; (M,) rows"""
+        return replace(self, bench=self.bench.part(rows))
 
     def get(self, kind: str, view: str | None = None) -> np.ndarray:
         """Features of all pictures, as they are or in one of VIEWS.
@@ -95,6 +119,8 @@ class FeatureStore:
             assert self.model is not None
             encoder = Encoder.open(self.model)
             key["model"] = [encoder.model_id, encoder.preprocessing_digest]
+        if kind == "statistics":
+            key["backbone"] = self.backbone.identity()
         return _cached(self.cache, kind, key, lambda: self._compute(kind, view))
 
     def blank(self) -> np.ndarray:
@@ -129,7 +155,7 @@ class FeatureStore:
         if kind == "head":
             return describer(run_graph(export_graph(_Head())), HEAD_SPEC), HEAD_SPEC.decode_px
         if kind == "statistics":
-            run = run_graph(export_graph(load_statistics()))
+            run = run_graph(export_graph(self.backbone.load()))
             return describer(run, SHIPPED_SPEC), SHIPPED_SPEC.decode_px
         assert kind == "encoded" and self.model is not None
         encoder = Encoder.open(self.model)

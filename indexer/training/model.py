@@ -119,7 +119,9 @@ class StyleNetwork(nn.Module):  # type: ignore[misc]  # mypy skips torch, so its
     def __init__(self, statistics: nn.Module, projection: Projection) -> None:
         super().__init__()
         self.statistics = statistics
-        center, scale, matrix = (torch.from_numpy(np.float32(part)) for part in projection)
+        center, scale, matrix = (
+            torch.from_numpy(np.array(part, np.float32)) for part in projection
+        )
         self.register_buffer("center", center)
         self.register_buffer("scale", scale)
         self.matrix = nn.Parameter(matrix)

@@ -182,6 +182,7 @@ SQL_TYPES = {
     "string": "VARCHAR",
     "int32": "INTEGER",
     "int64": "BIGINT",
+    "float": "FLOAT",
     "double": "DOUBLE",
     "bool": "BOOLEAN",
     "date": "DATE",

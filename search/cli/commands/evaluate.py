@@ -30,7 +30,10 @@ from search.cli.context import Session
 @click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Write the JSON here.")
 @click.option("--quick", is_flag=True, help="A part of the pictures and of the table, to try it.")
 @click.option(
-    "--earlier", is_flag=True, help="Also train small networks of earlier practice (slow)."
+    "--authors",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="JSON list of the authors to ask; everything is fitted on the others.",
 )
 @click.option(
     "--cache",
@@ -44,28 +47,29 @@ def command(
     session: Session,
     manifest: Path | None,
     model: str | None,
+    authors: Path | None,
     html: Path | None,
     out: Path | None,
     quick: bool,
-    earlier: bool,
     cache: Path | None,
     as_json: bool,
 ) -> None:
     """Measure retrieval, labels and calibration.
 
-    Own series are masked, authors of a test were never learnt from, baselines stand in the same
-    table. Splits are those of splits.json beside the manifest, or five drawn at random.
+    Own series are masked, nothing is fitted on the authors that are asked, baselines stand in
+    the same table. Splits are those of splits.json beside the manifest, or five drawn at random.
     """
     for target in (html, out):
         if target is not None and (target.is_dir() or not target.absolute().parent.is_dir()):
             raise InputError(f"{target} is not a place for a file")
     need_training("evaluate")
+    import dataclasses
     import json
 
     from indexer.embedding.models import model_dir
-    from indexer.training.cache import default_cache
-    from indexer.training.data import benchmark_of_catalog, benchmark_of_manifest
+    from indexer.training.data import benchmark_of_catalog, benchmark_of_manifest, held_out
     from indexer.training.evaluation.protocol import evaluate, render
+    from indexer.training.features import default_cache
 
     settings = session.settings()
     folder = model_dir(model or settings.encoder.model, settings.layout)
@@ -73,12 +77,11 @@ def command(
         bench = benchmark_of_catalog(settings.layout)
     else:
         bench = benchmark_of_manifest(manifest)
+    if authors is not None:
+        bench = dataclasses.replace(bench, splits=(held_out(bench.manifest, authors),))
     with session.progress("Measuring") as bar:
         shown = None if bar is None else lambda what, done, total: bar(done, total)
-        found = evaluate(
-            bench, folder, cache=cache or default_cache(), quick=quick, earlier=earlier,
-            progress=shown,
-        )  # fmt: skip
+        found = evaluate(bench, folder, cache=cache or default_cache(), quick=quick, progress=shown)
     body = found.to_json()
     if as_json:
         print_json(body)
@@ -96,11 +99,11 @@ def command(
 
 
 def need_training(what: str) -> None:
-    """Refuse before anything is read when the packages of the training room are missing.
+    """Refuse before anything is read when the packages of training are missing.
 
     Errors:  InputError
     """
-    for package in ("torch", "onnx"):
+    for package in ("torch", "timm", "onnx", "matplotlib"):
         if importlib.util.find_spec(package) is None:
             raise InputError(
                 f"`toonsearch {what}` needs {package}, which is not installed",

@@ -54,7 +54,7 @@ def command(
     The published index answers with the labels of your own catalog. Each picture gets every
     label with its probability, and the probability that none of the known authors drew it.
     """
-    from indexer.embedding.listing import listed_pictures
+    from indexer.embedding.embed import listed_pictures
     from search.predictions import predict_listed
 
     if out.is_dir() or not out.absolute().parent.is_dir():

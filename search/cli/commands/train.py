@@ -12,7 +12,7 @@ from search.cli.commands import as_json, dry_run, examples, print_json
 from search.cli.context import Session
 
 if TYPE_CHECKING:
-    from indexer.training.finish import Job, TrainReport
+    from indexer.training.runs import Job, TrainReport
     from schemas.settings import Settings
 
 
@@ -39,13 +39,13 @@ if TYPE_CHECKING:
               help="Start from these weights and not from the published ones.")  # fmt: skip
 @click.option("--random-weights", is_flag=True, help="Start from random weights.")
 @click.option("--steps", type=click.IntRange(1), default=300, show_default=True)
-@click.option("--look-every", type=click.IntRange(1), default=50, show_default=True,
-              help="Steps between two looks at unseen authors.")  # fmt: skip
+@click.option("--eval-every", type=click.IntRange(1), default=50, show_default=True,
+              help="Steps between two measurements on unseen authors.")  # fmt: skip
 @click.option("--patience", type=click.IntRange(1), default=3, show_default=True,
-              help="Looks without a gain before it stops.")  # fmt: skip
+              help="Measurements without a gain before it stops.")  # fmt: skip
 @click.option("--batch-authors", type=click.IntRange(2), default=8, show_default=True)
 @click.option("--pictures-each", type=click.IntRange(2), default=4, show_default=True)
-@click.option("--rate", type=click.FloatRange(0, 1), default=5e-5, show_default=True,
+@click.option("--lr", type=click.FloatRange(0, 1), default=5e-5, show_default=True,
               help="Learning rate of the backbone.")  # fmt: skip
 @click.option("--min-pictures-per-author", type=click.IntRange(1), default=2, show_default=True)
 @click.option("--merge-genre", multiple=True, metavar="OLD=NEW", help="Count a genre as another.")
@@ -109,7 +109,6 @@ def _job(
 ) -> Job:  # fmt: skip
     """Everything that can be wrong is found here, before hours are spent."""
     from indexer.embedding.models import model_dir
-    from indexer.training.cache import default_cache
     from indexer.training.data import (
         LabelRules,
         benchmark_of_catalog,
@@ -117,7 +116,8 @@ def _job(
         parse_eras,
         parse_merge,
     )
-    from indexer.training.finish import Job
+    from indexer.training.features import default_cache
+    from indexer.training.runs import Job, catalog_encoded
     from indexer.training.trainer import TrainSettings
 
     weights: Path | None = options["weights"]
@@ -132,22 +132,20 @@ def _job(
         backbone=options["backbone"],
         weights=None if weights is None else str(weights.resolve()),
         random_weights=options["random_weights"], steps=options["steps"],
-        look_every=options["look_every"], patience=options["patience"],
+        eval_every=options["eval_every"], patience=options["patience"],
         authors=options["batch_authors"], pictures_each=options["pictures_each"],
-        rate=options["rate"], seed=options["seed"], rules=rules,
+        lr=options["lr"], seed=options["seed"], rules=rules,
     )  # fmt: skip
     base = model_dir(model or settings.encoder.model, settings.layout)
-    vectors = None
+    known = None
     if manifest is None:
-        from indexer.training.known_vectors import catalog_vectors
-
         bench = benchmark_of_catalog(settings.layout, training=True)
-        vectors = catalog_vectors(settings.layout, bench, base)
+        known = catalog_encoded(settings.layout, bench, base)
     else:
         bench = benchmark_of_manifest(manifest, training=True)
     return Job(
-        bench, chosen, base, settings.layout.models, default_cache(), vectors,
-        tell=lambda row: (session.note if "r_at_1" in row else session.detail)(_line(row)),
+        bench, chosen, base, settings.layout.models, default_cache(), known,
+        progress=lambda row: (session.note if "r_at_1" in row else session.detail)(_line(row)),
     )  # fmt: skip
 
 
@@ -161,7 +159,7 @@ def _line(row: dict[str, float]) -> str:
 
 
 def _run(session: Session, settings: Settings, job: Job, quick: bool) -> TrainReport:
-    from indexer.training.finish import train_heads, train_style
+    from indexer.training.runs import train_heads, train_style
     from schemas.storage.locking import writing
 
     with writing(settings.layout, "train"), session.progress("Training") as bar:
@@ -178,14 +176,13 @@ def _tell(session: Session, report: TrainReport, as_json: bool) -> None:
             "measured": report.measured, "classes": report.classes,
         })  # fmt: skip
         return
-    print(f"{report.model} is published: unseen authors R@1 {report.after:.3f}"
+    print(f"{report.model} is published: R@1 of unseen authors {report.after:.3f}"
           f" (before {report.before:.3f})")  # fmt: skip
     for kind, count in report.classes.items():
         if f"{kind}_top1" in report.measured:
             told = report.measured
             print(
                 f"  {kind}: {count} classes, held-out series top-1 {told[f'{kind}_top1']:.3f},"
-                f" macro-F1 {told[f'{kind}_macro_f1']:.3f},"
                 f" calibration error {100 * told[f'{kind}_calibration_error']:.1f} %"
             )
     session.note(f"use it: toonsearch predict --model {report.model} ..., or put"

@@ -1,0 +1,1 @@
+"""How good the embeddings and the labels are, by one protocol."""
