@@ -151,7 +151,7 @@ def fit_labels(vectors: np.ndarray, ood: np.ndarray, classes: Classes) -> LabelM
 
     Shapes:  vectors (N, D) unit, ood (N,)
     """
-    data = classes.dataset(vectors, ood)
+    data = classes.dataset(vectors.astype(np.float32), ood)
     return LabelModel.fit(data, sample=LABEL_SAMPLE, seed=SEED, neighbours=0)
 
 
@@ -181,7 +181,7 @@ def shipped(store: FeatureStore) -> Export:
     rows = store.get("statistics")[used]
     ood = np.sqrt(np.square(projection.standardized(rows)).mean(1))
     classes = apply_rules(bench.part(used), LabelRules())
-    labels = fit_labels(np.float32(projection.apply(rows)), ood, classes)
+    labels = fit_labels(projection.apply(rows), ood, classes)
     return describe(data, DIMENSION, SHIPPED_SPEC, provenance, labels)
 
 

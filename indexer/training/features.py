@@ -114,7 +114,12 @@ class FeatureStore:
         if kind == "pixels":
             flat = self.get("facts", view)[:, :-1].astype(np.float32)
             return np.asarray(flat - flat.mean(1, keepdims=True))
-        key = {"kind": kind, "view": view, "version": FEATURES_VERSION, "data": self.digest()}
+        key: dict[str, Any] = {
+            "kind": kind,
+            "view": view,
+            "version": FEATURES_VERSION,
+            "data": self.digest(),
+        }
         if kind == "encoded":
             assert self.model is not None
             encoder = Encoder.open(self.model)

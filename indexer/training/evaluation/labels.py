@@ -106,8 +106,8 @@ def measure_labels(
             if progress:
                 progress("labels", number * FOLDS + fold + 1, len(parts) * FOLDS)
     result = LabelResult()
-    for (kind, method), answers in told.items():
-        _add(result, kind, method, answers)
+    for (kind, method), several in told.items():
+        _add(result, kind, method, several)
     if any(map(len, unknown[1])):
         score = np.concatenate([*unknown[0], *unknown[1]])
         positive = np.repeat([0.0, 1.0], [sum(map(len, side)) for side in unknown])
@@ -142,7 +142,7 @@ def _ask(
         nearest = np.zeros(scores.shape)
         first = codes[kind][:, 0]
         nearest[first >= 0, first[first >= 0]] = 1.0
-        frequent = np.tile(np.float64(model.labels[kind].counts), (len(scores), 1))
+        frequent = np.tile(np.asarray(model.labels[kind].counts, float), (len(scores), 1))
         for method, shown in ((PRODUCT, scores), (NEAREST, nearest), (MAJORITY, frequent)):
             answers[kind, method] = _Told(truth[counts], names, shown[:known][counts])
     return answers, said.unknown_author

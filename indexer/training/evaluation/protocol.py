@@ -109,7 +109,7 @@ class Ground:
             z = (rows - learnt.mean(0)) / (learnt.std(0) + FLOOR)
             ood = np.sqrt(np.square(z.clip(-CLIP, CLIP)).mean(1))
         vectors = space.fit(self.store, train)(rows)
-        return self.store.bench.part(test), (np.float32(vectors), ood)
+        return self.store.bench.part(test), (vectors.astype(np.float32), ood)
 
     def measure(
         self, space: Space, above: Sequence[QueryFigures] | None
