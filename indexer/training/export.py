@@ -192,7 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder that holds one model")
     options = parser.parse_args(arguments)
 
-    def show(what: str, done: int, total: int) -> None:
+    def show(done: int, total: int, what: str = "", /) -> None:
         if sys.stderr.isatty():
             end = "\n" if done == total else ""
             print(f"\r{what}: {done} of {total} pictures\x1b[K", end=end, file=sys.stderr)

@@ -10,7 +10,7 @@ most frequent label.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,6 +31,7 @@ from indexer.training.data import (
     apply_rules,
     series_folds,
 )
+from schemas.progress import Progress
 from schemas.records import DECADE, era_of
 
 SAMPLE = 2000
@@ -82,7 +83,7 @@ class _Told:
 
 def measure_labels(
     parts: Sequence[tuple[Benchmark, Vectors]],
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> LabelResult:
     """All label figures of some catalogs, each of authors that its embeddings do not know."""
     told: dict[tuple[str, str], list[_Told]] = defaultdict(list)
@@ -104,7 +105,7 @@ def measure_labels(
             unknown[0].append(strange[: len(known)][by_known])
             unknown[1].append(strange[len(known) :])
             if progress:
-                progress("labels", number * FOLDS + fold + 1, len(parts) * FOLDS)
+                progress(number * FOLDS + fold + 1, len(parts) * FOLDS, "labels")
     result = LabelResult()
     for (kind, method), several in told.items():
         _add(result, kind, method, several)

@@ -28,9 +28,10 @@ from indexer.training.evaluation.retrieval import (
     paired_interval,
 )
 from indexer.training.export import closed_form
-from indexer.training.features import FeatureStore, Progress
+from indexer.training.features import FeatureStore
 from indexer.training.model import CLIP, DIMENSION, FLOOR, fit_projection, unit
 from schemas.errors import InputError
+from schemas.progress import Progress
 
 FORMAT = "toonsearch.evaluation/2"
 QUICK_VIEWS = ("grey", "mirrored")

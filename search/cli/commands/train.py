@@ -145,7 +145,7 @@ def _job(
         bench = benchmark_of_manifest(manifest, training=True)
     return Job(
         bench, chosen, base, settings.layout.models, default_cache(), known,
-        progress=lambda row: (session.note if "r_at_1" in row else session.detail)(_line(row)),
+        tell=lambda row: (session.note if "r_at_1" in row else session.detail)(_line(row)),
     )  # fmt: skip
 
 
@@ -164,7 +164,7 @@ def _run(session: Session, settings: Settings, job: Job, quick: bool) -> TrainRe
 
     with writing(settings.layout, "train"), session.progress("Training") as bar:
         if bar is not None:
-            job.store.progress = job.count = lambda what, done, total: bar(done, total)
+            job.store.progress = job.progress = bar
         return train_heads(job) if quick else train_style(job)
 
 
