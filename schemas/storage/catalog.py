@@ -20,7 +20,7 @@ from schemas.errors import StorageError
 from schemas.storage import commits
 from schemas.storage.fsio import storage_error
 from schemas.storage.layout import Layout
-from schemas.storage.tables import TABLES, arrow_schema, quoted
+from schemas.storage.tables import TABLES, arrow_schema, quoted, table_sql
 
 if TYPE_CHECKING:
     import duckdb
@@ -154,16 +154,7 @@ class Catalog:
 
         connection = duckdb.connect(":memory:")
         for name in TABLES:
-            files = self.files(name)
-            if files:
-                listed = ", ".join(quoted(file) for file in files)
-                columns = ", ".join(arrow_schema(name).names)
-                connection.execute(
-                    f"create view {name} as select {columns} from read_parquet([{listed}])"
-                )
-            else:
-                connection.register(f"{name}_empty", arrow_schema(name).empty_table())
-                connection.execute(f"create view {name} as from {name}_empty")
+            connection.execute(f"create view {name} as {table_sql(name, self.files(name))}")
         return connection
 
     def _arrow(self, table: str, rows: pa.Table | Sequence[dict[str, Any]]) -> pa.Table:
