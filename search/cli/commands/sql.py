@@ -92,9 +92,9 @@ def command(
         if schema:
             _schema(asked, form, query)
         elif sql is None:
-            from search.sql.shell import converse
+            from search.sql.shell import run_shell
 
-            converse(asked, session, form, rows)
+            run_shell(asked, session, form, rows)
         else:
             _answer(session, asked, sql, dict(params), form, out, rows)
 
