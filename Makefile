@@ -43,7 +43,7 @@ test: env ## Run all tests (those of training need `make train-env` first)
 faults: env ## Kill, cut the power and fail at every call, and at KILLS random moments (3000)
 	@TOONSEARCH_FAULTS=full TOONSEARCH_KILLS=$(or $(KILLS),3000) $(BIN)/python -m pytest -q -s tests/faults
 
-check: env ## Format, lint, types and fast tests; about three minutes on two cores
+check: env ## Format, lint, types and fast tests
 	@$(BIN)/ruff format --check --quiet $(SOURCES) || { echo "make check: run make format" >&2; exit 1; }
 	@$(BIN)/ruff check --quiet $(SOURCES)
 	@$(BIN)/mypy
@@ -53,17 +53,18 @@ format: env ## Format the code
 	@$(BIN)/ruff format --quiet $(SOURCES)
 	@$(BIN)/ruff check --quiet --fix $(SOURCES)
 
-bench: train-env ## Measure speed and memory into bench/results/*.json
-	@$(BIN)/python -m bench
+bench: train-env ## Measure speed, memory and size into bench/results/*.json (ONLY=query: one part)
+	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))
 
-figures: bench ## Measure, and write the figures into README.md
-	@$(BIN)/python -m bench.readme
+figures: ## Write what was measured into docs/benchmarks.md
+	@$(BIN)/python -m bench.write_docs benchmarks
 
 picture: demo ## Renew the README's pictures (needs chromium)
 	@$(BIN)/python -m bench.picture $(DEMO_DIR) docs
 
-docs: env ## Renew docs/commands.md from --help
+docs: env ## Renew docs/commands.md from --help and docs/settings.md from the settings
 	@$(BIN)/python -m search.cli.reference > docs/commands.md
+	@$(BIN)/python -m bench.write_docs settings
 
 answers: demo ## Renew docs/sql.md: questions to the demo's catalog
 	@$(BIN)/toonsearch --data $(DEMO_DIR)/data colors -q && $(BIN)/toonsearch --data $(DEMO_DIR)/data judge -q
@@ -73,7 +74,7 @@ model: train-env ## Rebuild the shipped encoder from DRAWINGS=folder
 	@$(BIN)/python -m indexer.training.rebuild --drawings $(DRAWINGS) --out indexer/models
 	@$(BIN)/python -m indexer.training.ship_heads --drawings $(DRAWINGS)
 
-card: train-env ## Measure accuracy on DRAWINGS=folder: model card, README (first time: hours)
+card: train-env ## Measure accuracy on DRAWINGS=folder, into docs/evaluation.md and the model card
 	@$(BIN)/python -m indexer.training.evaluation.card --drawings $(DRAWINGS)
 
 lock: ## Renew requirements/*.txt from pyproject.toml

@@ -1,2 +1,1 @@
-"""Benchmarks: `python -m bench` measures every figure in the README, as ratios or medians of
-one run, and writes JSON."""
+"""Benchmarks: `python -m bench` measures every figure of docs/benchmarks.md and writes JSON."""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
+import shutil
 import sys
+import tempfile
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from bench.figures import run_process
 from indexer.embedding.embed import open_encoder, vector_rows
 from indexer.vector_index.build import build_generation
 from indexer.vector_index.generations import publish
@@ -17,6 +22,7 @@ from schemas.settings import Settings
 from schemas.storage.catalog import Catalog, rows_of
 from schemas.storage.layout import Layout
 
+PICTURES = 100_000
 PICTURES_PER_TITLE = 20
 TITLES_PER_AUTHOR = 4
 GENRES = ("animals", "people", "food", "buildings", "plants")
@@ -35,6 +41,17 @@ def drawing(seed: int, side_px: int = 512) -> Image.Image:
         draw.line(points, fill=(20, 20, 30), width=int(rng.integers(1, 6)), joint="curve")
     noise = rng.normal(0, 4, (image.height, image.width, 1))
     return Image.fromarray(np.clip(np.asarray(image) + noise, 0, 255).astype(np.uint8))
+
+
+@cache
+def synthetic_index(pictures: int = PICTURES) -> Layout:
+    """A data root with a published index, shared by all parts of one run and removed at its end."""
+    folder = tempfile.mkdtemp(prefix="toonsearch-bench-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    print(f"bench: building an index of {pictures:,} synthetic vectors ...", file=sys.stderr)
+    # In a process of its own: a child's peak memory counts its parent's size at the fork.
+    run_process([sys.executable, "-m", "bench.catalog", folder, str(pictures)])
+    return Layout(Path(folder))
 
 
 def build_catalog(layout: Layout, pictures: int, seed: int = 1) -> str:

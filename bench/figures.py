@@ -11,36 +11,42 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One measurement against its target; `better` is "less" or "more"."""
+    """One measurement; `what` is its row in docs/benchmarks.md, `how` a remark for the terminal."""
 
     name: str
+    what: str
     value: float
     unit: str
-    target: float
-    better: str
-    how: str
+    target: float | None = None
+    better: Literal["less", "more"] = "less"
+    how: str = ""
 
     @property
     def reached(self) -> bool:
+        if self.target is None:
+            return True
         return self.value <= self.target if self.better == "less" else self.value >= self.target
 
+    @property
+    def wanted(self) -> str:
+        """The target as people read it; empty when there is none."""
+        sign = "≤" if self.better == "less" else "≥"
+        return "" if self.target is None else f"{sign} {self.target:,g} {self.unit}"
+
     def line(self) -> str:
-        sign = "<=" if self.better == "less" else ">="
-        verdict = "reached" if self.reached else "MISSED"
-        return (
-            f"{self.name:<34} {self.value:>10.3f} {self.unit:<6} {sign} {self.target:g}"
-            f"  {verdict}   {self.how}"
-        )
+        missed = "" if self.reached else "  MISSED"
+        measured = f"{self.value:>12,.3f} {self.unit:<6}"
+        return f"{self.name:<28} {measured} {self.wanted:<14}{missed}  {self.how}"
 
 
 @dataclass(frozen=True)
 class Run:
-    """One process: wall time from its start to the last byte that it printed (what a person
-    waits for; tearing down libraries afterwards is not), and its peak resident memory."""
+    """One process: wall time from its start to its last output byte, and its peak memory."""
 
     seconds: float
     peak_mb: float
@@ -74,8 +80,10 @@ def run_process(command: Sequence[str], environ: dict[str, str] | None = None) -
 
 
 def interleaved(commands: dict[str, Callable[[], Run]], runs: int) -> dict[str, list[Run]]:
-    """Run commands in turn, so that a slow minute of the machine hits them all; the first
-    round warms the page cache and does not count."""
+    """Run commands in turn, so that a slow minute of the machine hits all of them.
+
+    The first round warms the page cache and does not count.
+    """
     found: dict[str, list[Run]] = {name: [] for name in commands}
     for turn in range(runs + 1):
         for name, command in commands.items():
@@ -104,8 +112,5 @@ def machine() -> dict[str, object]:
 def write_json(path: Path, figures: Sequence[Figure]) -> None:
     """Write figures with the machine that they belong to."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    body = {
-        "machine": machine(),
-        "figures": [{**asdict(figure), "reached": figure.reached} for figure in figures],
-    }
+    body = {"machine": machine(), "figures": [asdict(figure) for figure in figures]}
     path.write_text(json.dumps(body, indent=1) + "\n")

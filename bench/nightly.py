@@ -1,8 +1,8 @@
 """What a night costs when one picture in a hundred has changed, against a full run.
 
-A full run of 100,000 pictures takes half an hour, so it is put together from its parts: a
-hundred times what importing, embedding and colouring the thousand new pictures took, and a
-whole build as measured. The night is one run of the real command.
+A full run takes half an hour, so it is added up from its parts: a hundred times what import,
+embedding and colours of the new pictures took, and a whole build. The night is one run of the
+real command.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.catalog import build_catalog, drawing
+from bench.catalog import PICTURES, build_catalog, drawing
 from bench.figures import Figure
 from indexer.labels.judge import judge_pending
 from indexer.vector_index.build import build_generation
@@ -28,7 +28,6 @@ from schemas.storage.layout import Layout
 from schemas.storage.locking import writing
 from schemas.storage.snapshot import Snapshot
 
-PICTURES = 100_000
 SHARE = 100  # one picture in so many is new
 PER_PICTURE = ("import", "embed", "colors")
 
@@ -45,7 +44,7 @@ def prepare(place: Path, pictures: int = PICTURES) -> None:
         judge_pending(layout)
     keep_views(Snapshot.take(layout))
     for number in range(pictures // SHARE):
-        folder = place / "new" / f"hand {number % 20}" / f"title {number % 100}"
+        folder = place / "new" / f"author {number % 20}" / f"title {number % 100}"
         folder.mkdir(parents=True, exist_ok=True)
         drawing(10_000 + number).save(folder / f"{number}.jpg", quality=90)
 
@@ -65,7 +64,7 @@ def _command(place: Path, *words: str) -> tuple[float, int, str]:
 
 
 def nights(place: Path, pictures: int = PICTURES) -> list[Figure]:
-    """Measure on what `prepare` made; whole runs, in seconds."""
+    """Measure on what `prepare` made."""
     layout = Layout(place / "data")
     seconds, code, out = _command(place, "nightly", "--json")
     assert code == 0, out
@@ -80,7 +79,6 @@ def nights(place: Path, pictures: int = PICTURES) -> list[Figure]:
         shutil.move(place / "CURRENT", layout.current)
     whole = time.perf_counter() - started
     full = fresh * SHARE + whole
-    told = ", ".join(f"{name} {took:.1f} s" for name, took in spent.items())
     again, code, _ = _command(place, "nightly", "--json")
     assert code == 0
     back, code, _ = _command(place, "index", "rollback")
@@ -88,22 +86,21 @@ def nights(place: Path, pictures: int = PICTURES) -> list[Figure]:
     with writing(layout, "bench"):
         refused, code, _ = _command(place, "nightly")
     assert code == 75
-    woken = _after_a_kill(place)
-    name = f"{pictures:,}"
+    parts = ", ".join(f"{name} {took:.1f} s" for name, took in spent.items())
+    how = f"{seconds:.1f} s of {full:.0f} s: {SHARE} x {fresh:.1f} s and a build of {whole:.1f} s"
+    new = f"a night with 1 % of {pictures:,} pictures new"
     return [
+        Figure("night", new, seconds, "s", how=parts),
         Figure(
-            f"night with 1 % of {name} new", 100 * seconds / full, "%", 4.0, "less",
-            f"{seconds:.1f} s of {full:.0f} s ({told}; a full run is {SHARE} x {fresh:.1f} s and"
-            f" a build of {whole:.1f} s)",
+            "night_over_full", "the same against a full run", 100 * seconds / full, "%", 4, how=how
         ),
-        Figure(f"night with nothing new, {name}", again, "s", 10.0, "less", "whole process"),
-        Figure(f"rollback, {name}", back, "s", 1.0, "less", "whole process"),
-        Figure("second run ends", refused, "s", 1.0, "less", "whole process, exit code 75"),
+        Figure("night_without_news", "a night with nothing new", again, "s", 10),
+        Figure("rollback", "`toonsearch index rollback`", back, "s", 1),
+        Figure("second_run", "a second nightly run ends with 75 after", refused, "s", 1),
         Figure(
-            f"first answer after a kill, {name}", woken, "s", 2.0, "less",
-            "whole process of a query; a build was killed while it wrote its generation",
+            "query_after_kill", "cold query after a build was killed", _after_a_kill(place), "s", 2
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _after_a_kill(place: Path) -> float:
@@ -122,8 +119,7 @@ def _after_a_kill(place: Path) -> float:
     return seconds
 
 
-def measure(pictures: int = PICTURES) -> list[Figure]:
-    """Prepare and measure in a folder of its own."""
+def measure(*, pictures: int = PICTURES) -> list[Figure]:
     with tempfile.TemporaryDirectory(prefix="toonsearch-bench-") as folder:
         prepare(Path(folder), pictures)
         return nights(Path(folder), pictures)

@@ -1,7 +1,6 @@
 """The README's pictures, taken by headless Chromium: the demo's gallery, and the page.
 
-`make picture`, after `make demo`; needs the program `chromium` on the PATH, and the page's
-picture the package playwright.
+`make picture` runs it after `make demo`; it needs `chromium` on the PATH and playwright.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """The query that a person would write with torch: the yardstick for a cold start.
 
-The same network, the same vectors and the same metadata, in one short process: import
-torch, build the network and load its weights, encode the picture, search, print.
+The same network, vectors and metadata in one process of its own, which imports nothing else.
 """
 
 from __future__ import annotations

@@ -19,22 +19,19 @@ FIRST_ROWS = 1000  # of a view with a row for each picture; all rows of the othe
 PART = 250_000
 
 
-def measure(pictures: int = PICTURES) -> list[Figure]:
-    """Generate the catalog, keep its views, ask each one, in a process of its own.
-
-    Units:   milliseconds, seconds, megabytes
-    """
-    with tempfile.TemporaryDirectory(prefix="toonsearch-views-") as folder:
+def measure(*, pictures: int = PICTURES) -> list[Figure]:
+    """Generate the catalog and ask each view, in a process of its own."""
+    with tempfile.TemporaryDirectory(prefix="toonsearch-bench-") as folder:
         command = [sys.executable, "-m", "bench.views", folder, str(pictures)]
         told = json.loads(run_process([*command, "make"]).output)
         asking = run_process([*command, "ask"])
-        slowest = json.loads(asking.output)
+    slowest = json.loads(asking.output)
     name, worst = max(slowest.items(), key=lambda item: item[1])
-    how = f"slowest ({name}) of {len(slowest)} views, {pictures:,} pictures, results kept"
+    what = f"slowest of {len(slowest)} SQL views at {pictures:,} pictures"
     return [
-        Figure("view_answer", worst, "ms", 200, "less", how),
-        Figure("view_memory", asking.peak_mb, "MB", 1000, "less", "peak of asking them all"),
-        Figure("view_keeping", told["seconds"], "s", 600, "less", "once after a change, in 1 GB"),
+        Figure("view_answer", what, worst, "ms", 200, how=name),
+        Figure("view_memory", "peak memory of asking all of them", asking.peak_mb, "MB", 1000),
+        Figure("view_keeping", "materialising them once", told["seconds"], "s", 600),
     ]
 
 

@@ -11,62 +11,57 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.catalog import drawing
-from bench.figures import Figure, run_process
-from schemas.storage.layout import Layout
+from bench.catalog import PICTURES, drawing, synthetic_index
+from bench.figures import Figure
 
 CLIENTS = 8
-PICTURES = 100_000
 DRAWINGS = 64
 SECONDS = 20.0
-WARM_UP = 200
+WARM_UP, MORE = 200, 2000
 PAUSE_S = 1.0
-"""Of a client that looks at its answer for a moment: still far from patient."""
 
 
-def measure(
-    *, pictures: int = PICTURES, data: Path | None = None, queries: int = 2000
-) -> list[Figure]:
-    """Serve an index and ask it.
-
-    Units:   milliseconds, megabytes of 10**6 bytes, seconds, kilobytes
-    """
-    with tempfile.TemporaryDirectory(prefix="toonsearch-bench-") as folder:
-        root = data or Path(folder) / "data"
-        if data is None:
-            print(f"bench: building an index of {pictures:,} vectors ...", file=sys.stderr)
-            layout = Layout(root)
-            run_process([sys.executable, "-m", "bench.catalog", str(layout.root), str(pictures)])
-        with served(root) as (port, process_id):
-            bodies = [jpeg(seed) for seed in range(DRAWINGS)]
-            load(port, bodies, count=WARM_UP)
-            alone = load(port, bodies, clients=1, seconds=5.0)
-            paced = load(port, bodies, seconds=SECONDS / 2, pause_s=PAUSE_S)
-            busy = load(port, bodies, seconds=SECONDS)
-            before = memory_mb(process_id)
-            load(port, bodies, count=queries)
-            grown = memory_mb(process_id) - before
-            visit = first_visit(port)
-    how = f"512 px JPEG, {pictures:,} pictures"
+def measure(*, pictures: int = PICTURES) -> list[Figure]:
+    with served(synthetic_index(pictures).root) as (port, process_id):
+        bodies = [jpeg(seed) for seed in range(DRAWINGS)]
+        load(port, bodies, count=WARM_UP)
+        alone = load(port, bodies, clients=1, seconds=5.0)
+        paced = load(port, bodies, seconds=SECONDS / 2, pause_s=PAUSE_S)
+        busy = load(port, bodies, seconds=SECONDS)
+        before = memory_mb(process_id)
+        load(port, bodies, count=MORE)
+        grown = memory_mb(process_id) - before
+        visit = first_visit(port)
     return [
-        Figure("web_query_alone", median_ms(alone), "ms", 0, "more", f"one client, {how}"),
-        Figure("web_query_paced", median_ms(paced), "ms", 60, "less",
-               f"{CLIENTS} clients that pause {PAUSE_S:g} s, {how}"),
-        Figure("web_query_paced_p99", p99_ms(paced), "ms", 250, "less", "the same"),
-        Figure("web_query_median", median_ms(busy), "ms", 60, "less",
-               f"{CLIENTS} clients without a pause, {how}"),
-        Figure("web_query_p99", p99_ms(busy), "ms", 250, "less", "the same"),
-        Figure("web_queries_per_second", len(busy) / SECONDS, "1/s", 0, "more", "the same"),
-        Figure("web_memory", before, "MB", 0, "more", "server and decoders together, under load"),
-        Figure("web_memory_growth", grown, "MB", 10, "less", f"over {queries:,} more queries"),
+        Figure("web_alone", "page: one query after the other, 512 px JPEG", median_ms(alone), "ms"),
+        Figure(
+            "web_paced",
+            f"page: {CLIENTS} clients that pause {PAUSE_S:g} s, median",
+            median_ms(paced),
+            "ms",
+            60,
+        ),
+        Figure("web_paced_p99", "page: the same, p99", p99_ms(paced), "ms", 250),
+        Figure(
+            "web_busy",
+            f"page: {CLIENTS} clients without a pause, median",
+            median_ms(busy),
+            "ms",
+            60,
+        ),
+        Figure("web_busy_p99", "page: the same, p99", p99_ms(busy), "ms", 250),
+        Figure("web_busy_rate", "page: the same, answers", len(busy) / SECONDS, "1/s"),
+        Figure("web_memory", "page: memory of server and decoders under load", before, "MB"),
+        Figure(
+            "web_memory_growth", f"page: its growth over {MORE:,} more queries", grown, "MB", 10
+        ),
         *visit,
-    ]  # fmt: skip
+    ]
 
 
 def jpeg(seed: int) -> bytes:
@@ -186,8 +181,8 @@ def first_visit(port: int) -> list[Figure]:
             )
             page.close()
         browser.close()
+    usable = statistics.median(ready[1:])
     return [
-        Figure("web_page_weight", weight / 1e3, "kB", 150, "less", "first page, not compressed"),
-        Figure("web_page_ready", statistics.median(ready[1:]), "s", 1.0, "less",
-               "empty cache, until it can be used, headless Chromium"),
-    ]  # fmt: skip
+        Figure("web_page_weight", "page: first visit, not compressed", weight / 1e3, "kB", 150),
+        Figure("web_page_ready", "page: empty cache until it can be used", usable, "s", 1.0),
+    ]

@@ -16,12 +16,13 @@ from uuid import uuid4
 
 from scrapy.crawler import AsyncCrawlerProcess
 
-from crawler.plan import BlockList, CrawlReport, Plan
+from crawler.plan import CrawlReport, Plan
 from crawler.scheduler import FORMAT, Frontier
 from crawler.settings import Run, scrapy_settings
 from crawler.sites.base import site_of
 from crawler.spider import Spider
 from crawler.state import drain, load, recheck
+from schemas.blocklist import BlockList
 from schemas.errors import (
     InputError,
     InterruptedRun,
@@ -64,7 +65,7 @@ def crawl(
     Errors:  UsageError; InputError when the catalog or the frontier cannot be used
     """
     site_of(plan.site)
-    BlockList.read(settings.crawl.block_list, layout)
+    BlockList.with_file(layout, settings.crawl.block_list)
 
     def at(path: Path) -> CrawlReport:
         return _crawl(
@@ -125,8 +126,9 @@ def _open(
     path: Path, catalog: Catalog, plan: Plan, settings: CrawlSettings
 ) -> tuple[Frontier, bool]:
     """The frontier to work on, and whether it continues a crawl that was cut short."""
-    blocked = BlockList.read(settings.block_list, catalog.layout)
-    mark = f"{plan.mark} {settings.adult} {sorted(blocked.titles)} {sorted(blocked.authors)}"
+    blocked = BlockList.with_file(catalog.layout, settings.block_list)
+    marks = sorted(set().union(*blocked.marks.values()))
+    mark = f"{plan.mark} {settings.adult} {marks}"
     if path.exists():
         try:
             frontier = Frontier(path)

@@ -13,10 +13,11 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Any
 
-from crawler.plan import BlockList, Plan
+from crawler.plan import Plan
 from crawler.scheduler import Frontier, Job
 from crawler.sites.base import Ask, Found, Listed, PictureLink, Site, Work
 from crawler.state import as_json, episode_digest
+from schemas.blocklist import BlockList
 from schemas.records import Episode
 
 # --- The titles of a crawl: their rows, and the moment when nothing more is awaited of one.
@@ -388,7 +389,7 @@ class Ledger:
         if known is not None and known["seen"]:
             return
         self.frontier.count("listed")
-        if self.blocked.blocks(listed.title_id, listed.authors):
+        if self.blocked.blocks_title(listed.title_id, listed.authors):
             self._blocks(listed.title_id)
             return
         state = json.loads(known["state"]) if known is not None and known["state"] else {}
@@ -462,7 +463,7 @@ class Ledger:
         if row is None or not row["seen"]:
             self.frontier.count("listed")
         names = tuple(author.name for author in title.authors)
-        if self.blocked.blocks(title.title_id, names):
+        if self.blocked.blocks_title(title.title_id, names):
             self._blocks(title.title_id)
             return
         if row is not None and row["seen"] == 2:

@@ -55,11 +55,11 @@ def missing(reason: str) -> CheckedPicture:
 
 
 def checked(
-    layout: Layout, limits: PictureLimits, forgotten: BlockList, data: bytes
+    layout: Layout, limits: PictureLimits, blocked: BlockList, data: bytes
 ) -> CheckedPicture:
     """Check and store; a page in a picture's place is a failure, whatever its type says, and
     a picture that was forgotten stays out."""
-    if forgotten.blocks("picture", picture_id_of(data)):
+    if blocked.blocks("picture", picture_id_of(data)):
         return missing(str(Reason.OPT_OUT))
     facts = check_and_store(layout, limits, data, sync=False)
     if facts.reason is Reason.FORMAT and data.lstrip()[:1] in (b"<", b"{", b"["):
@@ -236,7 +236,7 @@ class Pipeline:
         loop = asyncio.get_running_loop()
         run = self.run
         return await loop.run_in_executor(
-            self.pool, checked, run.layout, run.limits, run.forgotten, item.body
+            self.pool, checked, run.layout, run.limits, run.blocked, item.body
         )
 
     # Pages

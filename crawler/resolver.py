@@ -9,7 +9,6 @@ addresses only: a name that changes its mind, or an odd spelling of 127.0.0.1, e
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,8 @@ from scrapy.exceptions import IgnoreRequest
 from scrapy.resolver import HostResolution
 from twisted.internet.address import IPv4Address, IPv6Address
 
+from schemas.net import is_public
+
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
     from scrapy.http import Request
@@ -27,20 +28,6 @@ if TYPE_CHECKING:
 
 Resolve = Callable[[str], Awaitable[list[str]]]
 
-_TRANSLATED = (
-    ipaddress.ip_network("64:ff9b::/96"),  # NAT64: an IPv4 address in the last 32 bits
-    ipaddress.ip_network("64:ff9b:1::/48"),
-)
-_SPECIAL = tuple(
-    ipaddress.ip_network(net)
-    for net in (
-        *("0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "192.88.99.0/24", "198.18.0.0/15"),
-        *("168.63.129.16/32", "::/96", "100::/64", "2001::/23", "fec0::/10", "3fff::/20"),
-    )
-)
-"""Ranges that Python calls global in some release, or that only look like a public host:
-shared, benchmarking and relay addresses, a cloud's metadata host, IPv4-compatible IPv6."""
-
 
 class Refused(IgnoreRequest):
     """A request that must not be made; `reason` is one word, or one and a detail."""
@@ -48,25 +35,6 @@ class Refused(IgnoreRequest):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
-
-
-def is_public(text: str) -> bool:
-    """Whether an address is on the public internet, by every notation of it."""
-    try:
-        address = ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:
-        return False
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour
-        if inner is not None:
-            return is_public(str(inner))
-        if address.teredo is not None or any(address in net for net in _TRANSLATED):
-            return False
-    if any(address in net for net in _SPECIAL if net.version == address.version):
-        return False
-    return address.is_global and not (
-        address.is_multicast or address.is_reserved or address.is_unspecified
-    )
 
 
 def check_url(url: str, site: Site) -> None:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from crawler.incremental import Ledger
 from crawler.middlewares import user_agent
-from crawler.plan import BlockList, Plan
+from crawler.plan import Plan
 from crawler.resolver import Refused
 from crawler.scheduler import Frontier, Job
 from crawler.sites.base import Site, site_of
+from schemas.blocklist import BlockList
 from schemas.images import PictureLimits
 from schemas.progress import Progress
 from schemas.settings import CrawlSettings, Settings
@@ -41,10 +42,9 @@ class Run:
         self.limits: PictureLimits = settings.decode.limits
         self.site: Site = site_of(plan.site)
         self.catalog = Catalog(layout)
-        blocked = BlockList.read(self.settings.block_list, layout)
+        self.blocked = BlockList.with_file(layout, self.settings.block_list)
         adult = self.settings.adult == "include"
-        self.forgotten = blocked.forgotten
-        self.ledger = Ledger(frontier, self.site, plan, adult=adult, blocked=blocked)
+        self.ledger = Ledger(frontier, self.site, plan, adult=adult, blocked=self.blocked)
         self.headers = {
             **self.site.headers,
             **(self.site.adult_headers if adult else {}),

@@ -1,37 +1,42 @@
-"""Who and what must stay out: the lasting part of `toonsearch forget`.
+"""Who and what must stay out: what `toonsearch forget` was told, and the operator's file.
 
 The list holds marks (keyed digests) instead of names, so that what was forgotten does not
-live on in the list of what was forgotten. It also remembers which generations are too old
-to be published again, and whether something is still waiting to be cleared away.
+live on in it. It also names the generations that are too old to be published again, and says
+whether something still has to be cleared away.
 """
 
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import blake2b
+from pathlib import Path
 
-from schemas.errors import InputError
+from schemas.errors import InputError, UsageError
+from schemas.names import author_key, without_accents
 from schemas.storage.fsio import replace_file, storage_error
 from schemas.storage.layout import Layout
 
 FORMAT = 1
 KINDS = ("author", "title", "picture")
+PLATFORMS = ("naver:", "webtoons:", "melon:")
+"""What ids of crawled titles begin with."""
 
 
 def name_forms(name: str) -> set[str]:
-    """A name without what spellings differ in: case, width, spaces, punctuation, and the
-    order of its words. Two names with a form in common are one.
+    """A name without what spellings differ in, beyond its key: accents, spaces, punctuation
+    and the order of its words. Two names with a form in common are one.
 
     >>> name_forms("Kim  Min-Ho") & name_forms("Ｋim Minho")
     {'kimminho'}
     """
-    text = unicodedata.normalize("NFKC", name).casefold()
-    words = ["".join(c for c in word if c.isalnum()) for word in text.split()]
-    forms = {"".join(words), " ".join(sorted(word for word in words if word))}
-    return {form for form in forms if form} or {text.strip()}
+    key = author_key(name)
+    forms = set()
+    for text in (key, without_accents(key)):
+        words = ["".join(c for c in word if c.isalnum()) for word in text.split()]
+        forms |= {"".join(words), " ".join(sorted(word for word in words if word))}
+    return forms - {""} or {key}
 
 
 def marks_of(kind: str, value: str) -> set[str]:
@@ -77,6 +82,26 @@ class BlockList:
             )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise _damaged(str(error)) from error
+
+    @classmethod
+    def with_file(cls, layout: Layout, file: str) -> BlockList:
+        """The list of a data root with what a text file adds (an empty name: nothing): one
+        author's name, or one title id such as `naver:183559`, on each line.
+
+        Errors:  UsageError, InputError: a list that cannot be read must not mean that nobody
+                 objects
+        """
+        blocked = cls.read(layout)
+        if not file:
+            return blocked
+        try:
+            lines = Path(file).expanduser().read_text("utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"the block list {file} cannot be read ({error})") from error
+        entries = [entry for line in lines if (entry := line.partition("#")[0].strip())]
+        titles = [entry for entry in entries if entry.startswith(PLATFORMS)]
+        names = [entry for entry in entries if not entry.startswith(PLATFORMS)]
+        return blocked.adding("title", titles).adding("author", names)
 
     def write(self, layout: Layout) -> None:
         """Replace the list. Errors:  InputError when the disk refuses"""

@@ -1,10 +1,13 @@
-"""The records that travel between rooms; the words are those of the README."""
+"""The records that every part of the program passes on."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date
+
+from schemas.names import author_key, clean_name
 
 
 @dataclass(frozen=True)
@@ -13,6 +16,15 @@ class Author:
 
     name: str
     role: str = "author"
+
+
+def distinct_authors(authors: Iterable[Author]) -> tuple[Author, ...]:
+    """Authors with cleaned names, each role of a person once; the first spelling counts."""
+    found: dict[tuple[str, str], Author] = {}
+    for author in authors:
+        if name := clean_name(author.name):
+            found.setdefault((author_key(name), author.role), Author(name, author.role))
+    return tuple(found.values())
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,13 @@
-"""One frozen tree of settings, built once.
+"""One frozen tree of settings, built once; every value remembers where it came from.
 
 Defaults < /etc/toonsearch/config.toml < user TOML (XDG) < ./toonsearch.toml <
-TOONSEARCH_SECTION__KEY < flags. Unknown keys are errors that name the nearest key, and
-every value remembers where it came from. Functions receive their section only.
+TOONSEARCH_SECTION__KEY < flags. Functions receive their section only.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import tomllib
 from collections.abc import Mapping
@@ -20,7 +20,22 @@ from schemas.images import PictureLimits
 from schemas.records import DECADE
 from schemas.storage.layout import Layout
 
-# --- The sections of the settings: their keys, defaults and meaning.
+PREFIX = "TOONSEARCH_"
+
+
+def _setting(
+    default: Any,
+    text: str,
+    *,
+    low: float = float("-inf"),
+    high: float = float("inf"),
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """A field of a section: its default, what it means, and what it may be."""
+    metadata = {"text": text, "low": low, "high": high, "choices": choices}
+    if callable(default):
+        return field(default_factory=default, metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 def _default_root() -> Path:
@@ -30,18 +45,30 @@ def _default_root() -> Path:
 
 @dataclass(frozen=True)
 class StoreSettings:
-    """Where the catalog, pictures and index lie."""
+    """Where the data lies."""
 
-    root: Path = field(default_factory=_default_root)
+    root: Path = _setting(_default_root, "Folder of catalog, pictures and index (`--data`).")  # noqa: RUF009
 
 
 @dataclass(frozen=True)
 class DecodeSettings:
-    """Caps on pictures, in bytes and pixels."""
+    """Caps on pictures."""
 
-    max_bytes: int = PictureLimits.max_bytes
-    max_pixels: int = PictureLimits.max_pixels
-    min_side_px: int = PictureLimits.min_side_px
+    max_bytes: int = _setting(
+        PictureLimits.max_bytes, "Larger files are skipped.", low=1, high=2**40
+    )
+    max_pixels: int = _setting(
+        PictureLimits.max_pixels,
+        "Larger pictures are skipped before they are decoded.",
+        low=1,
+        high=178_956_970,  # above this Pillow itself refuses
+    )
+    min_side_px: int = _setting(
+        PictureLimits.min_side_px,
+        "Pictures whose shorter side is smaller are skipped.",
+        low=1,
+        high=4096,
+    )
 
     @property
     def limits(self) -> PictureLimits:
@@ -50,114 +77,144 @@ class DecodeSettings:
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """The network: model is `shipped` or a model folder."""
+    """The network that makes embeddings, and how it runs."""
 
-    model: str = "shipped"
-    runtime: str = "auto"
-    threads: int = 0
-    batch: int = 32
+    model: str = _setting(
+        "shipped", "`shipped`, the id of a model under the data root, or a model folder."
+    )
+    runtime: str = _setting(
+        "auto", "What runs the network.", choices=("auto", "onnxruntime", "openvino")
+    )
+    threads: int = _setting(0, "Threads of the runtime; 0 lets it choose.", low=0, high=4096)
+    batch: int = _setting(32, "Pictures that are decoded ahead for one pass.", low=1, high=4096)
 
 
 @dataclass(frozen=True)
 class IndexSettings:
-    """How a generation is built and checked.
+    """How a generation is built, and how much it may differ from the one in use."""
 
-    Against the generation in use, at most `max_loss` of the pictures may be gone,
-    `max_change` of the canary answers may differ, and label accuracy may fall by
-    `max_quality_drop`. Votes are fitted anew when `refit` of the pictures have changed
-    since they last were, or the program fits them otherwise. `era_years` is how many years an
-    era has; when it changes, the next build makes a new generation and fits votes anew.
-    """
-
-    keep: int = 3
-    sample: int = 2000
-    seed: int = 20051
-    max_loss: float = 0.2
-    max_change: float = 0.02
-    max_quality_drop: float = 0.03
-    refit: float = 0.05
-    era_years: int = DECADE
+    keep: int = _setting(3, "Generations that `index build` keeps.", low=1, high=1000)
+    sample: int = _setting(
+        2000, "Pictures that calibration and validation look at.", low=1, high=1_000_000
+    )
+    seed: int = _setting(20051, "Seed of that sample.")
+    max_loss: float = _setting(
+        0.2, "Share of the pictures that may be gone since the last generation.", low=0, high=1
+    )
+    max_change: float = _setting(
+        0.02, "Share of the canary answers that may differ.", low=0, high=1
+    )
+    max_quality_drop: float = _setting(0.03, "How much label accuracy may fall.", low=0, high=1)
+    refit: float = _setting(
+        0.05,
+        "Label probabilities are re-fitted when this share of the pictures has changed.",
+        low=0,
+        high=1,
+    )
+    era_years: int = _setting(
+        DECADE,
+        'Years of an era: 10 gives "2000s", 5 gives "2005-2009"; used by the next `index build`.',
+        low=1,
+        high=100,
+    )
 
 
 @dataclass(frozen=True)
 class QuerySettings:
-    """Defaults of a query.
+    """Defaults of a query."""
 
-    `unknown_prior` is how often a query is expected to be by a hand that the catalog does
-    not have; `neighbours` is how many pictures are looked at for one answer; `expand` orders
-    a list of pictures after its first ten by nearness to those and the query together.
-    """
-
-    k: int = 10
-    by: str = "title"
-    neighbours: int = 200
-    unknown_prior: float = 0.5
-    min_percentile: float = 0.0
-    expand: bool = True
+    k: int = _setting(10, "Results.", low=1, high=100_000)
+    by: str = _setting("title", "What a result is.", choices=("title", "picture"))
+    neighbours: int = _setting(
+        200, "Nearest pictures that an answer is computed from.", low=1, high=100_000
+    )
+    unknown_prior: float = _setting(
+        0.5, "How often a query is by an artist that the index lacks.", low=0, high=0.99
+    )
+    min_percentile: float = _setting(
+        0.0, "Leave out results below this percentile of similarity.", low=0, high=100
+    )
+    expand: bool = _setting(
+        True, "Rank pictures after the tenth by similarity to the first ten as well."
+    )
 
 
 @dataclass(frozen=True)
 class CrawlSettings:
-    """Manners towards the sites.
+    """How sites are asked."""
 
-    `contact` is an address or page that site owners can write to; it is sent with every
-    request. `delay_s` is the least time between two requests to one host, which AutoThrottle
-    lengthens when the host is slow. `max_wait_s` is the longest Retry-After that is waited
-    for. `block_list` is a file with one author or title id a line. `replica` sends every
-    request to one local address instead of the sites: for tests only.
-    """
-
-    contact: str = ""
-    delay_s: float = 1.0
-    concurrency: int = 4
-    timeout_s: float = 30.0
-    retries: int = 3
-    backoff_s: float = 5.0
-    max_wait_s: float = 600.0
-    max_requests: int = 100_000
-    max_bytes: int = 20 * 1024**3
-    commit_rows: int = 2000
-    adult: str = "skip"
-    block_list: str = ""
-    replica: str = ""
-
-
-@dataclass(frozen=True)
-class NightlySettings:
-    """What `toonsearch nightly` looks after: sites (each with the options of `toonsearch
-    crawl`), folders and manifests. `budget` is such as 3h or 90m; empty means none. `metrics`
-    is the Prometheus file, by default nightly.prom in the data root.
-    """
-
-    sites: tuple[str, ...] = ()
-    folders: tuple[str, ...] = ()
-    pattern: str = "{author}/{title}"
-    manifests: tuple[str, ...] = ()
-    budget: str = ""
-    metrics: str = ""
+    contact: str = _setting(
+        "", "An address or page that site owners can write to; sent with every request."
+    )
+    delay_s: float = _setting(
+        1.0,
+        "Least seconds between two requests to a host (`--delay`); a slow host gets more.",
+        low=0,
+        high=3600,
+    )
+    concurrency: int = _setting(4, "Requests to one host that may be under way.", low=1, high=64)
+    timeout_s: float = _setting(
+        30.0, "Longest seconds for an answer, its body included.", low=0.1, high=3600
+    )
+    retries: int = _setting(3, "Retries after 429, 5xx and broken connections.", low=0, high=100)
+    backoff_s: float = _setting(
+        5.0,
+        "Seconds before the first retry, doubled each time, when the host names none.",
+        low=0,
+        high=3600,
+    )
+    max_wait_s: float = _setting(
+        600.0, "A host that asks for a longer wait ends the crawl.", low=0, high=86_400
+    )
+    max_requests: int = _setting(
+        100_000, "Requests of one run; the next run goes on.", low=1, high=1_000_000_000
+    )
+    max_bytes: int = _setting(
+        20 * 1024**3, "Bytes of one run; the next run goes on.", low=1, high=2**50
+    )
+    commit_rows: int = _setting(2000, "Rows of one commit to the catalog.", low=1, high=100_000)
+    adult: str = _setting("skip", "Titles for adults.", choices=("skip", "include"))
+    block_list: str = _setting("", "A file with one author or title id a line: never fetched.")
+    replica: str = _setting("", "Tests only: one local address that stands for all sites.")
 
 
 @dataclass(frozen=True)
 class WebSettings:
-    """`toonsearch serve`: where it listens and what strangers may do.
+    """`toonsearch serve`: where it listens and what visitors may do."""
 
-    `max_bytes` is the size of a whole request; `rate` is how many queries one client may ask
-    a minute (0: any number); `hosts` are names of this server besides localhost and its
-    addresses, separated by commas; `share_days` is how long a shared link lives (0: none).
-    """
+    host: str = _setting("127.0.0.1", "Address to listen on.")
+    port: int = _setting(8765, "Port to listen on.", low=0, high=65535)
+    hosts: str = _setting(
+        "", "Names of this server besides localhost and its addresses, separated by commas."
+    )
+    max_bytes: int = _setting(24 * 1024 * 1024, "Larger requests are refused.", low=1, high=2**30)
+    rate: int = _setting(
+        120, "Queries a minute for one client; 0: any number.", low=0, high=1_000_000
+    )
+    share_days: int = _setting(
+        90, "Days that a shared link lives; 0: no links.", low=0, high=36_500
+    )
+    accounts: str = _setting(
+        "invited", "Who may have an account.", choices=("off", "invited", "open")
+    )
+    url_queries: str = _setting(
+        "off", "Whether the server fetches pictures from given addresses.", choices=("off", "on")
+    )
+    sql: str = _setting("off", "Whether visitors may ask in SQL.", choices=("off", "on"))
 
-    host: str = "127.0.0.1"
-    port: int = 8765
-    hosts: str = ""
-    max_bytes: int = 24 * 1024 * 1024
-    rate: int = 120
-    share_days: int = 90
-    accounts: str = "invited"
-    url_queries: str = "off"
-    sql: str = "off"
 
+@dataclass(frozen=True)
+class NightlySettings:
+    """What `toonsearch nightly` refreshes."""
 
-PREFIX = "TOONSEARCH_"
+    sites: tuple[str, ...] = _setting(
+        (), 'Sites to crawl, each with options of `toonsearch crawl`: `["naver --weekday"]`.'
+    )
+    folders: tuple[str, ...] = _setting((), "Folders to import.")
+    pattern: str = _setting("{author}/{title}", "What the levels of those folders mean.")
+    manifests: tuple[str, ...] = _setting((), "Manifests to import.")
+    budget: str = _setting("", "Such as 3h or 90m: end cleanly by then. Empty: no budget.")
+    metrics: str = _setting("", "Prometheus file; `nightly.prom` in the data root when empty.")
 
 
 @dataclass(frozen=True)
@@ -178,55 +235,31 @@ class Settings:
 
 
 SECTIONS: dict[str, type] = {
-    "store": StoreSettings,
-    "decode": DecodeSettings,
-    "encoder": EncoderSettings,
-    "index": IndexSettings,
-    "query": QuerySettings,
-    "crawl": CrawlSettings,
-    "web": WebSettings,
-    "nightly": NightlySettings,
+    f.name: f.default_factory  # type: ignore[misc]
+    for f in dataclasses.fields(Settings)
+    if f.name != "origins"
+}
+FIELDS = {
+    f"{section}.{f.name}": f for section, kind in SECTIONS.items() for f in dataclasses.fields(kind)
 }
 
-CHOICES = {
-    "encoder.runtime": ("auto", "onnxruntime", "openvino"),
-    "query.by": ("title", "picture"),
-    "crawl.adult": ("skip", "include"),
-    "web.accounts": ("off", "invited", "open"),
-    "web.url_queries": ("off", "on"),
-    "web.sql": ("off", "on"),
-}
-RANGES: dict[str, tuple[float, float]] = {
-    "decode.max_bytes": (1, 2**40),
-    "decode.max_pixels": (1, 178_956_970),  # above this Pillow itself refuses
-    "decode.min_side_px": (1, 4096),
-    "encoder.threads": (0, 4096),
-    "encoder.batch": (1, 4096),
-    "index.keep": (1, 1000),
-    "index.sample": (1, 1_000_000),
-    "index.max_loss": (0.0, 1.0),
-    "index.max_change": (0.0, 1.0),
-    "index.max_quality_drop": (0.0, 1.0),
-    "index.refit": (0.0, 1.0),
-    "index.era_years": (1, 100),
-    "query.k": (1, 100_000),
-    "query.neighbours": (1, 100_000),
-    "query.unknown_prior": (0.0, 0.99),
-    "query.min_percentile": (0.0, 100.0),
-    "crawl.delay_s": (0.0, 3600.0),
-    "crawl.concurrency": (1, 64),
-    "crawl.timeout_s": (0.1, 3600.0),
-    "crawl.retries": (0, 100),
-    "crawl.backoff_s": (0.0, 3600.0),
-    "crawl.max_wait_s": (0.0, 86_400.0),
-    "crawl.commit_rows": (1, 100_000),
-    "crawl.max_requests": (1, 1_000_000_000),
-    "crawl.max_bytes": (1, 2**50),
-    "web.port": (0, 65535),
-    "web.max_bytes": (1, 2**30),
-    "web.rate": (0, 1_000_000),
-    "web.share_days": (0, 36_500),
-}
+
+def describe() -> list[tuple[str, str, str]]:
+    """(key, default as TOML, what it means) of every setting, for docs/settings.md."""
+    rows = []
+    for key, f in FIELDS.items():
+        default = json.dumps(f.default) if key != "store.root" else "$XDG_DATA_HOME/toonsearch"
+        choices = f.metadata["choices"]
+        text = f.metadata["text"] + (f" One of {', '.join(choices)}." if choices else "")
+        rows.append((key, default, text))
+    return rows
+
+
+def flatten(settings: Settings) -> dict[str, Any]:
+    """Dotted key -> value, in declaration order."""
+    return {
+        key: getattr(getattr(settings, key.partition(".")[0]), f.name) for key, f in FIELDS.items()
+    }
 
 
 def setting_files(environ: Mapping[str, str], cwd: Path) -> list[Path]:
@@ -253,44 +286,23 @@ def load_settings(
     """
     environ = os.environ if environ is None else environ
     cwd = Path.cwd() if cwd is None else cwd
-    values: dict[str, Any] = {}
-    origins: dict[str, str] = {}
-
-    def put(key: str, value: Any, origin: str) -> None:
-        values[key] = _checked(key, value, origin)
-        origins[key] = origin
-
+    given: list[tuple[str, Any, str]] = []
     for file in setting_files(environ, cwd):
-        for key, value in _read_toml(file).items():
-            put(key, value, str(file))
+        given += [(key, value, str(file)) for key, value in _read_toml(file).items()]
     for name, text in sorted(environ.items()):
         if name.startswith(PREFIX) and "__" in name:
-            section, _, key = name[len(PREFIX) :].lower().partition("__")
-            put(f"{section}.{key}", text, name)
-    for key, value in (flags or {}).items():
-        if value is not None:
-            put(key, value, "flag")
+            given.append((name[len(PREFIX) :].lower().replace("__", ".", 1), text, name))
+    given += [(key, value, "flag") for key, value in (flags or {}).items() if value is not None]
 
-    sections = {
-        name: kind(
-            **{
-                f.name: values[f"{name}.{f.name}"]
-                for f in dataclasses.fields(kind)
-                if f"{name}.{f.name}" in values
-            }
-        )
-        for name, kind in SECTIONS.items()
-    }
-    return Settings(**sections, origins=origins)
-
-
-def flatten(settings: Settings) -> dict[str, Any]:
-    """Dotted key -> value, in declaration order."""
-    return {
-        f"{section}.{f.name}": getattr(getattr(settings, section), f.name)
-        for section, kind in SECTIONS.items()
-        for f in dataclasses.fields(kind)
-    }
+    sections: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+    origins: dict[str, str] = {}
+    for key, value, origin in given:
+        checked = _checked(key, value, origin)
+        section, _, name = key.partition(".")
+        sections[section][name] = checked
+        origins[key] = origin
+    built = {section: SECTIONS[section](**values) for section, values in sections.items()}
+    return Settings(**built, origins=origins)
 
 
 def _read_toml(file: Path) -> dict[str, Any]:
@@ -309,55 +321,72 @@ def _read_toml(file: Path) -> dict[str, Any]:
 
 
 def _checked(key: str, value: Any, origin: str) -> Any:
-    section, _, name = key.partition(".")
-    known = {f"{s}.{f.name}": f for s, kind in SECTIONS.items() for f in dataclasses.fields(kind)}
-    if key not in known:
-        raise UsageError(f"unknown setting {section}.{name} in {origin}", nearest(key, known))
-    if str(known[key].type) == "tuple[str, ...]":
-        return _checked_list(key, value, origin)
-    if str(known[key].type) == "bool":
-        return _checked_switch(key, value, origin)
-    kind = {"int": int, "float": float, "str": str, "Path": Path}[str(known[key].type)]
+    """A value in the type of its setting. Errors:  UsageError"""
+    if key not in FIELDS:
+        raise UsageError(f"unknown setting {key} in {origin}", nearest(key, FIELDS))
+    kind, allowed = str(FIELDS[key].type), FIELDS[key].metadata
     try:
-        if isinstance(value, bool):
-            raise ValueError("true or false is not expected here")
-        if kind is int and isinstance(value, float) and value != int(value):
-            raise ValueError("a whole number is expected")
-        typed = Path(value).expanduser() if kind is Path else kind(value)
+        typed = _CONVERTERS[kind](value)
     except (TypeError, ValueError) as error:
         raise UsageError(
             f"setting {key} in {origin} is not valid: {value!r}",
-            f"Expected is a value of type {kind.__name__.lower()}.",
+            f"Expected is {_EXPECTED[kind]}.",
         ) from error
-    if key in CHOICES and typed not in CHOICES[key]:
+    if allowed["choices"] and typed not in allowed["choices"]:
         raise UsageError(
-            f"setting {key} in {origin} is {typed!r}", nearest(str(typed), CHOICES[key])
+            f"setting {key} in {origin} is {typed!r}", nearest(str(typed), allowed["choices"])
         )
-    low, high = RANGES.get(key, (float("-inf"), float("inf")))
+    low, high = allowed["low"], allowed["high"]
     if isinstance(typed, int | float) and not low <= typed <= high:
         raise UsageError(f"setting {key} in {origin} is {typed}", f"Allowed is {low} to {high}.")
     return typed
 
 
-SWITCH = {"true": True, "yes": True, "on": True, "1": True,
-          "false": False, "no": False, "off": False, "0": False}  # fmt: skip
+def _number(kind: type[int] | type[float], value: Any) -> int | float:
+    if isinstance(value, bool) or (kind is int and isinstance(value, float) and value % 1):
+        raise ValueError
+    return kind(value)
 
 
-def _checked_switch(key: str, value: Any, origin: str) -> bool:
-    """True or false; from the environment, as a word or a digit."""
-    known = value if isinstance(value, bool) else SWITCH.get(str(value).strip().lower())
-    if known is None or not isinstance(value, bool | str):
-        raise UsageError(
-            f"setting {key} in {origin} is not valid: {value!r}", "Expected is true or false."
-        )
-    return known
+def _switch(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    if not isinstance(value, str):
+        raise TypeError
+    words = {"true": True, "yes": True, "on": True, "1": True}
+    words |= {"false": False, "no": False, "off": False, "0": False}
+    if value.strip().lower() not in words:
+        raise ValueError
+    return words[value.strip().lower()]
 
 
-def _checked_list(key: str, value: Any, origin: str) -> tuple[str, ...]:
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        raise TypeError
+    return str(value)
+
+
+def _texts(value: Any) -> tuple[str, ...]:
     """A list of texts; from the environment, separated by semicolons."""
     parts = value.split(";") if isinstance(value, str) else value
     if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
-        raise UsageError(
-            f"setting {key} in {origin} is not valid: {value!r}", "Expected is a list of texts."
-        )
+        raise TypeError
     return tuple(part.strip() for part in parts if part.strip())
+
+
+_CONVERTERS: dict[str, Any] = {
+    "int": lambda value: _number(int, value),
+    "float": lambda value: _number(float, value),
+    "bool": _switch,
+    "str": _text,
+    "Path": lambda value: Path(_text(value)).expanduser(),
+    "tuple[str, ...]": _texts,
+}
+_EXPECTED = {
+    "int": "a whole number (int)",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "a text",
+    "Path": "a path",
+    "tuple[str, ...]": "a list of texts",
+}

@@ -3,7 +3,7 @@
 pictures                          B files
 -> Engine.question_of             their common style, a unit vector (D,)
 -> Engine.labels_of               whose hand, which genre, which era
--> choose                         the pictures that the filters leave
+-> allowed                        the pictures that the filters leave
 -> Engine.search                  the K nearest of those
 -> top_titles, list_pictures      Answer
 """
@@ -19,7 +19,7 @@ import numpy as np
 from indexer.embedding.encoder import Encoder
 from indexer.labels.deviation import common_deviation
 from indexer.vector_index.generations import Generation
-from indexer.vector_index.search import Question, greys_for, nearest, or_in_grey
+from indexer.vector_index.search import Question, greys_for, nearest, or_in_grey, selected
 from schemas.errors import InputError, NoIndexError
 from schemas.images import PictureLimits
 from schemas.records import Answer, Labels
@@ -35,7 +35,7 @@ from search.evidence import (
     titles_holding,
     voters,
 )
-from search.filters import Candidates, Facets, choose
+from search.filters import NO_FILTERS, Filters, allowed
 from search.inputs import QueryPicture
 from search.long_lists import list_pictures
 from search.notes import notes_of
@@ -49,7 +49,7 @@ WIDENING = 4  # factor by which the list grows while it holds too few titles
 @dataclass(frozen=True)
 class QueryOptions:
     """What is asked besides the pictures: `neighbours` of the index are looked at first, more
-    until `k` titles are found; `only` narrows them to these picture ids. `unknown_prior` is
+    until `k` titles are found. `unknown_prior` is
     how often a query is by a hand the index lacks; `expand` orders the far end of a long list
     of pictures (`search/long_lists.py`).
     """
@@ -58,14 +58,8 @@ class QueryOptions:
     by: str = "title"
     neighbours: int = 200
     unknown_prior: float = 0.5
-    where: str | None = None
-    exclude_authors: tuple[str, ...] = ()
-    exclude_same_author: bool = False
-    exclude_titles: tuple[str, ...] = ()
-    min_percentile: float = 0.0
+    filters: Filters = NO_FILTERS
     expand: bool = True
-    facets: Facets | None = None
-    only: tuple[str, ...] | None = None
 
 
 class Engine:
@@ -158,19 +152,13 @@ class Engine:
         labels = self.labels_of(*plain, options.unknown_prior, question.vector, question.deviation)
         nearest = self._in_grey_too(question, plain)
         own = titles_holding(meta, picture_ids)
-        same = same_author(labels, own) if options.exclude_same_author else []
-        allowed = choose(
-            self.generation,
-            where=options.where,
-            authors=[*options.exclude_authors, *same],
-            titles=options.exclude_titles,
-            facets=options.facets,
-            pictures=options.only,
-        )
-        found = self.search(question, allowed, options, nearest)  # K rows
+        same = same_author(labels, own) if options.filters.exclude_same_author else []
+        rows = allowed(self.generation, options.filters.without_authors(same))  # (N,) or None
+        count = self.generation.pictures_count if rows is None else len(rows)
+        found = self.search(question, rows, options, nearest)  # K rows
         places: list[int] = []
         if options.by == "picture":
-            found, places = list_pictures(self.generation, question, found, allowed, options)
+            found, places = list_pictures(self.generation, question, found, rows, options)
         manner = title_manners(self.generation, question, found.title_ids)
         ranked = top_titles(found.similarity, found.title_ids, found.passed, manner)  # T titles
         if options.by == "picture":
@@ -185,7 +173,7 @@ class Engine:
             model_id=self.generation.model_id,
             preprocessing=self.generation.preprocessing_digest,
             pictures_count=self.generation.pictures_count,
-            candidates_count=allowed.count,
+            candidates_count=count,
             elapsed_ms=(time.perf_counter() - started) * 1000.0,
             queries=tuple(names),
             notes=tuple(
@@ -193,7 +181,7 @@ class Engine:
                     options,
                     own,
                     same,
-                    (allowed.count, self.generation.pictures_count),
+                    (count, self.generation.pictures_count),
                     len(places or titles),
                     labels,
                 )
@@ -216,12 +204,12 @@ class Engine:
         in_grey = _common(seen.without_colours) if seen.grey.all() else None
         return Question(_common(seen.vectors), in_grey, common_deviation(seen.deviation))
 
-    def neighbours(self, question: Question, k: int, allowed: Candidates | None = None) -> Nearest:
-        """The nearest pictures: similarity (K,) float32, nearest first, and K rows."""
+    def neighbours(self, question: Question, k: int, row_ids: np.ndarray | None = None) -> Nearest:
+        """The nearest pictures, of all or of these row ids: similarity (K,) float32, nearest
+        first, and K rows."""
         generation = self.generation
-        params = allowed.parameters() if allowed is not None else None
         greys = greys_for(generation, question)
-        similarity, ids = nearest(generation.index, greys, question, k, params)
+        similarity, ids = nearest(generation.index, greys, question, k, selected(row_ids))
         return similarity, picture_rows(generation.meta, ids)
 
     def _in_grey_too(self, question: Question, found: Nearest) -> Nearest:
@@ -261,7 +249,7 @@ class Engine:
     def search(
         self,
         question: Question,
-        allowed: Candidates,
+        row_ids: np.ndarray | None,
         options: QueryOptions,
         nearest: Nearest,
     ) -> Found:
@@ -272,19 +260,22 @@ class Engine:
         Shapes:  -> K rows
         """
         size = max(options.neighbours, options.k)
+        count = self.generation.pictures_count if row_ids is None else len(row_ids)
         while True:
-            size = min(size, allowed.count)
+            size = min(size, count)
             if size == 0:
                 return Found(np.empty(0), np.empty(0), np.empty(0, bool), [])
-            if allowed.everything and size <= len(nearest[1]):
+            if row_ids is None and size <= len(nearest[1]):
                 similarity, rows = nearest[0][:size], nearest[1][:size]
             else:
-                similarity, rows = self.neighbours(question, size, allowed)  # (K,)
+                similarity, rows = self.neighbours(question, size, row_ids)  # (K,)
             percentile = self.calibration.percentile(similarity)  # (K,)
-            found = Found(similarity, percentile, percentile >= options.min_percentile, rows)
+            found = Found(
+                similarity, percentile, percentile >= options.filters.min_percentile, rows
+            )
             names = found.title_ids if options.by == "title" else found.picture_ids
             enough = len(np.unique(names[found.passed])) >= options.k
-            if enough or size == allowed.count or not found.passed[-1]:
+            if enough or size == count or not found.passed[-1]:
                 return found
             size *= WIDENING
 

@@ -1,10 +1,4 @@
-"""Which pictures of an index may answer: the `--where` expression and the excluded names.
-
-A filter becomes a set of row ids before the search, so it never thins out a finished list.
-The expression comes from a person or, later, from a web page: it runs on a connection of
-its own that is read-only, whose authorizer knows one view and a list of harmless functions,
-and that is stopped after two seconds.
-"""
+"""Which pictures of an index may answer a query; filters run before the search."""
 
 from __future__ import annotations
 
@@ -13,61 +7,148 @@ import json
 import re
 import sqlite3
 import time
-import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from schemas.errors import InputError
+from schemas.errors import InputError, UsageError
+from schemas.names import author_key, without_accents
 
 if TYPE_CHECKING:
     from indexer.vector_index.generations import Generation
-
-
-# --- What may be asked of a title without writing an expression: genre, platform, years.
+    from schemas.settings import QuerySettings
 
 
 @dataclass(frozen=True)
-class Facets:
-    """Any of these genres, any of these platforms, drawn in these years (both ends count)."""
+class Filters:
+    """What a picture must be to answer; the same for the command line, the API and the page.
 
+    A tuple with several names means any of them; years count at both ends. `where` is an SQL
+    expression over the view `catalog`. `exclude_same_author` leaves out the authors that the
+    query itself is by. `min_percentile` is the least share of pairs by different authors that
+    a picture must be nearer than. `pictures` are the only picture ids that may answer.
+
+    Units:   min_percentile 0..100
+    """
+
+    where: str | None = None
     genres: tuple[str, ...] = ()
     platforms: tuple[str, ...] = ()
     year_from: int | None = None
     year_to: int | None = None
+    exclude_authors: tuple[str, ...] = ()
+    exclude_same_author: bool = False
+    exclude_titles: tuple[str, ...] = ()
+    min_percentile: float = 0.0
+    pictures: tuple[str, ...] | None = None
 
-    def __bool__(self) -> bool:
-        return self != Facets()
+    @classmethod
+    def from_params(
+        cls,
+        settings: QuerySettings,
+        *,
+        where: str | None = None,
+        genre: Iterable[str] = (),
+        platform: Iterable[str] = (),
+        year_from: int | None = None,
+        year_to: int | None = None,
+        exclude_author: Iterable[str] = (),
+        exclude_same_author: bool = False,
+        exclude_title: Iterable[str] = (),
+        min_percentile: float | None = None,
+    ) -> Filters:
+        """Filters from options of the command line or parameters of a request.
 
-    def rows(self, meta: sqlite3.Connection) -> np.ndarray:
-        """Row ids of the pictures that have what is asked of them.
-
-        Shapes:  -> (N,) int64, ascending
+        Errors:  UsageError when they contradict each other
         """
-        conditions, values = ["1"], []
-        if self.genres:
-            conditions.append(
-                "t.title_no in (select title_no from names where kind = 'genre'"
-                " and name in (select value from json_each(?)))"
+        if year_from is not None and year_to is not None and year_from > year_to:
+            raise UsageError(
+                f"no year is from {year_from} to {year_to}", "Give the earlier year first."
             )
-            values.append(json.dumps(self.genres))
-        if self.platforms:
-            conditions.append("t.platform in (select value from json_each(?))")
-            values.append(json.dumps(self.platforms))
-        for sign, year in ((">=", self.year_from), ("<=", self.year_to)):
-            if year is not None:
-                conditions.append(f"coalesce(p.year, t.year) {sign} cast(? as integer)")
-                values.append(str(year))
-        rows = meta.execute(
-            "select p.row_id from pictures p join titles t using (title_no)"
-            f" where {' and '.join(conditions)} order by 1",
-            values,
+        return cls(
+            where=where,
+            genres=tuple(genre),
+            platforms=tuple(platform),
+            year_from=year_from,
+            year_to=year_to,
+            exclude_authors=tuple(exclude_author),
+            exclude_same_author=exclude_same_author,
+            exclude_titles=tuple(exclude_title),
+            min_percentile=settings.min_percentile if min_percentile is None else min_percentile,
         )
-        return np.fromiter((row[0] for row in rows), dtype=np.int64)
 
+    def without_authors(self, names: Iterable[str]) -> Filters:
+        """The same filters that also leave out these authors."""
+        return replace(self, exclude_authors=(*self.exclude_authors, *names))
+
+
+NO_FILTERS = Filters()
+
+
+def allowed(generation: Generation, filters: Filters) -> np.ndarray | None:
+    """Row ids of the pictures that the filters leave; None when they leave all of them.
+
+    `min_percentile` and `exclude_same_author` depend on the query: the engine applies them.
+
+    Shapes:  -> (N,) int64, ascending
+    Errors:  InputError when the expression is wrong or a name is not in the index
+    """
+    meta = generation.meta
+    conditions: list[tuple[str, str]] = []  # SQL with one placeholder, and its value
+    if filters.genres:
+        named = "select title_no from names where kind = 'genre' and name in"
+        conditions.append((f"title_no in ({named} {_LIST})", json.dumps(filters.genres)))
+    if filters.platforms:
+        conditions.append((f"t.platform in {_LIST}", json.dumps(filters.platforms)))
+    if filters.pictures is not None:
+        conditions.append((f"p.picture_id in {_LIST}", json.dumps(filters.pictures)))
+    for sign, year in ((">=", filters.year_from), ("<=", filters.year_to)):
+        if year is not None:
+            conditions.append((f"coalesce(p.year, t.year) {sign} cast(? as integer)", str(year)))
+    chosen = []
+    if conditions:
+        sql, values = zip(*conditions, strict=True)
+        chosen.append(_rows(meta, " and ".join(sql), values))
+    if filters.where is not None:
+        sandbox = generation.connect_meta()
+        try:
+            chosen.append(matching_rows(sandbox, filters.where))
+        finally:
+            sandbox.close()
+    authors = author_names(meta, filters.exclude_authors)
+    titles = title_ids(meta, filters.exclude_titles)
+    if not (chosen or authors or titles):
+        return None
+    left = reduce(np.intersect1d, chosen) if chosen else generation.row_ids
+    if authors or titles:
+        named = "select title_no from names where kind = 'author' and name in"
+        excluded = _rows(
+            meta,
+            f"title_no in ({named} {_LIST}) or t.title_id in {_LIST}",
+            [json.dumps(authors), json.dumps(titles)],
+        )
+        left = np.setdiff1d(left, excluded, assume_unique=True)
+    return left
+
+
+_LIST = "(select value from json_each(?))"
+
+
+def _rows(meta: sqlite3.Connection, condition: str, values: Sequence[str]) -> np.ndarray:
+    """Row ids of the pictures for which a condition of our own holds; (N,) int64, ascending."""
+    rows = meta.execute(
+        "select p.row_id from pictures p join titles t using (title_no)"
+        f" where {condition} order by 1",
+        values,
+    )
+    return np.fromiter((row[0] for row in rows), dtype=np.int64)
+
+
+# --- The expression of `--where`. It may come from a stranger: it runs on a read-only connection
+# of its own, whose authorizer knows one view and harmless functions, for two seconds at most.
 
 COLUMNS = (
     "row_id", "picture_id", "title_id", "platform", "title", "author", "authors", "genre",
@@ -221,11 +302,12 @@ def _syntax_error(connection: sqlite3.Connection, expression: str, token: str) -
     return InputError(f"--where has a syntax error near {token!r}", "It is one SQL expression.")
 
 
+# --- Names of authors and titles, as people type them.
+
+
 def folded(name: str) -> str:
-    """A name as people compare it: without accents, case and extra spaces."""
-    bare = unicodedata.normalize("NFKD", name)
-    letters = "".join(c for c in bare if not unicodedata.combining(c))
-    return " ".join(letters.casefold().split())
+    """A name as people compare it: as `author_key`, and without accents."""
+    return without_accents(author_key(name))
 
 
 def author_names(connection: sqlite3.Connection, wanted: Sequence[str]) -> list[str]:
@@ -269,113 +351,3 @@ def _spellings(what: str, known: Iterable[str], wanted: Iterable[str]) -> list[s
             )
         found += by_folded[folded(name)]
     return found
-
-
-def rows_by_authors(connection: sqlite3.Connection, names: Sequence[str]) -> np.ndarray:
-    """Row ids of the pictures of titles that any of these people made; (N,) int64."""
-    return _rows(
-        connection,
-        "select row_id from pictures where title_no in (select title_no from names"
-        " where kind = 'author' and name in (select value from json_each(?)))",
-        names,
-    )
-
-
-def rows_of_titles(connection: sqlite3.Connection, ids: Sequence[str]) -> np.ndarray:
-    """Row ids of the pictures of these titles; (N,) int64."""
-    return _rows(
-        connection,
-        "select row_id from pictures where title_no in (select title_no from titles"
-        " where title_id in (select value from json_each(?)))",
-        ids,
-    )
-
-
-def rows_of_pictures(connection: sqlite3.Connection, ids: Sequence[str]) -> np.ndarray:
-    """Row ids of the pictures with these ids, in all their titles; (N,) int64, ascending."""
-    return np.sort(
-        _rows(
-            connection,
-            "select row_id from pictures where picture_id in (select value from json_each(?))",
-            ids,
-        )
-    )
-
-
-def _rows(connection: sqlite3.Connection, sql: str, values: Sequence[str]) -> np.ndarray:
-    import json
-
-    rows = connection.execute(sql, (json.dumps(list(values)),))
-    return np.fromiter((row[0] for row in rows), dtype=np.int64)
-
-
-# --- Which pictures may answer a query: every filter becomes row ids before the search.
-
-
-@dataclass(frozen=True)
-class Candidates:
-    """Only `wanted` pictures (None: all) without `unwanted` ones.
-
-    Shapes:  both (N,) int64 row ids
-    """
-
-    wanted: np.ndarray | None
-    unwanted: np.ndarray
-    count: int
-
-    @property
-    def everything(self) -> bool:
-        """Whether no picture is left out."""
-        return self.wanted is None and not self.unwanted.size
-
-    def parameters(self) -> Any:
-        """The filter as FAISS applies it while it searches; None when there is none.
-
-        Of one call only: the index is shared between threads.
-        """
-        import faiss
-
-        selector: Any
-        if self.wanted is not None:
-            selector = faiss.IDSelectorBatch(self.wanted)
-        elif self.unwanted.size:
-            selector = faiss.IDSelectorNot(faiss.IDSelectorBatch(self.unwanted))
-        else:
-            return None
-        return faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
-
-
-def choose(
-    generation: Generation,
-    *,
-    where: str | None,
-    authors: Sequence[str],
-    titles: Sequence[str],
-    facets: Facets | None = None,
-    pictures: Sequence[str] | None = None,
-) -> Candidates:
-    """Pictures for which `where` holds, without those of the named authors and titles.
-
-    `pictures` narrows the choice to these ids.
-
-    Errors:  InputError when the expression is wrong or a name is not in the index
-    """
-    meta = generation.meta
-    unwanted = np.union1d(
-        rows_by_authors(meta, author_names(meta, authors)),
-        rows_of_titles(meta, title_ids(meta, titles)),
-    )
-    if where is None and not facets and pictures is None:
-        return Candidates(None, unwanted, generation.pictures_count - len(unwanted))
-    chosen = [facets.rows(meta)] if facets else []
-    if pictures is not None:
-        chosen.append(rows_of_pictures(meta, pictures))
-    if where is not None:
-        sandbox = generation.connect_meta()
-        try:
-            chosen.append(matching_rows(sandbox, where))
-        finally:
-            sandbox.close()
-    wanted = reduce(np.intersect1d, chosen)
-    wanted = np.setdiff1d(wanted, unwanted, assume_unique=True)
-    return Candidates(wanted, unwanted, len(wanted))

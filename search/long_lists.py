@@ -7,21 +7,27 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from indexer.vector_index.ranking import KEPT
-from indexer.vector_index.search import Question, greys_for, nearest, similarities, widened
+from indexer.vector_index.search import (
+    Question,
+    greys_for,
+    nearest,
+    selected,
+    similarities,
+    widened,
+)
 from search.evidence import Found, picture_rows
 from search.ranking import top_pictures
 
 if TYPE_CHECKING:
     from indexer.vector_index.generations import Generation
     from search.engine import QueryOptions
-    from search.filters import Candidates
 
 
 def list_pictures(
     generation: Generation,
     question: Question,
     found: Found,
-    allowed: Candidates,
+    allowed: np.ndarray | None,
     options: QueryOptions,
 ) -> tuple[Found, list[int]]:
     """The pictures of a list, each once, as places in what was found.
@@ -45,12 +51,12 @@ def _with_far_end(
     question: Question,
     found: Found,
     places: list[int],
-    allowed: Candidates,
+    allowed: np.ndarray | None,
     options: QueryOptions,
 ) -> tuple[Found, list[int]]:
     head = generation.vectors([found.rows[place].row_id for place in places[:KEPT]])
     in_grey = greys_for(generation, question)
-    wider, params = widened(in_grey, question, head), allowed.parameters()
+    wider, params = widened(in_grey, question, head), selected(allowed)
     _, ids = nearest(generation.index, in_grey, wider, len(found.rows), params)
 
     known = {row.row_id: place for place, row in enumerate(found.rows)}
@@ -60,7 +66,9 @@ def _with_far_end(
     percentile = generation.calibration.percentile(similarity)
     rows = [*found.rows, *picture_rows(generation.meta, new)]
     known |= {int(row_id): len(found.rows) + n for n, row_id in enumerate(new.tolist())}
-    passed = np.concatenate([found.passed, percentile[len(found.rows) :] >= options.min_percentile])
+    passed = np.concatenate(
+        [found.passed, percentile[len(found.rows) :] >= options.filters.min_percentile]
+    )
 
     chosen = list(places[:KEPT])
     seen = {rows[place].picture_id for place in chosen}

@@ -29,7 +29,7 @@ def notes_of(
         yield f"the picture itself is in the index ({', '.join(own)})"
     if same:
         yield f"left out: pictures by {', '.join(same)}"
-    elif options.exclude_same_author:
+    elif options.filters.exclude_same_author:
         yield "no author is known that could be left out"
     if left < total:
         yield f"the filters left {left:,} of {total:,} pictures"

@@ -14,7 +14,6 @@ Source:  Ottosson 2020, "A perceptual color space for image processing" (OKLab)
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +26,7 @@ from schemas.records import Answer, Labels
 from schemas.storage.layout import Layout
 from schemas.storage.snapshot import Snapshot, create_views
 from search.evidence import Found, picture_rows, title_hits
-from search.filters import choose
+from search.filters import NO_FILTERS, Filters, allowed
 from search.inputs import read_picture
 from search.ranking import top_pictures, top_titles
 
@@ -193,10 +192,7 @@ def query_by_color(
     *,
     k: int,
     by: str,
-    where: str | None = None,
-    exclude_authors: Sequence[str] = (),
-    exclude_titles: Sequence[str] = (),
-    min_percentile: float = 0.0,
+    filters: Filters = NO_FILTERS,
 ) -> Answer:
     """Titles or pictures whose colours fit best; no style is compared and no label told.
 
@@ -211,18 +207,14 @@ def query_by_color(
     with Generation.open(layout) as generation:
         meta = generation.meta
         rows = meta.execute("select row_id, picture_id from pictures order by row_id").fetchall()
-        allowed = choose(generation, where=where, authors=exclude_authors, titles=exclude_titles)
+        chosen = allowed(generation, filters)
         row_ids = np.asarray([row for row, _ in rows], dtype=np.int64)
         scores = np.asarray([score_of.get(picture, 0.0) for _, picture in rows])
         percentile = 100.0 * np.searchsorted(np.sort(scores), scores, "left") / max(1, len(rows))
-        passed = np.ones(len(rows), dtype=bool)
-        if allowed.wanted is not None:
-            passed &= np.isin(row_ids, allowed.wanted)
-        passed &= ~np.isin(row_ids, allowed.unwanted)
-        place = np.flatnonzero(passed)
+        place = np.arange(len(rows)) if chosen is None else np.searchsorted(row_ids, chosen)
         order = place[np.argsort(-scores[place], kind="stable")][: max(200, 20 * k)]
         found = Found(
-            scores[order], percentile[order], percentile[order] >= min_percentile,
+            scores[order], percentile[order], percentile[order] >= filters.min_percentile,
             picture_rows(meta, row_ids[order]),
         )  # fmt: skip
         ranked = top_titles(found.similarity, found.title_ids, found.passed)
@@ -242,7 +234,7 @@ def query_by_color(
             model_id=generation.model_id,
             preprocessing=generation.preprocessing_digest,
             pictures_count=generation.pictures_count,
-            candidates_count=allowed.count,
+            candidates_count=len(place),
             elapsed_ms=(time.perf_counter() - started) * 1000.0,
             queries=(query.said,),
             notes=("similarity is of colours, not of style",),

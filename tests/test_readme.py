@@ -1,4 +1,4 @@
-"""README and docs say what the program does: commands, settings, figures, links."""
+"""README and docs say what the program does: commands, options, settings, exit codes, links."""
 
 from __future__ import annotations
 
@@ -8,63 +8,94 @@ from pathlib import Path
 
 import pytest
 
+from bench.write_docs import settings_page
 from schemas.errors import ToonsearchError
-from schemas.settings import Settings, flatten
 from search.cli.app import COMMANDS, VERSION
 from search.cli.reference import pages, reference
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
+DOCS = {path.name: path.read_text("utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
+PAGES = {"README.md": README, "CHANGELOG.md": (ROOT / "CHANGELOG.md").read_text("utf-8"), **DOCS}
+
+
+def folder_of(page: str) -> Path:
+    return ROOT / "docs" if page in DOCS else ROOT
+
+
+def test_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 250
 
 
 def test_the_command_reference_is_fresh() -> None:
-    assert (ROOT / "docs/commands.md").read_text("utf-8") == reference()
+    assert DOCS["commands.md"] == reference(), "run make docs"
+
+
+def test_the_settings_page_is_fresh() -> None:
+    assert DOCS["settings.md"] == settings_page(), "run make docs"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_is_in_the_readme(command: str) -> None:
-    assert f"toonsearch {command}" in README
+    assert f"| `toonsearch {command}` |" in README
 
 
-def test_options_in_readme_commands_exist() -> None:
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_and_options_exist(page: str) -> None:
     known = dict(pages())
-    for line in re.findall(r"^\s*(toonsearch [^\n#`]*)", README, flags=re.M):
+    text = "\n".join(re.findall(r"^```(?:sh|console)\n(.*?)^```", PAGES[page], flags=re.M | re.S))
+    for line in re.findall(r"\btoonsearch (?!&&)[^\n#`]*", text):
         words = line.split()
-        name = max((n for n in known if line.startswith(n)), key=len)
+        if words[1].startswith("--data"):  # options of the program itself come before the command
+            words = [words[0], *words[3:]]
+        name = max((n for n in known if f"{' '.join(words)} ".startswith(f"{n} ")), key=len)
+        assert name != "toonsearch" or len(words) == 1 or words[1].startswith("-"), line
         for option in (word for word in words if re.fullmatch(r"--[a-z-]+", word)):
-            assert option in known[name], f"{option} of {name}"
+            assert option in known[name], f"{option} of {name}: {line}"
 
 
-def test_make_targets_in_the_readme_exist() -> None:
+@pytest.mark.parametrize("page", PAGES)
+def test_make_targets_exist(page: str) -> None:
     targets = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), flags=re.M)
-    for target in re.findall(r"`make ([a-z-]+)", README):
-        assert target in targets
+    found = re.findall(r"^make ([a-z -]+)|`make ([a-z -]+)", PAGES[page], flags=re.M)
+    for target in " ".join(first or second for first, second in found).split():
+        assert target in targets, target
 
 
-def test_every_exit_code_is_documented() -> None:
-    def classes(kind: type[ToonsearchError]) -> list[type[ToonsearchError]]:
-        return [kind, *(c for child in kind.__subclasses__() for c in classes(child))]
+def test_exit_codes_are_documented() -> None:
+    def kinds(kind: type[ToonsearchError]) -> list[type[ToonsearchError]]:
+        return [kind, *(c for child in kind.__subclasses__() for c in kinds(child))]
 
-    for kind in classes(ToonsearchError):
-        assert re.search(rf"\b{kind.exit_code}\b", README.split("Exit codes")[1].split("\n\n")[0])
-
-
-def test_settings_are_documented() -> None:
-    for key in flatten(Settings()):
-        assert f"`{key}`" in README, key
+    table = {int(code) for code in re.findall(r"^\| (\d+) \|", README, flags=re.M)}
+    assert {kind.exit_code for kind in kinds(ToonsearchError)} | {0, 130} <= table
 
 
-def test_links_to_files_work() -> None:
-    for target in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", PAGES)
+def test_links_to_files_work(page: str) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", PAGES[page]):
+        assert (folder_of(page) / target).exists(), target
+
+
+@pytest.mark.parametrize("page", ["architecture.md", "training.md", "web.md", "sites.md"])
+def test_files_that_are_named_exist(page: str) -> None:
+    folders = r"(?:schemas|crawler|indexer|search|tests|bench|deploy)"
+    for name in re.findall(rf"`({folders}/[A-Za-z0-9_/.]*)`", DOCS[page]):
+        if "NAME" not in name:
+            assert (ROOT / name).exists(), name
 
 
 def test_versions_agree() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert project["version"] == VERSION
-    assert f"### {VERSION}" in README
+    newest = re.findall(r"^## \[([0-9.]+)\]", PAGES["CHANGELOG.md"], flags=re.M)[0]
+    assert project["version"] == VERSION == newest
 
 
-def test_figures_are_generated() -> None:
-    block = README.split("<!-- figures -->")[1].split("<!-- /figures -->")[0]
-    assert "python -m bench" in block
+def test_generated_figures_name_their_command() -> None:
+    for page, mark, command in (
+        ("benchmarks.md", "benchmarks", "make bench"),
+        ("evaluation.md", "evaluation", "make card"),
+        ("model-card.md", "evaluation", "make card"),
+    ):
+        before, block = DOCS[page].split(f"<!-- {mark} -->")
+        assert command in before
+        assert f"<!-- /{mark} -->" in block

@@ -14,6 +14,8 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Mapping
 
+from schemas.names import without_accents
+
 # --- Credit lines as people type them, reduced to the name that they hold.
 #
 # Credits come with e-mail addresses, links, titles, remarks in brackets, broken encodings and
@@ -106,9 +108,6 @@ _MOJIBAKE = re.compile("[\u00c3\u00c2\u00c4\u00c5][\u0080-\u00ff\u0152-\u2122]")
 # Controls, soft hyphens, zero-width spaces and direction *overrides* are noise that can hide
 # or turn text on a terminal. Joiners and direction marks belong to Persian and Hebrew: kept.
 _NOISE = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\u00ad\u200b\u202a-\u202e\u2066-\u2069\ufeff]")
-_FOLDS = str.maketrans(
-    {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ı": "i"}
-)
 
 
 def normalise_author(raw: str) -> str | None:
@@ -123,7 +122,7 @@ def normalise_author(raw: str) -> str | None:
         if cleaned == name:
             break
         name = cleaned
-    letters = "".join(ch for ch in fold(name) if ch.isalnum())
+    letters = "".join(ch for ch in without_accents(name) if ch.isalnum())
     if not any(ch.isalpha() for ch in letters) or letters in _PLACEHOLDERS:
         return None
     if len(letters) == 1 and letters.isascii():
@@ -181,31 +180,13 @@ def _mend(text: str) -> str:
     return text
 
 
-def fold(text: str) -> str:
-    """Lower case without accents on Latin and Greek letters; other scripts keep their marks.
-
-    A mark on a Latin letter is an accent that typists drop. In kana, Hebrew or Thai it is
-    another letter, and Hangul decomposes into marks' cousins, so the rest is recomposed.
-    """
-    kept: list[str] = []
-    latin = False
-    for char in unicodedata.normalize("NFD", text.casefold()):
-        if unicodedata.combining(char):
-            if not latin:
-                kept.append(char)
-            continue
-        latin = char < "\u0400" or "\u1e00" <= char < "\u2000"
-        kept.append(char)
-    return unicodedata.normalize("NFC", "".join(kept)).translate(_FOLDS)
-
-
 __all__ = ["author_key", "merge_authors", "normalise_author"]
 
 
 def _words(name: str) -> tuple[str, ...]:
     """Folded words in order, with neighbouring initials joined ("A.J." and "AJ" are equal)."""
     text = re.sub(r"[\"“”].*?[\"“”]", " ", name) if len(name.split()) > 2 else name
-    text = re.sub(r"['’`´]", "", fold(text))
+    text = re.sub(r"['’`´]", "", without_accents(text))
     words: list[str] = []
     initials = ""
     for word in re.findall(r"[^\W_]+(?:[\u0300-\u036f\u0590-\u05c7\u064b-\u0655]+\w*)*", text):
@@ -235,7 +216,7 @@ def author_key(name: str) -> str:
     """
     words = _words(name)
     if not words:
-        return " ".join(fold(name).split())
+        return " ".join(without_accents(name).split())
     if all(_is_spaceless(word) for word in words):
         return "".join(words)
     return " ".join(sorted(words))
@@ -269,7 +250,7 @@ def merge_authors(names_with_counts: Mapping[str, int]) -> dict[str, str]:
 
 def _looks(name: str) -> tuple[int, int]:
     """How well a spelling is typed: accents kept, then neither shouted nor all small."""
-    accents = sum(a != b for a, b in zip(name.casefold(), fold(name), strict=False))
+    accents = sum(a != b for a, b in zip(name.casefold(), without_accents(name), strict=False))
     words = [word for word in re.findall(r"[^\W\d_]+", name) if len(word) > 2]
     single = len(name.split()) == 1  # a nickname may be small on purpose
     well_cased = sum(not (word.isupper() or (word.islower() and not single)) for word in words)

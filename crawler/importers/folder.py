@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import os
 import re
-import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 from crawler.dates import parse_date, parse_year
 from crawler.importers.ingest import ImportReport, Item, import_items
 from schemas.errors import InputError, UsageError, nearest
+from schemas.manifest import ManifestRow, read_manifest
+from schemas.names import clean_name
 from schemas.progress import Progress
-from schemas.records import Author, Title
+from schemas.records import Author, Title, distinct_authors
 from schemas.settings import Settings
 from schemas.storage.layout import Layout
 
@@ -30,11 +29,6 @@ PICTURE_SUFFIXES = frozenset(
 says so; all other files are left alone."""
 
 LEVELS = ("author", "title", "genre", "year")
-COLUMNS = (
-    "path", "author", "series", "title", "title_id", "genre", "year", "date", "kind", "url",
-    "tags", "license", "source",
-)  # fmt: skip
-MAX_FIELD_BYTES = 1 << 20
 
 
 def slug(text: str) -> str:
@@ -44,7 +38,7 @@ def slug(text: str) -> str:
     >>> slug("Tower of God"), slug("신의 탑")
     ('tower-of-god', '신의-탑')
     """
-    plain = unicodedata.normalize("NFC", text).strip()
+    plain = clean_name(text)
     short = re.sub(r"[^\w]+", "-", plain.casefold(), flags=re.UNICODE).strip("-_")
     if short == plain.casefold().replace(" ", "-") and short:
         return short
@@ -124,7 +118,7 @@ def folder_items(root: Path, levels: list[str], name: str) -> Iterator[Item]:
             if file.startswith(".") or path.suffix.lower() not in PICTURE_SUFFIXES:
                 continue
             parts = path.relative_to(root).parts
-            said = dict(zip(levels, parts[:-1], strict=False))
+            said = dict(zip(levels, map(clean_name, parts[:-1]), strict=False))
             author, genre = said.get("author"), said.get("genre")
             title = said.get("title") or author or genre or name
             where = "/".join(slug(said[level]) for level in levels if level in said)
@@ -158,8 +152,7 @@ def import_manifest(
 ) -> ImportReport:
     """Import the pictures that a CSV, TSV or Parquet file lists.
 
-    Needs a column `path` (relative to the manifest); knows those in COLUMNS. Several
-    authors, genres or tags are separated by `;`. Rows of one series make one title.
+    Rows of one series make one title; of a name's spellings the first counts.
 
     Errors:  InputError with the row's number
     """
@@ -183,95 +176,41 @@ def import_manifest(
     return report
 
 
-def read_manifest(file: Path) -> list[dict[str, Any]]:
-    """The rows of a manifest, column names in lower case.
-
-    Errors:  InputError
-    """
-    if not file.is_file():
-        raise InputError(f"there is no manifest at {file}")
-    try:
-        if file.suffix.lower() == ".parquet":
-            import pyarrow.parquet as pq
-
-            rows = pq.read_table(file).to_pylist()
-        else:
-            csv.field_size_limit(MAX_FIELD_BYTES)
-            with file.open(encoding="utf-8-sig", newline="") as handle:
-                delimiter = "\t" if file.suffix.lower() == ".tsv" else ","
-                rows = list(csv.DictReader(handle, delimiter=delimiter, strict=True))
-    except (OSError, ValueError, csv.Error) as error:  # pyarrow's errors are ValueErrors
-        line = str(error).splitlines()[0]
-        raise InputError(f"the manifest {file} cannot be read ({line})") from error
-    if not rows:
-        raise InputError(f"the manifest {file} lists no picture")
-    columns = [str(column).strip().lower() for column in rows[0] if column is not None]
-    if "path" not in columns:
-        raise InputError(
-            f"the manifest {file} has no column 'path'",
-            f"It has {', '.join(columns)}." if columns else "",
-        )
-    return [
-        {str(key).strip().lower(): value for key, value in row.items() if key is not None}
-        for row in rows
-    ]
-
-
 def manifest_items(
-    rows: list[dict[str, Any]], base: Path, name: str, notes: list[str]
+    rows: Sequence[ManifestRow], base: Path, name: str, notes: list[str]
 ) -> list[Item]:
     """Rows -> items; the rows of a series are merged into one title first."""
     merged: dict[str, Title] = {}
-    described: list[tuple[Path, str, str, int | None, date | None, str]] = []
-    for number, row in enumerate(rows, 2):
-        text = _text(row.get("path"))
-        if text is None:
-            notes.append(f"row {number}: no path")
+    described: list[tuple[ManifestRow, str, int | None, date | None]] = []
+    for row in rows:
+        if not row.path:
+            notes.append(f"row {row.number}: no path")
             continue
-        year, published = _dates(row, number, notes)
+        published = parse_date(row.date) if row.date else None
+        year = parse_year(row.year) if row.year else published.year if published else None
+        if row.year and year is None:
+            notes.append(f"row {row.number}: year {row.year[:40]!r} is not a year")
         title = _title(row, name, year)
         merged[title.title_id] = _merged(merged.get(title.title_id), title)
-        kind = _text(row.get("kind")) or "picture"
-        described.append((base / text, text, title.title_id, year, published, kind))
+        described.append((row, title.title_id, year, published))
     return [
-        Item(path, text, merged[title_id], kind, year, published)
-        for path, text, title_id, year, published, kind in described
+        Item(base / row.path, row.path, merged[title_id], row.kind or "picture", year, published)
+        for row, title_id, year, published in described
     ]
 
 
-def _text(value: Any) -> str | None:
-    text = "" if value is None else str(value).strip()
-    return text or None
-
-
-def _several(value: Any) -> tuple[str, ...]:
-    parts = value if isinstance(value, list | tuple) else str(value or "").split(";")
-    return tuple(dict.fromkeys(p for p in (str(part).strip() for part in parts) if p))
-
-
-def _dates(row: dict[str, Any], number: int, notes: list[str]) -> tuple[int | None, date | None]:
-    raw_year, raw_date = _text(row.get("year")), _text(row.get("date"))
-    published = parse_date(raw_date) if raw_date else None
-    year = parse_year(raw_year) if raw_year else published.year if published else None
-    if raw_year and year is None:
-        notes.append(f"row {number}: year {raw_year[:40]!r} is not a year")
-    return year, published
-
-
-def _title(row: dict[str, Any], name: str, year: int | None) -> Title:
-    authors = _several(row.get("author"))
-    series = _text(row.get("series")) or _text(row.get("title"))
-    display = _text(row.get("title")) or series or next(iter(authors), name)
-    part = series or "/".join(authors) or "untitled"
+def _title(row: ManifestRow, name: str, year: int | None) -> Title:
+    series = row.series or row.title
+    part = series or "/".join(row.authors) or "untitled"
     return Title(
-        title_id=_text(row.get("title_id")) or f"{slug(name)}:{slug(part)}",
+        title_id=row.title_id or f"{slug(name)}:{slug(part)}",
         platform=name,
-        name=display,
-        authors=tuple(Author(author) for author in authors),
-        genres=_several(row.get("genre")),
-        tags=_several(row.get("tags")),
+        name=row.title or series or next(iter(row.authors), name),
+        authors=tuple(Author(author) for author in row.authors),
+        genres=row.genres,
+        tags=row.tags,
         year=year,
-        url=_text(row.get("url")),
+        url=row.url or None,
     )
 
 
@@ -284,7 +223,7 @@ def _merged(one: Title | None, two: Title) -> Title:
         title_id=one.title_id,
         platform=one.platform,
         name=one.name,
-        authors=tuple(dict.fromkeys(one.authors + two.authors)),
+        authors=distinct_authors(one.authors + two.authors),
         genres=tuple(dict.fromkeys(one.genres + two.genres)),
         tags=tuple(dict.fromkeys(one.tags + two.tags)),
         year=min(years) if years else None,

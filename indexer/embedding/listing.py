@@ -15,6 +15,7 @@ from indexer.embedding.encoder import Encoder
 from indexer.embedding.preprocess import Prepared, picture_to_pixels
 from indexer.labels.deviation import common_deviation
 from schemas.images import PictureError, PictureLimits, Reason
+from schemas.manifest import read_manifest
 from schemas.progress import Progress
 from schemas.settings import Settings
 from schemas.storage.fsio import fsync_directory, storage_error
@@ -25,6 +26,15 @@ if TYPE_CHECKING:
 BATCH_ROWS = 256
 MAX_PROBLEMS = 20
 Listed = Sequence[tuple[str, Path]]
+
+
+def listed_pictures(manifest: Path) -> Listed:
+    """The pictures of a manifest, as (path as listed, file).
+
+    Errors:  InputError
+    """
+    root = manifest.resolve().parent
+    return [(row.path, root / row.path) for row in read_manifest(manifest) if row.path]
 
 
 @dataclass(frozen=True)

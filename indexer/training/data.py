@@ -7,11 +7,10 @@ drawn, the same ones for the same authors.
 
 from __future__ import annotations
 
-import csv
 import itertools
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,9 @@ from typing import Any
 import numpy as np
 
 from schemas.errors import InputError, UsageError
+from schemas.manifest import ManifestRow, manifest_rows
+from schemas.manifest import read_manifest as read_rows
+from schemas.names import author_key
 from schemas.records import DECADE, era_of
 from schemas.storage.catalog import Catalog
 from schemas.storage.layout import Layout
@@ -50,22 +52,18 @@ class Manifest:
 def read_manifest(root: Path) -> Manifest:
     """Read `manifest.csv` of a folder of drawings.
 
-    Errors:  InputError when it is missing, empty or lacks a column
+    Errors:  InputError when it is missing, empty or a row lacks a label
     """
     path = root / MANIFEST_FILE
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from error
-    missing = {"path", "author", "series"} - set(rows[0] if rows else ())
-    if missing:
-        raise InputError(f"{path}: no pictures, or no column {', '.join(sorted(missing))}")
+    rows = read_rows(path)
+    for row in rows:
+        if not (row.path and row.authors and row.series):
+            raise InputError(f"{path}: row {row.number} lacks a path, an author or a series", FIX)
     return Manifest(
         root,
-        tuple(row["path"] for row in rows),
-        np.array([row["author"] for row in rows]),
-        np.array([row["series"] for row in rows]),
+        tuple(row.path for row in rows),
+        np.array([row.authors[0] for row in rows]),
+        np.array([row.series for row in rows]),
     )
 
 
@@ -257,7 +255,7 @@ class Benchmark:
 
 
 def benchmark_of_rows(
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[ManifestRow],
     root: Path,
     name: str,
     splits: Path | None = None,
@@ -273,20 +271,22 @@ def benchmark_of_rows(
     """
     kept: list[tuple[str, str, str, tuple[str, ...], int]] = []
     seen: dict[str, tuple[str, str]] = {}
-    for number, row in enumerate(rows, 2):
-        path, author, series = (_first(row.get(key)) for key in ("path", "author", "series"))
-        series = _first(row.get("title_id")) or series or _first(row.get("title"))
+    spellings: dict[str, str] = {}
+    for row in rows:
+        path, author = row.path, next(iter(row.authors), "")
+        author = spellings.setdefault(author_key(author), author)
+        series = row.title_id or row.series or row.title
         if not path or not (training or (author and series)):
             continue
         series = series or path
         if path in seen:
             if seen[path] != (author, series):
-                raise InputError(f"row {number}: {path} has contradictory labels", FIX)
+                raise InputError(f"row {row.number}: {path} has contradictory labels", FIX)
             continue
         seen[path] = (author, series)
         if not (root / path).is_file():
-            raise InputError(f"row {number}: there is no file {root / path}", FIX)
-        kept.append((path, author, series, _several(row.get("genre")), _year(row, number)))
+            raise InputError(f"row {row.number}: there is no file {root / path}", FIX)
+        kept.append((path, author, series, row.genres, _year(row)))
     if not kept:
         raise InputError(f"{name}: no row has a path, an author and a series")
     paths, authors, series_of, several, years = zip(*kept, strict=True)
@@ -306,40 +306,22 @@ def benchmark_of_rows(
 FIX = "Correct the manifest and run the command again."
 
 
-def _first(value: Any) -> str:
-    """The first of several labels, as text."""
-    if isinstance(value, list | tuple):
-        value = value[0] if value else ""
-    return str("" if value is None else value).split(";")[0].strip()
-
-
-def _several(value: Any) -> tuple[str, ...]:
-    parts = value if isinstance(value, list | tuple) else str(value or "").split(";")
-    return tuple(dict.fromkeys(part for part in (str(p).strip() for p in parts) if part))
-
-
-def _year(row: Mapping[str, Any], number: int) -> int:
-    text = _first(row.get("year"))
-    if not text:
+def _year(row: ManifestRow) -> int:
+    if not row.year:
         return NO_YEAR
-    try:
-        year = int(float(text))
-    except ValueError:
-        year = 0
+    year = int(row.year) if row.year.isdecimal() else 0
     if not 1000 <= year <= 2100:
-        raise InputError(f"row {number}: {text[:40]!r} is not a year", FIX)
+        raise InputError(f"row {row.number}: {row.year[:40]!r} is not a year", FIX)
     return year
 
 
-def benchmark_of_manifest(
-    file: Path, rows: Sequence[Mapping[str, Any]], training: bool = False
-) -> Benchmark:
+def benchmark_of_manifest(file: Path, training: bool = False) -> Benchmark:
     """A benchmark from a manifest file, with the splits that lie beside it.
 
     Errors:  as `benchmark_of_rows`
     """
     root = file.resolve().parent
-    return benchmark_of_rows(rows, root, str(file), root / SPLITS_FILE, training)
+    return benchmark_of_rows(read_rows(file), root, str(file), root / SPLITS_FILE, training)
 
 
 def benchmark_of_catalog(layout: Layout, training: bool = False) -> Benchmark:
@@ -349,25 +331,23 @@ def benchmark_of_catalog(layout: Layout, training: bool = False) -> Benchmark:
     """
     catalog = Catalog(layout)
     titles = {row["title_id"]: row for row in catalog.read("titles").to_pylist()}
-    rows, seen = [], set()
+    found: dict[str, dict[str, Any]] = {}
     for row in catalog.read("pictures").to_pylist():
         title = titles.get(row["title_id"])
-        if row["status"] != "stored" or title is None or row["picture_id"] in seen:
-            continue
-        seen.add(row["picture_id"])
-        authors = [author["name"] for author in title.get("authors") or []]
-        rows.append(
-            {
-                "path": row["file"],
-                "author": authors,
-                "series": row["title_id"],
-                "genre": title.get("genres") or "",
-                "year": row.get("year") or title.get("year") or "",
-            }
-        )
+        if row["status"] == "stored" and title is not None:
+            found.setdefault(
+                row["picture_id"],
+                {
+                    "path": row["file"],
+                    "author": [author["name"] for author in title.get("authors") or []],
+                    "series": row["title_id"],
+                    "genre": title.get("genres"),
+                    "year": row.get("year") or title.get("year"),
+                },
+            )
+    rows = manifest_rows(sorted(found.values(), key=lambda row: str(row["path"])))
     if not rows:
         raise InputError("the catalog holds no picture", "Run `toonsearch import` first.")
-    rows.sort(key=lambda row: str(row["path"]))
     return benchmark_of_rows(rows, layout.pictures, "the catalog", training=training)
 
 

@@ -8,7 +8,6 @@ its description names them, so that nobody measures it on those and believes the
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import sys
 from collections.abc import Sequence
@@ -29,7 +28,7 @@ from indexer.training.data import MANIFEST_FILE, LabelRules, apply_rules, benchm
 from indexer.training.features import FeatureStore, pictures_of
 from indexer.training.model_heads import fit_heads
 from indexer.training.usual import knowing_their_kind, sampled
-from schemas.errors import InputError, ToonsearchError
+from schemas.errors import ToonsearchError
 from schemas.storage.fsio import fsync_directory, replace_file, storage_error
 
 
@@ -39,11 +38,7 @@ def ship_heads(model: Path, drawings: Path, cache: Path | None = None) -> Heads:
     Errors:  InputError when the drawings cannot be used, NoIndexError when the model cannot
     """
     description = ModelDescription.read(model)
-    manifest = drawings / MANIFEST_FILE
-    if not manifest.is_file():
-        raise InputError(f"there is no manifest at {manifest}")
-    with manifest.open(newline="", encoding="utf-8") as file:
-        bench = benchmark_of_manifest(manifest, list(csv.DictReader(file)), training=True)
+    bench = benchmark_of_manifest(drawings / MANIFEST_FILE, training=True)
     vectors = FeatureStore(bench, ArrayCache(cache), model).get("vectors")
     heads = fit_heads(np.asarray(vectors, np.float32), apply_rules(bench, LabelRules()))
     network, spec = verified_network(model / MODEL_FILE, description), description.pixel_spec

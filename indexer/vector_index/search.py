@@ -66,6 +66,15 @@ def nearest(
     return or_in_grey(index, in_grey, question, (similarity[0][there], ids[0][there]), k, params)
 
 
+def selected(row_ids: np.ndarray | None) -> Any:
+    """Row ids as what narrows a search; None for all. Of one call only: threads share an index."""
+    if row_ids is None:
+        return None
+    import faiss
+
+    return faiss.SearchParameters(sel=faiss.IDSelectorBatch(row_ids))  # type: ignore[call-arg]
+
+
 def or_in_grey(
     index: Any, in_grey: CatalogInGrey | None, question: Question, found: Listed, k: int,
     params: Any = None,

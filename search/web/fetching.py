@@ -8,7 +8,6 @@ not exist here.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
 from collections.abc import Callable, Iterable
 from urllib.parse import urljoin, urlsplit
@@ -16,6 +15,7 @@ from urllib.parse import urljoin, urlsplit
 import httpcore
 
 from schemas.errors import InputError, NetworkError
+from schemas.net import is_public
 
 TIMEOUT_S = 10.0
 MAX_REDIRECTS = 3
@@ -26,29 +26,12 @@ HEADERS = (
     ("Accept", "image/*"),
     ("Accept-Encoding", "identity"),
 )
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-
-
-def is_public(address: Address) -> bool:
-    """Whether an address belongs to the public internet, whatever it wraps."""
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour
-        if inner is None and address.teredo is not None:
-            inner = address.teredo[1]
-        if inner is None and address in NAT64:
-            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_public(inner)
-        if int(address) >> 32 == 0 or address.is_site_local:  # ::a.b.c.d, fec0::
-            return False
-    return address.is_global and not address.is_multicast and not address.is_reserved
 
 
 class PinnedBackend(httpcore.AsyncNetworkBackend):
     """Connects to addresses that were resolved and judged here, never to a name."""
 
-    def __init__(self, allowed: Callable[[Address], bool] = is_public) -> None:
+    def __init__(self, allowed: Callable[[str], bool] = is_public) -> None:
         self._allowed = allowed
         self._real = httpcore.AnyIOBackend()
 
@@ -69,11 +52,11 @@ class PinnedBackend(httpcore.AsyncNetworkBackend):
             found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError) as error:
             raise NetworkError(f"the host {host[:100]!r} is not known") from error
-        addresses = [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
+        addresses = [str(entry[4][0]) for entry in found]
         if not addresses or not all(self._allowed(address) for address in addresses):
             raise InputError("only addresses on the public internet are fetched")
         return await self._real.connect_tcp(
-            str(addresses[0]), port, timeout, local_address, socket_options
+            addresses[0], port, timeout, local_address, socket_options
         )
 
     async def connect_unix_socket(

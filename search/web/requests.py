@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Literal, TypeVar
 
 from fastapi import Query, Request
@@ -13,7 +14,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from schemas.errors import UsageError
 from schemas.settings import QuerySettings
 from search.engine import QueryOptions
-from search.filters import Facets
+from search.filters import MAX_CHARACTERS, Filters
 from search.inputs import Crop, QueryPicture
 from search.web.errors import Refused
 
@@ -42,6 +43,9 @@ class QueryParameters:
         by: Annotated[
             Literal["title", "picture"] | None, Query(description="What to list.")
         ] = None,
+        where: Annotated[
+            str | None, Query(max_length=MAX_CHARACTERS, description="An SQL condition.")
+        ] = None,
         genre: Annotated[Words, Query(description="Any of these genres.")] = [],  # noqa: B006
         platform: Annotated[Words, Query(description="Any of these platforms.")] = [],  # noqa: B006
         year_from: Annotated[int | None, Query(ge=-9999, le=9999)] = None,
@@ -55,10 +59,19 @@ class QueryParameters:
         ] = None,
     ) -> None:
         self.k, self.by = k, by
-        self.facets = Facets(tuple(genre), tuple(platform), year_from, year_to)
-        self.exclude_authors, self.exclude_titles = tuple(exclude_author), tuple(exclude_title)
-        self.exclude_same_author = exclude_same_author
-        self.min_percentile, self.unknown_prior = min_percentile, unknown_prior
+        self.unknown_prior = unknown_prior
+        self.filters = partial(
+            Filters.from_params,
+            where=where,
+            genre=genre,
+            platform=platform,
+            year_from=year_from,
+            year_to=year_to,
+            exclude_author=exclude_author,
+            exclude_same_author=exclude_same_author,
+            exclude_title=exclude_title,
+            min_percentile=min_percentile,
+        )
 
     def options(self, settings: QuerySettings) -> QueryOptions:
         """The same options as the command line would build."""
@@ -68,12 +81,8 @@ class QueryParameters:
             by=_chosen(self.by, settings.by),
             neighbours=settings.neighbours,
             unknown_prior=_chosen(self.unknown_prior, settings.unknown_prior),
-            exclude_authors=self.exclude_authors,
-            exclude_same_author=self.exclude_same_author,
-            exclude_titles=self.exclude_titles,
-            min_percentile=_chosen(self.min_percentile, settings.min_percentile),
+            filters=self.filters(settings),
             expand=settings.expand,
-            facets=self.facets or None,
         )
 
 

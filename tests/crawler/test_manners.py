@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from crawler.middlewares import opts_out, retry_after, user_agent
-from crawler.plan import BlockList, Plan, Scope
+from crawler.plan import Plan, Scope
+from schemas.blocklist import BlockList
 from schemas.errors import NetworkError, PartlyDoneError, UsageError
 from schemas.storage.catalog import Catalog
 from schemas.storage.layout import Layout
@@ -87,15 +88,15 @@ def test_user_agent() -> None:
 def test_block_list(tmp_path: Path) -> None:
     file = tmp_path / "list"
     file.write_text("# asked on 2026-11-01\nnaver:1001  # a title\n SIU \n\n김 작가\n", "utf-8")
-    found = BlockList.read(str(file), Layout(tmp_path / "root"))
-    assert found.blocks("naver:1001", [])
-    assert found.blocks("naver:1", ["somebody", "siu"])
-    assert found.blocks("webtoons:5", ["김작가"]) == found.blocks("webtoons:5", ["김 작가"])
-    assert not found.blocks("naver:10011", ["SIUU"])
-    assert not BlockList.read("", Layout(tmp_path / "root")).blocks("naver:1", ["SIU"])
+    found = BlockList.with_file(Layout(tmp_path / "root"), str(file))
+    assert found.blocks_title("naver:1001", [])
+    assert found.blocks_title("naver:1", ["somebody", "siu"])
+    assert found.blocks_title("webtoons:5", ["김작가"]) == found.blocks_title("webtoons:5", ["김 작가"])
+    assert not found.blocks_title("naver:10011", ["SIUU"])
+    assert not BlockList.read(Layout(tmp_path / "root")).blocks_title("naver:1", ["SIU"])
     file.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UsageError, match="block list"):
-        BlockList.read(str(file), Layout(tmp_path / "root"))
+        BlockList.with_file(Layout(tmp_path / "root"), str(file))
 
 
 @slow

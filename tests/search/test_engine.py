@@ -25,6 +25,7 @@ from schemas.settings import Settings
 from schemas.storage.layout import Layout
 from search.engine import Engine, QueryOptions
 from search.evidence import title_manners
+from search.filters import Filters
 from search.inputs import QueryPicture, read_picture
 from tests.search.hands import HANDS, PICTURES_PER_TITLE, draw
 
@@ -113,7 +114,7 @@ def test_filters_act_before_the_search(engine: Engine) -> None:
     _, rows = engine.neighbours(query, ALL)
     far = rows[-2:]
     where = "row_id in ({}, {})".format(*(row.row_id for row in far))
-    options = QueryOptions(k=2, by="picture", neighbours=2, where=where)
+    options = QueryOptions(k=2, by="picture", neighbours=2, filters=Filters(where=where))
     answer = engine.query([picture(0, 5)], options)
     assert {hit.picture_id for hit in answer.pictures} == {row.picture_id for row in far}
     assert answer.candidates_count == 2
@@ -122,10 +123,12 @@ def test_filters_act_before_the_search(engine: Engine) -> None:
 
 def test_excluded_authors_and_titles_are_gone(engine: Engine) -> None:
     asked = [picture(0, 5)]
-    answer = engine.query(asked, QueryOptions(exclude_authors=("anna linea",)))
+    answer = engine.query(asked, QueryOptions(filters=Filters(exclude_authors=("anna linea",))))
     assert {a for t in answer.titles for a in t.authors} == set(HANDS[1:])
     assert answer.candidates_count == ALL - 2 * PICTURES_PER_TITLE
-    answer = engine.query(asked, QueryOptions(exclude_titles=("Book 00",), where="width_px > 1"))
+    answer = engine.query(
+        asked, QueryOptions(filters=Filters(exclude_titles=("Book 00",), where="width_px > 1"))
+    )
     assert "Book 00" not in {title.name for title in answer.titles}
     assert answer.candidates_count == ALL - PICTURES_PER_TITLE
 
@@ -133,7 +136,7 @@ def test_excluded_authors_and_titles_are_gone(engine: Engine) -> None:
 def test_the_same_author_is_known_or_guessed(engine: Engine, drawings: Path) -> None:
     stored = read_picture(str(drawings / HANDS[2] / "Book 20" / "0.png"), engine.limits)
     for asked, author in ((stored, HANDS[2]), (picture(1, 77), HANDS[1])):
-        answer = engine.query([asked], QueryOptions(exclude_same_author=True))
+        answer = engine.query([asked], QueryOptions(filters=Filters(exclude_same_author=True)))
         assert f"left out: pictures by {author}" in answer.notes
         assert author not in {a for t in answer.titles for a in t.authors}
         assert answer.labels.authors[0].label == author  # the labels stay those of the picture
@@ -151,7 +154,7 @@ def test_more_than_there_is_gives_what_there_is_and_says_so(engine: Engine) -> N
 
 
 def test_a_filter_that_leaves_nothing_is_no_error(engine: Engine) -> None:
-    answer = engine.query([picture(0, 5)], QueryOptions(where="year < 1000"))
+    answer = engine.query([picture(0, 5)], QueryOptions(filters=Filters(where="year < 1000")))
     assert answer.titles == ()
     assert answer.candidates_count == 0
     assert answer.labels.authors
@@ -160,9 +163,13 @@ def test_a_filter_that_leaves_nothing_is_no_error(engine: Engine) -> None:
 def test_a_percentile_cuts_the_list(engine: Engine) -> None:
     whole = engine.query([picture(0, 5)], QueryOptions(k=ALL, by="picture"))
     limit = whole.pictures[5].percentile
-    some = engine.query([picture(0, 5)], QueryOptions(k=ALL, by="picture", min_percentile=limit))
+    some = engine.query(
+        [picture(0, 5)], QueryOptions(k=ALL, by="picture", filters=Filters(min_percentile=limit))
+    )
     assert some.pictures == tuple(h for h in whole.pictures if h.percentile >= limit)
-    titles = engine.query([picture(0, 5)], QueryOptions(k=9, min_percentile=limit)).titles
+    titles = engine.query(
+        [picture(0, 5)], QueryOptions(k=9, filters=Filters(min_percentile=limit))
+    ).titles
     assert all(hit.percentile >= limit for title in titles for hit in title.hits)
 
 
@@ -182,7 +189,7 @@ def test_no_picture_is_an_input_error(engine: Engine) -> None:
 
 def test_threads_get_the_same_answers(engine: Engine) -> None:
     def ask(hand: int) -> list[str]:
-        options = QueryOptions(k=3, where="width_px > 1" if hand else None)
+        options = QueryOptions(k=3, filters=Filters(where="width_px > 1" if hand else None))
         return [t.title_id for t in engine.query([picture(hand, 5)], options).titles]
 
     alone = [ask(hand) for hand in range(3)]

@@ -8,9 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import InputError
+from indexer.vector_index.generations import Generation
+from schemas.errors import InputError, UsageError
+from schemas.settings import QuerySettings, Settings
 from search.engine import Engine
-from search.filters import COLUMNS, author_names, folded, matching_rows, title_ids
+from search.filters import (
+    COLUMNS,
+    Filters,
+    allowed,
+    author_names,
+    folded,
+    matching_rows,
+    title_ids,
+)
 
 
 def matching(engine: Engine, expression: str) -> list[int]:
@@ -166,3 +176,42 @@ def test_an_unknown_author_names_the_nearest(engine: Engine) -> None:
         author_names(engine.generation.meta, ["Ana Linea"])
     with pytest.raises(InputError, match="no title 'xyz'"):
         title_ids(engine.generation.meta, ["xyz"])
+
+
+@pytest.mark.parametrize(
+    ("filters", "keep"),
+    [
+        (Filters(year_from=2010), lambda r: r["year"] >= 2010),
+        (Filters(year_to=2010, where="title like 'Book 0%'"),
+         lambda r: r["year"] <= 2010 and r["title"][5] == "0"),
+        (Filters(platforms=("folder",)), lambda r: r["platform"] == "folder"),
+        (Filters(platforms=("x", "y")), lambda r: False),
+        (Filters(genres=("animals",)), lambda r: False),
+        (Filters(exclude_authors=("ANNA linea",)), lambda r: r["author"] != "Anna Línea"),
+        (Filters(exclude_titles=("book 00",), exclude_authors=("Chung 정",)),
+         lambda r: r["title"] != "Book 00" and r["author"] != "Chung 정"),
+        (Filters(exclude_titles=("Book 00",), year_from=2005), lambda r: r["year"] >= 2005
+         and r["title"] != "Book 00"),
+        (Filters(pictures=()), lambda r: False),
+    ],
+)  # fmt: skip
+def test_filters_equal_plain_python(dated: Settings, filters: Filters, keep: object) -> None:
+    with Generation.open(dated.layout) as generation:
+        cursor = generation.meta.execute("select * from catalog")
+        names = [column[0] for column in cursor.description]
+        everything = [dict(zip(names, values, strict=True)) for values in cursor]
+        expected = sorted(r["row_id"] for r in everything if keep(r))  # type: ignore[operator]
+        found = allowed(generation, filters)
+        assert found is not None and found.tolist() == expected
+        one = everything[0]
+        found = allowed(generation, Filters(pictures=(one["picture_id"],)))
+        assert found is not None and one["row_id"] in found.tolist()
+        assert allowed(generation, Filters(min_percentile=99.0, exclude_same_author=True)) is None
+
+
+def test_years_the_wrong_way_round_are_refused() -> None:
+    settings = QuerySettings()
+    with pytest.raises(UsageError, match="from 2010 to 2000"):
+        Filters.from_params(settings, year_from=2010, year_to=2000)
+    assert Filters.from_params(settings).min_percentile == settings.min_percentile
+    assert Filters.from_params(settings, min_percentile=0.0).min_percentile == 0.0

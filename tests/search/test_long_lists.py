@@ -19,6 +19,7 @@ from indexer.vector_index.ranking import KEPT, expanded
 from indexer.vector_index.search import similarities, widened
 from schemas.settings import load_settings
 from search.engine import Engine, QueryOptions
+from search.filters import Filters
 from search.inputs import QueryPicture
 from tests.search.hands import HANDS, PICTURES_PER_TITLE, draw_folder
 from tests.search.test_engine import ALL, all_vectors, picture
@@ -78,11 +79,13 @@ def test_filters_and_the_least_percentile_hold_for_the_far_end(engine: Engine) -
     asked = picture(0, 5)
     whole = engine.query([asked], replace(LONG, k=ALL, expand=False))
     titles = sorted({hit.title_id for hit in whole.pictures})
-    found = engine.query([asked], replace(LONG, k=ALL, exclude_titles=(titles[0],), neighbours=2))
+    found = engine.query(
+        [asked], replace(LONG, k=ALL, filters=Filters(exclude_titles=(titles[0],)), neighbours=2)
+    )
     assert titles[0] not in {hit.title_id for hit in found.pictures}
     assert len(found.pictures) == len([h for h in whole.pictures if h.title_id != titles[0]])
     least = sorted(hit.percentile for hit in whole.pictures)[-13]
-    near = engine.query([asked], replace(LONG, min_percentile=least))
+    near = engine.query([asked], replace(LONG, filters=Filters(min_percentile=least)))
     assert len(near.pictures) == 13
     assert min(hit.percentile for hit in near.pictures) >= least
 

@@ -15,6 +15,7 @@ from indexer.vector_index.build import build_generation
 from indexer.vector_index.generations import publish
 from schemas.errors import InputError
 from schemas.settings import Settings, load_settings
+from search.filters import Filters
 from search.palettes import holders, oklab, palette_of_file, parse_palette, query_by_color
 
 COLORS = {"navy and gold": ((0, 0, 128), (255, 215, 0)), "reds": ((200, 0, 0), (120, 0, 0)),
@@ -74,7 +75,11 @@ def test_only_pictures_that_hold_every_colour_pass_the_filter(painted: Settings)
     assert len(holders(painted.layout, parse_palette("navy,gold"))) == 4
     assert holders(painted.layout, parse_palette("navy,red")) == []
     filtered = query_by_color(
-        painted.layout, parse_palette("white"), k=9, by="title", where="author = 'reds'"
+        painted.layout,
+        parse_palette("white"),
+        k=9,
+        by="title",
+        filters=Filters(where="author = 'reds'"),
     )
     assert {title.authors for title in filtered.titles} == {("reds",)}
 

@@ -121,14 +121,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if sys.stderr.isatty():
             print(f"\r{what}: {done} of {total}   ", end="", file=sys.stderr)
 
-    import csv
-
     try:
-        manifest = options.drawings / MANIFEST_FILE
-        if not manifest.is_file():
-            raise InputError(f"there is no manifest at {manifest}")
-        with manifest.open(newline="", encoding="utf-8") as file:
-            bench = benchmark_of_manifest(manifest, list(csv.DictReader(file)))
+        bench = benchmark_of_manifest(options.drawings / MANIFEST_FILE)
         found = evaluate(
             bench, shipped_model_dir(), cache=default_cache(), earlier=True, progress=show
         )

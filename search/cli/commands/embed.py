@@ -91,12 +91,10 @@ def embed(
 def _listed(
     session: Session, manifest: Path, out: Path, limit: int | None, dry_run: bool, as_json: bool
 ) -> int:
-    from crawler.importers.folder import read_manifest
-    from indexer.embedding.listing import embed_listed
+    from indexer.embedding.listing import embed_listed, listed_pictures
 
     check_place(out)
-    names = [str(row["path"]).strip() for row in read_manifest(manifest) if row.get("path")]
-    listed = [(name, manifest.resolve().parent / name) for name in names[:limit]]
+    listed = listed_pictures(manifest)[:limit]
     if dry_run:
         print(f"would embed {len(listed):,} pictures into {out}")
         return 0

@@ -69,9 +69,7 @@ def evaluate(
     if manifest is None:
         bench = benchmark_of_catalog(settings.layout)
     else:
-        from crawler.importers.folder import read_manifest
-
-        bench = benchmark_of_manifest(manifest, read_manifest(manifest))
+        bench = benchmark_of_manifest(manifest)
     with session.progress("Measuring") as bar:
         shown = None if bar is None else lambda what, done, total: bar(done, total)
         found = protocol.evaluate(

@@ -48,13 +48,12 @@ def predict(
     The published index answers with the labels of your own catalog. Each picture gets every
     label with its probability, and the probability that none of the known authors drew it.
     """
-    from crawler.importers.folder import read_manifest
+    from indexer.embedding.listing import listed_pictures
     from search.predictions import predict_listed
 
     session: Session = ctx.obj
     check_place(out)
-    names = [str(row["path"]).strip() for row in read_manifest(manifest) if row.get("path")]
-    listed = [(name, manifest.resolve().parent / name) for name in names[:limit]]
+    listed = listed_pictures(manifest)[:limit]
     if dry_run:
         print(f"would predict the labels of {len(listed):,} pictures into {out}")
         return 0

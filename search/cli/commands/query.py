@@ -47,6 +47,12 @@ def query(
     where: Annotated[
         str | None, Option(metavar="SQL", help="Only pictures for which this holds.")
     ] = None,
+    genre: Annotated[Names, Option(metavar="NAME", help="Only this genre.")] = None,
+    platform: Annotated[
+        Names, Option(metavar="NAME", help="Only from this site or source.")
+    ] = None,
+    year_from: Annotated[int | None, Option(metavar="YEAR", help="Only from this year on.")] = None,
+    year_to: Annotated[int | None, Option(metavar="YEAR", help="Only up to this year.")] = None,
     exclude_author: Annotated[Names, Option(metavar="NAME", help="Leave out an author.")] = None,
     exclude_same_author: Annotated[
         bool, Option("--exclude-same-author", help="Who else draws like this?")
@@ -115,6 +121,7 @@ def query(
     if not pictures and palette is None and like_colors is None:
         raise UsageError("missing argument 'PICTURE...'", "See `toonsearch query --help`.")
     from search.engine import QueryOptions
+    from search.filters import Filters
 
     session: Session = ctx.obj
     settings = session.settings(
@@ -130,11 +137,17 @@ def query(
         by=settings.query.by,
         neighbours=settings.query.neighbours,
         unknown_prior=settings.query.unknown_prior,
-        where=where,
-        exclude_authors=tuple(exclude_author or ()),
-        exclude_same_author=exclude_same_author,
-        exclude_titles=tuple(exclude_title or ()),
-        min_percentile=settings.query.min_percentile,
+        filters=Filters.from_params(
+            settings.query,
+            where=where,
+            genre=genre or (),
+            platform=platform or (),
+            year_from=year_from,
+            year_to=year_to,
+            exclude_author=exclude_author or (),
+            exclude_same_author=exclude_same_author,
+            exclude_title=exclude_title or (),
+        ),
         expand=settings.query.expand,
     )
     if palette is not None or like_colors is not None:
@@ -197,18 +210,12 @@ def _by_color(
         colors = palettes.palette_of_file(str(like_colors), settings.decode.limits)
     if sources:
         only = tuple(palettes.holders(settings.layout, colors))
-        return _by_style(settings, replace(options, only=only), sources, crop)
-    if options.exclude_same_author:
+        filters = replace(options.filters, pictures=only)
+        return _by_style(settings, replace(options, filters=filters), sources, crop)
+    if options.filters.exclude_same_author:
         raise UsageError("--exclude-same-author needs a picture", "Name one.")
     answer = palettes.query_by_color(
-        settings.layout,
-        colors,
-        k=options.k,
-        by=options.by,
-        where=options.where,
-        exclude_authors=options.exclude_authors,
-        exclude_titles=options.exclude_titles,
-        min_percentile=options.min_percentile,
+        settings.layout, colors, k=options.k, by=options.by, filters=options.filters
     )
     return answer, []
 

@@ -166,9 +166,7 @@ def _job(
         bench = benchmark_of_catalog(settings.layout, training=True)
         vectors = catalog_vectors(settings.layout, bench, base)
     else:
-        from crawler.importers.folder import read_manifest
-
-        bench = benchmark_of_manifest(manifest, read_manifest(manifest), training=True)
+        bench = benchmark_of_manifest(manifest, training=True)
 
     def tell(row: dict[str, float]) -> None:
         parts = [f"step {row['step']:.0f}"]

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import JSONResponse, Response
 
 from search.engine import QueryOptions
+from search.filters import Filters
 from search.output.data import hits
 from search.web.dependencies import TheService
 from search.web.directory import Directory
@@ -95,7 +96,7 @@ async def title(title_id: str, service: TheService, offset: Offset = 0) -> Respo
             rows = meta.execute(PICTURES_OF_TITLE, (title_id,)).fetchall()
             about: dict[str, Any] = {**facts[0], "pictures": _pictures(rows, offset)}
             if offset == 0:
-                options = QueryOptions(k=NEIGHBOURS, exclude_titles=(title_id,))
+                options = QueryOptions(k=NEIGHBOURS, filters=Filters(exclude_titles=(title_id,)))
                 about["similar"] = _neighbours(opened, rows, options)
                 about["drift"] = drift(opened, [row[:3] for row in rows])
                 about["palette"] = service.swatches.of_all(
@@ -117,7 +118,7 @@ async def author(name: str, service: TheService) -> Response:
             if not rows:
                 raise not_found("the index holds no such author")
             works = sorted({(row[4] or row[3], row[3]) for row in rows})
-            options = QueryOptions(k=6 * NEIGHBOURS, exclude_authors=(name,))
+            options = QueryOptions(k=6 * NEIGHBOURS, filters=Filters(exclude_authors=(name,)))
             return {
                 "author": name,
                 "pictures_count": len(rows),

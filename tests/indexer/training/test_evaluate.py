@@ -32,6 +32,7 @@ from indexer.training.evaluation.report import tables_to_html
 from indexer.training.evaluation.retrieval import CURVE_RANKS, TableRow
 from indexer.training.probe import linear_probe
 from schemas.errors import InputError
+from schemas.manifest import manifest_rows
 from schemas.storage.layout import Layout
 from tests.drawings import drawing
 
@@ -55,7 +56,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str,
 
 
 def bench(rows: tuple[Path, list[dict[str, object]]]) -> Benchmark:
-    return benchmark_of_rows(rows[1], rows[0], "invented")
+    return benchmark_of_rows(manifest_rows(rows[1]), rows[0], "invented")
 
 
 def test_splits_share_no_author_and_folds_share_no_series(
@@ -90,7 +91,7 @@ def test_what_cannot_be_measured_is_said_before_anything_is_computed(
     ]
     for listed, message in cases:
         with pytest.raises(InputError, match=message):
-            benchmark_of_rows(listed, root, "invented")
+            benchmark_of_rows(manifest_rows(listed), root, "invented")
     with pytest.raises(InputError, match="catalog holds no picture"):
         benchmark_of_catalog(Layout(tmp_path))
 
@@ -101,7 +102,7 @@ def test_labels_may_be_missing_or_several(rows: tuple[Path, list[dict[str, objec
     changed[0] |= {"genre": "epic;fable", "year": ""}
     changed[1] |= {"genre": None, "year": None}
     changed.append({"path": made[0]["path"], "author": "", "series": "x"})
-    found = benchmark_of_rows(changed, root, "invented")
+    found = benchmark_of_rows(manifest_rows(changed), root, "invented")
     assert len(found) == len(made)
     assert found.genres[:2].tolist() == ["epic", ""] and found.years[:2].tolist() == [-1, -1]
 

@@ -143,7 +143,7 @@ def test_the_same_network_is_the_same_graph_wherever_it_is_exported() -> None:
 
 
 def test_benchmarks_that_cannot_be_used_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="no manifest"):
         read_manifest(tmp_path)
     (tmp_path / "manifest.csv").write_text("path,author\na.png,somebody\n")
     with pytest.raises(InputError, match="series"):

@@ -33,6 +33,7 @@ from indexer.training.evaluation.labels import (
 )
 from indexer.training.evaluation.metrics import Gallery
 from indexer.training.kept_spaces import Kept
+from schemas.manifest import manifest_rows
 
 HANDS, BOOKS, PAGES = 12, 3, 4
 
@@ -49,7 +50,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Benchmark:
             {"path": f"{number}.png", "author": f"hand {hand}", "series": f"{hand}-{book}",
              "genre": ("fable", "epic")[hand % 2], "year": str(1843 + 4 * hand + 11 * book)}
         )  # fmt: skip
-    return benchmark_of_rows(rows, root, "invented")
+    return benchmark_of_rows(manifest_rows(rows), root, "invented")
 
 
 @pytest.fixture(scope="module")

@@ -39,6 +39,7 @@ from indexer.training.losses import TEMPERATURE, contrastive, label_loss
 from indexer.training.samples import Samples, unseen_authors
 from indexer.training.trainer import RunState, TrainSettings, load_state, save_state
 from schemas.errors import InputError, PartlyDoneError, UsageError
+from schemas.manifest import manifest_rows
 from tests.drawings import drawing
 
 HANDS, BOOKS, PAGES = 8, 2, 3
@@ -65,7 +66,7 @@ def invented(root: Path) -> Benchmark:
     rows.append({"path": "stray.png", "author": "", "series": "", "genre": "", "year": ""})
     drawing(1, 9, 64).save(root / "once.png")
     rows.append({"path": "once.png", "author": "seen once", "series": "x", "genre": "epic"})
-    return benchmark_of_rows(rows, root, "invented", training=True)
+    return benchmark_of_rows(manifest_rows(rows), root, "invented", training=True)
 
 
 def test_rules_make_classes_of_what_is_there(bench: Benchmark) -> None:

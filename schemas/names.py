@@ -1,0 +1,55 @@
+"""Names of people: how they are stored, and which spellings are one name."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+
+_FOLDS = str.maketrans(
+    {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ı": "i"}
+)
+
+
+def clean_name(text: str) -> str:
+    """A name as it is stored and shown: composed (NFC), each white space one space.
+
+    >>> clean_name(" Kim\\t Min ")
+    'Kim Min'
+    """
+    return " ".join(unicodedata.normalize("NFC", text).split())
+
+
+def author_key(name: str) -> str:
+    """What all spellings of one name share: composition, width, case and spaces do not count.
+
+    >>> author_key("Ｋｉｍ  Min") == author_key("kim min")
+    True
+    """
+    folded = unicodedata.normalize("NFKC", name).casefold()
+    return " ".join(unicodedata.normalize("NFKC", folded).split())
+
+
+def distinct_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Cleaned names without the empty ones; of several spellings of one name the first."""
+    found: dict[str, str] = {}
+    for name in map(clean_name, names):
+        if name:
+            found.setdefault(author_key(name), name)
+    return tuple(found.values())
+
+
+def without_accents(text: str) -> str:
+    """Lower case without accents on Latin and Greek letters; other scripts keep their marks.
+
+    A mark on a Latin letter is an accent that typists drop. In kana, Hebrew or Thai it is
+    another letter.
+    """
+    kept: list[str] = []
+    is_latin = False
+    for char in unicodedata.normalize("NFD", text.casefold()):
+        if not unicodedata.combining(char):
+            is_latin = char < "\u0400" or "\u1e00" <= char < "\u2000"
+            kept.append(char)
+        elif not is_latin:
+            kept.append(char)
+    return unicodedata.normalize("NFC", "".join(kept)).translate(_FOLDS)
