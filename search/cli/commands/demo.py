@@ -229,13 +229,13 @@ def _truth(outcome: Outcome) -> str:
 def _report(shown: list[Outcome], outcomes: list[Outcome]) -> None:
     from dataclasses import replace
 
-    from search.output.text import write_table
+    from search.output.text import write_answer
     from search.trial import figures
 
     for outcome in shown:
         print(f"\n{outcome.case.path.name} - {_truth(outcome)}")
         short = replace(outcome.answer, titles=outcome.answer.titles[:TITLES_IN_TABLE])
-        write_table(sys.stdout, short, "title")
+        write_answer(sys.stdout, short, "title")
     print(f"\nAll {len(outcomes)} pictures that were asked about, none of them in the index:")
     for what, figure in figures(outcomes):
         print(f"  {what}: {figure}")

@@ -110,7 +110,7 @@ def query(
     # Before numpy starts: a query multiplies nothing large, and the threads that OpenBLAS
     # starts for that cost 50 ms on two cores.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    flags = {"json": as_json, "nl": nl, "csv": csv, "paths-only": paths_only or null}
+    flags = {"json": as_json, "nl": nl, "csv": csv, "paths": paths_only or null}
     chosen = [name for name, on in flags.items() if on]
     if len(chosen) > 1:
         raise UsageError(f"--{chosen[0]} and --{chosen[1]} exclude each other", "Choose one.")
@@ -156,7 +156,15 @@ def query(
         answer, read = _by_style(settings, options, pictures or [], crop)
     for note in answer.notes:
         session.note(note)
-    _print(answer, settings, chosen[0] if chosen else "table", "\0" if null else "\n")
+    if chosen:
+        from search.output.data import write_answer
+
+        end = "\0" if null else "\n"
+        write_answer(sys.stdout, answer, settings.query.by, settings.layout, chosen[0], end)
+    else:
+        from search.output import text
+
+        text.write_answer(sys.stdout, answer, settings.query.by)
     if preview and sys.stdout.isatty():
         from search.output.preview import write_previews
 
@@ -218,19 +226,3 @@ def _by_color(
         settings.layout, colors, k=options.k, by=options.by, filters=options.filters
     )
     return answer, []
-
-
-def _print(answer: Answer, settings: Settings, form: str, end: str) -> None:
-    from search.output import data, text
-
-    by = settings.query.by
-    if form == "json":
-        data.write_json(sys.stdout, answer, by, settings.layout)
-    elif form == "nl":
-        data.write_lines(sys.stdout, answer, by, settings.layout)
-    elif form == "csv":
-        data.write_csv(sys.stdout, answer, by, settings.layout)
-    elif form == "paths-only":
-        data.write_paths(sys.stdout, answer, by, settings.layout, end)
-    else:
-        text.write_table(sys.stdout, answer, by)
