@@ -179,7 +179,7 @@ def page(root: Path) -> str:
             assert result is not None
             write_markdown(out, result.columns, result.types, result.rows())
             if wanted:
-                out.write(f"\n`-p picture drawing.png`; here the picture `{picture[:12]}…`.\n")
+                out.write(f"\n`-p picture=drawing.png`; here the picture `{picture[:12]}…`.\n")
     out.write(TAIL)
     return out.getvalue()
 

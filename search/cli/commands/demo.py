@@ -7,54 +7,46 @@ import csv
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-import click
+import typer
+from typer import Option
 
-from search.cli.commands import examples
 from search.cli.context import Session
+from search.cli.options import examples, new_app
 
 if TYPE_CHECKING:
     from schemas.settings import Settings
     from search.trial import Case, Outcome
 
+app = new_app()
 SHOWN = 8  # queries in the gallery
-STRANGERS_SHOWN = 3  # of those, by hands that the index lacks
+UNKNOWN_SHOWN = 3  # of those, by authors that the index lacks
 TITLES_IN_TABLE = 3
 
 
-@click.command(epilog=examples("toonsearch demo", "toonsearch demo --images drawings --to trial"))
-@click.option(
-    "--to",
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    default=Path("demo"),
-    show_default=True,
-    help="Where the demo keeps its catalog and gallery.",
-)
-@click.option(
-    "--images",
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    help="Use these pictures (author/title/picture) instead of Debian's clip art.",
-)
-@click.option(
-    "--k",
-    "-k",
-    "k",
-    type=click.IntRange(1),
-    default=10,
-    show_default=True,
-    help="How many results.",
-)
-@click.pass_obj
-def command(session: Session, to: Path, images: Path | None, k: int) -> None:
+@app.command(epilog=examples("toonsearch demo", "toonsearch demo --images drawings --to trial"))
+def demo(
+    ctx: typer.Context,
+    to: Annotated[
+        Path, Option(metavar="DIR", help="Where the demo keeps its catalog and gallery.")
+    ] = Path("demo"),
+    images: Annotated[
+        Path | None,
+        Option(
+            metavar="DIR",
+            help="Use these pictures (author/title/picture) instead of Debian's clip art.",
+        ),
+    ] = None,
+    k: Annotated[int, Option("-k", "--k", min=1, help="How many results.")] = 10,
+) -> None:
     """Try everything on real public-domain drawings.
 
     Gets Debian's clip art (8,121 drawings by over 500 people) with apt, builds an index,
     asks it about pictures that it has never seen, prints what it found and writes a gallery.
     Nothing is installed, and a second run takes seconds.
     """
+    session: Session = ctx.obj
     to = to.absolute()
     settings = session.settings({} if session.data else {"store.root": str(to / "data")})
     cases, showcase = (
@@ -217,7 +209,7 @@ def _shown(outcomes: list[Outcome], showcase: list[Path]) -> list[Outcome]:
     place = {path: n for n, path in enumerate(showcase)}
     fit = [o for o in outcomes if o.case.path in place and not o.is_copy]
     fit.sort(key=lambda o: place[o.case.path])
-    strangers = [o for o in fit if o.case.kind == UNKNOWN][:STRANGERS_SHOWN]
+    strangers = [o for o in fit if o.case.kind == UNKNOWN][:UNKNOWN_SHOWN]
     known = [o for o in fit if o.case.kind != UNKNOWN][: SHOWN - len(strangers)]
     return sorted(known, key=lambda o: not o.verdict) + strangers
 
@@ -237,13 +229,13 @@ def _truth(outcome: Outcome) -> str:
 def _report(shown: list[Outcome], outcomes: list[Outcome]) -> None:
     from dataclasses import replace
 
-    from search.output.text import write_table
+    from search.output.text import write_answer
     from search.trial import figures
 
     for outcome in shown:
         print(f"\n{outcome.case.path.name} - {_truth(outcome)}")
         short = replace(outcome.answer, titles=outcome.answer.titles[:TITLES_IN_TABLE])
-        write_table(sys.stdout, short, "title")
+        write_answer(sys.stdout, short, "title")
     print(f"\nAll {len(outcomes)} pictures that were asked about, none of them in the index:")
     for what, figure in figures(outcomes):
         print(f"  {what}: {figure}")

@@ -2,70 +2,84 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
+from typing import Annotated
 
-import click
+import typer
+from typer import Option
 
-from schemas.errors import InputError, UsageError
-from search.cli.commands import as_json, dry_run, examples, print_json
+from schemas.errors import UsageError
 from search.cli.context import Session
+from search.cli.options import (
+    AsJson,
+    DryRun,
+    Limit,
+    check_place,
+    counted,
+    examples,
+    new_app,
+    print_json,
+)
+
+app = new_app()
 
 
-@click.command(
+@app.command(
     epilog=examples(
         "toonsearch embed",
         "toonsearch embed --retry-failed --limit 1000",
         "toonsearch embed --manifest works.csv --out vectors.parquet",
     )
 )
-@click.option("--retry-failed", is_flag=True, help="Also try pictures that failed before.")
-@click.option("--limit", type=click.IntRange(1), help="Stop after this many pictures.")
-@click.option(
-    "--manifest",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Embed the pictures that this file lists, without the catalog; needs --out.",
-)
-@click.option(
-    "--out",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Parquet file with path and vector for --manifest.",
-)
-@dry_run
-@as_json
-@click.pass_obj
-def command(
-    session: Session,
-    retry_failed: bool,
-    limit: int | None,
-    manifest: Path | None,
-    out: Path | None,
-    dry_run: bool,
-    as_json: bool,
+def embed(
+    ctx: typer.Context,
+    retry_failed: Annotated[
+        bool, Option("--retry-failed", help="Also try pictures that failed before.")
+    ] = False,
+    limit: Limit = None,
+    manifest: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE",
+            help="Embed the pictures that this file lists, without the catalog; needs --out.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        Option(metavar="FILE", help="Parquet file with path and vector for --manifest."),
+    ] = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> int:
     """Turn new pictures into vectors."""
     if (manifest is None) != (out is None):
         raise UsageError("--manifest and --out belong together", "Give both or neither.")
+    session: Session = ctx.obj
     if manifest is not None and out is not None:
         return _listed(session, manifest, out, limit, dry_run, as_json)
     from indexer.embedding.embed import embed_pending
-    from schemas.storage.locking import writing
 
     settings = session.settings()
-    lock = contextlib.nullcontext() if dry_run else writing(settings.layout, "embed")
-    with lock, session.progress("Embedding") as progress:
+    with session.writing("embed", dry_run), session.progress("Embedding") as progress:
         report = embed_pending(
-            settings.layout, settings, retry_failed=retry_failed, dry_run=dry_run, limit=limit,
+            settings.layout,
+            settings,
+            retry_failed=retry_failed,
+            dry_run=dry_run,
+            limit=limit,
             progress=progress,
-        )  # fmt: skip
+        )
     if as_json:
-        print_json({"model": report.model_id, "counts": report.counts, "dry_run": dry_run,
-                    "seconds": round(report.seconds, 3)})  # fmt: skip
+        print_json(
+            {
+                "model": report.model_id,
+                "counts": report.counts,
+                "dry_run": dry_run,
+                "seconds": round(report.seconds, 3),
+            }
+        )
     else:
-        told = ", ".join(f"{count:,} {what}" for what, count in report.counts.items())
-        print(f"{report.model_id}: {told}")
+        print(f"{report.model_id}: {counted(report.counts)}")
         if report.counts.get("embedded"):
             session.note("next: `toonsearch index build`")
     if report.counts.get("failed"):
@@ -79,8 +93,7 @@ def _listed(
 ) -> int:
     from indexer.embedding.listing import embed_listed, listed_pictures
 
-    if out.is_dir() or not out.absolute().parent.is_dir():
-        raise InputError(f"{out} is not a place for a file")
+    check_place(out)
     listed = listed_pictures(manifest)[:limit]
     if dry_run:
         print(f"would embed {len(listed):,} pictures into {out}")
@@ -88,12 +101,17 @@ def _listed(
     with session.progress("Embedding") as progress:
         report = embed_listed(session.settings(), listed, out, progress=progress)
     if as_json:
-        print_json({"model": report.model_id, "embedded": report.embedded,
-                    "failed": report.failed, "out": str(out)})  # fmt: skip
-    else:
-        print(
-            f"{report.model_id}: {report.embedded:,} embedded, {report.failed:,} failed, in {out}"
+        print_json(
+            {
+                "model": report.model_id,
+                "embedded": report.embedded,
+                "failed": report.failed,
+                "out": str(out),
+            }
         )
+    else:
+        done = f"{report.embedded:,} embedded, {report.failed:,} failed"
+        print(f"{report.model_id}: {done}, in {out}")
     for problem in report.problems:
         session.note(problem)
     return 4 if report.failed else 0

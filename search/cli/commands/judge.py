@@ -1,41 +1,49 @@
-"""`toonsearch judge`: what the index says of its own pictures, their titles hidden."""
+"""`toonsearch judge`: the labels that the index gives its own pictures, their titles hidden."""
 
 from __future__ import annotations
 
-import contextlib
+from typing import Annotated
 
-import click
+import typer
+from typer import Option
 
-from search.cli.commands import as_json, dry_run, examples, print_json
 from search.cli.context import Session
+from search.cli.options import AsJson, DryRun, Limit, counted, examples, new_app, print_json
+
+app = new_app()
 
 
-@click.command(epilog=examples("toonsearch judge", "toonsearch judge --again"))
-@click.option("--again", is_flag=True, help="Judge all pictures anew, not only new ones.")
-@click.option("--limit", type=click.IntRange(1), help="Stop after this many pictures.")
-@dry_run
-@as_json
-@click.pass_obj
-def command(session: Session, again: bool, limit: int | None, dry_run: bool, as_json: bool) -> None:
-    """Write down what the index says of its own pictures.
+@app.command(epilog=examples("toonsearch judge", "toonsearch judge --again"))
+def judge(
+    ctx: typer.Context,
+    again: Annotated[bool, Option("--again", help="All pictures, not only new ones.")] = False,
+    limit: Limit = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Predict the labels of the index's own pictures.
 
-    Each picture is judged as if it were new, its own title hidden from the vote, and the
+    Each picture is predicted as if it were new, its own title hidden from the vote, and the
     five most probable authors, genres and eras go into the table `predictions`: which
     genres are confused with which, and which titles are hard to place, are then questions
     for SQL and the report.
     """
     from indexer.labels.judge import judge_pending
-    from schemas.storage.locking import writing
 
+    session: Session = ctx.obj
     settings = session.settings()
-    lock = contextlib.nullcontext() if dry_run else writing(settings.layout, "judge")
-    with lock, session.progress("Judging") as progress:
+    with session.writing("judge", dry_run), session.progress("Predicting") as progress:
         report = judge_pending(
             settings.layout, again=again, dry_run=dry_run, limit=limit, progress=progress
         )
     if as_json:
-        print_json({"model": report.model_id, "counts": report.counts, "dry_run": dry_run,
-                    "seconds": round(report.seconds, 3)})  # fmt: skip
+        print_json(
+            {
+                "model": report.model_id,
+                "counts": report.counts,
+                "dry_run": dry_run,
+                "seconds": round(report.seconds, 3),
+            }
+        )
     else:
-        told = ", ".join(f"{n:,} {what}" for what, n in report.counts.items())
-        print(f"{report.model_id}: {told}")
+        print(f"{report.model_id}: {counted(report.counts)}")

@@ -3,51 +3,45 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-import click
+import typer
+from typer import Option
 
-from schemas.errors import InputError
-from search.cli.commands import as_json, dry_run, examples, print_json
 from search.cli.context import Session
+from search.cli.options import AsJson, DryRun, check_place, examples, new_app, print_json
+
+app = new_app()
 
 
-@click.command(
+@app.command(
     epilog=examples(
         "toonsearch predict --manifest works.csv --out predictions.parquet",
         "toonsearch predict --manifest works.csv --out predictions.parquet --model shipped",
     )
 )
-@click.option(
-    "--manifest",
-    metavar="FILE",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="CSV, TSV or Parquet with a column `path`.",
-)
-@click.option(
-    "--out",
-    metavar="FILE",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Parquet file with path, authors, unknown_author, genres, eras and problem.",
-)
-@click.option(
-    "--model",
-    metavar="ID",
-    help="Ask this model's own heads (`shipped`, an id or a folder) and not the index.",
-)
-@click.option("--limit", type=click.IntRange(1), help="Only the first pictures of the list.")
-@dry_run
-@as_json
-@click.pass_obj
-def command(
-    session: Session,
-    manifest: Path,
-    out: Path,
-    model: str | None,
-    limit: int | None,
-    dry_run: bool,
-    as_json: bool,
+def predict(
+    ctx: typer.Context,
+    manifest: Annotated[
+        Path, Option(metavar="FILE", help="CSV, TSV or Parquet with a column `path`.")
+    ],
+    out: Annotated[
+        Path,
+        Option(
+            metavar="FILE",
+            help="Parquet file with path, authors, unknown_author, genres, eras and problem.",
+        ),
+    ],
+    model: Annotated[
+        str | None,
+        Option(
+            metavar="ID",
+            help="Ask this model's own heads (`shipped`, an id or a folder) and not the index.",
+        ),
+    ] = None,
+    limit: Annotated[int | None, Option(min=1, help="Only the first pictures of the list.")] = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> int:
     """Tell author, genre and era of listed pictures.
 
@@ -57,8 +51,8 @@ def command(
     from indexer.embedding.listing import listed_pictures
     from search.predictions import predict_listed
 
-    if out.is_dir() or not out.absolute().parent.is_dir():
-        raise InputError(f"{out} is not a place for a file")
+    session: Session = ctx.obj
+    check_place(out)
     listed = listed_pictures(manifest)[:limit]
     if dry_run:
         print(f"would predict the labels of {len(listed):,} pictures into {out}")
@@ -68,9 +62,17 @@ def command(
             session.settings(), listed, out, model=model, progress=progress
         )
     if as_json:
-        print_json({"source": source, "model": report.model_id, "predicted": report.embedded,
-                    "failed": report.failed, "unknown_author": report.unknown,
-                    "foreign": report.foreign, "out": str(out)})  # fmt: skip
+        print_json(
+            {
+                "source": source,
+                "model": report.model_id,
+                "predicted": report.embedded,
+                "failed": report.failed,
+                "unknown_author": report.unknown,
+                "foreign": report.foreign,
+                "out": str(out),
+            }
+        )
     else:
         print(f"{source}: {report.embedded:,} predicted, {report.failed:,} failed, in {out}")
         print(f"by none of the known authors, more likely than not: {report.unknown:,}")
