@@ -59,7 +59,6 @@ MUTANTS = (
     Mutant("schemas/storage/commits.py", "if version != newest + 1 or", "if", COMMITS),
     Mutant("schemas/storage/commits.py", "!= size:", "< 0:", COMMITS),
     Mutant("schemas/storage/commits.py", "if handle.read() != PARQUET_END", "if False", COMMITS),
-    Mutant("schemas/storage/commits.py", "(table / LOG / f\"{version:020d}.json\").unlink()", "pass", COMMITS),
     Mutant("schemas/storage/commits.py", "_remove(debris)\n    for", "pass\n    for", COMMITS),
     Mutant("schemas/storage/commits.py", "if thorough or torn or", "if False and", COMMITS),
     Mutant("schemas/storage/locking.py", "(handle, fcntl.LOCK_EX |", "(handle, fcntl.LOCK_SH |", LOCKS),
