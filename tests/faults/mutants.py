@@ -70,7 +70,7 @@ MUTANTS = (
     Mutant("indexer/vector_index/build.py", "    if failed:\n", "    if False:\n", PROOFS),
     Mutant("indexer/vector_index/validation.py", "share >= 1.0 - allowed", "True", PROOFS),
     Mutant("indexer/vector_index/validation.py", "has >= had * (1.0 - allowed)", "True", PROOFS),
-    Mutant("schemas/blocklist.py", "read_signed(data)", "__import__(\"json\").loads(data)", BLOCKS),
+    Mutant("schemas/blocklist.py", "!= data:", "== b'':", BLOCKS),
     Mutant("schemas/storage/commits.py", "max(known, default=-1) < newest", "False", COMMITS),
     Mutant("schemas/storage/commits.py", "if known and read_checksums(table) is None", "if False", COMMITS),
     Mutant("schemas/storage/commits.py", "unfinished and path.is_file()", "False", COMMITS),
