@@ -27,7 +27,7 @@ from search.cli.options import anywhere, examples
 if TYPE_CHECKING:
     from typer._click import Command, HelpFormatter
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"
 """Equal to pyproject.toml (a test compares them); reading it from the installed package
 would cost a scan of the environment at every start."""
 

@@ -18,7 +18,7 @@ from search.cli.context import Session
 from search.cli.options import AsJson, DryRun, counted, examples, new_app, print_json
 
 if TYPE_CHECKING:
-    from crawler.plan import CrawlReport
+    from crawler.crawl import CrawlReport
     from crawler.sites.base import Scope
 
 POLITENESS = """Politeness: robots.txt is obeyed, every request names toonsearch and your contact
@@ -98,7 +98,7 @@ def _crawl(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> int:
-    from crawler.plan import Plan
+    from crawler.sites.base import Plan
     from search.cli.app import VERSION
 
     settings = session.settings({"crawl.contact": contact, "crawl.delay_s": delay})

@@ -76,7 +76,7 @@ def _clip_art(session: Session, settings: Settings, to: Path) -> tuple[list[Case
     session.note(
         f"{summary.found:,} drawings found: {summary.indexed:,} to index by"
         f" {summary.authors} authors, {summary.queries} to ask about,"
-        f" {summary.unknown} by two authors left out entirely"
+        f" {summary.unknown} by authors left out entirely"
         f" ({' and '.join(summary.unknown_authors)}), {dropped:,} dropped ("
         + ", ".join(f"{n:,} {why.replace('_', ' ')}" for why, n in summary.dropped.items())
         + ")"
@@ -100,7 +100,7 @@ def _clip_art(session: Session, settings: Settings, to: Path) -> tuple[list[Case
         for row in queries
     ]
     cases += [Case(Path(r["path"]), r["author"], r["series"], UNKNOWN) for r in unknown]
-    chosen = showcase(queries, unknown, 2 * SHOWN, catalog_rows=catalog)
+    chosen = showcase(queries, unknown, 2 * SHOWN, catalog=catalog)
     return cases, [Path(row["path"]) for row in chosen]
 
 
@@ -223,7 +223,7 @@ def _truth(outcome: Outcome) -> str:
     author = case.author or "somebody"
     if case.kind == NEW_PICTURE:
         return f"drawn by {author}; other pictures of “{case.title}” are in the index"
-    return f"drawn by {author}; the index has other works by the same hand, not this one"
+    return f"drawn by {author}; the index has other works by the same artist, not this one"
 
 
 def _report(shown: list[Outcome], outcomes: list[Outcome]) -> None:
@@ -253,8 +253,8 @@ def _write_gallery(
             (outcome.picture,),
             heading=outcome.case.path.stem.replace("_", " "),
             truth=_truth(outcome),
-            verdict=outcome.verdict,
-            hand=outcome.case.author or None,
+            correct=outcome.verdict,
+            author=outcome.case.author or None,
         )
         for outcome in shown
     ]

@@ -40,6 +40,7 @@ def forget(
     crawls and imports pass them over. Backups made before are yours to remove.
     """
     from indexer import forget as removal
+    from search.web.db import forget_visitors
 
     session: Session = ctx.obj
     settings = session.settings()
@@ -49,7 +50,7 @@ def forget(
     report = removal.find(settings.layout, wanted)  # an unknown name must not take the lock
     if not dry_run:
         with session.writing("forget", dry_run):
-            report = removal.forget(settings.layout, settings, wanted)
+            report = removal.forget(settings.layout, settings, wanted, forget_visitors)
     if as_json:
         keys = ("title_id", "name", "authors")
         print_json(
@@ -60,6 +61,7 @@ def forget(
                 "titles": [dict(zip(keys, one, strict=True)) for one in report.titles],
                 "pictures": report.pictures,
                 "generations": report.generations,
+                "visitors": report.visitors,
             }
         )
     else:

@@ -36,10 +36,11 @@ def build(
 ) -> None:
     """Embed what is new, build a generation, check it and publish it."""
     from indexer.embedding.embed import embed_pending
-    from indexer.forget import clear_away
+    from indexer.forget import clean_up
     from indexer.vector_index.build import build_generation
     from indexer.vector_index.generations import publish
     from indexer.vector_index.retention import collect_garbage
+    from search.web.db import forget_visitors
 
     session: Session = ctx.obj
     settings = session.settings()
@@ -49,7 +50,7 @@ def build(
         report = build_generation(layout, settings, dry_run=True, force=force)
     else:
         with session.writing("index build", dry_run):
-            clear_away(layout, settings)
+            clean_up(layout, settings, forget_visitors)
             if not no_embed:
                 with session.progress("Embedding") as progress:
                     embedded = embed_pending(layout, settings, progress=progress)

@@ -12,7 +12,7 @@ from search.cli.context import Session, plain
 from search.cli.options import AsJson, examples, new_app, print_json
 
 if TYPE_CHECKING:
-    from indexer.duplicates import Copies, Holder, Pair
+    from indexer.duplicates import Duplicates, Holder, Pair
 
 app = new_app()
 
@@ -88,12 +88,12 @@ def duplicates(
     at most 10 of 64 bits and their grey thumbnails correlate above 0.98: recoloured and
     re-bordered copies do, redrawn, cropped or turned ones do not.
     """
-    from indexer.duplicates import find_copies
+    from indexer.duplicates import find_duplicates
 
     session: Session = ctx.obj
     settings = session.settings()
     with session.progress("Comparing") as progress:
-        found = find_copies(
+        found = find_duplicates(
             settings.layout,
             settings,
             max_bits=bits,
@@ -129,7 +129,7 @@ def _pair(pair: Pair) -> str:
     return f"{pair.correlation:.3f}  {pair.bits:>2} bits  {names}"
 
 
-def _copies(found: Copies) -> dict[str, Any]:
+def _copies(found: Duplicates) -> dict[str, Any]:
     def pair(one: Pair) -> dict[str, Any]:
         correlation = round(one.correlation, 6)
         both = [vars(one.first), vars(one.second)]

@@ -87,13 +87,13 @@ def sql(
         _untrusted(session, settings, text, params, chosen, out)
         return
     moment = None if as_of is None else moment_of(as_of)
-    with SqlSession(settings.layout, settings, as_of=moment, note=session.note) as asked:
+    with SqlSession(settings.layout, settings, as_of=moment) as asked:
         if schema:
             _schema(asked, chosen, query)
         elif text is None:
-            from search.sql.shell import converse
+            from search.sql.shell import run_shell
 
-            converse(asked, session, chosen, rows)
+            run_shell(asked, session, chosen, rows)
         else:
             _answer(session, asked, text, params, chosen, out, rows)
 
