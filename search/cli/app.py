@@ -27,7 +27,7 @@ from search.cli.options import anywhere, examples
 if TYPE_CHECKING:
     from typer._click import Command, HelpFormatter
 
-VERSION = "0.1.0"
+VERSION = "0.2.0"
 """Equal to pyproject.toml (a test compares them); reading it from the installed package
 would cost a scan of the environment at every start."""
 
@@ -36,12 +36,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "crawl": ("crawl", "Fetch titles and pictures from a site, politely."),
     "serve": ("serve", "Open a page where a picture is dropped, and an API for programs."),
     "import": ("imports", "Bring pictures into the catalog."),
-    "embed": ("embed", "Turn new pictures into vectors."),
-    "predict": ("predict", "Tell author, genre and era of listed pictures."),
+    "embed": ("pictures", "Turn new pictures into vectors."),
+    "predict": ("pictures", "Tell author, genre and era of listed pictures."),
     "train": ("train", "Fine-tune a network on your own drawings."),
     "evaluate": ("evaluate", "Measure retrieval, labels and calibration."),
     "index": ("index", "Build, publish and check index generations."),
-    "colors": ("colors", "Find the dominant colours of new pictures."),
+    "colors": ("pictures", "Find the dominant colours of new pictures."),
     "nightly": ("nightly", "Crawl, import, embed, build, check, publish, prune and report."),
     "forget": ("forget", "Remove authors, titles or pictures for good, and keep them out."),
     "backup": ("backup", "Copy catalog, pictures and the index in use into a folder of backups."),
@@ -49,7 +49,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "backup",
         "Restore the newest backup of a folder (or a named one) into an empty data root.",
     ),
-    "judge": ("judge", "Predict the labels of the index's own pictures."),
+    "judge": ("pictures", "Predict the labels of the index's own pictures."),
     "sql": ("sql", "Ask the catalog in SQL, with similarity."),
     "report": ("report", "Show how style, colour and genre move, on one page."),
     "duplicates": ("report", "List equal, near-equal and copied drawings."),

@@ -116,6 +116,17 @@ def counted(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{n:,} {what.replace('_', ' ')}" for what, n in counts.items())
 
 
+def show(
+    what: str, counts: Mapping[str, int], dry_run: bool, as_json: bool, **facts: object
+) -> int:
+    """Print what came of bulk work, zeros left out, or all as JSON; 4 when anything failed."""
+    if as_json:
+        print_json({**facts, "counts": counts, "dry_run": dry_run})
+    else:
+        print(f"{what}: {counted({key: n for key, n in counts.items() if n}) or 'nothing'}")
+    return 4 if counts.get("failed") else 0
+
+
 def print_json(body: object) -> None:
     """One JSON object on standard output, ending in a new line."""
     import json

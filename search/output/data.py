@@ -150,23 +150,30 @@ def write_answer(
 # --- Rows of SQL
 
 
-def write_result(out: TextIO, result: Result, form: str, most: int | None = None) -> bool:
+def write_result(
+    out: TextIO,
+    columns: Sequence[str],
+    types: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    form: str,
+    most: int | None = None,
+) -> bool:
     """Write rows in one of FORMATS but Parquet; returns whether rows were left out.
 
     `most` holds for tables alone.
     """
     if form == "table":
-        rows = list(result.rows(None if most is None else most + 1))
-        write_rows(out, result.columns, result.types, rows[:most])
-        return most is not None and len(rows) > most
+        first = list(itertools.islice(rows, None if most is None else most + 1))
+        write_rows(out, columns, types, first[:most])
+        return most is not None and len(first) > most
     if form == "csv":
-        write_csv(out, result.columns, result.rows())
+        write_csv(out, columns, rows)
     elif form == "markdown":
-        write_markdown(out, result.columns, result.types, result.rows())
+        write_markdown(out, columns, types, rows)
     else:
         write = write_array if form == "json" else write_lines
-        names = unique(result.columns)
-        write(out, (dict(zip(names, row, strict=True)) for row in result.rows()))
+        names = unique(columns)
+        write(out, (dict(zip(names, row, strict=True)) for row in rows))
     return False
 
 

@@ -15,7 +15,7 @@ from typer import Option
 
 from schemas.errors import ToonsearchError, UsageError
 from search.cli.context import Session
-from search.cli.options import AsJson, DryRun, counted, examples, new_app, print_json
+from search.cli.options import AsJson, DryRun, counted, examples, new_app, print_json, show
 
 if TYPE_CHECKING:
     from crawler.crawl import CrawlReport
@@ -275,25 +275,22 @@ def _numbers(titles: list[str] | None, lists: bool) -> tuple[str, ...]:
 
 
 def _show(session: Session, report: CrawlReport, dry_run: bool, as_json: bool) -> None:
-    if as_json:
-        print_json(
-            {
-                "site": report.site,
-                "outcome": report.outcome,
-                "counts": report.counts,
-                "requests": report.requests,
-                "bytes": report.bytes_count,
-                "seconds": round(report.seconds, 3),
-                "resumed": report.resumed,
-                "dry_run": dry_run,
-                "problems": report.problems,
-            }
-        )
-    else:
-        hidden = ("complete", "titles_asked", "pictures_asked", "picture_bytes", "requests_saved")
-        shown = {what: n for what, n in sorted(report.counts.items()) if n and what not in hidden}
-        word = "would crawl" if dry_run else "crawled"
-        print(f"{word} {report.site}: {counted(shown) or 'nothing'}")
+    hidden = ("complete", "titles_asked", "pictures_asked", "picture_bytes", "requests_saved")
+    counts = {what: n for what, n in sorted(report.counts.items()) if what not in hidden}
+    show(
+        f"{'would crawl' if dry_run else 'crawled'} {report.site}",
+        report.counts if as_json else counts,
+        dry_run,
+        as_json,
+        site=report.site,
+        outcome=report.outcome,
+        requests=report.requests,
+        bytes=report.bytes_count,
+        seconds=round(report.seconds, 3),
+        resumed=report.resumed,
+        problems=report.problems,
+    )
+    if not as_json:
         saved = report.counts.get("requests_saved", 0)
         session.note(
             f"{report.requests:,} requests, {report.bytes_count:,} bytes in {report.seconds:,.0f} s"

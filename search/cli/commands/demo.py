@@ -13,7 +13,7 @@ import typer
 from typer import Option
 
 from search.cli.context import Session
-from search.cli.options import examples, new_app
+from search.cli.options import counted, examples, new_app
 
 if TYPE_CHECKING:
     from schemas.settings import Settings
@@ -65,7 +65,6 @@ def _clip_art(session: Session, settings: Settings, to: Path) -> tuple[list[Case
     """Fetch, clean and import the clip art; what to ask, and which of it to show."""
     from crawler.demo.openclipart import fetch, prepare, showcase
     from crawler.importers.folder import import_manifest
-    from schemas.storage.locking import writing
     from search.trial import NEW_PICTURE, NEW_TITLE, UNKNOWN, Case
 
     with _steps(session) as step:
@@ -78,27 +77,25 @@ def _clip_art(session: Session, settings: Settings, to: Path) -> tuple[list[Case
         f" {summary.authors} authors, {summary.queries} to ask about,"
         f" {summary.unknown} by authors left out entirely"
         f" ({' and '.join(summary.unknown_authors)}), {dropped:,} dropped ("
-        + ", ".join(f"{n:,} {why.replace('_', ' ')}" for why, n in summary.dropped.items())
-        + ")"
+        f"{counted(summary.dropped)})"
     )
-    with writing(settings.layout, "demo"), session.progress("Importing") as progress:
+    with session.writing("demo", dry_run=False), session.progress("Importing") as progress:
         import_manifest(
-            settings.layout, settings, to / "catalog.csv", name="openclipart", prune=True,
+            settings.layout,
+            settings,
+            to / "catalog.csv",
+            name="openclipart",
+            prune=True,
             progress=progress,
-        )  # fmt: skip
+        )
     catalog, queries, unknown = (
         _rows(to / f"{name}.csv") for name in ("catalog", "queries", "unknown")
     )
     indexed = {row["title_id"] for row in catalog}
-    cases = [
-        Case(
-            Path(row["path"]),
-            row["author"],
-            row["series"],
-            NEW_PICTURE if row["title_id"] in indexed else NEW_TITLE,
-        )
-        for row in queries
-    ]
+    cases = []
+    for row in queries:
+        kind = NEW_PICTURE if row["title_id"] in indexed else NEW_TITLE
+        cases.append(Case(Path(row["path"]), row["author"], row["series"], kind))
     cases += [Case(Path(r["path"]), r["author"], r["series"], UNKNOWN) for r in unknown]
     chosen = showcase(queries, unknown, 2 * SHOWN, catalog=catalog)
     return cases, [Path(row["path"]) for row in chosen]
@@ -113,7 +110,6 @@ def _own_pictures(
     from crawler.importers.folder import folder_items, parse_pattern
     from crawler.importers.ingest import import_items
     from schemas.errors import InputError
-    from schemas.storage.locking import writing
     from search.trial import NEW_PICTURE, Case
 
     if not images.is_dir():
@@ -132,7 +128,7 @@ def _own_pictures(
             held[title.title_id] = Case(item.path, author, title.name, NEW_PICTURE)
         else:
             kept.append(replace(item, source_path=str(item.path)))
-    with writing(settings.layout, "demo"), session.progress("Importing") as progress:
+    with session.writing("demo", dry_run=False), session.progress("Importing") as progress:
         import_items(settings.layout, settings, f"demo:{root}", kept, prune=True, progress=progress)
     cases = list(held.values())[:200]
     if not cases:
@@ -161,26 +157,12 @@ def _steps(session: Session) -> Iterator[Callable[[str, int, int], None]]:
 
 def _index(session: Session, settings: Settings) -> None:
     """Embed what is new, then build and publish when anything has changed."""
-    from indexer.embedding.embed import embed_pending
-    from indexer.vector_index.build import build_generation
-    from indexer.vector_index.generations import publish
-    from indexer.vector_index.retention import collect_garbage
-    from schemas.storage.locking import writing
+    from search.cli.commands.index import build_and_publish, embed_new
 
-    layout = settings.layout
-    with writing(layout, "demo"):
-        with session.progress("Embedding") as progress:
-            embedded = embed_pending(layout, settings, progress=progress)
-        with session.progress("Building the index") as progress:
-            built = build_generation(layout, settings, progress=progress)
-        if built.generation_id and not built.unchanged:
-            publish(layout, built.generation_id)
-            collect_garbage(layout, settings.index.keep)
-    session.note(
-        f"{embedded.counts['embedded']:,} pictures embedded in {embedded.seconds:.0f} s;"
-        f" generation {built.generation_id} holds "
-        + ", ".join(f"{count:,} {what}" for what, count in built.counts.items())
-    )
+    with session.writing("demo", dry_run=False):
+        embed_new(session, settings)
+        built, _ = build_and_publish(session, settings)
+    session.note(f"generation {built.generation_id} holds {counted(built.counts)}")
 
 
 def _ask(session: Session, settings: Settings, cases: list[Case], k: int) -> list[Outcome]:
@@ -203,15 +185,15 @@ def _ask(session: Session, settings: Settings, cases: list[Case], k: int) -> lis
 
 
 def _shown(outcomes: list[Outcome], showcase: list[Path]) -> list[Outcome]:
-    """The queries that are shown in full: known hands first, then strangers."""
+    """The queries that are shown in full: known artists first, then unknown ones."""
     from search.trial import UNKNOWN
 
     place = {path: n for n, path in enumerate(showcase)}
     fit = [o for o in outcomes if o.case.path in place and not o.is_copy]
     fit.sort(key=lambda o: place[o.case.path])
-    strangers = [o for o in fit if o.case.kind == UNKNOWN][:UNKNOWN_SHOWN]
-    known = [o for o in fit if o.case.kind != UNKNOWN][: SHOWN - len(strangers)]
-    return sorted(known, key=lambda o: not o.verdict) + strangers
+    unknown = [o for o in fit if o.case.kind == UNKNOWN][:UNKNOWN_SHOWN]
+    known = [o for o in fit if o.case.kind != UNKNOWN][: SHOWN - len(unknown)]
+    return sorted(known, key=lambda o: not o.is_correct) + unknown
 
 
 def _truth(outcome: Outcome) -> str:
@@ -253,7 +235,7 @@ def _write_gallery(
             (outcome.picture,),
             heading=outcome.case.path.stem.replace("_", " "),
             truth=_truth(outcome),
-            correct=outcome.verdict,
+            correct=outcome.is_correct,
             author=outcome.case.author or None,
         )
         for outcome in shown

@@ -11,7 +11,7 @@ from typer import Argument, Option
 
 from schemas.progress import Progress
 from search.cli.context import Session
-from search.cli.options import AsJson, DryRun, counted, examples, new_app, print_json
+from search.cli.options import AsJson, DryRun, examples, new_app, show
 
 if TYPE_CHECKING:
     from crawler.importers.ingest import ImportReport
@@ -120,20 +120,18 @@ def _imported(
 ) -> int:
     with session.writing("import", dry_run), session.progress("Importing") as progress:
         report = work(progress)
-    if as_json:
-        print_json(
-            {
-                "source": report.source,
-                "counts": report.counts,
-                "dry_run": dry_run,
-                "problems": report.problems,
-            }
-        )
-    else:
-        told = counted({what: n for what, n in report.counts.items() if n}) or "nothing"
-        print(f"{'would import' if dry_run else 'imported'} {report.source}: {told}")
+    what = f"{'would import' if dry_run else 'imported'} {report.source}"
+    code = show(
+        what,
+        report.counts,
+        dry_run,
+        as_json,
+        source=report.source,
+        problems=report.problems,
+    )
+    if not as_json:
         for problem in report.problems:
             session.note(problem)
         if not dry_run and report.counts.get("new", 0) + report.counts.get("changed", 0):
             session.note("next: `toonsearch index build`")
-    return 4 if report.counts.get("failed", 0) else 0
+    return code

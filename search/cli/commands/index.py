@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Option
@@ -13,7 +13,9 @@ from search.cli.context import Session, plain
 from search.cli.options import Accept, AsJson, DryRun, counted, examples, new_app, print_json
 
 if TYPE_CHECKING:
+    from indexer.vector_index.build import BuildReport
     from indexer.vector_index.diff import Difference
+    from schemas.settings import Settings
 
 app = new_app()
 group = new_app("Build, publish and check index generations.", "toonsearch index build")
@@ -35,11 +37,8 @@ def build(
     as_json: AsJson = False,
 ) -> None:
     """Embed what is new, build a generation, check it and publish it."""
-    from indexer.embedding.embed import embed_pending
     from indexer.forget import clean_up
     from indexer.vector_index.build import build_generation
-    from indexer.vector_index.generations import publish
-    from indexer.vector_index.retention import collect_garbage
     from search.web.db import forget_visitors
 
     session: Session = ctx.obj
@@ -52,18 +51,10 @@ def build(
         with session.writing("index build", dry_run):
             clean_up(layout, settings, forget_visitors)
             if not no_embed:
-                with session.progress("Embedding") as progress:
-                    embedded = embed_pending(layout, settings, progress=progress)
-                if any(embedded.counts[what] for what in ("embedded", "skipped", "failed")):
-                    new = {what: n for what, n in embedded.counts.items() if n}
-                    session.note(f"embedding: {counted(new)}")
-            with session.progress("Building the index") as progress:
-                report = build_generation(
-                    layout, settings, force=force, accept=accept or (), progress=progress
-                )
-            if report.generation_id and not report.unchanged and not no_publish:
-                publish(layout, report.generation_id)
-                removed = collect_garbage(layout, settings.index.keep)
+                embed_new(session, settings)
+            report, removed = build_and_publish(
+                session, settings, not no_publish, force=force, accept=accept or ()
+            )
     published = bool(report.generation_id) and not no_publish
     if as_json:
         print_json(
@@ -79,18 +70,46 @@ def build(
             }
         )
         return
-    told = counted(report.counts)
+    counts = counted(report.counts)
     if dry_run:
-        print(f"{'nothing has changed' if report.unchanged else 'would index'}: {told}")
+        print(f"{'nothing has changed' if report.unchanged else 'would index'}: {counts}")
     elif report.unchanged:
-        print(f"{report.generation_id} is up to date: {told}")
+        print(f"{report.generation_id} is up to date: {counts}")
     else:
         for check in report.checks:
             said = "" if check.passed else " (failed, accepted)"
             session.detail(f"check {check.name}: {check.detail}{said}")
-        print(f"{report.generation_id} {'is published' if published else 'is built'}: {told}")
+        print(f"{report.generation_id} {'is published' if published else 'is built'}: {counts}")
         for name in removed:
             session.note(f"removed the old generation {name}")
+
+
+def embed_new(session: Session, settings: Settings) -> None:
+    """Embed what is new and say what came of it."""
+    from indexer.embedding.embed import embed_pending
+
+    with session.progress("Embedding") as progress:
+        report = embed_pending(settings.layout, settings, progress=progress)
+    if any(report.counts[what] for what in ("embedded", "skipped", "failed")):
+        counts = counted({what: n for what, n in report.counts.items() if n})
+        session.note(f"embedding: {counts}")
+
+
+def build_and_publish(
+    session: Session, settings: Settings, published: bool = True, **options: Any
+) -> tuple[BuildReport, list[str]]:
+    """Build a generation when anything has changed; returns also the old ones that it replaced."""
+    from indexer.vector_index.build import build_generation
+    from indexer.vector_index.generations import publish
+    from indexer.vector_index.retention import collect_garbage
+
+    layout = settings.layout
+    with session.progress("Building the index") as progress:
+        report = build_generation(layout, settings, progress=progress, **options)
+    if not published or not report.generation_id or report.unchanged:
+        return report, []
+    publish(layout, report.generation_id)
+    return report, collect_garbage(layout, settings.index.keep)
 
 
 @group.command("list", epilog=examples("toonsearch index list"))

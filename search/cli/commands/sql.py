@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TextIO
 
 import typer
 from typer import Argument, Option
 
 from schemas.errors import InputError, UsageError, nearest
 from search.cli.context import Session
-from search.cli.options import examples, new_app, print_json
+from search.cli.options import examples, new_app
 
 if TYPE_CHECKING:
     from schemas.settings import Settings
     from search.sql.session import SqlSession
 
 app = new_app()
+ENDINGS = {
+    ".json": "json",
+    ".nl": "nl",
+    ".ndjson": "nl",
+    ".jsonl": "nl",
+    ".csv": "csv",
+    ".md": "markdown",
+    ".parquet": "parquet",
+    ".txt": "table",
+}
 
 
 @app.command(
@@ -116,13 +127,9 @@ def _format(named: str | None, flags: dict[str, bool], out: Path | None) -> str:
         return chosen[0]
     if out is None:
         return "table"
-    endings = {
-        ".json": "json", ".nl": "nl", ".ndjson": "nl", ".jsonl": "nl", ".csv": "csv",
-        ".md": "markdown", ".parquet": "parquet", ".txt": "table",
-    }  # fmt: skip
-    if out.suffix not in endings:
-        raise UsageError(f"--out {out}: the ending says no format", nearest(out.suffix, endings))
-    return endings[out.suffix]
+    if out.suffix not in ENDINGS:
+        raise UsageError(f"--out {out}: the ending says no format", nearest(out.suffix, ENDINGS))
+    return ENDINGS[out.suffix]
 
 
 def _text(query: str | None, file: Path | None) -> str | None:
@@ -145,19 +152,15 @@ def _text(query: str | None, file: Path | None) -> str | None:
 
 def _schema(asked: SqlSession, form: str, view: str | None) -> None:
     from schemas.storage.snapshot import all_views
-    from search.output.data import write_markdown, write_rows
+    from search.output.data import write_result, write_rows
     from search.sql.functions import FUNCTIONS
 
     views = all_views()
     if view is not None and view not in views:
         raise InputError(f"there is no view {view!r}", nearest(view, views))
     lines = [line for line in asked.schema() if view in (None, line[0])]
-    if form in ("json", "nl"):
-        print_json([dict(zip(("view", "column", "type", "comment"), row, strict=True))
-                    for row in lines])  # fmt: skip
-        return
-    if form == "markdown":
-        write_markdown(sys.stdout, ("view", "column", "type", "meaning"), ("",) * 4, lines)
+    if form != "table":
+        write_result(sys.stdout, ("view", "column", "type", "comment"), ("",) * 4, lines, form)
         return
     for name in dict.fromkeys(line[0] for line in lines):
         print(f"\n{name}: {views[name].comment}")
@@ -165,8 +168,8 @@ def _schema(asked: SqlSession, form: str, view: str | None) -> None:
         write_rows(sys.stdout, ("  column", "type", "meaning"), ("",) * 3, rows)
     if view is None:
         print("\nfunctions")
-        write_rows(sys.stdout, ("  function", "gives", "meaning"), ("",) * 3,
-                   [(f"  {name}", kind, said) for name, kind, said in FUNCTIONS])  # fmt: skip
+        rows = [(f"  {name}", kind, said) for name, kind, said in FUNCTIONS]
+        write_rows(sys.stdout, ("  function", "gives", "meaning"), ("",) * 3, rows)
 
 
 def _answer(
@@ -194,26 +197,12 @@ def _answer(
         session.note(f"{write_parquet(out, result):,} rows are in {out}")
         return
     with _opened(out) as stream:
-        most = rows or None if form == "table" and stream.isatty() else None
-        if write_result(stream, result, form, most):
+        most = rows or None if stream.isatty() else None
+        if write_result(stream, result.columns, result.types, result.rows(), form, most):
             session.note(
                 f"only the first {most:,} rows are shown; --rows 0 shows all,"
                 " --csv or --out FILE keeps them"
             )
-
-
-@contextlib.contextmanager
-def _opened(out: Path | None):  # type: ignore[no-untyped-def]
-    if out is None:
-        yield sys.stdout
-        return
-    try:
-        with out.open("w", encoding="utf-8") as stream:
-            yield stream
-    except OSError as error:
-        from schemas.storage.fsio import storage_error
-
-        raise storage_error(error, str(out)) from error
 
 
 def _untrusted(
@@ -224,20 +213,28 @@ def _untrusted(
     form: str,
     out: Path | None,
 ) -> None:
-    from search.output.data import unique, write_markdown, write_rows
+    from search.output.data import write_result
     from search.sql.sandbox import run_untrusted
 
-    if form in ("csv", "parquet"):
-        raise UsageError(f"--untrusted does not write {form}", "Choose table, json or markdown.")
+    if form == "parquet":
+        raise UsageError("--untrusted writes no Parquet", "Choose another format.")
     found = run_untrusted(sql, settings.layout, parameters=params)
     session.detail(f"walls: {', '.join(found.walls)}")
     with _opened(out) as stream:
-        if form == "json":
-            names = unique(found.columns)
-            print_json([dict(zip(names, row, strict=True)) for row in found.rows])
-        elif form == "markdown":
-            write_markdown(stream, found.columns, found.types, found.rows)
-        else:
-            write_rows(stream, found.columns, found.types, found.rows)
+        write_result(stream, found.columns, found.types, found.rows, form)
     if found.truncated:
         session.note(f"only the first {len(found.rows):,} rows are shown")
+
+
+@contextlib.contextmanager
+def _opened(out: Path | None) -> Iterator[TextIO]:
+    if out is None:
+        yield sys.stdout
+        return
+    try:
+        with out.open("w", encoding="utf-8") as stream:
+            yield stream
+    except OSError as error:
+        from schemas.storage.fsio import storage_error
+
+        raise storage_error(error, str(out)) from error

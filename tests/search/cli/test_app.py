@@ -24,18 +24,10 @@ from schemas.storage.locking import writing
 from search.cli import app as cli
 from search.cli.app import COMMANDS, VERSION, main
 from search.cli.reference import pages
+from tests.search.cli.complaints import complaint
 from tests.search.hands import HANDS
 
 ROOT = Path(__file__).resolve().parents[3]
-
-
-@pytest.fixture(autouse=True)
-def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, settings: Settings) -> None:
-    """No settings of this machine, and the small index."""
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
-    monkeypatch.setenv("TOONSEARCH_STORE__ROOT", str(settings.store.root))
-    monkeypatch.chdir(tmp_path)
 
 
 def run(
@@ -50,16 +42,6 @@ def run(
 
 def every_command() -> list[list[str]]:
     return [name.split()[1:] for name, _ in pages()]
-
-
-def complaint(capsys: pytest.CaptureFixture[str]) -> str:
-    """The one line on standard error."""
-    captured = capsys.readouterr()
-    lines = captured.err.splitlines()
-    assert captured.out == ""
-    assert len(lines) == 1, captured.err
-    assert lines[0].startswith("toonsearch: error: ")
-    return lines[0].removeprefix("toonsearch: error: ")
 
 
 def test_the_version_is_that_of_the_project() -> None:
@@ -323,48 +305,6 @@ def test_shared_options_stand_on_either_side(
                   ["config", "show", "--data", "x"]):  # fmt: skip
         assert main(words) == 0
         assert f'root = "{tmp_path / "x"}"' in capsys.readouterr().out
-
-
-def test_settings_and_their_origins(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("TOONSEARCH_QUERY__K", "3")
-    assert main(["config", "show", "--origin"]) == 0
-    shown = capsys.readouterr().out
-    assert "# TOONSEARCH_QUERY__K" in shown
-    assert tomllib.loads(shown)["query"]["k"] == 3
-    assert main(["config", "show", "--json", "--origin"]) == 0
-    body = json.loads(capsys.readouterr().out)
-    assert body["query.k"] == {"value": 3, "origin": "TOONSEARCH_QUERY__K"}
-    monkeypatch.setenv("TOONSEARCH_QUERY__KAY", "3")
-    assert main(["config", "show"]) == 2
-    assert "kay" in complaint(capsys)
-
-
-def test_status_and_doctor_agree(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["status"]) == 0
-    assert "24   " in capsys.readouterr().out
-    assert main(["status", "--json"]) == 0
-    body = json.loads(capsys.readouterr().out)
-    assert body["adds_up"]
-    assert body["pictures"] == body["embedded"] == 24
-    assert main(["doctor", "--json"]) == 0
-    found = {one["what"]: one for one in json.loads(capsys.readouterr().out)}
-    assert found["index"]["verdict"] == found["catalog"]["verdict"] == "ok"
-    assert main(["doctor"]) == 0
-    assert capsys.readouterr().out.count("\n") == len(found)
-
-
-def test_the_doctor_finds_what_is_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["doctor", "--data", str(tmp_path / "none")]) == 5
-    shown = capsys.readouterr().out
-    assert "fail  index" in shown
-    assert "-> Run `toonsearch index build`." in shown
-    monkeypatch.setenv("TOONSEARCH_QUERY__K", "many")
-    assert main(["doctor"]) == 2
-    assert "fail  settings" in capsys.readouterr().out
 
 
 def test_a_whole_life(
