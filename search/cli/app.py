@@ -25,7 +25,7 @@ from search.cli.context import Session, plain, use_utf8
 from search.cli.options import anywhere, examples
 
 if TYPE_CHECKING:
-    from typer._click import Command, HelpFormatter
+    from typer._click import Command, Context, HelpFormatter
 
 VERSION = "0.2.0"
 """Equal to pyproject.toml (a test compares them); reading it from the installed package
@@ -70,12 +70,10 @@ class LazyGroup(TyperGroup):
         super().__init__(**attrs)
         self.params.extend(anywhere())
 
-    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+    def list_commands(self, ctx: Context) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(  # type: ignore[override]
-        self, ctx: typer.Context, cmd_name: str
-    ) -> Command | None:
+    def get_command(self, ctx: Context, cmd_name: str) -> Command | None:
         if cmd_name in COMMANDS and cmd_name not in self.commands:
             module = import_module(f"search.cli.commands.{COMMANDS[cmd_name][0]}")
             command = typer.main.get_group(module.app).commands[cmd_name]
@@ -84,8 +82,8 @@ class LazyGroup(TyperGroup):
             self.commands[cmd_name] = command
         return self.commands.get(cmd_name)
 
-    def resolve_command(  # type: ignore[override]
-        self, ctx: typer.Context, args: list[str]
+    def resolve_command(
+        self, ctx: Context, args: list[str]
     ) -> tuple[str | None, Command | None, list[str]]:
         if args[0] not in COMMANDS and not ctx.resilient_parsing:
             hint = nearest(args[0], COMMANDS)
@@ -94,7 +92,7 @@ class LazyGroup(TyperGroup):
             raise UsageError(f"no such command {args[0]!r}", hint)
         return super().resolve_command(ctx, args)
 
-    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+    def invoke(self, ctx: Context) -> Any:
         """Run the command; what Typer would turn into its own words is passed on as it is."""
         try:
             result = super().invoke(ctx)
@@ -105,9 +103,7 @@ class LazyGroup(TyperGroup):
         except BrokenPipeError:
             return _end_quietly()
 
-    def format_commands(  # type: ignore[override]
-        self, ctx: typer.Context, formatter: HelpFormatter
-    ) -> None:
+    def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
 
@@ -203,8 +199,9 @@ def _usage_error(error: typer.TyperException) -> ToonsearchError:
     """A mistake on the command line, with the help page that explains the right one."""
     ctx = getattr(error, "ctx", None)
     path = ctx.command_path if ctx is not None else "toonsearch"
-    message = error.format_message().rstrip(".")
-    return UsageError(message[:1].lower() + message[1:], f"See `{path} --help`.")
+    message, _, guess = error.format_message().rstrip(".").partition(". Did you mean")
+    hint = f"Did you mean{guess} See `{path} --help`." if guess else f"See `{path} --help`."
+    return UsageError(message[:1].lower() + message[1:], hint)
 
 
 def _bug(error: Exception) -> ToonsearchError:

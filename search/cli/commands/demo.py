@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Option
 
+from search.cli.commands.index import build_and_publish, embed_new
 from search.cli.context import Session
 from search.cli.options import counted, examples, new_app
 
@@ -49,10 +51,14 @@ def demo(
     session: Session = ctx.obj
     to = to.absolute()
     settings = session.settings({} if session.data else {"store.root": str(to / "data")})
-    cases, showcase = (
-        _own_pictures(session, settings, images) if images else _clip_art(session, settings, to)
-    )
-    _index(session, settings)
+    if images is None:
+        cases, showcase = _clip_art(session, settings, to)
+    else:
+        cases, showcase = _own_pictures(session, settings, images)
+    with session.writing("demo", dry_run=False):
+        embed_new(session, settings)
+        built, _ = build_and_publish(session, settings)
+    session.note(f"generation {built.generation_id} holds {counted(built.counts)}")
     outcomes = _ask(session, settings, cases, k)
     shown = _shown(outcomes, showcase)
     _report(shown, outcomes)
@@ -116,9 +122,7 @@ def _own_pictures(
         raise InputError(f"{images} is not a folder")
     root = images.resolve()
     items = list(folder_items(root, parse_pattern("{author}/{title}"), root.name))
-    of_title: dict[str, int] = {}
-    for item in items:
-        of_title[item.title.title_id] = of_title.get(item.title.title_id, 0) + 1
+    of_title = Counter(item.title.title_id for item in items)
     held: dict[str, Case] = {}
     kept = []
     for item in items:
@@ -153,16 +157,6 @@ def _steps(session: Session) -> Iterator[Callable[[str, int, int], None]]:
                 session.note(what)
 
         yield step
-
-
-def _index(session: Session, settings: Settings) -> None:
-    """Embed what is new, then build and publish when anything has changed."""
-    from search.cli.commands.index import build_and_publish, embed_new
-
-    with session.writing("demo", dry_run=False):
-        embed_new(session, settings)
-        built, _ = build_and_publish(session, settings)
-    session.note(f"generation {built.generation_id} holds {counted(built.counts)}")
 
 
 def _ask(session: Session, settings: Settings, cases: list[Case], k: int) -> list[Outcome]:

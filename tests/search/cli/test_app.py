@@ -83,7 +83,8 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     ("words", "said"),
     [
         (["query"], "missing argument"),
-        (["qurey"], "no such command 'qurey'"),
+        (["qurey"], "no such command 'qurey'. Did you mean 'query'?"),
+        (["index", "verif"], "no such command 'verif'. Did you mean 'verify'? See"),
         (["query", "x", "--jsn"], "no such option"),
         (["query", "x", "-k", "0"], "invalid value for"),
         (["query", "x", "--by", "author"], "invalid value for '--by'"),
