@@ -125,7 +125,7 @@ def _bare(base: str, pictures: int) -> int:
 
 def _ours(base: str, folder: str) -> int:
     from crawler.crawl import crawl
-    from crawler.plan import Plan
+    from crawler.sites.base import Plan
     from schemas.settings import load_settings
 
     flags = {

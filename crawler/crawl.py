@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sqlite3
 import sys
 import tempfile
 import time
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -16,10 +18,9 @@ from uuid import uuid4
 
 from scrapy.crawler import AsyncCrawlerProcess
 
-from crawler.plan import CrawlReport, Plan
 from crawler.scheduler import FORMAT, Frontier
 from crawler.settings import Run, scrapy_settings
-from crawler.sites.base import site_of
+from crawler.sites.base import Plan, site_of
 from crawler.spider import Spider
 from crawler.state import drain, load, recheck
 from schemas.blocklist import BlockList
@@ -43,6 +44,23 @@ ENOUGH = 20
 check, when that one listed enough for the share to mean something."""
 
 
+@dataclass
+class CrawlReport:
+    """What a crawl did. `counts` are of the whole crawl, also when it took several runs;
+    `requests` and `bytes_count` are of this run alone."""
+
+    site: str
+    outcome: str = "done"
+    counts: dict[str, int] = field(default_factory=dict)
+    requests: int = 0
+    bytes_count: int = 0
+    seconds: float = 0.0
+    resumed: bool = False
+    problems: list[str] = field(default_factory=list)
+    error: ToonsearchError | None = None
+    is_suspect: bool = False
+
+
 def crawl(
     layout: Layout,
     settings: Settings,
@@ -54,8 +72,7 @@ def crawl(
     samples: Path | None = None,
     progress: Progress | None = None,
 ) -> CrawlReport:
-    """Crawl one site into the catalog; once in a process, because its event loop is Twisted's
-    (`crawler.process` runs it in a process of its own).
+    """Crawl one site into the catalog; once in a process, because its event loop is Twisted's.
 
     Everything that was fetched is kept, whatever the outcome; `report.error` says what ended
     the run early. The caller holds the lock of the data root. `accept_fewer` takes what the
@@ -66,53 +83,49 @@ def crawl(
     """
     site_of(plan.site)
     BlockList.with_file(layout, settings.crawl.block_list)
-
-    def at(path: Path) -> CrawlReport:
-        return _crawl(
-            layout, settings, plan, path, version=version, max_seconds=max_seconds,
-            accept_fewer=accept_fewer, samples=samples, progress=progress,
-        )  # fmt: skip
-
-    if not plan.dry_run:
-        return at(layout.frontier(plan.site))
-    with tempfile.TemporaryDirectory(prefix="toonsearch-") as folder:
-        return at(Path(folder, "frontier"))
-
-
-def _crawl(
-    layout: Layout, settings: Settings, plan: Plan, path: Path, *, version: str,
-    max_seconds: float | None, accept_fewer: bool, samples: Path | None, progress: Progress | None,
-) -> CrawlReport:  # fmt: skip
-    started = datetime.now(UTC)
-    clock = time.monotonic()
-    catalog = Catalog(layout)
-    if not plan.dry_run:
-        sweep(layout)
-    frontier, resumed = _open(path, catalog, plan, settings.crawl)
-    report = CrawlReport(plan.site, resumed=resumed)
-    try:
-        run = Run(layout, settings, plan, frontier, version, progress)
+    with contextlib.ExitStack() as stack:
+        path = layout.frontier(plan.site)
+        if plan.dry_run:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="toonsearch-"))
+            path = Path(folder, "frontier")
+        else:
+            sweep(layout)
+        started, clock = datetime.now(UTC), time.monotonic()
+        catalog = Catalog(layout)
+        frontier, resumed = _open(path, catalog, plan, settings.crawl)
+        stack.callback(frontier.close)
+        run = Run(
+            layout,
+            settings,
+            plan,
+            frontier,
+            version=version,
+            max_seconds=max_seconds,
+            samples=samples,
+            progress=progress,
+        )
         if not resumed:
             with frontier.transaction():
-                run.ledger.begin()
+                run.tracker.begin()
                 frontier.put("began", str(time.time()))
-        run.max_seconds, run.samples = max_seconds, samples
         _fetch(run)
-        report.counts = frontier.counts()
-        report.requests, report.bytes_count = run.requests, run.bytes
-        report.problems, report.seconds = run.problems, time.monotonic() - clock
-        report.error = _error_of(run)
-        if report.error is None:
-            report.error = _verdict(catalog, plan, report, accept_fewer)
+        report = CrawlReport(
+            plan.site,
+            counts=frontier.counts(),
+            requests=run.requests,
+            bytes_count=run.bytes,
+            seconds=time.monotonic() - clock,
+            resumed=resumed,
+            problems=run.problems,
+        )
+        report.error = _error_of(run) or _quality_error(catalog, plan, report, accept_fewer)
         if report.error is not None:
             report.outcome = "interrupted" if run.interrupted else "partly"
         if frontier.pending == 0:
-            frontier.drop("plan")  # finished: the next crawl begins anew
+            frontier.drop("plan")  # finished: the next crawl starts over
             report.counts["complete"] = int(not report.is_suspect)
         if not plan.dry_run:
             _record(catalog, plan, settings, report, started)
-    finally:
-        frontier.close()
     return report
 
 
@@ -128,7 +141,7 @@ def _open(
     """The frontier to work on, and whether it continues a crawl that was cut short."""
     blocked = BlockList.with_file(catalog.layout, settings.block_list)
     marks = sorted(set().union(*blocked.marks.values()))
-    mark = f"{plan.mark} {settings.adult} {marks}"
+    mark = f"{plan.key} {settings.adult} {marks}"
     if path.exists():
         try:
             frontier = Frontier(path)
@@ -159,7 +172,7 @@ class Process(AsyncCrawlerProcess):
         from twisted.internet import reactor
 
         self.run.interrupted = True
-        reactor.callFromThread(self.run.forget_queued)
+        reactor.callFromThread(self.run.release_queued)
         super()._signal_shutdown(signum, frame)
 
 
@@ -192,7 +205,7 @@ def _error_of(run: Run) -> ToonsearchError | None:
     return run.error if isinstance(run.error, ToonsearchError) else None
 
 
-def _verdict(
+def _quality_error(
     catalog: Catalog, plan: Plan, report: CrawlReport, accept_fewer: bool
 ) -> ToonsearchError | None:
     """The quality check of a crawl that came to its end."""
@@ -224,7 +237,7 @@ def _verdict(
 
 
 def _command(plan: Plan) -> str:
-    return f"crawl {plan.site} {sha256(plan.mark.encode()).hexdigest()[:12]}"
+    return f"crawl {plan.site} {sha256(plan.key.encode()).hexdigest()[:12]}"
 
 
 def last_listed(catalog: Catalog, plan: Plan) -> int:

@@ -1,8 +1,8 @@
-"""What an answer means: which titles to ask for, which pages to follow, which rows to write.
+"""What a response means: which titles to ask for, which pages to follow, which rows to write.
 
 All decisions of a crawl are made here, on the frontier's tables and inside the transaction
-that acknowledges the answer. None depends on the order of the answers, so a crawl that was
-killed ends with the rows of one that was not.
+that acknowledges the response. None depends on the order of the responses, so a crawl that
+was killed ends with the rows of one that was not.
 """
 
 from __future__ import annotations
@@ -13,17 +13,19 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Any
 
-from crawler.plan import Plan
 from crawler.scheduler import Frontier, Job
-from crawler.sites.base import Ask, Found, Listed, PictureLink, Site, Work
+from crawler.sites.base import (
+    ListedTitle,
+    PageRequest,
+    ParsedPage,
+    ParsedTitle,
+    PictureLink,
+    Plan,
+    Site,
+)
 from crawler.state import as_json, episode_digest
 from schemas.blocklist import BlockList
-from schemas.records import Episode
-
-# --- The titles of a crawl: their rows, and the moment when nothing more is awaited of one.
-#
-# A title's facts come from its own page, its dates from its episodes, its score from a list:
-# the row is put together here whenever one of them moves, and written when it differs.
+from schemas.records import Author, Episode, distinct_authors
 
 
 def plain(record: Any) -> dict[str, Any]:
@@ -43,18 +45,335 @@ def united(one: dict[str, Any], two: dict[str, Any]) -> dict[str, Any]:
     both = {name: two[name] if one.get(name) in (None, "") else one[name] for name in two}
     for name in ("genres", "tags"):
         both[name] = sorted({*(one[name] or ()), *(two[name] or ())})
-    people = {(a["name"], a["role"]) for a in (*(one["authors"] or ()), *(two["authors"] or ()))}
-    both["authors"] = [{"name": name, "role": role} for name, role in sorted(people)]
-    if sorted(people) == sorted((a["name"], a["role"]) for a in one["authors"] or ()):
-        both["authors"] = one["authors"]
+    before = [Author(**author) for author in one["authors"] or ()]
+    more = [Author(**author) for author in two["authors"] or ()]
+    people = distinct_authors(sorted({*before, *more}, key=lambda a: (a.name, a.role)))
+    if sorted(people, key=repr) == sorted(before, key=repr):
+        people = tuple(before)
+    both["authors"] = [dataclasses.asdict(author) for author in people]
     return both
 
 
-class Works:
-    """Titles in the frontier. Call every method inside a transaction."""
+class TitleTracker:
+    """The titles of a crawl. Call every method inside a frontier's transaction.
 
-    def __init__(self, frontier: Frontier, site: str) -> None:
-        self.frontier, self.site, self.db = frontier, site, frontier.db
+    A title's column `seen` is 1 while something is awaited of it and 2 once it has ended.
+    """
+
+    def __init__(
+        self, frontier: Frontier, site: Site, plan: Plan, *, adult: bool, blocked: BlockList
+    ) -> None:
+        self.frontier, self.site, self.plan = frontier, site, plan
+        self.adult, self.blocked = adult, blocked
+        self.db = frontier.db
+
+    def begin(self) -> None:
+        """Queue the lists, the named titles, or what failed before."""
+        if self.plan.retry_failed:
+            self._retry_failed()
+            return
+        requests = self.site.start(self.plan.scope)
+        for request in requests:
+            if request.title_id is not None:
+                known = self.get(request.title_id)
+                self.frontier.count("again" if known is not None and known["state"] else "new")
+                self.see(request.title_id, None, self._about(request.about, known), whole=True)
+        self.frontier.add(requests)
+
+    def _retry_failed(self) -> None:
+        failed = self.db.execute(
+            "select title_id, about from titles where json_extract(state, '$.status') = 'failed'"
+        ).fetchall()
+        for row in failed:
+            about = json.loads(row["about"] or "{}")
+            self.see(row["title_id"], None, about, whole=True)
+            if self.site.title is not None:
+                self.frontier.add([self.site.title(row["title_id"], about)])
+        for row in self.db.execute("select * from pictures where status = 'failed'").fetchall():
+            title = self.get(row["title_id"])
+            if title is None or not title["seen"]:
+                state = json.loads((title and title["state"]) or "{}")
+                partial = state.get("reason") if state.get("status") == "partial" else None
+                self.see(row["title_id"], partial=partial)
+            published = row["published"] and date.fromisoformat(row["published"])
+            link = PictureLink(row["url"], row["kind"], row["episode_no"], published, row["year"])
+            self._queue_picture(row["title_id"], link)
+
+    # Responses
+
+    def take(self, job: Job, page: ParsedPage, etag: str | None, modified: str | None) -> None:
+        """Take in what one page told."""
+        title_id = job.title_id
+        if page.skip_reason is not None and title_id is not None:
+            if page.skip_reason == "gone":
+                self.gone(job)
+            else:
+                self.end(title_id, "skipped", page.skip_reason)
+            return
+        for listed in page.listed:
+            self._take_listed(listed)
+        for parsed in page.titles:
+            self._take_title(parsed)
+        if self.plan.dry_run:
+            self.frontier.add(each for each in page.requests if each.title_id is None)
+            return
+        if title_id is not None and job.kind == "episodes":
+            self._take_episodes(title_id, job, page)
+            if job.about.get("page", 1) == 1:
+                self.set(title_id, etag=etag, modified=modified)
+        elif title_id is not None:
+            for link in page.pictures:
+                self._want_picture(title_id, link)
+        # A title that moved is asked for its facts alone: its episodes are known by now.
+        if not job.about.get("facts_only"):
+            self.frontier.add(each for each in page.requests if self._is_awaited(each))
+        if title_id is not None:
+            if any(parsed.merged for parsed in page.titles) and (row := self.get(title_id)):
+                about = json.loads(row["about"] or "{}")
+                about["told"] = sorted({*about.get("told", ()), job.kind})
+                self.set(title_id, about=as_json(about))
+            self.settle(title_id)
+
+    def unchanged(self, title_id: str) -> None:
+        """The site says that a title's newest page is what it was."""
+        self._count_saved(title_id)
+        self.settle(title_id)
+
+    def gone(self, job: Job) -> None:
+        """The site does not know a title. When a list has just named one that we hold, that
+        is odd enough to be called a failure, which is tried again."""
+        row = self.get(str(job.title_id))
+        if row is not None and row["stored"] is not None and not self.plan.scope.titles:
+            self.fail(job, "gone")
+        else:
+            self.end(str(job.title_id), "skipped", "gone")
+
+    def fail(self, job: Job, reason: str) -> None:
+        """A page could not be had."""
+        if job.title_id is None:
+            self.frontier.count("lists_failed")
+            return
+        if self.get(job.title_id) is None:
+            self.see(job.title_id)
+        self.set(job.title_id, fail=reason)
+        self.settle(job.title_id)
+
+    def _is_awaited(self, request: PageRequest) -> bool:
+        """Whether a request is still to be made: its title may have ended, or a page that
+        never changes may have told its part in an earlier crawl."""
+        if request.title_id is None:
+            return True
+        row = self.get(request.title_id)
+        if row is None or row["seen"] != 1:
+            return False
+        return request.kind not in json.loads(row["about"] or "{}").get("told", ())
+
+    def _about(self, about: Mapping[str, Any], known: Any) -> dict[str, Any]:
+        """What the site's functions need, and whether strips were fetched, or will be."""
+        before = json.loads(known["about"] or "{}") if known is not None else {}
+        strips = self.plan.scope.strips or before.get("strips")
+        return {**about, **({"strips": True} if strips else {})}
+
+    def _take_listed(self, listed: ListedTitle) -> None:
+        """Decide whether a listed title is asked for: wholly, for what moved, or not."""
+        known = self.get(listed.title_id)
+        if known is not None and known["seen"]:
+            return
+        self.frontier.count("listed")
+        if self.blocked.blocks_title(listed.title_id, listed.authors):
+            self._leave_out(listed.title_id)
+            return
+        state = json.loads(known["state"]) if known is not None and known["state"] else {}
+        if not self.adult:
+            known_adult = (state.get("status"), state.get("reason")) == ("skipped", "adult")
+            if listed.adult or known_adult:
+                self.see(listed.title_id, listed.name, listed.about)
+                if listed.adult:
+                    self.end(listed.title_id, "skipped", "adult")
+                else:
+                    self.set(listed.title_id, seen=2)
+                    self.frontier.count("skipped_adult")
+                return
+        if not self._within("titles_asked", self.plan.max_titles):
+            self.frontier.count("left_out")
+            return
+        done = state.get("status") == "done"
+        about = self._about(listed.about, known)
+        if self.plan.scope.strips and not json.loads(state.get("about") or "{}").get("strips"):
+            done = False
+        partial = state.get("status") == "partial" and self.plan.since is not None
+        self.see(
+            listed.title_id,
+            listed.name,
+            about,
+            whole=not (done or partial),
+            partial=state.get("reason") if partial else None,
+        )
+        self.set(listed.title_id, star_score=listed.star_score)
+        if listed.finished is not None:
+            self.set(listed.title_id, finished=int(listed.finished))
+        if done and self._stands_still(listed, state):
+            self._count_saved(listed.title_id)
+            self._write_title(listed.title_id)
+        elif self.plan.dry_run:
+            self.frontier.count("asked_again" if done else "new")
+        elif (done or partial) and self.site.probe is not None:
+            probe = self.site.probe(listed.title_id, listed.about)
+            self.frontier.add([dataclasses.replace(probe, about={**probe.about, "probe": True})])
+        elif self.site.title is not None:
+            self.frontier.count("again" if state else "new")
+            self.frontier.add([self.site.title(listed.title_id, listed.about)])
+
+    @staticmethod
+    def _stands_still(listed: ListedTitle, state: dict[str, Any]) -> bool:
+        """Whether the list alone tells that nothing can be new."""
+        if listed.finished and state.get("finished"):
+            return True
+        same_count = listed.episodes_count == state.get("episodes_count")
+        same_date = str(listed.last_date) == str(state.get("last_date"))
+        return listed.episodes_count is not None and same_count and same_date
+
+    def _take_title(self, parsed: ParsedTitle) -> None:
+        title = parsed.title
+        row = self.get(title.title_id)
+        is_new = row is None or not row["seen"]
+        if is_new:
+            self.frontier.count("listed")
+        names = tuple(author.name for author in title.authors)
+        if self.blocked.blocks_title(title.title_id, names):
+            self._leave_out(title.title_id)
+            return
+        if row is not None and row["seen"] == 2:
+            return
+        if is_new:
+            if not self._within("titles_asked", self.plan.max_titles):
+                self.frontier.count("left_out")
+                return
+            self.frontier.count("new" if row is None or row["stored"] is None else "unchanged")
+            about = json.loads((row and row["about"]) or "{}")
+            self.see(title.title_id, title.name, about)
+        if parsed.adult and not self.adult:
+            self.end(title.title_id, "skipped", "adult")
+            return
+        if self.plan.dry_run:
+            return
+        draft = plain(title)
+        if parsed.merged and row is not None and row["draft"]:
+            draft = united(json.loads(row["draft"]), draft)
+            if self.site.year_of is not None:
+                draft["year"] = self.site.year_of(draft["tags"])
+        self.set(title.title_id, draft=as_json(draft), name=draft["name"])
+        if title.finished is not None:
+            self.set(title.title_id, finished=int(title.finished))
+        for link in parsed.pictures:
+            self._want_picture(title.title_id, link)
+        self._write_title(title.title_id)
+        if parsed.merged:
+            self.settle(title.title_id)
+
+    def _leave_out(self, title_id: str) -> None:
+        """The title is on the block list."""
+        self.frontier.cancel(title_id)
+        self.frontier.count("skipped_blocked")
+        self.see(title_id)
+        self.set(title_id, seen=2)
+
+    def _within(self, name: str, limit: int | None) -> bool:
+        """Count one more of something that has a limit; False when there is no room."""
+        if limit is not None and self.frontier.counted(name) >= limit:
+            return False
+        self.frontier.count(name)
+        return True
+
+    # Episodes and pictures
+
+    def _take_episodes(self, title_id: str, job: Job, page: ParsedPage) -> None:
+        row = self.get(title_id)
+        since = self.plan.since
+
+        def is_wanted(published: date | None) -> bool:
+            return since is None or published is None or published >= since
+
+        new = sum(self._episode(each) for each in page.episodes if is_wanted(each.published))
+        known = self.db.execute(
+            "select count(*) from episodes where title_id = ?", (title_id,)
+        ).fetchone()[0]
+        moved = bool(new) or page.episodes_count != row["count"]
+        self.set(title_id, count=page.episodes_count)
+        if job.about.get("probe"):
+            if not moved:
+                self._count_saved(title_id)
+                return
+            self.frontier.count("changed")
+            if self.site.title is not None:
+                about = {**json.loads(row["about"] or "{}"), "facts_only": True}
+                self.frontier.add([self.site.title(title_id, about)])
+        for link in page.pictures:
+            if is_wanted(link.published):
+                self._want_picture(title_id, link)
+        if self.plan.scope.strips and self.site.strip is not None:
+            for number in page.free:
+                self._want_strip(title_id, number)
+        dates = [e.published for e in page.episodes if e.published is not None]
+        past = since is not None and bool(dates) and max(dates) < since
+        if since is not None and (past or known < (page.episodes_count or 0)):
+            self.set(title_id, partial=f"since: {since}")
+        # Newest first: a page with an episode that was known reaches back to what we have.
+        overlaps = new < len(page.episodes)
+        caught_up = not row["whole"] and overlaps and known >= (page.episodes_count or 0)
+        if page.more is not None and not past and not caught_up:
+            self.frontier.add([page.more])
+
+    def _episode(self, episode: Episode) -> bool:
+        """Write an episode that is new or differs; whether it is new."""
+        row = plain(episode)
+        mark = episode_digest(row)
+        key = (episode.title_id, episode.episode_no)
+        before = self.db.execute(
+            "select digest from episodes where title_id = ? and episode_no = ?", key
+        ).fetchone()
+        if before is not None and before[0] == mark:
+            return False
+        self.db.execute(
+            "insert or replace into episodes values (?, ?, ?, ?)", (*key, row["published"], mark)
+        )
+        self.frontier.send("episodes", f"{key[0]} {key[1]}", row, fresh=before is None)
+        if before is None:
+            self.frontier.count("episodes")
+        return before is None
+
+    def _want_strip(self, title_id: str, number: int) -> None:
+        assert self.site.strip is not None
+        query = (
+            "select exists (select 1 from pictures where title_id = ? and episode_no = ?"
+            " and kind = 'strip')"
+        )
+        if not self.db.execute(query, (title_id, number)).fetchone()[0]:
+            about = json.loads(self.get(title_id)["about"] or "{}")
+            self.frontier.add([self.site.strip(title_id, number, about)])
+
+    def _want_picture(self, title_id: str, link: PictureLink) -> None:
+        """Queue a picture that the catalog does not have."""
+        query = "select exists (select 1 from pictures where title_id = ? and url = ?)"
+        if not self.db.execute(query, (title_id, link.url)).fetchone()[0]:
+            self._queue_picture(title_id, link)
+
+    def _queue_picture(self, title_id: str, link: PictureLink) -> None:
+        about = plain(link)
+        request = PageRequest(about.pop("url"), "picture", title_id, about)
+        room = self.plan.max_pictures
+        if room is not None and self.frontier.counted("pictures_asked") >= room:
+            self.set(title_id, partial="max pictures")
+        elif self.frontier.add([request]):
+            self.frontier.count("pictures_asked")
+
+    def _count_saved(self, title_id: str) -> None:
+        self.frontier.count("unchanged")
+        query = "select count(*) from pictures where title_id = ?"
+        saved = self.db.execute(query, (title_id,)).fetchone()[0]
+        self.frontier.count("requests_saved", int(saved))
+
+    # A title's row, and the moment when nothing more is awaited of it
 
     def get(self, title_id: str) -> Any:
         return self.db.execute("select * from titles where title_id = ?", (title_id,)).fetchone()
@@ -82,8 +401,44 @@ class Works:
         if about is not None:
             self.set(title_id, about=json.dumps(dict(about), ensure_ascii=False))
 
-    def emit(self, title_id: str) -> None:
-        """Write the title's row when it differs from the stored one."""
+    def conditional_headers(self, title_id: str) -> dict[str, str]:
+        """Headers that let the server answer that nothing has changed."""
+        row = self.get(title_id)
+        if row is None:
+            return {}
+        found = {"If-None-Match": row["etag"], "If-Modified-Since": row["modified"]}
+        return {name: value for name, value in found.items() if value}
+
+    def settle(self, title_id: str) -> None:
+        """When nothing more is queued for a title, say so in the catalog."""
+        if self.frontier.is_open(title_id):  # nearly always, so it is asked first
+            return
+        row = self.get(title_id)
+        if row is None or row["seen"] != 1:
+            return
+        self._write_title(title_id)
+        if row["fail"] is not None:
+            self.frontier.count("failed")
+            self._write_state(title_id, "failed", row["fail"])
+        elif row["partial"] is not None:
+            self._write_state(title_id, "partial", row["partial"])
+        else:
+            self._write_state(title_id, "done", None)
+
+    def end(self, title_id: str, status: str, reason: str) -> None:
+        """A title cannot be had: nothing more is asked for it, what is known stays."""
+        self.frontier.cancel(title_id)
+        self.frontier.count(f"{status}_{reason}")
+        if self.get(title_id) is None:
+            self.see(title_id)
+        self._write_state(title_id, status, reason)
+        self.set(title_id, seen=2)
+
+    def _write_title(self, title_id: str) -> None:
+        """Write the title's row when it differs from the stored one.
+
+        Its facts come from its own page, its dates from its episodes, its score from a list.
+        """
         row = self.get(title_id)
         if row is None or row["draft"] is None:
             return
@@ -109,32 +464,7 @@ class Works:
             self.frontier.send("titles", title_id, draft, fresh=row["stored"] is None)
             self.set(title_id, stored=text)
 
-    def settle(self, title_id: str) -> None:
-        """When nothing more is queued for a title, say so in the catalog."""
-        if self.frontier.is_open(title_id):  # nearly always, so it is asked first
-            return
-        row = self.get(title_id)
-        if row is None or row["seen"] != 1:
-            return
-        self.emit(title_id)
-        if row["fail"] is not None:
-            self.frontier.count("failed")
-            self.state(title_id, "failed", row["fail"])
-        elif row["partial"] is not None:
-            self.state(title_id, "partial", row["partial"])
-        else:
-            self.state(title_id, "done", None)
-
-    def end(self, title_id: str, status: str, reason: str) -> None:
-        """A title cannot be had: nothing more is asked for it, what is known stays."""
-        self.frontier.cancel(title_id)
-        self.frontier.count(f"{status}_{reason}")
-        if self.get(title_id) is None:
-            self.see(title_id)
-        self.state(title_id, status, reason)
-        self.set(title_id, seen=2)
-
-    def state(self, title_id: str, status: str, reason: str | None) -> None:
+    def _write_state(self, title_id: str, status: str, reason: str | None) -> None:
         """Write what the crawl knows of a title when it differs from what was written."""
         row = self.get(title_id)
         last = self.db.execute(
@@ -143,7 +473,7 @@ class Works:
         finished = row["finished"]
         state = {
             "title_id": title_id,
-            "site": self.site,
+            "site": self.site.name,
             "name": row["name"],
             "status": status,
             "reason": reason,
@@ -159,337 +489,3 @@ class Works:
             state["checked_at"] = datetime.now(UTC).isoformat()
             self.frontier.send("crawl_state", title_id, state, fresh=row["state"] is None)
             self.set(title_id, state=text)
-
-
-# --- Pages of episodes: which rows are new, which pages and pictures to ask for next.
-
-
-class Episodes:
-    """Episodes and pictures of titles. Call every method inside a transaction."""
-
-    def __init__(self, frontier: Frontier, works: Works, site: Site, plan: Plan) -> None:
-        self.frontier, self.works, self.site, self.plan = frontier, works, site, plan
-        self.db = frontier.db
-
-    def answer(self, title_id: str, job: Job, found: Found) -> None:
-        row = self.works.get(title_id)
-        since = self.plan.since
-        new = 0
-        for episode in found.episodes:
-            if since is None or episode.published is None or episode.published >= since:
-                new += self._episode(episode)
-        known = self.db.execute(
-            "select count(*) from episodes where title_id = ?", (title_id,)
-        ).fetchone()[0]
-        moved = bool(new) or found.episodes_count != row["count"]
-        self.works.set(title_id, count=found.episodes_count)
-        if job.about.get("probe"):
-            if not moved:
-                self.saved(title_id)
-                return
-            self.frontier.count("changed")
-            if self.site.title is not None:
-                about = {**json.loads(row["about"] or "{}"), "facts_only": True}
-                self.frontier.add([self.site.title(title_id, about)])
-        for link in found.pictures:
-            if since is None or link.published is None or link.published >= since:
-                self.want(title_id, link)
-        if self.plan.scope.strips and self.site.strip is not None:
-            for number in found.free:
-                self._want_strip(title_id, number)
-        dates = [e.published for e in found.episodes if e.published is not None]
-        past = since is not None and bool(dates) and max(dates) < since
-        if since is not None and (past or known < (found.episodes_count or 0)):
-            self.works.set(title_id, partial=f"since: {since}")
-        # Newest first: a page with an episode that was known reaches back to what we have.
-        overlaps = new < len(found.episodes)
-        caught_up = not row["whole"] and overlaps and known >= (found.episodes_count or 0)
-        if found.more is not None and not past and not caught_up:
-            self.frontier.add([found.more])
-
-    def _episode(self, episode: Episode) -> int:
-        """Write an episode that is new or differs; 1 when it is new."""
-        row = plain(episode)
-        mark = episode_digest(row)
-        key = (episode.title_id, episode.episode_no)
-        before = self.db.execute(
-            "select digest from episodes where title_id = ? and episode_no = ?", key
-        ).fetchone()
-        if before is not None and before[0] == mark:
-            return 0
-        self.db.execute(
-            "insert or replace into episodes values (?, ?, ?, ?)", (*key, row["published"], mark)
-        )
-        self.frontier.send("episodes", f"{key[0]} {key[1]}", row, fresh=before is None)
-        if before is None:
-            self.frontier.count("episodes")
-        return int(before is None)
-
-    def _want_strip(self, title_id: str, number: int) -> None:
-        assert self.site.strip is not None
-        have = self.db.execute(
-            "select exists (select 1 from pictures where title_id = ? and episode_no = ?"
-            " and kind = 'strip')", (title_id, number),
-        ).fetchone()[0]  # fmt: skip
-        if not have:
-            about = json.loads(self.works.get(title_id)["about"] or "{}")
-            self.frontier.add([self.site.strip(title_id, number, about)])
-
-    def want(self, title_id: str, link: PictureLink) -> None:
-        """Queue a picture that the catalog does not have."""
-        known = self.db.execute(
-            "select 1 from pictures where title_id = ? and url = ?", (title_id, link.url)
-        ).fetchone()
-        if known is not None:
-            return
-        self.queue(title_id, link)
-
-    def queue(self, title_id: str, link: PictureLink) -> None:
-        about = plain(link)
-        ask = Ask(about.pop("url"), "picture", title_id, about)
-        room = self.plan.max_pictures
-        if room is not None and self.frontier.counted("pictures_asked") >= room:
-            self.works.set(title_id, partial="max pictures")
-        elif self.frontier.add([ask]):
-            self.frontier.count("pictures_asked")
-
-    def saved(self, title_id: str) -> None:
-        self.frontier.count("unchanged")
-        query = "select count(*) from pictures where title_id = ?"
-        self.frontier.count(
-            "requests_saved", int(self.db.execute(query, (title_id,)).fetchone()[0])
-        )
-
-
-class Ledger:
-    """The decisions of one crawl. Call every method inside a frontier's transaction."""
-
-    def __init__(
-        self, frontier: Frontier, site: Site, plan: Plan, *, adult: bool, blocked: BlockList
-    ) -> None:
-        self.frontier, self.site, self.plan = frontier, site, plan
-        self.adult, self.blocked = adult, blocked
-        self.db = frontier.db
-        self.works = Works(frontier, site.name)
-        self.episodes = Episodes(frontier, self.works, site, plan)
-
-    def begin(self) -> None:
-        """Queue the lists, the named titles, or what failed before."""
-        if self.plan.retry_failed:
-            self._begin_again()
-            return
-        asks = self.site.start(self.plan.scope)
-        for ask in asks:
-            if ask.title_id is not None:
-                known = self.works.get(ask.title_id)
-                self.frontier.count("again" if known is not None and known["state"] else "new")
-                self.works.see(ask.title_id, None, self._about(ask.about, known), whole=True)
-        self.frontier.add(asks)
-
-    def _begin_again(self) -> None:
-        failed = self.db.execute(
-            "select title_id, about from titles where json_extract(state, '$.status') = 'failed'"
-        ).fetchall()
-        for row in failed:
-            about = json.loads(row["about"] or "{}")
-            self.works.see(row["title_id"], None, about, whole=True)
-            if self.site.title is not None:
-                self.frontier.add([self.site.title(row["title_id"], about)])
-        for row in self.db.execute("select * from pictures where status = 'failed'").fetchall():
-            title = self.works.get(row["title_id"])
-            if title is None or not title["seen"]:
-                state = json.loads((title and title["state"]) or "{}")
-                kept = state.get("reason") if state.get("status") == "partial" else None
-                self.works.see(row["title_id"], partial=kept)
-            published = row["published"] and date.fromisoformat(row["published"])
-            link = PictureLink(row["url"], row["kind"], row["episode_no"], published, row["year"])
-            self.episodes.queue(row["title_id"], link)
-
-    def answer(self, job: Job, found: Found, etag: str | None, modified: str | None) -> None:
-        """Take in what one page told."""
-        title_id = job.title_id
-        if found.verdict == "gone" and title_id is not None:
-            self.gone(job)
-            return
-        if found.verdict is not None and title_id is not None:
-            self.works.end(title_id, "skipped", found.verdict)
-            return
-        for listed in found.listed:
-            self._listed(listed)
-        for work in found.works:
-            self._work(work)
-        if self.plan.dry_run:
-            self.frontier.add(ask for ask in found.asks if ask.title_id is None)
-            return
-        if title_id is not None and job.kind == "episodes":
-            self.episodes.answer(title_id, job, found)
-            if job.about.get("page", 1) == 1:
-                self.works.set(title_id, etag=etag, modified=modified)
-        elif title_id is not None:
-            for link in found.pictures:
-                self.episodes.want(title_id, link)
-        # A title that moved is asked for its facts alone: its episodes are known by now.
-        if not job.about.get("facts_only"):
-            self.frontier.add(ask for ask in found.asks if self._is_awaited(ask))
-        if title_id is not None and any(work.merged for work in found.works):
-            self._remember(title_id, job.kind)
-        if title_id is not None:
-            self.works.settle(title_id)
-
-    def _is_awaited(self, ask: Ask) -> bool:
-        """Whether a request is still to be made: its title may have ended, or a page that
-        never changes may have told its part in an earlier crawl."""
-        if ask.title_id is None:
-            return True
-        row = self.works.get(ask.title_id)
-        if row is None or row["seen"] != 1:
-            return False
-        return ask.kind not in json.loads(row["about"] or "{}").get("told", ())
-
-    def _remember(self, title_id: str, kind: str) -> None:
-        row = self.works.get(title_id)
-        if row is not None:
-            about = json.loads(row["about"] or "{}")
-            about["told"] = sorted({*about.get("told", ()), kind})
-            self.works.set(title_id, about=as_json(about))
-
-    def _about(self, about: Mapping[str, Any], known: Any) -> dict[str, Any]:
-        """What the site's room needs, and whether strips were fetched, or will be."""
-        before = json.loads(known["about"] or "{}") if known is not None else {}
-        strips = self.plan.scope.strips or before.get("strips")
-        return {**about, **({"strips": True} if strips else {})}
-
-    def unchanged(self, title_id: str) -> None:
-        """The site says that a title's newest page is what it was."""
-        self.episodes.saved(title_id)
-        self.works.settle(title_id)
-
-    def gone(self, job: Job) -> None:
-        """The site does not know a title. When a list has just named one that we hold, that
-        is odd enough to be called a failure, which is tried again."""
-        row = self.works.get(str(job.title_id))
-        if row is not None and row["stored"] is not None and not self.plan.scope.titles:
-            self.fails(job, "gone")
-        else:
-            self.works.end(str(job.title_id), "skipped", "gone")
-
-    def fails(self, job: Job, reason: str) -> None:
-        """A page could not be had."""
-        if job.title_id is None:
-            self.frontier.count("lists_failed")
-            return
-        if self.works.get(job.title_id) is None:
-            self.works.see(job.title_id)
-        self.works.set(job.title_id, fail=reason)
-        self.works.settle(job.title_id)
-
-    def _listed(self, listed: Listed) -> None:
-        """Decide whether a listed title is asked for: wholly, for what moved, or not."""
-        known = self.works.get(listed.title_id)
-        if known is not None and known["seen"]:
-            return
-        self.frontier.count("listed")
-        if self.blocked.blocks_title(listed.title_id, listed.authors):
-            self._blocks(listed.title_id)
-            return
-        state = json.loads(known["state"]) if known is not None and known["state"] else {}
-        if listed.adult and not self.adult:
-            self.works.see(listed.title_id, listed.name, listed.about)
-            self.works.end(listed.title_id, "skipped", "adult")
-            return
-        if (state.get("status"), state.get("reason")) == ("skipped", "adult") and not self.adult:
-            self.works.see(listed.title_id, listed.name, listed.about)
-            self.works.set(listed.title_id, seen=2)
-            self.frontier.count("skipped_adult")
-            return
-        if not self._within("titles_asked", self.plan.max_titles):
-            self.frontier.count("left_out")
-            return
-        done = state.get("status") == "done"
-        about = self._about(listed.about, known)
-        if self.plan.scope.strips and not json.loads(state.get("about") or "{}").get("strips"):
-            done = False
-        partial = state.get("status") == "partial" and self.plan.since is not None
-        self.works.see(
-            listed.title_id, listed.name, about, whole=not (done or partial),
-            partial=state.get("reason") if partial else None,
-        )  # fmt: skip
-        self.works.set(listed.title_id, star_score=listed.star_score)
-        if listed.finished is not None:
-            self.works.set(listed.title_id, finished=int(listed.finished))
-        if done and self._stands_still(listed, state):
-            self.episodes.saved(listed.title_id)
-            self.works.emit(listed.title_id)
-            return
-        if self.plan.dry_run:
-            self.frontier.count("asked_again" if done else "new")
-        elif (done or partial) and self.site.probe is not None:
-            self.frontier.add([self._probe(listed)])
-        elif self.site.title is not None:
-            self.frontier.count("new" if not state else "again")
-            self.frontier.add([self.site.title(listed.title_id, listed.about)])
-
-    def _blocks(self, title_id: str) -> None:
-        """Leave a title alone: it is on the list of those who asked for that."""
-        self.frontier.cancel(title_id)
-        self.frontier.count("skipped_blocked")
-        self.works.see(title_id)
-        self.works.set(title_id, seen=2)
-
-    @staticmethod
-    def _stands_still(listed: Listed, state: dict[str, Any]) -> bool:
-        """Whether the list alone tells that nothing can be new."""
-        if listed.finished and state.get("finished"):
-            return True
-        same_count = listed.episodes_count == state.get("episodes_count")
-        same_date = str(listed.last_date) == str(state.get("last_date"))
-        return listed.episodes_count is not None and same_count and same_date
-
-    def _probe(self, listed: Listed) -> Ask:
-        assert self.site.probe is not None
-        ask = self.site.probe(listed.title_id, listed.about)
-        return dataclasses.replace(ask, about={**ask.about, "probe": True})
-
-    def _within(self, name: str, limit: int | None) -> bool:
-        """Count one more of something that has a limit; False when there is no room."""
-        if limit is not None and self.frontier.counted(name) >= limit:
-            return False
-        self.frontier.count(name)
-        return True
-
-    def _work(self, work: Work) -> None:
-        title = work.title
-        row = self.works.get(title.title_id)
-        if row is None or not row["seen"]:
-            self.frontier.count("listed")
-        names = tuple(author.name for author in title.authors)
-        if self.blocked.blocks_title(title.title_id, names):
-            self._blocks(title.title_id)
-            return
-        if row is not None and row["seen"] == 2:
-            return
-        if row is None or not row["seen"]:
-            if not self._within("titles_asked", self.plan.max_titles):
-                self.frontier.count("left_out")
-                return
-            self.frontier.count("new" if row is None or row["stored"] is None else "unchanged")
-            about = json.loads((row and row["about"]) or "{}")
-            self.works.see(title.title_id, title.name, about)
-        if work.adult and not self.adult:
-            self.works.end(title.title_id, "skipped", "adult")
-            return
-        if self.plan.dry_run:
-            return
-        draft = plain(title)
-        if work.merged and row is not None and row["draft"]:
-            draft = united(json.loads(row["draft"]), draft)
-            if self.site.year_of is not None:
-                draft["year"] = self.site.year_of(draft["tags"])
-        self.works.set(title.title_id, draft=as_json(draft), name=draft["name"])
-        if title.finished is not None:
-            self.works.set(title.title_id, finished=int(title.finished))
-        for link in work.pictures:
-            self.episodes.want(title.title_id, link)
-        self.works.emit(title.title_id)
-        if work.merged:
-            self.works.settle(title.title_id)

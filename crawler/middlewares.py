@@ -1,14 +1,17 @@
-"""Manners towards a site: robots.txt, waiting when asked to, budgets, opt-outs.
+"""How a site is asked: only its own hosts, at public addresses, as robots.txt allows, no
+faster and no more than it wants. Scrapy downloader middlewares and the name resolver.
 
-These are Scrapy downloader middlewares. Throttling itself is Scrapy's AutoThrottle, whose
-delay never falls below the setting or below what robots.txt asks for.
+Throttling itself is Scrapy's AutoThrottle, whose delay never falls below the setting or
+below what robots.txt asks for.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import time
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
@@ -21,28 +24,24 @@ from scrapy.downloadermiddlewares.retry import RetryMiddleware
 from scrapy.exceptions import StopDownload
 from scrapy.http import Request, Response
 from scrapy.http.request import NO_CALLBACK
+from scrapy.resolver import HostResolution
+from twisted.internet.address import IPv4Address, IPv6Address
 
-from crawler.resolver import Refused
+from crawler.settings import AGENT, Refused, Run
+from crawler.sites.base import Site
+from schemas.net import is_public
 
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
 
-    from crawler.settings import Run
-
-AGENT = "toonsearch"
-"""The name that robots.txt is read for."""
-ROBOTS_KEPT_S = 24 * 3600.0
+ROBOTS_MAX_AGE_S = 24 * 3600.0
 """How long an answer may be used again; RFC 9309, section 2.4."""
 ROBOTS_MAX_BYTES = 512 * 1024
 MAX_CRAWL_DELAY_S = 120.0
+FIRST_GUESS_BYTES = 16 * 1024
+"""What an answer is taken for until one of its kind has come."""
 _OPT_OUT = re.compile(r"^(noai|noimageai|noindex|none)$", re.IGNORECASE)
 _META = re.compile(rb"<meta\s[^>]*name=[\"']?(?:robots|toonsearch)\b[^>]*>", re.IGNORECASE)
-
-
-def user_agent(version: str, contact: str) -> str:
-    """Who asks, and whom to write to."""
-    about = f"+{contact}" if contact else "no contact given"
-    return f"{AGENT}/{version} ({about}; style search; obeys robots.txt)"
 
 
 def opts_out(headers: list[str], body: bytes = b"") -> bool:
@@ -80,7 +79,92 @@ def retry_after(value: bytes | None, now: datetime | None = None) -> float | Non
     return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())
 
 
-class _Part:
+def check_url(url: str, site: Site) -> None:
+    """Refuse an address that is not the site's.
+
+    Errors:  Refused
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise Refused("address") from None
+    host = parts.hostname or ""
+    if (
+        parts.scheme not in ("http", "https")
+        or parts.username is not None
+        or parts.password is not None
+        or port not in (None, 80, 443)
+        or not site.allows(host.rstrip("."))
+    ):
+        raise Refused("address")
+
+
+async def system_addresses(host: str) -> list[str]:
+    """What the system's resolver says."""
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return [str(entry[4][0]) for entry in found]
+
+
+class PinnedResolver:
+    """Twisted's name resolver for one run: public addresses only, asked for once a name.
+
+    Every connection goes through it, those to literal addresses too, so a name that changes
+    its mind or an odd spelling of 127.0.0.1 ends here. `allowed` is the one address that may
+    be private, the replica's in tests.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        allowed: str | None = None,
+        resolve: Callable[[str], Awaitable[list[str]]] = system_addresses,
+    ) -> None:
+        self.reactor, self.allowed, self.resolve = reactor, allowed, resolve
+        self._pins: dict[str, list[str]] = {}
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler, reactor: Any) -> PinnedResolver:
+        replica = crawler.settings.get("TOONSEARCH_REPLICA")
+        return cls(reactor, urlsplit(replica).hostname if replica else None)
+
+    def install_on_reactor(self) -> None:
+        self.reactor.installNameResolver(self)
+
+    async def addresses(self, host: str) -> list[str]:
+        """The public addresses of a host; none when it has others only."""
+        if host not in self._pins:
+            try:
+                found = await self.resolve(host)
+            except (OSError, UnicodeError):
+                return []
+            good = [a for a in dict.fromkeys(found) if a == self.allowed or is_public(a)]
+            self._pins.setdefault(host, good)
+        return self._pins[host]
+
+    def resolveHostName(  # Twisted's name for it
+        self,
+        resolutionReceiver: Any,
+        hostName: str,
+        portNumber: int = 0,
+        addressTypes: Any = None,
+        transportSemantics: str = "TCP",
+    ) -> Any:
+        resolution = HostResolution(hostName)
+        resolutionReceiver.resolutionBegan(resolution)
+
+        async def resolve() -> None:
+            for text in await self.addresses(hostName):
+                kind = IPv6Address if ":" in text else IPv4Address
+                resolutionReceiver.addressResolved(kind("TCP", text, portNumber))
+            resolutionReceiver.resolutionComplete()
+
+        self._task = asyncio.ensure_future(resolve())
+        return resolution
+
+
+class _Middleware:
     """What all middlewares here share: the run that they belong to."""
 
     def __init__(self, crawler: Crawler) -> None:
@@ -92,7 +176,14 @@ class _Part:
         return cls(crawler)
 
 
-class Robots(_Part):
+class SiteHosts(_Middleware):
+    """Every request, redirected ones too, goes to the site only."""
+
+    def process_request(self, request: Request) -> None:
+        check_url(request.url, self.run.site)
+
+
+class RobotsTxt(_Middleware):
     """robots.txt of every host, before anything else of it; no answer means no."""
 
     def __init__(self, crawler: Crawler) -> None:
@@ -113,17 +204,16 @@ class Robots(_Part):
         delay = rules.crawl_delay(AGENT)
         if delay:
             request.meta["autothrottle_dont_adjust_delay"] = True
-            wanted = min(float(delay), MAX_CRAWL_DELAY_S)
             slot = self.crawler.engine.downloader._get_slot(request)[1]
-            slot.delay = max(slot.delay, wanted)
+            slot.delay = max(slot.delay, min(float(delay), MAX_CRAWL_DELAY_S))
 
     async def _fetch(self, place: str) -> Protego:
-        frontier = self.run.frontier
-        kept = (frontier.get(f"robots {place}") or "").split("\n", 1)
-        if len(kept) == 2 and time.time() - float(kept[0]) < ROBOTS_KEPT_S:
-            return Protego.parse(kept[1])
+        frontier, url = self.run.frontier, f"{place}/robots.txt"
+        asked_at, _, text = (frontier.get(f"robots {place}") or "0").partition("\n")
+        if time.time() - float(asked_at) < ROBOTS_MAX_AGE_S:
+            return Protego.parse(text)
         request = Request(
-            f"{place}/robots.txt",
+            url,
             callback=NO_CALLBACK,
             priority=1000,
             headers=self.run.headers,
@@ -134,19 +224,19 @@ class Robots(_Part):
         except Refused as error:
             if error.reason in ("budget", "stopping"):
                 raise
-            raise Refused(f"unreachable: {place}/robots.txt ({error.reason})") from error
+            raise Refused(f"unreachable: {url} ({error.reason})") from error
         except Exception as error:  # all that a download may raise
             why = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise Refused(f"unreachable: {place}/robots.txt ({why})") from error
+            raise Refused(f"unreachable: {url} ({why})") from error
         if response.status >= 500 or response.status == 429:
-            raise Refused(f"unreachable: {place}/robots.txt (status {response.status})")
+            raise Refused(f"unreachable: {url} (status {response.status})")
         # RFC 9309, section 2.3.1.3: other errors mean that there are no rules.
         text = response.body.decode("utf-8", "replace") if response.status < 300 else ""
         frontier.put(f"robots {place}", f"{time.time()}\n{text}")
         return Protego.parse(text)
 
 
-class Patience(RetryMiddleware):
+class Retries(RetryMiddleware):
     """Retries, with the wait that the host asks for, or one that doubles."""
 
     run: Run
@@ -162,8 +252,7 @@ class Patience(RetryMiddleware):
     ) -> Request | Response:
         if response.status in self.retry_http_codes:
             asked = retry_after(response.headers.get("Retry-After"))
-            limit = self.run.settings.max_wait_s
-            if asked is not None and asked > limit:
+            if asked is not None and asked > self.run.settings.max_wait_s:
                 raise Refused(f"wait: {asked:.0f} s")
             self._hold(request, asked)
         return super().process_response(request, response)
@@ -185,7 +274,7 @@ class Patience(RetryMiddleware):
         tries = int(request.meta.get("retry_times", 0))
         wait = min(self.run.settings.backoff_s * 2**tries, self.run.settings.max_wait_s)
         slot = self.crawler.engine.downloader._get_slot(request)[1]
-        slot.delay = max(slot.delay, 0.001)  # without a delay the moment is not looked at
+        slot.delay = max(slot.delay, 0.001)  # without a delay `lastseen` is not compared
         until = time.monotonic() + (wait if asked is None else asked)
         slot.lastseen = max(slot.lastseen, until - slot.delay)
 
@@ -202,27 +291,21 @@ class Redirects(RedirectMiddleware):
         run: Run = self.crawler.settings["TOONSEARCH_RUN"]
         if 300 <= response.status < 400:
             target = (response.headers.get("Location") or b"").decode("latin-1")
-            for part, verdict in run.site.walls.items():
+            for part, reason in run.site.redirect_reasons.items():
                 if part in target:
-                    raise Refused(f"wall: {verdict}")
+                    raise Refused(f"redirect: {reason}")
         return super().process_response(request, response)
 
 
-FIRST_GUESS_BYTES = 16 * 1024
-"""What an answer is taken for until one of its kind has come."""
-
-
-class Budget(_Part):
+class Budget(_Middleware):
     """At most so many requests and bytes in one run; what is left waits for the next.
 
     Near the end of the bytes a request waits for those on their way, each of which counts with
-    the longest answer of its kind so far: together they would overdraw what each alone keeps to.
+    the longest answer of its kind so far: together they could overdraw what each alone keeps to.
     """
 
     def __init__(self, crawler: Crawler) -> None:
         super().__init__(crawler)
-        self.max_requests = self.run.settings.max_requests
-        self.max_bytes = self.run.settings.max_bytes
         self.arriving: set[Request] = set()
         self.longest: dict[str, int] = {}
         self.freed = asyncio.Event()
@@ -230,32 +313,31 @@ class Budget(_Part):
         crawler.signals.connect(self.left, signal=signals.request_left_downloader)
 
     async def process_request(self, request: Request) -> None:
-        while self.arriving and self._overdraws(request) and not self.run.stopping:
+        run, settings = self.run, self.run.settings
+        while self.arriving and self._overdraws(request) and not run.stopping:
             await self.freed.wait()
-        if self.run.stopping:
+        if run.stopping:
             raise Refused("stopping")
-        full = self.run.bytes >= self.max_bytes
+        full = run.bytes >= settings.max_bytes
         if _kind(request) in self.longest:  # else it is tried, and stopped on its way
             full = self._overdraws(request)
-        if full or self.run.requests >= self.max_requests:
+        if full or run.requests >= settings.max_requests:
             raise Refused("budget")
-        self.run.requests += 1
+        run.requests += 1
         request.meta["arrived"] = [0]  # bytes; shared by the copies that handlers make
         self.arriving.add(request)
 
     def _overdraws(self, request: Request) -> bool:
-        expected = sum(self._missing(each) for each in (*self.arriving, request))
-        return self.run.bytes + expected > self.max_bytes
-
-    def _missing(self, request: Request) -> int:
-        """Bytes that are likely to come yet."""
-        longest = self.longest.get(_kind(request), FIRST_GUESS_BYTES)
-        return max(0, longest - _arrived(request)[0])
+        expected = self.run.bytes
+        for each in (*self.arriving, request):
+            longest = self.longest.get(_kind(each), FIRST_GUESS_BYTES)
+            expected += max(0, longest - _arrived(each)[0])
+        return expected > self.run.settings.max_bytes
 
     def received(self, data: bytes, request: Request) -> None:
         self.run.bytes += len(data)
         _arrived(request)[0] += len(data)
-        if self.run.bytes > self.max_bytes:
+        if self.run.bytes > self.run.settings.max_bytes:
             raise StopDownload(fail=True)
 
     def left(self, request: Request) -> None:

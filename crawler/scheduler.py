@@ -1,11 +1,10 @@
 """What a crawl still has to fetch, and what it has not committed yet: one SQLite file.
 
-The catalog is the crawl's memory. This file only bridges the moments between its commits:
-every response is acknowledged in one transaction that removes its job, adds the jobs that
-it named and puts its rows into an outbox, which Delta commits empty in batches. A kill
-therefore loses nothing but the requests in flight, and rows that were being committed are
-merged by key the next time. Deleting the file costs requests, never data. SQLite rather
-than Scrapy's job directory, because that one is pickled and survives clean stops only.
+Every response is acknowledged in one transaction that removes its job, adds the jobs that it
+named and puts its rows into an outbox, which Delta commits empty in batches. A kill therefore
+loses nothing but the requests in flight, and rows that were being committed are merged by key
+the next time. Deleting the file costs requests, never data. SQLite rather than Scrapy's job
+directory, because that one is pickled and survives clean stops only.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from crawler.sites.base import Ask
+from crawler.sites.base import PageRequest
 from schemas.errors import InputError
 
 FORMAT = "1"
@@ -67,8 +66,8 @@ class Job(NamedTuple):
     about: dict[str, Any]
 
     @property
-    def ask(self) -> Ask:
-        return Ask(self.url, self.kind, self.title_id, self.about)
+    def request(self) -> PageRequest:
+        return PageRequest(self.url, self.kind, self.title_id, self.about)
 
 
 class Waiting(NamedTuple):
@@ -153,17 +152,18 @@ class Frontier:
 
     # Jobs
 
-    def add(self, asks: Iterable[Ask]) -> int:
+    def add(self, requests: Iterable[PageRequest]) -> int:
         """Queue requests; one that is already queued is not queued twice."""
         added = 0
-        for ask in asks:
-            host = urlsplit(ask.url).hostname or ""
+        for request in requests:
+            host = urlsplit(request.url).hostname or ""
+            about = json.dumps(dict(request.about), ensure_ascii=False)
+            rank, mark = RANKS.get(request.kind, 2), f"{request.title_id} {request.url}"
             cursor = self.db.execute(
                 "insert or ignore into jobs (mark, host, rank, kind, url, title_id, about)"
                 " values (?, ?, ?, ?, ?, ?, ?)",
-                (f"{ask.title_id} {ask.url}", host, RANKS.get(ask.kind, 2), ask.kind, ask.url,
-                 ask.title_id, json.dumps(dict(ask.about), ensure_ascii=False)),
-            )  # fmt: skip
+                (mark, host, rank, request.kind, request.url, request.title_id, about),
+            )
             if cursor.rowcount > 0:
                 added += 1
                 self._by_host[host] = self._by_host.get(host, 0) + 1
@@ -177,16 +177,9 @@ class Frontier:
             (host, limit + len(self._claimed)),
         )
         jobs = [
-            Job(
-                row["id"],
-                row["host"],
-                row["kind"],
-                row["url"],
-                row["title_id"],
-                json.loads(row["about"]),
-            )
-            for row in rows
-            if row["id"] not in self._claimed
+            Job(number, host, kind, url, title_id, json.loads(about))
+            for number, host, kind, url, title_id, about in rows
+            if number not in self._claimed
         ][:limit]
         self._claimed.update(job.id for job in jobs)
         return jobs
@@ -196,7 +189,7 @@ class Frontier:
         if self.db.execute("delete from jobs where id = ?", (job.id,)).rowcount:
             self._by_host[job.host] -= 1
 
-    def released(self, job: Job) -> None:
+    def release(self, job: Job) -> None:
         """After the transaction: the job's number may be used again."""
         self._claimed.discard(job.id)
 
@@ -257,10 +250,9 @@ class Frontier:
             self.put("flushing", str(rows[-1]["seq"]))
             self.db.execute("pragma synchronous = normal")
         return [
-            Waiting(r["name"], r["key"], None if r["row"] is None else json.loads(r["row"]),
-                    bool(r["fresh"]), r["seq"])
-            for r in rows
-        ]  # fmt: skip
+            Waiting(name, key, row and json.loads(row), bool(fresh), seq)
+            for name, key, row, fresh, seq in rows
+        ]
 
     def end_flush(self, rows: list[Waiting]) -> None:
         """These rows are in the catalog; those that changed meanwhile stay."""

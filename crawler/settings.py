@@ -8,12 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crawler.incremental import Ledger
-from crawler.middlewares import user_agent
-from crawler.plan import Plan
-from crawler.resolver import Refused
+from scrapy.exceptions import IgnoreRequest
+
+from crawler.incremental import TitleTracker
 from crawler.scheduler import Frontier, Job
-from crawler.sites.base import Site, site_of
+from crawler.sites.base import Plan, Site, site_of
 from schemas.blocklist import BlockList
 from schemas.images import PictureLimits
 from schemas.progress import Progress
@@ -25,26 +24,50 @@ from schemas.storage.layout import Layout
 if TYPE_CHECKING:
     from scrapy.crawler import AsyncCrawlerProcess
 
-
+AGENT = "toonsearch"
+"""The name that robots.txt is read for."""
 MAX_PROBLEMS = 20
 PAGE_MAX_BYTES = 16 * 1024 * 1024
+
+
+class Refused(IgnoreRequest):
+    """A request that must not be made; `reason` is one word, or one and a detail."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def user_agent(version: str, contact: str) -> str:
+    """Who asks, and whom to write to."""
+    about = f"+{contact}" if contact else "no contact given"
+    return f"{AGENT}/{version} ({about}; style search; obeys robots.txt)"
 
 
 class Run:
     """What the parts of one run share."""
 
     def __init__(
-        self, layout: Layout, settings: Settings, plan: Plan, frontier: Frontier, version: str,
+        self,
+        layout: Layout,
+        settings: Settings,
+        plan: Plan,
+        frontier: Frontier,
+        *,
+        version: str,
+        max_seconds: float | None,
+        samples: Path | None,
         progress: Progress | None,
-    ) -> None:  # fmt: skip
-        self.layout, self.plan, self.frontier, self.progress = layout, plan, frontier, progress
+    ) -> None:
+        self.layout, self.plan, self.frontier = layout, plan, frontier
+        self.max_seconds, self.samples, self.progress = max_seconds, samples, progress
         self.settings: CrawlSettings = settings.crawl
         self.limits: PictureLimits = settings.decode.limits
         self.site: Site = site_of(plan.site)
         self.catalog = Catalog(layout)
         self.blocked = BlockList.with_file(layout, self.settings.block_list)
         adult = self.settings.adult == "include"
-        self.ledger = Ledger(frontier, self.site, plan, adult=adult, blocked=self.blocked)
+        self.tracker = TitleTracker(frontier, self.site, plan, adult=adult, blocked=self.blocked)
         self.headers = {
             **self.site.headers,
             **(self.site.adult_headers if adult else {}),
@@ -57,10 +80,8 @@ class Run:
         self.problems: list[str] = []
         self.error: Exception | None = None
         self.interrupted = False
-        self.max_seconds: float | None = None
-        self.samples: Path | None = None
         self.process: AsyncCrawlerProcess | None = None
-        self._told_at = 0.0
+        self._progress_at = 0.0
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Run:
         """Itself: Scrapy copies its settings, through which its parts find the run."""
@@ -74,22 +95,22 @@ class Run:
         """End the run in order: what is in flight arrives, what waits is committed."""
         if self.error is None:
             self.error = error
-            self.forget_queued()
+            self.release_queued()
             if self.process is not None:
                 for crawler in list(self.process.crawlers):
                     self._stopping = asyncio.ensure_future(
                         crawler.engine.close_spider_async(reason="stopped")
                     )
 
-    def forget_queued(self) -> None:
-        """Let go of requests that only wait for their turn; the frontier keeps them."""
+    def release_queued(self) -> None:
+        """Let go of requests that only wait for their turn; they stay in the frontier."""
         for crawler in list(self.process.crawlers) if self.process is not None else ():
             for slot in list(crawler.engine.downloader.slots.values()):
                 while slot.queue:
                     slot.queue.popleft()[1].errback(Refused("stopping"))
 
-    def keep_sample(self, kind: str, body: bytes) -> None:
-        """Keep the first answer of each kind, as a sample for tests.
+    def save_sample(self, kind: str, body: bytes) -> None:
+        """Save the first answer of each kind, as a sample for tests.
 
         Errors:  InputError when the folder cannot be written
         """
@@ -108,25 +129,9 @@ class Run:
         if len(self.problems) < MAX_PROBLEMS:
             self.problems.append(text)
 
-    def max_bytes_of(self, job: Job) -> int:
-        """The longest body that is read for a request."""
-        return self.limits.max_bytes if job.kind == "picture" else PAGE_MAX_BYTES
-
-    def conditions(self, job: Job) -> dict[str, str]:
-        """Headers that let the server answer that nothing has changed."""
-        row = self.frontier.db.execute(
-            "select etag, modified from titles where title_id = ?", (job.title_id,)
-        ).fetchone()
-        found = {}
-        if row is not None and row["etag"]:
-            found["If-None-Match"] = row["etag"]
-        if row is not None and row["modified"]:
-            found["If-Modified-Since"] = row["modified"]
-        return found
-
-    def tell_progress(self) -> None:
-        if self.progress is not None and time.monotonic() - self._told_at > 0.2:
-            self._told_at = time.monotonic()
+    def show_progress(self) -> None:
+        if self.progress is not None and time.monotonic() - self._progress_at > 0.2:
+            self._progress_at = time.monotonic()
             self.progress(self.requests, self.requests + self.frontier.pending)
 
 
@@ -139,13 +144,13 @@ def scrapy_settings(run: Run) -> dict[str, Any]:
         "LOG_ENABLED": False,
         "LOG_INSTALL_ROOT_HANDLER": False,
         "DOWNLOAD_VERIFY_CERTIFICATES": True,
-        "SCHEDULER": "crawler.spider.Jobs",
-        "TWISTED_DNS_RESOLVER": "crawler.resolver.PinnedResolver",
-        "ITEM_PIPELINES": {"crawler.pipelines.Pipeline": 100},
+        "SCHEDULER": "crawler.spider.Scheduler",
+        "TWISTED_DNS_RESOLVER": "crawler.middlewares.PinnedResolver",
+        "ITEM_PIPELINES": {"crawler.pipelines.CatalogPipeline": 100},
         "DOWNLOADER_MIDDLEWARES": {
-            "crawler.resolver.Gate": 10,
-            "crawler.middlewares.Robots": 100,
-            "crawler.middlewares.Patience": 550,
+            "crawler.middlewares.SiteHosts": 10,
+            "crawler.middlewares.RobotsTxt": 100,
+            "crawler.middlewares.Retries": 550,
             "crawler.middlewares.Redirects": 600,
             "crawler.middlewares.Budget": 950,
         },
@@ -169,7 +174,7 @@ def scrapy_settings(run: Run) -> dict[str, Any]:
         "DOWNLOAD_MAXSIZE": max(PAGE_MAX_BYTES, run.limits.max_bytes),
         "RETRY_TIMES": mine.retries,
         "REDIRECT_MAX_TIMES": 5,
-    }  # fmt: skip
+    }
     if mine.replica:
         handler = "crawler.spider.ReplicaHandler"
         values["TOONSEARCH_REPLICA"] = mine.replica

@@ -1,4 +1,4 @@
-"""Routing between Scrapy and the frontier: which job is next, and what came of it."""
+"""Between Scrapy and the frontier: which job is next, and what came of it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,17 @@ from scrapy.core.downloader.handlers.http11 import HTTP11DownloadHandler
 from scrapy.exceptions import IgnoreRequest, StopDownload
 from scrapy.http import Request, Response
 
-from crawler.resolver import Refused
 from crawler.scheduler import Job
+from crawler.settings import PAGE_MAX_BYTES, Refused, Run
 from schemas.errors import PartlyDoneError
 
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
     from twisted.python.failure import Failure
 
-    from crawler.settings import Run
-
 
 @dataclass(frozen=True)
-class Arrival:
+class Fetched:
     """What came of a job: a response, or the reason why there is none."""
 
     job: Job
@@ -37,7 +35,7 @@ class Arrival:
     robots: tuple[str, ...] = ()
 
 
-class Jobs:
+class Scheduler:
     """Scrapy's scheduler, drawing from the frontier; host by host, the idlest first."""
 
     def __init__(self, run: Run) -> None:
@@ -49,10 +47,10 @@ class Jobs:
         self._alarm: asyncio.TimerHandle | None = None
 
     @classmethod
-    def from_crawler(cls, crawler: Crawler) -> Jobs:
-        jobs = cls(crawler.settings["TOONSEARCH_RUN"])
-        jobs.run.finished = jobs.finished
-        return jobs
+    def from_crawler(cls, crawler: Crawler) -> Scheduler:
+        scheduler = cls(crawler.settings["TOONSEARCH_RUN"])
+        scheduler.run.finished = scheduler.finished
+        return scheduler
 
     def open(self, spider: Spider) -> None:
         self.spider = spider
@@ -90,7 +88,7 @@ class Jobs:
                 if self.run.frontier.exists(job):
                     self._out[host] = out + 1
                     return self.spider.request(job)
-                self.run.frontier.released(job)  # its title has ended meanwhile
+                self.run.frontier.release(job)  # its title has ended meanwhile
         return None
 
     def finished(self, job: Job) -> None:
@@ -114,18 +112,24 @@ class Spider(scrapy.Spider):
             yield request
 
     def request(self, job: Job) -> Request:
-        headers = dict(self.run_.headers)
+        run = self.run_
+        headers = dict(run.headers)
         if job.about.get("probe"):
-            headers |= self.run_.conditions(job)
+            headers |= run.tracker.conditional_headers(str(job.title_id))
+        max_bytes = run.limits.max_bytes if job.kind == "picture" else PAGE_MAX_BYTES
         return Request(
-            job.url, callback=self.parse, errback=self.failed, headers=headers,
-            meta={"job": job, "download_maxsize": self.run_.max_bytes_of(job)}, dont_filter=True,
-        )  # fmt: skip
+            job.url,
+            callback=self.parse,
+            errback=self.failed,
+            headers=headers,
+            meta={"job": job, "download_maxsize": max_bytes},
+            dont_filter=True,
+        )
 
-    def parse(self, response: Response, **kwargs: Any) -> Iterator[Arrival]:
+    def parse(self, response: Response, **kwargs: Any) -> Iterator[Fetched]:
         assert response.request is not None
         headers = response.headers
-        yield Arrival(
+        yield Fetched(
             response.request.meta["job"],
             response.status,
             response.body,
@@ -135,9 +139,9 @@ class Spider(scrapy.Spider):
             tuple(tag.decode("latin-1") for tag in headers.getlist("X-Robots-Tag")),
         )
 
-    def failed(self, failure: Failure) -> Iterator[Arrival]:
+    def failed(self, failure: Failure) -> Iterator[Fetched]:
         request: Request = failure.request  # type: ignore[attr-defined]
-        yield Arrival(request.meta["job"], 0, reason=reason_of(failure.value, request))
+        yield Fetched(request.meta["job"], 0, reason=reason_of(failure.value, request))
 
 
 def reason_of(error: BaseException | None, request: Request) -> str:

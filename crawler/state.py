@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from crawler.scheduler import Frontier, Waiting
-from crawler.sites.base import Ask
+from crawler.sites.base import PageRequest
 from schemas.storage.catalog import Catalog
 from schemas.storage.fsio import sync_files
 from schemas.storage.layout import Layout
@@ -128,7 +128,7 @@ def drain(frontier: Frontier, catalog: Catalog, limit: int) -> int:
 
 
 def recheck(frontier: Frontier, layout: Layout) -> None:
-    """Ask again for pictures whose rows wait, but whose files a power cut has taken.
+    """PageRequest again for pictures whose rows wait, but whose files a power cut has taken.
 
     Their titles are not done then, whatever waits to say so.
     """
@@ -147,7 +147,7 @@ def recheck(frontier: Frontier, layout: Layout) -> None:
             execute("delete from pictures where title_id = ? and url = ?", (title_id, url))
             execute("update titles set state = '{}' where title_id = ?", (title_id,))
             about = {name: row[name] for name in ("kind", "episode_no", "published", "year")}
-            frontier.add([Ask(url, "picture", title_id, about)])
+            frontier.add([PageRequest(url, "picture", title_id, about)])
 
 
 def _size(path: Path) -> int:

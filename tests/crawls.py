@@ -9,17 +9,18 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from crawler.plan import CrawlReport, Plan, Scope
-from crawler.process import _plain, perform, report_of
-from schemas.settings import Settings, flatten, load_settings
+from crawler.crawl import CrawlReport
+from crawler.sites.base import Plan, Scope
+from schemas.errors import ToonsearchError
+from schemas.settings import Settings, load_settings
 from schemas.storage.catalog import Catalog
 from schemas.storage.layout import Layout
 from tests.replica import Replica
 
 _WARM = multiprocessing.get_context("forkserver")
 _WARM.set_forkserver_preload(
-    ["crawler.process", "crawler.crawl", "crawler.sites.base.naver", "crawler.sites.base.webtoons",
-     "crawler.sites.base.melon", "schemas.storage.catalog", "deltalake", "duckdb", "pyarrow.parquet", "parsel",
+    ["crawler.crawl", "crawler.sites.naver", "crawler.sites.webtoons", "crawler.sites.melon",
+     "crawler.pipelines", "crawler.spider", "tests.crawls", "schemas.storage.catalog", "deltalake", "duckdb", "pyarrow.parquet", "parsel",
      "PIL.JpegImagePlugin", "PIL.ImageOps"]
 )  # fmt: skip
 
@@ -32,10 +33,28 @@ def settings_for(root: Path, replica: Replica | str, **more: Any) -> Settings:
     return load_settings({"store.root": str(root), **flags}, environ={}, cwd=root.parent)
 
 
-def _run(task: dict[str, Any], pipe: Connection, before: Callable[[], None] | None) -> None:
+def _run(
+    pipe: Connection,
+    before: Callable[[], None] | None,
+    settings: Settings,
+    plan: Plan,
+    options: dict[str, Any],
+) -> None:
     if before is not None:
         before()
-    pipe.send(perform(task))
+    from crawler.crawl import crawl
+
+    try:
+        report = crawl(settings.layout, settings, plan, **options)
+        error, report.error = report.error, None
+    except ToonsearchError as raised:
+        report, error = None, raised
+    pipe.send((report, error and (_kind(error), error.message, error.hint)))
+
+
+def _kind(error: ToonsearchError) -> type[ToonsearchError]:
+    """The nearest class that is made of a message and a hint."""
+    return next(kind for kind in type(error).__mro__ if kind.__module__ == "schemas.errors")
 
 
 def start(
@@ -43,12 +62,7 @@ def start(
 ) -> tuple[BaseProcess, Connection]:
     """Start a crawl; `before` is called in its process first."""
     mine, theirs = _WARM.Pipe()
-    task = {
-        "settings": {key: _plain(value) for key, value in flatten(settings).items()},
-        "plan": plan.as_json(),
-        "options": options,
-    }
-    process = _WARM.Process(target=_run, args=(task, theirs, before))
+    process = _WARM.Process(target=_run, args=(theirs, before, settings, plan, options))
     process.start()
     theirs.close()
     return process, mine
@@ -73,7 +87,15 @@ def crawled(
     if answer is None:
         process.kill()
         raise AssertionError("the crawl did not end")
-    return report_of(answer)
+    report: CrawlReport | None = answer[0]
+    error = None
+    if answer[1] is not None:
+        kind, message, hint = answer[1]
+        error = kind(message, hint)
+    if report is None:
+        raise error or AssertionError
+    report.error = error
+    return report
 
 
 TIMES = {"titles": "crawled_at", "pictures": "fetched_at", "crawl_state": "checked_at"}

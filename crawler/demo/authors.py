@@ -1,9 +1,8 @@
-"""Author names as people type them, and the one spelling that the catalog keeps.
+"""Credits as people type them, and the one spelling of each name that the demo's catalog has.
 
-Credits are typed by hand: with e-mail addresses, titles, lost accents, the family name
-first or in capitals. A style search that takes "Rollandin Francesco" and "Francesco
-Rollandin" for two hands counts its right answers as wrong, and one that takes two people
-for one does worse, so everything here that merges is narrow on purpose.
+Credits come with e-mail addresses, links, titles, remarks in brackets, broken encodings, lost
+accents, the family name first or in capitals. Two people taken for one are worse than one taken
+for two, so everything here that merges is narrow on purpose.
 """
 
 from __future__ import annotations
@@ -16,80 +15,19 @@ from collections.abc import Mapping
 
 from schemas.names import without_accents
 
-# --- Credit lines as people type them, reduced to the name that they hold.
-#
-# Credits come with e-mail addresses, links, titles, remarks in brackets, broken encodings and
-# words that name nobody. What is left here is one spelling of one name; which spellings
-# belong together is the business of `crawler.demo.authors`.
-
-_PLACEHOLDERS = frozenset(
-    [
-        "unknown",
-        "unknownauthor",
-        "authorunknown",
-        "unknownartist",
-        "anon",
-        "anonymous",
-        "none",
-        "na",
-        "nil",
-        "null",
-        "me",
-        "myself",
-        "author",
-        "authors",
-        "artist",
-        "creator",
-        "various",
-        "variousartists",
-        "variousauthors",
-        "nobody",
-        "noname",
-        "untitled",
-        "publicdomain",
-        "public",
-        "openclipart",
-        "openclipartorg",
-        "opensourcedgemclipart",
-        "c",
-        "copyright",
-        "n",
-        "test",
-        "작자미상",
-        "미상",
-        "작가미상",
-        "알수없음",
-        "不明",
-        "作者不詳",
-        "佚名",
-    ]
-)
-"""Credits that name nobody, as letters only. "GEM clipart" is a disk of many hands."""
-
-HONORIFICS = frozenset(
-    [
-        "architetto",
-        "arch",
-        "archt",
-        "dr",
-        "dott",
-        "dottore",
-        "dottssa",
-        "ing",
-        "mr",
-        "mrs",
-        "ms",
-        "miss",
-        "prof",
-        "professor",
-        "herr",
-        "frau",
-        "mme",
-        "mlle",
-        "monsieur",
-        "madame",
-    ]
-)
+_NOBODY = """
+unknown unknownauthor authorunknown unknownartist anon anonymous none na nil null me myself author
+authors artist creator various variousartists variousauthors nobody noname untitled publicdomain
+public openclipart openclipartorg opensourcedgemclipart c copyright n test
+작자미상 미상 작가미상 알수없음 不明 作者不詳 佚名
+"""
+PLACEHOLDERS = frozenset(_NOBODY.split())
+"""Credits that name nobody, as letters only. "GEM clipart" is a disk by many people."""
+_TITLES = """
+architetto arch archt dr dott dottore dottssa ing mr mrs ms miss prof professor herr frau mme mlle
+monsieur madame
+"""
+HONORIFICS = frozenset(_TITLES.split())
 
 _EMAIL = re.compile(r"(?:mailto:)?([\w.+-]+)@[\w-]+(?:\.[\w-]+)+", re.IGNORECASE)
 # "nameATsiteDOTorg": capitals only, or "nATuralDOTs" and half of all nicknames would match.
@@ -123,7 +61,7 @@ def normalise_author(raw: str) -> str | None:
             break
         name = cleaned
     letters = "".join(ch for ch in without_accents(name) if ch.isalnum())
-    if not any(ch.isalpha() for ch in letters) or letters in _PLACEHOLDERS:
+    if not any(ch.isalpha() for ch in letters) or letters in PLACEHOLDERS:
         return None
     if len(letters) == 1 and letters.isascii():
         return None  # a lone initial could be anybody; a lone Han or Hangul syllable is a name
@@ -180,9 +118,6 @@ def _mend(text: str) -> str:
     return text
 
 
-__all__ = ["author_key", "merge_authors", "normalise_author"]
-
-
 def _words(name: str) -> tuple[str, ...]:
     """Folded words in order, with neighbouring initials joined ("A.J." and "AJ" are equal)."""
     text = re.sub(r"[\"“”].*?[\"“”]", " ", name) if len(name.split()) > 2 else name
@@ -209,7 +144,7 @@ def _is_spaceless(word: str) -> bool:
     return all("\u1100" <= ch <= "\u11ff" or "\u2e80" <= ch <= "\ud7ff" for ch in word)
 
 
-def author_key(name: str) -> str:
+def credit_key(name: str) -> str:
     """What all spellings of one name share: order, case, accents and dots do not count.
 
     Names wholly in Han, kana or Hangul keep their order and lose their spaces instead.
@@ -225,7 +160,7 @@ def author_key(name: str) -> str:
 def merge_authors(names_with_counts: Mapping[str, int]) -> dict[str, str]:
     """For each raw credit that names somebody, the spelling to show.
 
-    Credits with one `author_key` are one author. Beyond that only two cases merge: a middle
+    Credits with one `credit_key` are one author. Beyond that only two cases merge: a middle
     initial that one spelling leaves out, and a slip of the keyboard in a rare spelling of a
     common name. A shared surname, given name or nickname never does.
     """
@@ -234,21 +169,21 @@ def merge_authors(names_with_counts: Mapping[str, int]) -> dict[str, str]:
     for raw, count in names_with_counts.items():
         if (name := normalise_author(raw)) is not None:
             shown[raw] = name
-            counts[author_key(name)][name] += count
+            counts[credit_key(name)][name] += count
     target = _alike(counts)
     pooled: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for key, spellings in counts.items():
         if target.get(key, key) == key:  # a misspelling must not win by its accents
             pooled[key].update(spellings)
     best = {
-        key: max(spellings.items(), key=lambda item: (*_looks(item[0]), item[1], item[0]))[0]
+        key: max(spellings.items(), key=lambda item: (*_typing(item[0]), item[1], item[0]))[0]
         for key, spellings in pooled.items()
     }
-    keys = {raw: author_key(name) for raw, name in shown.items()}
+    keys = {raw: credit_key(name) for raw, name in shown.items()}
     return {raw: best[target.get(key, key)] for raw, key in keys.items()}
 
 
-def _looks(name: str) -> tuple[int, int]:
+def _typing(name: str) -> tuple[int, int]:
     """How well a spelling is typed: accents kept, then neither shouted nor all small."""
     accents = sum(a != b for a, b in zip(name.casefold(), without_accents(name), strict=False))
     words = [word for word in re.findall(r"[^\W\d_]+", name) if len(word) > 2]

@@ -1,8 +1,7 @@
 """Debian packages as a source of pictures: download with apt, unpack aside, rename.
 
-Nothing on the machine is changed: packages are downloaded and unpacked, never installed,
-and where apt has no package lists, they are fetched into a private folder. So root and an
-ordinary user take the same path.
+Nothing is installed. Where apt has no package lists, they are fetched into a private folder,
+so root and an ordinary user take the same path.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from schemas.errors import InputError, LockedError, NetworkError, ToonsearchError
 
@@ -30,8 +29,7 @@ _SPACE_FACTOR = 4
 """Room to ask for, in package sizes: the package, its files, and as much again to spare."""
 
 
-@dataclass(frozen=True)
-class Offer:
+class Offer(NamedTuple):
     """What apt's signed lists say about a package."""
 
     name: str
@@ -44,9 +42,8 @@ def unpack_packages(
 ) -> Path:
     """Download packages and put their common folder `inside` at `final`.
 
-    `final` appears in one step, when everything in it is complete, so a run that was
-    killed at any instant leaves either nothing or all of it; packages already downloaded
-    are kept for the next run. When `final` exists, this returns at once.
+    `final` appears in one step, when everything in it is complete; packages already downloaded
+    are used by the next run. When `final` exists, this returns at once.
 
     Errors:  InputError without apt or without room, NetworkError when nothing can be
              fetched, LockedError when another run is at it
@@ -92,20 +89,22 @@ def _only_run(store: Path) -> Iterator[None]:
 def _obtain(
     names: Sequence[str], store: Path, work: Path, hint: str, progress: Progress
 ) -> list[Path]:
-    """The packages as verified files: kept ones first, then apt's lists, then fresh lists."""
+    """The packages as verified files: by apt's own lists, then by fresh ones."""
     trouble = "apt offers no such package"
     for private in (False, True):
-        options = list(_APT_OPTIONS)
+        options = [*_APT_OPTIONS, *(_private_lists(work) if private else ())]
         if private:
-            options += _private_lists(work)
             progress("fetching package lists", 0, 0)
             trouble = _run(["apt-get", *options, "update"], work) or trouble
-        offers = [_offer(name, options, work) for name in names]
-        if None in offers:
+        offers = [offer for name in names if (offer := _offer(name, options, work)) is not None]
+        if len(offers) < len(names):
             continue
-        wanted = [offer for offer in offers if offer is not None]
-        _check_room(store, sum(offer.size_bytes for offer in wanted), hint)
-        found = _download(wanted, options, store, work, progress)
+        needed = _SPACE_FACTOR * sum(offer.size_bytes for offer in offers)
+        free = shutil.disk_usage(store).free
+        if free < needed:
+            room = f"{free // 10**6:,} MB free and the pictures need {needed // 10**6:,} MB"
+            raise InputError(f"{store.parent} has {room}", hint)
+        found = _download(offers, options, store, work, progress)
         if isinstance(found, list):
             return found
         trouble = found
@@ -146,16 +145,6 @@ def _offer(name: str, options: Sequence[str], work: Path) -> Offer | None:
     return Offer(name, int(size), digest)
 
 
-def _check_room(store: Path, package_bytes: int, hint: str) -> None:
-    free, needed = shutil.disk_usage(store).free, package_bytes * _SPACE_FACTOR
-    if free < needed:
-        raise InputError(
-            f"{store.parent} has {free // 10**6:,} MB free and the pictures need"
-            f" {needed // 10**6:,} MB",
-            f"Make room, or {hint[:1].lower()}{hint[1:]}",
-        )
-
-
 def _download(
     offers: Sequence[Offer], options: Sequence[str], store: Path, work: Path, progress: Progress
 ) -> list[Path] | str:
@@ -163,27 +152,25 @@ def _download(
     total, done = sum(offer.size_bytes for offer in offers), 0
     files = []
     for offer in offers:
-        kept = store / f"{offer.name}-{offer.sha256[:16]}.deb"
-        if not (kept.is_file() and _digest(kept) == offer.sha256):
+        file = store / f"{offer.name}-{offer.sha256[:16]}.deb"
+        if not (file.is_file() and _digest(file) == offer.sha256):
             folder = work / offer.name
             folder.mkdir(exist_ok=True)
 
             def report(folder: Path = folder, before: int = done) -> None:
                 progress("downloading", before + _bytes_in(folder), total)
 
-            command = ["apt-get", *options, "download", offer.name]
-            trouble = _run(command, folder, report)
+            trouble = _run(["apt-get", *options, "download", offer.name], folder, report)
             fresh = next(iter(sorted(folder.glob("*.deb"))), None)
             if trouble or fresh is None:
                 return trouble or f"apt-get brought no file for {offer.name}"
-            # apt compares size and digest itself; we do it again because a package that
-            # was kept from an earlier run, or cut short by a full disk, passes here too.
+            # apt checks this itself, but not what a full disk cut short.
             if fresh.stat().st_size != offer.size_bytes or _digest(fresh) != offer.sha256:
                 return f"{offer.name} arrived damaged"
-            fresh.replace(kept)
+            fresh.replace(file)
         done += offer.size_bytes
         progress("downloading", done, total)
-        files.append(kept)
+        files.append(file)
     return files
 
 
@@ -202,7 +189,7 @@ def _unpack(
     progress("unpacking", len(packages), len(packages))
 
 
-def _run(command: list[str], folder: Path, report: Callable[[], None] | None = None) -> str:
+def _run(command: list[str], folder: Path, report: Callable[[], None] = lambda: None) -> str:
     """Run a tool to its end; "" when it went well, else its own last complaint.
 
     Its output goes to a file: a pipe that nobody empties would stop it.
@@ -214,8 +201,7 @@ def _run(command: list[str], folder: Path, report: Callable[[], None] | None = N
         try:
             while process.poll() is None:
                 time.sleep(_POLL_S)
-                if report is not None:
-                    report()
+                report()
         except BaseException:  # Ctrl-C above all: leave no orphan that goes on downloading
             process.kill()
             process.wait()
@@ -236,7 +222,7 @@ def _plain() -> dict[str, str]:
 def _bytes_in(folder: Path) -> int:
     total = 0
     for path in folder.glob("**/*"):
-        with suppress(OSError):  # apt renames its files while we look at them
+        with suppress(OSError):  # apt renames its files meanwhile
             total += path.stat().st_size if path.is_file() else 0
     return total
 

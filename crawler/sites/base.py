@@ -1,7 +1,6 @@
-"""One room for each site: every fact about a site lives there and nowhere else.
+"""What a site is: pure functions from a plan to requests, and from a response to records.
 
-A site is a handful of pure functions: from what the user wants to the first requests, and
-from one response to records and the next requests. Nothing here opens a connection, knows
+Every fact about a site lives in its own module here. Nothing opens a connection, knows
 Scrapy or touches the catalog, so a site is tested with recorded responses alone.
 """
 
@@ -9,14 +8,14 @@ from __future__ import annotations
 
 import html
 import json
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import date
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from schemas.errors import InputError, UsageError, nearest
+from schemas.names import clean_name
 from schemas.records import Episode, Title
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ class PageError(InputError):
 
 
 @dataclass(frozen=True)
-class Ask:
+class PageRequest:
     """One request to make. `about` is JSON that the parser gets back with the response."""
 
     url: str
@@ -59,7 +58,7 @@ class Page:
 
     def tree(self) -> Selector:
         """The body as HTML, whatever it is."""
-        return tree_of(self.text())
+        return html_tree(self.text())
 
     def json(self) -> Any:
         """The body as JSON, None when it is none."""
@@ -69,7 +68,7 @@ class Page:
             return None
 
 
-def tree_of(text: str) -> Selector:
+def html_tree(text: str) -> Selector:
     from parsel import Selector
 
     return Selector(text, type="html")
@@ -87,7 +86,7 @@ class PictureLink:
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedTitle:
     """A title as a list shows it; `about` is what is needed to ask for the title.
 
     `episodes_count` and `last_date` are None where the list does not tell them: then only a
@@ -106,7 +105,7 @@ class Listed:
 
 
 @dataclass(frozen=True)
-class Work:
+class ParsedTitle:
     """A title with its own pictures. `merged` says that several pages tell parts of it, so
     that labels are united instead of replaced and the earliest year counts."""
 
@@ -117,23 +116,23 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Found:
+class ParsedPage:
     """What one response told.
 
-    `asks` are made in any case; `more` is the next page of the same list of episodes, newest
-    first, which is left out when nothing new can be there. `free` are the episodes whose strips
-    anybody may read. `verdict` ends a title: gone, adult or region.
+    `requests` are made in any case; `more` is the next page of the same list of episodes,
+    newest first, which is left out when nothing new can be there. `free` are the episodes
+    whose strips anybody may read. `skip_reason` ends a title: gone, adult or region.
     """
 
-    listed: tuple[Listed, ...] = ()
-    works: tuple[Work, ...] = ()
+    listed: tuple[ListedTitle, ...] = ()
+    titles: tuple[ParsedTitle, ...] = ()
     episodes: tuple[Episode, ...] = ()
     episodes_count: int | None = None
     pictures: tuple[PictureLink, ...] = ()
-    asks: tuple[Ask, ...] = ()
-    more: Ask | None = None
+    requests: tuple[PageRequest, ...] = ()
+    more: PageRequest | None = None
     free: tuple[int, ...] = ()
-    verdict: str | None = None
+    skip_reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -151,29 +150,47 @@ class Scope:
     strips: bool = False
 
 
-Parser = Callable[[Ask, Page], Found]
+@dataclass(frozen=True)
+class Plan:
+    """One crawl: what of a site, how much, and in which way."""
+
+    site: str
+    scope: Scope = field(default_factory=Scope)
+    since: date | None = None
+    max_titles: int | None = None
+    max_pictures: int | None = None
+    retry_failed: bool = False
+    dry_run: bool = False
+
+    @property
+    def key(self) -> str:
+        """Equal for two crawls that would do the same."""
+        return json.dumps(asdict(self), sort_keys=True, default=str)
+
+
+Parser = Callable[[PageRequest, Page], ParsedPage]
 
 
 @dataclass(frozen=True)
 class Site:
     """A site as the crawl sees it.
 
-    `hosts` are the only ones that may be asked (`*.` allows sub-domains). `walls` maps a part
-    of a redirect's target to the verdict that it means. `title` and `probe` build the
-    requests that tell a whole title, and whether it has moved. `adult_headers` are sent as
-    well when the user wants titles for adults. `year_of` finds the year of a title that
-    several pages tell parts of, in its tags.
+    hosts             the only ones that may be asked (`*.` allows sub-domains)
+    title, probe      requests for a whole title, and for whether it has moved
+    year_of           the year of a title that several pages tell parts of, from its tags
+    redirect_reasons  part of a redirect's target -> why the title is skipped then
+    adult_headers     sent as well when the user wants titles for adults
     """
 
     name: str
     hosts: tuple[str, ...]
     headers: Mapping[str, str]
-    start: Callable[[Scope], list[Ask]]
+    start: Callable[[Scope], list[PageRequest]]
     parsers: Mapping[str, Parser]
-    title: Callable[[str, Mapping[str, Any]], Ask] | None = None
-    probe: Callable[[str, Mapping[str, Any]], Ask] | None = None
-    strip: Callable[[str, int, Mapping[str, Any]], Ask] | None = None
-    walls: Mapping[str, str] = field(default_factory=dict)
+    title: Callable[[str, Mapping[str, Any]], PageRequest] | None = None
+    probe: Callable[[str, Mapping[str, Any]], PageRequest] | None = None
+    strip: Callable[[str, int, Mapping[str, Any]], PageRequest] | None = None
+    redirect_reasons: Mapping[str, str] = field(default_factory=dict)
     adult_headers: Mapping[str, str] = field(default_factory=dict)
     year_of: Callable[[Sequence[str]], int | None] | None = None
 
@@ -195,15 +212,14 @@ def site_of(name: str) -> Site:
     return site
 
 
-# --- Values as sites send them, made sure of: a wrong type is nothing, never a crash.
+# --- Values as sites send them, checked: a wrong type is nothing, never a crash.
 
 
 def clean(value: Any) -> str | None:
     """A name as people read it: entities resolved, white space folded, None when empty."""
     if not isinstance(value, str | int | float) or isinstance(value, bool):
         return None
-    text = unicodedata.normalize("NFC", html.unescape(str(value)))
-    return " ".join(text.split()) or None
+    return clean_name(html.unescape(str(value))) or None
 
 
 def prose(value: Any) -> str | None:

@@ -13,20 +13,20 @@ from urllib.parse import quote
 
 from crawler.dates import parse_date
 from crawler.sites.base import (
-    Ask,
-    Found,
     Page,
     PageError,
+    PageRequest,
+    ParsedPage,
+    ParsedTitle,
     PictureLink,
     Scope,
     Site,
-    Work,
     clean,
+    html_tree,
     https,
-    tree_of,
 )
 from schemas.errors import UsageError
-from schemas.records import Author, Title
+from schemas.records import Author, Title, distinct_authors
 
 if TYPE_CHECKING:
     from parsel import Selector
@@ -40,7 +40,7 @@ ADDRESS = (
 )
 
 
-def start(scope: Scope) -> list[Ask]:
+def start(scope: Scope) -> list[PageRequest]:
     """One request for each year (or decade) and each genre.
 
     Errors:  UsageError for years that are the wrong way round
@@ -56,7 +56,7 @@ def start(scope: Scope) -> list[Ask]:
     if scope.period == "decade":
         years = range(first - first % 10, last + 1, 10)
     return [
-        Ask(
+        PageRequest(
             ADDRESS.format(chart=CHARTS[scope.period], genre=genre, year=year),
             "chart",
             None,
@@ -67,19 +67,19 @@ def start(scope: Scope) -> list[Ask]:
     ]
 
 
-def parse_chart(ask: Ask, page: Page) -> Found:
+def parse_chart(request: PageRequest, page: Page) -> ParsedPage:
     """The rows of a chart: album, artists, cover; the chart's year is the era."""
-    tree = tree_of(_within_table(page.text()))
+    tree = html_tree(_within_table(page.text()))
     chart_rows = tree.css("tr.lst50, tr.lst100")
     if not chart_rows:
         raise PageError("melon", "tr.lst50", '<tr class="lst50" data-song-no="30838076">', page.url)
-    works = [_work(row, ask.about, page) for row in chart_rows]
-    if not any(work.pictures for work in works):
+    titles = [_album(row, request.about, page) for row in chart_rows]
+    if not any(parsed.pictures for parsed in titles):
         expected = '<a class="image_typeAll"><img src="http://cdnimg.melon.co.kr/...">'
         raise PageError("melon", "a.image_typeAll img", expected, page.url)
-    asks = {work.title.title_id: title(work.title.title_id, {}) for work in works}
-    details = tuple(asks.values()) if ask.about.get("details") else ()
-    return Found(works=tuple(works), asks=details)
+    requests = {parsed.title.title_id: title(parsed.title.title_id, {}) for parsed in titles}
+    details = tuple(requests.values()) if request.about.get("details") else ()
+    return ParsedPage(titles=tuple(titles), requests=details)
 
 
 def year_of(tags: Sequence[str]) -> int | None:
@@ -89,9 +89,9 @@ def year_of(tags: Sequence[str]) -> int | None:
     return min(years or decades, default=None)
 
 
-def title(title_id: str, about: Mapping[str, Any]) -> Ask:
+def title(title_id: str, about: Mapping[str, Any]) -> PageRequest:
     key = quote(title_id.removeprefix("melon:"), safe="")
-    return Ask(f"{ROOT}/album/detail.htm?albumId={key}", "album", title_id, about)
+    return PageRequest(f"{ROOT}/album/detail.htm?albumId={key}", "album", title_id, about)
 
 
 def _within_table(text: str) -> str:
@@ -99,7 +99,7 @@ def _within_table(text: str) -> str:
     return text if re.search(r"<table\b", text, re.I) else f"<table>{text}</table>"
 
 
-def _work(row: Selector, about: Mapping[str, Any], page: Page) -> Work:
+def _album(row: Selector, about: Mapping[str, Any], page: Page) -> ParsedTitle:
     album = row.css(".rank03 a")[:1]
     link = album.attrib.get("href", "") or row.css("a.image_typeAll::attr(href)").get("")
     found = re.search(r"goAlbumDetail\(\D*(\d+)", link)
@@ -119,7 +119,7 @@ def _work(row: Selector, about: Mapping[str, Any], page: Page) -> Work:
         title_id=f"melon:{found[1]}",
         platform="melon",
         name=name,
-        authors=tuple(dict.fromkeys(Author(a, "artist") for a in artists if a)),
+        authors=distinct_authors(Author(a, "artist") for a in artists if a),
         tags=(tag,),
         year=year,
         url=f"{ROOT}/album/detail.htm?albumId={found[1]}",
@@ -129,14 +129,14 @@ def _work(row: Selector, about: Mapping[str, Any], page: Page) -> Work:
         original = re.sub(r"(\.jpe?g)/.*$", r"\1", cover, flags=re.I)  # without the resizing part
         pictures = (PictureLink(original, "cover"),)
     adult = bool(row.css(".bullet_icons.age_19, .icon_age19, .age_19"))
-    return Work(record, pictures, adult, merged=True)
+    return ParsedTitle(record, pictures, adult, merged=True)
 
 
 def _alt(text: str | None) -> str | None:
     return clean((text or "").removesuffix(" - 페이지 이동"))
 
 
-def parse_album(ask: Ask, page: Page) -> Found:
+def parse_album(request: PageRequest, page: Page) -> ParsedPage:
     """Release date and genre of an album, which add to what the chart told."""
     tree = page.tree()
     facts: dict[str, str] = {}
@@ -147,13 +147,13 @@ def parse_album(ask: Ask, page: Page) -> Found:
         raise PageError("melon", "dl.list", "<dt>발매일</dt><dd>2018.01.18</dd>", page.url)
     genres = tuple(g.strip() for g in facts.get("장르", "").split(",") if g.strip())
     record = Title(
-        title_id=str(ask.title_id),
+        title_id=str(request.title_id),
         platform="melon",
         name="",  # the chart told it
         genres=genres,
         first_date=parse_date(facts.get("발매일", "")),
     )
-    return Found(works=(Work(record, merged=True),))
+    return ParsedPage(titles=(ParsedTitle(record, merged=True),))
 
 
 SITE = Site(
@@ -164,5 +164,5 @@ SITE = Site(
     parsers={"chart": parse_chart, "album": parse_album},
     title=title,
     year_of=year_of,
-    walls={"member.melon.com": "adult", "/login": "adult"},
+    redirect_reasons={"member.melon.com": "adult", "/login": "adult"},
 )

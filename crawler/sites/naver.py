@@ -7,21 +7,21 @@ Source:  notes on the interface with recorded responses of 2024-2026; what they 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import date
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 from crawler.sites.base import (
-    Ask,
-    Found,
-    Listed,
+    ListedTitle,
     Page,
     PageError,
+    PageRequest,
+    ParsedPage,
+    ParsedTitle,
     PictureLink,
     Scope,
     Site,
-    Work,
     clean,
     https,
     mapping,
@@ -30,7 +30,7 @@ from crawler.sites.base import (
     rows,
     whole,
 )
-from schemas.records import Author, Episode, Title
+from schemas.records import Author, Episode, Title, distinct_authors
 
 ROOT = "https://comic.naver.com"
 WEEKS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun", "dailyPlus")
@@ -58,49 +58,51 @@ ROLES = {
     "ARTIST_WRITER": "writer",
     "ARTIST_NOVEL_ORIGIN": "origin",
 }
-"""In the order of the catalog: whoever draws comes first, because style is their hand."""
+"""In the order of the catalog: whoever draws comes first, because the style is theirs."""
 _OLD_ROLES = {"painters": "painter", "writers": "writer", "originAuthors": "origin"}
 _LEVELS = {"BEST_CHALLENGE": "bestChallenge", "CHALLENGE": "challenge"}
 
 
-def start(scope: Scope) -> list[Ask]:
+def start(scope: Scope) -> list[PageRequest]:
     """Lists by weekday, of finished titles, or single titles."""
     if scope.titles:
         return [title(f"naver:{number}", {}) for number in scope.titles]
-    asks = []
+    requests = []
     lists = scope.lists or ("weekday", "finished")
     if "weekday" in lists:
         address = f"{ROOT}/api/webtoon/titlelist/weekday?week="
-        asks += [Ask(f"{address}{week}&order=user", "list") for week in WEEKS]
+        requests += [PageRequest(f"{address}{week}&order=user", "list") for week in WEEKS]
     if "finished" in lists:
-        asks.append(
-            Ask(f"{ROOT}/api/webtoon/titlelist/finished?page=1&order=UPDATE", "list", None,
+        requests.append(
+            PageRequest(f"{ROOT}/api/webtoon/titlelist/finished?page=1&order=UPDATE", "list", None,
                 {"finished": True})
         )  # fmt: skip
-    return asks
+    return requests
 
 
-def title(title_id: str, about: Mapping[str, Any]) -> Ask:
-    return Ask(f"{ROOT}/api/article/list/info?titleId={_key(title_id)}", "title", title_id, about)
+def title(title_id: str, about: Mapping[str, Any]) -> PageRequest:
+    return PageRequest(
+        f"{ROOT}/api/article/list/info?titleId={_key(title_id)}", "title", title_id, about
+    )
 
 
-def episodes(title_id: str, about: Mapping[str, Any], page: int = 1) -> Ask:
+def episodes(title_id: str, about: Mapping[str, Any], page: int = 1) -> PageRequest:
     # Newest first: what is published while we read moves rows to later pages, where they are
     # seen twice; in the other order a row that is taken away would hide another.
     address = f"{ROOT}/api/article/list?titleId={_key(title_id)}&page={page}&sort=DESC"
-    return Ask(address, "episodes", title_id, {**about, "page": page})
+    return PageRequest(address, "episodes", title_id, {**about, "page": page})
 
 
-def strip(title_id: str, episode_no: int, about: Mapping[str, Any]) -> Ask:
+def strip(title_id: str, episode_no: int, about: Mapping[str, Any]) -> PageRequest:
     address = f"{ROOT}/webtoon/detail?titleId={_key(title_id)}&no={episode_no}"
-    return Ask(address, "strip", title_id, {**about, "episode_no": episode_no})
+    return PageRequest(address, "strip", title_id, {**about, "episode_no": episode_no})
 
 
 def _key(title_id: str) -> str:
     return quote(title_id.removeprefix("naver:"), safe="")
 
 
-def parse_list(ask: Ask, page: Page) -> Found:
+def parse_list(request: PageRequest, page: Page) -> ParsedPage:
     """`titleList[]`, the map of weekdays, or the richer `curationViewList[]`."""
     body = page.json()
     found = mapping(body)
@@ -110,11 +112,11 @@ def parse_list(ask: Ask, page: Page) -> Found:
         entries = rows(found.get("titleList", found.get("curationViewList")))
     if not entries:
         raise PageError("naver", "titleList", 'JSON as {"titleList": [{"titleId": 1}]}', page.url)
-    listed = tuple(_listed(row, ask, page) for row in entries)
-    return Found(listed=listed, asks=_next_list(ask, mapping(found.get("pageInfo"))))
+    listed = tuple(_listed(row, request, page) for row in entries)
+    return ParsedPage(listed=listed, requests=_next_list(request, mapping(found.get("pageInfo"))))
 
 
-def _listed(row: dict[str, Any], ask: Ask, page: Page) -> Listed:
+def _listed(row: dict[str, Any], request: PageRequest, page: Page) -> ListedTitle:
     key = whole(row.get("titleId"))
     name = clean(row.get("titleName"))
     if key is None or name is None:
@@ -128,8 +130,8 @@ def _listed(row: dict[str, Any], ask: Ask, page: Page) -> Listed:
     if not any(people):
         shown = clean(row.get("author") or row.get("displayAuthor")) or ""
         people = [clean(part) for part in shown.split(" / ")]
-    finished = ask.about.get("finished") or row.get("finish", row.get("finished"))
-    return Listed(
+    finished = request.about.get("finished") or row.get("finish", row.get("finished"))
+    return ListedTitle(
         f"naver:{key}",
         name,
         tuple(dict.fromkeys(p for p in people if p)),
@@ -141,23 +143,23 @@ def _listed(row: dict[str, Any], ask: Ask, page: Page) -> Listed:
     )
 
 
-def _next_list(ask: Ask, info: dict[str, Any]) -> tuple[Ask, ...]:
+def _next_list(request: PageRequest, info: dict[str, Any]) -> tuple[PageRequest, ...]:
     """All further pages at once: lists are short, and their number is known."""
-    asked = parse_qs(urlsplit(ask.url).query).get("page", ["1"])[0]
+    asked = parse_qs(urlsplit(request.url).query).get("page", ["1"])[0]
     total = whole(info.get("totalPages")) or 1
     if asked != "1" or total < 2:
         return ()
     return tuple(
-        Ask(re.sub(r"\bpage=1\b", f"page={n}", ask.url), "list", None, ask.about)
+        PageRequest(re.sub(r"\bpage=1\b", f"page={n}", request.url), "list", None, request.about)
         for n in range(2, min(total, 10_000) + 1)
     )
 
 
-def parse_title(ask: Ask, page: Page) -> Found:
+def parse_title(request: PageRequest, page: Page) -> ParsedPage:
     """A title's own facts, and the request for its episodes."""
     body = page.json()
     if not isinstance(body, dict) or "titleId" not in body:
-        return Found(verdict="gone")  # how the interface answers an unknown number
+        return ParsedPage(skip_reason="gone")  # how the interface answers an unknown number
     key, name = whole(body["titleId"]), clean(body.get("titleName"))
     if key is None or name is None:
         field = "titleId" if key is None else "titleName"
@@ -165,15 +167,15 @@ def parse_title(ask: Ask, page: Page) -> Found:
     age = mapping(body.get("age"))
     genres, tags = _labels(body)
     path = _LEVELS.get(str(body.get("webtoonLevelCode")), "webtoon")
-    title_id = ask.title_id or f"naver:{key}"
+    title_id = request.title_id or f"naver:{key}"
     covers = (https(body.get(f"{which}humbnailUrl")) for which in ("t", "posterT", "sharedT"))
     cover = next((url for url in covers if url), None)
-    work = Work(
+    parsed = ParsedTitle(
         Title(
             title_id=title_id,
             platform="naver",
             name=name,
-            authors=tuple(_authors(body, page)),
+            authors=_authors(body, page),
             genres=genres,
             tags=tags,
             synopsis=prose(body.get("synopsis")),
@@ -184,10 +186,10 @@ def parse_title(ask: Ask, page: Page) -> Found:
         () if cover is None else (PictureLink(cover, "cover"),),
         adult=age.get("type") == "RATE_18",
     )
-    return Found(works=(work,), asks=(episodes(title_id, ask.about),))
+    return ParsedPage(titles=(parsed,), requests=(episodes(title_id, request.about),))
 
 
-def _authors(body: dict[str, Any], page: Page) -> Iterator[Author]:
+def _authors(body: dict[str, Any], page: Page) -> tuple[Author, ...]:
     people = body.get("communityArtists")
     if people is not None:
         credits = [
@@ -208,7 +210,7 @@ def _authors(body: dict[str, Any], page: Page) -> Iterator[Author]:
     else:
         expected = '"communityArtists": [{"name": "UMI", "artistTypeList": ["ARTIST_WRITER"]}]'
         raise PageError("naver", "communityArtists", expected, page.url)
-    yield from dict.fromkeys(Author(name, role) for name, role in found if name)
+    return distinct_authors(Author(name, role) for name, role in found if name)
 
 
 def _labels(body: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -228,13 +230,13 @@ def _labels(body: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(dict.fromkeys(genres)), tuple(dict.fromkeys(tags))
 
 
-def parse_episodes(ask: Ask, page: Page) -> Found:
+def parse_episodes(request: PageRequest, page: Page) -> ParsedPage:
     """One page of episodes. Paid previews stand in another list, which is left alone."""
     body = mapping(page.json())
     if not isinstance(body.get("articleList"), list):
         expected = '"articleList": [{"no": 1, "subtitle": "1화"}]'
         raise PageError("naver", "articleList", expected, page.url)
-    title_id = str(ask.title_id)
+    title_id = str(request.title_id)
     found: list[Episode] = []
     pictures: list[PictureLink] = []
     free: list[int] = []
@@ -259,21 +261,21 @@ def parse_episodes(ask: Ask, page: Page) -> Found:
         raise PageError("naver", "articleList[].thumbnailUrl", expected, page.url)
     info = mapping(body.get("pageInfo"))
     total = whole(body.get("totalCount"))
-    number_ = whole(ask.about.get("page")) or 1
+    number_ = whole(request.about.get("page")) or 1
     pages = whole(info.get("totalPages")) or -(-(total or 0) // PAGE_ROWS)
-    more = episodes(title_id, ask.about, number_ + 1) if found and number_ < pages else None
-    return Found(
+    more = episodes(title_id, request.about, number_ + 1) if found and number_ < pages else None
+    return ParsedPage(
         episodes=tuple(found), episodes_count=total, pictures=tuple(pictures), more=more,
         free=tuple(free),
     )  # fmt: skip
 
 
-def parse_strip(ask: Ask, page: Page) -> Found:
+def parse_strip(request: PageRequest, page: Page) -> ParsedPage:
     """The slices of a free episode; age notices and guides are no drawings."""
     images = page.tree().css("#sectionContWide > img, #comic_view_area > div > img")
     links = (https(image.attrib.get("src")) for image in images)
-    no = whole(ask.about.get("episode_no"))
-    return Found(
+    no = whole(request.about.get("episode_no"))
+    return ParsedPage(
         pictures=tuple(
             PictureLink(url, "strip", no)
             for url in links
@@ -308,5 +310,5 @@ SITE = Site(
     title=title,
     probe=episodes,
     strip=strip,
-    walls={"nid.naver.com": "adult", "nidlogin": "adult"},
+    redirect_reasons={"nid.naver.com": "adult", "nidlogin": "adult"},
 )

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, urljoin, urlsplit
 
 from crawler.sites.base import (
-    Ask,
-    Found,
-    Listed,
+    ListedTitle,
     Page,
     PageError,
+    PageRequest,
+    ParsedPage,
+    ParsedTitle,
     PictureLink,
     Scope,
     Site,
-    Work,
     clean,
     https,
     mapping,
@@ -56,7 +56,7 @@ CARDS = ", ".join(
 FINISHED = re.compile(r"complet|finished|完結|terminad|termin[ée]|abgeschlossen|tamat|จบ", re.I)
 
 
-def start(scope: Scope) -> list[Ask]:
+def start(scope: Scope) -> list[PageRequest]:
     """Lists by day and of finished titles, one page each; or by genre; or single titles."""
     about = {"language": scope.language}
     home = f"{ROOT}/{scope.language}"
@@ -64,46 +64,50 @@ def start(scope: Scope) -> list[Ask]:
         return [title(f"webtoons:{number}", about) for number in scope.titles]
     if scope.genres:
         return [
-            Ask(f"{home}/genres/{quote(genre, safe='')}?sortOrder=UPDATE", "list", None, about)
+            PageRequest(
+                f"{home}/genres/{quote(genre, safe='')}?sortOrder=UPDATE", "list", None, about
+            )
             for genre in scope.genres
         ]
     lists = scope.lists or ("weekday", "finished")
-    asks = []
+    requests = []
     if "weekday" in lists:
         days = LOCAL_DAYS.get(scope.language, DAYS)
-        asks += [Ask(f"{home}/originals/{d}?sortOrder=UPDATE", "list", None, about) for d in days]
+        requests += [
+            PageRequest(f"{home}/originals/{d}?sortOrder=UPDATE", "list", None, about) for d in days
+        ]
     if "finished" in lists:
         address = f"{home}/originals/complete?sortOrder=UPDATE"
-        asks.append(Ask(address, "list", None, {**about, "finished": True}))
-    return asks
+        requests.append(PageRequest(address, "list", None, {**about, "finished": True}))
+    return requests
 
 
-def title(title_id: str, about: Mapping[str, Any]) -> Ask:
+def title(title_id: str, about: Mapping[str, Any]) -> PageRequest:
     # Only the number matters: the site normalises the genre and the name before it.
     section = "canvas" if about.get("canvas") else "webtoon"
     home = f"{ROOT}/{about.get('language', 'en')}/{section}/title/list"
-    return Ask(f"{home}?title_no={_key(title_id)}", "title", title_id, about)
+    return PageRequest(f"{home}?title_no={_key(title_id)}", "title", title_id, about)
 
 
-def episodes(title_id: str, about: Mapping[str, Any]) -> Ask:
+def episodes(title_id: str, about: Mapping[str, Any]) -> PageRequest:
     section = "canvas" if about.get("canvas") else "webtoon"
     address = f"{MOBILE}/api/v1/{section}/{_key(title_id)}/episodes?pageSize=99999&cursor=0"
-    return Ask(address, "episodes", title_id, about)
+    return PageRequest(address, "episodes", title_id, about)
 
 
-def strip(title_id: str, episode_no: int, about: Mapping[str, Any]) -> Ask:
+def strip(title_id: str, episode_no: int, about: Mapping[str, Any]) -> PageRequest:
     home = f"{ROOT}/{about.get('language', 'en')}/webtoon/title/episode/viewer"
     address = f"{home}?title_no={_key(title_id)}&episode_no={episode_no}"
-    return Ask(address, "strip", title_id, {**about, "episode_no": episode_no})
+    return PageRequest(address, "strip", title_id, {**about, "episode_no": episode_no})
 
 
 def _key(title_id: str) -> str:
     return quote(title_id.removeprefix("webtoons:"), safe="")
 
 
-def parse_list(ask: Ask, page: Page) -> Found:
+def parse_list(request: PageRequest, page: Page) -> ParsedPage:
     """The cards of a list."""
-    listed: dict[str, Listed] = {}
+    listed: dict[str, ListedTitle] = {}
     for card in page.tree().css(CARDS):
         link = card.attrib.get("href", "")
         key = card.attrib.get("data-title-no") or _query(link, "title_no")
@@ -114,11 +118,11 @@ def parse_list(ask: Ask, page: Page) -> Found:
         if name is None:
             raise PageError("webtoons", ".info_text .title", "the title's name", page.url)
         author = _words(card, ".info_text .author, .author")
-        about = {**ask.about, **({"canvas": True} if "/canvas/" in link else {})}
+        about = {**request.about, **({"canvas": True} if "/canvas/" in link else {})}
         title_id = f"webtoons:{int(str(key))}"
-        listed[title_id] = Listed(
+        listed[title_id] = ListedTitle(
             title_id, name, tuple(_split(author)),
-            finished=True if ask.about.get("finished") else None, about=about,
+            finished=True if request.about.get("finished") else None, about=about,
         )  # fmt: skip
     if not listed:
         if len(page.body) < REFUSAL_BYTES:
@@ -126,26 +130,26 @@ def parse_list(ask: Ask, page: Page) -> Found:
             raise PageError("webtoons", "ul.webtoon_list", expected, page.url)
         expected = '<a class="link" data-title-no="95">'
         raise PageError("webtoons", "ul.webtoon_list", expected, page.url)
-    return Found(listed=tuple(listed.values()))
+    return ParsedPage(listed=tuple(listed.values()))
 
 
-def parse_title(ask: Ask, page: Page) -> Found:
+def parse_title(request: PageRequest, page: Page) -> ParsedPage:
     """A title's page, and the request for its episodes."""
     tree = page.tree()
     name = _words(tree, "h1.subj, p.subj, strong.subject")
     if name is None:
         if len(page.body) < REFUSAL_BYTES:
-            return Found(verdict="region")
+            return ParsedPage(skip_reason="region")
         raise PageError("webtoons", "h1.subj", '<h1 class="subj">Tower of God</h1>', page.url)
-    title_id = str(ask.title_id)
+    title_id = str(request.title_id)
     day = _words(tree, "p.day_info, .day_info") or ""
     genres = tree.css(".detail_header .genre, h2.genre, p.genre")
     cover = https(tree.css('meta[property="og:image"]::attr(content)').get())
     cover = cover or https(tree.css("span.thmb img::attr(src)").get())
-    finished = bool(ask.about.get("finished")) or bool(FINISHED.search(day))
-    url = https(tree.css("link[rel=canonical]::attr(href)").get()) or ask.url
+    finished = bool(request.about.get("finished")) or bool(FINISHED.search(day))
+    url = https(tree.css("link[rel=canonical]::attr(href)").get()) or request.url
     score = clean(tree.css("em#_starScoreAverage::text").get()) or ""
-    work = Work(
+    parsed = ParsedTitle(
         Title(
             title_id=title_id,
             platform="webtoons",
@@ -159,8 +163,8 @@ def parse_title(ask: Ask, page: Page) -> Found:
         ),
         () if cover is None else (PictureLink(cover, "cover"),),
     )
-    about = {**ask.about, **({"canvas": True} if "/canvas/" in url else {})}
-    return Found(works=(work,), asks=(episodes(title_id, about),))
+    about = {**request.about, **({"canvas": True} if "/canvas/" in url else {})}
+    return ParsedPage(titles=(parsed,), requests=(episodes(title_id, about),))
 
 
 def _authors(tree: Selector) -> list[str]:
@@ -187,13 +191,13 @@ def _genre(node: Selector) -> str | None:
     return text.casefold().replace("_", " ") if text else None
 
 
-def parse_episodes(ask: Ask, page: Page) -> Found:
+def parse_episodes(request: PageRequest, page: Page) -> ParsedPage:
     """All episodes in one answer."""
     body = mapping(mapping(page.json()).get("result"))
     if not isinstance(body.get("episodeList"), list):
         expected = '{"result": {"episodeList": [{"episodeNo": 1}]}}'
         raise PageError("webtoons", "result.episodeList", expected, page.url)
-    title_id = str(ask.title_id)
+    title_id = str(request.title_id)
     found: list[Episode] = []
     pictures: list[PictureLink] = []
     for row in rows(body["episodeList"]):
@@ -212,7 +216,7 @@ def parse_episodes(ask: Ask, page: Page) -> Found:
         expected = '"thumbnail": "/20200101_1/thumb.jpg"'
         raise PageError("webtoons", "episodeList[].thumbnail", expected, page.url)
     numbers = tuple(episode.episode_no for episode in found)
-    return Found(
+    return ParsedPage(
         episodes=tuple(found), episodes_count=len(set(numbers)), pictures=tuple(pictures),
         free=numbers,
     )  # fmt: skip
@@ -225,12 +229,12 @@ def _day(millis: Any) -> Any:
         return None
 
 
-def parse_strip(ask: Ask, page: Page) -> Found:
+def parse_strip(request: PageRequest, page: Page) -> ParsedPage:
     """The slices of an episode."""
     images = page.tree().css("#_imageList img._images::attr(data-url)").getall()
-    no = whole(ask.about.get("episode_no"))
+    no = whole(request.about.get("episode_no"))
     links = (https(image) for image in images)
-    return Found(pictures=tuple(PictureLink(url, "strip", no) for url in links if url))
+    return ParsedPage(pictures=tuple(PictureLink(url, "strip", no) for url in links if url))
 
 
 def _words(node: Selector, query: str) -> str | None:
@@ -264,5 +268,5 @@ SITE = Site(
     title=title,
     probe=episodes,
     strip=strip,
-    walls={"/ageGate": "adult", "/login": "adult"},
+    redirect_reasons={"/ageGate": "adult", "/login": "adult"},
 )

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from indexer.duplicates import Copies, find_copies
+from indexer.duplicates import Duplicates, find_duplicates
 from indexer.embedding.embed import in_order
 from indexer.era_pictures import EraPictures, overlay
 from indexer.style_map import project
@@ -53,7 +53,7 @@ def write_report(
     with SqlSession(settings.layout, settings) as session:
         rows = Answers(session)
         say("comparing drawings")
-        copies = find_copies(settings.layout, settings)
+        copies = find_duplicates(settings.layout, settings)
         say("reading pictures")
         thumbnails = _thumbnails(settings, _files(rows, copies))
         files = [(row["era"], row["file"]) for row in rows["era_pictures"]]
@@ -73,7 +73,7 @@ def write_report(
     return write_page(target, page)
 
 
-def _files(rows: Answers, copies: Copies) -> list[str | None]:
+def _files(rows: Answers, copies: Duplicates) -> list[str | None]:
     """The pictures that are shown small."""
     pairs = [*copies.copied[:PAIRS], *copies.near[: PAIRS // 2]]
     return [

@@ -34,9 +34,9 @@ from schemas.storage.snapshot import (
     TableVersion,
     create_views,
     describe_views,
-    quoted,
     ready_views,
 )
+from schemas.storage.tables import quoted
 from search.output.data import plain_value
 from search.sql.errors import ASK_FOR_LESS, OUT_OF_MEMORY, explain
 from search.sql.sandbox import one_select

@@ -79,7 +79,7 @@ class SqlSession:
         self._open = contextlib.ExitStack()
         self._failure: ToonsearchError | None = None
         self.connection.execute("set timezone = 'UTC'")
-        create_views(self.connection, self.snapshot, folder=f"{layout.root.absolute()}/tables/")
+        create_views(self.connection, self.snapshot)
         add_functions(self.connection, lambda: self._similarity, self._failed)
 
     def close(self) -> None:

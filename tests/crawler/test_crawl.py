@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from crawler.plan import Plan, Scope
+from crawler.sites.base import Plan, Scope
 from schemas.errors import InputError, NetworkError, PartlyDoneError, UsageError
 from schemas.storage.catalog import Catalog
 from schemas.storage.layout import Layout

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -14,14 +13,13 @@ from typing import Any
 
 import pytest
 
-from crawler.plan import Plan, Scope
-from crawler.process import crawl_in_child
 from crawler.sites.base import clean
+from indexer.crawling import crawl_site
 from schemas.errors import NetworkError, PartlyDoneError, UsageError
 from schemas.storage.catalog import Catalog
 from schemas.storage.layout import Layout
 from schemas.storage.locking import writing
-from tests.crawls import contents, settings_for
+from tests.crawls import contents
 from tests.e2e.test_command_line import ROOT, Shell
 from tests.replica import Answer, Replica, ReplicaSite
 
@@ -174,36 +172,40 @@ def test_an_interrupted_crawl_keeps_what_it_has(tmp_path: Path, number: int) -> 
         assert replica.total - before < whole
 
 
-def test_a_crawl_in_a_child(tmp_path: Path, replica: Replica) -> None:
-    settings = settings_for(tmp_path / "d", replica)
-    report = crawl_in_child(settings, Plan("naver", Scope(titles=("1000", "1001"))))
-    assert (report.error, report.counts["new"]) == (None, 2)
-    few = settings_for(tmp_path / "d", replica, max_requests=12)
-    assert isinstance(crawl_in_child(few, Plan("naver")).error, PartlyDoneError)
-    with pytest.raises(UsageError, match="unknown site"):
-        crawl_in_child(settings, Plan("nave"))
-    alone = settings_for(tmp_path / "d", "http://127.0.0.1:1", retries=0)
-    assert isinstance(crawl_in_child(alone, Plan("webtoons")).error, NetworkError)
+def test_a_crawl_in_a_process_of_its_own(
+    tmp_path: Path, replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell = CrawlShell(tmp_path, replica.url)
+    for name, value in shell.environ.items():
+        monkeypatch.setenv(name, value)
+    layout = Layout(shell.data)
+    found = crawl_site(layout, "naver --title 1000 --title 1001", seconds=None)
+    assert (found.error, found.counts["new"]) == (None, 2)
+    monkeypatch.setenv("TOONSEARCH_CRAWL__MAX_REQUESTS", "12")
+    assert isinstance(crawl_site(layout, "naver", seconds=None).error, PartlyDoneError)
+    assert isinstance(crawl_site(layout, "nave", seconds=None).error, UsageError)
+    with pytest.raises(UsageError, match="cannot be read"):
+        crawl_site(layout, "naver 'x", seconds=None)
+    monkeypatch.setenv("TOONSEARCH_CRAWL__REPLICA", "http://127.0.0.1:1")
+    assert isinstance(crawl_site(layout, "webtoons", seconds=None).error, NetworkError)
 
 
-def test_a_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
+def test_it_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     with Replica(ReplicaSite(titles=12, episodes=40), latency_s=0.02) as replica:
-        settings = settings_for(tmp_path / "d", replica, delay_s=0.02)
+        shell = CrawlShell(tmp_path, replica.url, delay_s=0.02)
         code = (
-            "from pathlib import Path; from crawler.process import crawl_in_child;"
-            "from crawler.plan import Plan; from tests.crawls import settings_for;"
-            f"s = settings_for(Path({str(tmp_path / 'd')!r}), {replica.url!r}, delay_s=0.02);"
-            "crawl_in_child(s, Plan('naver'))"
+            "from pathlib import Path; from indexer.crawling import crawl_site;"
+            "from schemas.storage.layout import Layout;"
+            f"crawl_site(Layout(Path({str(shell.data)!r})), 'naver', seconds=None)"
         )
-        environ = {**os.environ, "PYTHONPATH": str(ROOT)}
-        with subprocess.Popen([sys.executable, "-c", code], env=environ, cwd=ROOT) as process:
+        with subprocess.Popen([sys.executable, "-c", code], env=shell.environ, cwd=ROOT) as process:
             deadline = time.monotonic() + 60
             while replica.total < 120 and time.monotonic() < deadline:
                 time.sleep(0.02)
             process.kill()
         deadline = time.monotonic() + 90
         quiet = -1
-        while quiet != replica.total or not contents(settings.layout)["pictures"]:
+        while quiet != replica.total or not contents(Layout(shell.data))["pictures"]:
             assert time.monotonic() < deadline, "it goes on, or committed nothing"
             quiet = replica.total
             time.sleep(1)

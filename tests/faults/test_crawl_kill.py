@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crawler.plan import Plan
+from crawler.sites.base import Plan
 from tests.crawls import contents, crawled, settings_for, start
 from tests.replica import Replica, ReplicaSite
 

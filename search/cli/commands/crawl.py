@@ -17,7 +17,7 @@ from search.cli.commands import as_json, command_group, dry_run, examples, print
 from search.cli.context import Session
 
 if TYPE_CHECKING:
-    from crawler.plan import CrawlReport
+    from crawler.crawl import CrawlReport
     from crawler.sites.base import Scope
 
 MANNERS = """Manners: robots.txt is obeyed, every request names toonsearch and your contact
@@ -201,7 +201,7 @@ def _crawled(
     max_minutes: float | None, accept_fewer: bool, save_samples: Path | None,
     dry_run: bool, as_json: bool,
 ) -> int:  # fmt: skip
-    from crawler.plan import Plan
+    from crawler.sites.base import Plan
     from search.cli.app import VERSION
 
     settings = session.settings({"crawl.contact": contact, "crawl.delay_s": delay})

@@ -84,7 +84,7 @@ def _clip_art(session: Session, settings: Settings, to: Path) -> tuple[list[Case
     session.note(
         f"{summary.found:,} drawings found: {summary.indexed:,} to index by"
         f" {summary.authors} authors, {summary.queries} to ask about,"
-        f" {summary.unknown} by two authors left out entirely"
+        f" {summary.unknown} by authors left out entirely"
         f" ({' and '.join(summary.unknown_authors)}), {dropped:,} dropped ("
         + ", ".join(f"{n:,} {why.replace('_', ' ')}" for why, n in summary.dropped.items())
         + ")"
@@ -108,7 +108,7 @@ def _clip_art(session: Session, settings: Settings, to: Path) -> tuple[list[Case
         for row in queries
     ]
     cases += [Case(Path(r["path"]), r["author"], r["series"], UNKNOWN) for r in unknown]
-    chosen = showcase(queries, unknown, 2 * SHOWN, catalog_rows=catalog)
+    chosen = showcase(queries, unknown, 2 * SHOWN, catalog=catalog)
     return cases, [Path(row["path"]) for row in chosen]
 
 

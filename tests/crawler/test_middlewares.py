@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crawler.middlewares import opts_out, retry_after, user_agent
-from crawler.plan import Plan, Scope
+from crawler.middlewares import opts_out, retry_after
+from crawler.settings import user_agent
+from crawler.sites.base import Plan, Scope
 from schemas.blocklist import BlockList
 from schemas.errors import NetworkError, PartlyDoneError, UsageError
 from schemas.storage.catalog import Catalog
@@ -91,7 +92,9 @@ def test_block_list(tmp_path: Path) -> None:
     found = BlockList.with_file(Layout(tmp_path / "root"), str(file))
     assert found.blocks_title("naver:1001", [])
     assert found.blocks_title("naver:1", ["somebody", "siu"])
-    assert found.blocks_title("webtoons:5", ["김작가"]) == found.blocks_title("webtoons:5", ["김 작가"])
+    assert found.blocks_title("webtoons:5", ["김작가"]) == found.blocks_title(
+        "webtoons:5", ["김 작가"]
+    )
     assert not found.blocks_title("naver:10011", ["SIUU"])
     assert not BlockList.read(Layout(tmp_path / "root")).blocks_title("naver:1", ["SIU"])
     file.write_bytes(b"\xff\xfe\x00")

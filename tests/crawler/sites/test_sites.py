@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from crawler.sites.base import (
     SITES,
-    Ask,
-    Found,
-    Listed,
+    ListedTitle,
     Page,
     PageError,
+    PageRequest,
+    ParsedPage,
     PictureLink,
     Scope,
     clean,
@@ -29,7 +29,7 @@ from crawler.sites.base import (
     site_of,
     whole,
 )
-from crawler.sites.base import Work as SiteWork
+from crawler.sites.base import ParsedTitle as SiteWork
 from crawler.sites.melon import parse_album, parse_chart, year_of
 from crawler.sites.naver import parse_episodes, parse_list, parse_strip, parse_title, short_date
 from crawler.sites.webtoons import parse_episodes as webtoons_episodes
@@ -54,11 +54,11 @@ def page(body: Any) -> Page:
 
 def test_naver_curation_sample() -> None:
     found = parse_list(
-        Ask(f"{NAVER}/api/curation/list?page=1", "list"), sample("naver_curation.json")
+        PageRequest(f"{NAVER}/api/curation/list?page=1", "list"), sample("naver_curation.json")
     )
-    assert found == Found(
+    assert found == ParsedPage(
         listed=(
-            Listed(
+            ListedTitle(
                 title_id="naver:183559",
                 name="신의 탑",
                 authors=("SIU",),
@@ -73,9 +73,9 @@ def test_naver_curation_sample() -> None:
 
 
 def test_naver_info_sample() -> None:
-    ask = Ask(f"{NAVER}/api/article/list/info?titleId=747269", "title", "naver:747269")
-    assert parse_title(ask, sample("naver_info_partial.json")) == Found(
-        works=(
+    request = PageRequest(f"{NAVER}/api/article/list/info?titleId=747269", "title", "naver:747269")
+    assert parse_title(request, sample("naver_info_partial.json")) == ParsedPage(
+        titles=(
             SiteWork(
                 Title(
                     title_id="naver:747269",
@@ -99,8 +99,8 @@ def test_naver_info_sample() -> None:
                 ),
             ),
         ),
-        asks=(
-            Ask(
+        requests=(
+            PageRequest(
                 f"{NAVER}/api/article/list?titleId=747269&page=1&sort=DESC",
                 "episodes",
                 "naver:747269",
@@ -111,12 +111,12 @@ def test_naver_info_sample() -> None:
 
 
 def test_melon_row_sample() -> None:
-    ask = Ask(
+    request = PageRequest(
         "https://www.melon.com/", "chart", None, {"year": 2018, "period": "year", "genre": "KPOP"}
     )
     cover = "https://cdnimg.melon.co.kr/cm/album/images/101/28/855/10128855_500.jpg"
-    assert parse_chart(ask, sample("melon_row.html")) == Found(
-        works=(
+    assert parse_chart(request, sample("melon_row.html")) == ParsedPage(
+        titles=(
             SiteWork(
                 Title(
                     title_id="melon:10128855",
@@ -155,12 +155,12 @@ ARTICLES: dict[str, Any] = {
 
 
 def test_naver_episodes() -> None:
-    ask = Ask(
+    request = PageRequest(
         f"{NAVER}/api/article/list?titleId=183559&page=1&sort=DESC", "episodes", "naver:183559"
     )
     images = "https://image-comic.pstatic.net/webtoon/183559"
     address = f"{NAVER}/webtoon/detail?titleId=183559&no="
-    assert parse_episodes(ask, page(ARTICLES)) == Found(
+    assert parse_episodes(request, page(ARTICLES)) == ParsedPage(
         episodes=(
             Episode(
                 "naver:183559",
@@ -179,7 +179,7 @@ def test_naver_episodes() -> None:
             ),
             PictureLink(f"{images}/651/thumbnail_202x120_b.jpg", "thumbnail", 651),
         ),
-        more=Ask(
+        more=PageRequest(
             f"{NAVER}/api/article/list?titleId=183559&page=2&sort=DESC",
             "episodes",
             "naver:183559",
@@ -192,19 +192,19 @@ def test_naver_episodes() -> None:
 def test_naver_lists() -> None:
     row = {"titleId": 1, "titleName": "a", "author": "글 / 그림", "adult": True, "finish": True}
     week = {"titleListMap": {"MONDAY": [row], "TUESDAY": [{**row, "titleId": 2, "adult": False}]}}
-    listed = parse_list(Ask("https://x?order=user", "list"), page(week)).listed
+    listed = parse_list(PageRequest("https://x?order=user", "list"), page(week)).listed
     assert [(t.title_id, t.authors, t.adult, t.finished) for t in listed] == [
         ("naver:1", ("글", "그림"), True, True),
         ("naver:2", ("글", "그림"), False, True),
     ]
     body = {"titleList": [row], "pageInfo": {"totalPages": 3}}
-    ask = Ask(
+    request = PageRequest(
         f"{NAVER}/api/webtoon/titlelist/finished?page=1&order=UPDATE",
         "list",
         None,
         {"finished": True},
     )
-    assert [next_.url for next_ in parse_list(ask, page(body)).asks] == [
+    assert [next_.url for next_ in parse_list(request, page(body)).requests] == [
         f"{NAVER}/api/webtoon/titlelist/finished?page={n}&order=UPDATE" for n in (2, 3)
     ]
 
@@ -216,14 +216,16 @@ def test_naver_older_credits_levels_and_unknown_numbers() -> None:
         "age": {"type": "RATE_18"}, "gfpAdCustomParam": {"genreTypes": ["HISTORICAL", "STORY"]},
         "thumbnailUrl": "//image-comic.pstatic.net/t.jpg",
     }  # fmt: skip
-    work = parse_title(Ask("u", "title", "naver:5"), page(body)).works[0]
-    assert work.title.authors == (Author("P", "painter"), Author("W", "writer"))
-    assert work.title.genres == ("historical",)
-    assert work.title.url == f"{NAVER}/bestChallenge/list?titleId=5"
-    assert work.title.finished is True
-    assert work.adult
+    parsed = parse_title(PageRequest("u", "title", "naver:5"), page(body)).titles[0]
+    assert parsed.title.authors == (Author("P", "painter"), Author("W", "writer"))
+    assert parsed.title.genres == ("historical",)
+    assert parsed.title.url == f"{NAVER}/bestChallenge/list?titleId=5"
+    assert parsed.title.finished is True
+    assert parsed.adult
     for unknown in ("<html>no</html>", {"code": "NOT_FOUND"}, "", "[]"):
-        assert parse_title(Ask("u", "title", "naver:5"), page(unknown)).verdict == "gone"
+        assert (
+            parse_title(PageRequest("u", "title", "naver:5"), page(unknown)).skip_reason == "gone"
+        )
 
 
 def test_naver_strip() -> None:
@@ -232,7 +234,7 @@ def test_naver_strip() -> None:
         '<img src="https://image-comic.pstatic.net/agerate_15.png"><div><img src="https://x/n.jpg">'
         '</div><img src="//image-comic.pstatic.net/2.jpg"></div><img src="https://x/other.jpg">'
     )
-    found = parse_strip(Ask("u", "strip", "naver:5", {"episode_no": 7}), page(body))
+    found = parse_strip(PageRequest("u", "strip", "naver:5", {"episode_no": 7}), page(body))
     assert found.pictures == (
         PictureLink("https://image-comic.pstatic.net/1.jpg", "strip", 7),
         PictureLink("https://image-comic.pstatic.net/2.jpg", "strip", 7),
@@ -256,17 +258,21 @@ CARD = (
 
 
 def test_webtoons_list() -> None:
-    ask = Ask("https://www.webtoons.com/en/genres/fantasy", "list", None, {"language": "en"})
+    request = PageRequest(
+        "https://www.webtoons.com/en/genres/fantasy", "list", None, {"language": "en"}
+    )
     old = '<ul class="card_lst"><li><a href="/en/canvas/x/list?title_no=7"><p class="subj">Old</p></a></li></ul>'
-    found = webtoons_list(ask, page(f'<ul class="webtoon_list">{CARD}{CARD}</ul>{old}'))
+    found = webtoons_list(request, page(f'<ul class="webtoon_list">{CARD}{CARD}</ul>{old}'))
     assert found.listed == (
-        Listed("webtoons:95", "Tower of God & more", ("SIU", "Other"), about={"language": "en"}),
-        Listed("webtoons:7", "Old", about={"language": "en", "canvas": True}),
+        ListedTitle(
+            "webtoons:95", "Tower of God & more", ("SIU", "Other"), about={"language": "en"}
+        ),
+        ListedTitle("webtoons:7", "Old", about={"language": "en", "canvas": True}),
     )
     with pytest.raises(PageError, match="country"):
-        webtoons_list(ask, page("<html>We cannot display this page</html>"))
+        webtoons_list(request, page("<html>We cannot display this page</html>"))
     with pytest.raises(PageError, match=r"ul\.webtoon_list"):
-        webtoons_list(ask, page("<html>" + "x" * 3000))
+        webtoons_list(request, page("<html>" + "x" * 3000))
 
 
 def test_webtoons_title_and_episodes() -> None:
@@ -278,9 +284,9 @@ def test_webtoons_title_and_episodes() -> None:
         '<p class="summary">What do you\n desire?</p><p class="day_info"><span>UP</span> EVERY MONDAY</p>'
         '<em id="_starScoreAverage">9.83</em><div class="author">Somebody else</div>'
     )
-    ask = Ask("https://www.webtoons.com/x", "title", "webtoons:95", {"language": "en"})
-    found = webtoons_title(ask, page(body))
-    assert found.works[0] == SiteWork(
+    request = PageRequest("https://www.webtoons.com/x", "title", "webtoons:95", {"language": "en"})
+    found = webtoons_title(request, page(body))
+    assert found.titles[0] == SiteWork(
         Title(
             title_id="webtoons:95",
             platform="webtoons",
@@ -294,16 +300,16 @@ def test_webtoons_title_and_episodes() -> None:
         ),
         (PictureLink("https://swebtoon-phinf.pstatic.net/c.jpg", "cover"),),
     )
-    (next_,) = found.asks
+    (next_,) = found.requests
     assert next_.url == "https://m.webtoons.com/api/v1/webtoon/95/episodes?pageSize=99999&cursor=0"
-    assert webtoons_title(ask, page("<html>no</html>")).verdict == "region"
+    assert webtoons_title(request, page("<html>no</html>")).skip_reason == "region"
     rows = [
         {"episodeNo": 1, "episodeTitle": "Ep. 1 &#39;A&#39;", "thumbnail": "/2010/1.jpg?type=q90",
          "viewerLink": "/en/fantasy/tower-of-god/ep-1/viewer?title_no=95&episode_no=1",
          "exposureDateMillis": 1404090000000}
     ]  # fmt: skip
     found = webtoons_episodes(next_, page({"result": {"episodeList": rows}}))
-    assert found == Found(
+    assert found == ParsedPage(
         episodes=(
             Episode(
                 "webtoons:95", 1, "Ep. 1 'A'", date(2014, 6, 30), None,
@@ -319,7 +325,7 @@ def test_webtoons_title_and_episodes() -> None:
         free=(1,),
     )  # fmt: skip
     strip = webtoons_strip(
-        Ask("u", "strip", "webtoons:95", {"episode_no": 3}),
+        PageRequest("u", "strip", "webtoons:95", {"episode_no": 3}),
         page(
             '<div id="_imageList"><img class="_images" data-url="https://a.pstatic.net/1.jpg"></div>'
         ),
@@ -331,8 +337,8 @@ def test_melon_albums_and_years() -> None:
     body = (
         '<dl class="list"><dt>발매일</dt><dd>2018.01.18</dd><dt>장르</dt><dd>댄스, 발라드</dd></dl>'
     )
-    work = parse_album(Ask("u", "album", "melon:1"), page(body)).works[0]
-    assert (work.title.first_date, work.title.genres) == (date(2018, 1, 18), ("댄스", "발라드"))
+    parsed = parse_album(PageRequest("u", "album", "melon:1"), page(body)).titles[0]
+    assert (parsed.title.first_date, parsed.title.genres) == (date(2018, 1, 18), ("댄스", "발라드"))
     assert year_of(("KPOP chart 1990s", "POP chart 1996", "KPOP chart 1995")) == 1995
     assert year_of(("KPOP chart 1990s",)) == 1990
     assert year_of(()) is None
@@ -368,9 +374,9 @@ def test_melon_albums_and_years() -> None:
 def test_a_changed_layout_names_site_field_and_sample(
     site: str, kind: str, body: Any, field: str
 ) -> None:
-    ask = Ask("u", kind, f"{site}:1", {"year": 2000})
+    request = PageRequest("u", kind, f"{site}:1", {"year": 2000})
     with pytest.raises(PageError) as caught:
-        site_of(site).parsers[kind](ask, page(body))
+        site_of(site).parsers[kind](request, page(body))
     assert (caught.value.site, caught.value.field) == (site, field)
     assert site in caught.value.message
     assert "expected is" in caught.value.message
@@ -378,7 +384,7 @@ def test_a_changed_layout_names_site_field_and_sample(
 
 def test_first_requests() -> None:
     def urls(site: str, scope: Scope) -> list[str]:
-        return [ask.url for ask in site_of(site).start(scope)]
+        return [request.url for request in site_of(site).start(scope)]
 
     assert len(urls("naver", Scope())) == 9
     assert len(urls("naver", Scope(lists=("weekday",)))) == 8
@@ -434,20 +440,20 @@ def test_odd_json_never_crashes_a_room(body: Any) -> None:
     for site in ("naver", "webtoons"):
         for kind, parse in site_of(site).parsers.items():
             with contextlib.suppress(PageError):
-                parse(Ask("https://x?page=1", kind, f"{site}:1", {}), page(body))
+                parse(PageRequest("https://x?page=1", kind, f"{site}:1", {}), page(body))
 
 
 @given(st.binary(max_size=300))
 def test_odd_bytes_never_crash_a_room(body: bytes) -> None:
     for site in SITES:
         for kind, parse in site_of(site).parsers.items():
-            ask = Ask("https://x?page=1", kind, f"{site}:1", {"year": 2000})
+            request = PageRequest("https://x?page=1", kind, f"{site}:1", {"year": 2000})
             with contextlib.suppress(PageError):
-                parse(ask, Page("https://x", body))
+                parse(request, Page("https://x", body))
 
 
 def test_the_documented_example_of_a_new_site_works() -> None:
-    text = (Path(__file__).parents[2] / "docs/sites.md").read_text("utf-8")
+    text = (Path(__file__).parents[3] / "docs/sites.md").read_text("utf-8")
     (code,) = (block for block in text.split("```python")[1:] if "SITE = Site" in block)
     names: dict[str, Any] = {}
     for module in ("crawler.sites.base", "crawler.sites.base", "schemas.records"):
@@ -457,10 +463,10 @@ def test_the_documented_example_of_a_new_site_works() -> None:
     listing = page({"titles": [{"id": 7, "name": "A &amp; B"}]})
     (listed,) = site.parsers["list"](site.start(Scope())[0], listing).listed
     assert (listed.title_id, listed.name) == ("example:7", "A & B")
-    ask = site.title(listed.title_id, {})
-    (work,) = site.parsers["title"](
-        ask, page({"name": "A", "cover": "//www.example.org/a.jpg"})
-    ).works
-    assert work.pictures == (PictureLink("https://www.example.org/a.jpg", "cover"),)
+    request = site.title(listed.title_id, {})
+    (parsed,) = site.parsers["title"](
+        request, page({"name": "A", "cover": "//www.example.org/a.jpg"})
+    ).titles
+    assert parsed.pictures == (PictureLink("https://www.example.org/a.jpg", "cover"),)
     with pytest.raises(PageError, match="titles"):
-        site.parsers["list"](ask, page({}))
+        site.parsers["list"](request, page({}))

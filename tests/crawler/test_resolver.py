@@ -8,7 +8,8 @@ from urllib.parse import quote
 
 import pytest
 
-from crawler.resolver import PinnedResolver, Refused, check_url
+from crawler.middlewares import PinnedResolver, check_url
+from crawler.settings import Refused
 from crawler.sites.base import SITES, site_of
 
 LITERALS = [

@@ -212,7 +212,8 @@ def test_patterns() -> None:
 def test_slugs_keep_different_names_apart() -> None:
     assert slug("Tower of God") == "tower-of-god"
     assert slug("신의 탑") == "신의-탑"
-    names = ["A!", "A?", "a", "..", "/", "", "a b", "a  b"]
+    names = ["A!", "A?", "a", "..", "/", "", "a b"]
+    assert slug(" a\t b") == slug("a b")
     assert len({slug(name) for name in names}) == len(names)
     assert slug("A-B") == slug("a b")  # case and hyphens are spelling, not identity
     assert all(part and "/" not in part and part not in (".", "..") for part in map(slug, names))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawler.demo.authors import author_key, merge_authors, normalise_author
+from crawler.demo.authors import credit_key, merge_authors, normalise_author
 
 GIVEN = ["Zoë", "Jean-Luc", "Ana", "Łukasz", "Søren", "Márta", "Ivo", "Björn", "Ruth"]
 FAMILY = ["Brushwood", "Núñez", "O'Hara", "Kowalska", "Inkpen", "D'Arcy", "Çelik", "Lee"]
@@ -75,14 +75,14 @@ def test_normalising_twice_changes_nothing_more(raw: str) -> None:
 def test_key_ignores_order_case_accents(name: str, rng: random.Random) -> None:
     words = name.split()
     rng.shuffle(words)
-    assert author_key(" ".join(words)) == author_key(name)
-    assert author_key(name.upper()) == author_key(name) == author_key(name.lower())
+    assert credit_key(" ".join(words)) == credit_key(name)
+    assert credit_key(name.upper()) == credit_key(name) == credit_key(name.lower())
     plain = name.translate(str.maketrans("ëŁłøáöúñçÇ", "eLloaouncC"))
-    assert author_key(plain) == author_key(name)
+    assert credit_key(plain) == credit_key(name)
 
 
 def test_all_test_names_have_their_own_key() -> None:
-    assert len({author_key(f"{a} {b}") for a in GIVEN for b in FAMILY}) == len(GIVEN) * len(FAMILY)
+    assert len({credit_key(f"{a} {b}") for a in GIVEN for b in FAMILY}) == len(GIVEN) * len(FAMILY)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_all_test_names_have_their_own_key() -> None:
      ('Lo "Crow" Pen', "Lo Pen")],
 )  # fmt: skip
 def test_equal_keys(one: str, other: str) -> None:
-    assert author_key(one) == author_key(other)
+    assert credit_key(one) == credit_key(other)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_equal_keys(one: str, other: str) -> None:
     [("김철수", "김철호"), ("が", "か"), ("ink1", "ink2"), ("Ada Brush", "Ada"), ("Mo", "Moe")],
 )
 def test_different_keys(one: str, other: str) -> None:
-    assert author_key(one) != author_key(other)
+    assert credit_key(one) != credit_key(other)
 
 
 def test_best_spelling_is_shown() -> None:
