@@ -147,7 +147,7 @@ def _rows(meta: sqlite3.Connection, condition: str, values: Sequence[str]) -> np
     return np.fromiter((row[0] for row in rows), dtype=np.int64)
 
 
-# --- The expression of `--where`. It may come from a stranger: it runs on a read-only connection
+# --- The expression of `--where`. It is not trusted: it runs on a read-only connection
 # of its own, whose authorizer knows one view and harmless functions, for two seconds at most.
 
 COLUMNS = (

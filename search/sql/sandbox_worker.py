@@ -57,7 +57,7 @@ WARM_UP = (
 
 
 class Worker:
-    """The confined connection and what it may look at."""
+    """The confined connection and what it may read."""
 
     def __init__(self, start: dict[str, Any]) -> None:
         import duckdb
@@ -99,7 +99,6 @@ class Worker:
         from search.sql.functions import add_functions
 
         run = self.connection.execute
-        run("set timezone = 'UTC'")
         add_functions(self.connection, self._ask_index, self._failed)
         ready_views()
         for statement in WARM_UP:  # whatever is imported or loaded late is there now

@@ -21,6 +21,7 @@ from indexer.vector_index.generations import publish
 from schemas.settings import Settings, load_settings
 from search.cli.app import main
 from tests.drawings import draw_folder
+from tests.search.pages import elements
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SECTIONS = ("size", "genres", "titles", "map", "drift", "palettes", "eras", "copies", "coverage")
@@ -75,6 +76,11 @@ def test_every_part_is_there_and_nothing_is_fetched(page: Path) -> None:
     assert "genre · colour &amp; shape" in bare
     assert bare.count("data-chart=") >= 5
     assert ">None<" not in bare and "Undefined" not in bare
+    found = elements(bare)
+    assert not any(name.startswith("on") for _, said in found for name in said)
+    assert {tag for tag, said in found if "src" in said} == {"img"}
+    plots = {said["data-chart"] for _, said in found if "data-chart" in said}
+    assert plots == set(told["charts"]), "each chart that is sent is shown"
     for figure in re.findall(r'<figure class="chart">.*?</figure>', bare, re.S):
         assert '<details class="sql">' in figure, "each chart has its SQL one click away"
 
