@@ -9,11 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from indexer.embedding.embed import embed_pending
-from indexer.era_pictures import mode_picture, overlay
 from indexer.labels.judge import judge_pending
 from indexer.palette import color_pending
 from indexer.vector_index.build import build_generation
@@ -91,22 +89,6 @@ def test_an_empty_catalog_has_a_report(tmp_path: Path) -> None:
     for name in SECTIONS:
         assert f'<section id="{name}">' in target.read_text("utf-8")
     assert main(["report", "--html", str(tmp_path / "no" / "where.html")]) == 3
-
-
-def test_overlay_against_a_slow_loop(drawn: Settings) -> None:
-    rng = np.random.default_rng(4)
-    stack = rng.integers(0, 256, (9, 3, 2, 3)).astype(np.uint8)
-    found = mode_picture(stack)
-    for place in np.ndindex(stack.shape[1:]):
-        levels = (stack[(slice(None), *place)] // 16).tolist()
-        best = max(sorted(set(levels)), key=lambda level: (levels.count(level), -level))
-        assert found[place] == best * 16 + 8
-    files = [
-        str(f.relative_to(drawn.layout.pictures)) for f in drawn.layout.pictures.rglob("*.png")
-    ]
-    eras = overlay(drawn.layout, drawn.decode.limits, [("x", f) for f in files[:5]] + [("x", "no")])
-    assert [era.count for era in eras] == [5]
-    assert eras[0].histogram.sum(axis=1) == pytest.approx(np.ones(3))
 
 
 @pytest.fixture(scope="module")
