@@ -259,8 +259,10 @@ def _chart(
     figure.update_layout(legend_title=None)
     figure.update_xaxes(title=x)
     figure.update_yaxes(title=y)
-    if years:  # whole years only
-        known = [row["year"] for row in years]
+    known = {row["year"] for row in years}
+    if known and len(known) < 12 and figure.data[0].type == "bar":  # a label below each bar
+        figure.update_xaxes(type="category", categoryorder="category ascending")
+    elif known:  # whole years only
         step = max(1, -(-(max(known) - min(known)) // 10))
         figure.update_xaxes(tickformat="d", dtick=step)
     plain: dict[str, Any] = json.loads(figure.to_json())
