@@ -12,7 +12,6 @@ import pytest
 from schemas.settings import Settings
 from search.cli.app import main
 from search.output.data import shown, unique
-from search.sql.shell import is_complete
 
 
 @pytest.fixture
@@ -95,9 +94,5 @@ def test_untrusted(sql) -> None:  # type: ignore[no-untyped-def]
 
 
 def test_words() -> None:
-    assert is_complete("select 1;")
-    assert is_complete(".views")
-    assert is_complete("select 1\n")
-    assert not is_complete("select 1")
     assert unique(["a", "a", "b", "a"]) == ["a", "a_2", "b", "a_3"]
     assert shown([1.23456789, None, {"a": "b"}]) == "1.23457, -, a=b"
