@@ -275,7 +275,8 @@ def _crawl(night: Night, stage: Stage, site: str) -> None:
 
 
 def _import(night: Night, stage: Stage, what: str, source: str) -> None:
-    from crawler.importers.folder import import_folder, import_manifest
+    from crawler.importers.folder import import_folder
+    from crawler.importers.manifest import import_manifest
 
     more: dict[str, Any] = {"dry_run": night.dry_run, "is_over": night.is_over}
     if what == "folder":

@@ -6,12 +6,12 @@ import os
 from collections import Counter
 from datetime import date
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from crawler import images, state
 from crawler.sites.base import Plan, Scope
 from schemas.errors import InputError, NetworkError, PartlyDoneError, UsageError
 from schemas.storage.catalog import Catalog
@@ -312,11 +312,14 @@ def test_far_fewer_titles_than_last_time(tmp_path: Path) -> None:
         assert crawled(settings).error is None
 
 
-@pytest.mark.parametrize("where", ["crawler.images._store", "crawler.state.sync_files"])
-def test_a_full_disk_keeps_what_was_fetched(tmp_path: Path, where: str) -> None:
+WRITES = {"pictures": (images, "_store", 8), "tables": (state, "sync_files", 0)}
+
+
+@pytest.mark.parametrize("what", WRITES)
+def test_a_full_disk_keeps_what_was_fetched(tmp_path: Path, what: str) -> None:
     with Replica(site_of(titles=4, episodes=6)) as replica:
         settings = settings_for(tmp_path / "d", replica, commit_rows=20)
-        report = crawled(settings, "naver", partial(_fill_the_disk, where))
+        report = crawled(settings, "naver", partial(_fill_the_disk, what))
         assert isinstance(report.error, InputError)
         assert "disk is full" in str(report.error)
         assert crawled(settings).error is None
@@ -325,19 +328,18 @@ def test_a_full_disk_keeps_what_was_fetched(tmp_path: Path, where: str) -> None:
         assert contents(settings.layout) == contents(fresh.layout)
 
 
-def _fill_the_disk(where: str) -> None:
+def _fill_the_disk(what: str) -> None:
     """After a few calls of a function that writes, no byte can be written."""
-    module, _, name = where.rpartition(".")
-    room = import_module(module)
-    real, calls = getattr(room, name), []
+    module, name, room = WRITES[what]
+    real, calls = getattr(module, name), []
 
     def full(*args: Any) -> None:
         calls.append(args)
-        if len(calls) > 8 * ("_store" in name):
+        if len(calls) > room:
             raise OSError(28, os.strerror(28))
         real(*args)
 
-    setattr(room, name, full)
+    setattr(module, name, full)
 
 
 def test_no_network(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def command(session: Session, to: Path, images: Path | None, k: int) -> None:
 def _clip_art(session: Session, settings: Settings, to: Path) -> tuple[list[Case], list[Path]]:
     """Fetch, clean and import the clip art; what to ask, and which of it to show."""
     from crawler.demo.openclipart import fetch, prepare, showcase
-    from crawler.importers.folder import import_manifest
+    from crawler.importers.manifest import import_manifest
     from schemas.storage.locking import writing
     from search.trial import NEW_PICTURE, NEW_TITLE, UNKNOWN, Case
 
