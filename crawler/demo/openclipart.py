@@ -65,7 +65,7 @@ def fetch(dest: Path, *, progress: Progress, installed: Path = INSTALLED) -> Pat
 # `png/`: the metadata is in the SVG, the picture is the PNG of the same path.
 
 _NO_GENRE = frozenset({"unsorted", "special"})
-"""Top folders that say how a file was kept, not what it shows."""
+"""Top folders that say how a file was filed, not what it shows."""
 
 _LICENSES = {
     "http://web.resource.org/cc/PublicDomain": "public domain",
@@ -188,7 +188,7 @@ _NOT_DRAWN = re.compile(r"special/(?:patterns|gradients)/.*|shapes/stars/star_\d
 
 @dataclass(frozen=True)
 class CheckedDrawing:
-    """A drawing with the reason to drop it, or with what tells copies."""
+    """A drawing with the reason to drop it, or with what copies have in common."""
 
     drawing: Drawing
     reason: str = ""

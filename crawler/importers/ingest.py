@@ -215,20 +215,22 @@ def import_items(
     listed = {item.source_path: item for item in items}
     if not listed:
         raise InputError(f"no picture was found in {source}", "Nothing was changed in the catalog.")
-    kept = {path: item for path, item in listed.items() if not _is_blocked(blocked, item)}
-    report.counts["blocked"] = len(listed) - len(kept)
+    wanted = {path: item for path, item in listed.items() if not _is_blocked(blocked, item)}
+    report.counts["blocked"] = len(listed) - len(wanted)
     catalog = Catalog(layout)
     known_files = KnownFiles(catalog, source)
-    gone = sorted(set(known_files.known) - set(kept))
+    gone = sorted(set(known_files.known) - set(wanted))
     if len(gone) > max(10, VANISHED_RATIO * len(known_files.known)) and not options.get("prune"):
         raise InputError(
             f"{len(gone)} of {len(known_files.known)} pictures of {source} are gone",
             "If that is right, run again with --prune; nothing was changed.",
         )
     report.counts["removed"] = len(gone)
-    todo = _to_read(layout, kept.values(), known_files, report, options.get("retry_failed", False))
+    todo = _to_read(
+        layout, wanted.values(), known_files, report, options.get("retry_failed", False)
+    )
     known_files.release([*gone, *(item.source_path for item, _ in todo)])
-    titles = {item.title.title_id: item.title for item in kept.values()}
+    titles = {item.title.title_id: item.title for item in wanted.values()}
     changed_titles = _changed_titles(catalog, titles.values())
     report.counts["titles"] = len(changed_titles)
     if options.get("dry_run"):

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from crawler.crawl import CrawlReport
     from crawler.sites.base import Scope
 
-MANNERS = """Manners: robots.txt is obeyed, every request names toonsearch and your contact
+POLITENESS = """robots.txt is obeyed, every request names toonsearch and your contact
 (setting crawl.contact), hosts are asked slowly (crawl.delay_s, longer when they are slow or
 say Retry-After) and within a budget (crawl.max_requests, crawl.max_bytes). Pictures and pages
 marked noai or noindex are left out, and so are the authors and titles of crawl.block_list and
 titles for adults (crawl.adult)."""
 
 command = command_group(
-    f"Fetch titles and pictures from a site, politely.\n\n{MANNERS}",
+    f"Fetch titles and pictures from a site, politely.\n\n{POLITENESS}",
     "toonsearch crawl naver --weekday --max-titles 20",
     "toonsearch crawl status",
 )
@@ -62,9 +62,9 @@ def _shared(function: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--max-minutes", type=click.FloatRange(min=0.0, min_open=True),
                          metavar="N", help="Stop after so long; the next run goes on."),
             click.option("--save-samples", type=click.Path(path_type=Path), metavar="DIR",
-                         help="Keep the first answer of each kind there."),
+                         help="Save the first answer of each kind there."),
             click.option("--accept-fewer", is_flag=True,
-                         help="Believe a site that lists far fewer titles than last time."),
+                         help="Accept a site that lists far fewer titles than last time."),
             click.option("--retry-failed", is_flag=True,
                          help="Only what failed before."),
             dry_run,
