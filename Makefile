@@ -11,10 +11,10 @@ DEVICE ?= $(if $(shell command -v nvidia-smi),gpu,cpu)
 DEMO_DIR ?= demo
 SOURCES := schemas crawler indexer search tests bench
 DRAWINGS ?= ../shared/drawings
-# What every lock file holds beside the one that it is named after.
-EXTRAS := --extra dev --extra crawl --extra web --extra report
+# What running needs, in every lock file beside the extra that the file is named after.
+EXTRAS := --extra crawl --extra web --extra report --extra map
 
-.PHONY: answers help env train-env demo test faults check format bench figures picture docs model card lock clean
+.PHONY: answers help env test-env train-env demo test faults check format bench figures picture docs model card lock clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,34 +32,36 @@ $(VENV)/.ready-%: requirements/%.txt requirements/setup.txt pyproject.toml
 
 env: $(VENV)/.ready-$(DEVICE) ## Create .venv with the pinned packages
 
-train-env: env $(VENV)/.ready-train ## Add torch and timm (large) to .venv
+test-env: env $(VENV)/.ready-test ## Add linters, test tools and OpenVINO
+
+train-env: env $(VENV)/.ready-train ## Add torch and timm (large)
 
 demo: env ## Real drawings, a real index, real answers: table and HTML gallery
 	@$(BIN)/toonsearch demo --to $(DEMO_DIR)
 
-test: env ## Run all tests (those of training need `make train-env` first)
+test: test-env ## Run all tests (those of training need `make train-env` first)
 	@$(BIN)/python -m pytest -q -n auto --dist loadfile
 
-faults: env ## Kill, cut the power and fail at every call, and at KILLS random moments (3000)
+faults: test-env ## Kill, cut the power and fail at every call, and at KILLS random moments (3000)
 	@TOONSEARCH_FAULTS=full TOONSEARCH_KILLS=$(or $(KILLS),3000) $(BIN)/python -m pytest -q -s tests/faults
 
-check: env ## Format, lint, types and fast tests
+check: test-env ## Format, lint, types and fast tests
 	@$(BIN)/ruff format --check --quiet $(SOURCES) || { echo "make check: run make format" >&2; exit 1; }
 	@$(BIN)/ruff check --quiet $(SOURCES)
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest -q -x -n auto --dist loadfile -m "not slow"
 
-format: env ## Format the code
+format: test-env ## Format the code
 	@$(BIN)/ruff format --quiet $(SOURCES)
 	@$(BIN)/ruff check --quiet --fix $(SOURCES)
 
-bench: train-env ## Measure speed, memory and size into bench/results/*.json (ONLY=query: one part)
+bench: train-env test-env ## Measure speed, memory and size into bench/results/*.json (ONLY=query: one part)
 	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))
 
 figures: ## Write what was measured into docs/benchmarks.md
 	@$(BIN)/python -m bench.write_docs benchmarks
 
-picture: demo ## Renew the README's pictures (needs chromium)
+picture: test-env demo ## Renew the README's pictures (needs chromium)
 	@$(BIN)/python -m bench.picture $(DEMO_DIR) docs
 
 docs: env ## Renew docs/commands.md from --help and docs/settings.md from the settings
@@ -78,7 +80,7 @@ card: train-env ## Measure accuracy on DRAWINGS=folder, into docs/evaluation.md 
 	@$(BIN)/python -m indexer.training.evaluation.card --drawings $(DRAWINGS)
 
 lock: ## Renew requirements/*.txt from pyproject.toml
-	@for name in cpu gpu train; do \
+	@for name in cpu gpu train test; do \
 	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-header --no-annotate pyproject.toml $(EXTRAS) --extra $$name -o requirements/$$name.txt || exit 1; \
 	done

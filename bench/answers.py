@@ -26,8 +26,6 @@ come out as a table, `--json`, `--nl`, `--csv`, `--markdown` or `--out rows.parq
 
 """
 KEPT = """
-Costly views (marked `[kept]` in `schemas/views.sql`) are computed once, when they are first asked
-for, and their result is kept under `<store.root>/kept` until a table that they read changes.
 `judged` and the views on it need `toonsearch judge`, the palettes `toonsearch colors`. Eras are as
 wide as those of the index that is asked (`index.era_years` when it was built); without an index
 they are decades.

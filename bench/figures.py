@@ -36,7 +36,7 @@ class Figure:
     def wanted(self) -> str:
         """The target as people read it; empty when there is none."""
         sign = "≤" if self.better == "less" else "≥"
-        return "" if self.target is None else f"{sign} {self.target:,g} {self.unit}"
+        return "" if self.target is None else f"{sign} {self.target:,g} {self.unit}".strip()
 
     def line(self) -> str:
         missed = "" if self.reached else "  MISSED"

@@ -23,10 +23,8 @@ from indexer.labels.judge import judge_pending
 from indexer.vector_index.build import build_generation
 from schemas.settings import Settings
 from schemas.storage.catalog import Catalog
-from schemas.storage.kept import keep_views
 from schemas.storage.layout import Layout
 from schemas.storage.locking import writing
-from schemas.storage.snapshot import Snapshot
 
 SHARE = 100  # one picture in so many is new
 PER_PICTURE = ("import", "embed", "colors")
@@ -42,7 +40,6 @@ def prepare(place: Path, pictures: int = PICTURES) -> None:
     Catalog(layout).append("colors", [{"picture_id": one, **blank, "share": 1.0} for one in ids])
     with writing(layout, "bench"):  # what earlier nights have done
         judge_pending(layout)
-    keep_views(Snapshot.take(layout))
     for number in range(pictures // SHARE):
         folder = place / "new" / f"author {number % 20}" / f"title {number % 100}"
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,22 +1,15 @@
-"""Equal, near-equal and copied drawings of the catalog.
+"""Duplicates of the catalog: equal pictures, and near-duplicates by the same or other authors.
 
-Three lists, from certain to probable:
-
-    exact    the same bytes in several titles
-    near     almost the same picture, by the same author
-    copied   almost the same picture, by different authors
-
-"Almost the same" takes two tests: perceptual hashes that differ in few bits, which is
-quick to search, and grey thumbnails that correlate, which is what an eye would call the
-same. Both thresholds are those of the importer (`crawler/demo/openclipart.py` says how they were
-found); a redrawn copy, or one that was cropped or turned, passes neither.
+Two pictures are near-duplicates when their perceptual hashes differ in few bits, which is quick to
+search, and their grey thumbnails correlate, which is what an eye would call the same. Both
+thresholds are those of the importer; a redrawn copy, or one that was cropped or turned, passes
+neither.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -34,7 +27,7 @@ MAX_HAMMING_BITS = 10
 MIN_CORRELATION = 0.98
 """Of 32 x 32 grey thumbnails."""
 MAX_CANDIDATES = 200_000  # pairs that are compared by thumbnail, fewest differing bits first
-BATCH = 4096
+BLOCK = 1 << 18  # pairs whose bits are counted at a time
 
 
 @dataclass(frozen=True)
@@ -51,7 +44,7 @@ class Holder:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two pictures that are almost the same.
+    """Two near-duplicates.
 
     Units:   differing bits of 64; correlation -1..1
     """
@@ -63,9 +56,13 @@ class Pair:
 
 
 @dataclass
-class Copies:
-    """The three lists; `unread` counts candidates whose files could not be compared, `left`
-    pairs beyond MAX_CANDIDATES."""
+class Duplicates:
+    """`exact` are the same bytes in several titles, `near` near-duplicates by the same author,
+    `copied` near-duplicates by different authors.
+
+    `unread` counts candidates whose files could not be compared, `left` pairs beyond
+    MAX_CANDIDATES.
+    """
 
     exact: list[tuple[Holder, ...]] = field(default_factory=list)
     near: list[Pair] = field(default_factory=list)
@@ -75,92 +72,74 @@ class Copies:
     left: int = 0
 
 
-def find_copies(
+def find_duplicates(
     layout: Layout,
     settings: Settings,
     *,
     max_bits: int = MAX_HAMMING_BITS,
     min_correlation: float = MIN_CORRELATION,
     progress: Progress | None = None,
-) -> Copies:
-    """Look for copies among all stored pictures.
+) -> Duplicates:
+    """Compare all stored pictures.
 
     Errors:  InputError when a table cannot be read
     """
     holders, hashes = _holders(Catalog(layout))
-    found = Copies()
-    for held in holders:
-        if len(held) > 1:
-            found.exact.append(tuple(held))
+    found = Duplicates([tuple(held) for held in holders if len(held) > 1])
     pairs, bits, found.left = _candidates(hashes, max_bits)
-    thumbs = _thumbnails(layout, settings, holders, np.unique(pairs), progress)
+    thumbnails = _thumbnails(layout, settings, holders, np.unique(pairs), progress)
     for (one, other), differing in zip(pairs.tolist(), bits.tolist(), strict=True):
-        if one not in thumbs or other not in thumbs:
+        if one not in thumbnails or other not in thumbnails:
             found.unread += 1
             continue
         found.compared += 1
-        correlation = float(thumbs[one] @ thumbs[other])
+        correlation = float(thumbnails[one] @ thumbnails[other])
         if correlation < min_correlation:
             continue
         first, second = holders[one][0], holders[other][0]
-        same = set(first.authors) & set(second.authors)
-        pair = Pair(first, second, int(differing), correlation)
-        (found.near if same or not (first.authors and second.authors) else found.copied).append(
-            pair
-        )
+        differ = first.authors and second.authors and not {*first.authors} & {*second.authors}
+        pair = Pair(first, second, differing, correlation)
+        (found.copied if differ else found.near).append(pair)
     for listed in (found.near, found.copied):
         listed.sort(key=lambda p: (-p.correlation, p.first.picture_id, p.second.picture_id))
     return found
 
 
 def _holders(catalog: Catalog) -> tuple[list[list[Holder]], np.ndarray]:
-    """For each stored picture the titles that hold it, and its hash; (N,) uint64."""
+    """For each stored picture the titles that hold it, those with a hash first; and the hashes,
+    (N,) uint64."""
     titles = {row["title_id"]: row for row in catalog.read("titles").to_pylist()}
     columns = ["picture_id", "title_id", "file", "source_path", "perceptual_hash", "status"]
     held: dict[str, list[Holder]] = defaultdict(list)
     hashes: dict[str, int] = {}
     for row in catalog.read("pictures", columns).to_pylist():
-        title: dict[str, Any] | None = titles.get(row["title_id"])
+        picture, title = row["picture_id"], titles.get(row["title_id"])
         if row["status"] != "stored" or title is None:
             continue
-        held[row["picture_id"]].append(
-            Holder(
-                row["picture_id"], row["title_id"], title["name"] or row["title_id"],
-                tuple(author_names(title)), row["file"], row["source_path"],
-            )
-        )  # fmt: skip
+        name, authors = title["name"] or row["title_id"], tuple(author_names(title))
+        holder = Holder(picture, row["title_id"], name, authors, row["file"], row["source_path"])
+        held[picture].append(holder)
         if row["perceptual_hash"]:
-            hashes[row["picture_id"]] = int(row["perceptual_hash"], 16)
-    order = sorted(picture for picture in held if picture in hashes)
-    order += sorted(picture for picture in held if picture not in hashes)
-    known = [hashes[picture] for picture in order if picture in hashes]
-    sorted_holders = [sorted(held[p], key=lambda holder: holder.title_id) for p in order]
-    return sorted_holders, np.asarray(known, dtype=np.uint64)
+            hashes[picture] = int(row["perceptual_hash"], 16)
+    order = sorted(held, key=lambda picture: (picture not in hashes, picture))
+    holders = [sorted(held[picture], key=lambda one: one.title_id) for picture in order]
+    return holders, np.asarray([hashes[p] for p in order if p in hashes], dtype=np.uint64)
 
 
 def _candidates(hashes: np.ndarray, max_bits: int) -> tuple[np.ndarray, np.ndarray, int]:
     """Pairs with few differing bits, fewest first; (N,) -> (P, 2), (P,), pairs left out."""
-    import faiss
-
-    if len(hashes) < 2:
-        return np.empty((0, 2), np.int64), np.empty(0, np.int64), 0
-    codes = np.ascontiguousarray(hashes[:, None]).view(np.uint8)  # (N, 8)
-    index = faiss.IndexBinaryFlat(64)
-    index.add(codes)
-    first: list[np.ndarray] = []
-    second: list[np.ndarray] = []
-    for start in range(0, len(codes), BATCH):
-        limits, _, places = index.range_search(codes[start : start + BATCH], max_bits + 1)
-        query = start + np.repeat(np.arange(len(limits) - 1), np.diff(limits).astype(np.int64))
-        later = places > query  # each pair once, and never with itself
-        first.append(query[later])
-        second.append(places[later])
-    one, other = np.concatenate(first), np.concatenate(second)
-    bits = np.bitwise_count(hashes[one] ^ hashes[other]).astype(np.int64)
+    parts = [np.empty((3, 0), np.int64)]  # one, other, bits
+    step = max(1, BLOCK // max(1, len(hashes)))
+    for start in range(0, len(hashes), step):
+        bits = np.bitwise_count(hashes[start : start + step, None] ^ hashes[None, start:])
+        one, other = np.nonzero(bits <= max_bits)
+        once = other > one  # each pair once, and none with itself
+        one, other = one[once], other[once]
+        parts.append(np.stack([one + start, other + start, bits[one, other]]))
+    one, other, bits = np.concatenate(parts, axis=1)
     order = np.lexsort((other, one, bits))
-    left = max(0, len(order) - MAX_CANDIDATES)
-    order = order[:MAX_CANDIDATES]
-    return np.stack([one[order], other[order]], axis=1), bits[order], left
+    best = order[:MAX_CANDIDATES]
+    return np.stack([one[best], other[best]], axis=1), bits[best], len(order) - len(best)
 
 
 def _thumbnails(
@@ -171,14 +150,11 @@ def _thumbnails(
     progress: Progress | None,
 ) -> dict[int, np.ndarray]:
     """Centred grey thumbnails of length one; place -> (1024,)."""
-    limits = settings.decode.limits
 
     def read(place: int) -> np.ndarray | None:
-        file = holders[place][0].file
-        if file is None:
-            return None
         try:
-            image = decode_picture(layout.picture(file).read_bytes(), limits, target_px=128)
+            data = layout.picture(holders[place][0].file or "").read_bytes()
+            image = decode_picture(data, settings.decode.limits, target_px=128)
         except (OSError, ToonsearchError):
             return None
         row = grey_thumbnail(image).astype(np.float32).ravel()

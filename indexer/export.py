@@ -14,9 +14,9 @@ from indexer.vector_index.generations import current_generation_id, era_years_of
 from schemas.errors import InputError
 from schemas.progress import Progress
 from schemas.storage.fsio import storage_error
-from schemas.storage.kept import open_snapshot
 from schemas.storage.layout import Layout
-from schemas.storage.snapshot import TABLE_COMMENTS, Snapshot, all_views, describe_views, quoted
+from schemas.storage.snapshot import Snapshot, all_views, create_views, describe_views
+from schemas.storage.tables import TABLES, quoted
 
 DICTIONARY = "dictionary.json"
 README = "README.md"
@@ -48,22 +48,17 @@ def export_catalog(
     import duckdb
 
     folder = folder.absolute()
-    if folder.exists() and not force and any(_listed(folder)):
-        raise InputError(f"{folder} is not empty", "Choose another, or replace it with --force.")
-    if force and folder.exists() and not _is_export(folder):
-        raise InputError(f"{folder} is not an export", "--force replaces exports only.")
-    if not folder.parent.is_dir():
-        raise InputError(f"the folder {folder.parent} does not exist", "Create it first.")
+    _check_target(folder, force)
     era_years = era_years_of(layout, current_generation_id(layout))
     snapshot = Snapshot.take(layout, era_years=era_years)
-    names = [name for name in all_views() if views or name in TABLE_COMMENTS]
+    names = [name for name in all_views() if views or name in TABLES]
     report = ExportReport(folder)
     aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         aside.mkdir()
         with duckdb.connect(":memory:") as connection:
             connection.execute("set threads = 2")
-            open_snapshot(connection, snapshot)
+            create_views(connection, snapshot)
             describe_views(connection)
             for done, name in enumerate(names, 1):
                 target = aside / f"{name}.parquet"
@@ -77,25 +72,25 @@ def export_catalog(
                     progress(done, len(names))
             _write_dictionary(connection, aside, snapshot, report)
         _replace(aside, folder)
-    except OSError as error:
-        raise storage_error(error, str(folder)) from error
-    except duckdb.IOException as error:
+    except (OSError, duckdb.IOException) as error:
         raise storage_error(error, str(folder)) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return report
 
 
-def _listed(folder: Path) -> list[Path]:
+def _check_target(folder: Path, force: bool) -> None:
+    if not folder.parent.is_dir():
+        raise InputError(f"the folder {folder.parent} does not exist", "Create it first.")
+    if not folder.exists():
+        return
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder", "Name a new one.")
-    return list(folder.iterdir())
-
-
-def _is_export(folder: Path) -> bool:
-    """Whether every file was written by an export: nothing else is ever removed."""
-    names = {f"{name}.parquet" for name in all_views()} | {DICTIONARY, README}
-    return all(file.name in names for file in _listed(folder))
+    names = {file.name for file in folder.iterdir()}
+    if names and not force:
+        raise InputError(f"{folder} is not empty", "Choose another, or replace it with --force.")
+    if names - {f"{name}.parquet" for name in all_views()} - {DICTIONARY, README}:
+        raise InputError(f"{folder} is not an export", "--force replaces exports only.")
 
 
 def _replace(aside: Path, folder: Path) -> None:
@@ -134,8 +129,8 @@ def _write_dictionary(
                 "comment": views[name].comment,
                 "rows": rows,
                 "columns": [
-                    {"name": column, "type": types.get((name, column), ""), "comment": said}
-                    for column, said in views[name].columns
+                    {"name": column, "type": types.get((name, column), ""), "comment": comment}
+                    for column, comment in views[name].columns
                 ],
             }
             for name, rows in report.rows.items()
@@ -147,8 +142,8 @@ def _write_dictionary(
         lines += [f"## {name}.parquet", "", f"{views[name].comment} {rows:,} rows.", ""]
         lines += ["| column | type | meaning |", "| --- | --- | --- |"]
         lines += [
-            f"| {column} | {types.get((name, column), '')} | {said} |".replace("\n", " ")
-            for column, said in views[name].columns
+            f"| {column} | {types.get((name, column), '')} | {comment} |".replace("\n", " ")
+            for column, comment in views[name].columns
         ]
         lines.append("")
     (folder / README).write_text("\n".join(lines), "utf-8")

@@ -1,10 +1,9 @@
 """Forgetting: out of the answers at once, then out of every file, and kept out for good.
 
-In this order, so that a kill leaves nothing half forgotten that a second run would not end:
-the block list (nothing comes back from here on), the tables' rows, a new generation without
-them, and then the clearing away: stored pictures, deleted rows in data files and logs, and
-older generations. A generation that a reader still holds is refused for publishing and goes
-at the next clearing away.
+In this order, so that a second run can end what a killed one began: the block list (nothing comes
+back from here on), visitors' rows, the tables' rows, a new generation without them, and then the
+stored pictures, deleted rows in data files and logs, and older generations. A generation that a
+reader still holds cannot be published any more, and is removed by the next clean-up.
 """
 
 from __future__ import annotations
@@ -12,10 +11,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shutil
-import sqlite3
-from collections.abc import Iterable
-from contextlib import closing
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from indexer.vector_index.generations import (
     Generation,
@@ -32,6 +30,9 @@ from schemas.storage.catalog import Catalog, maintain
 from schemas.storage.fsio import fsync_directory, storage_error
 from schemas.storage.layout import Layout
 from schemas.storage.tables import TABLES
+
+ForgetVisitors = Callable[[Path, Sequence[str]], int]
+"""Removes visitors' rows about these pictures and titles from a file; returns how many."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +51,15 @@ class Wanted:
 class ForgetReport:
     """What goes: titles as (id, name, authors), and the ids of pictures.
 
-    `pending` says that a generation is still being read and goes later; `generation_id` is
-    the published one afterwards.
+    `visitors` counts rows of visitors, `pending` says that a generation is still being read and
+    is removed later, `generation_id` is the published one afterwards.
     """
 
     titles: list[tuple[str, str, str]] = field(default_factory=list)
     pictures: list[str] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     generations: list[str] = field(default_factory=list)
+    visitors: int = 0
     generation_id: str | None = None
     pending: bool = False
 
@@ -74,7 +76,9 @@ def find(layout: Layout, wanted: Wanted) -> ForgetReport:
     return _matching(layout, _blocking(BlockList(), wanted))
 
 
-def forget(layout: Layout, settings: Settings, wanted: Wanted) -> ForgetReport:
+def forget(
+    layout: Layout, settings: Settings, wanted: Wanted, forget_visitors: ForgetVisitors
+) -> ForgetReport:
     """Forget, and keep out what was forgotten. Needs the data root's lock.
 
     Works as well when nothing is found: later crawls and imports leave it out.
@@ -87,12 +91,17 @@ def forget(layout: Layout, settings: Settings, wanted: Wanted) -> ForgetReport:
     blocked = dataclasses.replace(blocked, refused=blocked.refused | older, pending=True)
     blocked.write(layout)
     report.generation_id = current_generation_id(layout)
-    clear_away(layout, settings, report)
+    clean_up(layout, settings, forget_visitors, report)
     return report
 
 
-def clear_away(layout: Layout, settings: Settings, report: ForgetReport | None = None) -> bool:
-    """End what a forgetting began: everything on the block list goes from tables, answers,
+def clean_up(
+    layout: Layout,
+    settings: Settings,
+    forget_visitors: ForgetVisitors,
+    report: ForgetReport | None = None,
+) -> bool:
+    """End what a forgetting began: everything on the block list is removed from tables, answers,
     pictures, logs and older generations. Does nothing when nothing is pending.
 
     Returns whether everything is gone. Errors:  as `forget`
@@ -103,8 +112,9 @@ def clear_away(layout: Layout, settings: Settings, report: ForgetReport | None =
     report = report or ForgetReport()
     found = _matching(layout, blocked)
     _remove_derived(layout)  # crawls' frontiers may name files that nothing else names
-    _forget_on_page(layout, found)
-    _delete_rows(layout, found)
+    named = [*found.pictures, *(title_id for title_id, _, _ in found.titles)]
+    report.visitors = forget_visitors(layout.web, named)
+    _delete_rows(layout, found, blocked)
     report.files = _unused_files(layout)
     current = current_generation_id(layout)
     if current in blocked.refused:
@@ -144,8 +154,8 @@ def _matching(layout: Layout, blocked: BlockList) -> ForgetReport:
         names = [author["name"] for author in row["authors"] or []]
         known.add(row["title_id"])
         if blocked.blocks_title(row["title_id"], names):
-            told = ", ".join(author_names(row))
-            titles[row["title_id"]] = (row["title_id"], row["name"] or "", told)
+            by = ", ".join(author_names(row))
+            titles[row["title_id"]] = (row["title_id"], row["name"] or "", by)
     pictures: set[str] = set()
     by_id = bool(blocked.marks["picture"]) or bool(blocked.marks["title"])
     rows = catalog.read("pictures", ["picture_id", "title_id"])
@@ -175,26 +185,22 @@ def _published(layout: Layout) -> Iterable[tuple[str, str, str, str]]:
         )
 
 
-def _delete_rows(layout: Layout, found: ForgetReport) -> None:
+def _delete_rows(layout: Layout, found: ForgetReport, blocked: BlockList) -> None:
     """Rows of forgotten titles in every table, and rows of pictures that no other title has."""
     catalog = Catalog(layout)
-    titles = [title[0] for title in found.titles]
-    blocked = BlockList.read(layout)
-    pictures = [p for p in found.pictures if blocked.blocks("picture", p)]
-    for name, spec in TABLES.items():
-        columns = {column.name for column in spec.columns}
-        if "title_id" in columns:
-            catalog.delete(name, "title_id", titles)
-        if "picture_id" in columns and pictures:
-            catalog.delete(name, "picture_id", pictures)
+    titles = [title_id for title_id, _, _ in found.titles]
+    pictures = [picture for picture in found.pictures if blocked.blocks("picture", picture)]
+    catalog.delete("pictures", "picture_id", pictures)
+    for name in _tables_with("title_id"):  # `titles` last: a killed run finds them again
+        catalog.delete(name, "title_id", titles)
     left = set(catalog.read("pictures", ["picture_id"])["picture_id"].to_pylist())
-    orphans = [picture for picture in found.pictures if picture not in left]
-    for name, spec in TABLES.items():
-        if "picture_id" in {c.name for c in spec.columns} and name != "pictures":
-            known = set(catalog.read(name, ["picture_id"])["picture_id"].to_pylist())
-            # Also of pictures whose rows an earlier, killed run has deleted already.
-            catalog.delete(name, "picture_id", {*known.intersection(orphans), *(known - left)})
-    shutil.rmtree(layout.kept, ignore_errors=True)  # results of views, made again when asked
+    for name in _tables_with("picture_id"):
+        known = set(catalog.read(name, ["picture_id"])["picture_id"].to_pylist())
+        catalog.delete(name, "picture_id", known - left)
+
+
+def _tables_with(column: str) -> list[str]:
+    return [name for name in reversed(TABLES) if column in {c.name for c in TABLES[name].columns}]
 
 
 def _unused_files(layout: Layout) -> list[str]:
@@ -233,30 +239,3 @@ def _remove_derived(layout: Layout) -> None:
         fsync_directory(layout.root)
     except OSError as error:
         raise storage_error(error, "what was computed") from error
-
-
-def _forget_on_page(layout: Layout, found: ForgetReport) -> None:
-    """Out of the galleries and shared links that visitors of the page keep."""
-    if not layout.web.exists():
-        return
-    gone = [*found.pictures, *(title[0] for title in found.titles)]
-    try:
-        with closing(sqlite3.connect(layout.web, timeout=30.0)) as db:
-            tables = {row[0] for row in db.execute("select name from sqlite_schema")}
-            if not {"gallery_pictures", "shares"} <= tables:
-                return
-            db.execute("pragma secure_delete = on")
-            with db:
-                db.execute("create temp table gone (id text primary key) without rowid")
-                db.executemany("insert or ignore into gone values (?)", [(one,) for one in gone])
-                db.execute(
-                    "delete from gallery_pictures where picture_id in (select id from gone)"
-                    " or title_id in (select id from gone)"
-                )
-                db.execute(
-                    "delete from shares where exists"
-                    " (select 1 from json_each(own) join gone on gone.id = value)"
-                )
-            db.execute("pragma wal_checkpoint(truncate)")
-    except sqlite3.Error as error:
-        raise storage_error(error, "what visitors of the page keep") from error

@@ -1,10 +1,13 @@
-"""The coverage ledger: every picture of the catalog is accounted for."""
+"""Coverage: every picture of the catalog is accounted for. Metrics: the same for Prometheus."""
 
 from __future__ import annotations
 
+import contextlib
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from indexer.embedding.embed import model_dir_of, open_encoder
 from indexer.labels.calibration import RECIPE
@@ -14,7 +17,11 @@ from indexer.vector_index.metadata import author_names
 from schemas.errors import NoIndexError
 from schemas.settings import Settings
 from schemas.storage.catalog import Catalog
+from schemas.storage.fsio import replace_file, storage_error
 from schemas.storage.layout import Layout
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
 
 
 @dataclass(frozen=True)
@@ -61,28 +68,23 @@ def coverage(layout: Layout, settings: Settings) -> Coverage:
         )
         if (model, preprocessing) == (encoder.model_id, encoder.preprocessing_digest)
     }
-    embedded = pending = 0
-    skipped: dict[str, int] = {}
-    failed: dict[str, int] = {}
-    sources: dict[str, int] = {}
+    states: Counter[str] = Counter()
+    reasons: dict[str, Counter[str]] = {"skipped": Counter(), "failed": Counter()}
+    sources: Counter[str] = Counter()
     pictures = catalog.read("pictures", ["picture_id", "status", "reason", "source"])
     for row in pictures.to_pylist():
-        sources[row["source"]] = sources.get(row["source"], 0) + 1
+        sources[row["source"]] += 1
         if row["status"] == "stored":
-            if row["picture_id"] in known:
-                embedded += 1
-            else:
-                pending += 1
+            states["embedded" if row["picture_id"] in known else "pending"] += 1
         else:
-            bucket = skipped if row["status"] == "skipped" else failed
-            reason = row["reason"] or "unknown"
-            bucket[reason] = bucket.get(reason, 0) + 1
+            status = "skipped" if row["status"] == "skipped" else "failed"
+            reasons[status][row["reason"] or "unknown"] += 1
     titles = catalog.read("titles", ["title_id", "authors"]).to_pylist()
     names = {name for title in titles for name in author_names(title)}
     facts = _generation(layout, catalog, settings, encoder.model_id)
     return Coverage(
-        pictures.num_rows, embedded, pending,
-        dict(sorted(skipped.items())), dict(sorted(failed.items())),
+        pictures.num_rows, states["embedded"], states["pending"],
+        dict(sorted(reasons["skipped"].items())), dict(sorted(reasons["failed"].items())),
         len(titles), len(names), dict(sorted(sources.items())), encoder.model_id, *facts,
     )  # fmt: skip
 
@@ -107,100 +109,70 @@ def _generation(
         return None, None, state, 0, True
 
 
-# --- A night in Prometheus' text format, for the node exporter's textfile collector.
+# --- A night as Prometheus metrics, for the node exporter's textfile collector.
 
-Samples = list[tuple[dict[str, str], float]]
+LAST_SUCCESS = "toonsearch_nightly_success_timestamp_seconds"
 
 
-def prometheus(body: dict[str, Any], coverage: Coverage | None, last_success: float) -> str:
-    """Metrics of a night's report and of the catalog.
+def write_metrics(path: Path, body: dict[str, Any], covered: Coverage | None) -> None:
+    """Write metrics of a night's summary and of the catalog.
 
     Units:   seconds since 1970 for times
+    Errors:  InputError when the file cannot be written
     """
-    stages = body["stages"]
-    families: list[tuple[str, str, Samples]] = [
-        (
-            "nightly_end_timestamp_seconds",
-            "When the last night ended.",
-            [({}, datetime.now(UTC).timestamp())],
-        ),
-        (
-            "nightly_success_timestamp_seconds",
-            "When the last night without a failure ended.",
-            [({}, last_success)],
-        ),
-        ("nightly_exit_code", "Exit code of the last night.", [({}, body["exit_code"])]),
-        ("nightly_seconds", "How long the last night took.", [({}, body["seconds"])]),
-        (
-            "nightly_stage_seconds",
-            "How long each stage took.",
-            [({"stage": s["name"]}, s["seconds"]) for s in stages],
-        ),
-        (
-            "nightly_stage_failed",
-            "1 when the stage failed.",
-            [({"stage": s["name"]}, s["outcome"] == "failed") for s in stages],
-        ),
-        (
-            "nightly_stage_count",
-            "What each stage counted.",
-            [
-                ({"stage": s["name"], "what": what}, count)
-                for s in stages
-                for what, count in s["counts"].items()
-            ],
-        ),
-    ]
-    if coverage is not None:
-        families += _catalog(coverage)
-    lines: list[str] = []
-    for name, about, samples in families:
-        lines += [f"# HELP toonsearch_{name} {about}", f"# TYPE toonsearch_{name} gauge"]
-        lines += [f"toonsearch_{name}{_labels(labels)} {float(v)!r}" for labels, v in samples]
-    return "\n".join(lines) + "\n"
+    from prometheus_client import generate_latest
+
+    now = datetime.now(UTC).timestamp()
+    success = last_success(path) if body["exit_code"] else now
+    try:
+        replace_file(path, generate_latest(_registry(body, covered, now, success)))
+    except OSError as error:
+        raise storage_error(error, str(path)) from error
 
 
-def _catalog(coverage: Coverage) -> list[tuple[str, str, Samples]]:
-    states = {
-        "embedded": coverage.embedded,
-        "pending": coverage.pending,
-        "skipped": sum(coverage.skipped.values()),
-        "failed": sum(coverage.failed.values()),
-    }
-    found: list[tuple[str, str, Samples]] = [
-        (
-            "catalog_pictures",
-            "Pictures of the catalog by state.",
-            [({"state": state}, count) for state, count in states.items()],
-        ),
-        (
-            "index_pictures",
-            "Pictures that the index in use answers with.",
-            [({}, coverage.indexed)],
-        ),
-    ]
-    if coverage.generation_created:
-        created = datetime.fromisoformat(coverage.generation_created).timestamp()
-        found.append(
-            ("index_created_timestamp_seconds", "When the index was built.", [({}, created)])
-        )
-    return found
+def _registry(
+    body: dict[str, Any], covered: Coverage | None, now: float, success: float
+) -> CollectorRegistry:
+    from prometheus_client import CollectorRegistry, Gauge
+
+    registry = CollectorRegistry()
+
+    def gauge(name: str, about: str, *labels: str) -> Gauge:
+        return Gauge(name, about, labels, registry=registry)
+
+    gauge("toonsearch_nightly_end_timestamp_seconds", "When the last night ended.").set(now)
+    gauge(LAST_SUCCESS, "When the last night without a failure ended.").set(success)
+    gauge("toonsearch_nightly_exit_code", "Exit code of the last night.").set(body["exit_code"])
+    gauge("toonsearch_nightly_seconds", "How long the last night took.").set(body["seconds"])
+    seconds = gauge("toonsearch_nightly_stage_seconds", "How long each stage took.", "stage")
+    failed = gauge("toonsearch_nightly_stage_failed", "1 when the stage failed.", "stage")
+    counts = gauge("toonsearch_nightly_stage_count", "What each stage counted.", "stage", "what")
+    for stage in body["stages"]:
+        seconds.labels(stage["name"]).set(stage["seconds"])
+        failed.labels(stage["name"]).set(stage["outcome"] == "failed")
+        for what, count in stage["counts"].items():
+            counts.labels(stage["name"], what).set(count)
+    if covered is not None:
+        pictures = gauge("toonsearch_catalog_pictures", "Pictures by state.", "state")
+        pictures.labels("embedded").set(covered.embedded)
+        pictures.labels("pending").set(covered.pending)
+        pictures.labels("skipped").set(sum(covered.skipped.values()))
+        pictures.labels("failed").set(sum(covered.failed.values()))
+        indexed = gauge("toonsearch_index_pictures", "Pictures that the index in use holds.")
+        indexed.set(covered.indexed)
+        if covered.generation_created:
+            created = datetime.fromisoformat(covered.generation_created).timestamp()
+            when = gauge("toonsearch_index_created_timestamp_seconds", "When it was built.")
+            when.set(created)
+    return registry
 
 
-def _labels(labels: dict[str, str]) -> str:
-    def quoted(text: str) -> str:
-        return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+def last_success(path: Path) -> float:
+    """The time of the last success that an earlier file holds, 0 when it holds none."""
+    from prometheus_client.parser import text_string_to_metric_families
 
-    told = ",".join(f'{name}="{quoted(value)}"' for name, value in labels.items())
-    return f"{{{told}}}" if told else ""
-
-
-def last_success_of(text: str) -> float:
-    """The time of the last success that an earlier file tells, 0 when it tells none."""
-    for line in text.splitlines():
-        if line.startswith("toonsearch_nightly_success_timestamp_seconds "):
-            try:
-                return float(line.split()[1])
-            except (ValueError, IndexError):
-                return 0.0
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        for family in text_string_to_metric_families(path.read_text("utf-8")):
+            if family.name == LAST_SUCCESS:
+                return float(family.samples[0].value)
     return 0.0

@@ -1,37 +1,49 @@
-"""The nightly job: crawl, import, embed, colors, build, publish, judge, views, prune, report.
+"""The nightly job: stages in a row, each of which may be killed and run again.
 
-Each stage can be killed and run again. A stage that fails is reported and the others go on,
-because yesterday's index keeps serving and what could be fetched is worth keeping; only a
-failure that no later stage would survive (a full disk, a damaged catalog) ends the night.
+A stage that fails is reported and the others go on, because yesterday's index keeps serving;
+only a failure that no later stage would survive (a full disk, a damaged catalog) ends the night.
 A budget bounds the stages that could take for ever, and leaves time for build and publish.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from indexer.crawling import crawl_site
-from schemas.errors import InterruptedRun, NothingToIndex, PartlyDoneError, ToonsearchError
+from indexer.forget import ForgetVisitors, clean_up
+from indexer.vector_index.generations import current_generation_id, publish
+from schemas.errors import (
+    InterruptedRun,
+    NothingToIndex,
+    PartlyDoneError,
+    StorageError,
+    ToonsearchError,
+)
 from schemas.settings import Settings, flatten
-from schemas.storage.catalog import Catalog
+from schemas.storage.catalog import Catalog, maintain
 from schemas.storage.fsio import is_disk_full
 from schemas.storage.layout import Layout
 
-# --- What a night reports: its stages, and how it ended.
-
+COMMAND = "nightly"
 DONE, NOTHING, LEFT, FAILED = "done", "nothing new", "time was up", "failed"
+RESERVE_RATIO = 0.1
+"""Share of the budget that is left for build and publish; more when the last ones took more."""
+RESERVE_MAX_S = 1800.0
+
+Tell = Callable[[str, dict[str, Any]], None]
+"""Hears an event and its facts as the night goes on."""
 
 
 @dataclass
-class Stage:
+class StageReport:
     """One stage of one night: `detail` for people, `tomorrow` what it will try again."""
 
     name: str
@@ -41,6 +53,21 @@ class Stage:
     problems: list[str] = field(default_factory=list)
     tomorrow: str = ""
     seconds: float = 0.0
+
+    def fill(
+        self,
+        counts: Mapping[str, int],
+        new: Collection[str],
+        problems: Sequence[str] = (),
+        unit: str = "pictures",
+    ) -> None:
+        """Take over counts; it did something when one of those named `new` is not 0, and time
+        was up when some of the units are left."""
+        self.counts = {name: count for name, count in counts.items() if count}
+        self.problems = list(problems)
+        self.outcome = DONE if self.counts.keys() & set(new) else NOTHING
+        if left := counts.get("left"):
+            self.outcome, self.tomorrow = LEFT, f"{left:,} {unit}"
 
 
 @dataclass
@@ -52,102 +79,33 @@ class NightlyReport:
     started: datetime
     before: str | None
     after: str | None = None
-    stages: list[Stage] = field(default_factory=list)
+    stages: list[StageReport] = field(default_factory=list)
     outcome: str = "done"
     exit_code: int = 0
     seconds: float = 0.0
     dry_run: bool = False
 
-    def stage(self, name: str) -> Stage | None:
-        return next((stage for stage in self.stages if stage.name == name), None)
-
-
-def summary(report: NightlyReport) -> dict[str, Any]:
-    """The report as JSON, the same on standard output, in `runs` and in logs."""
-    return {
-        "run_id": report.run_id,
-        "started": report.started.isoformat(timespec="milliseconds"),
-        "seconds": round(report.seconds, 3),
-        "outcome": report.outcome,
-        "exit_code": report.exit_code,
-        "dry_run": report.dry_run,
-        "generation": {"before": report.before, "after": report.after},
-        "stages": [
-            {
-                "name": s.name, "outcome": s.outcome, "detail": s.detail, "counts": s.counts,
-                "problems": s.problems, "tomorrow": s.tomorrow, "seconds": round(s.seconds, 3),
-            }
-            for s in report.stages
-        ],
-    }  # fmt: skip
-
-
-# --- The ledger of runs: a row for each night, and what earlier rows teach.
-
-COMMAND = "nightly"
-
-
-def new_run_id() -> str:
-    """Start time and a random part."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
-
-
-def record_run(layout: Layout, settings: Settings, body: dict[str, Any]) -> None:
-    """Add a night's row to `runs`.
-
-    Errors:  InputError when the disk refuses
-    """
-    started = datetime.fromisoformat(body["started"])
-    told = json.dumps(sorted((key, str(value)) for key, value in flatten(settings).items()))
-    row = {
-        "run_id": body["run_id"],
-        "command": COMMAND,
-        "started": started,
-        "ended": started + timedelta(seconds=body["seconds"]),
-        "counts": json.dumps(body, ensure_ascii=False),
-        "settings": hashlib.sha256(told.encode()).hexdigest()[:16],
-        "outcome": body["outcome"],
-    }
-    Catalog(layout).append("runs", [row])
-
-
-def past_nights(layout: Layout) -> list[dict[str, Any]]:
-    """Reports of earlier nights, oldest first. Errors:  InputError"""
-    rows = Catalog(layout).read("runs", ["command", "started", "counts"]).to_pylist()
-    mine = sorted(
-        (row for row in rows if row["command"] == COMMAND), key=lambda row: row["started"]
-    )
-    return [json.loads(row["counts"]) for row in mine]
-
-
-def last_build_seconds(layout: Layout) -> float:
-    """How long the last building took, 0 when none is known."""
-    try:
-        for body in reversed(past_nights(layout)):
-            for stage in body["stages"]:
-                if stage["name"] == "build" and stage["outcome"] == "done":
-                    return float(stage["seconds"])
-    except (ToonsearchError, ValueError, KeyError, TypeError):
-        return 0.0  # only an estimate hangs on it
-    return 0.0
-
-
-RESERVE_RATIO = 0.1
-"""Share of the budget that is kept for build and publish; more when the last ones took more."""
-RESERVE_MAX_S = 1800.0
-
-Tell = Callable[[str, dict[str, Any]], None]
-"""Hears an event and its facts as the night goes on."""
+    def summary(self) -> dict[str, Any]:
+        """The report as JSON, the same on standard output, in `runs` and in logs."""
+        stages = [dataclasses.asdict(stage) for stage in self.stages]
+        return {
+            "run_id": self.run_id,
+            "started": self.started.isoformat(timespec="milliseconds"),
+            "seconds": round(self.seconds, 3),
+            "outcome": self.outcome,
+            "exit_code": self.exit_code,
+            "dry_run": self.dry_run,
+            "generation": {"before": self.before, "after": self.after},
+            "stages": [{**stage, "seconds": round(stage["seconds"], 3)} for stage in stages],
+        }
 
 
 class Night:
-    """One run: what its stages share."""
+    """What the stages of a night share: its budget, its report, and who hears of it."""
 
-    def __init__(
-        self, layout: Layout, settings: Settings, *, budget_s: float | None, dry_run: bool,
-        reserve_s: float, tell: Tell,
-    ) -> None:  # fmt: skip
-        self.layout, self.settings, self.dry_run, self.tell = layout, settings, dry_run, tell
+    def __init__(self, report: NightlyReport, budget_s: float | None, reserve_s: float) -> None:
+        self.report = report
+        self.dry_run = report.dry_run
         self.started = time.monotonic()
         self.deadline: float | None = None
         if budget_s is not None:
@@ -161,119 +119,97 @@ class Night:
         return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
 
 
+@dataclass(frozen=True)
+class Stage:
+    """A piece of a night's work, which fills in its own report."""
+
+    name: str
+    run: Callable[[Night, StageReport], None]
+
+
 def run_night(
     layout: Layout,
-    settings: Settings,
+    stages: Sequence[Stage],
     *,
-    sites: tuple[str, ...],
     budget_s: float | None = None,
     dry_run: bool = False,
-    accept: tuple[str, ...] = (),
     tell: Tell = lambda event, facts: None,
 ) -> NightlyReport:
-    """Refresh everything in proportion to what changed. Needs the data root's lock, except
-    for a dry run.
+    """Run the stages in order. Needs the data root's lock, except for a dry run.
 
     Units:   budget in seconds
     Errors:  none for what a stage may run into: the report says it. KeyboardInterrupt ends
              the night in order, and is in the report as well
     """
-    from indexer.vector_index.generations import current_generation_id
-
     reserve = 0.0
     if budget_s is not None:
-        known = 1.5 * last_build_seconds(layout)
+        known = 1.5 * _last_build_seconds(layout)
         reserve = min(RESERVE_MAX_S, max(RESERVE_RATIO * budget_s, known))
-    night = Night(
-        layout, settings, budget_s=budget_s, dry_run=dry_run, reserve_s=reserve, tell=tell
-    )
-    report = NightlyReport(
-        new_run_id(), datetime.now(UTC), current_generation_id(layout), dry_run=dry_run
-    )
-    plan: list[tuple[str, Callable[[Stage], None]]] = [
-        *((f"crawl {site}", lambda s, site=site: _crawl(night, s, site)) for site in sites),
-        *((f"import {source}", lambda s, what=what, source=source: _import(night, s, what, source))
-          for what in ("folder", "manifest")
-          for source in getattr(settings.nightly, f"{what}s")),
-        ("embed", lambda s: _embed(night, s)),
-        ("colors", lambda s: _colors(night, s)),
-        ("build", lambda s: _build(night, s, report, accept)),
-        ("judge", lambda s: _judge(night, s)),
-        ("views", lambda s: _views(night, s)),
-        ("prune", lambda s: _prune(night, s)),
-    ]  # fmt: skip
-    for name, work in plan:
-        stage = Stage(name)
-        report.stages.append(stage)
-        tell("stage started", {"stage": name})
+    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+    before = current_generation_id(layout)
+    report = NightlyReport(run_id, datetime.now(UTC), before, dry_run=dry_run)
+    night = Night(report, budget_s, reserve)
+    for stage in stages:
+        mine = StageReport(stage.name)
+        report.stages.append(mine)
+        tell("stage started", {"stage": stage.name})
         begun = time.perf_counter()
         try:
-            work(stage)
+            stage.run(night, mine)
         except KeyboardInterrupt:
-            _failed(stage, InterruptedRun("interrupted"))
+            _fail(mine, InterruptedRun("interrupted"))
             report.outcome, report.exit_code = "interrupted", InterruptedRun.exit_code
         except Exception as error:
-            found = error if isinstance(error, ToonsearchError) else _foreseen(error)
-            _failed(stage, found)
+            found = error if isinstance(error, ToonsearchError) else _unforeseen(error)
+            _fail(mine, found)
             report.outcome, report.exit_code = "partly", PartlyDoneError.exit_code
-            if _is_fatal(error):
+            if isinstance(found, StorageError) or is_disk_full(found):
                 report.outcome, report.exit_code = "failed", found.exit_code
-        stage.seconds = time.perf_counter() - begun
-        tell("stage ended", {"stage": name, "outcome": stage.outcome, "detail": stage.detail,
-                             "seconds": round(stage.seconds, 3), **stage.counts})  # fmt: skip
+        mine.seconds = time.perf_counter() - begun
+        tell("stage ended", {"stage": stage.name, "outcome": mine.outcome, "detail": mine.detail,
+                             "seconds": round(mine.seconds, 3), **mine.counts})  # fmt: skip
         if report.outcome in ("interrupted", "failed"):
             break
-    if report.outcome == "done" and any(stage.outcome == LEFT for stage in report.stages):
+    if report.outcome == "done" and any(mine.outcome == LEFT for mine in report.stages):
         report.outcome = "partly"
     report.after = current_generation_id(layout)
     report.seconds = time.monotonic() - night.started
     return report
 
 
-def _failed(stage: Stage, error: ToonsearchError) -> None:
+def _fail(stage: StageReport, error: ToonsearchError) -> None:
     stage.outcome = FAILED
     stage.detail = str(error)
     stage.tomorrow = stage.tomorrow or "all of it"
 
 
-def _foreseen(error: Exception) -> ToonsearchError:
-    """What nobody foresaw, as one line; the other stages still run."""
+def _unforeseen(error: Exception) -> ToonsearchError:
     if is_disk_full(error):
-        return ToonsearchError("the disk is full", "Free some space.")
+        return StorageError("the disk is full", "Free some space.")
     line = str(error).splitlines()[0] if str(error) else ""
     return ToonsearchError(f"this is a bug in toonsearch ({type(error).__name__}: {line})")
 
 
-def _is_fatal(error: Exception) -> bool:
-    """Whether no later stage can do better: nothing can be written, or the catalog or the
-    block list cannot be read."""
-    text = str(error)
-    return (
-        is_disk_full(error)
-        or "read-only" in text.lower()
-        or "the catalog table" in text
-        or "the block list" in text
-    )
+# --- History: a row of `runs` for each night, and what earlier rows teach.
 
 
-def _crawl(night: Night, stage: Stage, site: str) -> None:
-    if night.is_over():
-        stage.outcome, stage.tomorrow = LEFT, "the whole crawl"
-        return
-    if night.dry_run:
-        stage.detail = f"would run `toonsearch crawl {site}`"
-        return
-    found = crawl_site(night.layout, site, seconds=night.left_s())
-    stage.counts = found.counts
-    stage.problems = found.problems
-    stage.detail = found.detail
-    if found.was_stopped:
-        stage.outcome, stage.tomorrow = LEFT, "the rest of the crawl"
-    elif found.error is not None:
-        stage.tomorrow = "what failed"
-        raise found.error
+def record_run(layout: Layout, settings: Settings, body: dict[str, Any]) -> None:
+    """Add a night's summary to `runs`. Errors:  InputError when the disk refuses"""
+    started = datetime.fromisoformat(body["started"])
+    values = json.dumps(sorted((key, str(value)) for key, value in flatten(settings).items()))
+    row = {
+        "run_id": body["run_id"],
+        "command": COMMAND,
+        "started": started,
+        "ended": started + timedelta(seconds=body["seconds"]),
+        "counts": json.dumps(body, ensure_ascii=False),
+        "settings": hashlib.sha256(values.encode()).hexdigest()[:16],
+        "outcome": body["outcome"],
+    }
+    Catalog(layout).append("runs", [row])
 
 
+<<<<<<< HEAD
 def _import(night: Night, stage: Stage, what: str, source: str) -> None:
     from crawler.importers.folder import import_folder
     from crawler.importers.manifest import import_manifest
@@ -290,109 +226,123 @@ def _import(night: Night, stage: Stage, what: str, source: str) -> None:
     stage.outcome = DONE if moved else NOTHING
     if left := found.counts.get("left"):
         stage.outcome, stage.tomorrow = LEFT, f"{left:,} files"
+=======
+def past_nights(layout: Layout) -> list[dict[str, Any]]:
+    """Summaries of earlier nights, oldest first. Errors:  InputError"""
+    rows = Catalog(layout).read("runs", ["command", "started", "counts"]).to_pylist()
+    mine = sorted((r for r in rows if r["command"] == COMMAND), key=lambda row: row["started"])
+    return [json.loads(row["counts"]) for row in mine]
+>>>>>>> main
 
 
-def _embed(night: Night, stage: Stage) -> None:
-    from indexer.embedding.embed import embed_pending
-
-    found = embed_pending(
-        night.layout, night.settings, dry_run=night.dry_run, is_over=night.is_over
-    )
-    stage.counts = {name: count for name, count in found.counts.items() if count}
-    moved = {"embedded", "skipped", "failed", "pending"} & stage.counts.keys()
-    stage.outcome = DONE if moved else NOTHING
-    if left := found.counts.get("left"):
-        stage.outcome, stage.tomorrow = LEFT, f"{left:,} pictures"
-
-
-def _colors(night: Night, stage: Stage) -> None:
-    from indexer.palette import color_pending
-
-    found = color_pending(
-        night.layout, night.settings, dry_run=night.dry_run, is_over=night.is_over
-    )
-    stage.counts = {name: count for name, count in found.counts.items() if count}
-    stage.problems = found.problems
-    stage.outcome = DONE if {"coloured", "pending"} & stage.counts.keys() else NOTHING
-    if left := found.counts.get("left"):
-        stage.outcome, stage.tomorrow = LEFT, f"{left:,} pictures"
-
-
-def _build(night: Night, stage: Stage, report: NightlyReport, accept: tuple[str, ...]) -> None:
-    """Build, prove and publish; the proofs are stages of their own in the report."""
-    from indexer.forget import clear_away
-    from indexer.vector_index.build import build_generation
-    from indexer.vector_index.generations import publish
-
-    layout, settings = night.layout, night.settings
-    if not night.dry_run:
-        clear_away(layout, settings)  # what was forgotten must not get into a new generation
+def _last_build_seconds(layout: Layout) -> float:
+    """How long the last building took, 0 when none is known."""
     try:
-        found = build_generation(layout, settings, dry_run=night.dry_run, accept=accept)
-    except NothingToIndex as error:
-        stage.outcome, stage.detail = NOTHING, error.message
-        return
-    stage.counts = dict(found.counts)
-    if found.unchanged:
-        stage.outcome = NOTHING
-        stage.detail = f"{found.generation_id} is up to date"
-        return
-    if night.dry_run:
-        stage.detail = "would build"
-        return
-    assert found.generation_id is not None
-    check = Stage("check", counts={"proofs": len(found.checks)})
-    check.detail = "; ".join(
-        f"{c.name}: {c.detail}" for c in found.checks if c.name in ("yield", "canaries", "labels")
-    )
-    report.stages.append(check)
-    begun = time.perf_counter()
-    publish(layout, found.generation_id)
-    stage.detail = f"built in {found.seconds:.1f} s"
-    report.stages.append(
-        Stage("publish", detail=found.generation_id, seconds=time.perf_counter() - begun)
-    )
+        for body in reversed(past_nights(layout)):
+            for stage in body["stages"]:
+                if stage["name"] == "build" and stage["outcome"] == DONE:
+                    return float(stage["seconds"])
+    except (ToonsearchError, ValueError, KeyError, TypeError):
+        pass  # only an estimate needs it
+    return 0.0
 
 
-def _judge(night: Night, stage: Stage) -> None:
-    """What the index says of pictures that it has not judged yet."""
-    from indexer.labels.judge import judge_pending
-    from indexer.vector_index.generations import current_generation_id
-
-    if current_generation_id(night.layout) is None:
-        stage.outcome = NOTHING
-        return
-    found = judge_pending(night.layout, dry_run=night.dry_run)
-    stage.counts = {name: count for name, count in found.counts.items() if count}
-    stage.outcome = DONE if {"judged", "pending"} & stage.counts.keys() else NOTHING
+# --- The stages that the indexer itself offers.
 
 
-def _views(night: Night, stage: Stage) -> None:
-    """Results of costly views, so that the first question of the day does not wait."""
-    from indexer.vector_index.generations import current_generation_id, era_years_of
-    from schemas.storage.kept import keep_views, kept_files
-    from schemas.storage.snapshot import Snapshot
+def crawl_stage(layout: Layout, site: str) -> Stage:
+    """Crawl a site in a process of its own, for as long as the budget allows."""
 
-    if night.dry_run:
-        stage.outcome = NOTHING
-        return
-    era_years = era_years_of(night.layout, current_generation_id(night.layout))
-    snapshot = Snapshot.take(night.layout, era_years=era_years)
-    before = kept_files(snapshot).keys()
-    stage.counts = {"kept": len(keep_views(snapshot).keys() - before)}
-    stage.outcome = DONE if stage.counts["kept"] else NOTHING
+    def run(night: Night, stage: StageReport) -> None:
+        if night.is_over():
+            stage.outcome, stage.tomorrow = LEFT, "the whole crawl"
+            return
+        if night.dry_run:
+            stage.detail = f"would run `toonsearch crawl {site}`"
+            return
+        found = crawl_site(layout, site, seconds=night.left_s())
+        stage.counts, stage.problems, stage.detail = found.counts, found.problems, found.detail
+        if found.was_stopped:
+            stage.outcome, stage.tomorrow = LEFT, "the rest of the crawl"
+        elif found.error is not None:
+            stage.tomorrow = "what failed"
+            raise found.error
+
+    return Stage(f"crawl {site}", run)
 
 
-def _prune(night: Night, stage: Stage) -> None:
-    from indexer.forget import clear_away
-    from indexer.vector_index.retention import collect_garbage
-    from schemas.storage.catalog import maintain
+def index_stages(
+    layout: Layout,
+    settings: Settings,
+    forget_visitors: ForgetVisitors,
+    accept: tuple[str, ...] = (),
+) -> list[Stage]:
+    """From stored pictures to a published index: embed, colors, build, judge, prune."""
 
-    removed = collect_garbage(night.layout, night.settings.index.keep, dry_run=night.dry_run)
-    tables: list[str] = []
-    if not night.dry_run:
-        if not clear_away(night.layout, night.settings):
-            stage.tomorrow = "a generation that is still being read and holds what was forgotten"
-        tables = maintain(night.layout)
-    stage.counts = {"generations": len(removed), "tables": len(tables)}
-    stage.outcome = DONE if removed or tables else NOTHING
+    def embed(night: Night, stage: StageReport) -> None:
+        from indexer.embedding.embed import embed_pending
+
+        found = embed_pending(layout, settings, dry_run=night.dry_run, is_over=night.is_over)
+        stage.fill(found.counts, {"embedded", "skipped", "failed", "pending"})
+
+    def colors(night: Night, stage: StageReport) -> None:
+        from indexer.palette import color_pending
+
+        found = color_pending(layout, settings, dry_run=night.dry_run, is_over=night.is_over)
+        stage.fill(found.counts, {"coloured", "pending"}, found.problems)
+
+    def build(night: Night, stage: StageReport) -> None:
+        """Build, check and publish; the last two are stages of their own in the report."""
+        from indexer.vector_index.build import build_generation
+
+        if not night.dry_run:
+            # What was forgotten must not get into a new generation.
+            clean_up(layout, settings, forget_visitors)
+        try:
+            found = build_generation(layout, settings, dry_run=night.dry_run, accept=accept)
+        except NothingToIndex as error:
+            stage.outcome, stage.detail = NOTHING, error.message
+            return
+        stage.counts = dict(found.counts)
+        if found.unchanged:
+            stage.outcome, stage.detail = NOTHING, f"{found.generation_id} is up to date"
+            return
+        if night.dry_run:
+            stage.detail = "would build"
+            return
+        assert found.generation_id is not None
+        against = [c for c in found.checks if c.name in ("yield", "canaries", "labels")]
+        detail = "; ".join(f"{check.name}: {check.detail}" for check in against)
+        counts = {"checks": len(found.checks)}
+        night.report.stages.append(StageReport("check", detail=detail, counts=counts))
+        begun = time.perf_counter()
+        publish(layout, found.generation_id)
+        stage.detail = f"built in {found.seconds:.1f} s"
+        seconds = time.perf_counter() - begun
+        published = StageReport("publish", detail=found.generation_id, seconds=seconds)
+        night.report.stages.append(published)
+
+    def judge(night: Night, stage: StageReport) -> None:
+        """What the index says of pictures that it has not judged yet."""
+        from indexer.labels.judge import judge_pending
+
+        if current_generation_id(layout) is None:
+            stage.outcome = NOTHING
+            return
+        found = judge_pending(layout, dry_run=night.dry_run)
+        stage.fill(found.counts, {"judged", "pending"})
+
+    def prune(night: Night, stage: StageReport) -> None:
+        """Remove old generations and files of tables."""
+        from indexer.vector_index.retention import collect_garbage
+
+        removed = collect_garbage(layout, settings.index.keep, dry_run=night.dry_run)
+        tables: list[str] = []
+        if not night.dry_run:
+            if not clean_up(layout, settings, forget_visitors):
+                stage.tomorrow = "a generation that is being read and holds what was forgotten"
+            tables = maintain(layout)
+        stage.counts = {"generations": len(removed), "tables": len(tables)}
+        stage.outcome = DONE if removed or tables else NOTHING
+
+    return [Stage(run.__name__, run) for run in (embed, colors, build, judge, prune)]

@@ -16,17 +16,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from indexer.embedding.embed import in_order
-from schemas.images import PictureError, PictureLimits, Reason, decode_picture, picture_id_of
+from schemas.images import PictureError, PictureLimits, decode_picture, stored_bytes
 from schemas.progress import Progress
 from schemas.settings import Settings
 from schemas.storage.catalog import Catalog
 from schemas.storage.layout import Layout
 
 if TYPE_CHECKING:
-    from PIL import Image
-if TYPE_CHECKING:
     import pyarrow as pa
-
+    from PIL import Image
 
 SIDE_PX = 256
 """Longest side at which colours are counted."""
@@ -38,7 +36,8 @@ COLORS = 3
 BITS = 5
 """Of each channel; a cube of the histogram is 8 levels wide."""
 STARTS = 3
-FIRST_ROUNDS = 6
+FIRST_ROUNDS = 2
+"""Of k-means from each start; the best one goes on."""
 ROUNDS = 30
 
 
@@ -73,7 +72,7 @@ def palette_of(pixels: np.ndarray) -> Palette:
     Shapes:  (H, W, 3) uint8, H >= 2 and W >= 3
     """
     cells = _cells(pixels)
-    centres = _refined(cells, _best_start(_coarser(cells)))  # (6, 3, 3)
+    centres = _refined(cells, _best_start(cells))  # (6, 3, 3)
     share = _totals(cells, _nearest(cells.color, centres))[:, :, 3]  # (6, 3)
     order = np.argsort(-share, axis=1, kind="stable")
     share = np.take_along_axis(share, order, axis=1)
@@ -86,11 +85,10 @@ def palette_of(pixels: np.ndarray) -> Palette:
 class _Cells(NamedTuple):
     """Histograms of P regions, padded to M cells with a count of 0.
 
-    Shapes:  cube (P, M) int32, ascending; color (P, M, 3) float32, the mean of a cell;
-             sums (P, M, 4) float32: r, g, b and 1, each times the count
+    Shapes:  color (P, M, 3) float32, the mean of a cell; sums (P, M, 4) float32: r, g, b and
+             1, each times the count
     """
 
-    cube: np.ndarray
     color: np.ndarray
     sums: np.ndarray
 
@@ -109,32 +107,12 @@ def _cells(pixels: np.ndarray) -> _Cells:
     number = np.empty(len(count), dtype=np.int32)
     number[used] = np.arange(len(used), dtype=np.int32)
     short = number[key]
-    sums = np.stack(
-        [*(np.bincount(short, plane, len(used)) for plane in planes), count[used]], axis=1
-    )
-    return _padded(used >> (3 * BITS), used & ((1 << (3 * BITS)) - 1), sums)
-
-
-def _padded(region: np.ndarray, cube: np.ndarray, sums: np.ndarray) -> _Cells:
-    """Cells that are ordered by region, as a rectangle; (C,), (C,), (C, 4) -> (6, M, ...)."""
-    place = np.arange(len(region)) - np.searchsorted(region, np.arange(REGIONS))[region]
-    most = int(place.max()) + 1
-    cubes = np.zeros((REGIONS, most), dtype=np.int32)
-    total = np.zeros((REGIONS, most, 4), dtype=np.float32)
-    cubes[region, place], total[region, place] = cube, sums
-    return _Cells(cubes, total[:, :, :3] / np.maximum(total[:, :, 3:], 1.0), total)
-
-
-def _coarser(cells: _Cells) -> _Cells:
-    """The same histograms with cubes twice as wide: enough to find where to start."""
-    occupied = cells.sums[:, :, 3] > 0
-    region, _ = np.nonzero(occupied)
-    cube = cells.cube[occupied]
-    half = [(cube >> (shift + 1)) & ((1 << (BITS - 1)) - 1) for shift in (2 * BITS, BITS, 0)]
-    key = ((region << BITS | half[0]) << BITS | half[1]) << BITS | half[2]
-    used, place = np.unique(key, return_inverse=True)
-    sums = np.stack([np.bincount(place, cells.sums[occupied][:, c]) for c in range(4)], axis=1)
-    return _padded(used >> (3 * BITS), used & ((1 << (3 * BITS)) - 1), sums)
+    sums = [*(np.bincount(short, plane, len(used)) for plane in planes), count[used]]
+    of = used >> (3 * BITS)
+    place = np.arange(len(used)) - np.searchsorted(of, np.arange(REGIONS))[of]
+    total = np.zeros((REGIONS, int(place.max()) + 1, 4), dtype=np.float32)
+    total[of, place] = np.stack(sums, axis=1)
+    return _Cells(total[:, :, :3] / np.maximum(total[:, :, 3:], 1.0), total)
 
 
 def _best_start(cells: _Cells) -> np.ndarray:
@@ -158,7 +136,7 @@ def _best_start(cells: _Cells) -> np.ndarray:
 
 
 def _refined(cells: _Cells, centres: np.ndarray, rounds: int = ROUNDS) -> np.ndarray:
-    """Lloyd's rounds until nothing moves; (P, 3, 3) -> (P, 3, 3)."""
+    """Rounds of k-means until nothing moves; (P, 3, 3) -> (P, 3, 3)."""
     before: np.ndarray | None = None
     for _ in range(rounds):
         nearest = _nearest(cells.color, centres)
@@ -301,25 +279,16 @@ def color_pending(
 def _pending(catalog: Catalog) -> tuple[list[tuple[str, str]], int]:
     """(picture_id, file) of stored pictures without colours, and how many have them."""
     known = set(catalog.read("colors", ["picture_id"])["picture_id"].unique().to_pylist())
-    stored: dict[str, str] = {}
-    pictures = catalog.read("pictures", ["picture_id", "file", "status"])
-    for picture_id, file, status in zip(
-        *(pictures[name].to_pylist() for name in pictures.column_names), strict=True
-    ):
-        if status == "stored" and file is not None:
-            stored[picture_id] = file
-    pending = sorted((one, file) for one, file in stored.items() if one not in known)
+    rows = catalog.read("pictures", ["picture_id", "file", "status"]).to_pylist()
+    stored = {row["picture_id"]: row["file"] for row in rows
+              if row["status"] == "stored" and row["file"] is not None}  # fmt: skip
+    pending = sorted(item for item in stored.items() if item[0] not in known)
     return pending, len(stored) - len(pending)
 
 
 def _palette(path: Path, picture_id: str, limits: PictureLimits) -> Palette | PictureError:
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        return PictureError(Reason.STORE, f"the stored file is gone ({error.strerror})")
-    if picture_id_of(data) != picture_id:
-        return PictureError(Reason.STORE, "the stored file was changed")
-    try:
+        data = stored_bytes(path, picture_id)
         return picture_palette(decode_picture(data, limits, target_px=SIDE_PX))
     except PictureError as error:
         return error

@@ -7,15 +7,14 @@ whether something still has to be cleared away.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 
-from schemas.errors import InputError, UsageError
+from schemas.errors import StorageError, UsageError
 from schemas.names import author_key, without_accents
-from schemas.storage.fsio import replace_file, storage_error
+from schemas.storage.fsio import read_signed, replace_file, signed_bytes, storage_error
 from schemas.storage.layout import Layout
 
 FORMAT = 1
@@ -70,17 +69,15 @@ class BlockList:
         except OSError as error:
             raise _damaged(error.strerror or str(error)) from error
         try:
-            body = json.loads(data)
-            if _bytes({k: v for k, v in body.items() if k != "digest"}) != data:
-                raise ValueError("its digest does not match")
+            body = read_signed(data)
             if body["format"] != FORMAT:
-                raise ValueError(f"it has format {body['format']}")
+                raise ValueError(f"it has format {body['format']}, this program reads {FORMAT}")
             return cls(
                 {kind: frozenset(body["marks"][kind]) for kind in KINDS},
                 frozenset(body["refused"]),
                 bool(body["pending"]),
             )
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise _damaged(str(error)) from error
 
     @classmethod
@@ -110,7 +107,7 @@ class BlockList:
         body["refused"] = sorted(self.refused)
         try:
             layout.root.mkdir(parents=True, exist_ok=True)
-            replace_file(layout.blocked, _bytes({"format": FORMAT, **body}))
+            replace_file(layout.blocked, signed_bytes({"format": FORMAT, **body}))
         except OSError as error:
             raise storage_error(error, "the block list") from error
 
@@ -132,19 +129,8 @@ class BlockList:
         )
 
 
-def _bytes(body: dict[str, object]) -> bytes:
-    plain = json.dumps(body, sort_keys=True, indent=1).encode()
-    return (
-        json.dumps(
-            {**body, "digest": blake2b(plain, digest_size=16).hexdigest()},
-            sort_keys=True, indent=1,
-        ).encode()
-        + b"\n"
-    )  # fmt: skip
-
-
-def _damaged(reason: str) -> InputError:
-    return InputError(
+def _damaged(reason: str) -> StorageError:
+    return StorageError(
         f"the block list cannot be read ({reason})",
         "Restore forgotten.json from a backup; nothing is imported without it.",
     )

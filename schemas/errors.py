@@ -49,12 +49,16 @@ class InputError(ToonsearchError):
     exit_code = 3
 
 
+class StorageError(InputError):
+    """The data root cannot be read or written: whatever comes next would fail as well."""
+
+
 class NothingToIndex(InputError):
     """No picture of the catalog has a vector yet."""
 
 
 class PartlyDoneError(ToonsearchError):
-    """Part of the work was done and kept, part was not."""
+    """Part of the work was done, part was not."""
 
     exit_code = 4
 

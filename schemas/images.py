@@ -1,4 +1,4 @@
-"""What a picture file is: the only room that opens one.
+"""What a picture file is: the only module that opens one.
 
 The crawler checks a picture here before it stores it, and the indexer decodes it here
 before it prepares pixels, so both accept exactly the same files. Only formats whose
@@ -14,6 +14,7 @@ import warnings
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -85,6 +86,20 @@ class PictureLimits:
 def picture_id_of(data: bytes) -> str:
     """The picture's identity: SHA-256 of its bytes, in hex."""
     return hashlib.sha256(data).hexdigest()
+
+
+def stored_bytes(path: Path, picture_id: str) -> bytes:
+    """The bytes of a stored picture, verified by its id.
+
+    Errors:  PictureError with the reason `store`
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise PictureError(Reason.STORE, f"the stored file is gone ({error.strerror})") from error
+    if picture_id_of(data) != picture_id:
+        raise PictureError(Reason.STORE, "the stored file was changed")
+    return data
 
 
 @dataclass(frozen=True)

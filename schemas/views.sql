@@ -1,6 +1,5 @@
 -- The views that `toonsearch sql` knows besides the tables; each becomes a DuckDB view.
--- Lines that start with "-- name: text" are the comments of its columns. A view marked
--- [kept] reads whole tables: its result is kept until one of them changes. era_of(year) is a
+-- Lines that start with "-- name: text" are the comments of its columns. era_of(year) is a
 -- macro (schemas/storage/snapshot.py): the label of a year, as the index that is asked has it.
 
 -- view: catalog
@@ -53,7 +52,7 @@ from (select title_id, unnest(authors) as u, generate_subscripts(authors, 1) as 
 select title_id, unnest(genres) as genre, generate_subscripts(genres, 1)::integer as place
 from titles;
 
--- view: authors [kept]
+-- view: authors
 -- What each main author has in the catalog.
 -- author: name
 -- titles_count: titles with a stored picture
@@ -65,7 +64,7 @@ select author, count(distinct title_id) as titles_count, count(*) as pictures_co
   mode(genre) as genre, min(year) as first_year, max(year) as last_year
 from catalog where author is not null group by author order by pictures_count desc, author;
 
--- view: author_years [kept]
+-- view: author_years
 -- How much each author has in each year.
 -- author: main author
 -- year: year
@@ -75,7 +74,7 @@ select author, year, count(distinct title_id) as titles_count, count(*) as pictu
 from catalog where author is not null and year is not null
 group by author, year order by author, year;
 
--- view: genre_by_year [kept]
+-- view: genre_by_year
 -- How much of each year belongs to each genre.
 -- genre: main genre
 -- year: year
@@ -87,7 +86,7 @@ select genre, year, count(distinct title_id) as titles_count, count(*) as pictur
 from catalog where genre is not null and year is not null
 group by genre, year order by year, genre;
 
--- view: genres [kept]
+-- view: genres
 -- What each genre has in the catalog.
 -- genre: main genre
 -- titles_count: titles
@@ -97,7 +96,7 @@ select genre, count(distinct title_id) as titles_count, count(*) as pictures_cou
   count(distinct author) as authors_count
 from catalog where genre is not null group by genre order by pictures_count desc, genre;
 
--- view: eras [kept]
+-- view: eras
 -- What each era has in the catalog; null is "no year is known".
 -- era: era
 -- titles_count: titles
@@ -107,7 +106,7 @@ select era, count(distinct title_id) as titles_count, count(*) as pictures_count
   count(distinct author) as authors_count
 from catalog group by era order by era;
 
--- view: judged [kept]
+-- view: judged
 -- Each prediction (of the model with most of them) beside the truth. The picture's own
 -- title was hidden when it was made.
 -- picture_id: the picture
@@ -141,7 +140,7 @@ select p.picture_id, c.title_id, p.model_id, c.author, p.authors[1].label as pre
 from predictions p join catalog c using (picture_id)
 where p.model_id = (select mode(model_id) from predictions);
 
--- view: hardest_genres [kept]
+-- view: hardest_genres
 -- Genres by how often the model misses them.
 -- genre: true main genre
 -- pictures_count: judged pictures
@@ -154,7 +153,7 @@ select genre, count(*) as pictures_count, avg((predicted_genre = genre)::integer
 from judged where genre is not null and predicted_genre is not null
 group by genre order by right_ratio, genre;
 
--- view: genre_confusion [kept]
+-- view: genre_confusion
 -- How often each genre is taken for each other.
 -- genre: true main genre
 -- predicted: most probable genre
@@ -165,7 +164,7 @@ select genre, predicted_genre as predicted, count(*) as pictures_count,
 from judged where genre is not null and predicted_genre is not null
 group by genre, predicted_genre order by genre, share desc, predicted;
 
--- view: era_confusion [kept]
+-- view: era_confusion
 -- How often each era is taken for each other.
 -- era: true era
 -- predicted: most probable era
@@ -176,7 +175,7 @@ select era, predicted_era as predicted, count(*) as pictures_count,
 from judged where era is not null and predicted_era is not null
 group by era, predicted_era order by era, predicted;
 
--- view: title_genre_fit [kept]
+-- view: title_genre_fit
 -- How well each title fits its genre: the most distinctive and the most ambiguous ones.
 -- title_id: the title
 -- title: its name
@@ -205,7 +204,7 @@ select s.title_id, t.name as title,
   s.rival_probability, s.own_probability - s.rival_probability as margin
 from summed s join titles t using (title_id) order by margin desc, title_id;
 
--- view: picture_colors [kept]
+-- view: picture_colors
 -- Each picture's mean colour and how dark, vivid and colourful it is.
 -- picture_id: the picture
 -- r: mean red 0-255
@@ -225,7 +224,7 @@ select picture_id, r, g, b, saturation, value,
   sqrt(greatest(square - r * r - g * g - b * b, 0)) as spread
 from mean;
 
--- view: genre_palette [kept]
+-- view: genre_palette
 -- The colours of each genre, in cubes 32 levels wide.
 -- genre: main genre
 -- r: mean red of the cube 0-255
@@ -238,7 +237,7 @@ from (select c.genre, k.r, k.g, k.b, k.share as w
       from colors k join catalog c using (picture_id) where c.genre is not null and k.share > 0)
 group by genre, r // 32, g // 32, b // 32 order by genre, share desc;
 
--- view: era_palette [kept]
+-- view: era_palette
 -- The colours of each era, in cubes 32 levels wide.
 -- era: era
 -- r: mean red of the cube 0-255
@@ -251,7 +250,7 @@ from (select c.era, k.r, k.g, k.b, k.share as w
       from colors k join catalog c using (picture_id) where c.era is not null and k.share > 0)
 group by era, r // 32, g // 32, b // 32 order by era, share desc;
 
--- view: title_palette [kept]
+-- view: title_palette
 -- The colours of each title, in cubes 64 levels wide, the largest eight.
 -- title_id: the title
 -- r: mean red of the cube 0-255
@@ -267,7 +266,7 @@ select title_id, r, g, b, share from (
 qualify row_number() over (partition by title_id order by share desc, r, g, b) <= 8
 order by title_id, share desc;
 
--- view: color_by_year [kept]
+-- view: color_by_year
 -- How colour moves over the years.
 -- year: year
 -- pictures_count: pictures with colours
@@ -282,7 +281,7 @@ select c.year, count(*) as pictures_count, avg(k.r) as r, avg(k.g) as g, avg(k.b
 from picture_colors k join catalog c using (picture_id) where c.year is not null
 group by c.year order by c.year;
 
--- view: coverage [kept]
+-- view: coverage
 -- What became of every picture.
 -- source: the import or site that brought it
 -- status: stored, skipped or failed
@@ -291,7 +290,7 @@ group by c.year order by c.year;
 select source, status, reason, count(*) as pictures_count
 from pictures group by source, status, reason order by source, status, reason;
 
--- view: freshness [kept]
+-- view: freshness
 -- When pictures came in.
 -- day: day (UTC)
 -- pictures_count: pictures written on it
@@ -300,7 +299,7 @@ select fetched_at::date as day, count(*) as pictures_count,
   count(*) filter (status = 'stored') as stored_count
 from pictures group by day order by day;
 
--- view: shared_pictures [kept]
+-- view: shared_pictures
 -- Pictures that several titles hold, byte for byte.
 -- picture_id: the picture
 -- titles_count: titles that hold it

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from schemas.errors import InputError, UsageError
+from schemas.errors import InputError
 from schemas.names import author_key, without_accents
 
 if TYPE_CHECKING:
@@ -62,10 +62,10 @@ class Filters:
     ) -> Filters:
         """Filters from options of the command line or parameters of a request.
 
-        Errors:  UsageError when they contradict each other
+        Errors:  InputError when they contradict each other
         """
         if year_from is not None and year_to is not None and year_from > year_to:
-            raise UsageError(
+            raise InputError(
                 f"no year is from {year_from} to {year_to}", "Give the earlier year first."
             )
         return cls(

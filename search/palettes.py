@@ -150,7 +150,7 @@ def held_colors(layout: Layout, query: ColorQuery) -> tuple[np.ndarray, np.ndarr
     columns = {f"k{m}": np.ascontiguousarray(near[:, m]) for m in range(near.shape[1])}
     sums = ", ".join(f"sum(share * k{m}) / {REGIONS}" for m in range(near.shape[1]))
     with duckdb.connect(":memory:") as connection:
-        create_views(connection, snapshot, folder=f"{layout.root.absolute()}/tables/")
+        create_views(connection, snapshot)
         connection.register("cubes", {"cube": np.arange(len(cubes)), **columns})
         found = connection.execute(
             f"select picture_id, {sums} from colors join cubes"

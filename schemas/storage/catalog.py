@@ -1,7 +1,7 @@
 """The catalog: Delta Lake tables that are only ever appended to, merged or deleted from.
 
-Writers commit through `deltalake`, and each commit is sealed (`schemas/storage/commits.py`) before
-it counts as done. Readers go through DuckDB over the file list of one version of each table,
+Writers commit through `deltalake`, and each commit is synced and recorded
+(`schemas/storage/commits.py`) before it counts as done. Readers go through DuckDB over the file list of one version of each table,
 so that a writer never blocks them, and no DuckDB file holds anything.
 """
 
@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from schemas.errors import InputError, ToonsearchError
+from schemas.errors import StorageError
 from schemas.storage import commits
-from schemas.storage.commits import prove
 from schemas.storage.fsio import storage_error
 from schemas.storage.layout import Layout
-from schemas.storage.tables import TABLES, arrow_schema
+from schemas.storage.tables import TABLES, arrow_schema, quoted
 
 if TYPE_CHECKING:
     import duckdb
@@ -130,7 +129,7 @@ class Catalog:
         wanted = sorted(set(values))
         if not wanted or not self.exists(table):
             return 0
-        narrowed = [f"{name} = {_quoted(value)}" for name, value in (also or {}).items()]
+        narrowed = [f"{name} = {quoted(value)}" for name, value in (also or {}).items()]
         if before is not None:
             moment = before[1].astimezone(UTC).isoformat()
             narrowed.append(
@@ -138,7 +137,7 @@ class Catalog:
             )
         deleted = 0
         for start in range(0, len(wanted), 1000):  # keeps each predicate parseable
-            listed = ", ".join(_quoted(value) for value in wanted[start : start + 1000])
+            listed = ", ".join(quoted(value) for value in wanted[start : start + 1000])
             predicate = " and ".join([f"{column} in ({listed})", *narrowed])
             with committing(self.layout, table):
                 outcome = self.open(table).delete(
@@ -157,7 +156,7 @@ class Catalog:
         for name in TABLES:
             files = self.files(name)
             if files:
-                listed = ", ".join(_quoted(file) for file in files)
+                listed = ", ".join(quoted(file) for file in files)
                 columns = ", ".join(arrow_schema(name).names)
                 connection.execute(
                     f"create view {name} as select {columns} from read_parquet([{listed}])"
@@ -194,8 +193,8 @@ class Catalog:
         return self.open(table)
 
     def open(self, table: str, version: int | None = None) -> DeltaTable:
-        """A version of a table, by default the newest that is whole, its log and data files
-        proven."""
+        """A version of a table, by default the newest that is whole; its log and data files
+        are verified."""
         from deltalake.exceptions import DeltaError
 
         directory = self.layout.table(table)
@@ -215,9 +214,9 @@ def _opened(directory: Path, version: int | None) -> DeltaTable:
     from deltalake import DeltaTable
 
     newest = commits.newest_version(directory) if version is None else version
-    prove(directory, commits.log_files(directory))
+    commits.verify(directory, commits.log_files(directory))
     table = DeltaTable(directory, version=newest)
-    prove(directory, _names(table))
+    commits.verify(directory, _names(table))
     return table
 
 
@@ -228,7 +227,7 @@ def _names(table: DeltaTable) -> list[str]:
 
 @contextlib.contextmanager
 def committing(layout: Layout, table: str) -> Iterator[None]:
-    """Seal what is committed inside; a failure is one clear line, and what was committed
+    """Record what is committed inside; a failure is one clear line, and what was committed
     before stays."""
     from deltalake.exceptions import DeltaError
 
@@ -237,7 +236,7 @@ def committing(layout: Layout, table: str) -> Iterator[None]:
         yield
         version = commits.newest_version(directory)
         if version is not None:
-            commits.seal(directory, version)
+            commits.record_commit(directory, version)
     except (DeltaError, OSError) as error:
         raise storage_error(error, f"the catalog table {table!r}") from error
 
@@ -282,13 +281,9 @@ def no_hooks() -> Any:
     return PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
 
 
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _damaged(table: str, error: Exception) -> ToonsearchError:
+def _damaged(table: str, error: Exception) -> StorageError:
     line = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return InputError(
+    return StorageError(
         f"the catalog table {table!r} cannot be read ({line})",
         "`toonsearch doctor` says what is wrong.",
     )

@@ -1,11 +1,14 @@
-"""Delta commits that survive a power cut, and what to do about one that was cut short.
+"""Delta commits that survive a power cut, checksums of every table file, and recovery.
 
-The Delta library renames and links its files without syncing them. So each commit is sealed
-afterwards: its data files, its log entry and both folders are synced, and then a small file
-beside the log says up to which version that was done, and the digest of every file. A version
-above the seal was never acknowledged: readers take it when it is whole and the one before when
-it is not, and the next writer finishes it or takes it away. A version up to the seal that is
-not as it was sealed was damaged later, and is never passed over in silence.
+The Delta library renames and links its files without syncing them, and neither Delta Lake nor
+Parquet as written here carry checksums. So each commit is recorded afterwards: its data files,
+its log entry and both folders are synced, and then a small file in the table is replaced:
+
+    tables/<name>/_checksums.json      version, file -> BLAKE3, and its own digest
+
+A version above the recorded one was never acknowledged: readers take it when it is whole and the
+one before when it is not, and the next writer records it or removes it. A recorded version that
+is not as it was recorded was damaged later, which is always an error.
 """
 
 from __future__ import annotations
@@ -14,14 +17,15 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+import shutil
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import unquote
 
-from schemas.errors import InputError
+from schemas.errors import InputError, StorageError
 from schemas.storage.fsio import (
     digest_file,
     digest_once,
@@ -31,14 +35,79 @@ from schemas.storage.fsio import (
     replace_file,
     signed_bytes,
 )
+from schemas.storage.layout import Layout
 
 LOG = "_delta_log"
+CHECKSUMS = "_checksums.json"
+FORMAT = 1
+MAX_CHECKSUMS_BYTES = 1 << 26
 PARQUET_END = b"PAR1"
-LAST_CHECKPOINT = "_last_checkpoint"
 ATTEMPTS = 20
 _ENTRY = re.compile(r"([0-9]{20})\.json")
 _LOGGED = re.compile(r"[0-9]{20}\.(json|checkpoint.*\.parquet)")
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class TableChecksums:
+    """The version that is known to be on the disk (-1: none yet), and the BLAKE3 of every file
+    by its name relative to the table."""
+
+    version: int
+    files: dict[str, str]
+
+
+def read_checksums(table: Path) -> TableChecksums | None:
+    """What is recorded of a table; None while it does not exist.
+
+    Errors:  InputError when the record is damaged or of another format
+    """
+    try:
+        with (table / CHECKSUMS).open("rb") as handle:
+            data = handle.read(MAX_CHECKSUMS_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise damaged(table, f"{CHECKSUMS}: {error.strerror}") from error
+    try:
+        return _parsed(data)
+    except (ValueError, KeyError, TypeError) as error:
+        raise damaged(table, f"{CHECKSUMS}: {error}") from error
+
+
+@lru_cache(maxsize=64)
+def _parsed(data: bytes) -> TableChecksums:
+    body = read_signed(data)
+    if body["format"] != FORMAT:
+        raise ValueError(f"it has format {body['format']}, this program reads {FORMAT}")
+    return TableChecksums(int(body["version"]), body["files"])
+
+
+def write_checksums(table: Path, checksums: TableChecksums) -> None:
+    """Replace the record. Errors:  OSError"""
+    body = {"format": FORMAT, "version": checksums.version, "files": checksums.files}
+    replace_file(table / CHECKSUMS, signed_bytes(body))
+
+
+def verify(table: Path, names: Iterable[str]) -> None:
+    """Compare files with their recorded checksums, before anybody parses them.
+
+    Names that are not recorded pass: a writer is just about to record them.
+
+    Errors:  InputError names the first one that is damaged; FileNotFoundError
+    """
+    recorded = read_checksums(table)
+    known = recorded.files if recorded else {}
+    for name in names:
+        if name in known and digest_once(table / name) != known[name]:
+            raise damaged(table, f"{name} is damaged")
+
+
+def damaged(table: Path, what: str) -> StorageError:
+    return StorageError(
+        f"the catalog table {table.name!r} cannot be read ({what})",
+        "`toonsearch doctor` says what can be done.",
+    )
 
 
 def versions(table: Path) -> list[int]:
@@ -47,31 +116,43 @@ def versions(table: Path) -> list[int]:
     return sorted(int(found[1]) for name in names if (found := _ENTRY.fullmatch(name)))
 
 
+def log_files(table: Path) -> list[str]:
+    """Entries and checkpoints of the log, relative to the table."""
+    return sorted(f"{LOG}/{p.name}" for p in _list(table / LOG) if _LOGGED.fullmatch(p.name))
+
+
+def log_number(name: str) -> int:
+    """The version that a file of the log is about."""
+    return int(name.removeprefix(f"{LOG}/")[:20])
+
+
 def newest_version(table: Path) -> int | None:
     """The version that readers use, None while nothing was ever committed.
 
-    Only an entry above the seal is looked into: everything below was synced.
-
-    Errors:  InputError when what was sealed is gone, or the seal is damaged
+    Errors:  InputError when what was recorded is gone, or the record is damaged
     """
-    sealed = sealed_version(table)  # before the log, which a writer may add to meanwhile
+    recorded = read_checksums(table)  # before the log, which a writer may add to meanwhile
     known = versions(table)
-    if sealed is not None and max(known, default=-1) < sealed:
-        raise damaged(table, f"version {sealed} is gone from {LOG}")
-    newest = None
+    if recorded is None:
+        if known and read_checksums(table) is None:
+            raise damaged(table, f"{CHECKSUMS} is gone")
+        return None
+    newest = recorded.version
+    if max(known, default=-1) < newest:
+        raise damaged(table, f"version {newest} is gone from {LOG}")
     for version in known:
-        if sealed is not None and version > sealed:
-            expected = sealed + 1 if newest is None else newest + 1
-            # Nothing keeps names in order: a power cut may leave the second of two.
-            if version != expected or not _is_whole(table, version):
-                break
+        if version <= recorded.version:
+            continue
+        # Nothing keeps names in order: a power cut may leave the second of two.
+        if version != newest + 1 or not _is_whole(table, version):
+            break
         newest = version
-    return newest
+    return newest if newest >= 0 else None
 
 
 def reading(table: Path, read: Callable[[], _T]) -> _T:
     """What `read` returns; it is called again when it failed while a writer shortened the
-    log or cleared files away, since readers take no lock.
+    log or removed files, since readers take no lock.
 
     Errors:  those of `read`
     """
@@ -85,120 +166,45 @@ def reading(table: Path, read: Callable[[], _T]) -> _T:
     return read()
 
 
-def sealed_version(table: Path) -> int | None:
-    """Up to which version the table is known to be on the disk; None without a seal.
-
-    Errors:  InputError when the seal is damaged
-    """
-    seal = read_seal(table)
-    return None if seal is None else seal.version
-
-
-def log_files(table: Path) -> list[str]:
-    """Entries and checkpoints of the log, relative to the table."""
-    return sorted(f"{LOG}/{p.name}" for p in _list(table / LOG) if _LOGGED.fullmatch(p.name))
-
-
-def log_number(name: str) -> int:
-    """The version that a file of the log is about."""
-    return int(name.removeprefix(f"{LOG}/")[:20])
-
-
 def prepare(table: Path) -> None:
-    """Make a new table's folder, sealed before its first commit."""
+    """Make a new table's folder, with its record before its first commit."""
     table.mkdir(parents=True, exist_ok=True)
-    if sealed_version(table) is None and not versions(table):
-        write_seal(table, Seal(-1, {}))
+    if read_checksums(table) is None:
+        write_checksums(table, TableChecksums(-1, {}))
         fsync_directory(table.parent)
         fsync_directory(table.parent.parent)
 
 
-def seal(table: Path, version: int) -> None:
-    """Sync everything that came after the last seal; then say so, with the digests of it.
+def record_commit(table: Path, version: int) -> None:
+    """Sync everything up to a version; then record it, with the checksums of what is new.
 
-    Errors:  OSError; InputError when the last seal is damaged
+    Errors:  OSError; InputError when the last record is damaged
     """
-    last = read_seal(table)
-    if last is not None and last.version == version:
+    last = read_checksums(table)
+    if last is None:
+        raise damaged(table, f"{CHECKSUMS} is gone")
+    if last.version == version:
         return
-    first = version if last is None else min(version, last.version + 1)
-    names = []
-    for number in range(first, version + 1):
-        entry = _entry(table, number)
-        if not entry.exists():
-            continue
-        for name, _ in _added(table, number):
+    names = list(last.files)
+    for number in range(last.version + 1, version + 1):
+        for name in (*_added(table, number), f"{LOG}/{number:020d}.json"):
             with contextlib.suppress(FileNotFoundError):  # removed by a later commit
                 fsync_file(table / name)
                 names.append(name)
-        fsync_file(entry)
-        names.append(f"{LOG}/{entry.name}")
     fsync_directory(table)
     fsync_directory(table / LOG)
-    if last is None or last.files is None:  # of another or an earlier program
-        names += [
-            *(_named(table) or ()),
-            *(n for n in log_files(table) if log_number(n) <= version),
-        ]
-    _write(table, version, names, last)
+    files = {name: last.files.get(name) for name in names if (table / name).exists()}
+    write_checksums(
+        table, TableChecksums(version, {n: d or digest_once(table / n) for n, d in files.items()})
+    )
 
 
-def seal_copy(table: Path, copy: Path, version: int, names: Iterable[str]) -> None:
-    """Seal a copy of these files of a table, as far as the table's own seal knows them."""
-    last = read_seal(table)
-    known = (last and last.files) or {}
-    write_seal(copy, Seal(version, {n: known[n] for n in names if n in known} or None))
-
-
-def _write(table: Path, version: int, names: Iterable[str], last: Seal | None) -> None:
-    """Seal what was sealed before and these files, as far as they are there."""
-    files = dict((last and last.files) or {})
-    for name in names:
-        with contextlib.suppress(FileNotFoundError):
-            files[name] = digest_once(table / name)
-    write_seal(table, Seal(version, {n: files[n] for n in files if (table / n).exists()}))
-
-
-def mend(table: Path) -> None:
-    """What a writer does first after another one died: finish or take away its commit, and
-    remove files that no commit names. Needs the data root's lock.
-
-    Errors:  OSError; InputError when the log is damaged, and then nothing is removed on
-             the word of it
-    """
-    if not (table / LOG).is_dir():
-        return
-    newest = newest_version(table)
-    prove(table, log_files(table))
-    for version in reversed(versions(table)):
-        if newest is not None and version <= newest:
-            break
-        _entry(table, version).unlink()
-    for path in (table / LOG).iterdir():
-        ours = _ENTRY.fullmatch(path.name) or path.name == LAST_CHECKPOINT
-        if not ours and path.suffix not in (".parquet", ".crc") and path.is_file():
-            path.unlink()  # a log entry that was never put in its place
-    for debris in table.glob(f".{SEAL}.*"):
-        debris.unlink()
-    if newest is None:
-        _remove_unnamed(table, set())
-        for path in (table / LOG).iterdir():
-            path.unlink()
-        fsync_directory(table / LOG)
-        (table / LOG).rmdir()
-        fsync_directory(table)
-        return
-    if newest != sealed_version(table):
-        seal(table, newest)
-    _remove_unnamed(table, _named(table))
-    fsync_directory(table / LOG)
-    fsync_directory(table)
-
-
-def has_debris(table: Path) -> bool:
-    """Whether the library left something half-made behind, which it does without a word when
-    only the removal of it fails."""
-    return any("#" in path.name for folder in (table, table / LOG) for path in _list(folder))
+def record_copy(table: Path, copy: Path, version: int, names: Iterable[str]) -> None:
+    """Record a copy of these files of a table, with the checksums of the original."""
+    recorded = read_checksums(table)
+    known = recorded.files if recorded else {}
+    files = {name: known.get(name) or digest_file(copy / name) for name in names}
+    write_checksums(copy, TableChecksums(version, files))
 
 
 def checkpoint(table: Path, version: int, aside: Path) -> None:
@@ -219,13 +225,12 @@ def checkpoint(table: Path, version: int, aside: Path) -> None:
             os.link(table / logged, aside / logged)
         DeltaTable(aside, version=version).create_checkpoint()
         fsync_file(aside / name)
-        last = read_seal(table)
-        if last is not None:  # known by its digest before a reader can see it
-            sealed = {**(last.files or {}), name: digest_file(aside / name)}
-            write_seal(table, Seal(last.version, sealed))
+        last = read_checksums(table)
+        assert last is not None
+        # Its checksum is known before a reader can see it.
+        files = {**last.files, name: digest_file(aside / name)}
+        write_checksums(table, TableChecksums(last.version, files))
         (aside / name).replace(table / name)
-    # A hint that nobody needs while the log is short, and that may name what goes now.
-    (table / LOG / LAST_CHECKPOINT).unlink(missing_ok=True)
     fsync_directory(table / LOG)
     for logged in log_files(table):
         if log_number(logged) < version:
@@ -240,30 +245,18 @@ def _list(folder: Path) -> list[Path]:
         return []
 
 
-def _entry(table: Path, version: int) -> Path:
-    return table / LOG / f"{version:020d}.json"
-
-
-def _actions(table: Path, version: int) -> Iterator[dict[str, Any]]:
-    text = _entry(table, version).read_text("utf-8")
-    if not text.strip():
+def _added(table: Path, version: int) -> dict[str, int]:
+    """Data files that a commit added, with their sizes. Errors:  ValueError, OSError"""
+    lines = (table / LOG / f"{version:020d}.json").read_text("utf-8").splitlines()
+    if not lines:
         raise ValueError("the entry is empty")
-    for line in text.splitlines():
-        yield json.loads(line)
-
-
-def _added(table: Path, version: int) -> list[tuple[str, int]]:
-    """Data files that a commit added, with their sizes."""
-    found = []
-    for action in _actions(table, version):
-        if add := action.get("add"):
-            found.append((unquote(add["path"]), int(add["size"])))
-    return found
+    added = [action["add"] for action in map(json.loads, lines) if action.get("add")]
+    return {unquote(one["path"]): int(one["size"]) for one in added}
 
 
 def _is_whole(table: Path, version: int) -> bool:
     try:
-        for name, size in _added(table, version):
+        for name, size in _added(table, version).items():
             with (table / name).open("rb") as handle:
                 if os.fstat(handle.fileno()).st_size != size:
                     return False
@@ -275,105 +268,61 @@ def _is_whole(table: Path, version: int) -> bool:
     return True
 
 
-def _named(table: Path) -> set[str] | None:
-    """Data files that some log entry adds or removes; None when the log cannot say."""
-    names: set[str] = set()
-    try:
-        for version in versions(table):
-            for action in _actions(table, version):
-                for kind in ("add", "remove"):
-                    if kind in action:
-                        names.add(unquote(action[kind]["path"]))
-        for checkpoint in (table / LOG).glob("*.checkpoint.parquet"):
-            import pyarrow.parquet as pq
-
-            found = pq.read_table(checkpoint, columns=["add", "remove"])
-            for column in found.columns:
-                names.update(unquote(row["path"]) for row in column.to_pylist() if row)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return names
+# --- Recovery: what a writer does first. It holds the data root's lock, so that whatever lies
+# in `staging/` or was being put into place belongs to nobody.
 
 
-def _remove_unnamed(table: Path, names: set[str] | None) -> None:
-    if names is None:
+def recover(layout: Layout, *, thorough: bool) -> None:
+    """Remove what a dead writer left half-made, and finish or undo its commits.
+
+    Without `thorough` only what is cheap to notice is looked for. Generations and stored
+    pictures are complete once they have their name, and are never touched.
+
+    Errors:  OSError
+    """
+    for debris in _list(layout.staging):
+        _remove(debris)
+    for pointer in (layout.current, layout.blocked):
+        for debris in pointer.parent.glob(f".{pointer.name}.*.tmp"):
+            _remove(debris)
+    for table in _list(layout.tables):
+        with contextlib.suppress(InputError):  # damage, which whoever reads the table is told
+            recorded = read_checksums(table)
+            torn = recorded is None or recorded.version != max(versions(table), default=-1)
+            # The library leaves half-made files without a word when only their removal fails.
+            half = any("#" in p.name for folder in (table, table / LOG) for p in _list(folder))
+            if thorough or torn or half:
+                repair(table)
+
+
+def repair(table: Path) -> None:
+    """Record the last commit when it is whole, remove it when it is not, and remove every file
+    that no commit names.
+
+    Errors:  OSError; InputError when the table is damaged, and then nothing is removed
+    """
+    if not (table / LOG).is_dir():
         return
-    for path in table.glob("*.parquet*"):  # those being written carry a mark at the end
-        if path.name not in names:
+    newest = newest_version(table)
+    if newest is not None:
+        record_commit(table, newest)
+    recorded = read_checksums(table)
+    files = recorded.files if recorded else {}
+    for version in reversed(versions(table)):  # readers never see a gap
+        if newest is None or version > newest:
+            (table / LOG / f"{version:020d}.json").unlink()
+    for path in (*table.iterdir(), *(table / LOG).iterdir()):
+        unfinished = ".parquet" in path.name or path.suffix == ".tmp" or path.parent != table
+        if unfinished and path.is_file() and str(path.relative_to(table)) not in files:
             path.unlink()
+    fsync_directory(table / LOG)
+    if newest is None:
+        (table / LOG).rmdir()
+    fsync_directory(table)
 
 
-# --- Seals: up to which version a table is on the disk, and the digest of every file of it.
-#
-#     tables/<name>/_sealed      version, file -> BLAKE3, and the seal's own digest
-#
-# Delta Lake and Parquet as written here carry no checksums, so a byte that decays on the disk
-# would be read as if nothing had happened. A reader proves log entries before the library parses
-# them, and data files before anybody reads them, each once in a process (60 MB of tables take
-# 30 ms). Names that a seal does not know pass: they are of another program, or of a writer that
-# is just about to seal them.
-
-SEAL = "_sealed"
-FORMAT = 1
-MAX_SEAL_BYTES = 1 << 26
-RESTORE = "`toonsearch doctor` says what can be done."
-
-
-@dataclass(frozen=True)
-class Seal:
-    """`files` are named relative to the table; None in seals that are but a number, as earlier
-    programs wrote them."""
-
-    version: int
-    files: dict[str, str] | None = None
-
-
-def read_seal(table: Path) -> Seal | None:
-    """A table's seal; None without one, as in tables that another program made.
-
-    Errors:  InputError when it is damaged or of a newer format
-    """
-    try:
-        with (table / SEAL).open("rb") as handle:
-            data = handle.read(MAX_SEAL_BYTES + 1)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise damaged(table, f"{SEAL}: {error.strerror}") from error
-    try:
-        return _parsed(data)
-    except (ValueError, KeyError, TypeError) as error:
-        raise damaged(table, f"{SEAL}: {error}") from error
-
-
-@lru_cache(maxsize=64)
-def _parsed(data: bytes) -> Seal:
-    text = data.strip()
-    if text.removeprefix(b"-").isdigit():
-        return Seal(int(text))
-    body = read_signed(data)
-    if body["format"] != FORMAT:
-        raise ValueError("it is of a newer program")
-    return Seal(int(body["version"]), body["files"])
-
-
-def write_seal(table: Path, seal: Seal) -> None:
-    """Replace a table's seal. Errors:  OSError"""
-    body = {"format": FORMAT, "version": seal.version, "files": seal.files}
-    replace_file(table / SEAL, signed_bytes(body))
-
-
-def prove(table: Path, names: Iterable[str]) -> None:
-    """Prove files against the seal, before anybody parses them.
-
-    Errors:  InputError names the first one that is damaged; FileNotFoundError
-    """
-    seal = read_seal(table)
-    known = (seal.files if seal else None) or {}
-    for name in names:
-        if name in known and digest_once(table / name) != known[name]:
-            raise damaged(table, f"{name} is damaged")
-
-
-def damaged(table: Path, what: str) -> InputError:
-    return InputError(f"the catalog table {table.name!r} cannot be read ({what})", RESTORE)
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

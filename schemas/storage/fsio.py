@@ -15,7 +15,7 @@ from typing import Any
 
 import blake3
 
-from schemas.errors import InputError
+from schemas.errors import StorageError
 
 
 def fsync_directory(directory: Path) -> None:
@@ -79,27 +79,27 @@ def replace_file(path: Path, data: bytes) -> None:
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether a failure means that no space is left, whichever library tells it."""
+    """Whether a failure means that no space is left, whichever library says so."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
     text = str(error).lower()  # SQLite, Delta and FAISS only say it in words
     return "no space left" in text or "disk is full" in text or "disk quota" in text
 
 
-def storage_error(error: Exception, what: str) -> InputError:
+def storage_error(error: Exception, what: str) -> StorageError:
     """A failed write as one clear line."""
     if is_disk_full(error):
-        return InputError(
+        return StorageError(
             f"the disk is full while writing {what}",
             "Free some space and run the command again; what was done is kept.",
         )
     reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-    return InputError(f"{what} cannot be written ({reason})")
+    return StorageError(f"{what} cannot be written ({reason})")
 
 
 # --- Digests: whether a file is, byte for byte, what it was when it was written.
 
-_proven: dict[str, tuple[int, int, int, str]] = {}
+_known: dict[str, tuple[int, int, int, str]] = {}
 
 
 def digest_file(path: Path) -> str:
@@ -115,19 +115,20 @@ def digest_once(path: Path) -> str:
     """
     facts = path.stat()
     key = (facts.st_ino, facts.st_size, facts.st_mtime_ns)
-    known = _proven.get(str(path))
-    if known is not None and known[:3] == key:
-        return known[3]
-    digest = digest_file(path)
-    _proven[str(path)] = (*key, digest)
-    return digest
+    known = _known.get(str(path))
+    if known is None or known[:3] != key:
+        known = _known[str(path)] = (*key, digest_file(path))
+    return known[3]
 
 
 def signed_bytes(body: dict[str, Any]) -> bytes:
     """The one serialisation of a record that carries the digest of the rest of itself."""
+
+    def canonical(body: dict[str, Any]) -> bytes:
+        return json.dumps(body, sort_keys=True, ensure_ascii=True, indent=1).encode() + b"\n"
+
     plain = {key: value for key, value in body.items() if key != "digest"}
-    digest = blake3.blake3(_canonical(plain)).hexdigest()
-    return _canonical({**plain, "digest": digest})
+    return canonical({**plain, "digest": blake3.blake3(canonical(plain)).hexdigest()})
 
 
 def read_signed(data: bytes) -> dict[str, Any]:
@@ -141,8 +142,4 @@ def read_signed(data: bytes) -> dict[str, Any]:
             raise ValueError("its digest does not match")
         return dict(body)
     except (AttributeError, RecursionError, TypeError) as error:
-        raise ValueError("it is no record") from error
-
-
-def _canonical(body: dict[str, Any]) -> bytes:
-    return json.dumps(body, sort_keys=True, ensure_ascii=True, indent=1).encode() + b"\n"
+        raise ValueError("it is not a record") from error

@@ -35,11 +35,6 @@ class Layout:
         return self.root / "models"
 
     @property
-    def kept(self) -> Path:
-        """Results of costly views; can be made again at any time."""
-        return self.root / "kept"
-
-    @property
     def lock(self) -> Path:
         return self.root / "lock"
 

@@ -19,9 +19,9 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 
 from schemas.errors import InputError, LockedError
+from schemas.storage.commits import recover
 from schemas.storage.fsio import fsync_directory, is_disk_full, storage_error
 from schemas.storage.layout import Layout
-from schemas.storage.recovery import recover
 
 HANDED_ON = "TOONSEARCH_LOCK_HANDLE"
 _held: ContextVar[int] = ContextVar("held", default=-1)

@@ -20,93 +20,49 @@ from schemas.errors import InputError
 from schemas.records import DECADE, era_sql
 from schemas.storage import commits
 from schemas.storage.catalog import Catalog
-from schemas.storage.commits import prove
 from schemas.storage.layout import Layout
-from schemas.storage.tables import TABLES, Column
+from schemas.storage.tables import SQL_TYPES, TABLES, Column, quoted
 
 if TYPE_CHECKING:
     import duckdb
     from deltalake import DeltaTable
 
+ATTEMPTS = 5
 
-# --- The documented views: what `views.sql` says, and the tables' own comments.
-#
-# Everything that SQL can be asked about is described here once, for `toonsearch sql
-# --schema`, for DuckDB's own catalog, for the data dictionary of an export and for hints
-# when a name is mistyped.
 
-_HEAD = re.compile(r"^-- view: (\w+)( \[kept\])?$", re.MULTILINE)
+# --- The documented views: those of `views.sql`, and the tables. Everything that SQL can be asked
+# about is described here once, for `toonsearch sql --schema`, for DuckDB's own catalog, for the
+# data dictionary of an export and for hints when a name is mistyped.
+
+_HEAD = re.compile(r"^-- view: (\w+)$", re.MULTILINE)
 _COLUMN = re.compile(r"-- (\w+): (.+)")
-
-SQL_TYPES = {
-    "string": "VARCHAR",
-    "int32": "INTEGER",
-    "int64": "BIGINT",
-    "double": "DOUBLE",
-    "bool": "BOOLEAN",
-    "date": "DATE",
-    "timestamp": "TIMESTAMP",
-    "strings": "VARCHAR[]",
-    "floats": "FLOAT[]",
-    "authors": "STRUCT(name VARCHAR, role VARCHAR)[]",
-    "probabilities": "STRUCT(label VARCHAR, probability DOUBLE)[]",
-}
-"""DuckDB's type of each type in `schemas/storage/tables.py`; times are shown in UTC."""
-
-TABLE_COMMENTS = {
-    "titles": "A webtoon, album or book.",
-    "episodes": "Episodes of titles.",
-    "pictures": "Every picture that was brought in, stored or not, and why not.",
-    "vectors": "Style vectors: unit length, so that their inner product is the cosine.",
-    "predictions": "What a model says of a picture, its own title hidden from it.",
-    "colors": "Three dominant colours of each of six regions of a picture.",
-    "crawl_state": "What the crawler knows of each title of a site, had or not.",
-    "runs": "Commands that wrote, and how they ended.",
-}
 
 
 @dataclass(frozen=True)
 class View:
-    """A view: its columns with their comments, in order.
-
-    `kept` says that its result is worth keeping until a table changes.
-    """
+    """A view: its columns with their comments, in order."""
 
     name: str
     comment: str
     columns: tuple[tuple[str, str], ...]
-    sql: str
-    kept: bool = False
+    sql: str = ""
 
 
 @cache
 def ready_views() -> dict[str, View]:
     """The views of `views.sql`, in the order in which they can be created."""
     text = (Path(__file__).parent.parent / "views.sql").read_text("utf-8")
-    heads = list(_HEAD.finditer(text))
-    ends = [head.start() for head in heads[1:]] + [len(text)]
-    return {
-        head[1]: _view(head[1], text[head.end() : end], bool(head[2]))
-        for head, end in zip(heads, ends, strict=True)
-    }
+    _, *parts = _HEAD.split(text)  # name, text, name, text, ...
+    return {name: _view(name, part) for name, part in zip(parts[::2], parts[1::2], strict=True)}
 
 
-def _view(name: str, text: str, kept: bool) -> View:
+def _view(name: str, text: str) -> View:
     lines = text.strip().splitlines()
-    said = [line for line in lines if line.startswith("-- ")]
-    columns = tuple((found[1], found[2]) for found in map(_COLUMN.fullmatch, said) if found)
-    comment = " ".join(line[3:] for line in said if not _COLUMN.fullmatch(line))
+    comments = [line for line in lines if line.startswith("-- ")]
+    columns = tuple((found[1], found[2]) for found in map(_COLUMN.fullmatch, comments) if found)
+    about = " ".join(line[3:] for line in comments if not _COLUMN.fullmatch(line))
     sql = "\n".join(line for line in lines if not line.startswith("--"))
-    return View(name, comment, columns, sql.strip().rstrip(";"), kept)
-
-
-@cache
-def table_views() -> dict[str, View]:
-    """The catalog's tables as views; their SQL depends on the files of a snapshot."""
-    return {
-        name: View(name, TABLE_COMMENTS[name], tuple((c.name, c.comment) for c in spec.columns), "")
-        for name, spec in TABLES.items()
-    }
+    return View(name, about, columns, sql.strip().rstrip(";"))
 
 
 SNAPSHOT_VIEW = View(
@@ -117,20 +73,17 @@ SNAPSHOT_VIEW = View(
         ("version", "version of the table, or id of the index generation"),
         ("committed_at", "when it was written (UTC)"),
     ),
-    "",
 )
 
 
+@cache
 def all_views() -> dict[str, View]:
     """Tables first, then the ready-made views."""
-    return {**table_views(), SNAPSHOT_VIEW.name: SNAPSHOT_VIEW, **ready_views()}
-
-
-def named_views(sql: str) -> list[str]:
-    """Views that follow a `from` or `join`: those that a statement reads, or nearly so."""
-    named = re.findall(r"\b(?:from|join)\s+(\w+)", sql.lower())
-    known = all_views()
-    return [name for name in dict.fromkeys(named) if name in known]
+    tables = {
+        name: View(name, spec.comment, tuple((c.name, c.comment) for c in spec.columns))
+        for name, spec in TABLES.items()
+    }
+    return {**tables, SNAPSHOT_VIEW.name: SNAPSHOT_VIEW, **ready_views()}
 
 
 def table_sql(table: str, files: tuple[str, ...], public: bool = False) -> str:
@@ -153,14 +106,6 @@ def _column_sql(column: Column, public: bool) -> str:
     if public and column.name in ("source", "source_path"):  # "folder:/home/me/x" -> "folder:x"
         return rf"regexp_replace({column.name}, '(^|:)/([^/].*)?/', '\1') as {column.name}"
     return f'"{column.name}"'
-
-
-def quoted(text: str) -> str:
-    """A SQL string literal."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-ATTEMPTS = 5
 
 
 @dataclass(frozen=True)
@@ -225,15 +170,16 @@ def create_views(
     connection: duckdb.DuckDBPyConnection,
     snapshot: Snapshot,
     *,
-    folder: str,
-    kept: dict[str, str] | None = None,
+    folder: str | None = None,
     public: bool = False,
 ) -> None:
     """Create every documented view, without comments (see `describe_views`).
 
-    `folder` is put before each file of the tables; `kept` maps views to the Parquet file
-    that holds their result; `public` hides where on this machine a picture came from.
+    `folder` is where the connection finds the tables, by default where they lie; `public`
+    hides where on this machine a picture came from.
     """
+    folder = f"{snapshot.layout.tables.absolute()}/" if folder is None else folder
+    connection.execute("set timezone = 'UTC'")
     for name, table in snapshot.tables.items():
         files = tuple(f"{folder}{file}" for file in table.files)
         connection.execute(f"create view {name} as {table_sql(name, files, public)}")
@@ -241,9 +187,7 @@ def create_views(
     # What the views call for the label of a year.
     connection.execute(f"create macro era_of(y) as {era_sql('y', snapshot.era_years)}")
     for name, view in ready_views().items():
-        file = (kept or {}).get(name)
-        sql = view.sql if file is None else f"from read_parquet([{quoted(file)}])"
-        connection.execute(f"create view {name} as {sql}")
+        connection.execute(f"create view {name} as {view.sql}")
 
 
 def describe_views(connection: duckdb.DuckDBPyConnection) -> None:
@@ -288,44 +232,36 @@ def _versions(layout: Layout, as_of: datetime | None) -> dict[str, TableVersion]
 
 
 def _version(layout: Layout, name: str, as_of: datetime | None) -> TableVersion:
-    table = _opened(layout, name)
-    if table is None:
+    from deltalake.exceptions import DeltaError
+
+    catalog = Catalog(layout)
+    if not catalog.exists(name):
         return TableVersion()
+    table = catalog.open(name)
     times = _commit_times(table)
     if as_of is not None:
         earlier = [version for version, moment in times.items() if moment <= as_of]
         if not earlier:
             return TableVersion()
-        _load(table, name, max(earlier))
-    root = layout.tables
-    files = tuple(sorted(_relative(uri, root) for uri in table.file_uris()))
-    missing = [file for file in files if as_of is not None and not (root / file).exists()]
-    if missing:
-        raise InputError(
-            f"the table {name!r} as of {as_of:%Y-%m-%d} was cleared away",
-            "Ask about a later day.",
-        )
+        try:
+            table.load_as_version(max(earlier))
+        except (DeltaError, OSError, ValueError) as error:
+            raise _cleared(name, as_of) from error
+    # Delta gives absolute paths, spelt as in URIs.
+    paths = [Path(unquote(uri.removeprefix("file://"))) for uri in table.file_uris()]
+    files = tuple(sorted(os.path.relpath(path, layout.tables) for path in paths))
     if as_of is not None:
-        prove(layout.table(name), (Path(file).name for file in files))
+        if not all(path.exists() for path in paths):
+            raise _cleared(name, as_of)
+        commits.verify(layout.table(name), (path.name for path in paths))
     version = table.version()
     return TableVersion(version, times.get(version), files)
 
 
-def _opened(layout: Layout, name: str) -> DeltaTable | None:
-    catalog = Catalog(layout)
-    return catalog.open(name) if catalog.exists(name) else None
-
-
-def _load(table: DeltaTable, name: str, version: int) -> None:
-    from deltalake.exceptions import DeltaError
-
-    try:
-        table.load_as_version(version)
-    except (DeltaError, OSError, ValueError) as error:
-        raise InputError(
-            f"version {version} of the table {name!r} cannot be read any more",
-            "Ask about a later day.",
-        ) from error
+def _cleared(name: str, as_of: datetime) -> InputError:
+    return InputError(
+        f"the table {name!r} as of {as_of:%Y-%m-%d} was cleared away", "Ask about a later day."
+    )
 
 
 def _commit_times(table: DeltaTable) -> dict[int, datetime]:
@@ -337,19 +273,10 @@ def _commit_times(table: DeltaTable) -> dict[int, datetime]:
     }
 
 
-def _relative(uri: str, root: Path) -> str:
-    """A file as `table/part.parquet`; Delta tells absolute paths, spelt as in URIs."""
-    path = unquote(uri.removeprefix("file://"))
-    return os.path.relpath(path, root)
-
-
 def _first_commit(layout: Layout) -> str:
-    moments = [
-        moment
-        for name in TABLES
-        if (table := _opened(layout, name)) is not None
-        for moment in _commit_times(table).values()
-    ]
+    catalog = Catalog(layout)
+    tables = [catalog.open(name) for name in TABLES if catalog.exists(name)]
+    moments = [moment for table in tables for moment in _commit_times(table).values()]
     if not moments:
         return "It is empty: bring pictures in with `toonsearch import`."
     return f"Its first version is of {min(moments):%Y-%m-%d %H:%M} UTC."

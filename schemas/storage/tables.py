@@ -24,9 +24,10 @@ class Column:
 
 @dataclass(frozen=True)
 class TableSpec:
-    """A table: its key and its columns, in order."""
+    """A table: what it holds, its key, and its columns in order."""
 
     name: str
+    comment: str
     key: tuple[str, ...]
     columns: tuple[Column, ...]
 
@@ -40,6 +41,7 @@ TABLES: dict[str, TableSpec] = {
     for spec in (
         TableSpec(
             "titles",
+            "A webtoon, album or book.",
             ("title_id",),
             _columns(
                 ("title_id", "string", "platform:id"),
@@ -61,6 +63,7 @@ TABLES: dict[str, TableSpec] = {
         ),
         TableSpec(
             "episodes",
+            "Episodes of titles.",
             ("title_id", "episode_no"),
             _columns(
                 ("title_id", "string", "the title"),
@@ -73,6 +76,7 @@ TABLES: dict[str, TableSpec] = {
         ),
         TableSpec(
             "pictures",
+            "Every picture that was brought in, stored or not, and why not.",
             ("picture_id", "title_id"),
             _columns(
                 ("picture_id", "string", "SHA-256 of the bytes, or missing-<hash of the path>"),
@@ -97,6 +101,7 @@ TABLES: dict[str, TableSpec] = {
         ),
         TableSpec(
             "vectors",
+            "Style vectors: unit length, so that their inner product is the cosine.",
             ("picture_id", "model_id"),
             _columns(
                 ("picture_id", "string", "the picture"),
@@ -107,6 +112,7 @@ TABLES: dict[str, TableSpec] = {
         ),
         TableSpec(
             "predictions",
+            "What a model says of a picture, its own title hidden from it.",
             ("picture_id", "model_id"),
             _columns(
                 ("picture_id", "string", "the picture"),
@@ -119,6 +125,7 @@ TABLES: dict[str, TableSpec] = {
         ),
         TableSpec(
             "colors",
+            "Three dominant colours of each of six regions of a picture.",
             ("picture_id", "region", "rank"),
             _columns(
                 ("picture_id", "string", "the picture"),
@@ -135,6 +142,7 @@ TABLES: dict[str, TableSpec] = {
         ),
         TableSpec(
             "crawl_state",
+            "What the crawler knows of each title of a site, had or not.",
             ("title_id",),
             _columns(
                 ("title_id", "string", "the title, or one that could not be had"),
@@ -147,12 +155,13 @@ TABLES: dict[str, TableSpec] = {
                 ("last_date", "date", "latest episode"),
                 ("etag", "string", "of the newest page of episodes"),
                 ("last_modified", "string", "of the newest page of episodes"),
-                ("about", "string", "JSON that the site's room needs to ask again"),
+                ("about", "string", "JSON that the site's module needs to ask again"),
                 ("checked_at", "timestamp", "when the site was last asked (UTC)"),
             ),
         ),
         TableSpec(
             "runs",
+            "Commands that wrote, and how they ended.",
             ("run_id",),
             _columns(
                 ("run_id", "string", "start time and a random part"),
@@ -166,6 +175,27 @@ TABLES: dict[str, TableSpec] = {
         ),
     )
 }
+
+
+SQL_TYPES = {
+    "string": "VARCHAR",
+    "int32": "INTEGER",
+    "int64": "BIGINT",
+    "double": "DOUBLE",
+    "bool": "BOOLEAN",
+    "date": "DATE",
+    "timestamp": "TIMESTAMP",
+    "strings": "VARCHAR[]",
+    "floats": "FLOAT[]",
+    "authors": "STRUCT(name VARCHAR, role VARCHAR)[]",
+    "probabilities": "STRUCT(label VARCHAR, probability DOUBLE)[]",
+}
+"""DuckDB's type of each column type; times are shown in UTC."""
+
+
+def quoted(text: str) -> str:
+    """A SQL string literal."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 @cache

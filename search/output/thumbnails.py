@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from schemas.errors import ToonsearchError
 from schemas.images import PictureLimits, decode_picture
@@ -30,14 +30,17 @@ class Thumbnail(NamedTuple):
     height_px: int
 
 
-class ThumbnailSource(Protocol):
-    """Where a page's pictures come from: named first, encoded together afterwards."""
+def encode_webp(image: Image.Image, quality: int) -> Thumbnail:
+    """A picture as a data URI; a new file, so that no metadata is carried along."""
+    file = io.BytesIO()
+    image.save(file, "WEBP", quality=quality, method=4)
+    data = base64.standard_b64encode(file.getvalue()).decode("ascii")
+    return Thumbnail(f"data:image/webp;base64,{data}", *image.size)
 
-    def add_stored(self, file: str | None) -> None: ...
 
-    def add_query(self, picture: QueryPicture) -> str: ...
-
-    def encoded(self, uses: Mapping[str, int]) -> dict[str, Thumbnail]: ...
+def query_key(picture: QueryPicture) -> str:
+    """The name under which a query's picture is found among thumbnails."""
+    return f"{picture.picture_id} {picture.crop}"
 
 
 class Thumbnails:
@@ -53,18 +56,17 @@ class Thumbnails:
             return
         try:
             data = self.layout.picture(file).read_bytes()
-            self._keep(file, decode_picture(data, self.limits, target_px=STEPS[0][0]))
+            self._add(file, decode_picture(data, self.limits, target_px=STEPS[0][0]))
         except (OSError, ToonsearchError):
             return
 
-    def add_query(self, picture: QueryPicture) -> str:
-        """A picture that was asked about; returns its key."""
-        key = f"{picture.picture_id} {picture.crop}"
+    def add_query(self, picture: QueryPicture) -> None:
+        """A picture that was asked about, under its `query_key`."""
+        key = query_key(picture)
         if key not in self._images:
-            self._keep(key, picture.image(self.limits, STEPS[0][0]))
-        return key
+            self._add(key, picture.image(self.limits, STEPS[0][0]))
 
-    def _keep(self, key: str, image: Image.Image) -> None:
+    def _add(self, key: str, image: Image.Image) -> None:
         image.thumbnail((STEPS[0][0], STEPS[0][0]))
         self._images[key] = image
 
@@ -75,18 +77,12 @@ class Thumbnails:
         """
         made: dict[str, Thumbnail] = {}
         for side_px, quality in STEPS:
-            made = {key: _encoded(image, side_px, quality) for key, image in self._images.items()}
-            if sum(len(made[key].uri) * count for key, count in uses.items() if key in made) <= (
+            for key, image in self._images.items():
+                small = image.copy()
+                small.thumbnail((side_px, side_px))
+                made[key] = encode_webp(small, quality)
+            if sum(len(made[key].uri) * n for key, n in uses.items() if key in made) <= (
                 BUDGET_BYTES
             ):
                 break
         return made
-
-
-def _encoded(image: Image.Image, side_px: int, quality: int) -> Thumbnail:
-    small = image.copy()
-    small.thumbnail((side_px, side_px))
-    held = io.BytesIO()
-    small.save(held, "WEBP", quality=quality, method=4)  # a new file: no metadata is carried
-    data = base64.standard_b64encode(held.getvalue()).decode("ascii")
-    return Thumbnail(f"data:image/webp;base64,{data}", *small.size)

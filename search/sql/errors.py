@@ -1,18 +1,18 @@
-"""DuckDB's errors as one line about the user's own statement."""
+"""What is wrong with a statement, as one line about the user's own text."""
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from schemas.errors import InputError, ToonsearchError
 from schemas.storage.snapshot import all_views
 
-TOO_MUCH = "the statement needs more memory than it may have"
+OUT_OF_MEMORY = "the statement needs more memory than it may have"
+ASK_FOR_LESS = "Ask for less."
 
 _CARET = re.compile(r"LINE (\d+): (.*)\n( *)(\^+)")
-_UDF = re.compile(r"executing the UDF: (?:\w+: )?(.+)", re.DOTALL)
 
 
 def explain(error: Exception, sql: str, cause: ToonsearchError | None = None) -> ToonsearchError:
@@ -26,36 +26,39 @@ def explain(error: Exception, sql: str, cause: ToonsearchError | None = None) ->
     head = text.splitlines()[0] if text else type(error).__name__
     head = re.sub(r"^[A-Z][A-Za-z ]* Error: ", "", head)
     where = _place(text)
-    if found := re.search(r"syntax error at (?:or near \"(.*?)\"|end of input)", text, re.DOTALL):
-        what = f"near {found[1]!r}" if found[1] else "at its end"
+
+    def found(pattern: str) -> str | None:
+        """What the first group that matched holds; empty when none did."""
+        match = re.search(pattern, text, re.DOTALL)
+        return None if match is None else next((part for part in match.groups() if part), "")
+
+    if (token := found(r"syntax error at (?:or near \"(.*?)\"|end of input)")) is not None:
+        what = f"near {token!r}" if token else "at its end"
         return InputError(f"the statement has a syntax error {what}{where}")
-    if found := re.search(r"Table with name (\S+) does not exist", text):
-        return InputError(f"there is no view {found[1]!r}{where}", _nearest(found[1], _views()))
-    if found := re.search(r"Table Function with name (\S+) does not exist", text):
+    if name := found(r"Table with name (\S+) does not exist"):
+        return no_view(name, all_views(), where)
+    if name := found(r"Table Function with name (\S+) does not exist"):
+        known = [*all_views(), "similar", "similar_titles"]
+        return InputError(f"there is no table function {name!r}{where}", nearest(name, known))
+    if name := found(
+        r"Referenced column \"?(.+?)\"? not found in FROM|does not have a column named \"(.+?)\""
+    ):
+        return InputError(f"there is no column {name!r}{where}", nearest(name, _columns(sql)))
+    if name := found(r"Function with name \"?(\S+?)\"? does not exist"):
+        meant = found(r"Did you mean \"(.+?)\"")
+        hint = f"Did you mean {meant!r}?" if meant else ""
+        return InputError(f"there is no function {name!r}{where}", hint)
+    if names := found(r"not provided for the following parameters: ([^\n]+)"):
+        missing = [name.strip() for name in names.split(",")]
         return InputError(
-            f"there is no table function {found[1]!r}{where}",
-            _nearest(found[1], [*_views(), "similar", "similar_titles"]),
+            "the statement has parameters without a value: "
+            + ", ".join(f"${name}" for name in missing),
+            f"Give each one: -p {missing[0]} VALUE.",
         )
-    if found := re.search(r"Referenced column \"?(.+?)\"? not found in FROM|"
-                          r"does not have a column named \"(.+?)\"", text):  # fmt: skip
-        name = next(part for part in found.groups() if part)
-        return InputError(f"there is no column {name!r}{where}", _nearest(name, _columns(sql)))
-    if found := re.search(r"Function with name \"?(\S+?)\"? does not exist", text):
-        hint = re.search(r"Did you mean \"(.+?)\"", text)
-        return InputError(
-            f"there is no function {found[1]!r}{where}",
-            f"Did you mean {hint[1]!r}?" if hint else "",
-        )
-    if found := re.search(r"not provided for the following parameters: (.+)", head):
-        names = ", ".join(f"${name.strip()}" for name in found[1].split(","))
-        return InputError(
-            f"the statement has parameters without a value: {names}",
-            f"Give each one: -p {found[1].split(',')[0].strip()} VALUE.",
-        )
-    if found := _UDF.search(text):
-        return InputError(found[1].strip().splitlines()[0])
-    if "Out of Memory" in text or "bad allocation" in text or "std::bad_alloc" in text:
-        return InputError(TOO_MUCH, "Ask for less.")
+    if said := found(r"executing the UDF: (?:\w+: )?([^\n]+)"):
+        return InputError(said.strip())
+    if "Out of Memory" in text or "bad allocation" in text or "bad_alloc" in text:
+        return InputError(OUT_OF_MEMORY, ASK_FOR_LESS)
     if "file system operations are disabled" in text or "Loading external extensions" in text:
         return InputError("the statement reaches outside the catalog", "It may only read views.")
     if "configuration has been locked" in text:
@@ -63,35 +66,32 @@ def explain(error: Exception, sql: str, cause: ToonsearchError | None = None) ->
     return InputError(f"the statement cannot be run: {head}{where}")
 
 
+def no_view(name: str, known: Iterable[str], where: str = "") -> InputError:
+    """The error of a statement that names a view that does not exist."""
+    return InputError(f"there is no view {name!r}{where}", nearest(name, known))
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint: the known name that is spelt most alike, or where all of them are listed."""
+    near = difflib.get_close_matches(name.strip('"').lower(), list(known), n=1, cutoff=0.5)
+    if near:
+        return f"Did you mean {near[0]!r}?"
+    return "`toonsearch sql --schema` lists all views and columns."
+
+
 def _place(text: str) -> str:
     """The place that DuckDB's caret shows, with a few words around it."""
     found = _CARET.search(text)
     if found is None:
         return ""
-    shown = len(f"LINE {found[1]}: ")
-    start = max(0, len(found[3]) - shown)
+    start = max(0, len(found[3]) - len(f"LINE {found[1]}: "))
     line, end = found[2], start + len(found[4])
     marked = f"{line[:start]}\u25b8{line[start:end]}\u25c2{line[end:]}".strip()
     return f" on line {found[1]}: {marked}"
 
 
-def _views() -> list[str]:
-    return list(all_views())
-
-
-def _columns(sql: str) -> list[str]:
+def _columns(sql: str) -> set[str]:
     """Columns of the views that a statement names, or of all."""
-    views: Mapping[str, object] = all_views()
     words = set(re.findall(r"\w+", sql.lower()))
     named = [view for name, view in all_views().items() if name in words]
-    return sorted({c for view in (named or all_views().values()) for c, _ in view.columns}) or list(
-        views
-    )
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    words = list(known)
-    near = difflib.get_close_matches(name.strip('"').lower(), words, n=1, cutoff=0.5)
-    if near:
-        return f"Did you mean {near[0]!r}?"
-    return "`toonsearch sql --schema` lists all views and columns."
+    return {column for view in named or all_views().values() for column, _ in view.columns}

@@ -6,24 +6,24 @@ Both may be joined laterally, so that "the nearest title of each title" is one s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from indexer.vector_index.generations import Generation
-from indexer.vector_index.search import Question, greys_for, nearest
+from indexer.vector_index.search import Question, nearest
 from schemas.errors import InputError, ToonsearchError
-from search.evidence import picture_rows, title_manners
+from search.evidence import PictureRow, picture_rows, title_manners
 from search.ranking import top_titles
 
 if TYPE_CHECKING:
     import duckdb
 
 MAX_K = 100_000
-TITLE_NEIGHBOURS = 400  # pictures looked at first for a list of titles
 DEFAULT_K = 20
+TITLE_NEIGHBOURS = 400  # pictures searched at first for a list of titles
 
 MACROS = """
 create macro cosine(a, b) as list_cosine_similarity(a, b);
@@ -45,28 +45,25 @@ FUNCTIONS = (
 """Signature, result and meaning, as `toonsearch sql --schema` prints them."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Similarity:
-    """Answers from one generation of the index.
+    """Searches one generation of the index.
 
-    `question_of` is what the text given to `similar` asks when it is no picture_id; it raises
-    InputError for what it refuses.
+    `vector_of` gives the vector (D,) of a text given to `similar` that is no picture_id; it
+    raises InputError for what it refuses.
     """
 
     generation: Generation
-    question_of: Callable[[str], Question]
+    vector_of: Callable[[str], np.ndarray]
 
     def pictures(self, picture: str, k: int | None) -> list[dict[str, Any]]:
         """Pictures nearest to one, nearest first; rows of the function `similar`."""
         k = _checked_k(k)
-        rows = self.generation.meta.execute(
+        own = self.generation.meta.execute(
             "select row_id from pictures where picture_id = ?", (picture,)
-        ).fetchall()
-        if rows:
-            question = Question(self.generation.vectors([rows[0][0]])[0])
-        else:
-            question = self.question_of(picture)
-        similarity, found = self._nearest(question, k)
+        ).fetchone()
+        vector = self.generation.vectors(own)[0] if own else self.vector_of(picture)
+        similarity, found = self._nearest(vector, k)
         percentile = self.generation.calibration.percentile(similarity)
         return [
             {
@@ -88,17 +85,17 @@ class Similarity:
         ).fetchall()
         if not own:
             return []
-        mean = self.generation.vectors([row[0] for row in own]).mean(axis=0)
-        question = Question(np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-6), np.float32))
-        size = min(self.generation.pictures_count, max(TITLE_NEIGHBOURS, 4 * k) + len(own))
+        vector = unit_mean(self.generation.vectors([row[0] for row in own]))
+        most = self.generation.pictures_count
+        size = min(most, max(TITLE_NEIGHBOURS, 4 * k) + len(own))
         while True:
-            similarity, found = self._nearest(question, size)
+            similarity, found = self._nearest(vector, size)
             names = np.asarray([row.title_id for row in found])
-            manner = title_manners(self.generation, question, names)
-            ranked = top_titles(similarity, names, names != title_id, manner)
-            if len(ranked) >= k or size >= self.generation.pictures_count:
+            centroids = title_manners(self.generation, Question(vector), names)
+            ranked = top_titles(similarity, names, names != title_id, centroids)
+            if len(ranked) >= k or size >= most:
                 break
-            size = min(self.generation.pictures_count, size * 4)
+            size = min(most, size * 4)
         percentile = self.generation.calibration.percentile(similarity)
         return [
             {
@@ -111,9 +108,8 @@ class Similarity:
             for rank, title in enumerate(ranked[:k], 1)
         ]
 
-    def _nearest(self, question: Question, k: int) -> tuple[np.ndarray, list[Any]]:
-        greys = greys_for(self.generation, question)
-        similarity, ids = nearest(self.generation.index, greys, question, k)
+    def _nearest(self, vector: np.ndarray, k: int) -> tuple[np.ndarray, list[PictureRow]]:
+        similarity, ids = nearest(self.generation.index, None, Question(vector), k)
         return similarity, picture_rows(self.generation.meta, ids)
 
 
@@ -123,6 +119,12 @@ def _checked_k(k: int | None) -> int:
     if not 1 <= k <= MAX_K:
         raise InputError(f"similar: k is {k}", f"Allowed is 1 to {MAX_K:,}.")
     return k
+
+
+def unit_mean(vectors: np.ndarray) -> np.ndarray:
+    """The unit vector of a mean; (N, D) -> (D,) float32"""
+    mean = vectors.mean(axis=0)
+    return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-6), np.float32)
 
 
 def add_functions(
@@ -138,44 +140,32 @@ def add_functions(
     from duckdb.func import ARROW, SPECIAL
     from duckdb.sqltypes import BIGINT, DOUBLE, FLOAT, VARCHAR
 
-    def answered(ask: Callable[[], list[dict[str, Any]]], about: str | None) -> Any:
-        if about is None:
-            return []
-        try:
-            return ask()
-        except ToonsearchError as error:
-            failed(error)
-            raise
+    Rows = Callable[[Similarity, str, int | None], list[dict[str, Any]]]
 
-    near = {"similarity": DOUBLE, "percentile": DOUBLE}
+    def function(rows: Rows) -> Callable[[str | None, int | None], list[dict[str, Any]]]:
+        def answer(name: str | None, k: int | None) -> list[dict[str, Any]]:
+            try:
+                return [] if name is None else rows(similarity(), name, k)
+            except ToonsearchError as error:
+                failed(error)
+                raise
+
+        return answer
+
+    ids = {"picture_id": VARCHAR, "title_id": VARCHAR}
+    row = duckdb.struct_type({**ids, "similarity": DOUBLE, "percentile": DOUBLE, "rank": BIGINT})
+    for name, rows in (
+        ("similar_pictures_list", Similarity.pictures),
+        ("similar_titles_list", Similarity.titles),
+    ):
+        connection.create_function(
+            name, function(rows), [VARCHAR, BIGINT], duckdb.list_type(row), null_handling=SPECIAL
+        )
+    vector = duckdb.list_type(FLOAT)
     connection.create_function(
-        "similar_pictures_list",
-        lambda picture, k: answered(lambda: similarity().pictures(picture, k), picture),
-        [VARCHAR, BIGINT],
-        duckdb.list_type(
-            duckdb.struct_type({"picture_id": VARCHAR, "title_id": VARCHAR, **near, "rank": BIGINT})
-        ),
-        null_handling=SPECIAL,
+        "mean_of_vectors", _mean_of_vectors, [duckdb.list_type(vector)], vector, type=ARROW
     )
-    connection.create_function(
-        "similar_titles_list",
-        lambda title, k: answered(lambda: similarity().titles(title, k), title),
-        [VARCHAR, BIGINT],
-        duckdb.list_type(
-            duckdb.struct_type({"title_id": VARCHAR, **near, "picture_id": VARCHAR, "rank": BIGINT})
-        ),
-        null_handling=SPECIAL,
-    )
-    connection.create_function(
-        "mean_of_vectors",
-        _mean_of_vectors,
-        [duckdb.list_type(duckdb.list_type(FLOAT))],
-        duckdb.list_type(FLOAT),
-        type=ARROW,
-    )
-    for statement in MACROS.split(";\n"):
-        if statement.strip():
-            connection.execute(statement)
+    connection.execute(MACROS)
 
 
 def _mean_of_vectors(lists: Any) -> Any:
@@ -183,27 +173,12 @@ def _mean_of_vectors(lists: Any) -> Any:
     import pyarrow as pa
 
     chunk = lists.combine_chunks() if isinstance(lists, pa.ChunkedArray) else lists
-    found: list[Any] = []
+    found: list[np.ndarray | None] = []
     for one in chunk:
         values = one.values
         if values is None or len(values) == 0:
             found.append(None)
-            continue
-        flat = values.flatten().to_numpy(zero_copy_only=False)
-        mean = flat.reshape(len(values), -1).mean(axis=0)
-        found.append(mean / max(float(np.linalg.norm(mean)), 1e-6))
+        else:
+            flat = values.flatten().to_numpy(zero_copy_only=False)
+            found.append(unit_mean(flat.reshape(len(values), -1)))
     return pa.array(found, pa.list_(pa.float32()))
-
-
-def named_vectors(vectors: Mapping[str, np.ndarray]) -> Callable[[str], Question]:
-    """A `question_of` that knows a few names and no files: the one for SQL from strangers."""
-
-    def question_of(name: str) -> Question:
-        if name not in vectors:
-            raise InputError(
-                f"similar: the index has no picture {name[:80]!r}",
-                "Here it takes a picture_id, not a file.",
-            )
-        return Question(np.asarray(vectors[name], dtype=np.float32))
-
-    return question_of

@@ -2,14 +2,13 @@
 
 The worker reads the Parquet files of one snapshot and nothing more. DuckDB runs there with
 external access off and its configuration locked, only SELECT statements pass its parser,
-and the kernel holds the rest (`search/sql/confinement.py`). Whatever a statement does, the
+and the kernel holds the rest (`search/sql/sandbox_worker.py`). Whatever a statement does, the
 owner ends it on time, and the next statement gets a fresh worker.
 """
 
 from __future__ import annotations
 
 import contextlib
-import difflib
 import json
 import os
 import select
@@ -28,7 +27,7 @@ from indexer.vector_index.generations import current_generation_id, era_years_of
 from schemas.errors import InputError, ToonsearchError
 from schemas.storage.layout import Layout
 from schemas.storage.snapshot import Snapshot, all_views
-from search.sql.errors import TOO_MUCH
+from search.sql.errors import ASK_FOR_LESS, OUT_OF_MEMORY, no_view
 
 if TYPE_CHECKING:
     import duckdb
@@ -75,13 +74,15 @@ def one_select(connection: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statem
 
 def _check(tree: dict[str, Any]) -> None:
     nodes = list(_nodes(tree))
-    known = {name.lower() for name in all_views()} | {
-        str(entry.get("key", "")).lower() for node in nodes for entry in _named_parts(node)
-    }
+    known = {name.lower() for name in all_views()}
+    for node in nodes:  # the names that `with` gives
+        parts = node.get("cte_map")
+        if isinstance(parts, dict):
+            known |= {str(entry.get("key", "")).lower() for entry in parts.get("map", [])}
     for node in nodes:
         kind = node.get("type")
         if kind == "BASE_TABLE":
-            _check_table(node, known)
+            _check_table(node, known, ("", "main"))
         elif kind == "TABLE_FUNCTION":
             name = str(node["function"].get("function_name")).lower()
             if name not in TABLE_FUNCTIONS:
@@ -90,26 +91,17 @@ def _check(tree: dict[str, Any]) -> None:
                     f"Available are {', '.join(sorted(TABLE_FUNCTIONS))}.",
                 )
         elif kind == "SHOW_REF" and node.get("query") is None and node.get("table_name"):
-            _check_table({**node, "schema_name": ""}, known | {'"tables"', "tables"})
+            shown = known | {'"tables"', "tables"}
+            _check_table({**node, "schema_name": ""}, shown, ("",))
         elif str(node.get("function_name", "")).lower() in REFUSED_FUNCTIONS:
             raise InputError(f"the function {node['function_name']!r} is not available here")
 
 
-def _named_parts(node: dict[str, Any]) -> list[dict[str, Any]]:
-    """The `with` parts of a query."""
-    parts = node.get("cte_map")
-    return list(parts.get("map", [])) if isinstance(parts, dict) else []
-
-
-def _check_table(node: dict[str, Any], known: set[str]) -> None:
+def _check_table(node: dict[str, Any], known: set[str], schemas: tuple[str, ...]) -> None:
     name = str(node.get("table_name"))
-    outside = node.get("schema_name") not in ("", "main") or node.get("catalog_name")
+    outside = node.get("schema_name") not in schemas or node.get("catalog_name")
     if outside or name.lower() not in known:
-        near = difflib.get_close_matches(name.lower(), sorted(known), n=1, cutoff=0.5)
-        raise InputError(
-            f"there is no view {name!r}",
-            f"Did you mean {near[0]!r}?" if near else "Known: " + ", ".join(all_views()) + ".",
-        )
+        raise no_view(name, known)
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
@@ -147,7 +139,7 @@ class SandboxLimits:
 class SandboxResult:
     """Rows as plain JSON values; `truncated` when there were more than the limits allow.
 
-    `walls` names what stood around the worker (see `search/sql/confinement.py`).
+    `walls` names what stood around the worker (see `search/sql/sandbox_worker.py`).
     """
 
     columns: tuple[str, ...]
@@ -204,18 +196,7 @@ class Sandbox:
             snapshot = Snapshot.take(
                 self.layout, generation_id=name, era_years=era_years_of(self.layout, name)
             )
-            worker, answer = self._answered(snapshot, line)
-        if "error" in answer:
-            raise InputError(answer["error"], answer["hint"])
-        return SandboxResult(
-            columns=tuple(answer["columns"]),
-            types=tuple(answer["types"]),
-            rows=answer["rows"],
-            truncated=answer["truncated"],
-            elapsed_ms=answer["elapsed_ms"],
-            walls=tuple(worker.walls),
-            snapshot=worker.key,
-        )
+            return self._answered(snapshot, line)
 
     def close(self) -> None:
         """End the worker; a later statement starts another."""
@@ -228,25 +209,36 @@ class Sandbox:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _answered(self, snapshot: Snapshot, line: str) -> tuple[_Worker, dict[str, Any]]:
-        """A worker and its answer. One that runs out of memory is replaced; since it keeps
-        some of what earlier statements took, the statement is asked again unless it was new."""
+    def _answered(self, snapshot: Snapshot, line: str) -> SandboxResult:
+        """What a worker says. One that runs out of memory is replaced; since it may hold on to
+        what earlier statements took, the statement is then asked again of a new one."""
         while True:
             worker = self._fitting(snapshot)
-            used = worker.uses > 0
+            new = worker.uses == 0
             worker.uses += 1
             try:
                 answer = worker.ask(line, self.limits.seconds, self.limits.result_bytes * 2)
-            except BaseException as error:
+            except InputError as error:
                 self._discard()
-                if not (used and isinstance(error, InputError) and error.message == TOO_MUCH):
-                    raise
-                continue
-            if answer.get("error") != TOO_MUCH:
-                return worker, answer
-            self._discard()
-            if not used:
-                return worker, answer
+                answer = {"error": error.message, "hint": error.hint}
+            except BaseException:
+                self._discard()
+                raise
+            if answer.get("error") == OUT_OF_MEMORY:
+                self._discard()
+                if not new:
+                    continue
+            if "error" in answer:
+                raise InputError(answer["error"], answer["hint"])
+            return SandboxResult(
+                columns=tuple(answer["columns"]),
+                types=tuple(answer["types"]),
+                rows=answer["rows"],
+                truncated=answer["truncated"],
+                elapsed_ms=answer["elapsed_ms"],
+                walls=tuple(worker.walls),
+                snapshot=worker.key,
+            )
 
     def _fitting(self, snapshot: Snapshot) -> _Worker:
         key = f"{snapshot.key()} {snapshot.generation_id}"
@@ -313,19 +305,22 @@ class _Worker:
             "limits": vars(limits),
         }
         try:
-            told = self.ask(json.dumps(start), START_SECONDS, 1 << 20)
-        except InputError as error:
-            self.kill()
-            raise ToonsearchError(
-                "the process for SQL did not start", "`toonsearch doctor` may say why."
-            ) from error
+            answer = self._started(start)
         except BaseException:
             self.kill()
             raise
-        if "error" in told:
-            self.kill()
-            raise InputError(told["error"], told["hint"])
-        self.walls: list[str] = told["walls"]
+        self.walls: list[str] = answer["walls"]
+
+    def _started(self, start: dict[str, Any]) -> dict[str, Any]:
+        try:
+            answer = self.ask(json.dumps(start), START_SECONDS, 1 << 20)
+        except InputError as error:
+            raise ToonsearchError(
+                "the process for SQL did not start", "`toonsearch doctor` may say why."
+            ) from error
+        if "error" in answer:
+            raise InputError(answer["error"], answer["hint"])
+        return answer
 
     @property
     def alive(self) -> bool:
@@ -349,7 +344,7 @@ class _Worker:
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([handle], [], [], left)[0]:
                 raise InputError(
-                    f"the statement was stopped after {seconds:g} seconds", "Ask for less."
+                    f"the statement was stopped after {seconds:g} seconds", ASK_FOR_LESS
                 )
             part = os.read(handle, 1 << 16)
             if not part:
@@ -358,12 +353,12 @@ class _Worker:
             size += len(part)
             if size > most_bytes:
                 raise InputError("the result is too large", "Ask for fewer rows or columns.")
-        told, _, self.pending = b"".join(parts).partition(b"\n")
+        said, _, self.pending = b"".join(parts).partition(b"\n")
         try:
-            answer = json.loads(told)
-        except ValueError as error:  # a worker that was overwritten from inside
-            raise ToonsearchError("the SQL worker answered nonsense", "Try again.") from error
-        if not isinstance(answer, dict):
+            answer = json.loads(said)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):  # a worker that was overwritten from inside
             raise ToonsearchError("the SQL worker answered nonsense", "Try again.")
         return answer
 
@@ -382,5 +377,5 @@ class _Worker:
 def _ended(code: int | None) -> InputError:
     """Why a worker is gone: the kernel tells by the signal."""
     if code in (-signal.SIGXCPU, -signal.SIGKILL):
-        return InputError("the statement was stopped by its limits", "Ask for less.")
-    return InputError(TOO_MUCH, "Ask for less.")
+        return InputError("the statement was stopped by its limits", ASK_FOR_LESS)
+    return InputError(OUT_OF_MEMORY, ASK_FOR_LESS)

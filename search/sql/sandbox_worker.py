@@ -2,19 +2,32 @@
 
 Run as `python -m search.sql.sandbox_worker`. First line: what to read. Then, walled in, one
 request a line. Nothing that a request says is used as code but by DuckDB.
+
+Each wall is tried and the ones that stand are listed. A kernel or container that refuses one
+still has the others, and DuckDB's own lock stands in any case. Linux only:
+
+    namespace  a user and network namespace of its own: no network at all, no privileges
+    chroot     the data root is the whole file system that it can name
+    landlock   no path may be written, run or listed, no TCP port may be reached
+    limits     memory, processor time, file size 0, no core dump
+
+Source:  landlock(7), user_namespaces(7), setrlimit(2)
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
+import os
+import resource
 import sys
+import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas.errors import InputError, ToonsearchError
-from schemas.storage.kept import kept_files
 from schemas.storage.layout import Layout
 from schemas.storage.snapshot import (
     Snapshot,
@@ -23,13 +36,14 @@ from schemas.storage.snapshot import (
     describe_views,
     ready_views,
 )
+from schemas.storage.tables import quoted
 from search.output.data import plain_value
-from search.sql import confinement
-from search.sql.errors import TOO_MUCH, explain
+from search.sql.errors import ASK_FOR_LESS, OUT_OF_MEMORY, explain
 from search.sql.sandbox import one_select
 
 if TYPE_CHECKING:
     import duckdb
+    import numpy as np
 
     from search.sql.functions import Similarity
 
@@ -50,18 +64,18 @@ class Worker:
 
         self.limits = start["limits"]
         self.walls: list[str] = []
-        if confinement.leave_network():  # before the first thread
+        if leave_network():  # before the first thread
             self.walls.append("namespace")
-        confinement.die_with_owner()
+        die_with_owner()
         layout = Layout(Path(start["root"]))
         tables = {
             name: TableVersion(version, _moment(stamp), tuple(files))
             for name, (version, stamp, files) in start["tables"].items()
         }
         snapshot = Snapshot(layout, tables, start["generation_id"], era_years=start["era_years"])
-        self.vectors: dict[str, Any] = {}
+        self.vectors: dict[str, list[float]] = {}
         self.failure: ToonsearchError | None = None
-        self.similarity = _similarity(snapshot, self.vectors)
+        self.similarity = self._opened(snapshot)
         self.connection = duckdb.connect(
             ":memory:",
             config={
@@ -91,26 +105,20 @@ class Worker:
         for statement in WARM_UP:  # whatever is imported or loaded late is there now
             run(statement).fetchall()
         cpu = int(self.limits["seconds"] * self.limits["threads"] * 1000) + 60
-        confinement.limit_resources(self.limits["memory_bytes"] + WARM_UP_BYTES, cpu)
+        limit_resources(self.limits["memory_bytes"] + WARM_UP_BYTES, cpu)
         self.walls.append("limits")
-        kept = kept_files(snapshot)
-        jailed = confinement.enter_chroot(snapshot.layout.root)
+        jailed = enter_chroot(snapshot.layout.root)
         if jailed:
             self.walls.append("chroot")
         root = "/" if jailed else f"{snapshot.layout.root}/"
-        create_views(
-            self.connection, snapshot, folder=f"{root}tables/", public=True,
-            kept={name: root + file for name, file in kept.items()},
-        )  # fmt: skip
+        create_views(self.connection, snapshot, folder=f"{root}tables/", public=True)
         describe_views(self.connection)
         readable = [f"{root}tables/{file}" for file in snapshot.files]
-        readable += [root + file for file in kept.values()]
-        listed = ", ".join("'" + file.replace("'", "''") + "'" for file in readable)
         if readable:
-            run(f"set allowed_paths = [{listed}]")
+            run(f"set allowed_paths = [{', '.join(map(quoted, readable))}]")
         run("set enable_external_access = false")
         run("set lock_configuration = true")
-        if confinement.lock_files(readable):
+        if lock_files(readable):
             self.walls.append("landlock")
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -118,22 +126,18 @@ class Worker:
         import duckdb
 
         started = time.perf_counter()
-        self.failure = None
-        self.vectors.clear()
-        self.vectors.update(request["pictures"])
+        self.failure, self.vectors = None, request["pictures"]
         sql = request["sql"]
         try:
             statement = one_select(self.connection, sql)
             cursor = self.connection.execute(statement, request["parameters"] or None)
             return {**self._rows(cursor), "elapsed_ms": 1e3 * (time.perf_counter() - started)}
         except ToonsearchError as error:
-            return {"error": error.message, "hint": error.hint}
+            return _as_json(error)
         except (duckdb.Error, RuntimeError, ValueError, TypeError, KeyError) as error:
-            said = explain(error, sql, self.failure)
-            return {"error": said.message, "hint": said.hint}
+            return _as_json(explain(error, sql, self.failure))
         except MemoryError:
-            said = InputError(TOO_MUCH, "Ask for less.")
-            return {"error": said.message, "hint": said.hint}
+            return _as_json(InputError(OUT_OF_MEMORY, ASK_FOR_LESS))
 
     def _rows(self, cursor: duckdb.DuckDBPyConnection) -> dict[str, Any]:
         columns = [str(column[0]) for column in cursor.description or ()]
@@ -158,29 +162,134 @@ class Worker:
             raise InputError("similar: there is no index", "Run `toonsearch index build`.")
         return self.similarity
 
+    def _opened(self, snapshot: Snapshot) -> Similarity | None:
+        """The index, verified and open: later nothing can be opened any more."""
+        from indexer.vector_index.generations import Generation
+        from search.sql.functions import Similarity
 
-def _similarity(snapshot: Snapshot, vectors: dict[str, Any]) -> Similarity | None:
-    """The index, verified and open: later nothing can be opened any more."""
-    from indexer.vector_index.generations import Generation
-    from search.sql.functions import Similarity, named_vectors
+        if snapshot.generation_id is None:
+            return None
+        generation = Generation.open(snapshot.layout, snapshot.generation_id)
+        similarity = Similarity(generation, self._vector_of)
+        one = generation.meta.execute("select picture_id from pictures limit 1").fetchone()
+        if one is not None:
+            similarity.pictures(one[0], 1)
+        return similarity
 
-    if snapshot.generation_id is None:
-        return None
-    generation = Generation.open(snapshot.layout, snapshot.generation_id)
-    similarity = Similarity(generation, named_vectors(vectors))
-    one = generation.meta.execute("select picture_id from pictures limit 1").fetchone()
-    if one is not None:
-        similarity.pictures(one[0], 1)
-    return similarity
+    def _vector_of(self, name: str) -> np.ndarray:
+        """The vector that came with the statement under a name; files are not read here."""
+        import numpy as np
+
+        if name not in self.vectors:
+            raise InputError(
+                f"similar: the index has no picture {name[:80]!r}",
+                "Here it takes a picture_id, not a file.",
+            )
+        return np.asarray(self.vectors[name], dtype=np.float32)
 
 
 def _moment(stamp: float | None) -> datetime | None:
     return None if stamp is None else datetime.fromtimestamp(stamp, UTC)
 
 
-def _say(told: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(told) + "\n")
-    sys.stdout.flush()
+# --- The walls.
+
+_CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
+_PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 4, 38
+_LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
+_RULE_PATH_BENEATH = 1
+_READ_FILE = 1 << 2
+_FS_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}  # rights that each ABI version knows
+_TCP_RIGHTS = 0b11  # bind, connect; since ABI 4
+
+
+def die_with_owner() -> None:
+    """A worker whose owner was killed must not live on, not even in a long statement.
+
+    (PR_SET_PDEATHSIG would also strike when only the thread that started it ends.)
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)  # no debugger, no /proc/<pid>/mem
+    owner = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == owner:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="owner", daemon=True).start()
+
+
+def leave_network() -> bool:
+    """Move into a namespace without network and privileges; before the first thread starts."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    return bool(libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) == 0)
+
+
+def limit_resources(memory_bytes: int, cpu_s: int) -> None:
+    """Hard limits that the kernel holds.
+
+    `memory_bytes` counts what the process writes to beyond what it holds already.
+    """
+    held = _data_bytes()
+    for what, most in (
+        (resource.RLIMIT_DATA, held + memory_bytes),
+        (resource.RLIMIT_CPU, cpu_s),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        _, hard = resource.getrlimit(what)
+        bounded = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(what, (bounded, bounded))
+
+
+def _data_bytes() -> int:
+    """Private writable memory now."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmData:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def enter_chroot(folder: Path) -> bool:
+    """Make a folder the root of the file system."""
+    try:
+        os.chroot(folder)
+    except OSError:
+        return False
+    os.chdir("/")
+    return True
+
+
+def lock_files(readable: list[str]) -> bool:
+    """Forbid every access to the file system but reading these files, and all TCP."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    version = libc.syscall(_LANDLOCK_CREATE, None, 0, 1)
+    if version < 1:
+        return False
+    rights = (1 << _FS_RIGHTS.get(version, 16)) - 1
+    attributes = (ctypes.c_uint64 * 2)(rights, _TCP_RIGHTS if version >= 4 else 0)
+    rules = libc.syscall(_LANDLOCK_CREATE, attributes, 16 if version >= 4 else 8, 0)
+    if rules < 0:
+        return False
+    try:
+        for file in readable:
+            handle = os.open(file, os.O_PATH | os.O_CLOEXEC)
+            try:
+                rule = ctypes.create_string_buffer(
+                    _READ_FILE.to_bytes(8, "little") + handle.to_bytes(4, "little"), 12
+                )
+                if libc.syscall(_LANDLOCK_ADD, rules, _RULE_PATH_BENEATH, rule, 0) != 0:
+                    return False
+            finally:
+                os.close(handle)
+        libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        return bool(libc.syscall(_LANDLOCK_RESTRICT, rules, 0) == 0)
+    finally:
+        os.close(rules)
+
+
+def _as_json(error: ToonsearchError) -> dict[str, Any]:
+    return {"error": error.message, "hint": error.hint}
 
 
 def main() -> None:
@@ -189,11 +298,11 @@ def main() -> None:
     try:
         worker = Worker(json.loads(next(lines)))
     except ToonsearchError as error:
-        _say({"error": error.message, "hint": error.hint})
+        print(json.dumps(_as_json(error)), flush=True)
         return
-    _say({"walls": worker.walls})
+    print(json.dumps({"walls": worker.walls}), flush=True)
     for line in lines:
-        _say(worker.answer(json.loads(line)))
+        print(json.dumps(worker.answer(json.loads(line))), flush=True)
 
 
 if __name__ == "__main__":

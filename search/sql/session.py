@@ -6,10 +6,11 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
 
 from indexer.vector_index.generations import (
     Generation,
@@ -17,12 +18,10 @@ from indexer.vector_index.generations import (
     era_years_of,
     generation_ids,
 )
-from indexer.vector_index.search import Question
 from schemas.errors import InputError, NoIndexError, ToonsearchError, UsageError
 from schemas.settings import Settings
-from schemas.storage.kept import keep_views, kept_behind, kept_files, open_snapshot
 from schemas.storage.layout import Layout
-from schemas.storage.snapshot import Snapshot, all_views, describe_views, named_views, quoted
+from schemas.storage.snapshot import Snapshot, all_views, create_views, describe_views
 from search.sql.errors import explain
 from search.sql.functions import Similarity, add_functions
 
@@ -32,33 +31,27 @@ if TYPE_CHECKING:
     from search.engine import Engine
 
 FETCH_ROWS = 10_000
-SLOW_BYTES = 50_000_000  # of tables, above which a costly view is worth a word
 T = TypeVar("T")
 
 
-@dataclass
 class Result:
     """The rows of one statement, to be read once."""
 
-    columns: tuple[str, ...]
-    types: tuple[str, ...]
-    cursor: duckdb.DuckDBPyConnection
-    fetch: Callable[[int], list[tuple[Any, ...]]]
-    explained: Callable[[Exception], ToonsearchError]
+    def __init__(self, session: SqlSession, cursor: duckdb.DuckDBPyConnection, sql: str) -> None:
+        self.cursor, self._session, self._sql = cursor, session, sql
+        self.columns = tuple(str(column[0]) for column in cursor.description or ())
+        self.types = tuple(str(column[1]) for column in cursor.description or ())
 
     def rows(self, most: int | None = None) -> Iterator[tuple[Any, ...]]:
         """All rows, or the first ones.
 
         Errors:  InputError when the statement fails while it runs
         """
-        import duckdb
-
         left = most
         while left is None or left > 0:
-            try:
-                part = self.fetch(FETCH_ROWS if left is None else min(left, FETCH_ROWS))
-            except (duckdb.Error, RuntimeError) as error:
-                raise self.explained(error) from error
+            count = FETCH_ROWS if left is None else min(left, FETCH_ROWS)
+            with self._session.explaining(self._sql):
+                part = _interruptible(self.cursor, partial(self.cursor.fetchmany, count))
             if not part:
                 return
             yield from part
@@ -70,37 +63,29 @@ class SqlSession:
     """A connection over one snapshot; everything that it answers is of that one state."""
 
     def __init__(
-        self,
-        layout: Layout,
-        settings: Settings,
-        *,
-        as_of: datetime | None = None,
-        note: Callable[[str], None] | None = None,
+        self, layout: Layout, settings: Settings, *, as_of: datetime | None = None
     ) -> None:
         import duckdb
 
-        self.layout, self.settings, self.note = layout, settings, note
+        self.layout, self.settings = layout, settings
         generation_id = _generation_of(layout, as_of)
         self.snapshot = Snapshot.take(
-            layout, as_of=as_of, generation_id=generation_id,
+            layout,
+            as_of=as_of,
+            generation_id=generation_id,
             era_years=era_years_of(layout, generation_id),
-        )  # fmt: skip
+        )
         self.connection = duckdb.connect(":memory:")
-        self.failure: ToonsearchError | None = None
-        self._engine: Engine | None = None
-        self._similarity: Similarity | None = None
-        open_snapshot(self.connection, self.snapshot)
-        add_functions(self.connection, self._ask_index, self._failed)
+        self._open = contextlib.ExitStack()
+        self._failure: ToonsearchError | None = None
+        self.connection.execute("set timezone = 'UTC'")
+        create_views(self.connection, self.snapshot)
+        add_functions(self.connection, lambda: self._similarity, self._failed)
 
     def close(self) -> None:
         """Let go of the index and the connection."""
-        if self._engine is not None:
-            self._engine.close()
-            self._engine = None
-        elif self._similarity is not None:
-            self._similarity.generation.close()
-        self._similarity = None
-        self._let_go()
+        self._open.close()
+        self._abandon()
         for name in ("similar_pictures_list", "similar_titles_list", "mean_of_vectors"):
             self.connection.remove_function(name)
         self.connection.close()
@@ -114,126 +99,102 @@ class SqlSession:
     def run(self, sql: str, parameters: Mapping[str, str] | None = None) -> Result | None:
         """Run the statements of a text; the result of the last one, None when it has none.
 
-        Errors:  InputError points at what is wrong
+        Errors:  InputError points at what is wrong; UsageError for a parameter too many
         """
-        import duckdb
-
-        self.failure = None
-        self._let_go()
-        try:
+        given = dict(parameters or {})
+        unused = set(given)
+        self._abandon()
+        with self.explaining(sql):
             statements = self.connection.extract_statements(sql)
             if not statements:
                 raise InputError("there is no statement", "Try: toonsearch sql --schema")
-            self._keep_what_is_asked(sql)
-            unused = set(parameters or {})
             for statement in statements:
-                wanted = set(statement.named_parameters)
-                unused -= wanted
-                values = {n: v for n, v in (parameters or {}).items() if n in wanted}
-                cursor = self._stoppable(
-                    partial(self.connection.execute, statement, values or None)
+                values = {n: given[n] for n in statement.named_parameters if n in given}
+                unused -= values.keys()
+                cursor = _interruptible(
+                    self.connection,
+                    partial(self.connection.execute, statement, values or None),
                 )
-            if unused:
-                name = sorted(unused)[0]
-                raise UsageError(f"the statement has no parameter ${name}", f"Write ${name} in it.")
-        except (duckdb.Error, RuntimeError, ValueError, TypeError) as error:
-            raise explain(error, sql, self.failure) from error
-        described = cursor.description or []
-        if not described:
-            return None
-        return Result(
-            tuple(str(column[0]) for column in described),
-            tuple(str(column[1]) for column in described),
-            cursor,
-            lambda count: self._stoppable(lambda: cursor.fetchmany(count)),
-            lambda error: explain(error, sql, self.failure),
-        )
+        if unused:
+            name = sorted(unused)[0]
+            raise UsageError(f"the statement has no parameter ${name}", f"Write ${name} in it.")
+        return Result(self, cursor, sql) if cursor.description else None
 
     def schema(self) -> list[tuple[str, str, str, str]]:
         """(view, column, type, comment) of everything that can be asked about."""
         describe_views(self.connection)
         types = {
-            (view, column): kind
+            (view, column): str(kind)
             for view, column, kind in self.connection.execute(
                 "select table_name, column_name, data_type from duckdb_columns()"
             ).fetchall()
         }
         return [
-            (view.name, column, str(types.get((view.name, column), "")), comment)
+            (view.name, column, types.get((view.name, column), ""), comment)
             for view in all_views().values()
             for column, comment in view.columns
         ]
 
-    def _stoppable(self, work: Callable[[], T]) -> T:
-        """Run a call into DuckDB that Ctrl-C can stop: inside it, no signal is looked at."""
-        if threading.current_thread() is not threading.main_thread():
-            return work()
-        with ThreadPoolExecutor(1, "sql") as pool:
-            future = pool.submit(work)
-            try:
-                while True:
-                    try:
-                        return future.result(timeout=0.2)
-                    except TimeoutError:
-                        if future.done():  # the work itself timed out
-                            raise
-            except KeyboardInterrupt:
-                while not future.done():  # once may be too early to be noticed
-                    self.connection.interrupt()
-                    wait([future], timeout=0.2)
-                raise
+    @contextlib.contextmanager
+    def explaining(self, sql: str) -> Iterator[None]:
+        """Turn what DuckDB raises into one line about the statement."""
+        import duckdb
 
-    def _let_go(self) -> None:
+        self._failure = None
+        try:
+            yield
+        except (duckdb.Error, RuntimeError, ValueError, TypeError) as error:
+            raise explain(error, sql, self._failure) from error
+
+    def _abandon(self) -> None:
         """Give up a result that was not read to its end: DuckDB would refuse other work."""
         import duckdb
 
         with contextlib.suppress(duckdb.Error, RuntimeError):
             self.connection.abort()
 
-    def _keep_what_is_asked(self, sql: str) -> None:
-        """Compute the costly views that a statement names once, for all later ones."""
-        if self.snapshot.as_of is not None:
-            return
-        there = set(kept_files(self.snapshot))
-        wanted = kept_behind(set(named_views(sql)))
-        missing = [name for name in wanted if name not in there]
-        if not missing:
-            return
-        kept = keep_views(self.snapshot, missing, told=self._told)
-        for name in missing:
-            if name in kept:
-                file = quoted(f"{self.layout.root.absolute()}/{kept[name]}")
-                self.connection.execute(
-                    f"create or replace view {name} as from read_parquet([{file}])"
-                )
-
-    def _told(self, view: str) -> None:
-        size = sum((self.layout.tables / file).stat().st_size for file in self.snapshot.files)
-        if self.note is not None and size > SLOW_BYTES:
-            self.note(f"computing the view {view}; it is kept until the catalog changes")
-
     def _failed(self, error: ToonsearchError) -> None:
-        self.failure = error
+        self._failure = error
 
-    def _ask_index(self) -> Similarity:
-        if self._similarity is None:
-            if self.snapshot.generation_id is None:
-                raise NoIndexError("similar: there is no index", "Run `toonsearch index build`.")
-            generation = Generation.open(self.layout, self.snapshot.generation_id)
-            self._similarity = Similarity(generation, self._question_of_file)
-        return self._similarity
+    @cached_property
+    def _similarity(self) -> Similarity:
+        if self.snapshot.generation_id is None:
+            raise NoIndexError("similar: there is no index", "Run `toonsearch index build`.")
+        generation = Generation.open(self.layout, self.snapshot.generation_id)
+        self._open.callback(generation.close)
+        return Similarity(generation, self._vector_of_file)
 
-    def _question_of_file(self, name: str) -> Question:
-        """What a picture file asks, through the same path as `toonsearch query`."""
+    @cached_property
+    def _engine(self) -> Engine:
         from search.engine import Engine
+
+        return self._open.enter_context(
+            Engine.open(self.layout, self.settings, self.snapshot.generation_id)
+        )
+
+    def _vector_of_file(self, name: str) -> np.ndarray:
+        """The vector of a picture file, through the same path as `toonsearch query`."""
         from search.inputs import read_picture
 
-        if self._engine is None:
-            self._engine = Engine.open(self.layout, self.settings, self.snapshot.generation_id)
-            if self._similarity is not None:
-                self._similarity.generation.close()
-                self._similarity.generation = self._engine.generation
-        return self._engine.question_of([read_picture(name, self.settings.decode.limits)])
+        picture = read_picture(name, self.settings.decode.limits)
+        return self._engine.question_of([picture]).vector
+
+
+def _interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], T]) -> T:
+    """Run a call into DuckDB that Ctrl-C can stop: inside it, few signals are noticed."""
+    if threading.current_thread() is not threading.main_thread():
+        return work()
+    with ThreadPoolExecutor(1, "sql") as pool:
+        future = pool.submit(work)
+        try:
+            while not wait([future], timeout=0.2).done:
+                pass
+        except KeyboardInterrupt:
+            while not future.done():  # once may be too early to be noticed
+                connection.interrupt()
+                wait([future], timeout=0.2)
+            raise
+        return future.result()
 
 
 def moment_of(text: str) -> datetime:

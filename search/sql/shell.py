@@ -1,4 +1,4 @@
-"""The prompt of `toonsearch sql`: history, completion, and statements that end in `;`."""
+"""The shell of `toonsearch sql`: history, completion, and statements that end in `;`."""
 
 from __future__ import annotations
 
@@ -17,13 +17,6 @@ from search.sql.functions import FUNCTIONS
 if TYPE_CHECKING:
     from search.sql.session import SqlSession
 
-KEYWORDS = (
-    "select", "from", "where", "group by", "order by", "limit", "join", "using", "left join",
-    "having", "with", "as", "distinct", "count(*)", "avg", "sum", "min", "max", "desc", "asc",
-    "and", "or", "not", "in", "is null", "is not null", "like", "ilike", "between", "case",
-    "when", "then", "else", "end", "union all", "filter", "over", "partition by", "qualify",
-    "unnest", "list", "mode", "median", "describe", "summarize",
-)  # fmt: skip
 HELP = """\
 End a statement with ; or an empty line.  Ctrl-C stops a statement, Ctrl-D ends.
   .views            all views        .schema VIEW   its columns
@@ -31,17 +24,13 @@ End a statement with ; or an empty line.  Ctrl-C stops a statement, Ctrl-D ends.
   .quit"""
 
 
-def history_file() -> Path:
-    """Where the statements of earlier sessions are."""
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(base) / "toonsearch" / "sql_history"
-
-
-def converse(asked: SqlSession, session: Session, form: str, rows: int) -> None:
+def run_shell(sql: SqlSession, session: Session, form: str, rows: int) -> None:
     """Read statements and answer them until the end of input; mistakes end nothing."""
     if not session.quiet:
-        print(f"{_state(asked)}\n.help for help", file=sys.stderr)
-    read = _reader()
+        tables = sql.snapshot.tables.items()
+        versions = [f"{name} v{t.version}" for name, t in tables if t.version is not None]
+        print(f"catalog: {', '.join(versions) or 'empty'}\n.help for help", file=sys.stderr)
+    read = _reader(sql)
     while True:
         try:
             text = read().strip()
@@ -49,44 +38,41 @@ def converse(asked: SqlSession, session: Session, form: str, rows: int) -> None:
             continue
         except EOFError:
             return
-        if not text:
-            continue
         if text.startswith("."):
             word, _, rest = text.rstrip(";").partition(" ")
             if word in (".quit", ".exit", ".q"):
                 return
-            form = _dot(asked, word, rest.strip(), form)
-            continue
-        _answer(asked, text, form, rows)
+            form = _dot_command(word, rest.strip(), form)
+        elif text:
+            _answer(sql, text, form, rows or None)
 
 
-def _answer(asked: SqlSession, text: str, form: str, rows: int) -> None:
+def _answer(sql: SqlSession, text: str, form: str, most: int | None) -> None:
     """One statement; whatever goes wrong is one line, and the prompt comes back."""
     try:
-        result = asked.run(text)
+        result = sql.run(text)
         if result is None or result.columns == ("Success",):
             return
-        shown = rows or None
-        if write_result(sys.stdout, result, form, shown):
-            print(f"only the first {shown:,} rows are shown", file=sys.stderr)
+        if write_result(sys.stdout, result, form, most):
+            print(f"only the first {most:,} rows are shown", file=sys.stderr)
         sys.stdout.flush()
     except KeyboardInterrupt:
-        asked.connection.interrupt()
+        sql.connection.interrupt()
         print("stopped", file=sys.stderr)
     except ToonsearchError as error:
         print(f"error: {plain(' '.join(str(error).split()))}", file=sys.stderr)
 
 
-def _dot(asked: SqlSession, word: str, rest: str, form: str) -> str:
-    """A command of the prompt; returns the format from now on."""
+def _dot_command(word: str, rest: str, form: str) -> str:
+    """A command of the shell; returns the format from now on."""
     views = all_views()
     if word == ".views":
         width = max(len(name) for name in views)
         for view in views.values():
             print(f"{view.name:<{width}}  {view.comment}")
     elif word == ".schema" and rest in views:
-        for column, said in views[rest].columns:
-            print(f"{column:<22}{said}")
+        for column, comment in views[rest].columns:
+            print(f"{column:<22}{comment}")
     elif word == ".format" and rest in FORMATS and rest != "parquet":
         return rest
     else:
@@ -94,16 +80,7 @@ def _dot(asked: SqlSession, word: str, rest: str, form: str) -> str:
     return form
 
 
-def _state(asked: SqlSession) -> str:
-    versions = [
-        f"{name} v{table.version}"
-        for name, table in asked.snapshot.tables.items()
-        if table.version is not None
-    ]
-    return "catalog: " + (", ".join(versions) if versions else "empty")
-
-
-def _reader() -> Callable[[], str]:
+def _reader(sql: SqlSession) -> Callable[[], str]:
     """A line editor with history, colours and completion; plain input without the package."""
     try:
         from prompt_toolkit import PromptSession
@@ -115,13 +92,16 @@ def _reader() -> Callable[[], str]:
         from pygments.lexers.sql import SqlLexer
     except ImportError:
         return lambda: input("sql> ")
-    words = [*all_views(), *KEYWORDS, *(name.partition("(")[0] for name, _, _ in FUNCTIONS)]
-    words += sorted({column for view in all_views().values() for column, _ in view.columns})
-    kept: History = InMemoryHistory()
+    keywords = sql.connection.execute("select keyword_name from duckdb_keywords()").fetchall()
+    words = {*all_views(), *(name.partition("(")[0] for name, _, _ in FUNCTIONS)}
+    words |= {column for view in all_views().values() for column, _ in view.columns}
+    words |= {str(keyword) for (keyword,) in keywords}
+    history: History = InMemoryHistory()
     try:
-        history_file().parent.mkdir(parents=True, exist_ok=True)
-        kept = FileHistory(str(history_file()))
-    except OSError:
+        state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+        (state / "toonsearch").mkdir(parents=True, exist_ok=True)
+        history = FileHistory(str(state / "toonsearch" / "sql_history"))
+    except (OSError, RuntimeError):  # a user without a home has no history
         pass
     keys = KeyBindings()
     editor: PromptSession[str] = PromptSession(
@@ -129,24 +109,20 @@ def _reader() -> Callable[[], str]:
         multiline=True,
         prompt_continuation=lambda width, number, wrapped: " " * (width - 2) + ". ",
         lexer=PygmentsLexer(SqlLexer),
-        completer=WordCompleter(words, ignore_case=True),
+        completer=WordCompleter(sorted(words), ignore_case=True),
         complete_while_typing=False,
-        history=kept,
+        history=history,
         key_bindings=keys,
     )
 
-    @Condition
-    def whole() -> bool:
-        return ends(editor.default_buffer.text)
-
-    @keys.add("enter", filter=whole)
+    @keys.add("enter", filter=Condition(lambda: is_complete(editor.default_buffer.text)))
     def _accept(event: KeyPressEvent) -> None:
         event.current_buffer.validate_and_handle()
 
     return lambda: str(editor.prompt())
 
 
-def ends(text: str) -> bool:
+def is_complete(text: str) -> bool:
     """Whether Enter after this text ends the statement."""
     bare = text.strip()
     return bare == "" or bare.endswith(";") or bare.startswith(".") or text.endswith("\n")

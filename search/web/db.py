@@ -10,13 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from schemas.storage.fsio import is_disk_full
-from search.web.errors import Refused
+from schemas.storage.fsio import is_disk_full, storage_error
 
 VERSION = 1
 SCHEMA = """
@@ -131,6 +130,8 @@ class Store:
         if version == 0:
             connection.executescript(f"begin;{SCHEMA}pragma user_version = {VERSION};commit;")
         elif version != VERSION:
+            from search.web.errors import Refused
+
             raise Refused(
                 503, "store", f"{self.path.name} was written by another release (format {version})"
             )
@@ -142,6 +143,8 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, OSError) as error:
+        from search.web.errors import Refused  # FastAPI, which `forget` may go without
+
         if is_disk_full(error):
             raise Refused(
                 507, "disk_full", "the disk of the server is full, nothing was saved",
@@ -150,3 +153,34 @@ def _explained() -> Iterator[None]:
         raise Refused(
             503, "store", "what visitors keep cannot be read or written now", "Try again later."
         ) from error
+
+
+def forget_visitors(path: Path, gone: Iterable[str]) -> int:
+    """Remove pictures of galleries and shared links that name these pictures and titles from
+    the file, if there is one; returns how many.
+
+    Errors:  InputError when the file cannot be written
+    """
+    if not path.exists():
+        return 0
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=30.0)) as db:
+            if not db.execute("select 1 from sqlite_schema where name = 'shares'").fetchone():
+                return 0
+            db.execute("pragma secure_delete = on")
+            db.execute("pragma foreign_keys = on")
+            with db:
+                db.execute("create temp table gone (id text primary key) without rowid")
+                db.executemany("insert or ignore into gone values (?)", ((one,) for one in gone))
+                count = db.execute(
+                    "delete from gallery_pictures where picture_id in (select id from gone)"
+                    " or title_id in (select id from gone)"
+                ).rowcount
+                count += db.execute(
+                    "delete from shares where exists"
+                    " (select 1 from json_each(own) join gone on gone.id = value)"
+                ).rowcount
+            db.execute("pragma wal_checkpoint(truncate)")
+            return count
+    except sqlite3.Error as error:
+        raise storage_error(error, "what visitors of the page keep") from error

@@ -6,14 +6,12 @@ import asyncio
 import base64
 import io
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from starlette.responses import Response
 
 from schemas.errors import ToonsearchError
 from schemas.records import Answer, Hit
-from search.inputs import QueryPicture
 from search.output import data as render
 from search.output.html import GallerySection, render_gallery
 from search.output.thumbnails import Thumbnail
@@ -23,23 +21,6 @@ from search.web.errors import Refused
 from search.web.image_pool import SIDES_PX
 
 NAME = "toonsearch"
-
-
-class MadeThumbnails:
-    """Small pictures that the decoders made, where the gallery would decode by itself."""
-
-    def __init__(self, images: Mapping[str, Thumbnail]) -> None:
-        self.images = images
-
-    def add_stored(self, file: str | None) -> None:
-        """Nothing to do: it is made or it is missing."""
-
-    def add_query(self, picture: QueryPicture) -> str:
-        """The query's picture is not kept."""
-        return picture.name
-
-    def encoded(self, uses: Mapping[str, int]) -> dict[str, Thumbnail]:
-        return dict(self.images)
 
 
 async def exported(
@@ -54,16 +35,8 @@ async def exported(
         render.write_csv(out, answer, by, None)
         return _file(out.getvalue(), "text/csv; charset=utf-8", "csv")
     section = GallerySection(answer, (), by=by)
-    made = MadeThumbnails(await _thumbnails(service, opened, answer, by))
-    page = await service.engines.run(
-        lambda: render_gallery(
-            [section],
-            layout=service.layout,
-            limits=service.settings.decode.limits,
-            title="Drawn alike",
-            thumbnails=made,
-        )
-    )
+    images = await _thumbnails(service, opened, answer, by)
+    page = await service.engines.run(lambda: render_gallery([section], images))
     return _file(page, "text/html; charset=utf-8", "html")
 
 

@@ -30,13 +30,11 @@ Trial = dict[str, Any]
 
 def build(place: Path) -> None:
     """A data root with two generations, tables of several commits (one with a checkpoint),
-    kept views, a block list, and a backup of it all."""
+    a block list, and a backup of it all."""
     from indexer.backup import back_up
     from schemas.blocklist import BlockList
     from schemas.storage.catalog import maintain
-    from schemas.storage.kept import keep_views
     from schemas.storage.locking import writing
-    from schemas.storage.snapshot import Snapshot
 
     root, layout = place / "data", Layout(place / "data")
     folder = draw_folder(place / "drawings", titles=1, pictures=3, hands=3, side_px=64)
@@ -48,7 +46,6 @@ def build(place: Path) -> None:
     for name in ("import", "embed", "build", "publish"):
         operations.OPERATIONS[name](root)
     BlockList().adding("author", ["nobody"]).write(layout)
-    keep_views(Snapshot.take(layout))
     back_up(layout, place / "backups")
 
 
@@ -63,8 +60,7 @@ def files(place: Path) -> list[Path]:
 def headers(path: Path) -> list[int]:
     """Positions of every byte that tells how to read the rest."""
     size = path.stat().st_size
-    records = {"CURRENT", "_sealed"}
-    if path.name in records or path.suffix == ".json":
+    if path.name == "CURRENT" or path.suffix == ".json":
         return list(range(size))
     found = set(range(min(size, HEADER_BYTES)))
     if path.suffix == ".parquet":
@@ -77,17 +73,14 @@ def trials(place: Path, order: dict[str, Any]) -> list[Trial]:
     """Every `stride`-th header byte, so many random flips and cuts elsewhere, and all swaps."""
     rng = np.random.default_rng(order["seed"])
     paths = [path for path in files(place) if path.stat().st_size]
-    # Copies and what can be computed again are hit at random only.
-    again = {place / "backups", place / "data/kept"}
-    data = [path for path in paths if not again.intersection(path.parents)]
-    every = [(path, at) for path in data for at in headers(path)]
-    every = every[int(rng.integers(order["stride"])) :: order["stride"]]
-    copies = [path for path in paths if place / "backups" in path.parents]
+    copies = [path for path in paths if place / "backups" in path.parents]  # hit at random only
     rest = sorted(set(paths) - set(copies))
+    every = [(path, at) for path in rest for at in headers(path)]
+    every = every[int(rng.integers(order["stride"])) :: order["stride"]]
     found: list[Trial] = [{"what": "flip", "file": str(p), "at": at} for p, at in every]
     for number in range(order["random"]):
         # Small files are as often hit as large ones: there are more kinds of those. A backup
-        # is restored as a whole to prove it, which takes as long as fifty other trials.
+        # is restored as a whole to verify it, which takes as long as fifty other trials.
         among = copies if number % 40 == 0 else rest
         path = among[int(rng.integers(len(among)))]
         at = int(rng.integers(path.stat().st_size))
@@ -106,8 +99,7 @@ def swaps(place: Path) -> list[Trial]:
         for pattern in ("*.parquet", "_delta_log/*.json"):
             there = sorted(table.glob(pattern))
             pairs += list(itertools.pairwise(there))
-    kept = sorted(layout.kept.glob("*.parquet"))
-    pairs += [*itertools.pairwise(kept), (old, new)]
+    pairs.append((old, new))
     pairs = [
         (a, b) for a, b in pairs if a.is_dir() or (a.exists() and a.read_bytes() != b.read_bytes())
     ]
@@ -155,9 +147,9 @@ def strike(trial: Trial) -> Callable[[], None]:
 def wrong(place: Path, trial: Trial, number: int) -> str | None:
     """What is wrong with how readers take the damage; None when they tell it."""
     from schemas.errors import InputError, NoIndexError
-    from schemas.storage import fsio as digests
+    from schemas.storage import fsio
 
-    digests._proven.clear()  # as in a new process
+    fsio._known.clear()  # as in a new process
     try:
         told = _use(place, Path(trial["file"]), number)
     except (InputError, NoIndexError) as error:
@@ -177,7 +169,6 @@ def _use(place: Path, path: Path, number: int) -> str | None:
     from schemas.blocklist import BlockList
     from schemas.images import PictureError
     from schemas.storage.catalog import Catalog
-    from schemas.storage.kept import kept_files
     from schemas.storage.snapshot import Snapshot
 
     if place / "backups" in path.parents:
@@ -208,9 +199,6 @@ def _use(place: Path, path: Path, number: int) -> str | None:
         file = str(path.relative_to(layout.pictures))
         found = read_stored(layout, file, path.stem, nothing, nothing)
         return None if isinstance(found, PictureError) else "undetected"
-    if first == "kept":
-        names = [Path(file).name for file in kept_files(Snapshot.take(layout)).values()]
-        return "undetected" if path.name in names else None
     if first == "forgotten.json":
         BlockList.read(layout)
         return "undetected"

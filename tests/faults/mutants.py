@@ -19,14 +19,14 @@ from pathlib import Path
 from tests.drawings import draw_folder
 from tests.faults.harness import ROOT, Worker, scratch_place
 
-SYNC_DIR = "fsync_directory(table)\n    fsync_directory(table / LOG)\n    if last"
+SYNC_DIR = "fsync_directory(table)\n    fsync_directory(table / LOG)\n    files ="
 POWER = "power"
-COMMITS = "tests/schemas/test_commits.py"
+COMMITS = "tests/schemas/storage/test_commits.py"
 GENERATIONS = "tests/indexer/test_generations.py"
 PROOFS = "tests/indexer/test_proofs.py"
 BLOCKS = "tests/schemas/test_blocklist.py"
-LOCKS = "tests/schemas/test_lock.py"
-DIGESTS = "tests/schemas/test_digests.py"
+LOCKS = "tests/schemas/storage/test_locking.py"
+DIGESTS = "tests/schemas/storage/test_fsio.py"
 DAMAGE = "tests/faults/test_damage.py"
 
 
@@ -45,9 +45,9 @@ MUTANTS = (
     Mutant("schemas/storage/fsio.py", "os.fsync(handle.fileno())", "pass", POWER),
     Mutant("schemas/storage/fsio.py", "    fsync_directory(path.parent)\n", "    pass\n", POWER),
     Mutant("schemas/storage/commits.py", "fsync_file(table / name)", "pass", POWER),
-    Mutant("schemas/storage/commits.py", "        fsync_file(entry)\n", "", POWER),
-    Mutant("schemas/storage/commits.py", SYNC_DIR, "fsync_directory(table / LOG)\n    if last", POWER),
-    Mutant("schemas/storage/commits.py", SYNC_DIR, "fsync_directory(table)\n    if last", POWER),
+    Mutant("schemas/storage/commits.py", ', f"{LOG}/{number:020d}.json"):', ",):", POWER),
+    Mutant("schemas/storage/commits.py", SYNC_DIR, "fsync_directory(table / LOG)\n    files =", POWER),
+    Mutant("schemas/storage/commits.py", SYNC_DIR, "fsync_directory(table)\n    files =", POWER),
     Mutant("schemas/storage/commits.py", "        fsync_file(aside / name)\n", "", POWER),
     Mutant("crawler/images.py", "            os.fsync(handle.fileno())\n", "", POWER),
     Mutant("crawler/images.py", "fsync_directory(path.parent)", "pass", POWER),
@@ -56,12 +56,12 @@ MUTANTS = (
     Mutant("indexer/vector_index/build.py", '    fsync_file(aside / "meta.sqlite")\n', "", POWER),
     Mutant("indexer/vector_index/build.py", "    fsync_directory(layout.index)\n", "", POWER),
     Mutant("schemas/storage/commits.py", "not _is_whole(table, version)", "False", COMMITS),
-    Mutant("schemas/storage/commits.py", "if version != expected or", "if", COMMITS),
+    Mutant("schemas/storage/commits.py", "if version != newest + 1 or", "if", COMMITS),
     Mutant("schemas/storage/commits.py", "!= size:", "< 0:", COMMITS),
     Mutant("schemas/storage/commits.py", "if handle.read() != PARQUET_END", "if False", COMMITS),
-    Mutant("schemas/storage/commits.py", "_entry(table, version).unlink()", "pass", COMMITS),
-    Mutant("schemas/storage/recovery.py", "_remove(debris)\n    for", "pass\n    for", COMMITS),
-    Mutant("schemas/storage/recovery.py", "if thorough or torn or", "if False and", COMMITS),
+    Mutant("schemas/storage/commits.py", "(table / LOG / f\"{version:020d}.json\").unlink()", "pass", COMMITS),
+    Mutant("schemas/storage/commits.py", "_remove(debris)\n    for", "pass\n    for", COMMITS),
+    Mutant("schemas/storage/commits.py", "if thorough or torn or", "if False and", COMMITS),
     Mutant("schemas/storage/locking.py", "(handle, fcntl.LOCK_EX |", "(handle, fcntl.LOCK_SH |", LOCKS),
     Mutant("schemas/storage/fsio.py", "signed_bytes(body) != data", "False", GENERATIONS),
     Mutant("indexer/vector_index/generations.py", '(digest_file(path) == facts["blake3"])', "True", GENERATIONS),
@@ -71,16 +71,16 @@ MUTANTS = (
     Mutant("indexer/vector_index/build.py", "    if failed:\n", "    if False:\n", PROOFS),
     Mutant("indexer/vector_index/validation.py", "share >= 1.0 - allowed", "True", PROOFS),
     Mutant("indexer/vector_index/validation.py", "has >= had * (1.0 - allowed)", "True", PROOFS),
-    Mutant("schemas/blocklist.py", "!= data:", "== b'':", BLOCKS),
-    Mutant("schemas/storage/commits.py", "max(known, default=-1) < sealed", "False", COMMITS),
-    Mutant("schemas/storage/commits.py", "    prove(table, log_files(table))\n", "", COMMITS),
-    Mutant("schemas/storage/commits.py", "write_seal(table, Seal(last.version, sealed))", "pass", DAMAGE),
-    Mutant("schemas/storage/catalog.py", "prove(directory, commits.log_files(directory))", "pass", DAMAGE),
-    Mutant("schemas/storage/catalog.py", "prove(directory, _names(table))", "pass", DAMAGE),
-    Mutant("schemas/storage/fsio.py", "known[:3] == key", "True", DIGESTS),
-    Mutant("schemas/storage/kept.py", "if digest_once(file)[:16] == file", "if True or file", DAMAGE),
+    Mutant("schemas/blocklist.py", "read_signed(data)", "__import__(\"json\").loads(data)", BLOCKS),
+    Mutant("schemas/storage/commits.py", "max(known, default=-1) < newest", "False", COMMITS),
+    Mutant("schemas/storage/commits.py", "if known and read_checksums(table) is None", "if False", COMMITS),
+    Mutant("schemas/storage/commits.py", "unfinished and path.is_file()", "False", COMMITS),
+    Mutant("schemas/storage/commits.py", "write_checksums(table, TableChecksums(last.version, files))", "pass", DAMAGE),
+    Mutant("schemas/storage/catalog.py", "commits.verify(directory, commits.log_files(directory))", "pass", DAMAGE),
+    Mutant("schemas/storage/catalog.py", "commits.verify(directory, _names(table))", "pass", DAMAGE),
+    Mutant("schemas/storage/fsio.py", "known[:3] != key", "False", DIGESTS),
     Mutant("indexer/embedding/embed.py", "if picture_id_of(data) != picture_id:", "if False:", DAMAGE),
-    Mutant("indexer/backup.py", "digest_file(source) != digest", "False", DAMAGE),
+    Mutant("indexer/backup.py", "digest_file(path) != facts[\"blake3\"]", "False", DAMAGE),
 )
 # fmt: on
 
@@ -135,12 +135,12 @@ def power_losses(place: Path, source: Path = ROOT) -> list[str]:
 
 
 def vouching(journal: str) -> list[int]:
-    """Calls that renamed a seal, a pointer or a generation into its place: the last three of
+    """Calls that renamed checksums, a pointer or a generation into its place: the last three of
     an operation."""
     found = []
     for line in journal.splitlines():
         number, what, _, target = line.split("\t")
-        names = Path(target).name in ("_sealed", "CURRENT") or "/index/g" in target
+        names = Path(target).name in ("_checksums.json", "CURRENT") or "/index/g" in target
         if what == "rename" and names:
             found.append(int(number))
     return found[-3:]

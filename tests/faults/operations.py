@@ -81,10 +81,11 @@ def do_gc(root: Path) -> None:
 
 def do_forget(root: Path) -> None:
     from indexer.forget import Wanted, forget
+    from search.web.db import forget_visitors
 
     settings = settings_of(root)
     with writing(settings.layout, "forget"):
-        forget(settings.layout, settings, Wanted(authors=("hand 1",)))
+        forget(settings.layout, settings, Wanted(authors=("hand 1",)), forget_visitors)
 
 
 def do_maintain(root: Path) -> None:

@@ -1,4 +1,4 @@
-"""Every damaged byte is told before anybody uses it, and no damage crashes a process.
+"""Every damaged byte is found before anybody uses it, and no damage crashes a process.
 
 `make test` strides over the headers and draws a few hundred other places; `make faults` flips
 every byte of manifests and headers, and draws 20,000. A failing trial is printed as an order,
@@ -26,7 +26,7 @@ pytestmark = [
 ]
 
 
-def test_all_damage_is_told(tmp_path: Path) -> None:
+def test_all_damage_is_found(tmp_path: Path) -> None:
     place = scratch_place(tmp_path) / f"toonsearch-damage-{os.getpid()}"
     (place / "worker").mkdir(parents=True)
     try:

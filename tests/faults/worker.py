@@ -27,7 +27,7 @@ def warm() -> None:
         "deltalake", "faiss", "numpy", "onnxruntime", "pyarrow.parquet", "pyarrow.dataset",
         "PIL.Image", "crawler.importers.folder", "indexer.vector_index.build", "indexer.embedding.embed", "indexer.forget",
         "indexer.vector_index.retention", "schemas.storage.catalog", "tests.faults.operations",
-        "indexer.backup", "indexer.backup", "schemas.storage.kept", "duckdb",
+        "indexer.backup", "schemas.storage.snapshot", "search.web.db", "duckdb",
     ):  # fmt: skip
         importlib.import_module(name)
 

@@ -12,7 +12,7 @@ import pytest
 
 from crawler.importers.folder import import_folder
 from indexer.embedding.embed import embed_pending
-from indexer.forget import Wanted, clear_away, find, forget
+from indexer.forget import Wanted, clean_up, find, forget
 from indexer.vector_index.build import build_generation
 from indexer.vector_index.generations import Generation, generation_ids, publish
 from indexer.vector_index.retention import rollback
@@ -21,7 +21,7 @@ from schemas.errors import NoIndexError, UsageError
 from schemas.settings import Settings, load_settings
 from schemas.storage.catalog import Catalog
 from schemas.storage.layout import Layout
-from search.web.db import SCHEMA
+from search.web.db import SCHEMA, forget_visitors
 from tests.drawings import draw_folder, drawing
 
 pytestmark = pytest.mark.slow
@@ -82,7 +82,7 @@ def test_an_author_leaves_every_file_and_stays_out(place: Path) -> None:
     assert len(found.pictures) == 4
     needles = ("hand 2", "hand-2", *found.pictures)
     assert traces(layout.root, *needles)
-    report = forget(layout, settings, wanted)
+    report = forget(layout, settings, wanted, forget_visitors)
     assert traces(layout.root, *needles) == []
     assert (len(report.files), report.pending, len(report.generations)) == (4, False, 2)
     assert authors(layout) == {"hand 0", "hand 1", "hand 3"}
@@ -99,7 +99,7 @@ def test_a_title_and_a_picture(place: Path) -> None:
     title = rows[0]["title_id"]
     single = next(row["picture_id"] for row in rows if row["title_id"] != title)
     gone = {row["picture_id"] for row in rows if row["title_id"] == title} | {single}
-    forget(layout, settings, Wanted(titles=(title,), pictures=(single,)))
+    forget(layout, settings, Wanted(titles=(title,), pictures=(single,)), forget_visitors)
     assert traces(layout.root, title, *gone) == []
     night(place)
     assert traces(layout.root, title, *gone) == []
@@ -114,7 +114,7 @@ def test_a_generation_that_is_read_goes_later_and_is_refused_meanwhile(place: Pa
     layout = settings.layout
     old = generation_ids(layout)[-1]
     with Generation.open(layout, old) as reader:
-        report = forget(layout, settings, Wanted(authors=("hand 1",)))
+        report = forget(layout, settings, Wanted(authors=("hand 1",)), forget_visitors)
         assert report.pending
         assert BlockList.read(layout).pending
         assert reader.meta.execute("select count(*) from titles").fetchone()[0] == 8
@@ -123,8 +123,8 @@ def test_a_generation_that_is_read_goes_later_and_is_refused_meanwhile(place: Pa
             publish(layout, old)
         with pytest.raises(NoIndexError):
             rollback(layout)
-        assert not clear_away(layout, settings)
-    assert clear_away(layout, settings)
+        assert not clean_up(layout, settings, forget_visitors)
+    assert clean_up(layout, settings, forget_visitors)
     assert old not in generation_ids(layout)
     assert traces(layout.root, "hand 1") == []
 
@@ -144,7 +144,7 @@ def test_what_visitors_of_the_page_keep(place: Path) -> None:
             values = (row["picture_id"][:8], b"", "m", "p", own, 1, 0, 9)
             db.execute("insert into shares values (?, ?, ?, ?, ?, ?, ?, ?)", values)
         db.commit()
-    found = forget(settings.layout, settings, Wanted(authors=("hand 2",)))
+    found = forget(settings.layout, settings, Wanted(authors=("hand 2",)), forget_visitors)
     assert traces(settings.layout.root, *found.pictures, *(t[0] for t in found.titles)) == []
     with closing(sqlite3.connect(settings.layout.web)) as db:
         for table in ("gallery_pictures", "shares"):
@@ -154,7 +154,7 @@ def test_what_visitors_of_the_page_keep(place: Path) -> None:
 def test_everything_forgotten_answers_nothing(place: Path) -> None:
     settings = settings_of(place)
     everybody = tuple(f"hand {n}" for n in range(4))
-    report = forget(settings.layout, settings, Wanted(authors=everybody))
+    report = forget(settings.layout, settings, Wanted(authors=everybody), forget_visitors)
     assert report.generation_id is None
     with pytest.raises(NoIndexError, match="no index yet"):
         Generation.open(settings.layout)
@@ -163,7 +163,7 @@ def test_everything_forgotten_answers_nothing(place: Path) -> None:
 
 def test_forgetting_before_it_ever_came(place: Path) -> None:
     settings = settings_of(place)
-    report = forget(settings.layout, settings, Wanted(authors=("Newcomer",)))
+    report = forget(settings.layout, settings, Wanted(authors=("Newcomer",)), forget_visitors)
     assert (report.titles, report.pictures) == ([], [])
     assert len(generation_ids(settings.layout)) == 2
     folder = place / "drawings/newcomer/first"

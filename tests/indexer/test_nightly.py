@@ -8,9 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from indexer.crawling import _understood
-from indexer.monitoring import last_success_of, prometheus
+from indexer.monitoring import last_success, write_metrics
 from indexer.nightly import past_nights
 from schemas.errors import NetworkError, PartlyDoneError, UsageError
 from schemas.storage.layout import Layout
@@ -39,7 +40,7 @@ def test_nights_in_a_row(shell: Shell) -> None:
     assert not shell.data.exists()
     first = json.loads(shell.ok("nightly", "--json"))
     assert (first["outcome"], first["generation"]["before"]) == ("done", None)
-    done = dict.fromkeys(("check", "publish", "judge", "views"), "done")
+    done = dict.fromkeys(("check", "publish", "judge"), "done")
     assert stages(first) | done == stages(first)
     second = json.loads(shell.ok("nightly", "--json"))
     assert "publish" not in stages(second)
@@ -54,14 +55,15 @@ def test_nights_in_a_row(shell: Shell) -> None:
     assert third["generation"]["after"] != first["generation"]["after"]
     nights = past_nights(Layout(shell.data))
     assert [night["run_id"] for night in nights] == [b["run_id"] for b in (first, second, third)]
-    text = (shell.data / "nightly.prom").read_text()
+    path = shell.data / "nightly.prom"
+    text = path.read_text()
     assert "toonsearch_nightly_exit_code 0.0" in text
     assert 'toonsearch_catalog_pictures{state="embedded"} 17.0' in text
-    assert last_success_of(text) > time.time() - 60
+    assert last_success(path) > time.time() - 60
 
 
 @pytest.mark.slow
-def test_a_stage_that_fails_is_told_and_the_others_run(shell: Shell) -> None:
+def test_a_stage_that_fails_is_reported_and_the_others_run(shell: Shell) -> None:
     (shell.home / "toonsearch.toml").write_text(
         '[nightly]\nfolders = ["gone", "drawings"]\nsites = ["nowhere --at-all"]\n'
     )
@@ -80,7 +82,7 @@ def test_a_stage_that_fails_is_told_and_the_others_run(shell: Shell) -> None:
 
 
 @pytest.mark.slow
-def test_a_failed_proof_leaves_yesterdays_index(shell: Shell) -> None:
+def test_a_failed_check_leaves_yesterdays_index(shell: Shell) -> None:
     first = json.loads(shell.ok("nightly", "--json"))
     for path in list((shell.home / "drawings").rglob("*.png"))[:6]:
         path.unlink()
@@ -155,9 +157,22 @@ def test_what_a_crawl_says_of_itself() -> None:
     assert _understood(130, "", "toonsearch: interrupted", True).error is None
 
 
-def test_metrics_are_well_formed() -> None:
-    stage = {"name": 'odd "site" \\ \n', "seconds": 1, "outcome": "failed", "counts": {"new": 3}}
-    body = {"exit_code": 4, "seconds": 1.5, "stages": [stage]}
-    for line in prometheus(body, None, 12.0).splitlines():
-        assert line.startswith("# ") or float(line.rsplit(" ", 1)[1]) >= 0
-    assert last_success_of(prometheus(body, None, 12.0)) == 12.0
+def test_metrics_are_well_formed(tmp_path: Path) -> None:
+    path, odd = tmp_path / "night.prom", 'odd "site" \\ \n'
+    stage = {"name": odd, "seconds": 1, "outcome": "failed", "counts": {"new": 3}}
+    body = {"exit_code": 0, "seconds": 1.5, "stages": [stage]}
+    write_metrics(path, body, None)
+    before = last_success(path)
+    assert before > time.time() - 60
+    write_metrics(path, {**body, "exit_code": 4}, None)
+    assert last_success(path) == before
+    samples = {
+        (one.name, *one.labels.values()): one.value
+        for family in text_string_to_metric_families(path.read_text())
+        for one in family.samples
+    }
+    assert samples["toonsearch_nightly_exit_code",] == 4
+    assert samples["toonsearch_nightly_stage_failed", odd] == 1
+    assert samples["toonsearch_nightly_stage_count", odd, "new"] == 3
+    path.write_bytes(b"\xff")
+    assert last_success(path) == 0

@@ -1,24 +1,33 @@
-"""Dominant colours against scikit-learn's k-means, colorsys, and drawings of known colours."""
+"""Dominant colours against scikit-learn's k-means, colorsys, and drawings of known colours; the
+colour stage: incremental, interrupted, and with files that went bad."""
 
 from __future__ import annotations
 
 import colorsys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from crawler.importers.folder import import_folder
 from indexer.palette import (
     COLORS,
     COLUMNS,
     REGIONS,
     ROWS,
+    color_pending,
     hsv_of,
     palette_of,
     picture_palette,
 )
-from tests.drawings import HANDS, drawing
+from schemas.images import decode_picture
+from schemas.settings import Settings, load_settings
+from schemas.storage.catalog import Catalog
+from tests.drawings import HANDS, draw_folder, drawing
+
+PICTURES = 8
 
 
 def region(pixels: np.ndarray, number: int) -> np.ndarray:
@@ -93,3 +102,56 @@ def test_hsv_against_colorsys() -> None:
     ).astype(np.uint8)
     expected = [colorsys.rgb_to_hsv(*(value / 255 for value in row)) for row in rgb.tolist()]
     assert hsv_of(rgb) / [360, 1, 1] == pytest.approx(np.asarray(expected))
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    folder = draw_folder(tmp_path / "drawings", hands=2, titles=1)
+    made = load_settings({"store.root": str(tmp_path / "data")}, environ={}, cwd=tmp_path)
+    import_folder(made.layout, made, folder)
+    return made
+
+
+def test_each_picture_once(settings: Settings) -> None:
+    layout = settings.layout
+    assert color_pending(layout, settings, dry_run=True).counts == {
+        "already": 0, "pending": PICTURES}  # fmt: skip
+    assert color_pending(layout, settings, limit=3).counts["coloured"] == 3
+    assert color_pending(layout, settings).counts == {
+        "already": 3, "coloured": PICTURES - 3, "failed": 0}  # fmt: skip
+    assert color_pending(layout, settings).counts["coloured"] == 0
+    rows = Catalog(layout).read("colors").to_pylist()
+    assert len(rows) == 18 * PICTURES
+    assert len({(r["picture_id"], r["region"], r["rank"]) for r in rows}) == len(rows)
+
+    picture = next(r for r in Catalog(layout).read("pictures").to_pylist())
+    data = layout.picture(picture["file"]).read_bytes()
+    expected = picture_palette(decode_picture(data, settings.decode.limits))
+    for row in (r for r in rows if r["picture_id"] == picture["picture_id"]):
+        place = row["region"], row["rank"]
+        assert [row["r"], row["g"], row["b"]] == expected.rgb[place].tolist()
+        assert row["share"] == expected.share[place]
+        assert [row["h"], row["s"], row["v"]] == pytest.approx(expected.hsv[place])
+
+
+def test_bad_files_are_counted_and_the_rest_is_done(settings: Settings) -> None:
+    files = sorted(settings.layout.pictures.rglob("*.png"))
+    files[0].unlink()
+    files[1].write_bytes(b"not what it was")
+    report = color_pending(settings.layout, settings)
+    assert report.counts == {"already": 0, "coloured": PICTURES - 2, "failed": 2}
+    assert len(report.problems) == 2
+
+
+def test_ctrl_c_keeps_what_was_done(settings: Settings) -> None:
+    def stop(done: int, total: int) -> None:
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        color_pending(settings.layout, settings, progress=stop)
+    report = color_pending(settings.layout, settings)
+    assert report.counts["already"] == 5
+    assert report.counts["coloured"] == PICTURES - 5
+    shares = np.asarray(Catalog(settings.layout).read("colors")["share"])
+    assert shares.sum() == pytest.approx(6 * PICTURES)

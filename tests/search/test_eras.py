@@ -12,13 +12,11 @@ import pytest
 
 from indexer.export import export_catalog
 from indexer.labels.judge import judge_pending
-from indexer.nightly import run_night
+from indexer.nightly import index_stages, run_night
 from indexer.vector_index.build import build_generation
 from indexer.vector_index.generations import Generation, publish
 from schemas.settings import Settings
 from schemas.storage.catalog import Catalog
-from schemas.storage.kept import kept_files
-from schemas.storage.snapshot import Snapshot
 from search.cli.app import main
 from search.engine import Engine
 from search.sql.sandbox import run_untrusted
@@ -101,7 +99,7 @@ def test_sql_has_the_eras_of_the_index(own: Settings, tmp_path: Path) -> None:
         rebuilt(own, years)
         # Another setting is that of another index, to come.
         with SqlSession(own.layout, with_eras(own, 20)) as asked:
-            result = asked.run(ASKED)  # a kept view: computed once for each width
+            result = asked.run(ASKED)
             assert result is not None and dict(result.rows()) == wanted
             result = asked.run("select era_of(2007), era_of(null)")
             assert result is not None
@@ -140,18 +138,19 @@ def test_predictions_in_other_eras_are_no_confusion(own: Settings) -> None:
 
 
 def test_a_night_follows_the_setting(own: Settings) -> None:
-    """It builds, judges and keeps the costly views as the next reader asks for them."""
-    report = run_night(own.layout, with_eras(own, 10), sites=())
-    assert report.before != report.after
+    """It builds and judges as the next reader asks."""
+
+    def night(settings: Settings) -> None:
+        report = run_night(own.layout, index_stages(own.layout, settings, lambda *_: 0))
+        assert report.before != report.after, report
+
+    night(with_eras(own, 10))
     with Generation.open(own.layout) as generation:
         assert generation.calibration.era_years == 10
     rows = Catalog(own.layout).read("predictions").to_pylist()
     assert {one["label"] for row in rows for one in row["eras"]} <= set(TEN)
     with SqlSession(own.layout, own) as asked:
-        assert "eras" in kept_files(asked.snapshot)
         assert asked.snapshot.era_years == 10
-    again = run_night(own.layout, own, sites=())  # five years, set back
-    assert again.before != again.after
+    night(own)  # five years, set back
     with SqlSession(own.layout, own) as asked:
-        assert asked.snapshot.era_years == 5 and "eras" in kept_files(asked.snapshot)
-    assert "eras" in kept_files(Snapshot.take(own.layout, era_years=5))
+        assert asked.snapshot.era_years == 5

@@ -231,7 +231,7 @@ def _truth(outcome: Outcome) -> str:
     author = case.author or "somebody"
     if case.kind == NEW_PICTURE:
         return f"drawn by {author}; other pictures of “{case.title}” are in the index"
-    return f"drawn by {author}; the index has other works by the same hand, not this one"
+    return f"drawn by {author}; the index has other works by the same artist, not this one"
 
 
 def _report(shown: list[Outcome], outcomes: list[Outcome]) -> None:
@@ -261,8 +261,8 @@ def _write_gallery(
             (outcome.picture,),
             heading=outcome.case.path.stem.replace("_", " "),
             truth=_truth(outcome),
-            verdict=outcome.verdict,
-            hand=outcome.case.author or None,
+            correct=outcome.verdict,
+            author=outcome.case.author or None,
         )
         for outcome in shown
     ]

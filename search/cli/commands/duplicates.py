@@ -11,7 +11,7 @@ from search.cli.commands import as_json, examples, print_json
 from search.cli.context import Session, plain
 
 if TYPE_CHECKING:
-    from indexer.duplicates import Copies, Holder, Pair
+    from indexer.duplicates import Duplicates, Holder, Pair
 
 
 @click.command(epilog=examples("toonsearch duplicates", "toonsearch duplicates --json"))
@@ -34,11 +34,11 @@ def command(session: Session, bits: int, correlation: float, as_json: bool) -> N
     at most 10 of 64 bits and their grey thumbnails correlate above 0.98: recoloured and
     re-bordered copies do, redrawn, cropped or turned ones do not.
     """
-    from indexer.duplicates import find_copies
+    from indexer.duplicates import find_duplicates
 
     settings = session.settings()
     with session.progress("Comparing") as progress:
-        found = find_copies(
+        found = find_duplicates(
             settings.layout, settings, max_bits=bits, min_correlation=correlation,
             progress=progress,
         )  # fmt: skip
@@ -73,7 +73,7 @@ def _pair(pair: Pair) -> str:
     )
 
 
-def _as_json(found: Copies) -> dict[str, object]:
+def _as_json(found: Duplicates) -> dict[str, object]:
     def holder(one: Holder) -> dict[str, object]:
         return {**vars(one), "authors": list(one.authors)}
 

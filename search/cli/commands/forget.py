@@ -35,6 +35,7 @@ def command(
     """
     from indexer.forget import Wanted, find, forget
     from schemas.storage.locking import writing
+    from search.web.db import forget_visitors
 
     settings = session.settings()
     wanted = Wanted(authors, titles, tuple(picture.lower() for picture in pictures))
@@ -43,7 +44,7 @@ def command(
     else:
         find(settings.layout, wanted)  # a wish that makes no sense must not take the lock
         with writing(settings.layout, "forget"):
-            report = forget(settings.layout, settings, wanted)
+            report = forget(settings.layout, settings, wanted, forget_visitors)
     if as_json:
         print_json(
             {
@@ -51,6 +52,7 @@ def command(
                 "titles": [dict(zip(("title_id", "name", "authors"), title, strict=True))
                            for title in report.titles],
                 "pictures": report.pictures, "generations": report.generations,
+                "visitors": report.visitors,
             }
         )  # fmt: skip
     else:

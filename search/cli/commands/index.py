@@ -31,11 +31,12 @@ def build(
     import dataclasses
 
     from indexer.embedding.embed import embed_pending
-    from indexer.forget import clear_away
+    from indexer.forget import clean_up
     from indexer.vector_index.build import build_generation
     from indexer.vector_index.generations import publish
     from indexer.vector_index.retention import collect_garbage
     from schemas.storage.locking import writing
+    from search.web.db import forget_visitors
 
     settings = session.settings()
     layout = settings.layout
@@ -44,7 +45,7 @@ def build(
         report = build_generation(layout, settings, dry_run=True, force=force)
     else:
         with writing(layout, "index build"):
-            clear_away(layout, settings)
+            clean_up(layout, settings, forget_visitors)
             if not no_embed:
                 with session.progress("Embedding") as progress:
                     embedded = embed_pending(layout, settings, progress=progress)

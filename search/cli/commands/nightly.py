@@ -1,4 +1,4 @@
-"""`toonsearch nightly`: refresh everything, and publish only what is proven."""
+"""`toonsearch nightly`: refresh everything, and publish only what passes its checks."""
 
 from __future__ import annotations
 
@@ -6,20 +6,23 @@ import contextlib
 import json
 import re
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from schemas.errors import InputError, LockedError, ToonsearchError, UsageError
+from schemas.errors import LockedError, ToonsearchError, UsageError
 from schemas.storage.locking import writing
 from search.cli.commands import as_json, dry_run, examples, print_json
 from search.cli.context import Session, plain
 
 if TYPE_CHECKING:
+    from crawler.importers.ingest import ImportReport
+    from indexer.nightly import Stage
     from schemas.settings import Settings
-    from schemas.storage.layout import Layout
 
 UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 
@@ -58,7 +61,7 @@ def seconds_of(text: str) -> float | None:
     "--accept",
     multiple=True,
     type=click.Choice(["yield", "canaries", "labels", "all"]),
-    help="Publish although this proof fails: the change is meant.",
+    help="Publish although this check fails: the change is meant.",
 )
 @click.option("--log-json", is_flag=True, help="Log as JSON lines.")
 @dry_run
@@ -68,9 +71,9 @@ def command(
     session: Session, sites: tuple[str, ...], budget: str | None, accept: tuple[str, ...],
     log_json: bool, dry_run: bool, as_json: bool,
 ) -> int:  # fmt: skip
-    """Crawl, import, embed, build, prove, publish, prune and report.
+    """Crawl, import, embed, build, check, publish, prune and report.
 
-    What is looked after comes from the settings nightly.sites, nightly.folders and
+    What is refreshed comes from the settings nightly.sites, nightly.folders and
     nightly.manifests. A second run at the same time ends at once with exit code 75; a killed
     one is finished by the next.
     """
@@ -123,40 +126,56 @@ class _Log:
 def _night(
     settings: Settings, budget_s: float | None, accept: tuple[str, ...], dry_run: bool, log: _Log
 ) -> dict[str, Any]:
-    from indexer.nightly import record_run, run_night, summary
+    from indexer.monitoring import coverage, write_metrics
+    from indexer.nightly import record_run, run_night
 
     layout = settings.layout
-    report = run_night(
-        layout, settings, sites=settings.nightly.sites, budget_s=budget_s, dry_run=dry_run,
-        accept=accept, tell=log,
-    )  # fmt: skip
-    body = summary(report)
+    stages = stages_of(settings, accept)
+    report = run_night(layout, stages, budget_s=budget_s, dry_run=dry_run, tell=log)
+    body = report.summary()
+
+    def metrics() -> None:
+        path = Path(settings.nightly.metrics or layout.root / "nightly.prom").expanduser()
+        covered = None
+        with contextlib.suppress(ToonsearchError):
+            covered = coverage(layout, settings)
+        write_metrics(path, body, covered)
+
     if not dry_run:
-        for what, work in (("the row in `runs`", record_run), ("the metrics", _write_metrics)):
+        record = partial(record_run, layout, settings, body)
+        for what, work in (("the row in `runs`", record), ("the metrics", metrics)):
             try:
-                work(layout, settings, body)
+                work()
             except ToonsearchError as error:  # the night is over; its report is not lost
                 log("report", {"error": f"{what}: {error.message}"})
     log("night ended", {key: body[key] for key in ("outcome", "exit_code", "seconds")})
     return body
 
 
-def _write_metrics(layout: Layout, settings: Settings, body: dict[str, Any]) -> None:
-    from indexer.monitoring import coverage, last_success_of, prometheus
-    from schemas.storage.fsio import replace_file, storage_error
+def stages_of(settings: Settings, accept: tuple[str, ...] = ()) -> list[Stage]:
+    """The stages of a night: crawls, imports, and all that the index needs."""
+    from crawler.importers.folder import import_folder, import_manifest
+    from indexer.nightly import Night, Stage, StageReport, crawl_stage, index_stages
+    from search.web.db import forget_visitors
 
-    path = Path(settings.nightly.metrics or layout.root / "nightly.prom").expanduser()
-    before = 0.0
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        before = last_success_of(path.read_text("utf-8"))
-    success = before if body["exit_code"] else datetime.now(UTC).timestamp()
-    found = None
-    with contextlib.suppress(ToonsearchError):
-        found = coverage(layout, settings)
-    try:
-        replace_file(path, prometheus(body, found, success).encode())
-    except OSError as error:
-        raise InputError(str(storage_error(error, str(path)))) from error
+    layout, nightly = settings.layout, settings.nightly
+
+    def importing(source: str, work: Callable[..., ImportReport], **more: Any) -> Stage:
+        def run(night: Night, stage: StageReport) -> None:
+            found = work(
+                layout, settings, Path(source), dry_run=night.dry_run, is_over=night.is_over, **more
+            )
+            new = {"new", "changed", "removed", "titles"}
+            stage.fill(found.counts, new, found.problems, unit="files")
+
+        return Stage(f"import {source}", run)
+
+    return [
+        *(crawl_stage(layout, site) for site in nightly.sites),
+        *(importing(one, import_folder, pattern=nightly.pattern) for one in nightly.folders),
+        *(importing(one, import_manifest) for one in nightly.manifests),
+        *index_stages(layout, settings, forget_visitors, accept),
+    ]
 
 
 def report_lines(body: dict[str, Any]) -> list[str]:

@@ -88,13 +88,13 @@ def command(
         _untrusted(session, settings, sql, dict(params), form, out)
         return
     moment = None if as_of is None else moment_of(as_of)
-    with SqlSession(settings.layout, settings, as_of=moment, note=session.note) as asked:
+    with SqlSession(settings.layout, settings, as_of=moment) as asked:
         if schema:
             _schema(asked, form, query)
         elif sql is None:
-            from search.sql.shell import converse
+            from search.sql.shell import run_shell
 
-            converse(asked, session, form, rows)
+            run_shell(asked, session, form, rows)
         else:
             _answer(session, asked, sql, dict(params), form, out, rows)
 

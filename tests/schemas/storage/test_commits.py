@@ -1,4 +1,4 @@
-"""Sealed commits: what a torn one means before and after it was acknowledged."""
+"""Recorded commits: what a torn one means before and after it was acknowledged."""
 
 from __future__ import annotations
 
@@ -37,21 +37,25 @@ def last_entry(table: Path) -> Path:
     return sorted((table / "_delta_log").glob("*.json"))[-1]
 
 
-def unseal(table: Path) -> None:
-    """As if the power was cut before the last commit was sealed."""
-    newest = commits.versions(table)[-1]
-    (table / "_sealed").write_text(str(newest - 1))
+def forget_last(table: Path) -> None:
+    """As if the power was cut before the last commit was recorded."""
+    found = commits.read_checksums(table)
+    assert found is not None
+    entry = json.loads(last_entry(table).read_text().splitlines()[-1])
+    files = {name: digest for name, digest in found.files.items()
+             if name not in (f"_delta_log/{last_entry(table).name}", entry["add"]["path"])}  # fmt: skip
+    commits.write_checksums(table, commits.TableChecksums(found.version - 1, files))
 
 
 @pytest.mark.parametrize(
     "damage", ["empty log", "torn log", "empty data", "zeroed data", "short", "gone"]
 )
-def test_an_unsealed_torn_commit_never_happened(layout: Layout, damage: str) -> None:
+def test_an_unrecorded_torn_commit_never_happened(layout: Layout, damage: str) -> None:
     table = layout.table("pictures")
     entry = last_entry(table)
     added = [json.loads(line) for line in entry.read_text().splitlines()]
     data = table / next(line["add"]["path"] for line in added if "add" in line)
-    unseal(table)
+    forget_last(table)
     if damage == "empty log":
         entry.write_text("")
     elif damage == "torn log":
@@ -71,13 +75,13 @@ def test_an_unsealed_torn_commit_never_happened(layout: Layout, damage: str) -> 
     assert not data.exists()
 
 
-def test_of_two_unsealed_commits_the_first_was_lost(layout: Layout) -> None:
+def test_of_two_unrecorded_commits_the_first_was_lost(layout: Layout) -> None:
     table = layout.table("pictures")
-    seal = (table / "_sealed").read_bytes()
+    recorded = (table / "_checksums.json").read_bytes()
     first = commits.versions(table)[-1] + 1
     for number in (3, 4):
         Catalog(layout).append("pictures", rows_of([picture(number)]))
-    (table / "_sealed").write_bytes(seal)
+    (table / "_checksums.json").write_bytes(recorded)
     (table / "_delta_log" / f"{first:020d}.json").unlink()
     assert ids(layout) == ["p0", "p1", "p2"]
     assert Snapshot.take(layout).tables["pictures"].version == first - 1
@@ -86,17 +90,21 @@ def test_of_two_unsealed_commits_the_first_was_lost(layout: Layout) -> None:
     assert ids(layout) == ["p0", "p1", "p2", "p9"]
 
 
-def test_an_unsealed_whole_commit_is_kept_and_sealed(layout: Layout) -> None:
+def test_an_unrecorded_whole_commit_is_kept_and_recorded(layout: Layout) -> None:
     table = layout.table("pictures")
-    unseal(table)
+    forget_last(table)
     assert ids(layout) == ["p0", "p1", "p2"]
     with writing(layout, "test"):
         pass
-    assert commits.sealed_version(table) == commits.versions(table)[-1]
+    found = commits.read_checksums(table)
+    assert found is not None and found.version == commits.versions(table)[-1]
+    assert set(found.files) == {
+        str(p.relative_to(table)) for p in table.rglob("*0*") if p.is_file()
+    }
     assert ids(layout) == ["p0", "p1", "p2"]
 
 
-def test_a_sealed_commit_that_is_damaged_is_never_passed_over(layout: Layout) -> None:
+def test_a_recorded_commit_that_is_damaged_is_never_passed_over(layout: Layout) -> None:
     table = layout.table("pictures")
     added = [json.loads(line) for line in last_entry(table).read_text().splitlines()]
     (table / next(line["add"]["path"] for line in added if "add" in line)).unlink()
@@ -112,7 +120,7 @@ def test_a_dead_writers_leavings_are_cleared_away(layout: Layout) -> None:
         table / "part-00000-dead-c000.zstd.parquet",
         table / "part-00000-dead-c000.zstd.parquet#1",
         table / "_delta_log" / "00000000000000000099.json#1",
-        table / "._sealed.12345678.tmp",
+        table / "._checksums.json.12345678.tmp",
         layout.root / ".forgotten.json.12345678.tmp",
         layout.staging / "picture-dead",
         layout.staging / "generation-1" / "vectors.faiss",
@@ -126,11 +134,12 @@ def test_a_dead_writers_leavings_are_cleared_away(layout: Layout) -> None:
     assert ids(layout) == ["p0", "p1", "p2"]
 
 
-def test_a_table_of_another_program_has_no_seal_and_is_read(layout: Layout) -> None:
-    (layout.table("pictures") / "_sealed").unlink()
-    assert ids(layout) == ["p0", "p1", "p2"]
-    Catalog(layout).append("pictures", rows_of([picture(3)]))
-    assert commits.sealed_version(layout.table("pictures")) == 4
+def test_a_table_without_checksums_is_damaged(layout: Layout) -> None:
+    (layout.table("pictures") / "_checksums.json").unlink()
+    with pytest.raises(InputError, match="is gone"):
+        ids(layout)
+    with pytest.raises(InputError, match="is gone"):
+        Catalog(layout).append("pictures", rows_of([picture(3)]))
 
 
 def test_maintenance_leaves_the_rows_of_now_and_nothing_else(layout: Layout) -> None:
@@ -173,34 +182,10 @@ def test_maintenance_of_what_was_maintained_already(tmp_path: Path) -> None:
     assert ids(layout) == ["p0", "p1"]
 
 
-def test_a_hint_of_another_program_goes_with_what_it_names(layout: Layout) -> None:
-    from deltalake import DeltaTable
-
-    table = layout.table("pictures")
-    DeltaTable(table).create_checkpoint()
-    assert (table / "_delta_log" / "_last_checkpoint").exists()
-    Catalog(layout).append("pictures", rows_of([picture(3)]))
-    maintain(layout, keep_history=False)
-    assert not (table / "_delta_log" / "_last_checkpoint").exists()
-    assert ids(layout) == ["p0", "p1", "p2", "p3"]
-
-
 def flip(path: Path, at: int) -> None:
     data = bytearray(path.read_bytes())
     data[at] ^= 4
     path.write_bytes(data)
-
-
-def test_a_table_of_an_earlier_program_is_proven_from_its_next_commit_on(layout: Layout) -> None:
-    table = layout.table("pictures")
-    maintain(layout, keep_history=False)
-    (table / "_sealed").write_text(str(commits.sealed_version(table)))
-    first = next(table.glob("*.parquet"))
-    assert ids(layout) == ["p0", "p1", "p2"]
-    Catalog(layout).append("pictures", rows_of([picture(3)]))
-    flip(first, 40)
-    with pytest.raises(InputError, match=f"{first.name} is damaged"):
-        ids(layout)
 
 
 def test_nothing_is_removed_on_the_word_of_a_damaged_log(layout: Layout) -> None:
@@ -219,7 +204,7 @@ def test_nothing_is_removed_on_the_word_of_a_damaged_log(layout: Layout) -> None
 
 
 @pytest.mark.parametrize("what", ["last entry", "whole log"])
-def test_a_log_that_ends_before_the_seal_is_damage(layout: Layout, what: str) -> None:
+def test_a_log_that_ends_before_the_record_is_damage(layout: Layout, what: str) -> None:
     table = layout.table("pictures")
     entries = sorted((table / "_delta_log").glob("*.json"))
     for entry in entries[-1:] if what == "last entry" else entries:

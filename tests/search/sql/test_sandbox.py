@@ -19,9 +19,9 @@ from schemas.records import Title
 from schemas.settings import Settings
 from schemas.storage.catalog import Catalog, rows_of
 from schemas.storage.layout import Layout
-from search.sql.errors import TOO_MUCH
+from search.sql.errors import OUT_OF_MEMORY
 from search.sql.sandbox import Sandbox, SandboxLimits, run_untrusted
-from tests.search.hostile import statements
+from tests.search.sql.hostile import statements
 
 LIMITS = SandboxLimits(seconds=3.0, memory_bytes=256 * 1024 * 1024)
 SHORT = dataclasses.replace(LIMITS, seconds=0.8)  # three dozen statements run until it ends
@@ -129,11 +129,11 @@ def test_memory_that_earlier_statements_took_counts_for_none(settings: Settings)
         sandbox.run("select 1")
         worker = sandbox._worker
         assert worker is not None
-        full = {"error": TOO_MUCH, "hint": "Ask for less."}
+        full = {"error": OUT_OF_MEMORY, "hint": "Ask for less."}
         worker.ask = lambda *_: full  # type: ignore[method-assign]  # it keeps too much
         assert sandbox.run("select 2").rows == [[2]]
         assert sandbox._worker is not worker
-        with pytest.raises(InputError, match=TOO_MUCH):
+        with pytest.raises(InputError, match=OUT_OF_MEMORY):
             sandbox.run("select sum(length(x)) from (select repeat('x', 900000000) x)")
         assert sandbox.run("select 3").rows == [[3]]
 

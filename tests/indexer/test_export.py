@@ -7,10 +7,20 @@ from pathlib import Path
 
 import pytest
 
+from crawler.importers.folder import import_folder
 from indexer.export import export_catalog
 from schemas.errors import InputError
-from schemas.settings import Settings
+from schemas.settings import Settings, load_settings
 from schemas.storage.snapshot import all_views
+from tests.drawings import draw_folder
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    place = tmp_path_factory.mktemp("export")
+    made = load_settings({"store.root": str(place / "data")}, environ={}, cwd=place)
+    import_folder(made.layout, made, draw_folder(place / "drawings", hands=2, titles=1))
+    return made
 
 
 def test_files_and_dictionary(settings: Settings, tmp_path: Path) -> None:
@@ -18,13 +28,13 @@ def test_files_and_dictionary(settings: Settings, tmp_path: Path) -> None:
 
     report = export_catalog(settings.layout, tmp_path / "out")
     assert set(report.rows) == set(all_views())
-    assert report.rows["pictures"] == 24
+    assert report.rows["pictures"] == report.rows["catalog"] == 8
     for name, rows in report.rows.items():
         table = pq.read_table(tmp_path / "out" / f"{name}.parquet")
         assert table.num_rows == rows
         assert table.column_names == [column for column, _ in all_views()[name].columns]
-    told = json.loads((tmp_path / "out" / "dictionary.json").read_text())
-    columns = told["files"]["titles.parquet"]["columns"]
+    found = json.loads((tmp_path / "out" / "dictionary.json").read_text())
+    columns = found["files"]["titles.parquet"]["columns"]
     assert columns[0] == {"name": "title_id", "type": "VARCHAR", "comment": "platform:id"}
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 

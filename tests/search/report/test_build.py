@@ -28,7 +28,7 @@ SECTIONS = ("size", "genres", "titles", "map", "drift", "palettes", "eras", "cop
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Four hands over three years, with genres, colours and predictions."""
+    """Four artists over three years, with genres, colours and predictions."""
     from crawler.importers.manifest import import_manifest
 
     root = tmp_path_factory.mktemp("drawn")
@@ -74,6 +74,7 @@ def test_every_part_is_there_and_nothing_is_fetched(page: Path) -> None:
     assert {author["name"] for author in told["authors"]} == {f"hand {n}" for n in range(4)}
     assert "genre · colour &amp; shape" in bare
     assert bare.count("data-chart=") >= 5
+    assert ">None<" not in bare and "Undefined" not in bare
     for figure in re.findall(r'<figure class="chart">.*?</figure>', bare, re.S):
         assert '<details class="sql">' in figure, "each chart has its SQL one click away"
 

@@ -12,7 +12,7 @@ import pytest
 from schemas.settings import Settings
 from search.cli.app import main
 from search.output.data import shown, unique
-from search.sql.shell import ends
+from search.sql.shell import is_complete
 
 
 @pytest.fixture
@@ -94,9 +94,9 @@ def test_untrusted(sql) -> None:  # type: ignore[no-untyped-def]
 
 
 def test_words() -> None:
-    assert ends("select 1;")
-    assert ends(".views")
-    assert ends("select 1\n")
-    assert not ends("select 1")
+    assert is_complete("select 1;")
+    assert is_complete(".views")
+    assert is_complete("select 1\n")
+    assert not is_complete("select 1")
     assert unique(["a", "a", "b", "a"]) == ["a", "a_2", "b", "a_3"]
     assert shown([1.23456789, None, {"a": "b"}]) == "1.23457, -, a=b"

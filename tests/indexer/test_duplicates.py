@@ -1,13 +1,14 @@
-"""Copies are found and told apart from drawings that are only alike."""
+"""Duplicates are found and kept apart from drawings that are only similar."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 from PIL import ImageEnhance
 
 from crawler.importers.folder import import_folder
-from indexer.duplicates import find_copies
+from indexer.duplicates import _candidates, find_duplicates
 from schemas.settings import load_settings
 from tests.drawings import drawing
 
@@ -26,17 +27,35 @@ def test_three_lists(tmp_path: Path) -> None:
     drawing(2, 7, 300).save(root / "bob" / "two" / "other.png")
     settings = load_settings({"store.root": str(tmp_path / "data")}, environ={}, cwd=tmp_path)
     import_folder(settings.layout, settings, root)
-    found = find_copies(settings.layout, settings)
+    found = find_duplicates(settings.layout, settings)
     assert [[h.title for h in group] for group in found.exact] == [["one", "two"]]
     assert [(p.first.authors, p.second.authors) for p in found.near] == [(("cy",), ("cy",))]
     assert [{p.first.authors, p.second.authors} for p in found.copied] == [{("anna",), ("bob",)}]
     assert found.unread == 0
     for file in settings.layout.pictures.rglob("*.png"):
         file.unlink()
-    assert find_copies(settings.layout, settings).unread == found.compared
+    assert find_duplicates(settings.layout, settings).unread == found.compared
 
 
 def test_an_empty_catalog(tmp_path: Path) -> None:
     settings = load_settings({"store.root": str(tmp_path)}, environ={}, cwd=tmp_path)
-    found = find_copies(settings.layout, settings)
+    found = find_duplicates(settings.layout, settings)
     assert (found.exact, found.near, found.copied) == ([], [], [])
+
+
+def test_candidates_are_all_pairs_with_few_differing_bits() -> None:
+    rng = np.random.default_rng(3)
+    hashes = rng.integers(0, 2**63, 700, dtype=np.uint64)
+    for place in range(0, 700, 7):  # near another one by chosen bits
+        flips = rng.choice(64, rng.integers(0, 14), replace=False)
+        hashes[place] = hashes[(place * 3 + 1) % 700] ^ np.uint64(sum(1 << int(b) for b in flips))
+    numbers = [int(one) for one in hashes]
+    expected = sorted(
+        (bits, one, other)
+        for one in range(700)
+        for other in range(one + 1, 700)
+        if (bits := (numbers[one] ^ numbers[other]).bit_count()) <= 10
+    )
+    pairs, bits, left = _candidates(hashes, 10)
+    assert [(b, *pair) for b, pair in zip(bits.tolist(), pairs.tolist(), strict=True)] == expected
+    assert len(expected) > 50 and left == 0

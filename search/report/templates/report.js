@@ -68,11 +68,11 @@
       const name = document.createElement("b");
       name.textContent = author.name;
       const said = document.createElement("span");
-      said.textContent = ` · ${author.said}`;
+      said.textContent = ` · ${author.about}`;
       const row = document.createElement("div");
-      for (const key of author.files) {
+      for (const uri of author.images) {
         const image = document.createElement("img");
-        image.src = data.thumbnails[key];
+        image.src = uri;
         image.alt = "";
         row.append(image);
       }

@@ -1,4 +1,4 @@
-"""SQL as the operator: parameters, similarity, one state, kept views, mistakes explained."""
+"""SQL as the operator: parameters, similarity, one state, mistakes explained."""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ from schemas.errors import InputError, NoIndexError, UsageError
 from schemas.records import Title
 from schemas.settings import Settings, load_settings
 from schemas.storage.catalog import Catalog, rows_of
-from schemas.storage.kept import keep_views, kept_files
-from schemas.storage.layout import Layout
-from schemas.storage.snapshot import Snapshot, ready_views
+from schemas.storage.snapshot import ready_views
 from search.sql.session import Result, SqlSession, moment_of
 
 
@@ -34,9 +32,9 @@ def full(settings: Settings) -> Settings:
 
 
 @pytest.fixture
-def asked(full: Settings) -> Iterator[SqlSession]:
-    with SqlSession(full.layout, full) as session:
-        yield session
+def session(full: Settings) -> Iterator[SqlSession]:
+    with SqlSession(full.layout, full) as made:
+        yield made
 
 
 def rows(result: Result | None) -> list[tuple[object, ...]]:
@@ -44,7 +42,7 @@ def rows(result: Result | None) -> list[tuple[object, ...]]:
     return list(result.rows())
 
 
-def test_views_agree_with_plain_python(asked: SqlSession, full: Settings) -> None:
+def test_views_agree_with_plain_python(session: SqlSession, full: Settings) -> None:
     titles = {row["title_id"]: row for row in Catalog(full.layout).read("titles").to_pylist()}
     counts: dict[str, set[str]] = {}
     pictures: dict[str, int] = {}
@@ -52,29 +50,31 @@ def test_views_agree_with_plain_python(asked: SqlSession, full: Settings) -> Non
         author = titles[row["title_id"]]["authors"][0]["name"]
         counts.setdefault(author, set()).add(row["title_id"])
         pictures[author] = pictures.get(author, 0) + 1
-    found = rows(asked.run("select author, titles_count, pictures_count from authors"))
+    found = rows(session.run("select author, titles_count, pictures_count from authors"))
     assert sorted(found) == sorted((a, len(counts[a]), pictures[a]) for a in counts)
 
 
-def test_every_ready_view_answers(asked: SqlSession) -> None:
+def test_every_ready_view_answers(session: SqlSession) -> None:
     for name in ready_views():
-        result = asked.run(f"from {name}")
+        result = session.run(f"from {name}")
         assert result is not None
         list(result.rows())
-    palette = rows(asked.run("select sum(share) from title_palette group by title_id"))
+    palette = rows(session.run("select sum(share) from title_palette group by title_id"))
     assert all(0.5 < total[0] <= 1.0 + 1e-9 for total in palette)  # type: ignore[operator]
 
 
-def test_parameters_are_values_not_text(asked: SqlSession) -> None:
+def test_parameters_are_values_not_text(session: SqlSession) -> None:
     injected = "x' or 1=1 --"
-    assert rows(asked.run("select count(*) from titles where name = $n", {"n": injected})) == [(0,)]
-    assert rows(asked.run("select 1 where 5 > $n", {"n": "4"})) == [(1,)]
+    assert rows(session.run("select count(*) from titles where name = $n", {"n": injected})) == [
+        (0,)
+    ]
+    assert rows(session.run("select 1 where 5 > $n", {"n": "4"})) == [(1,)]
     with pytest.raises(UsageError, match="no parameter \\$m"):
-        asked.run("select $n", {"n": "1", "m": "2"})
+        session.run("select $n", {"n": "1", "m": "2"})
 
 
 def test_similarity_agrees_with_the_query_command(
-    asked: SqlSession, full: Settings, new_picture: Path
+    session: SqlSession, full: Settings, new_picture: Path
 ) -> None:
     from search.engine import Engine, QueryOptions
     from search.inputs import QueryPicture
@@ -84,15 +84,15 @@ def test_similarity_agrees_with_the_query_command(
             [QueryPicture("new", new_picture.read_bytes())], QueryOptions(by="picture", k=5)
         )
     found = rows(
-        asked.run("select picture_id, similarity from similar($f, 5)", {"f": str(new_picture)})
+        session.run("select picture_id, similarity from similar($f, 5)", {"f": str(new_picture)})
     )
     assert [row[0] for row in found] == [hit.picture_id for hit in answer.pictures]
     assert found[0][1] == pytest.approx(answer.pictures[0].similarity, abs=1e-5)
 
 
-def test_titles_like_a_title_are_by_the_same_hand(asked: SqlSession) -> None:
+def test_titles_like_a_title_are_by_the_same_author(session: SqlSession) -> None:
     found = rows(
-        asked.run(
+        session.run(
             "select t.title_id, a.author, b.author from titles t join title_authors a using"
             " (title_id), similar_titles(t.title_id, 1) s join title_authors b"
             " on b.title_id = s.title_id"
@@ -102,18 +102,18 @@ def test_titles_like_a_title_are_by_the_same_hand(asked: SqlSession) -> None:
     assert sum(own == other for _, own, other in found) >= 4
 
 
-def test_vectors_have_a_cosine_and_a_mean(asked: SqlSession) -> None:
-    assert rows(asked.run("select cosine(vector, vector) from vectors limit 1"))[0][0] == (
+def test_vectors_have_a_cosine_and_a_mean(session: SqlSession) -> None:
+    assert rows(session.run("select cosine(vector, vector) from vectors limit 1"))[0][0] == (
         pytest.approx(1.0, abs=1e-5)
     )
     own = rows(
-        asked.run(
+        session.run(
             "select cosine(v.vector, m.mean) from vectors v,"
             " (select mean_vector(list(vector)) as mean from vectors) m"
         )
     )
     assert all(0 < value[0] < 1 for value in own)  # type: ignore[operator]
-    squares = asked.run(
+    squares = session.run(
         "select list_sum(list_transform(mean_vector(list(vector)), lambda x: x * x)) from vectors"
     )
     assert rows(squares)[0][0] == pytest.approx(1.0, abs=1e-4)
@@ -135,9 +135,9 @@ def test_vectors_have_a_cosine_and_a_mean(asked: SqlSession) -> None:
         ("select 1 / 'x'::int", "Could not convert"),
     ],
 )
-def test_mistakes_are_one_line_that_helps(asked: SqlSession, sql: str, said: str) -> None:
+def test_mistakes_are_one_line_that_helps(session: SqlSession, sql: str, said: str) -> None:
     with pytest.raises(InputError) as error:
-        rows(asked.run(sql))
+        rows(session.run(sql))
     assert said in str(error.value)
     assert "\n" not in error.value.message
 
@@ -167,21 +167,6 @@ def test_one_state_while_others_write(tmp_path: Path) -> None:
             after.run("from similar_titles('a:1', 3)")
 
 
-def test_kept_views_are_those_of_the_snapshot(tmp_path: Path) -> None:
-    layout = Layout(tmp_path)
-    catalog = Catalog(layout)
-    assert keep_views(Snapshot.take(layout), ["genres"])  # an empty catalog as well
-    catalog.upsert("titles", rows_of([Title("a:1", "a", "One", (), ("x",))]))
-    first = Snapshot.take(layout)
-    kept = keep_views(first, ["coverage"])
-    assert set(kept) >= {"coverage"}
-    assert keep_views(first, ["coverage"]) == kept
-    catalog.upsert("titles", rows_of([Title("a:2", "a", "Two")]))
-    second = Snapshot.take(layout)
-    assert kept_files(second) == {"coverage": kept["coverage"]}  # pictures did not change
-    assert "genres" not in kept_files(second)
-
-
 def test_a_date_is_its_end_and_a_moment_itself() -> None:
     assert moment_of("2026-11-20") > datetime(2026, 11, 20, 23, 59, 59, tzinfo=UTC)
     assert moment_of("2026-11-20T10:00+02:00") == datetime(2026, 11, 20, 8, tzinfo=UTC)
@@ -201,3 +186,13 @@ def test_ctrl_c_stops_a_long_statement(full: Settings) -> None:
             process.kill()
     assert process.returncode == 130
     assert said.decode().strip() == "toonsearch: interrupted. What was done is kept."
+
+
+def test_ctrl_c_stops_a_statement_that_notices_no_signal(full: Settings) -> None:
+    """Inside a recursion DuckDB itself does not look for Ctrl-C."""
+    long = "with recursive r as (select 1 as n union all select n + 1 from r) select max(n) from r"
+    with SqlSession(full.layout, full) as session:
+        threading.Timer(1.0, signal.raise_signal, (signal.SIGINT,)).start()
+        with pytest.raises(KeyboardInterrupt):
+            session.run(long)
+        assert rows(session.run("select 1")) == [(1,)]
