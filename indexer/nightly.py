@@ -209,30 +209,11 @@ def record_run(layout: Layout, settings: Settings, body: dict[str, Any]) -> None
     Catalog(layout).append("runs", [row])
 
 
-<<<<<<< HEAD
-def _import(night: Night, stage: Stage, what: str, source: str) -> None:
-    from crawler.importers.folder import import_folder
-    from crawler.importers.manifest import import_manifest
-
-    more: dict[str, Any] = {"dry_run": night.dry_run, "is_over": night.is_over}
-    if what == "folder":
-        pattern = night.settings.nightly.pattern
-        found = import_folder(night.layout, night.settings, Path(source), pattern=pattern, **more)
-    else:
-        found = import_manifest(night.layout, night.settings, Path(source), **more)
-    stage.counts = {name: count for name, count in found.counts.items() if count}
-    stage.problems = found.problems
-    moved = {"new", "changed", "removed", "titles"} & stage.counts.keys()
-    stage.outcome = DONE if moved else NOTHING
-    if left := found.counts.get("left"):
-        stage.outcome, stage.tomorrow = LEFT, f"{left:,} files"
-=======
 def past_nights(layout: Layout) -> list[dict[str, Any]]:
     """Summaries of earlier nights, oldest first. Errors:  InputError"""
     rows = Catalog(layout).read("runs", ["command", "started", "counts"]).to_pylist()
     mine = sorted((r for r in rows if r["command"] == COMMAND), key=lambda row: row["started"])
     return [json.loads(row["counts"]) for row in mine]
->>>>>>> main
 
 
 def _last_build_seconds(layout: Layout) -> float:
