@@ -12,7 +12,7 @@ from schemas.storage.catalog import Catalog
 from schemas.storage.layout import Layout
 
 
-def standings(layout: Layout) -> dict[str, dict[str, Any]]:
+def site_status(layout: Layout) -> dict[str, dict[str, Any]]:
     """Facts by site, sites that were never crawled left out.
 
     Errors:  InputError when a table cannot be read

@@ -153,9 +153,9 @@ def melon(
 @click.pass_obj
 def status(session: Session, as_json: bool) -> None:
     """Show what the catalog has of each site, and what failed."""
-    from crawler.status import standings
+    from crawler.status import site_status
 
-    found = standings(session.settings().layout)
+    found = site_status(session.settings().layout)
     if as_json:
         print_json(found)
         return
