@@ -42,6 +42,18 @@ VANISHED_RATIO = 0.5
 unmounted disk than a clean-up: nothing is removed without `prune`."""
 
 
+STORED_FACTS = (
+    "picture_id",
+    "status",
+    "file",
+    "format",
+    "width_px",
+    "height_px",
+    "bytes_count",
+    "perceptual_hash",
+)
+
+
 class ImportOptions(TypedDict, total=False):
     """What all imports have in common.
 
@@ -164,23 +176,17 @@ class KnownFiles:
                 f"copy-{mark}", "skipped", Reason.DUPLICATE, bytes_count=facts.bytes_count
             )
         self.holder[facts.picture_id, title_id] = me
+        stored = {name: getattr(facts, name) for name in STORED_FACTS}
         return Picture(
-            picture_id=facts.picture_id,
             title_id=title_id,
             kind=item.kind,
             source=self.source,
             source_path=item.source_path,
             source_stamp=stamp,
-            status=facts.status,
             reason=None if facts.reason is None else str(facts.reason),
-            file=facts.file,
-            format=facts.format,
-            width_px=facts.width_px,
-            height_px=facts.height_px,
-            bytes_count=facts.bytes_count,
-            perceptual_hash=facts.perceptual_hash,
             year=item.year,
             published=item.published,
+            **stored,
         )
 
     def old_keys(self, paths: Iterable[str]) -> list[tuple[str, str]]:
