@@ -141,14 +141,14 @@ def test_metadata_beyond_the_cap_is_not_read() -> None:
 
 
 def test_drawings_carry_their_metadata(tree: Path) -> None:
-    drawings = {file.stem: read_drawing(file) for file in list_drawings(tree)}
+    drawings = {one.stem: read_drawing(one) for one in list_drawings(tree)}
     gull, odd = drawings["animals/birds/gull0"], drawings["unsorted/odd"]
     assert (gull.author, gull.genre, gull.folder) == ("Ada Brush", "animals", "animals/birds")
     assert (gull.year, gull.date, gull.license) == (2005, "2005-05-30", "public domain")
     assert gull.source == "debian:openclipart-svg/animals/birds/gull0.svg"
     assert (odd.genre, odd.year, odd.date) == ("", 2005, "")
     assert drawings["animals/nobody"].author is None
-    assert drawings["people/cook_again"].file.svg is None
+    assert drawings["people/cook_again"].svg is None
 
 
 def test_links_stay_within_the_tree(tree: Path, tmp_path: Path) -> None:
