@@ -74,3 +74,16 @@ def test_the_page_knows_the_notes_that_it_translates() -> None:
     said = list(notes_of(QueryOptions(), {"t": "T"}, ["Ann"], (1, 2), 1, labels))
     for beginning in beginnings:
         assert any(note.startswith(beginning) for note in said), beginning
+
+
+def test_the_description_names_a_model_for_every_answer(client: TestClient) -> None:
+    described = client.get("/openapi.json").json()["paths"]
+    assert len(described) > 20
+    for path, methods in described.items():
+        for method, operation in methods.items():
+            for status, answer in operation["responses"].items():
+                schema = answer.get("content", {}).get("application/json", {}).get("schema")
+                if status >= "400":
+                    assert schema == {"$ref": "#/components/schemas/Error"}, (path, method, status)
+                elif schema is not None:
+                    assert set(schema) == {"$ref"}, (path, method)
