@@ -11,7 +11,10 @@ import numpy as np
 MAX_FITTED = 5000
 """Vectors that the map is fitted to; the others are placed among them."""
 MAX_NEW_SHARE = 0.05
-"""So many new pictures are placed beside their neighbours on the map in use."""
+"""Up to so many new pictures are placed on the map in use."""
+MAX_COMPARED = 20_000
+"""Known pictures that new ones are compared with, spread evenly over all."""
+NEIGHBOURS = 5
 BLOCK_ROWS = 1024
 
 
@@ -29,17 +32,15 @@ def lay_out(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     order = rng.permutation(rows)
     fitted, others = np.sort(order[:MAX_FITTED]), np.sort(order[MAX_FITTED:])
-    embedding = TSNE(
+    places = np.empty((rows, 2))
+    places[fitted] = TSNE(
         perplexity=min(30.0, (len(fitted) - 1) / 3),
         metric="cosine",
         negative_gradient_method="bh",
         n_jobs=1,  # several threads give another map each time
         random_state=seed,
     ).fit(vectors[fitted])
-    places = np.empty((rows, 2))
-    places[fitted] = embedding
-    if len(others):
-        places[others] = embedding.transform(vectors[others])
+    places[others] = _beside(vectors[others], vectors[fitted], places[fitted])
     return _into_square(places)
 
 
@@ -65,11 +66,20 @@ def map_places(
         return lay_out(vectors, seed) if importlib.util.find_spec("openTSNE") else None
     places = np.asarray([known.get(one, (0.5, 0.5)) for one in picture_ids], np.float32)
     stay = np.flatnonzero(~new)
-    for block in np.array_split(np.flatnonzero(new), new.sum() // BLOCK_ROWS + 1):
-        similarity = vectors[block] @ vectors[stay].T  # (B, M)
-        nearest = np.argpartition(-similarity, min(2, len(stay) - 1), axis=1)[:, :3]
-        places[block] = np.median(places[stay[nearest]], axis=1)
+    stay = stay[:: len(stay) // MAX_COMPARED + 1]
+    places[new] = _beside(vectors[new], vectors[stay], places[stay])
     return places
+
+
+def _beside(vectors: np.ndarray, known: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Places amid the nearest of known vectors; (N, D), (M, D), (M, 2) -> (N, 2)."""
+    found = np.empty((len(vectors), 2))
+    for start in range(0, len(vectors), BLOCK_ROWS):
+        block = slice(start, start + BLOCK_ROWS)
+        similarity = vectors[block] @ known.T  # (B, M)
+        nearest = np.argpartition(-similarity, min(NEIGHBOURS, len(known)) - 1, axis=1)
+        found[block] = np.median(places[nearest[:, :NEIGHBOURS]], axis=1)
+    return found
 
 
 def _into_square(places: np.ndarray) -> np.ndarray:
