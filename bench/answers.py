@@ -21,7 +21,7 @@ HEAD = """\
 `toonsearch sql "..."` runs DuckDB's SQL over documented views; `toonsearch sql --schema` prints
 every view and column, `toonsearch sql` alone opens a shell with history and completion. All
 views of a session are of one moment, however long it lasts and whoever writes meanwhile;
-`--as-of 2026-11-20` reads an earlier one. Values go in with `-p name value` and `$name`; rows
+`--as-of 2026-11-20` reads an earlier one. Values go in with `-p name=value` and `$name`; rows
 come out as a table, `--json`, `--nl`, `--csv`, `--markdown` or `--out rows.parquet`.
 
 """
@@ -178,7 +178,7 @@ def page(root: Path) -> str:
             assert result is not None
             write_markdown(out, result.columns, result.types, result.rows())
             if wanted:
-                out.write(f"\n`-p picture drawing.png`; here the picture `{picture[:12]}…`.\n")
+                out.write(f"\n`-p picture=drawing.png`; here the picture `{picture[:12]}…`.\n")
     out.write(TAIL)
     return out.getvalue()
 

@@ -48,7 +48,7 @@ def test_from_files_and_with_parameters(sql, tmp_path: Path) -> None:  # type: i
     file = tmp_path / "question.sql"
     file.write_text("select count(*) as n from catalog where author = $who;")
     for arguments in ([str(file)], ["-f", str(file)]):
-        assert json.loads(sql(*arguments, "-p", "who", "Chung 정", "--json")[1]) == [{"n": 8}]
+        assert json.loads(sql(*arguments, "-p", "who=Chung 정", "--json")[1]) == [{"n": 8}]
     assert sql("-f", str(tmp_path / "none.sql"))[0] == 3
 
 
@@ -76,7 +76,8 @@ def test_schema(sql) -> None:  # type: ignore[no-untyped-def]
         (["select 1", "--as-of", "yesterday"], 2),
         (["select 1", "--as-of", "1999-01-01"], 3),
         (["--untrusted", "--schema", "x"], 2),
-        (["select 1", "-p", "a", "1"], 2),
+        (["select 1", "-p", "a=1"], 2),
+        (["select 1", "-p", "a"], 2),
         (["--untrusted", "copy titles to 'x'"], 3),
     ],
 )
