@@ -119,10 +119,9 @@ def parse_list(request: PageRequest, page: Page) -> ParsedPage:
         author = _words(card, ".info_text .author, .author")
         about = {**request.about, **({"canvas": True} if "/canvas/" in link else {})}
         title_id = f"webtoons:{int(str(key))}"
-        listed[title_id] = ListedTitle(
-            title_id, name, tuple(_split(author)),
-            finished=True if request.about.get("finished") else None, about=about,
-        )  # fmt: skip
+        finished = True if request.about.get("finished") else None
+        authors = tuple(_split(author))
+        listed[title_id] = ListedTitle(title_id, name, authors, finished=finished, about=about)
     if not listed:
         if len(page.body) < REFUSAL_BYTES:
             raise page.lacks("ul.webtoon_list", "a list; it may not be shown in your country")
@@ -211,10 +210,10 @@ def parse_episodes(request: PageRequest, page: Page) -> ParsedPage:
     if found and not pictures:
         raise page.lacks("episodeList[].thumbnail", '"thumbnail": "/20200101_1/thumb.jpg"')
     numbers = tuple(episode.episode_no for episode in found)
+    count = len(set(numbers))
     return ParsedPage(
-        episodes=tuple(found), episodes_count=len(set(numbers)), pictures=tuple(pictures),
-        free=numbers,
-    )  # fmt: skip
+        episodes=tuple(found), episodes_count=count, pictures=tuple(pictures), free=numbers
+    )
 
 
 def _day(millis: Any) -> Any:
