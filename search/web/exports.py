@@ -32,7 +32,7 @@ async def exported(
         return _file(body, "application/json", "json")
     if form == "csv":
         out = io.StringIO()
-        render.write_csv(out, answer, by, None)
+        render.write_answer(out, answer, by, None, "csv")
         return _file(out.getvalue(), "text/csv; charset=utf-8", "csv")
     section = GallerySection(answer, (), by=by)
     images = await _thumbnails(service, opened, answer, by)
