@@ -25,6 +25,7 @@ from indexer.labels.holdout import Labelled, fitted_heads
 from indexer.labels.labelled import labelled
 from indexer.labels.labels import Calibration
 from indexer.labels.usual import usual_deviation
+from indexer.style_map import map_places
 from indexer.vector_index.generations import (
     Generation,
     check_files,
@@ -148,6 +149,7 @@ def _write(
     data = labelled(rows, settings.index.era_years)
     changed, share = before.changed(rows) if before else (np.arange(len(rows.row_ids)), 1.0)
     calibration, drift = _kept_calibration(data, settings, inputs, before, share)
+    previous_map = before.generation.meta if before and calibration else None
     if calibration is None:
         calibration = replace(
             fit(data, sample=settings.index.sample, seed=settings.index.seed),
@@ -158,7 +160,9 @@ def _write(
     step.done()
     write_faiss(aside / "vectors.faiss", rows)
     step.done()
-    write_meta(aside / "meta.sqlite", rows, settings.index.era_years)
+    picture_ids = [row["picture_id"] for row in rows.pictures]
+    places = map_places(rows.vectors, picture_ids, previous_map, settings.index.seed)
+    write_meta(aside / "meta.sqlite", rows, settings.index.era_years, places)
     fsync_file(aside / "meta.sqlite")
     copy_model(model_dir_of(settings), aside / "model")
     in_grey = write_grey_lengths(aside, rows)

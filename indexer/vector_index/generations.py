@@ -49,7 +49,7 @@ from schemas.storage.layout import Layout
 
 # --- Manifests: what a generation consists of, and the proof that it still does.
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 1 << 20
 REBUILD = "Run `toonsearch index build`, or `toonsearch index rollback` for the one before."

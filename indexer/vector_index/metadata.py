@@ -12,6 +12,8 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from indexer.vector_index.ranking import MANNER, manners
 from indexer.vector_index.rows import IndexRows
 from schemas.records import era_of, era_sql
@@ -25,7 +27,7 @@ create table titles (
 create table pictures (
   row_id integer primary key, picture_id text not null, title_no integer not null,
   kind text, episode_no integer, file text, source_path text, year integer,
-  width_px integer, height_px integer);
+  width_px integer, height_px integer, map_x real, map_y real);
 create table manners (title_no integer primary key, vector blob not null);
 create index pictures_by_title on pictures (title_no);
 create index pictures_by_picture on pictures (picture_id);
@@ -63,15 +65,19 @@ def year_of(picture: dict[str, Any], title: dict[str, Any]) -> int | None:
     return None
 
 
-def write_meta(path: Path, rows: IndexRows, era_years: int) -> None:
+def write_meta(
+    path: Path, rows: IndexRows, era_years: int, places: np.ndarray | None = None
+) -> None:
     """Write the metadata of an index into a new file.
 
+    Shapes:  places (N, 2) on the map of styles, None without one
     Units:   era_years, the width of an era in years
     Errors:  sqlite3.Error when the disk refuses
     """
     used = sorted({row["title_id"] for row in rows.pictures})
     number = {title_id: n for n, title_id in enumerate(used)}
     of_titles = manners(rows.vectors, [row["title_id"] for row in rows.pictures])  # (T, D)
+    on_map = [(None, None)] * len(rows.pictures) if places is None else places.tolist()
     connection = sqlite3.connect(path, isolation_level=None)
     try:
         # The file is new, private and fsynced by the caller: no journal is needed.
@@ -102,15 +108,15 @@ def write_meta(path: Path, rows: IndexRows, era_years: int) -> None:
                 + [(number[title_id], "genre", name) for name in genres],
             )
         connection.executemany(
-            "insert into pictures values (?,?,?,?,?,?,?,?,?,?)",
+            "insert into pictures values (?,?,?,?,?,?,?,?,?,?,?,?)",
             (
                 (
                     int(row_id), row["picture_id"], number[row["title_id"]], row["kind"],
                     row["episode_no"], row["file"], row["source_path"],
                     year_of(row, rows.titles[row["title_id"]]),
-                    row["width_px"], row["height_px"],
+                    row["width_px"], row["height_px"], *place,
                 )
-                for row_id, row in zip(rows.row_ids, rows.pictures, strict=True)
+                for row_id, row, place in zip(rows.row_ids, rows.pictures, on_map, strict=True)
             ),
         )  # fmt: skip
         connection.executemany(

@@ -24,7 +24,7 @@ from schemas.settings import Settings
 from search.engine import Engine, QueryOptions
 
 LOG = logging.getLogger("toonsearch.web")
-LOOK_EVERY_S = 1.0
+CHECK_EVERY_S = 1.0
 T = TypeVar("T")
 
 
@@ -35,10 +35,16 @@ class OpenEngine:
         self.engine = engine
         self.leases = 0
         self.retired = False
-        self.derived: dict[str, Any] = {}
-        """Things that rooms compute once for a generation, such as its directory of names."""
+        self._derived: dict[str, Any] = {}
 
-    def common_style(self, row_ids: np.ndarray) -> Question:
+    def once(self, name: str, work: Callable[[OpenEngine], T]) -> T:
+        """Something that routes compute once for a generation, such as its list of names."""
+        if name not in self._derived:
+            self._derived[name] = work(self)
+        found: T = self._derived[name]
+        return found
+
+    def centroid(self, row_ids: np.ndarray) -> Question:
         """The normalised mean of stored vectors; (N,) int64"""
         mean = self.engine.generation.vectors(row_ids).mean(axis=0)
         length = float(np.linalg.norm(mean))
@@ -47,7 +53,7 @@ class OpenEngine:
         return Question(np.asarray(mean / length, dtype=np.float32))
 
 
-class EngineHolder:
+class EnginePool:
     """Opens engines, lends the newest sound one, and watches the pointer."""
 
     def __init__(self, settings: Settings, threads: int) -> None:
@@ -58,7 +64,7 @@ class EngineHolder:
         """Why the newest generation is not the one that answers."""
         self.opened_at: datetime | None = None
         self._current: OpenEngine | None = None
-        self._seen: bytes | None = None
+        self._pointer: bytes | None = None
         self._watch: asyncio.Task[None] | None = None
 
     @property
@@ -108,14 +114,14 @@ class EngineHolder:
         return await asyncio.get_running_loop().run_in_executor(self.pool, work)
 
     async def refresh(self) -> None:
-        """Open the published generation if the pointer has moved since the last look."""
+        """Open the published generation if the pointer has moved since the last check."""
         try:
             pointer: bytes | None = self.layout.current.read_bytes()
         except OSError:
             pointer = None
-        if pointer == self._seen:
+        if pointer == self._pointer:
             return
-        self._seen = pointer
+        self._pointer = pointer
         if pointer is None:
             self.refused = None if self._current is None else "the index pointer is gone"
             return
@@ -140,7 +146,7 @@ class EngineHolder:
         engine = Engine.open(self.layout, self.settings)
         engine.encoder.take_turns()
         try:
-            # One whole question: whatever is wrong shows now, and what is slow is done.
+            # One whole query: whatever is wrong shows now, and what is slow is done.
             side = engine.encoder.pixel_spec.multiple_px * 4
             white = Prepared(np.full((side, side, 3), 255, np.uint8), 0.0)
             seen = engine.encoder.look([white])
@@ -159,7 +165,7 @@ class EngineHolder:
 
     async def _watching(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(CHECK_EVERY_S)
             try:
                 await self.refresh()
             except Exception:  # a watcher that died would freeze the page in time

@@ -1,4 +1,4 @@
-"""The decoder's own process: picture bytes in, pixels or a small copy out.
+"""The decoder's own process: picture bytes in, pixels or a thumbnail out.
 
 Whatever a hostile file does to a native decoder, it does here: without more memory than
 MEMORY_BYTES, without files to write, and with a clock that ends the process. Frames on
@@ -65,11 +65,11 @@ def _pixels(header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]
     picture = QueryPicture(header["name"], data, crop)
     made = picture.pixels(PictureLimits(**header["limits"]), PixelSpec.from_json(header["spec"]))
     height, width = made.pixels.shape[:2]
-    told = {"height": height, "width": width, "enlarged": made.enlarged}
-    return told, made.pixels.tobytes()
+    shape = {"height": height, "width": width, "enlarged": made.enlarged}
+    return shape, made.pixels.tobytes()
 
 
-def _small(header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
+def _thumbnail(header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
     """A copy whose longest side is at most `side_px`; a new file that carries no metadata."""
     from schemas.images import PictureLimits, decode_picture
 
@@ -81,7 +81,7 @@ def _small(header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
     return {"height": image.height, "width": image.width}, held.getvalue()
 
 
-TASKS = {"pixels": _pixels, "small": _small}
+TASKS = {"pixels": _pixels, "thumbnail": _thumbnail}
 
 
 def main() -> None:

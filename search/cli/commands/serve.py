@@ -66,20 +66,19 @@ def serve(
 
 def _accounts(session: Session, settings: Settings, add: str | None, remove: str | None) -> None:
     """Make and remove accounts; a running server knows of it at once."""
-    from search.web.accounts import create_account, remove_account
     from search.web.db import Store
-    from search.web.errors import Refused
+    from search.web.errors import ApiError
 
     store = Store(settings.layout.web)
     try:
         if remove is not None:
-            if not remove_account(store, remove):
+            if not store.remove_account(remove):
                 raise InputError(f"there is no account {remove!r}")
             session.note(f"the account {remove} is removed")
         if add is not None:
-            made = create_account(store, add, _password())
+            made = store.create_account(add, _password())
             session.note(f"the account {made.name} is made")
-    except Refused as error:
+    except ApiError as error:
         raise InputError(error.message, error.hint) from error
     finally:
         store.close()

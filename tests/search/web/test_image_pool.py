@@ -16,7 +16,7 @@ from PIL import Image
 from indexer.embedding.preprocess import PixelSpec, picture_to_pixels
 from schemas.images import PictureError, PictureLimits, Reason, picture_id_of
 from search.inputs import QueryPicture
-from search.web import image_pool as decoding
+from search.web import image_pool
 from search.web.image_pool import DecoderPool, PreparedPicture
 from tests.search.hands import draw
 
@@ -72,7 +72,7 @@ def test_a_process_that_dies_or_hangs_costs_one_picture(monkeypatch: pytest.Monk
         pool.timeout_s = 0.0
         with pytest.raises(PictureError, match="too long"):
             await pool.pixels(good, None, PixelSpec())
-        pool.timeout_s = decoding.TIMEOUT_S
+        pool.timeout_s = image_pool.TIMEOUT_S
         await pool.pixels(good, None, PixelSpec())
         assert pool.restarts_count >= 1
 

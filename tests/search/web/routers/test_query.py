@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
-import shutil
 import sqlite3
 import time
 from dataclasses import replace
@@ -21,10 +21,9 @@ from indexer.vector_index.search import Question
 from schemas.errors import InputError
 from schemas.settings import Settings
 from search.cli.app import main
-from search.web.db import Store
-from search.web.dependencies import Style
-from search.web.routers.query import share, shared
-from tests.search.hands import HANDS, draw
+from search.web.db import EncodedQuery, Store
+from search.web.errors import ApiError
+from tests.search.hands import HANDS, PICTURES_PER_TITLE, draw
 from tests.search.web.conftest import opened
 
 
@@ -110,15 +109,25 @@ def test_a_form_crops_each_picture_by_itself(client: TestClient) -> None:
 
 
 def test_facets_filter_before_the_search(client: TestClient, engine: Any) -> None:
-    meta = engine.generation.meta
-    (genre,) = meta.execute("select name from names where kind = 'genre'").fetchone() or ("",)
-    if not genre:  # this index has no genres: nothing can be left
-        answer = client.post("/v1/query", params={"genre": "x"}, content=NEW).json()
-        assert answer["titles"] == [] and answer["query"]["candidates_count"] == 0
-    answer = client.post("/v1/query", params={"platform": "folder", "k": 6}, content=NEW).json()
     total = engine.generation.pictures_count
-    rows = meta.execute("select count(*) from catalog where platform = 'folder'").fetchone()
-    assert answer["query"]["candidates_count"] == rows[0] <= total
+    for params, left in (
+        ({"platform": "folder"}, total),
+        ({"platform": "elsewhere"}, 0),
+        ({"genre": "x"}, 0),
+        ({"where": "title = 'Book 00'"}, PICTURES_PER_TITLE),
+        ({"exclude_title": "Book 00"}, total - PICTURES_PER_TITLE),
+    ):
+        answer = client.post("/v1/query", params=params, content=NEW).json()
+        assert answer["query"]["candidates_count"] == left, params
+        assert bool(answer["titles"]) is (left > 0)
+
+
+def test_years_filter_at_both_ends(dated: Settings) -> None:
+    with opened(dated) as client:
+        params = {"year_from": 2007, "year_to": 2010}
+        answer = client.post("/v1/query", params=params, content=NEW).json()
+    assert answer["query"]["candidates_count"] == 2 * PICTURES_PER_TITLE
+    assert {title["year"] for title in answer["titles"]} == {2007, 2010}
 
 
 def test_an_expression_filters_as_on_the_command_line(client: TestClient) -> None:
@@ -179,34 +188,6 @@ def test_a_shared_link_outlives_the_server_and_keeps_no_picture(
     assert NEW[:200] not in kept and len(kept) < 200_000
 
 
-def test_a_shared_link_asks_in_grey_as_before_also_in_a_file_of_an_older_release(
-    settings: Settings, tmp_path: Path
-) -> None:
-    own = replace(settings, store=replace(settings.store, root=tmp_path / "data"))
-    shutil.copytree(settings.store.root, own.store.root)
-    own.layout.web.unlink(missing_ok=True)
-    with opened(own) as client:
-        first = client.post("/v1/query", content=NEW).json()
-        client.post(f"/v1/results/{first['id']}/share")
-    with sqlite3.connect(own.layout.web) as file:
-        assert file.execute("select count(*) from shares_in_grey").fetchone() == (1,)
-        assert file.execute("select count(*) from share_deviations").fetchone() == (1,)
-        file.execute("drop table shares_in_grey")
-        file.execute("drop table share_deviations")
-    file.close()
-    with opened(own) as client:
-        first = client.post("/v1/query", content=NEW).json()
-        made = client.post(f"/v1/results/{first['id']}/share").json()
-    with opened(own) as client:
-        same(client.get(f"/v1/results/{made['id']}").json(), first)
-    with sqlite3.connect(own.layout.web) as file:
-        file.execute("pragma foreign_keys = on")
-        file.execute("delete from shares")
-        for part in ("shares_in_grey", "share_deviations"):
-            assert file.execute(f"select count(*) from {part}").fetchone() == (0,)
-    file.close()
-
-
 @pytest.mark.slow
 def test_a_shared_link_ends(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     with opened(settings, share_days=1) as client:
@@ -222,8 +203,6 @@ def test_a_shared_link_ends(settings: Settings, monkeypatch: pytest.MonkeyPatch)
 def test_a_full_disk_is_said_and_nothing_else_fails(
     client: TestClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from search.web.db import Store
-
     first = client.post("/v1/query", content=NEW).json()
     with monkeypatch.context() as patched:
 
@@ -300,8 +279,6 @@ def test_stored_vectors_are_those_of_the_index(client: TestClient, engine: Any) 
 def test_without_an_index_the_page_says_how_to_build_one(
     tmp_path: Path, settings: Settings
 ) -> None:
-    from dataclasses import replace
-
     empty = replace(settings, store=replace(settings.store, root=tmp_path))
     with opened(empty) as client:
         assert client.get("/").status_code == 200
@@ -311,16 +288,24 @@ def test_without_an_index_the_page_says_how_to_build_one(
         assert client.get("/metrics").status_code == 200
 
 
-@pytest.mark.parametrize("deviation", [1.37, None])
-def test_a_share_keeps_how_unlike_what_the_model_knows_it_is(
-    tmp_path: Path, deviation: float | None
-) -> None:
+def test_a_share_keeps_all_of_a_query(tmp_path: Path) -> None:
     vector = np.eye(1, 8, dtype=np.float32)[0]
-    style = Style(Question(vector, None, deviation), "model", "pixels", ("own",), 2)
+    query = EncodedQuery(Question(vector, None, 1.37), "model", "pixels", ("own",), 2)
     store = Store(tmp_path / "web.sqlite")
-    key, _ = share(store, style, 3)
-    found = shared(store, key)
-    assert found is not None and found.question.deviation == deviation
-    assert np.array_equal(found.question.vector, vector) and found.question.in_grey is None
-    assert replace(found, question=style.question) == style
+    key, _ = store.add_share(query, 3)
+    found = store.share(key)
+    assert found is not None and found.question.deviation == 1.37
+    assert np.array_equal(found.question.vector, vector)
+    assert replace(found, question=query.question) == query
+    assert store.share("s-" + "0" * 22) is None and store.share("' or 1=1") is None
+    store.close()
+
+
+def test_a_file_of_another_release_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "web.sqlite"
+    with contextlib.closing(sqlite3.connect(path)) as file:
+        file.execute("pragma user_version = 1")
+    store = Store(path)
+    with pytest.raises(ApiError, match="another release"):
+        store.account_of("secret")
     store.close()

@@ -13,8 +13,8 @@ from starlette.testclient import TestClient
 
 from schemas.settings import Settings
 from search.cli.app import main
-from search.web import galleries
-from search.web.accounts import COOKIE
+from search.web import db, middleware
+from search.web.dependencies import COOKIE
 from tests.search.web.conftest import opened
 
 pytestmark = pytest.mark.slow
@@ -32,10 +32,8 @@ def own(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Setting
 
 @pytest.fixture(scope="module")
 def server(own: Settings) -> Iterator[TestClient]:
-    from search.web import middleware as rates
-
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(rates, "SIGN_INS_PER_MINUTE", 1000)
+        patched.setattr(middleware, "SIGN_INS_PER_MINUTE", 1000)
         with opened(own, accounts="open") as client:
             yield client
 
@@ -104,7 +102,7 @@ def test_wrong_credentials(
 
 
 def test_guessing_is_slow(own: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.web.middleware.SIGN_INS_PER_MINUTE", 10)
+    monkeypatch.setattr(middleware, "SIGN_INS_PER_MINUTE", 10)
     with opened(own, accounts="open", rate=0) as client:
         body = {"name": "Anna", "password": "guess number one"}
         found = [client.post("/v1/session", json=body).status_code for _ in range(15)]
@@ -112,8 +110,8 @@ def test_guessing_is_slow(own: Settings, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_galleries_from_making_to_deleting(anna: TestClient, engine: Any) -> None:
-    made = anna.post("/v1/galleries", json={"name": "  Nice\x00 hands "}).json()
-    assert made["name"] == "Nice hands" and made["mine"] and not made["public"]
+    made = anna.post("/v1/galleries", json={"name": "  Nice\x00 inks "}).json()
+    assert made["name"] == "Nice inks" and made["mine"] and not made["public"]
     path = f"/v1/galleries/{made['id']}"
     picture_id = picture_of(engine)
     for _ in range(2):
@@ -153,11 +151,11 @@ def test_private_is_private_and_public_is_read_only(server: TestClient, engine: 
 def test_there_is_an_end_to_everything(
     anna: TestClient, engine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(galleries, "MAX_GALLERIES", len(anna.get("/v1/galleries").json()["mine"]))
+    monkeypatch.setattr(db, "MAX_GALLERIES", len(anna.get("/v1/galleries").json()["mine"]))
     assert anna.post("/v1/galleries", json={"name": "one more"}).status_code == 409
     monkeypatch.undo()
     key = anna.post("/v1/galleries", json={"name": "small"}).json()["id"]
-    monkeypatch.setattr(galleries, "MAX_PICTURES", 0)
+    monkeypatch.setattr(db, "MAX_GALLERY_PICTURES", 0)
     body = {"picture_id": picture_of(engine)}
     assert anna.post(f"/v1/galleries/{key}/pictures", json=body).status_code == 409
 

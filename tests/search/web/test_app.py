@@ -11,16 +11,16 @@ from starlette.testclient import TestClient
 from schemas.records import Labels
 from search.engine import QueryOptions
 from search.notes import notes_of
-from search.web.static_pages import PAGES, STATIC, load_assets
+from search.web.app import PAGES, STATIC, load_assets, load_shell
 
 SCRIPTS = sorted(path.name for path in STATIC.glob("*.js"))
 
 
 def test_the_first_page_is_small(client: TestClient) -> None:
-    assets = load_assets()
-    whole = sum(len(asset.data) for asset in assets.values())
+    assets = [*load_assets().values(), load_shell()]
+    whole = sum(len(asset.data) for asset in assets)
     assert whole < 150_000, "without compression, all of it"
-    assert sum(len(gzip.compress(asset.data)) for asset in assets.values()) < 50_000
+    assert sum(len(gzip.compress(asset.data)) for asset in assets) < 50_000
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -74,3 +74,16 @@ def test_the_page_knows_the_notes_that_it_translates() -> None:
     said = list(notes_of(QueryOptions(), {"t": "T"}, ["Ann"], (1, 2), 1, labels))
     for beginning in beginnings:
         assert any(note.startswith(beginning) for note in said), beginning
+
+
+def test_the_description_names_a_model_for_every_answer(client: TestClient) -> None:
+    described = client.get("/openapi.json").json()["paths"]
+    assert len(described) > 20
+    for path, methods in described.items():
+        for method, operation in methods.items():
+            for status, answer in operation["responses"].items():
+                schema = answer.get("content", {}).get("application/json", {}).get("schema")
+                if status >= "400":
+                    assert schema == {"$ref": "#/components/schemas/Error"}, (path, method, status)
+                elif schema is not None:
+                    assert set(schema) == {"$ref"}, (path, method)

@@ -29,7 +29,7 @@ HEADERS = (
 
 
 class PinnedBackend(httpcore.AsyncNetworkBackend):
-    """Connects to addresses that were resolved and judged here, never to a name."""
+    """Connects to addresses that were resolved and checked here, never to a name."""
 
     def __init__(self, allowed: Callable[[str], bool] = is_public) -> None:
         self._allowed = allowed
@@ -43,7 +43,7 @@ class PinnedBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Resolve once, judge, connect to what was judged.
+        """Resolve once, check, connect to what was checked.
 
         Errors:  InputError when the host is not on the public internet
         """
