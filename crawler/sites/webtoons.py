@@ -28,7 +28,7 @@ from crawler.sites.base import (
     rows,
     whole,
 )
-from schemas.records import Author, Episode, Title
+from schemas.records import Author, Episode, Title, distinct_authors
 
 if TYPE_CHECKING:
     from parsel import Selector
@@ -150,7 +150,7 @@ def parse_title(request: PageRequest, page: Page) -> ParsedPage:
             title_id=title_id,
             platform="webtoons",
             name=name,
-            authors=tuple(Author(person) for person in _authors(tree)),
+            authors=distinct_authors(Author(person) for person in _authors(tree)),
             genres=tuple(dict.fromkeys(g for g in map(_genre, genres) if g)),
             synopsis=prose("".join(tree.css("p.summary ::text").getall())),
             star_score=number(float(score)) if re.fullmatch(r"\d+(\.\d+)?", score) else None,
