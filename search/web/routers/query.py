@@ -206,7 +206,7 @@ async def _download(
         kind = "application/json"
     elif format == "csv":
         out = io.StringIO()
-        output.write_csv(out, answer, by, None)
+        output.write_answer(out, answer, by, None, "csv")
         body, kind = out.getvalue(), "text/csv; charset=utf-8"
     else:
         images = await _thumbnails(service, opened, answer, by)

@@ -130,6 +130,20 @@ def test_years_filter_at_both_ends(dated: Settings) -> None:
     assert {title["year"] for title in answer["titles"]} == {2007, 2010}
 
 
+def test_an_expression_filters_as_on_the_command_line(client: TestClient) -> None:
+    where = {"where": "title like 'Book 0%'"}
+    answer = client.post("/v1/query", params=where, content=NEW).json()
+    assert {title["title"] for title in answer["titles"]} == {"Book 00", "Book 01"}
+    for params, said in (
+        ({"where": "title in (select 1)"}, "without sub-queries"),
+        ({"where": "titel = 1"}, "no column 'titel'"),
+        ({"year_from": 2010, "year_to": 2000}, "no year is from 2010 to 2000"),
+    ):
+        refused = client.post("/v1/query", params=params, content=NEW)
+        assert refused.status_code == 422
+        assert said.lower() in refused.json()["error"].lower()
+
+
 def test_a_result_can_be_asked_again_with_other_filters(client: TestClient) -> None:
     first = client.post("/v1/query", content=NEW).json()
     again = client.get(f"/v1/results/{first['id']}").json()

@@ -9,31 +9,25 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Iterator, Sequence
-from importlib import import_module
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import click
 import pytest
+import typer
 from PIL import Image
+from typer import _completion_shared
 
 from schemas.errors import InputError, LockedError, NetworkError, NoIndexError
 from schemas.settings import Settings
 from schemas.storage.locking import writing
 from search.cli import app as cli
 from search.cli.app import COMMANDS, VERSION, main
+from search.cli.reference import pages
+from tests.search.cli.complaints import complaint
 from tests.search.hands import HANDS
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-
-
-@pytest.fixture(autouse=True)
-def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, settings: Settings) -> None:
-    """No settings of this machine, and the small index."""
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
-    monkeypatch.setenv("TOONSEARCH_STORE__ROOT", str(settings.store.root))
-    monkeypatch.chdir(tmp_path)
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def run(
@@ -46,22 +40,8 @@ def run(
     )  # fmt: skip
 
 
-def every_command() -> Iterator[list[str]]:
-    for name, (module, _) in COMMANDS.items():
-        command = import_module(module).command
-        yield [name]
-        if isinstance(command, click.Group):
-            yield from ([name, child] for child in command.commands)
-
-
-def complaint(capsys: pytest.CaptureFixture[str]) -> str:
-    """The one line on standard error."""
-    captured = capsys.readouterr()
-    lines = captured.err.splitlines()
-    assert captured.out == ""
-    assert len(lines) == 1, captured.err
-    assert lines[0].startswith("toonsearch: error: ")
-    return lines[0].removeprefix("toonsearch: error: ")
+def every_command() -> list[list[str]]:
+    return [name.split()[1:] for name, _ in pages()]
 
 
 def test_the_version_is_that_of_the_project() -> None:
@@ -70,12 +50,13 @@ def test_the_version_is_that_of_the_project() -> None:
 
 
 def test_summaries_equal_those_of_the_commands() -> None:
-    for name, (module, summary) in COMMANDS.items():
-        command = import_module(module).command
-        assert (command.help or "").split("\n\n")[0].replace("\n", " ").strip() == summary, name
+    shown = dict(pages())
+    for name, (_, summary) in COMMANDS.items():
+        help_page = shown[f"toonsearch {name}"].split("\n\n")[1]
+        assert " ".join(help_page.split()) == summary, name
 
 
-@pytest.mark.parametrize("words", [[], *every_command()], ids=" ".join)
+@pytest.mark.parametrize("words", every_command(), ids=" ".join)
 def test_every_help_ends_with_an_example(
     words: Sequence[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -102,7 +83,8 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     ("words", "said"),
     [
         (["query"], "missing argument"),
-        (["qurey"], "no such command 'qurey'"),
+        (["qurey"], "no such command 'qurey'. Did you mean 'query'?"),
+        (["index", "verif"], "no such command 'verif'. Did you mean 'verify'? See"),
         (["query", "x", "--jsn"], "no such option"),
         (["query", "x", "-k", "0"], "invalid value for"),
         (["query", "x", "--by", "author"], "invalid value for '--by'"),
@@ -186,12 +168,14 @@ def test_every_error_has_its_code(
     assert complaint(capsys) == str(error)
 
 
-def _raising(error: BaseException) -> click.Command:
-    @click.command("status")
+def _raising(error: BaseException) -> Any:
+    failing = typer.Typer()
+
+    @failing.command("status")
     def command() -> None:
         raise error
 
-    return command
+    return typer.main.get_command(failing)
 
 
 def test_a_bug_says_that_it_is_one(
@@ -246,8 +230,7 @@ def test_ctrl_c_before_the_command_line_is_read_needs_no_words(
         "import search.__main__\n"
         "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler\n"
     )
-    root = Path(__file__).parents[2]
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=60)
     assert (done.returncode, done.stderr.decode()) == wanted
 
 
@@ -258,8 +241,7 @@ def test_who_ignores_ctrl_c_goes_on_doing_so() -> None:
         "import search.__main__\n"
         "assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN\n"
     )
-    root = Path(__file__).parents[2]
-    subprocess.run([sys.executable, "-c", code], cwd=root, check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
 
 
 def test_data_goes_to_standard_output_and_notes_do_not(new_picture: Path) -> None:
@@ -326,48 +308,6 @@ def test_shared_options_stand_on_either_side(
         assert f'root = "{tmp_path / "x"}"' in capsys.readouterr().out
 
 
-def test_settings_and_their_origins(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("TOONSEARCH_QUERY__K", "3")
-    assert main(["config", "show", "--origin"]) == 0
-    shown = capsys.readouterr().out
-    assert "# TOONSEARCH_QUERY__K" in shown
-    assert tomllib.loads(shown)["query"]["k"] == 3
-    assert main(["config", "show", "--json", "--origin"]) == 0
-    body = json.loads(capsys.readouterr().out)
-    assert body["query.k"] == {"value": 3, "origin": "TOONSEARCH_QUERY__K"}
-    monkeypatch.setenv("TOONSEARCH_QUERY__KAY", "3")
-    assert main(["config", "show"]) == 2
-    assert "kay" in complaint(capsys)
-
-
-def test_status_and_doctor_agree(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["status"]) == 0
-    assert "24   " in capsys.readouterr().out
-    assert main(["status", "--json"]) == 0
-    body = json.loads(capsys.readouterr().out)
-    assert body["adds_up"]
-    assert body["pictures"] == body["embedded"] == 24
-    assert main(["doctor", "--json"]) == 0
-    found = {one["what"]: one for one in json.loads(capsys.readouterr().out)}
-    assert found["index"]["verdict"] == found["catalog"]["verdict"] == "ok"
-    assert main(["doctor"]) == 0
-    assert capsys.readouterr().out.count("\n") == len(found)
-
-
-def test_the_doctor_finds_what_is_missing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["doctor", "--data", str(tmp_path / "none")]) == 5
-    shown = capsys.readouterr().out
-    assert "fail  index" in shown
-    assert "-> Run `toonsearch index build`." in shown
-    monkeypatch.setenv("TOONSEARCH_QUERY__K", "many")
-    assert main(["doctor"]) == 2
-    assert "fail  settings" in capsys.readouterr().out
-
-
 def test_a_whole_life(
     tmp_path: Path, drawings: Path, new_picture: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -416,18 +356,30 @@ def test_completion_is_installed(
     shell: str, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("click.shell_completion.BashComplete._check_version", lambda *_: None)
-    assert main(["--install-completion", shell]) == 0
-    place = Path(capsys.readouterr().out.split(" is in ")[1].split(";")[0])
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(typer.completion, "_get_shell_name", lambda: shell)
+    monkeypatch.setattr(_completion_shared, "_get_shell_name", lambda: shell)
+    assert main(["--show-completion"]) == 0
+    script = capsys.readouterr().out
+    assert word in script
+    assert main(["--install-completion"]) == 0
+    place = Path(capsys.readouterr().out.split(" installed in ")[1].split("\n")[0])
     assert place.is_relative_to(tmp_path)
-    assert word in place.read_text()
+    assert place.read_text().strip() == script.strip()
 
 
-def test_completion_completes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("_TOONSEARCH_COMPLETE", "bash_complete")
-    monkeypatch.setenv("COMP_WORDS", "toonsearch que")
-    monkeypatch.setenv("COMP_CWORD", "1")
-    assert run().stdout.decode().strip() == "plain,query"
+@pytest.mark.parametrize(
+    ("typed", "wanted"),
+    [("toonsearch que", ["query"]), ("toonsearch index ver", ["verify"]),
+     ("toonsearch query --by ", ["title", "picture"])],
+)  # fmt: skip
+def test_completion_completes(
+    typed: str, wanted: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("_TOONSEARCH_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", typed)
+    monkeypatch.setenv("COMP_CWORD", str(typed.count(" ")))
+    assert run().stdout.decode().split() == wanted
 
 
 def test_previews_are_for_terminals(new_picture: Path) -> None:

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 from schemas.storage.layout import Layout
-from search.output.data import CSV_COLUMNS, write_csv, write_json, write_lines, write_paths
+from search.output.data import CSV_COLUMNS, write_answer
 from tests.search.answers import NASTY, answer
 
 LAYOUT = Layout(Path("/root"))
@@ -18,7 +18,7 @@ FILE = "ab/cd/abcd.png"
 def test_json_says_what_was_asked_and_found() -> None:
     for by, key in (("title", "titles"), ("picture", "pictures")):
         out = io.StringIO()
-        write_json(out, answer(file=FILE), by, LAYOUT)
+        write_answer(out, answer(file=FILE), by, LAYOUT, "json")
         body = json.loads(out.getvalue())
         assert set(body) == {"query", key, "labels"}
         assert body["query"]["by"] == by
@@ -34,7 +34,7 @@ def test_json_says_what_was_asked_and_found() -> None:
 
 def test_lines_are_one_object_each() -> None:
     out = io.StringIO()
-    write_lines(out, answer(titles=3), "title", LAYOUT)
+    write_answer(out, answer(titles=3), "title", LAYOUT, "nl")
     lines = out.getvalue().splitlines()
     assert [json.loads(line)["rank"] for line in lines] == [1, 2, 3]
 
@@ -42,9 +42,9 @@ def test_lines_are_one_object_each() -> None:
 def test_csv_reads_back() -> None:
     for by in ("title", "picture"):
         out = io.StringIO()
-        write_csv(out, answer(file=FILE), by, LAYOUT)
+        write_answer(out, answer(file=FILE), by, LAYOUT, "csv")
         rows = list(csv.DictReader(io.StringIO(out.getvalue())))
-        assert tuple(rows[0]) == CSV_COLUMNS
+        assert list(rows[0]) == CSV_COLUMNS
         assert rows[0]["title"] == NASTY
         assert rows[0]["authors"] == f"{NASTY}; Second"
         assert rows[0]["path"].endswith("abcd.png")
@@ -52,8 +52,8 @@ def test_csv_reads_back() -> None:
 
 def test_paths_end_as_asked_and_leave_out_what_is_not_stored() -> None:
     out = io.StringIO()
-    write_paths(out, answer(file=FILE), "picture", LAYOUT, "\0")
+    write_answer(out, answer(file=FILE), "picture", LAYOUT, "paths", "\0")
     assert out.getvalue() == "/root/pictures/ab/cd/abcd.png\0" * 2
     out = io.StringIO()
-    write_paths(out, answer(file=None), "title", LAYOUT, "\n")
+    write_answer(out, answer(file=None), "title", LAYOUT, "paths")
     assert out.getvalue() == ""

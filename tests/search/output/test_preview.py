@@ -86,7 +86,7 @@ def decode_sixel(text: str, shape: tuple[int, int]) -> np.ndarray:
 
 
 def test_blocks_have_two_pixels_in_a_cell() -> None:
-    lines = list(blocks(FOUR))
+    lines = "".join(blocks(FOUR)).splitlines(keepends=True)
     assert len(lines) == ROWS
     assert "\x1b[38;2;255;0;0m" in lines[0]
     assert "48;2;0;0;255" in lines[-1]
