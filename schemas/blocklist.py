@@ -1,4 +1,4 @@
-"""Who and what must stay out: what `toonsearch forget` was told, and the operator's file.
+"""Who and what must stay out: what `toonsearch forget` removed, and the operator's file.
 
 The list holds marks (keyed digests) instead of names, so that what was forgotten does not
 live on in it. It also names the generations that are too old to be published again, and says

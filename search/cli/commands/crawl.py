@@ -86,11 +86,11 @@ def _crawl(
         Option(min=0.01, metavar="N", help="Stop after so long; the next run goes on."),
     ] = None,
     save_samples: Annotated[
-        Path | None, Option(metavar="DIR", help="Keep the first answer of each kind there.")
+        Path | None, Option(metavar="DIR", help="Save the first answer of each kind there.")
     ] = None,
     accept_fewer: Annotated[
         bool,
-        Option("--accept-fewer", help="Believe a site that lists far fewer titles than last time."),
+        Option("--accept-fewer", help="Accept a site that lists far fewer titles than last time."),
     ] = False,
     retry_failed: Annotated[
         bool, Option("--retry-failed", help="Only what failed before.")
@@ -234,10 +234,10 @@ def melon(
 @group.command(epilog=examples("toonsearch crawl status", "toonsearch crawl status --json"))
 def status(ctx: typer.Context, as_json: AsJson = False) -> None:
     """Show what the catalog has of each site, and what failed."""
-    from crawler.status import standings
+    from crawler.status import site_status
 
     session: Session = ctx.obj
-    found = standings(session.settings().layout)
+    found = site_status(session.settings().layout)
     if as_json:
         print_json(found)
         return

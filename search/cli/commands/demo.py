@@ -70,7 +70,7 @@ def demo(
 def _clip_art(session: Session, settings: Settings, to: Path) -> tuple[list[Case], list[Path]]:
     """Fetch, clean and import the clip art; what to ask, and which of it to show."""
     from crawler.demo.openclipart import fetch, prepare, showcase
-    from crawler.importers.folder import import_manifest
+    from crawler.importers.manifest import import_manifest
     from search.trial import NEW_PICTURE, NEW_TITLE, UNKNOWN, Case
 
     with _steps(session) as step:

@@ -91,7 +91,7 @@ def manifest(
     It needs a column `path`; author, series, title, genre, year, date, kind, url and tags
     are read where they are there.
     """
-    from crawler.importers.folder import import_manifest
+    from crawler.importers.manifest import import_manifest
 
     session: Session = ctx.obj
     settings = session.settings()

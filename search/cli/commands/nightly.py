@@ -148,7 +148,8 @@ def _night(
 
 def stages_of(settings: Settings, accept: tuple[str, ...] = ()) -> list[Stage]:
     """The stages of a night: crawls, imports, and all that the index needs."""
-    from crawler.importers.folder import import_folder, import_manifest
+    from crawler.importers.folder import import_folder
+    from crawler.importers.manifest import import_manifest
     from indexer.nightly import Night, Stage, StageReport, crawl_stage, index_stages
     from search.web.db import forget_visitors
 

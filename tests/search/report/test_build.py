@@ -28,7 +28,7 @@ SECTIONS = ("size", "genres", "titles", "map", "drift", "palettes", "eras", "cop
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """Four artists over three years, with genres, colours and predictions."""
-    from crawler.importers.folder import import_manifest
+    from crawler.importers.manifest import import_manifest
 
     root = tmp_path_factory.mktemp("drawn")
     folder = draw_folder(root / "drawings", titles=3, pictures=4, side_px=96)
