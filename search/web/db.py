@@ -19,14 +19,13 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from math import isnan, nan
+from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 
 from schemas.storage.fsio import is_disk_full, storage_error
-from search.engine import StyleQuery
 from search.filters import folded
 from search.web.errors import ApiError, not_found
 
@@ -75,9 +74,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class EncodedQuery:
-    """A query as one vector, without its pictures; `own` are those that the index itself holds."""
+    """A query without its pictures; `own` are those that the index itself holds. `ood` is the
+    encoder's out-of-distribution score, NaN where it is not known.
 
-    question: StyleQuery
+    Shapes:  vector (D,) float32, unit
+    """
+
+    vector: np.ndarray
+    ood: float
     model_id: str
     preprocessing: str
     own: tuple[str, ...]
@@ -185,15 +189,14 @@ class Store:
         """
         key, now = f"s-{secrets.token_urlsafe(16)}", time.time()
         expires = now + days * DAY_S
-        question = query.question
         with self.writing() as connection:
             connection.execute("delete from shares where expires < ?", (now,))
             connection.execute(
                 "insert into shares values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     key,
-                    question.vector.astype("<f4").tobytes(),
-                    None if isnan(question.ood) else question.ood,
+                    query.vector.astype("<f4").tobytes(),
+                    query.ood,  # SQLite stores NaN as null
                     query.model_id,
                     query.preprocessing,
                     json.dumps(query.own),
@@ -216,8 +219,14 @@ class Store:
         if row is None:
             return None
         vector, ood, model_id, preprocessing, own, count = row
-        query = StyleQuery(np.frombuffer(vector, "<f4"), nan if ood is None else ood)
-        return EncodedQuery(query, model_id, preprocessing, tuple(json.loads(own)), count)
+        return EncodedQuery(
+            np.frombuffer(vector, "<f4"),
+            nan if ood is None else ood,
+            model_id,
+            preprocessing,
+            tuple(json.loads(own)),
+            count,
+        )
 
     # --- Accounts. The store keeps a session's digest only, so a copy of the file opens nothing.
 
