@@ -140,8 +140,8 @@ def test_what_visitors_of_the_page_keep(place: Path) -> None:
             values = ("g", row["picture_id"], row["title_id"], 0)
             db.execute("insert into gallery_pictures values (?, ?, ?, ?)", values)
             own = json.dumps([row["picture_id"]])
-            values = (row["picture_id"][:8], b"", "m", "p", own, 1, 0, 9)
-            db.execute("insert into shares values (?, ?, ?, ?, ?, ?, ?, ?)", values)
+            values = (row["picture_id"][:8], b"", 0.0, "m", "p", own, 1, 0, 9)
+            db.execute("insert into shares values (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
         db.commit()
     found = forget(settings.layout, settings, Wanted(authors=("hand 2",)), forget_visitors)
     assert traces(settings.layout.root, *found.pictures, *(t[0] for t in found.titles)) == []
