@@ -304,8 +304,24 @@ def test_a_share_keeps_all_of_a_query(tmp_path: Path, ood: float) -> None:
 def test_a_file_of_another_release_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "web.sqlite"
     with contextlib.closing(sqlite3.connect(path)) as file:
-        file.execute("pragma user_version = 1")
+        file.execute("pragma user_version = 99")
     store = Store(path)
     with pytest.raises(ApiError, match="another release"):
         store.account_of("secret")
     store.close()
+
+
+def test_accounts_of_an_older_file_stay(tmp_path: Path) -> None:
+    path = tmp_path / "web.sqlite"
+    store = Store(path)
+    store.create_account("Anna", "correct horse battery")
+    store.close()
+    with contextlib.closing(sqlite3.connect(path)) as file:
+        file.execute("create table shares (id text primary key) without rowid")
+        file.execute("drop table shared_queries")
+    again = Store(path)
+    assert again.account_of(again.sign_in("anna", "correct horse battery")) is not None
+    again.close()
+    with contextlib.closing(sqlite3.connect(path)) as file:
+        tables = {row[0] for row in file.execute("select name from sqlite_schema")}
+    assert "shared_queries" in tables and "shares" not in tables
