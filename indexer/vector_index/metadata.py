@@ -180,6 +180,7 @@ def write_meta(
 ) -> None:
     """Write the metadata of an index into a new file.
 
+    Shapes:  places (N, 2) on the map of styles, None without one
     Units:   era_years, the width of an era in years
     Errors:  sqlite3.Error when the disk refuses
     """
