@@ -141,8 +141,11 @@ def test_what_visitors_of_the_page_keep(place: Path) -> None:
             values = ("g", row["picture_id"], row["title_id"], 0)
             db.execute("insert into gallery_pictures values (?, ?, ?, ?)", values)
             own = json.dumps([row["picture_id"]])
-            values = (row["picture_id"][:8], b"", "m", "p", own, 1, 0, 9)
-            db.execute("insert into shares values (?, ?, ?, ?, ?, ?, ?, ?)", values)
+            db.execute(
+                "insert into shares (id, vector, model_id, preprocessing, own, pictures_count,"
+                " created, expires) values (?, '', 'm', 'p', ?, 1, 0, 9)",
+                (row["picture_id"][:8], own),
+            )
         db.commit()
     found = forget(settings.layout, settings, Wanted(authors=("hand 2",)), forget_visitors)
     assert traces(settings.layout.root, *found.pictures, *(t[0] for t in found.titles)) == []
