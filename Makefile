@@ -73,11 +73,10 @@ answers: demo ## Renew docs/sql.md: questions to the demo's catalog
 	@$(BIN)/python -m bench.answers $(DEMO_DIR)/data > docs/sql.md
 
 model: train-env ## Rebuild the shipped encoder from DRAWINGS=folder
-	@$(BIN)/python -m indexer.training.rebuild --drawings $(DRAWINGS) --out indexer/models
-	@$(BIN)/python -m indexer.training.ship_heads --drawings $(DRAWINGS)
+	@$(BIN)/python -m indexer.training.export --drawings $(DRAWINGS) --out indexer/models
 
 card: train-env ## Measure accuracy on DRAWINGS=folder, into docs/evaluation.md and the model card
-	@$(BIN)/python -m indexer.training.evaluation.card --drawings $(DRAWINGS)
+	@$(BIN)/python -m indexer.training.evaluation.report --drawings $(DRAWINGS)
 
 lock: ## Renew requirements/*.txt from pyproject.toml
 	@for name in cpu gpu train test; do \

@@ -22,9 +22,9 @@ def main(root: str, picture: str) -> None:
     """Print the ten nearest pictures of an index to a picture."""
     with Generation.open(Layout(Path(root))) as generation:
         model, spec = torch_encoder(generation.model_dir)
-        pixels = picture_to_pixels(Path(picture).read_bytes(), PictureLimits(), spec).pixels
+        pixels = picture_to_pixels(Path(picture).read_bytes(), PictureLimits(), spec)
         with torch.inference_mode():
-            vector = model(torch.from_numpy(pixels.copy())[None]).numpy()
+            vector = model(torch.from_numpy(pixels.copy())[None])[0].numpy()
         index = faiss.read_index(str(generation.directory / "vectors.faiss"))
         scores, ids = index.search(vector, 10)
         for score, row_id in zip(scores[0].tolist(), ids[0].tolist(), strict=True):

@@ -20,9 +20,9 @@ from indexer.vector_index.generations import (
     current_generation_id,
     generation_ids,
     publish,
+    remove_generations,
     unpublish,
 )
-from indexer.vector_index.retention import remove_generations
 from schemas.blocklist import BlockList
 from schemas.errors import NoIndexError, NothingToIndex, UsageError
 from schemas.settings import Settings

@@ -9,10 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from indexer.embedding.embed import model_dir_of, open_encoder
+from indexer.embedding.embed import open_encoder
 from indexer.labels.calibration import RECIPE
 from indexer.vector_index.generations import Generation
-from indexer.vector_index.grey_lengths import grey_inputs
 from indexer.vector_index.metadata import author_names
 from schemas.errors import NoIndexError
 from schemas.settings import Settings
@@ -100,8 +99,6 @@ def _generation(
             )
             stale |= inputs.get("calibration") != RECIPE
             stale |= generation.calibration.era_years != settings.index.era_years
-            grey = grey_inputs(model_dir_of(settings))
-            stale |= any(inputs.get(name) != value for name, value in grey.items())
             created = generation.manifest["created"]
             return generation.id, created, "ok", generation.pictures_count, stale
     except NoIndexError as error:

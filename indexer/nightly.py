@@ -315,7 +315,7 @@ def index_stages(
 
     def prune(night: Night, stage: StageReport) -> None:
         """Remove old generations and files of tables."""
-        from indexer.vector_index.retention import collect_garbage
+        from indexer.vector_index.generations import collect_garbage
 
         removed = collect_garbage(layout, settings.index.keep, dry_run=night.dry_run)
         tables: list[str] = []

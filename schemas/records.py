@@ -131,21 +131,21 @@ class Labels:
     """Label probabilities of a query.
 
     `authors` and `unknown_author` add up to at most 1 (the rest is the long tail that was
-    cut); genres and eras are conditional on the picture having one. `foreign`, from 0 to 1, is
-    how surely the picture is of quite another kind than the catalog's, and how much of its genres
-    and eras is therefore no more than how common each is there.
+    cut); genres and eras are conditional on the picture having one. `out_of_distribution`, from 0
+    to 1, is how surely the picture is of another kind than the catalog's, and how much of its
+    labels is therefore no more than how common each is there.
     """
 
     authors: tuple[LabelProbability, ...] = ()
     unknown_author: float = 0.0
     genres: tuple[LabelProbability, ...] = ()
     eras: tuple[LabelProbability, ...] = ()
-    foreign: float = 0.0
+    out_of_distribution: float = 0.0
 
     @property
-    def is_foreign(self) -> bool:
-        """Whether genres and eras say more of the catalog than of the picture."""
-        return self.foreign > 0.5
+    def is_out_of_distribution(self) -> bool:
+        """Whether the labels say more of the catalog than of the picture."""
+        return self.out_of_distribution > 0.5
 
 
 @dataclass(frozen=True)

@@ -81,11 +81,9 @@ def _checked(what: str, check: Callable[[], Said], fix: str) -> Iterator[Finding
 
 
 def _faiss() -> Said:
-    import faiss
+    from indexer.vector_index.faiss_index import installed
 
-    gpus = faiss.get_num_gpus() if hasattr(faiss, "get_num_gpus") else 0
-    build = "gpu" if hasattr(faiss, "StandardGpuResources") else "cpu"
-    return f"faiss {faiss.__version__}, {build} build, {gpus} GPUs"
+    return installed()
 
 
 def _network(settings: Settings) -> Said:
@@ -93,12 +91,11 @@ def _network(settings: Settings) -> Said:
     import numpy as np
 
     from indexer.embedding.embed import open_encoder
-    from indexer.embedding.preprocess import Prepared
 
     encoder = open_encoder(settings)
     side = encoder.pixel_spec.multiple_px * 2
-    flat = Prepared(np.full((side, side, 3), 128, np.uint8), 1.0)
-    vector = encoder.encode([flat])  # (1, D)
+    flat = np.full((side, side, 3), 128, np.uint8)
+    vector = encoder.encode([flat]).vectors  # (1, D)
     if not np.isclose(np.linalg.norm(vector), 1.0, atol=1e-3):
         raise NoIndexError(f"{encoder.model_id} gives no unit vectors", "Reinstall toonsearch.")
     return f"{encoder.model_id} on {encoder.runtime}"
@@ -144,7 +141,7 @@ def _lock(layout: Layout) -> Said:
 
 
 def _index(layout: Layout) -> Said:
-    from indexer.vector_index.retention import verify_generation
+    from indexer.vector_index.generations import verify_generation
 
     info = verify_generation(layout)
     return f"{info.id}, {info.pictures_count:,} pictures, every byte verified"

@@ -1,8 +1,8 @@
-"""The whole search on one page: pictures in, similar titles and probable hands out.
+"""The whole search on one page: pictures in, similar titles and probable labels out.
 
 pictures                          B files
--> Engine.question_of             their common style, a unit vector (D,)
--> Engine.labels_of               whose hand, which genre, which era
+-> Engine.encode                  their common style: a unit vector (D,) and its ood score
+-> Engine.predict                 who drew it, which genre, which era
 -> allowed                        the pictures that the filters leave
 -> Engine.search                  the K nearest of those
 -> top_titles, list_pictures      Answer
@@ -13,45 +13,53 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, cast
 
 import numpy as np
 
-from indexer.embedding.encoder import Encoder
-from indexer.labels.deviation import common_deviation
+from indexer.embedding.encoder import Encoder, Runtime
+from indexer.labels.predict import Prediction, predict
 from indexer.vector_index.generations import Generation
-from indexer.vector_index.search import Question, greys_for, nearest, or_in_grey, selected
+from indexer.vector_index.ranking import UNEXPANDED, expanded, top_pictures, top_titles
 from schemas.errors import InputError, NoIndexError
 from schemas.images import PictureLimits
-from schemas.records import Answer, Labels
+from schemas.records import Answer, LabelProbability, Labels
 from schemas.settings import Settings
 from schemas.storage.layout import Layout
-from search.evidence import (
+from search.filters import NO_FILTERS, Filters, allowed
+from search.inputs import QueryPicture
+from search.results import (
     Found,
     PictureRow,
+    centroid_similarity,
+    notes_of,
     picture_rows,
     same_author,
     title_hits,
-    title_manners,
     titles_holding,
-    voters,
 )
-from search.filters import NO_FILTERS, Filters, allowed
-from search.inputs import QueryPicture
-from search.long_lists import list_pictures
-from search.notes import notes_of
-from search.probabilities import Distributions, distributions, label_probabilities
-from search.ranking import top_titles
 
 Nearest = tuple[np.ndarray, list[PictureRow]]
 WIDENING = 4  # factor by which the list grows while it holds too few titles
+LABELS_SHOWN = 5
+
+
+class StyleQuery(NamedTuple):
+    """A style that is asked about, and the encoder's out-of-distribution score, NaN where it is
+    not known.
+
+    Shapes:  vector (D,) float32, unit
+    """
+
+    vector: np.ndarray
+    ood: float = float("nan")
 
 
 @dataclass(frozen=True)
 class QueryOptions:
     """What is asked besides the pictures: `neighbours` of the index are looked at first, more
-    until `k` titles are found. `unknown_prior` is
-    how often a query is by a hand the index lacks; `expand` orders the far end of a long list
-    of pictures (`search/long_lists.py`).
+    until `k` titles are found. `unknown_prior` is how often a query is by an author whom the index
+    lacks; `expand` orders the far end of a long list of pictures by what its head has in common.
     """
 
     k: int = 10
@@ -75,7 +83,8 @@ class Engine:
                 "Run `toonsearch embed` and `toonsearch index build`.",
             )
         self.generation, self.encoder, self.limits = generation, encoder, limits
-        self.calibration = generation.calibration
+        self.model = generation.labels
+        self.calibration = self.model.calibration
 
     @classmethod
     def open(
@@ -96,7 +105,7 @@ class Engine:
         try:
             encoder = Encoder.open(
                 generation.model_dir,
-                runtime=settings.encoder.runtime,  # type: ignore[arg-type]
+                runtime=cast(Runtime, settings.encoder.runtime),
                 threads=settings.encoder.threads or None,
                 bulk=bulk,
             )
@@ -122,7 +131,7 @@ class Engine:
         """
         started = time.perf_counter()
         return self.answer(
-            self.question_of(pictures),
+            self.encode(pictures),
             options,
             picture_ids=[picture.picture_id for picture in pictures],
             names=[picture.name for picture in pictures],
@@ -131,7 +140,7 @@ class Engine:
 
     def answer(
         self,
-        question: Question,
+        query: StyleQuery,
         options: QueryOptions,
         *,
         picture_ids: Sequence[str] = (),
@@ -143,54 +152,53 @@ class Engine:
         Errors:  InputError when a filter cannot be used
         """
         started = time.perf_counter() if started is None else started
-        meta = self.generation.meta
-        size = max(options.neighbours, options.k)
-        size = max(size, self.calibration.neighbours)
-        # Votes are calibrated on vectors as they are: with likenesses in grey, hands that the
-        # index lacks were believed to be known ones (docs/model-card.md).
-        plain = self.neighbours(Question(question.vector), size)  # (K,)
-        labels = self.labels_of(*plain, options.unknown_prior, question.vector, question.deviation)
-        nearest = self._in_grey_too(question, plain)
+        generation, meta, filters = self.generation, self.generation.meta, options.filters
+        size = max(options.neighbours, options.k, self.calibration.neighbours)
+        nearest = self.neighbours(query.vector, size)  # (K,)
+        labels = labels_of(self.predict(query, options.unknown_prior, nearest))
         own = titles_holding(meta, picture_ids)
-        same = same_author(labels, own) if options.filters.exclude_same_author else []
-        rows = allowed(self.generation, options.filters.without_authors(same))  # (N,) or None
-        count = self.generation.pictures_count if rows is None else len(rows)
-        found = self.search(question, rows, options, nearest)  # K rows
+        same = same_author(labels, own) if filters.exclude_same_author else []
+        rows = allowed(generation, filters.without_authors(same))  # (N,) or None
+        count = generation.pictures_count if rows is None else len(rows)
+        found = self.search(query.vector, rows, options, nearest)  # K rows
         places: list[int] = []
         if options.by == "picture":
-            found, places = list_pictures(self.generation, question, found, rows, options)
-        manner = title_manners(self.generation, question, found.title_ids)
-        ranked = top_titles(found.similarity, found.title_ids, found.passed, manner)  # T titles
+            found, places = self.list_pictures(query.vector, found, rows, options)
+        centroids = centroid_similarity(generation, query.vector, found.title_ids)
+        ranked = top_titles(found.similarity, found.title_ids, found.passed, centroids)
         if options.by == "picture":
             shown = {found.rows[place].title_id for place in places}
             ranked = [title for title in ranked if title.title_id in shown]
         titles = title_hits(meta, found, ranked[: options.k])
+        notes = notes_of(
+            labels,
+            own=own,
+            same=same,
+            wanted_others=filters.exclude_same_author,
+            left=count,
+            total=generation.pictures_count,
+            expanded=options.expand and options.by == "picture",
+            shown=len(places or titles),
+            k=options.k,
+            by=options.by,
+        )
         return Answer(
             titles=titles,
             pictures=tuple(found.hit(place) for place in places),
             labels=labels,
-            generation_id=self.generation.id,
-            model_id=self.generation.model_id,
-            preprocessing=self.generation.preprocessing_digest,
-            pictures_count=self.generation.pictures_count,
+            generation_id=generation.id,
+            model_id=generation.model_id,
+            preprocessing=generation.preprocessing_digest,
+            pictures_count=generation.pictures_count,
             candidates_count=count,
             elapsed_ms=(time.perf_counter() - started) * 1000.0,
             queries=tuple(names),
-            notes=tuple(
-                notes_of(
-                    options,
-                    own,
-                    same,
-                    (count, self.generation.pictures_count),
-                    len(places or titles),
-                    labels,
-                )
-            ),
+            notes=tuple(notes),
         )
 
-    def question_of(self, pictures: Sequence[QueryPicture]) -> Question:
-        """The pictures' common style: the normalised mean of their unit vectors; also in grey
-        when none of them has colours.
+    def encode(self, pictures: Sequence[QueryPicture]) -> StyleQuery:
+        """The pictures' common style: the normalised mean of their unit vectors, and the geometric
+        mean of their ood scores.
 
         Errors:  InputError when there is no picture, or one that cannot be used
         """
@@ -200,55 +208,43 @@ class Engine:
         self.encoder.begin()
         prepared = [picture.pixels(self.limits, spec) for picture in pictures]
         _ = self.generation.index  # mapped beside the network's loading
-        seen = self.encoder.look(prepared)
-        in_grey = _common(seen.without_colours) if seen.grey.all() else None
-        return Question(_common(seen.vectors), in_grey, common_deviation(seen.deviation))
+        encoded = self.encoder.encode(prepared)
+        mean = encoded.vectors.mean(axis=0)
+        length = float(np.linalg.norm(mean))
+        if not length > 1e-6:
+            raise InputError("the pictures have nothing in common", "Ask about them one by one.")
+        ood = float(np.exp(np.log(np.maximum(encoded.ood, 1e-6)).mean()))
+        return StyleQuery(np.asarray(mean / length, dtype=np.float32), ood)
 
-    def neighbours(self, question: Question, k: int, row_ids: np.ndarray | None = None) -> Nearest:
+    def neighbours(self, vector: np.ndarray, k: int, row_ids: np.ndarray | None = None) -> Nearest:
         """The nearest pictures, of all or of these row ids: similarity (K,) float32, nearest
         first, and K rows."""
-        generation = self.generation
-        greys = greys_for(generation, question)
-        similarity, ids = nearest(generation.index, greys, question, k, selected(row_ids))
-        return similarity, picture_rows(generation.meta, ids)
+        similarity, ids = self.generation.index.search(vector[None], k, row_ids)
+        return similarity[0], picture_rows(self.generation.meta, ids[0])
 
-    def _in_grey_too(self, question: Question, found: Nearest) -> Nearest:
-        """The nearest pictures, from as many that are so without regard to grey."""
-        generation, (similarity, rows) = self.generation, found
-        if question.in_grey is None:
-            return found
-        listed = similarity, np.asarray([row.row_id for row in rows], np.int64)
-        either = or_in_grey(generation.index, generation.in_grey, question, listed, len(rows))
-        return either[0], picture_rows(generation.meta, either[1])
-
-    def labels_of(
-        self, similarity: np.ndarray, rows: Sequence[PictureRow], unknown_prior: float,
-        vector: np.ndarray | None = None, deviation: float | None = None,
-    ) -> Labels:  # fmt: skip
-        """Label probabilities; always from the whole index, for which they were calibrated.
-
-        Shapes:  similarity (K,), nearest first, and K rows; vector (D,), or None for the vote
-                 of the neighbours alone
-        """
-        evidence = voters(self.generation.meta, similarity, rows, self.calibration)
-        return label_probabilities(*evidence, self.calibration, unknown_prior,
-                                   self.generation.heads.heads, vector, deviation)  # fmt: skip
-
-    def distributions_of(
-        self, vector: np.ndarray, unknown_prior: float, deviation: float | None = None
-    ) -> Distributions:
-        """Every label of the catalog with its probability.
-
-        Shapes:  vector (D,)
-        """
-        found = self.neighbours(Question(vector), self.calibration.neighbours)
-        evidence = voters(self.generation.meta, *found, self.calibration)
-        return distributions(*evidence, self.calibration, unknown_prior,
-                             self.generation.heads.heads, vector, deviation)  # fmt: skip
+    def predict(
+        self, query: StyleQuery, unknown_prior: float, nearest: Nearest | None = None
+    ) -> Prediction:
+        """Every label with its probability; always from the whole index, for which they were
+        calibrated. `nearest` are at least as many of its pictures as vote."""
+        count = self.calibration.neighbours
+        similarity, rows = self.neighbours(query.vector, count) if nearest is None else nearest
+        rows = rows[:count]
+        codes = self.model.codes(
+            [row.author for row in rows], [row.genre for row in rows], [row.year for row in rows]
+        )
+        return predict(
+            self.model,
+            similarity[None, :count],
+            {kind: one[None] for kind, one in codes.items()},
+            query.vector[None],
+            np.asarray([query.ood]),
+            unknown_prior,
+        )
 
     def search(
         self,
-        question: Question,
+        vector: np.ndarray,
         row_ids: np.ndarray | None,
         options: QueryOptions,
         nearest: Nearest,
@@ -268,22 +264,64 @@ class Engine:
             if row_ids is None and size <= len(nearest[1]):
                 similarity, rows = nearest[0][:size], nearest[1][:size]
             else:
-                similarity, rows = self.neighbours(question, size, row_ids)  # (K,)
+                similarity, rows = self.neighbours(vector, size, row_ids)  # (K,)
             percentile = self.calibration.percentile(similarity)  # (K,)
-            found = Found(
-                similarity, percentile, percentile >= options.filters.min_percentile, rows
-            )
+            passed = percentile >= options.filters.min_percentile
+            found = Found(similarity, percentile, passed, rows)
             names = found.title_ids if options.by == "title" else found.picture_ids
             enough = len(np.unique(names[found.passed])) >= options.k
             if enough or size == count or not found.passed[-1]:
                 return found
             size *= WIDENING
 
+    def list_pictures(
+        self,
+        vector: np.ndarray,
+        found: Found,
+        row_ids: np.ndarray | None,
+        options: QueryOptions,
+    ) -> tuple[Found, list[int]]:
+        """The pictures of a list, each once, as places in what was found.
 
-def _common(vectors: np.ndarray) -> np.ndarray:
-    """The normalised mean of unit vectors (B, D); (D,) float32"""
-    mean = vectors.mean(axis=0)
-    length = float(np.linalg.norm(mean))
-    if not length > 1e-6:
-        raise InputError("the pictures have nothing in common", "Ask about them one by one.")
-    return np.asarray(mean / length, dtype=np.float32)
+        The first UNEXPANDED are the nearest; then, with `options.expand`, come those nearest to
+        them and the query together. All keep the similarity to the query that they have. Pictures
+        that the expanded query does not reach within the same depth follow in their order.
+
+        Shapes:  -> found with more rows after its own, at most k places in it
+        """
+        places = top_pictures(
+            found.similarity, found.picture_ids, found.title_ids, found.passed, options.k
+        )
+        if not options.expand or len(places) <= UNEXPANDED:
+            return found, places
+        index, meta = self.generation.index, self.generation.meta
+        head = index.vectors([found.rows[place].row_id for place in places[:UNEXPANDED]])
+        _, ids = index.search(expanded(vector, head)[None], len(found.rows), row_ids)
+        known = {row.row_id: place for place, row in enumerate(found.rows)}
+        new = np.asarray([one for one in ids[0].tolist() if one not in known], np.int64)
+        known |= {int(row_id): len(found.rows) + n for n, row_id in enumerate(new.tolist())}
+        similarity = np.concatenate([found.similarity, index.vectors(new) @ vector])
+        percentile = self.calibration.percentile(similarity)
+        passed = percentile >= options.filters.min_percentile
+        whole = Found(similarity, percentile, passed, [*found.rows, *picture_rows(meta, new)])
+        in_order = [*places[:UNEXPANDED], *(known[row_id] for row_id in ids[0].tolist()), *places]
+        chosen: dict[str, int] = {}
+        for place in in_order:
+            if passed[place]:
+                chosen.setdefault(whole.rows[place].picture_id, place)
+        return whole, list(chosen.values())[: options.k]
+
+
+def labels_of(prediction: Prediction) -> Labels:
+    """The most probable labels of the first query, as an answer shows them."""
+    shown = {
+        kind: tuple(LabelProbability(*one) for one in prediction.ranked(0, kind, LABELS_SHOWN))
+        for kind in ("author", "genre", "era")
+    }
+    return Labels(
+        authors=shown["author"],
+        unknown_author=float(prediction.unknown_author[0]),
+        genres=shown["genre"],
+        eras=shown["era"],
+        out_of_distribution=float(prediction.out_of_distribution[0]),
+    )

@@ -11,9 +11,10 @@ from schemas.errors import InputError, UsageError
 from schemas.images import PictureError, PictureLimits, Reason, decode_picture, picture_id_of
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL import Image
 
-    from indexer.embedding.preprocess import PixelSpec, Prepared
+    from indexer.embedding.preprocess import PixelSpec
 
 STDIN = "-"
 
@@ -94,7 +95,7 @@ class QueryPicture:
         except PictureError as error:
             raise PictureError(error.reason, f"{self.name}: {error.message}", error.hint) from error
 
-    def pixels(self, limits: PictureLimits, spec: PixelSpec) -> Prepared:
+    def pixels(self, limits: PictureLimits, spec: PixelSpec) -> np.ndarray:
         """What the network sees of it."""
         from indexer.embedding.preprocess import prepare
 

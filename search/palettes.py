@@ -21,15 +21,15 @@ import numpy as np
 
 from indexer.palette import REGIONS, picture_palette
 from indexer.vector_index.generations import Generation
+from indexer.vector_index.ranking import top_pictures, top_titles
 from schemas.errors import InputError
 from schemas.images import PictureLimits
 from schemas.records import Answer, Labels
 from schemas.storage.layout import Layout
 from schemas.storage.snapshot import Snapshot, create_views
-from search.evidence import Found, picture_rows, title_hits
 from search.filters import NO_FILTERS, Filters, allowed
 from search.inputs import read_picture
-from search.ranking import top_pictures, top_titles
+from search.results import Found, picture_rows, title_hits
 
 NEAR = 0.09
 """OKLab distance at which a colour counts as e^-1 of the asked one; neighbouring named

@@ -14,33 +14,29 @@ The file's metadata name `format`, `model_id`, `source` (a generation or a model
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from indexer.embedding.embed import open_encoder
-from indexer.embedding.encoder import Encoder
-from indexer.embedding.listing import (
+from indexer.embedding.embed import (
     Listed,
     ListedVector,
     ListingReport,
     listed_vectors,
+    open_encoder,
     parquet_file,
 )
+from indexer.embedding.encoder import Encoder
 from indexer.embedding.models import model_dir
-from indexer.labels.deviation import outside
-from indexer.labels.head_files import HeadCalibration, Heads, has_heads, read_heads
-from indexer.labels.knn import fuse, humbled, sharpened
-from indexer.labels.labels import KINDS
-from indexer.labels.open_set import FOREIGN_ODDS, foreign_share
+from indexer.labels.heads import KINDS, has_heads
+from indexer.labels.predict import LabelModel, Prediction, predict
 from schemas.errors import NoIndexError
 from schemas.progress import Progress
 from schemas.settings import Settings
-from search.engine import Engine
-from search.probabilities import Distributions, ranked
+from search.engine import Engine, StyleQuery
 
 FORMAT = "toonsearch.predictions/1"
 COLUMNS = {"author": "authors", "genre": "genres", "era": "eras"}
@@ -48,21 +44,20 @@ COLUMNS = {"author": "authors", "genre": "genres", "era": "eras"}
 
 @dataclass(frozen=True)
 class Predictor:
-    """What tells labels from a vector, and where its knowledge comes from."""
+    """What predicts the labels of one query, and where its knowledge comes from."""
 
     encoder: Encoder
     source: str
-    predict: Callable[[np.ndarray, float | None], Distributions]
-    """From a vector (D,) and how unlike what the model knows the picture is."""
+    predict: Callable[[StyleQuery], Prediction]
 
 
 @dataclass
 class PredictionReport(ListingReport):
     """What was written; `unknown` of the pictures are rather by none of the known authors than by
-    one of them, `foreign` rather of another kind than the pictures of the index or model."""
+    one of them, `out_of_distribution` rather of another kind than those of the index or model."""
 
     unknown: int = 0
-    foreign: int = 0
+    out_of_distribution: int = 0
 
 
 def predict_listed(
@@ -89,7 +84,7 @@ def predict_listed(
         predictor = Predictor(
             engine.encoder,
             f"generation {engine.generation.id}",
-            lambda vector, deviation: engine.distributions_of(vector, prior, deviation),
+            lambda query: engine.predict(query, prior),
         )
         return _write(predictor, settings, listed, out, progress)
 
@@ -101,46 +96,18 @@ def _of_model(settings: Settings, name: str) -> Predictor:
             f"model {folder.name} has no label heads",
             "Leave --model out to ask the index, or train one with `toonsearch train`.",
         )
-    heads = read_heads(folder)
+    labels = LabelModel.read(folder)
     encoder = open_encoder(settings, bulk=True, folder=folder)
+    alone = np.empty((1, 0), np.float32)  # there are no neighbours beside a model
+    codes = dict.fromkeys(KINDS, np.empty((1, 0), np.int64))
     prior = settings.query.unknown_prior
     return Predictor(
         encoder,
         f"model {folder.name}",
-        lambda vector, deviation: head_distributions(heads, vector, prior, deviation),
+        lambda query: predict(
+            labels, alone, codes, query.vector[None], np.array([query.ood]), prior
+        ),
     )
-
-
-def head_distributions(
-    heads: Heads, vector: np.ndarray, prior: float, deviation: float | None = None
-) -> Distributions:
-    """What a model's own heads say, without any neighbour. Of a picture of another kind than
-    those they know, genres and eras are all alike to them.
-
-    Shapes:  vector (D,)
-    """
-    calibration = heads.calibration or HeadCalibration(dict.fromkeys(KINDS, 1.0))
-    by_kind: dict[str, Mapping[str, float]] = {kind: {} for kind in KINDS}
-    unknown, depth = 0.0, outside(calibration.usual_deviation, deviation)
-    foreign = foreign_share(np.asarray([depth]))
-    for kind, head in heads.heads.items():
-        scores = head.scores(vector[None])
-        even = np.full(scores.shape, 1.0 / scores.shape[1])
-        found = fuse(
-            even, scores, tail=0.0, head_weight=calibration.power.get(kind, 1.0), vote_weight=0.0
-        )[0]
-        told = sharpened(found[None], calibration.sharpness.get(kind, 1.0))[0]
-        if kind != "author":
-            told = humbled(told[None], np.ones(len(told)), foreign)[0]
-        by_kind[kind] = ranked(head.labels, told)
-        if kind == "author":
-            greatest, stranger = float(scores.max()), float(head.stranger(vector[None])[0])
-            features = np.array([1.0, greatest - stranger, greatest, float(found.max())])
-            odds = float(features @ np.asarray(calibration.unknown)) + FOREIGN_ODDS * depth
-            limited = min(max(prior, 1e-6), 1.0 - 1e-6)
-            odds += float(np.log(limited / (1.0 - limited)))
-            unknown = float(1.0 / (1.0 + np.exp(-np.clip(odds, -50.0, 50.0))))
-    return Distributions(by_kind, unknown, float(foreign[0]))
 
 
 def _write(
@@ -170,36 +137,29 @@ def _write(
         limits = settings.decode.limits
         for batch in listed_vectors(predictor.encoder, limits, listed, progress):
             told = [
-                None if row.vector is None else predictor.predict(row.vector, row.deviation)
+                None if row.vector is None else predictor.predict(StyleQuery(row.vector, row.ood))
                 for row in batch
             ]
             write(_columns(batch, told))
             report.count(batch)
-            report.unknown += sum(found.unknown_author > 0.5 for found in told if found)
-            report.foreign += sum(found.foreign > 0.5 for found in told if found)
+            report.unknown += sum(one.unknown_author[0] > 0.5 for one in told if one)
+            report.out_of_distribution += sum(
+                one.out_of_distribution[0] > 0.5 for one in told if one
+            )
     return predictor.source, report
 
 
-def _columns(
-    batch: Sequence[ListedVector], told: Sequence[Distributions | None]
-) -> dict[str, object]:
+def _columns(batch: Sequence[ListedVector], told: Sequence[Prediction | None]) -> dict[str, object]:
     columns: dict[str, list[Any]] = {
         name: [] for name in ("path", "authors", "unknown_author", "genres", "eras", "problem")
     }
     for row, found in zip(batch, told, strict=True):
         columns["path"].append(row.name)
         columns["problem"].append(row.problem)
-        columns["unknown_author"].append(None if found is None else found.unknown_author)
+        columns["unknown_author"].append(None if found is None else found.unknown_author[0])
         for kind, name in COLUMNS.items():
-            columns[name].append(None if found is None else _labels(found, kind))
+            labels = None if found is None else found.ranked(0, kind)
+            columns[name].append(
+                labels and [{"label": label, "probability": share} for label, share in labels]
+            )
     return dict(columns)
-
-
-def _labels(found: Distributions, kind: str) -> list[dict[str, Any]]:
-    """Every label; the authors share what is not unknown."""
-    shares = found.by_kind[kind]
-    total = sum(shares.values())  # below 1 where only neighbours answered
-    mass = 1.0 - found.unknown_author if kind == "author" else 1.0
-    return [
-        {"label": label, "probability": share / total * mass} for label, share in shares.items()
-    ]

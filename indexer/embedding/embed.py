@@ -1,30 +1,36 @@
-"""Embeds what has no vector yet: stored pictures -> rows of the `vectors` table.
+"""Embeds pictures: stored ones into the `vectors` table, listed ones into a Parquet file.
 
-Reading, proving and decoding run ahead on threads (Pillow and hashing release the GIL)
+Reading, checking and decoding run ahead on threads (Pillow and hashing release the GIL)
 while the network runs; vectors are committed in batches, so that a kill costs at most one
 batch of work and a second run starts where the first one ended.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
-from indexer.embedding.encoder import Encoder, Runtime
+from indexer.embedding.encoder import Encoded, Encoder, Runtime
 from indexer.embedding.models import model_dir
-from indexer.embedding.preprocess import PixelSpec, Prepared, picture_to_pixels
+from indexer.embedding.preprocess import PixelSpec, picture_to_pixels
 from schemas.images import SKIPPED, PictureError, PictureLimits, Reason, picture_id_of
+from schemas.manifest import read_manifest
 from schemas.progress import Progress
 from schemas.settings import Settings
 from schemas.storage.catalog import Catalog
+from schemas.storage.fsio import fsync_directory, storage_error
 from schemas.storage.layout import Layout
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # --- Work done a bounded window ahead on threads, handed out in order.
 
@@ -55,6 +61,8 @@ def in_order(
             for _, future in ahead:
                 future.cancel()
 
+
+# --- Stored pictures.
 
 COMMIT_ROWS = 2048  # about 2 MB of vectors and, on two cores, under a minute of work
 COMMIT_SECONDS = 60.0
@@ -119,7 +127,7 @@ def embed_pending(
 
     report.counts |= {"embedded": 0, "skipped": 0, "failed": 0}
     writer = _Writer(catalog, encoder, report)
-    batch: list[tuple[dict[str, Any], Prepared]] = []
+    batch: list[tuple[dict[str, Any], np.ndarray]] = []
     try:
         for done, (row, outcome) in enumerate(_decoded(layout, settings, encoder, pending), 1):
             if isinstance(outcome, PictureError):
@@ -180,7 +188,7 @@ def _pending(
 
 def _decoded(
     layout: Layout, settings: Settings, encoder: Encoder, rows: list[dict[str, Any]]
-) -> Iterator[tuple[dict[str, Any], Prepared | PictureError]]:
+) -> Iterator[tuple[dict[str, Any], np.ndarray | PictureError]]:
     """Pixels of each row, in order, decoded a bounded window ahead."""
     limits, spec = settings.decode.limits, encoder.pixel_spec
     return in_order(
@@ -192,8 +200,8 @@ def _decoded(
 
 def read_stored(
     layout: Layout, file: str, picture_id: str, limits: PictureLimits, spec: PixelSpec
-) -> Prepared | PictureError:
-    """A stored picture, proved to be the one that it was, as a model takes it; or what is wrong
+) -> np.ndarray | PictureError:
+    """A stored picture, checked to be the one that it was, as a model takes it; or what is wrong
     with it."""
     try:
         data = layout.picture(file).read_bytes()
@@ -214,14 +222,14 @@ class _Writer:
         self.catalog, self.report = catalog, report
         self.model_id, self.preprocessing = encoder.model_id, encoder.preprocessing_digest
         self.ids: list[str] = []
-        self.vectors: list[np.ndarray] = []
+        self.encoded: list[Encoded] = []
         self.refused: list[dict[str, Any]] = []
         self.revived: list[dict[str, Any]] = []
         self.last = time.monotonic()
 
-    def add(self, rows: list[dict[str, Any]], encoder: Encoder, pixels: list[Prepared]) -> None:
+    def add(self, rows: list[dict[str, Any]], encoder: Encoder, pixels: list[np.ndarray]) -> None:
         if rows:
-            self.vectors.append(encoder.encode(pixels))
+            self.encoded.append(encoder.encode(pixels))
             self.ids += [row["picture_id"] for row in rows]
             self.revived += [
                 {**row, "status": "stored", "reason": None}
@@ -238,22 +246,26 @@ class _Writer:
 
     def commit(self) -> None:
         if self.ids:
+            vectors, ood = (np.concatenate(parts) for parts in zip(*self.encoded, strict=True))
             self.catalog.append(
-                "vectors",
-                vector_rows(
-                    self.ids, np.concatenate(self.vectors), self.model_id, self.preprocessing
-                ),
+                "vectors", vector_rows(self.ids, vectors, self.model_id, self.preprocessing, ood)
             )
             self.report.counts["embedded"] += len(self.ids)
         self.catalog.upsert("pictures", self.refused + self.revived)
-        self.ids, self.vectors, self.refused, self.revived = [], [], [], []
+        self.ids, self.encoded, self.refused, self.revived = [], [], [], []
         self.last = time.monotonic()
 
 
-def vector_rows(ids: list[str], vectors: np.ndarray, model_id: str, preprocessing: str) -> Any:
+def vector_rows(
+    ids: list[str],
+    vectors: np.ndarray,
+    model_id: str,
+    preprocessing: str,
+    ood: np.ndarray | None = None,
+) -> Any:
     """Rows of the `vectors` table, values rounded to float16.
 
-    Shapes:  vectors (N, D)
+    Shapes:  vectors (N, D), ood (N,)
     """
     import pyarrow as pa
 
@@ -265,5 +277,133 @@ def vector_rows(ids: list[str], vectors: np.ndarray, model_id: str, preprocessin
             "model_id": pa.array([model_id] * len(ids)),
             "preprocessing": pa.array([preprocessing] * len(ids)),
             "vector": listed.cast(pa.list_(pa.float32())),
+            "ood": pa.array(np.ones(len(ids)) if ood is None else ood, pa.float32()),
         }
     )
+
+
+# --- Listed pictures, without a catalog: for anybody's own scoring.
+
+BATCH_ROWS = 256
+MAX_PROBLEMS = 20
+Listed = Sequence[tuple[str, Path]]
+
+
+def listed_pictures(manifest: Path) -> Listed:
+    """The pictures of a manifest, as (path as listed, file).
+
+    Errors:  InputError
+    """
+    root = manifest.resolve().parent
+    return [(row.path, root / row.path) for row in read_manifest(manifest) if row.path]
+
+
+@dataclass(frozen=True)
+class ListedVector:
+    """One listed picture: its vector (D,) and out-of-distribution score, or what is wrong."""
+
+    name: str
+    vector: np.ndarray | None
+    problem: str | None = None
+    ood: float = float("nan")
+
+
+def listed_vectors(
+    encoder: Encoder, limits: PictureLimits, listed: Listed, progress: Progress | None = None
+) -> Iterator[list[ListedVector]]:
+    """Vectors of listed pictures in the list's order, batch by batch.
+
+    A picture that cannot be used does not stop the others.
+    """
+    spec = encoder.pixel_spec
+
+    def read(job: tuple[str, Path]) -> np.ndarray | PictureError:
+        try:
+            return picture_to_pixels(job[1].read_bytes(), limits, spec)
+        except PictureError as error:
+            return error
+        except OSError as error:
+            return PictureError(Reason.UNREADABLE, f"cannot be read ({error.strerror})")
+
+    batch: list[tuple[str, np.ndarray | PictureError]] = []
+    for done, ((name, _), outcome) in enumerate(in_order(read, listed, 128), 1):
+        batch.append((name, outcome))
+        if len(batch) == BATCH_ROWS or done == len(listed):
+            good = [part for _, part in batch if not isinstance(part, PictureError)]
+            made = zip(*encoder.encode(good), strict=True)
+            yield [
+                ListedVector(name, None, part.message)
+                if isinstance(part, PictureError)
+                else _listed(name, *next(made))
+                for name, part in batch
+            ]
+            batch = []
+        if progress:
+            progress(done, len(listed))
+
+
+def _listed(name: str, vector: np.ndarray, ood: np.float32) -> ListedVector:
+    return ListedVector(name, vector, ood=float(ood))
+
+
+@contextlib.contextmanager
+def parquet_file(out: Path, schema: pa.Schema) -> Iterator[Callable[[dict[str, object]], None]]:
+    """A function that appends columns to a Parquet file, which appears whole or not at all.
+
+    Errors:  InputError when the file cannot be written
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    aside = out.with_name(f".{out.name}.tmp")
+    try:
+        with pq.ParquetWriter(aside, schema) as writer:
+            yield lambda columns: writer.write_table(pa.table(columns, schema))
+        aside.replace(out)
+        fsync_directory(out.absolute().parent)
+    except OSError as error:
+        raise storage_error(error, str(out)) from error
+    finally:
+        with contextlib.suppress(OSError):
+            aside.unlink()
+
+
+@dataclass
+class ListingReport:
+    """What was written; `problems` are the first few pictures without a vector."""
+
+    model_id: str
+    embedded: int
+    failed: int
+    problems: list[str]
+
+    def count(self, batch: Sequence[ListedVector]) -> None:
+        """Take a batch into account."""
+        bad = [row for row in batch if row.vector is None]
+        self.embedded += len(batch) - len(bad)
+        self.failed += len(bad)
+        room = MAX_PROBLEMS - len(self.problems)
+        self.problems += [f"{row.name}: {row.problem}" for row in bad[:room]]
+
+
+def embed_listed(
+    settings: Settings, listed: Listed, out: Path, *, progress: Progress | None = None
+) -> ListingReport:
+    """Write `path` (as listed) and `vector` (D float32, unit length) for each picture.
+
+    Rows keep the list's order; a picture that cannot be used gets a null vector. The file's
+    metadata names the model.
+
+    Errors:  InputError when the file cannot be written
+    """
+    import pyarrow as pa
+
+    encoder = open_encoder(settings, bulk=True)
+    facts = {"model_id": encoder.model_id, "preprocessing": encoder.preprocessing_digest}
+    schema = pa.schema([("path", pa.string()), ("vector", pa.list_(pa.float32()))], facts)
+    report = ListingReport(encoder.model_id, 0, 0, [])
+    with parquet_file(out, schema) as write:
+        for batch in listed_vectors(encoder, settings.decode.limits, listed, progress):
+            write({"path": [row.name for row in batch], "vector": [row.vector for row in batch]})
+            report.count(batch)
+    return report

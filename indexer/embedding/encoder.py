@@ -1,6 +1,6 @@
-"""Runs the exported style network: pixels in, unit vectors out.
+"""Runs the exported style network: pixels in, embeddings out.
 
-The digests of the model's files are proved before anything parses a byte. Runtimes are imported
+The digest of the model's file is checked before anything parses a byte. Runtimes are imported
 when the first picture is encoded, and torch never.
 """
 
@@ -11,42 +11,31 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from threading import Event, Lock, Thread
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from indexer.embedding.models import (
-    MODEL_FILE,
-    ModelDescription,
-    read_restoration,
-    verified_network,
-)
-from indexer.embedding.preprocess import Prepared
-from indexer.embedding.restoration import Restoration, Seen, conditions
-from indexer.labels.deviation import deviations_of
+from indexer.embedding.models import MODEL_FILE, ModelDescription, verified_network
 from schemas.errors import InputError, NoIndexError
 
-# --- The two runtimes that can run the exported network; each is imported when it starts.
-
 INPUT_NAME = "pixels"
-M_ARENA_MAX = -8
-"""glibc's number, of malloc.h."""
-Session = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray | None]]
-"""Pixels to vectors, and the standardised statistics that they are projected from where the
-network tells those. Shapes:  (B, H, W, 3) -> (B, D), (B, S)"""
-STATISTICS_NAME = b"clipped"
-"""What `indexer/training/onnx_graph.py` calls the projection's input."""
-STATISTICS_TOO = b":\x11b\x0f\n\x07clipped\x12\x04\n\x02\x08\x01"
-"""A model of nothing but `graph { output { name: "clipped", type { tensor of floats } } }`."""
+Runtime = Literal["auto", "onnxruntime", "openvino"]
+Session = Callable[[np.ndarray], Sequence[np.ndarray]]
+"""Pixels (B, H, W, 3) to the outputs of a graph, in its order."""
 
 
-def telling_statistics(data: bytes) -> bytes:
-    """The network, with the projection's input as a second output where it has one.
+class Encoded(NamedTuple):
+    """Embeddings of pictures, and how far out of the training distribution each picture is: the
+    root mean square of its standardised statistics, about 1 for training pictures.
 
-    Messages of protocol buffers that lie behind one another are merged, and lists are joined. So
-    models that were exported before anybody asked for it tell it too, with the vectors they had.
+    Shapes:  vectors (B, D) float32 unit, ood (B,) float32
     """
-    return data + STATISTICS_TOO if STATISTICS_NAME in data else data
+
+    vectors: np.ndarray
+    ood: np.ndarray
+
+
+# --- The two runtimes that can run the exported network; each is imported when it starts.
 
 
 def without_telemetry() -> None:
@@ -56,41 +45,18 @@ def without_telemetry() -> None:
 
 
 def import_onnxruntime() -> None:
-    """All that `start_onnxruntime` imports, so that another thread may run that: where Ctrl-C
-    interrupts an import, one that another thread has begun can wait for ever.
+    """Import ONNX Runtime on the calling thread: where Ctrl-C interrupts an import, one that
+    another thread has begun can wait for ever.
 
     Errors:  NoIndexError when the runtime is missing
     """
     without_telemetry()
     try:
-        import ctypes  # noqa: F401
-
         import onnxruntime  # noqa: F401
     except ImportError as error:
         if isinstance(error.__cause__, KeyboardInterrupt):  # what pybind makes of Ctrl-C
             raise error.__cause__ from None
         raise NoIndexError("onnxruntime is not installed", "Reinstall toonsearch.") from error
-
-
-def give_back_memory() -> None:
-    """Return what was freed to the system: parsing a network leaves 33 MB that glibc would keep,
-    a tenth of a query's memory."""
-    _glibc("malloc_trim", 0)
-
-
-def share_one_heap() -> None:
-    """Let all threads that are still to come allocate where the first one does. A heap of its own
-    for the thread that loads a network costs 12 MB more than it saves waiting."""
-    _glibc("mallopt", M_ARENA_MAX, 1)
-
-
-def _glibc(name: str, *numbers: int) -> None:
-    """Call a function that other C libraries do not have, or do not need."""
-    import ctypes
-
-    function = getattr(ctypes.CDLL(None), name, None) if os.name == "posix" else None
-    if function is not None:
-        function(*numbers)
 
 
 def start_onnxruntime(data: bytes, threads: int, spin: bool) -> Session:
@@ -107,26 +73,14 @@ def start_onnxruntime(data: bytes, threads: int, spin: bool) -> Session:
     options.log_severity_level = 3
     # Shapes differ from call to call: a memory pattern for each would only cost memory.
     options.enable_mem_pattern = False
-    # Without a copy of the projection's matrix that suits batches: a single picture is as fast
-    # without it, loading takes two thirds of the time and 5 MB less. The sums of a batch would
-    # come out in another order, so pictures are encoded one by one.
+    # Copies of the weights that suit large batches would double the time of loading.
     options.add_session_config_entry("session.disable_prepacking", "1")
-    # One picture at a time: threads that spin between operators and an arena that keeps its
-    # pages make 12 ms of 15. In bulk spinning would take cores from decoding.
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
     try:
-        session = onnxruntime.InferenceSession(
-            telling_statistics(data), options, providers=["CPUExecutionProvider"]
-        )
+        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime raises types of its own from native code
         raise NoIndexError(f"onnxruntime cannot load the model ({error})") from error
-    give_back_memory()
-
-    def run(batch: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        vectors, *inner = session.run(None, {INPUT_NAME: batch})
-        return vectors, inner[0] if inner else None
-
-    return run
+    return lambda batch: list(session.run(None, {INPUT_NAME: batch}))
 
 
 def start_openvino(data: bytes, threads: int) -> Session:
@@ -145,18 +99,13 @@ def start_openvino(data: bytes, threads: int) -> Session:
         "INFERENCE_PRECISION_HINT": "f32",
     }
     try:
-        network = core.compile_model(core.read_model(telling_statistics(data)), "CPU", options)
+        network = core.compile_model(core.read_model(data), "CPU", options)
     except Exception as error:  # the runtime raises types of its own from native code
         raise NoIndexError(f"openvino cannot load the model ({error})") from error
-
-    def run(batch: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        vectors, *inner = (np.array(part) for part in network(batch).to_tuple())
-        return vectors, inner[0] if inner else None
-
-    return run
+    return lambda batch: [np.array(part) for part in network(batch).to_tuple()]
 
 
-class Loading(Thread):
+class _Loading(Thread):
     """A runtime that starts beside other work. What it calls must import nothing
     (`import_onnxruntime`); the process waits for it, a tenth of a second, before it ends."""
 
@@ -171,7 +120,7 @@ class Loading(Thread):
     def run(self) -> None:
         try:
             self._session = self._load()
-        except Exception as error:  # told to whoever asks for the session
+        except Exception as error:  # raised where the session is asked for
             self._error = error
         finally:
             self._over.set()
@@ -185,9 +134,6 @@ class Loading(Thread):
             raise self._error
         assert self._session is not None
         return self._session
-
-
-Runtime = Literal["auto", "onnxruntime", "openvino"]
 
 
 class Encoder:
@@ -209,15 +155,13 @@ class Encoder:
         self._description = description
         self._model_dir = model_dir
         self._threads = threads
-        # In bulk work each core takes its own batch, which needs no waiting for one another
-        # (97 against 85 pictures a second, same trial); OpenVINO runs one request at a time.
+        # In bulk work each core takes its own picture; OpenVINO runs one request at a time.
         self._parallel = bulk and runtime == "onnxruntime"
         self._spin = not self._parallel
         self._turn: AbstractContextManager[Any] = nullcontext()
         self._session: Session | None = None
         self._starting = Lock()
-        self._loading: Loading | None = None
-        self._restoration: Restoration | None = None
+        self._loading: _Loading | None = None
 
     @classmethod
     def open(
@@ -230,9 +174,7 @@ class Encoder:
     ) -> Encoder:
         """Read the description; the network itself is loaded with the first picture.
 
-        `bulk` says that thousands of pictures will follow, so that a slow start is repaid.
-        "auto" is ONNX Runtime: it starts faster, and on whole catalogs the other runtime is
-        not faster by a factor that would pay for a second set of numerics (docs/model-card.md).
+        `bulk` says that thousands of pictures will follow. "auto" is ONNX Runtime.
 
         Errors:  NoIndexError when the folder holds no usable description
         """
@@ -242,77 +184,58 @@ class Encoder:
         return cls(model_dir, ModelDescription.read(model_dir), chosen, threads, bulk)
 
     def take_turns(self) -> None:
-        """Threads that ask at the same time wait for one another, and each picture has all cores;
-        to be said before the first picture. Eight visitors of the page who pause a second wait
-        78 ms so, and 104 ms where each picture has one core; those who never pause wait a tenth
-        longer (`python -m bench --only web`, two cores). The runtime's threads do not spin
-        between operators: search and decoding want their cores.
+        """Let threads that encode at the same time wait for one another, each picture having all
+        cores; to be called before the first picture. Threads of the runtime do not spin between
+        operators: search and decoding want their cores.
         """
         self._turn, self._parallel, self._spin = Lock(), False, False
 
     def begin(self) -> None:
-        """Load the network on a thread, beside what the caller does until the first picture: to
-        decode it, and to open the index. OpenVINO is left to start with the picture.
+        """Load the network on a thread, beside what the caller does until the first picture.
+        OpenVINO is left to start with the picture.
 
-        Errors:  as of `encode`; what goes wrong on the thread is told there
+        Errors:  as of `encode`; what goes wrong on the thread is raised there
         """
         with self._starting:
             if self._session is None and self._loading is None and self.runtime == "onnxruntime":
                 import_onnxruntime()
-                self._loading = Loading(self._loader())
+                self._loading = _Loading(self._loader())
 
-    def encode(self, pictures: Sequence[Prepared]) -> np.ndarray:
-        """Encode pictures of any mix of shapes, keeping their order.
+    def encode(self, pictures: Sequence[np.ndarray]) -> Encoded:
+        """Encode prepared pictures of any mix of shapes, keeping their order.
 
-        Shapes:  B pictures -> (B, D) float32, unit rows
-        Errors:  as of `look`
-        """
-        return self.look(pictures).vectors
-
-    def look(self, pictures: Sequence[Prepared]) -> Seen:
-        """What the network says of pictures, and in which condition they are.
-
-        Shapes:  B pictures
+        Shapes:  B pictures (H, W, 3) uint8
         Errors:  NoIndexError when the model is damaged or its runtime is missing
                  InputError when an array is not a prepared picture
         """
-        pixels = [picture.pixels for picture in pictures]
-        for array in pixels:
-            self._check(array)
-        vectors, deviation = self._plain(pixels)
-        found = np.asarray([conditions(picture) for picture in pictures], float).reshape(-1, 2)
-        return Seen(vectors, found, self._restoration, deviation)
-
-    def _plain(self, pixels: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """What the network says: vectors (B, D), and how unlike what it knows pictures are (B,)"""
-        vectors = np.empty((len(pixels), self.dimension), np.float32)
-        deviation = np.full(len(pixels), np.nan)
-        if not pixels:
-            return vectors, deviation
+        for picture in pictures:
+            self._check(picture)
+        vectors = np.empty((len(pictures), self.dimension), np.float32)
+        ood = np.empty(len(pictures), np.float32)
+        if not pictures:
+            return Encoded(vectors, ood)
         session = self._started()
 
         def run(row: int) -> None:
-            # One picture in a pass: two ran a twentieth faster, but only with a matrix that the
-            # runtime copies and rearranges at its start (`start_onnxruntime`).
+            # One picture in a pass: sums over a batch come out in another order, and a vector
+            # must not depend on what shares its batch.
             with self._turn:
-                found, statistics = session(np.stack([pixels[row]]))
-            vectors[row] = found[0]
-            if statistics is not None:
-                deviation[row] = deviations_of(statistics)[0]
+                found = session(pictures[row][None])
+            vectors[row], ood[row] = found[0][0], found[1][0]
 
-        workers = min(self._threads if self._parallel else 1, len(pixels))
+        workers = min(self._threads if self._parallel else 1, len(pictures))
         if workers == 1:
-            for row in range(len(pixels)):
+            for row in range(len(pictures)):
                 run(row)
-            return vectors, deviation
+            return Encoded(vectors, ood)
         from concurrent.futures import ThreadPoolExecutor  # 10 ms that one picture never needs
 
         # Large ones first, so that no core waits for a long one at the end.
-        order = sorted(range(len(pixels)), key=lambda row: -pixels[row].size)
+        order = sorted(range(len(pictures)), key=lambda row: -pictures[row].size)
         with ThreadPoolExecutor(workers, thread_name_prefix="encode") as pool:
             for _ in pool.map(run, order):
                 pass
-        return vectors, deviation
+        return Encoded(vectors, ood)
 
     def _check(self, picture: np.ndarray) -> None:
         multiple = self.pixel_spec.multiple_px
@@ -339,9 +262,8 @@ class Encoder:
             return self._session
 
     def _loader(self) -> Callable[[], Session]:
-        """What starts the runtime; the model's files are proved and read before."""
+        """What starts the runtime; the model's file is checked and read before."""
         data = verified_network(self._model_dir / MODEL_FILE, self._description)
-        self._restoration = read_restoration(self._model_dir, self._description)
         if self.runtime == "openvino":
             return lambda: start_openvino(data, self._threads)
         threads = 1 if self._parallel else self._threads

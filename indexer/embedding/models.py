@@ -1,31 +1,24 @@
-"""A model's files: what it is, and the proof that each file is the one that it names.
+"""A model's files: what it is, and the check that the network is the one that it names.
 
-A model is a folder with `model.json` (what it is, and the length and digest of its files) and
-`model.onnx`; `restoration.safetensors` and `in_grey.safetensors` may lie beside them. A digest
-is proved before anything parses a byte.
+A model is a folder with `model.json` (what it is, length and digest of the network) and
+`model.onnx`; heads may lie beside them. The digest is checked before anything parses a byte.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from indexer.embedding.in_grey import IN_GREY_FILE, InGrey
 from indexer.embedding.preprocess import PixelSpec
-from indexer.embedding.restoration import RESTORATION_FILE, Restoration
-from indexer.labels.head_files import has_heads
+from indexer.labels.heads import has_heads
 from schemas.errors import InputError, NoIndexError, nearest
 from schemas.storage.layout import Layout
 
-FORMAT_VERSION = 2
-READABLE = (1, 2)
-"""Format 1 has no restoration (`indexer/embedding/restoration.py`)."""
+FORMAT_VERSION = 3
 MODEL_FILE = "model.onnx"
 DESCRIPTION_FILE = "model.json"
-
 MAX_MODEL_BYTES = 512 * 1024 * 1024
 
 
@@ -38,8 +31,6 @@ class ModelDescription:
     pixel_spec: PixelSpec
     network: tuple[int, str]
     """Length in bytes and BLAKE3 of the network's file."""
-    others: Mapping[str, tuple[int, str]] = field(default_factory=dict)
-    """The same of the files beside it, by name."""
 
     @classmethod
     def read(cls, model_dir: Path) -> ModelDescription:
@@ -50,21 +41,18 @@ class ModelDescription:
         path = model_dir / DESCRIPTION_FILE
         try:
             value: Any = json.loads(path.read_bytes())
-            if value["format_version"] not in READABLE:
+            if value["format_version"] != FORMAT_VERSION:
                 raise NoIndexError(
                     f"{path} has format {value['format_version']}, this release reads"
-                    f" {READABLE[0]} to {READABLE[-1]}"
+                    f" {FORMAT_VERSION}",
+                    "Train the model again, or build the index again.",
                 )
-            files = {
-                str(name): (int(file["bytes"]), str(file["blake3"]))
-                for name, file in value["files"].items()
-            }
+            network = value["files"][MODEL_FILE]
             return cls(
                 model_id=str(value["model_id"]),
                 dimension=int(value["dimension"]),
                 pixel_spec=PixelSpec.from_json(value["pixels"]),
-                network=files.pop(MODEL_FILE),
-                others=files,
+                network=(int(network["bytes"]), str(network["blake3"])),
             )
         except OSError as error:
             raise NoIndexError(
@@ -89,53 +77,14 @@ def shipped_model_dir() -> Path:
 
 
 def verified_network(path: Path, description: ModelDescription) -> bytes:
-    """The network's bytes, proved to be those that the description names.
+    """The network's bytes, checked to be those that the description names.
 
     Errors:  NoIndexError when they are missing, cut or changed
     """
-    data = _verified(path, *description.network)
-    # A tensor kept outside the graph names its file under this key: such a model could make
-    # the runtime open any path. Our exports carry everything and never use the word.
-    if b"location" in data:
-        raise NoIndexError(f"{path} refers to other files", "Export the model in one file.")
-    return data
-
-
-def read_restoration(model_dir: Path, description: ModelDescription) -> Restoration | None:
-    """What the model puts back into vectors of enlarged and grey pictures; None without.
-
-    Errors:  NoIndexError when the file is missing, cut or changed
-    """
-    data = verified_file(model_dir, RESTORATION_FILE, description)
-    path = model_dir / RESTORATION_FILE
-    return None if data is None else Restoration.from_bytes(data, description.dimension, path)
-
-
-def read_in_grey(model_dir: Path, description: ModelDescription) -> InGrey | None:
-    """What the model's vectors become without colours; None without.
-
-    Errors:  NoIndexError when the file is missing, cut or changed
-    """
-    data = verified_file(model_dir, IN_GREY_FILE, description)
-    path = model_dir / IN_GREY_FILE
-    return None if data is None else InGrey.from_bytes(data, description.dimension, path)
-
-
-def verified_file(model_dir: Path, name: str, description: ModelDescription) -> bytes | None:
-    """The bytes of a file beside the network, proved to be those that the description names;
-    None where it names none.
-
-    Errors:  NoIndexError when they are missing, cut or changed
-    """
-    facts = description.others.get(name)
-    return None if facts is None else _verified(model_dir / name, *facts)
-
-
-def _verified(path: Path, length_bytes: int, digest: str) -> bytes:
-    """A file's bytes, proved to be those that the description names."""
     from blake3 import blake3
 
     hint = "Reinstall toonsearch, or publish the index again."
+    length_bytes, digest = description.network
     if not 0 < length_bytes <= MAX_MODEL_BYTES:
         raise NoIndexError(f"{path}: a length of {length_bytes} bytes is impossible")
     try:
@@ -146,6 +95,10 @@ def _verified(path: Path, length_bytes: int, digest: str) -> bytes:
         raise NoIndexError(f"{path}: {error.strerror or error}", hint) from error
     if len(data) != length_bytes or blake3(data).hexdigest() != digest:
         raise NoIndexError(f"{path} is damaged: its digest is not that of model.json", hint)
+    # A tensor kept outside the graph names its file under this key: such a model could make
+    # the runtime open any path. Our exports carry everything and never use the word.
+    if b"location" in data:
+        raise NoIndexError(f"{path} refers to other files", "Export the model in one file.")
     return data
 
 

@@ -1,26 +1,26 @@
 """What the index says of its own pictures -> rows of the `predictions` table.
 
-Each picture is judged as if it were new: its own title and its own copies are hidden, then
-its nearest pictures vote (`indexer.labels.knn.vote`) with the generation's calibration. That
-is what makes "genres that the model confuses" a fair question. Incremental: a picture that
-the model has judged is left alone unless everything is asked for again, or its eras are of
-another width than the generation's.
+Each picture is predicted as if it were new: its own title and its own copies are hidden from the
+neighbours, and heads that were fitted without its title (one fifth of the titles at a time) take
+the place of the index's. That is what makes "genres that the model confuses" a fair question.
+Incremental: a picture that has a prediction of the index's model is left alone unless everything
+is asked for again, or its eras are of another width than the generation's.
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from indexer.labels.labels import KINDS
+from indexer.labels.calibration import LabelDataset
+from indexer.labels.heads import KINDS
+from indexer.labels.predict import LabelModel, Prediction, predict
 from indexer.vector_index.generations import Generation
 from schemas.progress import Progress
-from schemas.records import era_of, is_era
+from schemas.records import is_era
 from schemas.storage.catalog import Catalog
 from schemas.storage.layout import Layout
 
@@ -30,29 +30,16 @@ if TYPE_CHECKING:
 COLUMNS = {"author": "authors", "genre": "genres", "era": "eras"}
 SHOWN = 5
 BATCH = 512
-MAX_HIDDEN = 5_000  # pictures of the own title that a search looks past
-PRIOR = 0.5  # how often a picture is by an unknown hand, before looking
+PRIOR = 0.5  # how often a picture is by an unknown author, before looking
 
 
 @dataclass
-class VerdictReport:
+class JudgeReport:
     """What a run did. Counts: judged, already (and pending, for a dry run)."""
 
     model_id: str
     counts: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """The indexed pictures, in the order of the FAISS index.
-
-    Shapes:  all (N,); `labels` holds an array of names for each kind
-    """
-
-    picture_ids: np.ndarray
-    titles: np.ndarray
-    labels: Mapping[str, np.ndarray]
 
 
 def judge_pending(
@@ -62,10 +49,11 @@ def judge_pending(
     dry_run: bool = False,
     limit: int | None = None,
     progress: Progress | None = None,
-) -> VerdictReport:
-    """Judge every indexed picture that has no prediction of the index's model with its eras.
+) -> JudgeReport:
+    """Predict the labels of every indexed picture that has no prediction of the index's model with
+    its eras.
 
-    With `again` all are judged anew, as after many pictures were added. The caller holds
+    With `again` all are predicted again, as after many pictures were added. The caller holds
     the data root's lock, but for a dry run.
 
     Errors:  NoIndexError without a usable index; InputError when a table cannot be used
@@ -73,19 +61,17 @@ def judge_pending(
     started = time.perf_counter()
     catalog = Catalog(layout)
     with Generation.open(layout) as generation:
-        rows = _rows(generation)
-        pending, already, any_written = _pending(catalog, rows, generation, again)
+        judged = _Judge(generation)
+        pending, already, any_written = judged.pending(catalog, again)
         pending = pending[:limit]
-        report = VerdictReport(generation.model_id, {"already": already})
+        report = JudgeReport(generation.model_id, {"already": already})
         if dry_run:
             report.counts["pending"] = len(pending)
             return report
         report.counts["judged"] = 0
-        sizes = {kind: Counter(n for n in names if n) for kind, names in rows.labels.items()}
         for start in range(0, len(pending), BATCH):
             part = pending[start : start + BATCH]
-            told = list(_verdicts(generation, rows, part, sizes))
-            data = _table(rows.picture_ids[part].tolist(), generation.model_id, told)
+            data = _table(judged.rows(part), generation.model_id)
             if any_written:
                 catalog.upsert("predictions", data)
             else:
@@ -97,56 +83,106 @@ def judge_pending(
     return report
 
 
-def _rows(generation: Generation) -> _Rows:
-    import faiss
+class _Judge:
+    """The indexed pictures, in the order of the index, and heads that do not know them."""
 
-    order = faiss.vector_to_array(generation.index.id_map)
-    place = {int(row_id): n for n, row_id in enumerate(order)}
-    found: list[Any] = [None] * len(order)
-    for row in generation.meta.execute(
-        "select p.row_id, p.picture_id, p.title_no, t.author, t.genre, p.year"
-        " from pictures p join titles t using (title_no)"
-    ):
-        found[place[row[0]]] = row[1:]
-    ids, titles, authors, genres, years = zip(*found, strict=True) if found else ((),) * 5
-    width = generation.calibration.era_years
-    eras = [era_of(year, width) for year in years]
-    labels = {"author": authors, "genre": genres, "era": eras}
-    return _Rows(
-        np.asarray(ids, dtype=np.str_),
-        np.asarray(titles, dtype=np.int64),
-        {kind: np.asarray(names, dtype=object) for kind, names in labels.items()},
+    def __init__(self, generation: Generation) -> None:
+        self.generation = generation
+        self.model = generation.labels
+        self.data, self.picture_ids = generation_dataset(generation)
+        self.folds = self.data.folds()
+        self._models: dict[int, LabelModel] = {}
+
+    def pending(self, catalog: Catalog, again: bool) -> tuple[np.ndarray, int, bool]:
+        """Places of the pictures to predict, each picture once, titles together; how many need
+        not be; and whether the model has predicted any before, so that its rows are replaced."""
+        _, first = np.unique(self.picture_ids, return_index=True)
+        first = first[np.lexsort((first, self.data.title[first], self.folds[first]))]
+        if again:
+            return first, 0, True
+        have = catalog.read("predictions", ["picture_id", "model_id", *COLUMNS.values()])
+        ids, models = (have[name].to_pylist() for name in ("picture_id", "model_id"))
+        own = [at for at, model in enumerate(models) if model == self.generation.model_id]
+        if own and self._lacks_a_kind(have.take(own)):
+            return first, 0, True
+        other = _of_other_eras(have["eras"], self.model.calibration.era_years)
+        known = np.asarray([ids[at] for at in own if at not in other], np.str_)
+        fresh = first[~np.isin(self.picture_ids[first], known)]
+        return fresh, len(first) - len(fresh), bool(own)
+
+    def _lacks_a_kind(self, own: pa.Table) -> bool:
+        """Whether the index has a kind of label that none of the model's predictions has."""
+        import pyarrow.compute as pc
+
+        return any(
+            not pc.sum(pc.list_value_length(own[COLUMNS[kind]])).as_py()
+            for kind in self.model.labels
+        )
+
+    def rows(self, part: np.ndarray) -> list[dict[str, Any]]:
+        """Predictions of the pictures at these places, title by title."""
+        titles = self.data.title[part]
+        found = []
+        for title in dict.fromkeys(titles.tolist()):
+            places = part[titles == title]
+            told = self.predict(places)
+            for query, place in enumerate(places.tolist()):
+                labels = {
+                    column: [
+                        {"label": label, "probability": share}
+                        for label, share in told.ranked(query, kind, SHOWN)
+                    ]
+                    for kind, column in COLUMNS.items()
+                }
+                unknown = float(told.unknown_author[query])
+                ids = {"picture_id": str(self.picture_ids[place])}
+                found.append({**ids, **labels, "unknown_author": unknown})
+        return found
+
+    def predict(self, places: np.ndarray) -> Prediction:
+        """What is predicted of pictures of one title without that title and its copies; (B,)"""
+        data, index = self.data, self.generation.index
+        hidden = data.title == data.title[places[0]]
+        hidden |= np.isin(data.picture, data.picture[places])
+        vectors = data.vectors[places]
+        similarity, ids = index.search(
+            vectors, self.model.calibration.neighbours, index.stored_ids[~hidden]
+        )
+        at = index.places[np.searchsorted(index.row_ids, ids)]
+        codes = {kind: data.codes[kind][at] for kind in KINDS}
+        model = self._without(int(self.folds[places[0]]))
+        return predict(model, similarity, codes, vectors, data.ood[places], PRIOR)
+
+    def _without(self, fold: int) -> LabelModel:
+        """The label model with heads that do not know a fold; the last one is remembered."""
+        if fold not in self._models:
+            heads = self.data.fitted_heads(np.flatnonzero(self.folds != fold))
+            self._models = {fold: replace(self.model, heads=heads)}
+        return self._models[fold]
+
+
+def generation_dataset(generation: Generation) -> tuple[LabelDataset, np.ndarray]:
+    """A generation's vectors with their labels, in the order of the index, and picture ids (N,)."""
+    index, model = generation.index, generation.labels
+    rows = generation.meta.execute(
+        "select p.row_id, p.picture_id, p.title_no, t.author, t.genre, p.year, p.ood"
+        " from pictures p join titles t using (title_no) order by p.row_id"
+    ).fetchall()
+    back = np.searchsorted(index.row_ids, index.stored_ids)
+    _, ids, titles, authors, genres, years, ood = (
+        [column[at] for at in back] for column in zip(*rows, strict=True)
     )
-
-
-def _pending(
-    catalog: Catalog, rows: _Rows, generation: Generation, again: bool
-) -> tuple[np.ndarray, int, bool]:
-    """Places of the pictures to judge, each picture once; how many need not be; and whether
-    the model has judged any before, so that its rows are to be replaced."""
-    _, first = np.unique(rows.picture_ids, return_index=True)
-    if again:
-        return first, 0, True
-    have = catalog.read("predictions", ["picture_id", "model_id", *COLUMNS.values()])
-    ids, models = (have[name].to_pylist() for name in ("picture_id", "model_id"))
-    own = [place for place, model in enumerate(models) if model == generation.model_id]
-    if own and _untold(have.take(own), rows):
-        return first, 0, True
-    other = _of_other_eras(have["eras"], generation.calibration.era_years)
-    known = {ids[place] for place in own if place not in other}
-    fresh = np.asarray([place for place in first if rows.picture_ids[place] not in known], int)
-    return fresh, len(first) - len(fresh), bool(own)
-
-
-def _untold(own: pa.Table, rows: _Rows) -> bool:
-    """Whether the index has a kind of label that none of the model's judgements tells."""
-    import pyarrow.compute as pc
-
-    return any(
-        any(name is not None for name in rows.labels[kind].tolist())
-        and not pc.sum(pc.list_value_length(own[column])).as_py()
-        for kind, column in COLUMNS.items()
+    picture_ids = np.asarray(ids, np.str_)
+    data = LabelDataset(
+        index.all_vectors(),
+        np.unique(picture_ids, return_inverse=True)[1].reshape(-1),
+        np.asarray(titles, np.int64),
+        model.codes(authors, genres, years),
+        {kind: model.labels[kind].names if kind in model.labels else () for kind in KINDS},
+        np.asarray([np.nan if one is None else one for one in ood], np.float32),
+        model.calibration.era_years,
     )
+    return data, picture_ids
 
 
 def _of_other_eras(eras: pa.ChunkedArray, years: int) -> set[int]:
@@ -157,60 +193,17 @@ def _of_other_eras(eras: pa.ChunkedArray, years: int) -> set[int]:
 
     lists = eras.combine_chunks()
     labels = pc.struct_field(pc.list_flatten(lists), "label")
-    foreign = [label for label in labels.unique().to_pylist() if not is_era(label, years)]
-    if not foreign:
+    other = [label for label in labels.unique().to_pylist() if not is_era(label, years)]
+    if not other:
         return set()
-    at = pc.is_in(labels, value_set=pa.array(foreign, labels.type))
+    at = pc.is_in(labels, value_set=pa.array(other, labels.type))
     return set(pc.list_parent_indices(lists).filter(at).to_pylist())
 
 
-def _verdicts(
-    generation: Generation, rows: _Rows, part: np.ndarray, sizes: Mapping[str, Mapping[str, int]]
-) -> Iterator[dict[str, Any]]:
-    """Votes on the pictures at these places; (B,) -> B rows."""
-    calibration = generation.calibration
-    index = generation.index
-    vectors = np.stack([index.index.reconstruct(int(place)) for place in part])  # (B, D)
-    own = np.isin(rows.titles, np.unique(rows.titles[part]))
-    hidden = int(np.bincount(rows.titles[own]).max())
-    k = min(index.ntotal, calibration.neighbours + min(hidden, MAX_HIDDEN) + 8)
-    # the inner index answers with places instead of row ids
-    similarity, places = index.index.search(vectors, k)  # (B, K)
-    for row, place in enumerate(part):
-        there = places[row] >= 0
-        near = places[row][there]
-        other = (rows.titles[near] != rows.titles[place]) & (
-            rows.picture_ids[near] != rows.picture_ids[place]
-        )
-        near = near[other][: calibration.neighbours]
-        scores = similarity[row][there][other][: calibration.neighbours]
-        told: dict[str, Any] = {}
-        for kind in KINDS:
-            names = [[] if name is None else [name] for name in rows.labels[kind][near]]
-            told[kind] = calibration.vote(kind, scores, names, sizes[kind]) if len(near) else {}
-        best = next(iter(told["author"].values()), 0.0)
-        unknown = calibration.unknown_author(scores, best, PRIOR) if told["author"] else 0.0
-        shares = {name: share * (1.0 - unknown) for name, share in told["author"].items()}
-        yield {**told, "author": shares, "unknown_author": unknown}
-
-
-def _table(ids: list[str], model_id: str, told: list[dict[str, Any]]) -> pa.Table:
+def _table(rows: list[dict[str, Any]], model_id: str) -> pa.Table:
     import pyarrow as pa
 
     from schemas.storage.tables import arrow_schema
 
-    def top(shares: Mapping[str, float]) -> list[dict[str, Any]]:
-        return [
-            {"label": label, "probability": share} for label, share in list(shares.items())[:SHOWN]
-        ]
-
-    rows = [
-        {
-            "picture_id": picture_id,
-            "model_id": model_id,
-            **{column: top(one[kind]) for kind, column in COLUMNS.items()},
-            "unknown_author": one["unknown_author"],
-        }
-        for picture_id, one in zip(ids, told, strict=True)
-    ]
-    return pa.Table.from_pylist(rows, schema=arrow_schema("predictions"))
+    full = [{**row, "model_id": model_id} for row in rows]
+    return pa.Table.from_pylist(full, schema=arrow_schema("predictions"))

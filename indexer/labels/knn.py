@@ -1,124 +1,51 @@
-"""From neighbours and head scores to probabilities: votes, their fusion with a head, powers.
-
-A query's nearest pictures vote, weighted by a softmax over their similarities; `fuse` multiplies
-that with what a head (`indexer/labels/heads.py`) says. How strongly each counts is fitted in
-`indexer/labels/votes.py` and kept in `indexer/labels/labels.py`.
-"""
+"""The neighbours' vote, and its log-linear pool with a head's likelihoods."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import numpy as np
 
-from schemas.records import era_start
+FLOOR = 0.1
+"""Share of the vote that is spread evenly over all labels: none is impossible for want of votes."""
+FAR = -10.0
 
 
-def vote_weights(similarity: np.ndarray, temperature: float) -> np.ndarray:
-    """Softmax over neighbours.
-
-    Shapes:  (..., K) -> (..., K), sums to 1 along the last axis
-    """
-    scaled = (similarity - similarity.max(axis=-1, keepdims=True)) / temperature
-    weights = np.exp(scaled)
-    return np.asarray(weights / weights.sum(axis=-1, keepdims=True))
-
-
-def vote(
-    similarity: np.ndarray,
-    labels: Sequence[Sequence[str]],
-    temperature: float,
-    *,
-    sizes: Mapping[str, int] | None = None,
-    tempering: float = 0.0,
-    tail: float = 0.0,
-) -> dict[str, float]:
-    """Label probabilities from neighbours, most probable first.
-
-    A neighbour with several labels splits its weight among them; those without a label
-    do not take part. Votes for a label are divided by its number of pictures (`sizes`) to
-    the power of `tempering`: 0 trusts the catalog's proportions, 1 ignores them. Sums to
-    1 - `tail`, or is empty when no neighbour carries a label.
-
-    Shapes:  similarity (K,), K lists of labels
-    """
-    kept = [row for row, names in enumerate(labels) if names]
-    if not kept:
-        return {}
-    weights = vote_weights(np.asarray(similarity, dtype=np.float64)[kept], temperature)
-    shares: dict[str, float] = {}
-    for weight, row in zip(weights, kept, strict=True):
-        for name in labels[row]:
-            shares[name] = shares.get(name, 0.0) + float(weight) / len(labels[row])
-    if sizes is not None and tempering:
-        shares = {n: share / max(1, sizes.get(n, 1)) ** tempering for n, share in shares.items()}
-    total = sum(shares.values())
-    ranked = sorted(shares.items(), key=lambda item: (-item[1], item[0]))
-    return {name: share / total * (1.0 - tail) for name, share in ranked}
-
-
-def era_kernel(labels: Sequence[str], spread: float) -> np.ndarray:
-    """What a vote for one era says of all: it falls by e with each `spread` decades.
-
-    Who drew like this in the 1890s drew much like it in the 1900s.
-
-    Shapes:  C labels as `schemas.records.era_of` gives them -> (C, C), rows summing to 1
-    Units:   spread in decades from start to start, however wide the eras are
-    """
-    if not spread:
-        return np.eye(len(labels))
-    start = np.asarray([era_start(label) / 10.0 for label in labels])
-    kernel = np.exp(-np.abs(start[:, None] - start) / spread)
-    return np.asarray(kernel / kernel.sum(axis=1, keepdims=True))
-
-
-def fuse(
-    shares: np.ndarray,
-    scores: np.ndarray | None,
-    *,
-    tail: float,
-    head_weight: float,
-    vote_weight: float,
-    vote_kept: float = 0.0,
+def vote_shares(
+    similarity: np.ndarray, codes: np.ndarray, count: int, temperature: float
 ) -> np.ndarray:
-    """Probabilities of all labels from the vote and the head: a product of powers, of which
-    the vote alone keeps a share: a head that is surely wrong cannot take that away.
+    """Each label's share of the neighbours' votes, weighted by a softmax over similarities.
 
-    The vote first gives `tail` to all labels evenly, so that no label is impossible.
+    Neighbours without a label do not vote; where nobody does, all labels have equal shares.
 
-    Shapes:  shares (Q, C) summing to 1, scores (Q, C) -> (Q, C) summing to 1
+    Shapes:  similarity (Q, K), codes (Q, K) int below `count` or -1 -> (Q, count), sums to 1
     """
-    even = shares * (1.0 - tail) + tail / shares.shape[1]
-    if scores is None or head_weight == 0.0:
-        return np.asarray(even)
-    log = vote_weight * np.log(even) + head_weight * scores
-    likely = np.exp(log - log.max(axis=1, keepdims=True))
-    likely /= likely.sum(axis=1, keepdims=True)
-    return np.asarray(vote_kept * even + (1.0 - vote_kept) * likely)
+    queries, voters = codes.shape
+    there = codes >= 0
+    shares = np.zeros((queries, count))
+    if voters:
+        scaled = np.where(there, similarity, FAR).astype(np.float64) / temperature
+        weight = np.where(there, np.exp(scaled - scaled.max(axis=1, keepdims=True)), 0.0)
+        row = np.repeat(np.arange(queries), voters).reshape(queries, voters)
+        np.add.at(shares, (row[there], codes[there]), weight[there])
+    total = shares.sum(axis=1, keepdims=True)
+    return np.asarray(np.where(total > 0, shares / np.maximum(total, 1e-300), 1.0 / count))
 
 
-def sharpened(fused: np.ndarray, sharpness: float) -> np.ndarray:
-    """Probabilities to a power, with which the likeliest label is right as often as it says.
+def log_votes(shares: np.ndarray) -> np.ndarray:
+    """Logarithms of the shares after FLOOR; (Q, C) -> (Q, C)"""
+    return np.asarray(np.log((1.0 - FLOOR) * shares + FLOOR / shares.shape[1]))
 
-    Shapes:  (Q, C) summing to 1 -> (Q, C) summing to 1
+
+def pool(
+    log_shares: np.ndarray, scores: np.ndarray | None, vote_weight: float, head_weight: float
+) -> np.ndarray:
+    """Log-linear pool of the vote and a head's log-likelihoods; a weight is 1 / temperature.
+
+    Shapes:  both (Q, C), scores -inf for impossible labels -> (Q, C), sums to 1, or to 0 where
+             all are impossible
     """
-    if sharpness == 1.0:
-        return fused
-    power = (fused / fused.max(axis=1, keepdims=True)) ** sharpness
-    return np.asarray(power / power.sum(axis=1, keepdims=True))
-
-
-def humbled(told: np.ndarray, sizes: np.ndarray, foreign: np.ndarray) -> np.ndarray:
-    """What is told of pictures that are `foreign` (0..1) to the catalog: so much of it becomes the
-    catalog's own proportions, `sizes` being how many pictures carry each label.
-
-    The nearest pictures of such a one are merely the least far: an engraving of 1880 that is
-    asked of clip art was "computer 54 %".
-
-    Shapes:  told (Q, C), sizes (C,), foreign (Q,) -> (Q, C) with the sums of `told`
-    """
-    total = sizes.sum()
-    if not total:
-        return told
-    own = told.sum(axis=1, keepdims=True) * sizes / total
-    return np.asarray(told + foreign[:, None] * (own - told))
+    log = vote_weight * log_shares
+    if scores is not None and head_weight > 0.0:
+        log = log + head_weight * scores
+    top = log.max(axis=1, keepdims=True)
+    likely = np.exp(log - np.where(np.isfinite(top), top, 0.0))
+    return np.asarray(likely / np.maximum(likely.sum(axis=1, keepdims=True), 1e-300))

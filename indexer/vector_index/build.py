@@ -1,4 +1,4 @@
-"""Builds a generation: vectors and labels -> a proven folder under index/.
+"""Builds a generation: vectors and labels -> a validated folder under index/.
 
 Everything is written into a staging folder, synced, checked as a reader would see it, and
 then renamed into place; publishing is a separate step that moves the pointer.
@@ -12,37 +12,57 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import blake3
 import numpy as np
 
 from indexer.embedding.embed import model_dir_of, open_encoder
-from indexer.labels.calibration import RECIPE, fit
-from indexer.labels.head_files import Heads, write_heads
-from indexer.labels.holdout import Labelled, fitted_heads
-from indexer.labels.labelled import labelled
-from indexer.labels.labels import Calibration
-from indexer.labels.usual import usual_deviation
+from indexer.labels.calibration import RECIPE, Calibration
+from indexer.labels.predict import LabelModel
 from indexer.style_map import map_places
+from indexer.vector_index.faiss_index import VectorIndex, write_index
 from indexer.vector_index.generations import (
+    CHECKS,
+    FORMAT,
+    MANIFEST,
+    META,
+    VECTORS,
     Generation,
     check_files,
     current_generation_id,
+    next_stamp,
     read_manifest,
 )
-from indexer.vector_index.grey_lengths import CatalogInGrey, grey_inputs, write_grey_lengths
-from indexer.vector_index.metadata import author_names, write_meta
-from indexer.vector_index.rows import IndexRows, collect_rows
-from indexer.vector_index.sealing import copy_model, opened, seal, write_faiss
-from indexer.vector_index.validation import Check, Predecessor, check_encoder, check_index, compare
+from indexer.vector_index.metadata import (
+    IndexRows,
+    author_names,
+    collect_rows,
+    label_dataset,
+    write_meta,
+)
+from indexer.vector_index.validation import (
+    Check,
+    Predecessor,
+    check_encoder,
+    check_index,
+    check_labels,
+)
 from schemas.errors import NoIndexError, NothingToIndex, PartlyDoneError
 from schemas.progress import Progress
-from schemas.records import DECADE
 from schemas.settings import Settings
 from schemas.storage.catalog import Catalog
-from schemas.storage.fsio import fsync_directory, fsync_file, storage_error, write_file
+from schemas.storage.fsio import (
+    digest_file,
+    fsync_directory,
+    fsync_file,
+    signed_bytes,
+    storage_error,
+    write_file,
+)
 from schemas.storage.layout import Layout
 
 STAGES = 6
@@ -51,7 +71,7 @@ STAGES = 6
 @dataclass
 class BuildReport:
     """What a build did; `generation_id` is the existing one when nothing has changed. `drift`
-    is the share of pictures that changed since the votes were fitted, 0 when they were now."""
+    is the share of pictures that changed since the labels were calibrated, 0 when they were now."""
 
     generation_id: str | None
     unchanged: bool
@@ -60,6 +80,20 @@ class BuildReport:
     calibration: Calibration | None = None
     drift: float = 0.0
     seconds: float = 0.0
+
+
+def build_inputs(layout: Layout, settings: Settings, model_id: str, pixels: str) -> dict[str, Any]:
+    """What a generation is made of: with the same inputs it would be the same."""
+    catalog = Catalog(layout)
+    return {
+        **{name: catalog.version(name) for name in ("titles", "pictures", "vectors")},
+        "model_id": model_id,
+        "preprocessing": pixels,
+        "sample": settings.index.sample,
+        "seed": settings.index.seed,
+        "calibration": RECIPE,
+        "era_years": settings.index.era_years,
+    }
 
 
 def build_generation(
@@ -71,38 +105,28 @@ def build_generation(
     accept: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> BuildReport:
-    """Build and prove a generation from the catalog; does not publish it.
+    """Build and validate a generation from the catalog; does not publish it.
 
     Returns the published generation unchanged when nothing that goes into it has changed.
-    `accept` names proofs against the generation in use that may fail (yield, canaries,
+    `accept` names checks against the generation in use that may fail (yield, canaries,
     labels; `all` of them), because the change is meant.
 
     Errors:  NothingToIndex; InputError when the disk is full;
-             PartlyDoneError when a proof fails (nothing is left behind)
+             PartlyDoneError when a check fails (nothing is left behind)
     """
     started = time.perf_counter()
-    step = _Steps(progress)
     encoder = open_encoder(settings)
-    catalog = Catalog(layout)
-    inputs = {
-        **{name: catalog.version(name) for name in ("titles", "pictures", "vectors")},
-        "model_id": encoder.model_id,
-        "preprocessing": encoder.preprocessing_digest,
-        "sample": settings.index.sample,
-        "seed": settings.index.seed,
-        "calibration": RECIPE,
-        "era_years": settings.index.era_years,
-        **grey_inputs(model_dir_of(settings)),
-    }
+    inputs = build_inputs(layout, settings, encoder.model_id, encoder.preprocessing_digest)
     parent = current_generation_id(layout)
     if not force and (same := _same_inputs(layout, parent, inputs)):
         return BuildReport(parent, True, same, seconds=time.perf_counter() - started)
 
-    rows = collect_rows(catalog, encoder.model_id, encoder.preprocessing_digest)
+    rows = collect_rows(Catalog(layout), encoder.model_id, encoder.preprocessing_digest)
+    used = {row["title_id"] for row in rows.pictures}
     counts = {
         "pictures": len(rows.pictures),
-        "titles": len({row["title_id"] for row in rows.pictures}),
-        "authors": len({n for t in _used_titles(rows) for n in author_names(t)}),
+        "titles": len(used),
+        "authors": len({name for title in used for name in author_names(rows.titles[title])}),
     }
     if not rows.pictures:
         raise NothingToIndex(
@@ -111,139 +135,161 @@ def build_generation(
         )
     if dry_run:
         return BuildReport(None, False, counts, seconds=time.perf_counter() - started)
-    step.done()
 
     layout.staging.mkdir(parents=True, exist_ok=True)
     aside = layout.staging / f"generation-{os.getpid()}"
     shutil.rmtree(aside, ignore_errors=True)
+    before = Predecessor.open(layout, parent)
     try:
         aside.mkdir()
-        before = Predecessor.open(layout, parent)
-        try:
-            report = _write(
-                aside, layout, settings, rows, counts, inputs, parent, before, accept, step
-            )
-        finally:
-            if before is not None:
-                before.generation.close()
+        build = _Build(layout, settings, rows, counts, inputs, parent, before, progress)
+        report = build.run(aside, accept)
     except (OSError, sqlite3.Error) as error:
         raise storage_error(error, "the new index generation") from error
     finally:
+        if before is not None:
+            before.generation.close()
         shutil.rmtree(aside, ignore_errors=True)
     report.seconds = time.perf_counter() - started
     return report
 
 
-def _write(
-    aside: Path,
-    layout: Layout,
-    settings: Settings,
-    rows: IndexRows,
-    counts: dict[str, int],
-    inputs: dict[str, Any],
-    parent: str | None,
-    before: Predecessor | None,
-    accept: Sequence[str],
-    step: _Steps,
-) -> BuildReport:
-    data = labelled(rows, settings.index.era_years)
-    changed, share = before.changed(rows) if before else (np.arange(len(rows.row_ids)), 1.0)
-    calibration, drift = _kept_calibration(data, settings, inputs, before, share)
-    previous_map = before.generation.meta if before and calibration else None
-    if calibration is None:
-        calibration = replace(
-            fit(data, sample=settings.index.sample, seed=settings.index.seed),
-            usual_deviation=usual_deviation(layout, settings, rows),
-        )
-    write_file(aside / "calibration.json", calibration.to_json().encode())
-    write_heads(aside, Heads(fitted_heads(data)))
-    step.done()
-    write_faiss(aside / "vectors.faiss", rows)
-    step.done()
-    picture_ids = [row["picture_id"] for row in rows.pictures]
-    places = map_places(rows.vectors, picture_ids, previous_map, settings.index.seed)
-    write_meta(aside / "meta.sqlite", rows, settings.index.era_years, places)
-    fsync_file(aside / "meta.sqlite")
-    copy_model(model_dir_of(settings), aside / "model")
-    in_grey = write_grey_lengths(aside, rows)
-    step.done()
+@dataclass
+class _Build:
+    """One build, from its rows to the finished folder."""
 
-    checks = _prove(aside, rows, settings, changed if before else None, in_grey)
-    checks.append(check_encoder(layout, aside / "model", rows, settings.decode.limits, changed))
-    meant: set[str] = set()
-    if before is not None:
-        index = opened(aside)
-        against = compare(
-            before, index, rows, calibration, settings.index,
-            same_model=_same_model(before, inputs), fitted=drift == 0.0, changed=share,
-        )  # fmt: skip
+    layout: Layout
+    settings: Settings
+    rows: IndexRows
+    counts: dict[str, int]
+    inputs: dict[str, Any]
+    parent: str | None
+    before: Predecessor | None
+    progress: Progress | None
+    done: int = 0
+
+    def run(self, aside: Path, accept: Sequence[str]) -> BuildReport:
+        self._step()
+        rows, before, index = self.rows, self.before, self.settings.index
+        data = label_dataset(rows, index.era_years)
+        changed, share = before.changed(rows) if before else (np.arange(len(rows.row_ids)), 1.0)
+        carried, drift = self._carried_over(share)
+        labels = LabelModel.fit(data, sample=index.sample, seed=index.seed, calibration=carried)
+        labels.write(aside)
+        self._step()
+        write_index(aside / VECTORS, rows.vectors, rows.row_ids)
+        self._step()
+        picture_ids = [row["picture_id"] for row in rows.pictures]
+        previous = before.generation.meta if before and carried else None
+        places = map_places(rows.vectors, picture_ids, previous, index.seed)
+        write_meta(aside / META, rows, index.era_years, places)
+        fsync_file(aside / META)
+        _copy_model(model_dir_of(self.settings), aside / "model")
+        self._step()
+
+        written, limits = VectorIndex.open(aside / VECTORS), self.settings.decode.limits
+        first = changed if before else None
+        checks = check_index(written, rows, sample=index.sample, seed=index.seed, first=first)
+        checks.append(check_encoder(self.layout, aside / "model", rows, limits, changed))
+        against: list[Check] = []
+        if before is not None:
+            against = before.compare(written, rows, index, same_model=self._same_model)
+            against.append(
+                check_labels(before.calibration, labels.calibration, index.max_quality_drop,
+                             comparable=drift == 0.0, changed=share)
+            )  # fmt: skip
         meant = {check.name for check in against if check.name in accept or "all" in accept}
         checks += against
-    body = {
-        "checks": [{**asdict(c), "accepted": c.name in meant and not c.passed} for c in checks],
-        "measured": calibration.measured,
-        "drift": drift,
-        "against": parent if before else None,
-    }
-    write_file(aside / "checks.json", json.dumps(body, indent=1).encode())
-    failed = [check for check in checks if not check.passed and check.name not in meant]
-    if failed:
-        hint = "The index in use was left as it is."
-        if before is not None and failed[0] in against:
-            hint += f" If that is right: `toonsearch index build --accept {failed[0].name}`."
-        raise PartlyDoneError(
-            f"the new index failed its check {failed[0].name!r} ({failed[0].detail})", hint
-        )
-    step.done()
-    name = seal(aside, layout, counts, inputs, parent, rows.vectors.shape[1])
-    final = layout.generation(name)
-    if not layout.index.is_dir():
-        layout.index.mkdir(parents=True)
-        fsync_directory(layout.root)
-    aside.rename(final)
-    fsync_directory(layout.index)
-    check_files(final, read_manifest(final))
-    step.done()
-    return BuildReport(name, False, counts, checks, calibration, drift)
+        body = {
+            "checks": [{**asdict(c), "accepted": c.name in meant and not c.passed} for c in checks],
+            "measured": labels.calibration.measured,
+            "drift": drift,
+            "against": self.parent if before else None,
+        }
+        write_file(aside / CHECKS, json.dumps(body, indent=1).encode())
+        failed = [check for check in checks if not check.passed and check.name not in meant]
+        if failed:
+            hint = "The index in use was left as it is."
+            if failed[0] in against:
+                hint += f" If that is right: `toonsearch index build --accept {failed[0].name}`."
+            raise PartlyDoneError(
+                f"the new index failed its check {failed[0].name!r} ({failed[0].detail})", hint
+            )
+        self._step()
+        name = self._finish(aside)
+        self._step()
+        return BuildReport(name, False, self.counts, checks, labels.calibration, drift)
+
+    def _step(self) -> None:
+        self.done += 1
+        if self.progress:
+            self.progress(self.done, STAGES)
+
+    @property
+    def _same_model(self) -> bool:
+        if self.before is None:
+            return False
+        found = (self.before.generation.model_id, self.before.generation.preprocessing_digest)
+        return found == (self.inputs["model_id"], self.inputs["preprocessing"])
+
+    def _carried_over(self, changed: float) -> tuple[Calibration | None, float]:
+        """The calibration of the generation in use while little has changed since it was fitted,
+        and it was fitted as it is now, else none; and how much has changed since."""
+        before = self.before
+        if before is None or not self._same_model or before.calibration.basis == "defaults":
+            return None, 0.0
+        theirs, drift = before.generation.manifest["inputs"], before.drift + changed
+        keys = ("sample", "seed", "calibration", "era_years")
+        if drift > self.settings.index.refit or any(theirs[k] != self.inputs[k] for k in keys):
+            return None, 0.0
+        return before.calibration, drift
+
+    def _finish(self, aside: Path) -> str:
+        """Write the manifest, and rename the folder into place; its id."""
+        files = {
+            str(path.relative_to(aside)): {
+                "bytes": path.stat().st_size,
+                "blake3": digest_file(path),
+            }
+            for path in sorted(aside.rglob("*"))
+            if path.is_file()
+        }
+        created = datetime.now(UTC)
+        mark = json.dumps([files, self.parent], sort_keys=True).encode()
+        stamp = next_stamp(self.layout, created)
+        name = f"g{stamp}-{blake3.blake3(mark).hexdigest()[:8]}"
+        body = {
+            "format": FORMAT,
+            "id": name,
+            "created": created.isoformat(timespec="seconds"),
+            "parent": self.parent,
+            "model_id": self.inputs["model_id"],
+            "preprocessing": self.inputs["preprocessing"],
+            "dimension": self.rows.vectors.shape[1],
+            "metric": "inner_product",
+            "counts": self.counts,
+            "inputs": self.inputs,
+            "files": files,
+        }
+        write_file(aside / MANIFEST, signed_bytes(body))
+        fsync_directory(aside)
+        if not self.layout.index.is_dir():
+            self.layout.index.mkdir(parents=True)
+            fsync_directory(self.layout.root)
+        final = self.layout.generation(name)
+        aside.rename(final)
+        fsync_directory(self.layout.index)
+        check_files(final, read_manifest(final))
+        return name
 
 
-def _kept_calibration(
-    data: Labelled,
-    settings: Settings,
-    inputs: dict[str, Any],
-    before: Predecessor | None,
-    changed: float,
-) -> tuple[Calibration | None, float]:
-    """The votes of the generation in use while little has changed since they were fitted, and
-    they were fitted as they are now, else none; and how much has changed since."""
-    if before is not None and _same_model(before, inputs):
-        theirs = before.generation.manifest["inputs"]
-        drift = before.drift + changed
-        same = all(theirs.get(key) == inputs[key] for key in ("sample", "seed", "calibration"))
-        same &= before.calibration.era_years == data.era_years
-        if same and drift <= settings.index.refit and before.calibration.basis != "defaults":
-            return before.calibration, drift
-    return None, 0.0
-
-
-def _same_model(before: Predecessor, inputs: dict[str, Any]) -> bool:
-    found = (before.generation.model_id, before.generation.preprocessing_digest)
-    return found == (inputs["model_id"], inputs["preprocessing"])
-
-
-def _used_titles(rows: IndexRows) -> list[dict[str, Any]]:
-    return [rows.titles[title_id] for title_id in {row["title_id"] for row in rows.pictures}]
-
-
-def _prove(
-    aside: Path,
-    rows: IndexRows,
-    settings: Settings,
-    first: np.ndarray | None,
-    in_grey: CatalogInGrey | None,
-) -> list[Check]:
-    sample, seed = settings.index.sample, settings.index.seed
-    return check_index(opened(aside), rows, sample=sample, seed=seed, first=first, in_grey=in_grey)
+def _copy_model(source: Path, target: Path) -> None:
+    """The generation carries its own encoder, so that an upgrade cannot mix spaces."""
+    target.mkdir()
+    for file in sorted(source.iterdir()):
+        if file.is_file():
+            write_file(target / file.name, file.read_bytes())
+    fsync_directory(target)
 
 
 def _same_inputs(
@@ -254,21 +300,7 @@ def _same_inputs(
         return None
     try:
         with Generation.open(layout, current) as generation:
-            # Older programs knew decades only, and did not say so.
-            same = {"era_years": DECADE, **generation.manifest.get("inputs", {})} == inputs
-            _ = generation.calibration  # of an older program: not the same after all
+            same = generation.manifest["inputs"] == inputs
             return dict(generation.manifest["counts"]) if same else None
     except NoIndexError:
-        return None  # damaged: build it anew
-
-
-class _Steps:
-    """Reports the stages of a build as progress."""
-
-    def __init__(self, progress: Progress | None) -> None:
-        self.progress, self.count = progress, 0
-
-    def done(self) -> None:
-        self.count += 1
-        if self.progress:
-            self.progress(self.count, STAGES)
+        return None  # damaged: build another

@@ -52,7 +52,7 @@ class Difference:
 
 
 def compare_generations(layout: Layout, before: str, after: str) -> Difference:
-    """Compare two generations, both proven first.
+    """Compare two generations, both checked first.
 
     Errors:  NoIndexError when one does not exist or is damaged
     """
@@ -108,21 +108,13 @@ def _titles(db: sqlite3.Connection, found: Difference) -> None:
 
 def _vectors(one: Generation, two: Generation) -> int:
     """Pictures of both whose vectors differ."""
-    old_ids, old = _stored(one)
-    new_ids, new = _stored(two)
-    _, mine, theirs = np.intersect1d(old_ids, new_ids, return_indices=True)
+    _, mine, theirs = np.intersect1d(
+        one.index.stored_ids, two.index.stored_ids, return_indices=True
+    )
+    old, new = one.index.all_vectors(), two.index.all_vectors()
     differ = 0
     for start in range(0, len(mine), 8192):
         part = slice(start, start + 8192)
         dots = np.einsum("nd,nd->n", old[mine[part]], new[theirs[part]])
         differ += int((dots < 1.0 - SAME).sum())
     return differ
-
-
-def _stored(generation: Generation) -> tuple[np.ndarray, np.ndarray]:
-    """Row ids and vectors. Shapes:  -> (N,), (N, D) float32"""
-    import faiss
-
-    index = generation.index
-    ids = faiss.vector_to_array(index.id_map)
-    return ids, index.index.reconstruct_n(0, index.ntotal)

@@ -2,18 +2,14 @@
 
     index/<id>/manifest.json      everything below with length and BLAKE3, and its own digest
                vectors.faiss      row ids -> vectors
-               grey_lengths.f32   how long each becomes in grey (`indexer/embedding/in_grey.py`)
                meta.sqlite        titles and pictures, enough to answer without the catalog
-               calibration.json   percentiles, temperatures, the unknown hand
-               heads.json, heads.safetensors   what the pictures of each label have in common
-               checks.json        what was proven before publishing
+               labels/            heads and calibration (`indexer/labels/predict.py`)
+               checks.json        what was checked before publishing
                model/             the encoder that made the vectors
     index/CURRENT                 "<id> <digest of its manifest>"
 
-Every file's digest is checked on every opening, before FAISS, SQLite or the network
-runtime sees a byte. BLAKE3 makes that affordable (51 MB in 16 to 23 ms where SHA-256 took
-37 ms with SHA instructions and 190 ms without), so there is no "verified" stamp that could
-go stale, and decay of the disk is noticed as well as a write.
+Every file's digest is checked on every opening, before FAISS, SQLite or the network runtime sees a
+byte: there is no "verified" stamp that could go stale, and decay of the disk is noticed too.
 """
 
 from __future__ import annotations
@@ -22,8 +18,10 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -32,11 +30,11 @@ from typing import Any
 
 import numpy as np
 
-from indexer.labels.head_files import Heads, has_heads, read_heads
-from indexer.labels.labels import Calibration
-from indexer.vector_index.grey_lengths import GREY_LENGTHS, CatalogInGrey
+from indexer.labels.calibration import Calibration
+from indexer.labels.predict import LabelModel
+from indexer.vector_index.faiss_index import VectorIndex
 from schemas.blocklist import BlockList
-from schemas.errors import InputError, NoIndexError
+from schemas.errors import NoIndexError
 from schemas.records import DECADE
 from schemas.storage.fsio import (
     digest_file,
@@ -47,18 +45,19 @@ from schemas.storage.fsio import (
 )
 from schemas.storage.layout import Layout
 
-# --- Manifests: what a generation consists of, and the proof that it still does.
+# --- Manifests: what a generation consists of, and the check that it still does.
 
 FORMAT = 2
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 1 << 20
+VECTORS, META, CHECKS = "vectors.faiss", "meta.sqlite", "checks.json"
 REBUILD = "Run `toonsearch index build`, or `toonsearch index rollback` for the one before."
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:
-    """Read and prove a manifest.
+    """Read and check a manifest.
 
-    Errors:  NoIndexError when it is missing, damaged or of a newer format
+    Errors:  NoIndexError when it is missing, damaged or of another format
     """
     name = directory.name
     try:
@@ -75,7 +74,7 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     if body.get("format") != FORMAT:
         raise NoIndexError(
             f"generation {name} has format {body.get('format')}, this program reads {FORMAT}",
-            "Upgrade toonsearch, or rebuild with `toonsearch index build`.",
+            "Rebuild with `toonsearch index build`.",
         )
     if body.get("id") != name:
         raise NoIndexError(f"generation {name} holds the files of {body.get('id')}", REBUILD)
@@ -83,7 +82,7 @@ def read_manifest(directory: Path) -> dict[str, Any]:
 
 
 def check_files(directory: Path, manifest: dict[str, Any]) -> None:
-    """Prove every file's length and digest; files that are not listed are ignored.
+    """Check every file's length and digest; files that are not listed are ignored.
 
     Errors:  NoIndexError names the first file that is missing or damaged
     """
@@ -125,7 +124,7 @@ class Generation:
 
     @classmethod
     def open(cls, layout: Layout, generation_id: str | None = None) -> Generation:
-        """Open the published generation (or a named one) after proving every file.
+        """Open the published generation (or a named one) after checking every file.
 
         Errors:  NoIndexError with one clear line
         """
@@ -156,48 +155,18 @@ class Generation:
         raise NoIndexError("the index changes too fast to be opened", "Try again.")
 
     @cached_property
-    def index(self) -> Any:
-        """The FAISS index, memory mapped; ids are row ids."""
-        import faiss
-
-        return faiss.read_index(str(self.directory / "vectors.faiss"), faiss.IO_FLAG_MMAP_IFC)
-
-    @cached_property
-    def _places(self) -> tuple[np.ndarray, np.ndarray]:
-        """Row ids ascending, and where each lies in the index; both (N,) int64."""
-        import faiss
-
-        ids = faiss.vector_to_array(self.index.id_map)
-        order = np.argsort(ids, kind="stable")  # sorted already: 0.3 ms for 100,000
-        return ids[order], order
+    def index(self) -> VectorIndex:
+        """The vectors, memory mapped; ids are row ids."""
+        return VectorIndex.open(self.directory / VECTORS)
 
     @property
     def row_ids(self) -> np.ndarray:
         """All row ids of the index, ascending; (N,) int64."""
-        return self._places[0]
+        return self.index.row_ids
 
     def vectors(self, row_ids: np.ndarray | Sequence[int]) -> np.ndarray:
-        """The stored vectors of pictures, as the index has them (float16 in float32).
-
-        Shapes:  (N,) -> (N, D) float32
-        Errors:  InputError when a row is not in the index
-        """
-        known, order = self._places
-        wanted = np.asarray(row_ids, dtype=np.int64)
-        places = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
-        if len(wanted) and not (len(known) and np.array_equal(known[places], wanted)):
-            raise InputError("the index does not hold such a picture")
-        found = np.empty((len(wanted), self.dimension), np.float32)
-        for row, place in enumerate(order[places].tolist() if len(wanted) else ()):
-            self.index.index.reconstruct(place, found[row])
-        return found
-
-    @cached_property
-    def in_grey(self) -> CatalogInGrey | None:
-        """What its vectors become in grey; None where the model or an older index cannot tell."""
-        if GREY_LENGTHS not in self.manifest["files"]:
-            return None
-        return CatalogInGrey.read(self.directory, self._places)
+        """The stored vectors of pictures. Errors:  InputError when a row is not in the index"""
+        return self.index.vectors(row_ids)
 
     @cached_property
     def meta(self) -> sqlite3.Connection:
@@ -206,23 +175,24 @@ class Generation:
 
     def connect_meta(self) -> sqlite3.Connection:
         """A new read-only connection to the metadata (one for each thread or sandbox)."""
-        path = (self.directory / "meta.sqlite").resolve()
+        path = (self.directory / META).resolve()
         return sqlite3.connect(
             f"{path.as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False
         )
 
     @cached_property
     def calibration(self) -> Calibration:
-        return Calibration.from_json((self.directory / "calibration.json").read_text("utf-8"))
+        """Percentiles and what was fitted; without reading the heads."""
+        return Calibration.read(self.directory)
 
     @cached_property
-    def heads(self) -> Heads:
-        """What the pictures of each label have in common; none in generations of 0.1.0."""
-        return read_heads(self.directory) if has_heads(self.directory) else Heads({})
+    def labels(self) -> LabelModel:
+        """What tells labels from a vector and its neighbours."""
+        return LabelModel.read(self.directory)
 
     @cached_property
     def checks(self) -> dict[str, Any]:
-        return dict(json.loads((self.directory / "checks.json").read_text("utf-8")))
+        return dict(json.loads((self.directory / CHECKS).read_text("utf-8")))
 
     def close(self) -> None:
         """Let go of files; a second call does nothing."""
@@ -292,15 +262,14 @@ def era_years_of(layout: Layout, generation_id: str | None) -> int:
     """How many years an era of a generation has, for who asks the catalog beside it: a decade's
     where there is no generation, or a damaged one.
 
-    Only the manifest is read and proven: SQL need not wait for the digests of all vectors.
+    Only the manifest is read and checked: SQL need not wait for the digests of all vectors.
     """
     if generation_id is None:
         return DECADE
     try:
-        inputs = read_manifest(layout.generation(generation_id)).get("inputs", {})
+        return int(read_manifest(layout.generation(generation_id))["inputs"]["era_years"])
     except NoIndexError:
         return DECADE
-    return int(inputs.get("era_years", DECADE))
 
 
 def generation_ids(layout: Layout) -> list[str]:
@@ -329,7 +298,7 @@ def _stamp(name: str) -> datetime:
 
 
 def publish(layout: Layout, generation_id: str) -> None:
-    """Prove a generation, then move the pointer to it.
+    """Check a generation, then move the pointer to it.
 
     Errors:  NoIndexError when it is damaged or holds what was forgotten; the pointer stays
     """
@@ -353,3 +322,152 @@ def unpublish(layout: Layout) -> None:
         fsync_directory(layout.index)
     except OSError as error:
         raise storage_error(error, "the index pointer") from error
+
+
+# --- Which generations stay: going back to an older one, and clearing away what nobody needs.
+
+
+def rollback(layout: Layout) -> str:
+    """Move the pointer to the published generation's parent, or else the next older one.
+
+    Errors:  NoIndexError when no older generation is sound
+    """
+    current = current_generation_id(layout)
+    older = [name for name in generation_ids(layout) if current is None or name < current]
+    if current is not None:
+        with contextlib.suppress(NoIndexError):
+            parent = read_manifest(layout.generation(current)).get("parent")
+            older.sort(key=lambda name: (name == parent, name))
+    for name in reversed(older):
+        with contextlib.suppress(NoIndexError):
+            publish(layout, name)
+            return name
+    raise NoIndexError("there is no older sound generation to go back to")
+
+
+def collect_garbage(layout: Layout, keep: int, *, dry_run: bool = False) -> list[str]:
+    """Remove generations beyond the newest `keep` sound ones, never the published one, its
+    parent, or one that a reader holds. Returns the ids removed (or that would be)."""
+    current = current_generation_id(layout)
+    if current is None:
+        return []  # without a pointer nobody can say which one is precious
+    kept = {current}
+    with contextlib.suppress(NoIndexError):
+        kept.add(read_manifest(layout.generation(current)).get("parent") or current)
+    newest = [name for name in reversed(generation_ids(layout)) if name <= current]
+    kept |= set(newest[:keep])
+    old = [name for name in generation_ids(layout) if name not in kept]
+    return remove_generations(layout, old, dry_run=dry_run)
+
+
+def remove_generations(layout: Layout, names: Iterable[str], *, dry_run: bool = False) -> list[str]:
+    """Remove these generations, but none that a reader holds, and never the published one.
+
+    Returns the ids removed (or that would be). Errors:  InputError when the disk refuses
+    """
+    current = current_generation_id(layout)
+    removed = []
+    for name in sorted(set(names) - {current}):
+        with _unheld(layout.generation(name)) as free:
+            if not free:
+                continue
+            removed.append(name)
+            if not dry_run:
+                _remove(layout, name)
+    return removed
+
+
+def _remove(layout: Layout, name: str) -> None:
+    """Out of the index in one step, then file by file."""
+    aside = layout.staging / f"removed-{name}"
+    try:
+        layout.staging.mkdir(parents=True, exist_ok=True)
+        layout.generation(name).rename(aside)
+        fsync_directory(layout.index)
+    except OSError as error:
+        raise storage_error(error, "the list of generations") from error
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _unheld(directory: Path) -> Iterator[bool]:
+    """Whether no reader holds the generation; keeps readers out meanwhile."""
+    import fcntl
+
+    try:
+        handle = os.open(directory / MANIFEST, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        yield True
+        return
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+            return
+        yield True
+    finally:
+        os.close(handle)
+
+
+# --- All generations and their states, as people ask for them.
+
+
+@dataclass(frozen=True)
+class GenerationInfo:
+    """One generation as `toonsearch index list` shows it; `state` is ok or damaged: why."""
+
+    id: str
+    created: str
+    published: bool
+    pictures_count: int
+    titles_count: int
+    authors_count: int
+    model_id: str
+    parent: str | None
+    bytes_count: int
+    state: str
+
+
+BLANK: dict[str, Any] = {
+    "counts": {}, "created": "", "model_id": "", "parent": None, "files": {},
+}  # fmt: skip
+
+
+def verify_generation(layout: Layout, generation_id: str | None = None) -> GenerationInfo:
+    """Check a generation (the published one by default).
+
+    Errors:  NoIndexError says what is damaged
+    """
+    with Generation.open(layout, generation_id) as generation:
+        return _info(layout, generation.directory, generation.manifest, "ok")
+
+
+def list_generations(layout: Layout) -> list[GenerationInfo]:
+    """All generations, oldest first, each with its state."""
+    found = []
+    for name in generation_ids(layout):
+        directory = layout.generation(name)
+        try:
+            manifest = read_manifest(directory)
+            check_files(directory, manifest)
+            found.append(_info(layout, directory, manifest, "ok"))
+        except NoIndexError as error:
+            found.append(_info(layout, directory, BLANK, error.message))
+    return found
+
+
+def _info(layout: Layout, directory: Path, manifest: dict[str, Any], state: str) -> GenerationInfo:
+    counts = manifest["counts"]
+    return GenerationInfo(
+        id=directory.name,
+        created=manifest["created"],
+        published=current_generation_id(layout) == directory.name,
+        pictures_count=counts.get("pictures", 0),
+        titles_count=counts.get("titles", 0),
+        authors_count=counts.get("authors", 0),
+        model_id=manifest["model_id"],
+        parent=manifest["parent"],
+        bytes_count=sum(facts["bytes"] for facts in manifest["files"].values()),
+        state=state,
+    )

@@ -1,5 +1,4 @@
-"""`meta.sqlite`: all that an answer needs besides vectors, so that a query never opens the
-catalog.
+"""What goes into an index, and `meta.sqlite`: all that an answer needs besides vectors.
 
 SQLite, not DuckDB: it opens in a millisecond where DuckDB's import alone takes 100 to 200,
 it is in the standard library, and its authorizer can hold a user's filter expression.
@@ -7,16 +6,125 @@ it is in the standard library, and its authorizer can hold a user's filter expre
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from indexer.vector_index.ranking import MANNER, manners
-from indexer.vector_index.rows import IndexRows
+from indexer.labels.calibration import LabelDataset
+from indexer.vector_index.ranking import CENTROID, title_centroids
 from schemas.records import era_of, era_sql
+from schemas.storage.catalog import Catalog
+
+
+@dataclass(frozen=True)
+class IndexRows:
+    """Pictures to index, ordered by (title_id, picture_id).
+
+    `left_out` counts stored pictures that are not indexed, by reason.
+
+    Shapes:  vectors (N, D) float32 unit rows; row_ids (N,) int64; ood (N,) float32, NaN where
+             unknown; pictures N rows; titles maps title_id to its row
+    """
+
+    vectors: np.ndarray
+    row_ids: np.ndarray
+    ood: np.ndarray
+    pictures: list[dict[str, Any]]
+    titles: dict[str, dict[str, Any]]
+    left_out: dict[str, int] = field(default_factory=dict)
+
+
+PICTURE_COLUMNS = (
+    "picture_id", "title_id", "kind", "episode_no", "file", "source_path", "year", "published",
+    "width_px", "height_px",
+)  # fmt: skip
+
+
+def row_id_of(picture_id: str, title_id: str) -> int:
+    """A stable 62-bit id of a picture in a title: never a position, so that adding or
+    removing others cannot shift it. Non-negative, because FAISS uses -1 for "none"."""
+    data = f"{picture_id}\n{title_id}".encode()
+    return int.from_bytes(hashlib.sha256(data).digest()[:8], "big") >> 2
+
+
+def collect_rows(catalog: Catalog, model_id: str, preprocessing: str) -> IndexRows:
+    """Join stored pictures with their vectors and titles.
+
+    Errors:  InputError when a table cannot be read
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    table = catalog.read("vectors")
+    mine = pc.and_(
+        pc.equal(table["model_id"], model_id), pc.equal(table["preprocessing"], preprocessing)
+    )
+    table = table.filter(mine).combine_chunks()
+    place = {picture: n for n, picture in enumerate(table["picture_id"].to_pylist())}
+    flat = (
+        table["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        if table.num_rows
+        else np.empty(0, np.float32)
+    )
+    matrix = flat.reshape(table.num_rows, -1) if table.num_rows else flat.reshape(0, 1)
+
+    titles = {row["title_id"]: row for row in catalog.read("titles").to_pylist()}
+    stored = catalog.read("pictures", [*PICTURE_COLUMNS, "status"])
+    stored = stored.filter(pc.equal(stored["status"], "stored")).select(PICTURE_COLUMNS)
+    has_vector = pc.is_in(stored["picture_id"], pa.array(list(place), pa.string()))
+    has_title = pc.is_in(stored["title_id"], pa.array(list(titles), pa.string()))
+    left_out = {
+        "no vector": stored.num_rows - int(pc.sum(has_vector).as_py() or 0),
+        "no title": int(pc.sum(pc.and_not(has_vector, has_title)).as_py() or 0),
+    }
+    stored = stored.filter(pc.and_(has_vector, has_title))
+    pictures = stored.sort_by([("title_id", "ascending"), ("picture_id", "ascending")]).to_pylist()
+    chosen = np.asarray([place[row["picture_id"]] for row in pictures], dtype=np.int64)
+    vectors = np.ascontiguousarray(matrix[chosen]) if len(chosen) else matrix[:0]
+    ids = [row_id_of(row["picture_id"], row["title_id"]) for row in pictures]
+    ood = table["ood"].to_numpy().astype(np.float32)[chosen]
+    row_ids = np.asarray(ids, dtype=np.int64)
+    return IndexRows(vectors, row_ids, ood, pictures, titles, left_out)
+
+
+def label_dataset(rows: IndexRows, era_years: int) -> LabelDataset:
+    """Index rows with integer labels, in the order of their names.
+
+    Units:   era_years, the width of an era in years
+    """
+    titles = [rows.titles[row["title_id"]] for row in rows.pictures]
+    years = [year_of(p, t) for p, t in zip(rows.pictures, titles, strict=True)]
+    labels = {
+        "author": [next(iter(author_names(title)), None) for title in titles],
+        "genre": [next(iter(title.get("genres") or []), None) for title in titles],
+        "era": [era_of(year, era_years) for year in years],
+    }
+    coded = {kind: _codes(names) for kind, names in labels.items()}
+    return LabelDataset(
+        rows.vectors,
+        _codes([row["picture_id"] for row in rows.pictures])[0],
+        _codes([row["title_id"] for row in rows.pictures])[0],
+        {kind: codes for kind, (codes, _) in coded.items()},
+        {kind: names for kind, (_, names) in coded.items()},
+        rows.ood,
+        era_years,
+    )
+
+
+def _codes(labels: Sequence[str | None]) -> tuple[np.ndarray, tuple[str, ...]]:
+    names = tuple(sorted({label for label in labels if label is not None}))
+    number = {name: code for code, name in enumerate(names)}
+    codes = [-1 if label is None else number[label] for label in labels]
+    return np.asarray(codes, dtype=np.int64), names
+
+
+# --- The metadata of a generation.
 
 SCHEMA = """
 create table titles (
@@ -27,15 +135,12 @@ create table titles (
 create table pictures (
   row_id integer primary key, picture_id text not null, title_no integer not null,
   kind text, episode_no integer, file text, source_path text, year integer,
-  width_px integer, height_px integer, map_x real, map_y real);
-create table manners (title_no integer primary key, vector blob not null);
+  width_px integer, height_px integer, ood real, map_x real, map_y real);
+create table centroids (title_no integer primary key, vector blob not null);
 create index pictures_by_title on pictures (title_no);
 create index pictures_by_picture on pictures (picture_id);
 create table names (title_no integer not null, kind text not null, name text not null);
 create index names_by_name on names (kind, name);
-create table labels (
-  kind text not null, name text not null, pictures_count integer not null,
-  primary key (kind, name)) without rowid;
 create view catalog as select
   p.row_id, p.picture_id, t.title_id, t.platform, t.name as title, t.author,
   (select group_concat(value, ', ') from json_each(t.authors)) as authors,
@@ -70,14 +175,13 @@ def write_meta(
 ) -> None:
     """Write the metadata of an index into a new file.
 
-    Shapes:  places (N, 2) on the map of styles, None without one
     Units:   era_years, the width of an era in years
     Errors:  sqlite3.Error when the disk refuses
     """
     used = sorted({row["title_id"] for row in rows.pictures})
     number = {title_id: n for n, title_id in enumerate(used)}
-    of_titles = manners(rows.vectors, [row["title_id"] for row in rows.pictures])  # (T, D)
     on_map = [(None, None)] * len(rows.pictures) if places is None else places.tolist()
+    centroids = title_centroids(rows.vectors, [row["title_id"] for row in rows.pictures])  # (T, D)
     connection = sqlite3.connect(path, isolation_level=None)
     try:
         # The file is new, private and fsynced by the caller: no journal is needed.
@@ -108,26 +212,23 @@ def write_meta(
                 + [(number[title_id], "genre", name) for name in genres],
             )
         connection.executemany(
-            "insert into pictures values (?,?,?,?,?,?,?,?,?,?,?,?)",
+            "insert into pictures values (?,?,?,?,?,?,?,?,?,?,?,?,?)",
             (
                 (
                     int(row_id), row["picture_id"], number[row["title_id"]], row["kind"],
                     row["episode_no"], row["file"], row["source_path"],
                     year_of(row, rows.titles[row["title_id"]]),
-                    row["width_px"], row["height_px"], *place,
+                    row["width_px"], row["height_px"], ood if ood == ood else None, *place,
                 )
-                for row_id, row, place in zip(rows.row_ids, rows.pictures, on_map, strict=True)
+                for row_id, row, ood, place in zip(
+                    rows.row_ids, rows.pictures, rows.ood.tolist(), on_map, strict=True
+                )
             ),
         )  # fmt: skip
         connection.executemany(
-            "insert into manners values (?,?)",
-            ((n, one.tobytes()) for n, one in enumerate(of_titles.astype(MANNER))),
+            "insert into centroids values (?,?)",
+            ((n, one.tobytes()) for n, one in enumerate(centroids.astype(CENTROID))),
         )
-        for kind, column in (("author", "author"), ("genre", "genre"), ("era", "era")):
-            connection.execute(
-                f"insert into labels select '{kind}', {column}, count(*) from catalog"
-                f" where {column} is not null group by {column}"
-            )
         connection.execute("commit")
     finally:
         connection.close()

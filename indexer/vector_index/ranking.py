@@ -1,81 +1,64 @@
-"""How near a title is, from its pictures.
+"""From similar pictures to similar titles.
 
-A title is as near as its best pictures. The best one alone would let a title with a
-thousand pictures win by luck, and a mean over all would bury a title whose author also
-drew in other manners. The score is therefore a weighted mean of a title's three most
-similar pictures, in which a picture that was not found counts as the least similar picture
-that was: the score of a title can only rise when one of its pictures comes nearer. A little of
-it is how near the title's *manner* is, the mean of all its pictures, which luck moves least.
+A title is as near as its best pictures: the best one alone would let a title with a thousand
+pictures win by luck, and a mean over all would bury a title whose author also drew differently.
+The score is a weighted mean of a title's three most similar pictures and of its centroid.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-# --- The far end of a long list: what is near to the query and its nearest pictures together.
-#
-# One picture says little about a hand; ten that it resembles say what they have in common. Their
-# mean with the query finds much more of the same hand than the query does alone, though it may
-# be led astray: the nearest pictures themselves are better ranked without it. So the head of a
-# list stays as it is, and its far end is ordered by the mean (docs/model-card.md has figures).
-
-KEPT = 10
+WEIGHTS = (0.5, 0.3, 0.2)
+"""Of a title's best three pictures, falling so that the nearest rules (docs/decisions.md)."""
+CENTROID_WEIGHT = 0.2
+"""Of the title's centroid beside those, which add up to 1."""
+CENTROID = np.dtype("<f2")
+"""As the index stores vectors: half floats, little-endian."""
+UNEXPANDED = 10
 """Pictures at the head of a list, which are ordered by similarity to the query alone."""
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Vectors of length 1; (..., D) -> (..., D)"""
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.asarray(vectors / np.maximum(lengths, 1e-6))
+
+
+def title_centroids(vectors: np.ndarray, titles: Sequence[str]) -> np.ndarray:
+    """The unit vector of the mean of each title's pictures, in the order of the titles' ids.
+
+    Shapes:  vectors (N, D), a title for each in ascending order -> (T, D)
+    """
+    _, first = np.unique(np.asarray(titles, dtype=np.str_), return_index=True)
+    return unit(np.add.reduceat(vectors, first, axis=0)) if len(first) else vectors[:0]
 
 
 def expanded(query: np.ndarray, nearest: np.ndarray) -> np.ndarray:
     """The query and its nearest pictures as one query, each weighted by its similarity.
+
+    One picture says little about an author; ten that it resembles say what they have in common.
+    This mean finds more by the same author far down a list, though not at its head.
 
     Shapes:  query (D,) unit, nearest (K, D) unit rows -> (D,) unit
     Source:  Chum et al. 2007 (average query expansion), weighted as in Radenovic et al. 2019
              with power 1
     """
     weights = np.maximum(nearest @ query, 0.0)
-    mean = query + weights @ nearest
-    return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-12), np.float32)
-
-
-# --- The manner of a title: what all its pictures have in common.
-
-MANNER = np.dtype("<f2")
-"""As the index keeps vectors: half floats, little-endian."""
-
-
-def manners(vectors: np.ndarray, titles: Sequence[str]) -> np.ndarray:
-    """The unit vector of the mean of each title's pictures, in the order of the titles' ids.
-
-    Shapes:  vectors (N, D), a title for each in ascending order -> (T, D)
-    """
-    _, first = np.unique(np.asarray(titles, dtype=np.str_), return_index=True)
-    if not len(first):
-        return vectors[:0]
-    total = np.add.reduceat(vectors, first, axis=0)
-    return np.asarray(total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-6))
-
-
-WEIGHTS = (0.5, 0.3, 0.2)
-"""Weights of a title's best three pictures, falling so that the nearest rules.
-
-How often the first title is by the query's author, on drawings by hands that the model has not
-seen and with the own title hidden: 0.641 by the best picture alone, 0.659 so (`make card`). With
-an earlier model a plain mean of three was as good (0.523 and 0.521), and leaving missing pictures
-out of the mean was not (0.513)."""
-
-MANNER_WEIGHT = 0.2
-"""Of the manner beside those, which add up to 1.
-
-On the same drawings it makes 0.659 to 0.668, with a 95 % interval of the gain from 0.5 to 1.3
-points (`make card`). With the model before this one the demo's clip art went from 0.454 to 0.461
-(one-off, +0.1 to +1.5), and weights of 0.1 to 0.5 were much the same on both."""
+    return np.asarray(unit(query + weights @ nearest), np.float32)
 
 
 def title_scores(
-    similarity: np.ndarray, titles: np.ndarray, manner: Mapping[str, float] | None = None
+    similarity: np.ndarray, titles: np.ndarray, centroids: Mapping[str, float] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Score each title that has a picture in the list; `manner` says how near the manner of each
-    is, None where there is none to compare.
+    """Score each title that has a picture in the list; `centroids` says how near the centroid of
+    each is, None to leave them out.
+
+    A picture that was not found counts as the least similar one that was: the score of a title
+    can only rise when one of its pictures comes nearer.
 
     Shapes:  similarity (K,), titles (K,) str -> title ids (T,) ascending, scores (T,)
     """
@@ -89,7 +72,51 @@ def title_scores(
         has = count > place
         best[has, place] = similarity[order[first[has] + place]]
     scores = best @ np.asarray(WEIGHTS)
-    if manner is not None:
-        near = np.asarray([manner[name] for name in names.tolist()])
-        scores = (scores + MANNER_WEIGHT * near) / (1.0 + MANNER_WEIGHT)
+    if centroids is not None:
+        near = np.asarray([centroids[name] for name in names.tolist()])
+        scores = (scores + CENTROID_WEIGHT * near) / (1.0 + CENTROID_WEIGHT)
     return names, scores
+
+
+class RankedTitle(NamedTuple):
+    """A title with its score and the places of its pictures in the list, best first."""
+
+    title_id: str
+    score: float
+    places: list[int]
+
+
+def top_titles(
+    similarity: np.ndarray,
+    titles: np.ndarray,
+    passed: np.ndarray,
+    centroids: Mapping[str, float] | None = None,
+) -> list[RankedTitle]:
+    """All titles, best first; equal scores are ordered by title id. See `title_scores`.
+
+    A picture that has not `passed` counts in the scores but carries no title by itself.
+
+    Shapes:  similarity (K,), titles (K,) str, passed (K,) bool
+    """
+    names, scores = title_scores(similarity, titles, centroids)
+    score_of = dict(zip(names.tolist(), scores.tolist(), strict=True))
+    places: dict[str, list[int]] = {}
+    for place in np.argsort(-similarity, kind="stable").tolist():
+        if passed[place]:
+            places.setdefault(str(titles[place]), []).append(place)
+    ranked = sorted(places, key=lambda name: (-score_of[name], name))
+    return [RankedTitle(name, score_of[name], places[name]) for name in ranked]
+
+
+def top_pictures(
+    similarity: np.ndarray, picture_ids: np.ndarray, titles: np.ndarray, passed: np.ndarray, k: int
+) -> list[int]:
+    """Places of the k best pictures, each picture once though it be in several titles.
+
+    Shapes:  similarity (K,), picture_ids and titles (K,) str, passed (K,) bool
+    """
+    order = [place for place in np.lexsort((titles, picture_ids, -similarity)) if passed[place]]
+    first: dict[str, int] = {}
+    for place in order:
+        first.setdefault(str(picture_ids[place]), int(place))
+    return list(first.values())[:k]

@@ -1,30 +1,21 @@
-"""What a new generation proves against the one in use before it may take its place.
-
-Canary queries are a fixed set: the pictures with the smallest row ids, which are digests,
-so that the same ones are asked night after night. Only pictures that both generations hold
-are compared, because a newcomer may well be the nearest.
-"""
+"""Checks that a new generation must pass: of itself, and against the one in use."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from indexer.labels.labels import KINDS, Calibration
+from indexer.labels.calibration import Calibration
+from indexer.labels.heads import KINDS
+from indexer.vector_index.faiss_index import VectorIndex
 from indexer.vector_index.generations import Generation
-from indexer.vector_index.grey_lengths import CatalogInGrey
-from indexer.vector_index.metadata import author_names
-from indexer.vector_index.rows import IndexRows
-from indexer.vector_index.search import Question, nearest
+from indexer.vector_index.metadata import IndexRows, author_names
 from schemas.errors import NoIndexError
 from schemas.images import PictureError, PictureLimits
 from schemas.settings import IndexSettings
 from schemas.storage.layout import Layout
-
-# --- What a generation proves about itself before anyone may publish it.
 
 FULL_SELF_FIND = 10_000
 """Up to this many pictures every one must find itself through FAISS; above, a sample does
@@ -36,7 +27,7 @@ TIE = 2e-3  # float16 storage: 2**-11 relative on each factor, twice
 
 @dataclass(frozen=True)
 class Check:
-    """One proof with its verdict and the numbers behind it."""
+    """One check with its result and the numbers behind it."""
 
     name: str
     passed: bool
@@ -44,15 +35,14 @@ class Check:
 
 
 def check_index(
-    index: Any,
+    index: VectorIndex,
     rows: IndexRows,
     *,
     sample: int,
     seed: int,
     first: np.ndarray | None = None,
-    in_grey: CatalogInGrey | None = None,
 ) -> list[Check]:
-    """Prove that a FAISS index holds exactly these rows and finds them, in grey as well.
+    """Check that an index holds exactly these rows and finds them.
 
     Above FULL_SELF_FIND rows, `first` are those to look at (the changed ones), with a few of
     the others; None means any.
@@ -62,7 +52,7 @@ def check_index(
     count = len(rows.row_ids)
     rng = np.random.default_rng(seed)
     checks = [
-        Check("count", index.ntotal == count, f"{index.ntotal} vectors for {count} pictures"),
+        Check("count", index.count == count, f"{index.count} vectors for {count} pictures"),
         Check(
             "ids",
             len(np.unique(rows.row_ids)) == count,
@@ -80,10 +70,7 @@ def check_index(
         some = rng.permutation(first)[:sample]
         chosen = np.union1d(some, rng.choice(count, min(OTHERS, count), replace=False))
     checks.append(_self_find(index, rows, chosen))
-    asked = rng.choice(count, min(RECALL_QUERIES, count), False)
-    checks.append(_recall(index, rows, asked))
-    if in_grey is not None:
-        checks.append(_in_grey(index, in_grey, rows, asked))
+    checks.append(_recall(index, rows, rng.choice(count, min(RECALL_QUERIES, count), False)))
     return checks
 
 
@@ -101,7 +88,7 @@ def _finite(vectors: np.ndarray) -> Check:
     return Check("unit_vectors", wrong == 0, f"{wrong} vectors are not finite unit vectors")
 
 
-def _self_find(index: Any, rows: IndexRows, chosen: np.ndarray) -> Check:
+def _self_find(index: VectorIndex, rows: IndexRows, chosen: np.ndarray) -> Check:
     """Each picture comes first for its own vector, or ties with a copy of itself."""
     missed = 0
     for start in range(0, len(chosen), 1024):
@@ -119,7 +106,7 @@ def _is_copy_crowd(rows: IndexRows, row: int, k: int) -> bool:
     return int((exact > exact[row] - TIE).sum()) > k
 
 
-def _recall(index: Any, rows: IndexRows, chosen: np.ndarray) -> Check:
+def _recall(index: VectorIndex, rows: IndexRows, chosen: np.ndarray) -> Check:
     """The index's ten nearest against a plain matrix product, ties allowed."""
     k = min(10, len(rows.row_ids))
     scores, _ = index.search(rows.vectors[chosen], k)
@@ -128,35 +115,23 @@ def _recall(index: Any, rows: IndexRows, chosen: np.ndarray) -> Check:
     return Check("recall", found == 1.0, f"{found:.4f} of the exact ten nearest")
 
 
-def _in_grey(index: Any, in_grey: CatalogInGrey, rows: IndexRows, chosen: np.ndarray) -> Check:
-    """The ten nearest of pictures that ask in grey against plain products and lengths."""
-    k = min(10, len(rows.row_ids))
-    lengths = in_grey.map.lengths(rows.vectors)  # (N,)
-    found = []
-    for own, asks in zip(
-        rows.vectors[chosen], in_grey.map.apply(rows.vectors[chosen]), strict=True
-    ):
-        vector, shift = in_grey.map.asked(asks)
-        either = np.maximum((rows.vectors @ vector + shift) / lengths, rows.vectors @ own)
-        similarity, _ = nearest(index, in_grey, Question(own, asks), k)
-        found.append(np.abs(similarity - np.sort(either)[::-1][:k]) <= TIE)
-    share = float(np.mean(found))
-    return Check("in_grey", share == 1.0, f"{share:.4f} of the exact ten nearest")
-
+# --- Against the generation in use. Canary queries are the pictures with the smallest row ids, which
+# are digests, so that the same ones are asked night after night. Only pictures that both generations
+# hold are compared: a newcomer may well be the nearest.
 
 CANARIES = 50
-LOOK = 50  # neighbours read of each canary, so that ten are left of those that both hold
 SHOWN = 10
+LOOK = 50  # deeper, so that ties at the end of a list do not count as changes
 RE_ENCODED = 6
 ALIKE = 0.2
 """When a larger share of the pictures has changed, another catalog is measured, not another
-index: more hands are harder to tell apart, and that is no fault."""
-SAME_VECTOR = 0.99  # cosine of a stored vector with one made anew; float16 and threads cost 1e-3
+index: more authors are harder to tell apart, and that is no fault."""
+SAME_VECTOR = 0.99  # cosine of a stored vector with a re-encoded one; float16 and threads cost 1e-3
 
 
 @dataclass(frozen=True)
 class Predecessor:
-    """The generation in use, as the proofs and the calibration need it.
+    """The generation in use, as the checks and the calibration need it.
 
     Shapes:  row_ids (N,) int64
     """
@@ -178,9 +153,9 @@ class Predecessor:
         try:
             found = generation.meta.execute("select row_id from pictures").fetchall()
             ids = np.asarray([row[0] for row in found], dtype=np.int64)
-            drift = float(generation.checks.get("drift", 1.0))
+            drift = float(generation.checks["drift"])
             return cls(generation, generation.calibration, ids, drift)
-        except (NoIndexError, ValueError, TypeError):  # of an older program
+        except (NoIndexError, ValueError, TypeError, KeyError):
             generation.close()
             return None
 
@@ -211,76 +186,45 @@ class Predecessor:
         gone = int((~np.isin(self.row_ids, rows.row_ids)).sum())
         return np.flatnonzero(touched), (int(touched.sum()) + gone) / max(1, len(rows.row_ids))
 
+    def compare(
+        self, index: VectorIndex, rows: IndexRows, settings: IndexSettings, *, same_model: bool
+    ) -> list[Check]:
+        """Whether a new index has as many pictures, and gives the answers that this one gives."""
+        had, has = len(self.row_ids), len(rows.row_ids)
+        enough = has >= had * (1.0 - settings.max_loss)
+        checks = [Check("yield", enough, f"{has:,} pictures after {had:,}")]
+        if not same_model:
+            told = "another model: answers cannot be compared"
+            return [*checks, Check("canaries", True, told)]
+        shared = np.intersect1d(self.row_ids, rows.row_ids)
+        asked = rows.vectors[np.isin(rows.row_ids, shared[:CANARIES])]
+        if not len(asked):
+            return [*checks, Check("canaries", True, "no picture in common")]
+        old = self.generation.index.search(asked, SHOWN, shared)
+        new = index.search(asked, LOOK, shared)
+        same = [
+            np.abs(score - dict(zip(ids, scores, strict=True)).get(row_id, -9.0)) <= TIE
+            for score_row, id_row, scores, ids in zip(*old, *new, strict=True)
+            for score, row_id in zip(score_row, id_row, strict=True)
+        ]
+        share = float(np.mean(same))
+        told = f"{share:.4f} of {len(same)} answers are as they were"
+        return [*checks, Check("canaries", share >= 1.0 - settings.max_change, told)]
 
-def compare(
-    before: Predecessor,
-    index: Any,
-    rows: IndexRows,
-    calibration: Calibration,
-    settings: IndexSettings,
+
+def check_labels(
+    before: Calibration,
+    after: Calibration,
+    max_drop: float,
     *,
-    same_model: bool,
-    fitted: bool,
-    changed: float,
-) -> list[Check]:
-    """Prove a new index against its predecessor.
-
-    `changed` is the share of pictures that changed since then, and `fitted` whether the
-    votes were fitted anew.
-
-    Shapes:  rows.vectors (N, D)
-    """
-    alike = fitted and changed <= ALIKE
-    return [
-        _yield(before, rows, settings.max_loss),
-        _canaries(before, index, rows, settings.max_change, same_model),
-        _quality(before.calibration, calibration, settings.max_quality_drop, alike),
-    ]
-
-
-def _yield(before: Predecessor, rows: IndexRows, allowed: float) -> Check:
-    had, has = len(before.row_ids), len(rows.row_ids)
-    return Check("yield", has >= had * (1.0 - allowed), f"{has:,} pictures after {had:,}")
-
-
-def _canaries(
-    before: Predecessor, index: Any, rows: IndexRows, allowed: float, same_model: bool
+    comparable: bool = True,
+    changed: float = 0.0,
 ) -> Check:
-    if not same_model:
-        return Check("canaries", True, "another model: answers cannot be compared")
-    shared = np.intersect1d(before.row_ids, rows.row_ids)
-    if not len(shared):
-        return Check("canaries", True, "no picture in common")
-    place = np.flatnonzero(np.isin(rows.row_ids, shared[:CANARIES]))
-    kept = asked = 0
-    for row in place:
-        vector = rows.vectors[row][None]
-        old = _answers(before.generation.index, vector, shared)
-        new = _answers(index, vector, shared)
-        asked += len(old[:SHOWN])
-        known = dict(new)
-        kept += sum(
-            row_id in known and abs(known[row_id] - score) <= TIE for row_id, score in old[:SHOWN]
-        )
-    share = kept / max(1, asked)
-    return Check(
-        "canaries", share >= 1.0 - allowed, f"{share:.4f} of {asked} answers are as they were"
-    )
+    """Cross-fitted accuracy by kind of label; a fall must exceed what chance gives.
 
-
-def _answers(index: Any, vector: np.ndarray, shared: np.ndarray) -> list[tuple[int, float]]:
-    import faiss
-
-    # Only among what both hold: newcomers and what is gone must not push others off.
-    params = faiss.SearchParameters(sel=faiss.IDSelectorBatch(shared))  # type: ignore[call-arg]
-    scores, ids = index.search(vector, min(LOOK, len(shared)), params=params)
-    there = ids[0] >= 0
-    return list(zip(ids[0][there].tolist(), scores[0][there].tolist(), strict=True))
-
-
-def _quality(before: Calibration, after: Calibration, allowed: float, alike: bool) -> Check:
-    """Cross-fitted accuracy by kind of label; a fall must exceed what chance gives."""
-    if not alike:
+    `changed` is the share of pictures that changed; `comparable` says that `after` was re-fitted.
+    """
+    if not comparable or changed > ALIKE:
         return Check("labels", True, "too little or too much has changed to compare")
     if before.basis != after.basis:
         return Check("labels", True, f"measured on {after.basis}, before on {before.basis}")
@@ -294,7 +238,7 @@ def _quality(before: Calibration, after: Calibration, allowed: float, alike: boo
         asked = [max(1.0, m.measured.get(f"{kind}_queries", 1.0)) for m in (before, after)]
         right = (old * asked[0] + new * asked[1] + 1.0) / (sum(asked) + 2.0)
         chance = 3.0 * (right * (1.0 - right) * sum(1.0 / n for n in asked)) ** 0.5
-        passed &= new >= old - max(allowed, chance)
+        passed &= new >= old - max(max_drop, chance)
         told.append(f"{kind} {old:.3f} to {new:.3f}")
     return Check("labels", passed, ", ".join(told) or "not measured")
 
@@ -318,9 +262,9 @@ def check_encoder(
         pixels = read_stored(layout, file, picture_id, limits, encoder.pixel_spec)
         if isinstance(pixels, PictureError):
             continue  # the store's damage is the catalog's matter: the vector still answers
-        worst = min(worst, float(encoder.encode([pixels])[0] @ rows.vectors[row]))
+        worst = min(worst, float(encoder.encode([pixels]).vectors[0] @ rows.vectors[row]))
         looked += 1
         if looked == RE_ENCODED:
             break
-    told = f"{looked} pictures encoded anew, least cosine {worst:.4f}"
+    told = f"{looked} pictures re-encoded, least cosine {worst:.4f}"
     return Check("encoder", worst >= SAME_VECTOR, told)

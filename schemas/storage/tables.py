@@ -109,6 +109,7 @@ TABLES: dict[str, TableSpec] = {
                 ("model_id", "string", "the encoder that made it"),
                 ("preprocessing", "string", "digest of the pixel preparation"),
                 ("vector", "floats", "unit vector, values rounded to float16"),
+                ("ood", "float", "out-of-distribution score, about 1 for training pictures"),
             ),
         ),
         TableSpec(
@@ -182,6 +183,7 @@ SQL_TYPES = {
     "string": "VARCHAR",
     "int32": "INTEGER",
     "int64": "BIGINT",
+    "float": "FLOAT",
     "double": "DOUBLE",
     "bool": "BOOLEAN",
     "date": "DATE",
@@ -230,6 +232,7 @@ def arrow_schema(table: str) -> pa.Schema:
         "string": pa.string(),
         "int32": pa.int32(),
         "int64": pa.int64(),
+        "float": pa.float32(),
         "double": pa.float64(),
         "bool": pa.bool_(),
         "date": pa.date32(),

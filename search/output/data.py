@@ -51,7 +51,7 @@ def body(answer: Answer, by: str, layout: Layout | None) -> dict[str, Any]:
             "unknown_author": _short(answer.labels.unknown_author),
             "genres": _labels(answer.labels.genres),
             "eras": _labels(answer.labels.eras),
-            "foreign": _short(answer.labels.foreign),
+            "out_of_distribution": _short(answer.labels.out_of_distribution),
         },
     }
 

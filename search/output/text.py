@@ -83,7 +83,11 @@ def label_lines(labels: Labels) -> list[str]:
         first = labels.unknown_author > 0.5
         shown = [none, *labels.authors] if first else [*labels.authors, none]
         lines += ["", "Which artist?", *_bars([*shown, others])]
-    only = " (out of distribution; so common is each in the index)" if labels.is_foreign else ""
+    only = (
+        " (out of distribution; so common is each in the index)"
+        if labels.is_out_of_distribution
+        else ""
+    )
     for heading, kind in (("Which genre?", labels.genres), ("Which era?", labels.eras)):
         if kind:
             lines += ["", heading + only, *_bars(kind)]

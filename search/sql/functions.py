@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from indexer.vector_index.generations import Generation
-from indexer.vector_index.search import Question, nearest
+from indexer.vector_index.ranking import top_titles, unit
 from schemas.errors import InputError, ToonsearchError
-from search.evidence import PictureRow, picture_rows, title_manners
-from search.ranking import top_titles
+from search.results import PictureRow, centroid_similarity, picture_rows
 
 if TYPE_CHECKING:
     import duckdb
@@ -91,7 +90,7 @@ class Similarity:
         while True:
             similarity, found = self._nearest(vector, size)
             names = np.asarray([row.title_id for row in found])
-            centroids = title_manners(self.generation, Question(vector), names)
+            centroids = centroid_similarity(self.generation, vector, names)
             ranked = top_titles(similarity, names, names != title_id, centroids)
             if len(ranked) >= k or size >= most:
                 break
@@ -109,8 +108,8 @@ class Similarity:
         ]
 
     def _nearest(self, vector: np.ndarray, k: int) -> tuple[np.ndarray, list[PictureRow]]:
-        similarity, ids = nearest(self.generation.index, None, Question(vector), k)
-        return similarity, picture_rows(self.generation.meta, ids)
+        similarity, ids = self.generation.index.search(vector[None], k)
+        return similarity[0], picture_rows(self.generation.meta, ids[0])
 
 
 def _checked_k(k: int | None) -> int:
@@ -123,8 +122,7 @@ def _checked_k(k: int | None) -> int:
 
 def unit_mean(vectors: np.ndarray) -> np.ndarray:
     """The unit vector of a mean; (N, D) -> (D,) float32"""
-    mean = vectors.mean(axis=0)
-    return np.asarray(mean / max(float(np.linalg.norm(mean)), 1e-6), np.float32)
+    return np.asarray(unit(vectors.mean(axis=0)), np.float32)
 
 
 def add_functions(

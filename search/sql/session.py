@@ -176,7 +176,7 @@ class SqlSession:
         from search.inputs import read_picture
 
         picture = read_picture(name, self.settings.decode.limits)
-        return self._engine.question_of([picture]).vector
+        return self._engine.encode([picture]).vector
 
 
 def _interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], T]) -> T:

@@ -19,13 +19,14 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from math import isnan, nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 
-from indexer.vector_index.search import Question
 from schemas.storage.fsio import is_disk_full, storage_error
+from search.engine import StyleQuery
 from search.filters import folded
 from search.web.errors import ApiError, not_found
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 VERSION = 2
 SCHEMA = """
 create table shares (
-  id text primary key, vector blob not null, in_grey blob, deviation real,
+  id text primary key, vector blob not null, ood real,
   model_id text not null, preprocessing text not null, own text not null,
   pictures_count integer not null, created real not null, expires real not null) without rowid;
 create index shares_by_expiry on shares (expires);
@@ -76,7 +77,7 @@ T = TypeVar("T")
 class EncodedQuery:
     """A query as one vector, without its pictures; `own` are those that the index itself holds."""
 
-    question: Question
+    question: StyleQuery
     model_id: str
     preprocessing: str
     own: tuple[str, ...]
@@ -188,12 +189,11 @@ class Store:
         with self.writing() as connection:
             connection.execute("delete from shares where expires < ?", (now,))
             connection.execute(
-                "insert into shares values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "insert into shares values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     key,
                     question.vector.astype("<f4").tobytes(),
-                    None if question.in_grey is None else question.in_grey.astype("<f4").tobytes(),
-                    question.deviation,
+                    None if isnan(question.ood) else question.ood,
                     query.model_id,
                     query.preprocessing,
                     json.dumps(query.own),
@@ -209,16 +209,15 @@ class Store:
         if not SHARE_ID.fullmatch(key):
             return None
         row = self._row(
-            "select vector, in_grey, deviation, model_id, preprocessing, own, pictures_count"
+            "select vector, ood, model_id, preprocessing, own, pictures_count"
             " from shares where id = ? and expires >= ?",
             (key, time.time()),
         )
         if row is None:
             return None
-        vector, grey = (None if b is None else np.frombuffer(b, "<f4") for b in row[:2])
-        assert vector is not None
-        own = tuple(json.loads(row[5]))
-        return EncodedQuery(Question(vector, grey, row[2]), row[3], row[4], own, row[6])
+        vector, ood, model_id, preprocessing, own, count = row
+        query = StyleQuery(np.frombuffer(vector, "<f4"), nan if ood is None else ood)
+        return EncodedQuery(query, model_id, preprocessing, tuple(json.loads(own)), count)
 
     # --- Accounts. The store keeps a session's digest only, so a copy of the file opens nothing.
 

@@ -17,11 +17,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from indexer.embedding.preprocess import Prepared
-from indexer.vector_index.search import Question
 from schemas.errors import InputError, NoIndexError, ToonsearchError
 from schemas.settings import Settings
-from search.engine import Engine, QueryOptions
+from search.engine import Engine, QueryOptions, StyleQuery
 
 LOG = logging.getLogger("toonsearch.web")
 CHECK_EVERY_S = 1.0
@@ -44,13 +42,13 @@ class OpenEngine:
         found: T = self._derived[name]
         return found
 
-    def centroid(self, row_ids: np.ndarray) -> Question:
+    def centroid(self, row_ids: np.ndarray) -> StyleQuery:
         """The normalised mean of stored vectors; (N,) int64"""
         mean = self.engine.generation.vectors(row_ids).mean(axis=0)
         length = float(np.linalg.norm(mean))
         if not length > 1e-6:
             raise InputError("these pictures have nothing in common")
-        return Question(np.asarray(mean / length, dtype=np.float32))
+        return StyleQuery(np.asarray(mean / length, dtype=np.float32))
 
 
 class EnginePool:
@@ -148,10 +146,8 @@ class EnginePool:
         try:
             # One whole query: whatever is wrong shows now, and what is slow is done.
             side = engine.encoder.pixel_spec.multiple_px * 4
-            white = Prepared(np.full((side, side, 3), 255, np.uint8), 0.0)
-            seen = engine.encoder.look([white])
-            question = Question(seen.vectors[0], seen.without_colours[0])
-            engine.answer(question, QueryOptions())
+            white = np.full((side, side, 3), 255, np.uint8)
+            engine.answer(StyleQuery(engine.encoder.encode([white]).vectors[0]), QueryOptions())
         except BaseException:
             engine.close()
             raise

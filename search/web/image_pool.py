@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from indexer.embedding.preprocess import PixelSpec, Prepared
+from indexer.embedding.preprocess import PixelSpec
 from schemas.errors import InputError, ToonsearchError
 from schemas.images import FORMATS, PictureError, PictureLimits, Reason, picture_id_of
 from schemas.storage.layout import Layout
@@ -38,13 +38,13 @@ class PreparedPicture(QueryPicture):
     """A query picture whose pixels another process has prepared."""
 
     known_id: str = ""
-    prepared: Prepared | None = None
+    prepared: np.ndarray | None = None
 
     @property
     def picture_id(self) -> str:
         return self.known_id
 
-    def pixels(self, limits: PictureLimits, spec: PixelSpec) -> Prepared:
+    def pixels(self, limits: PictureLimits, spec: PixelSpec) -> np.ndarray:
         assert self.prepared is not None
         return self.prepared
 
@@ -102,7 +102,7 @@ class DecoderPool:
             b"",
             None,
             known_id=picture_id_of(picture.data),
-            prepared=Prepared(pixels, float(answer["enlarged"])),
+            prepared=pixels,
         )
 
     async def thumbnail(self, data: bytes, side_px: int) -> Thumbnail:

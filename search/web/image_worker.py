@@ -64,9 +64,8 @@ def _pixels(header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]
     crop = Crop.parse(header["crop"]) if header.get("crop") else None
     picture = QueryPicture(header["name"], data, crop)
     made = picture.pixels(PictureLimits(**header["limits"]), PixelSpec.from_json(header["spec"]))
-    height, width = made.pixels.shape[:2]
-    shape = {"height": height, "width": width, "enlarged": made.enlarged}
-    return shape, made.pixels.tobytes()
+    height, width = made.shape[:2]
+    return {"height": height, "width": width}, made.tobytes()
 
 
 def _thumbnail(header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:

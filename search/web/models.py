@@ -67,7 +67,7 @@ class Label(BaseModel):
 
 
 class LabelGroups(BaseModel):
-    """Probabilities; `unknown_author` is that of none of the known ones. `foreign` says how
+    """Probabilities; `unknown_author` is that of none of the known ones. `out_of_distribution` says how
     surely the picture is out of distribution: so much of genres and eras is no more than how
     common each is in the index."""
 
@@ -75,7 +75,7 @@ class LabelGroups(BaseModel):
     unknown_author: float
     genres: list[Label]
     eras: list[Label]
-    foreign: float
+    out_of_distribution: float
 
 
 class QueryFacts(BaseModel):

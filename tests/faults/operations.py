@@ -72,7 +72,7 @@ def do_renew(root: Path) -> None:
 
 
 def do_gc(root: Path) -> None:
-    from indexer.vector_index.retention import collect_garbage
+    from indexer.vector_index.generations import collect_garbage
 
     layout = settings_of(root).layout
     with writing(layout, "gc"):
@@ -169,7 +169,7 @@ def answers(root: Path) -> dict[str, Any] | None:
             rows = generation.meta.execute("select row_id, title_id, author from catalog")
             known = {row[0]: row[1:] for row in rows}
             assert set(ids[ids >= 0].tolist()) <= set(known), "vectors and metadata differ"
-            assert len(known) == generation.pictures_count == generation.index.ntotal
+            assert len(known) == generation.pictures_count == generation.index.count
             return {
                 "ids": ids.tolist(),
                 "scores": scores.round(5).tolist(),

@@ -26,7 +26,7 @@ def warm() -> None:
     for name in (
         "deltalake", "faiss", "numpy", "onnxruntime", "pyarrow.parquet", "pyarrow.dataset",
         "PIL.Image", "crawler.importers.folder", "indexer.vector_index.build", "indexer.embedding.embed", "indexer.forget",
-        "indexer.vector_index.retention", "schemas.storage.catalog", "tests.faults.operations",
+        "indexer.vector_index.generations", "schemas.storage.catalog", "tests.faults.operations",
         "indexer.backup", "schemas.storage.snapshot", "search.web.db", "duckdb",
     ):  # fmt: skip
         importlib.import_module(name)

@@ -14,8 +14,7 @@ from crawler.importers.folder import import_folder
 from indexer.embedding.embed import embed_pending
 from indexer.forget import Wanted, clean_up, find, forget
 from indexer.vector_index.build import build_generation
-from indexer.vector_index.generations import Generation, generation_ids, publish
-from indexer.vector_index.retention import rollback
+from indexer.vector_index.generations import Generation, generation_ids, publish, rollback
 from schemas.blocklist import BlockList
 from schemas.errors import NoIndexError, UsageError
 from schemas.settings import Settings, load_settings

@@ -12,7 +12,7 @@ def hit(number: int = 0, file: str | None = None, similarity: float = 0.8) -> Hi
 
 
 def answer(*, name: str = NASTY, url: str | None = None, file: str | None = None,
-           unknown: float = 0.2, titles: int = 1, foreign: float = 0.0) -> Answer:  # fmt: skip
+           unknown: float = 0.2, titles: int = 1, strange: float = 0.0) -> Answer:  # fmt: skip
     return Answer(
         titles=tuple(
             TitleHit(rank, "t:1", name, (name, "Second"), (name,), 2001, url, 0.7, 0.8, 99.95,
@@ -23,7 +23,7 @@ def answer(*, name: str = NASTY, url: str | None = None, file: str | None = None
         labels=Labels(
             (LabelProbability(name, (1 - unknown) * 0.9), LabelProbability("x", 0.0001)),
             unknown, (LabelProbability(name, 1.0),), (LabelProbability("1990s", 0.6),),
-            foreign,
+            strange,
         ),
         generation_id="g1", model_id="m1", preprocessing="p1", pictures_count=10,
         candidates_count=9, elapsed_ms=1.23456, queries=(name,), notes=(name,),

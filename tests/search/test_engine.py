@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import io
 import shutil
-import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from crawler.importers.folder import import_folder
+from indexer.embedding.embed import embed_pending
 from indexer.embedding.models import MODEL_FILE
-from indexer.embedding.preprocess import PixelSpec, Prepared
-from indexer.vector_index.ranking import MANNER_WEIGHT, WEIGHTS, title_scores
-from indexer.vector_index.search import Question, similarities
+from indexer.embedding.preprocess import PixelSpec
+from indexer.vector_index.build import build_generation
+from indexer.vector_index.generations import Generation, publish
+from indexer.vector_index.ranking import CENTROID_WEIGHT, UNEXPANDED, WEIGHTS, expanded
 from schemas.errors import InputError, NoIndexError
 from schemas.images import PictureLimits
-from schemas.settings import Settings
+from schemas.settings import Settings, load_settings
 from schemas.storage.layout import Layout
-from search.engine import Engine, QueryOptions
-from search.evidence import title_manners
+from search.engine import Engine, QueryOptions, StyleQuery
 from search.filters import Filters
 from search.inputs import QueryPicture, read_picture
-from tests.search.hands import HANDS, PICTURES_PER_TITLE, draw
+from tests.search.hands import HANDS, PICTURES_PER_TITLE, draw, draw_folder
 
 ALL = len(HANDS) * 2 * PICTURES_PER_TITLE
 
@@ -45,7 +45,7 @@ def all_vectors(engine: Engine) -> tuple[np.ndarray, list[str]]:
     cursor = engine.generation.meta.execute("select picture_id, file from pictures")
     ids, files = zip(*cursor.fetchall(), strict=True)
     stored = [QueryPicture(f, (layout / "pictures" / f).read_bytes()) for f in files]
-    return np.stack([engine.question_of([p]).vector for p in stored]), list(ids)
+    return np.stack([engine.encode([p]).vector for p in stored]), list(ids)
 
 
 def test_every_picture_finds_itself_first(engine: Engine, drawings: Path) -> None:
@@ -68,50 +68,39 @@ def test_a_new_picture_finds_its_hand(engine: Engine, hand: int) -> None:
 
 def test_neighbours_equal_a_matrix_product(engine: Engine) -> None:
     vectors, ids = all_vectors(engine)
-    query = engine.question_of([picture(1, 5)])
-    similarity, rows = engine.neighbours(query, ALL)
-    exact = similarities(engine.generation.in_grey, query, vectors)
+    vector = engine.encode([picture(1, 5)]).vector
+    similarity, rows = engine.neighbours(vector, ALL)
+    exact = vectors @ vector
     assert len(rows) == ALL
     by_id = dict(zip(ids, exact, strict=True))
     np.testing.assert_allclose(similarity, [by_id[r.picture_id] for r in rows], atol=2e-3)
     assert (np.diff(similarity) <= 0).all()
 
 
-def test_the_manner_of_a_title_counts_beside_its_best_pictures(
-    engine: Engine, settings: Settings, tmp_path: Path
-) -> None:
-    """Scores again from every vector; and an index of an older program, which has no manners."""
+def test_the_centroid_of_a_title_counts_beside_its_best_pictures(engine: Engine) -> None:
+    """Scores again from every vector."""
     vectors, ids = all_vectors(engine)
     rows = engine.generation.meta.execute(
         "select picture_id, title_id from pictures join titles using (title_no)"
     ).fetchall()
-    asked = Question(engine.question_of([picture(0, 78)]).vector)
+    asked = engine.encode([picture(0, 78)])
     cosines = dict(zip(ids, (vectors @ asked.vector).tolist(), strict=True))
-    best, manner = {}, {}
+    best, centroid = {}, {}
     for title in {title for _, title in rows}:
         own = [one for one, of in rows if of == title]
         best[title] = sorted((cosines[one] for one in own), reverse=True)[:3] @ np.array(WEIGHTS)
         mean = np.mean([vectors[ids.index(one)] for one in own], axis=0)
-        manner[title] = float(mean @ asked.vector / np.linalg.norm(mean))
+        centroid[title] = float(mean @ asked.vector / np.linalg.norm(mean))
     told = {t.title_id: t.score for t in engine.answer(asked, QueryOptions(k=ALL)).titles}
     assert told == pytest.approx(
-        {t: (best[t] + MANNER_WEIGHT * manner[t]) / (1 + MANNER_WEIGHT) for t in best}, abs=5e-3
+        {t: (best[t] + CENTROID_WEIGHT * centroid[t]) / (1 + CENTROID_WEIGHT) for t in best},
+        abs=5e-3,
     )
-    older = sqlite3.connect(":memory:")
-    engine.generation.meta.backup(older)
-    older.execute("drop table manners")
-    generation = Mock(meta=older)
-    assert title_manners(generation, asked, np.asarray(list(best))) is None
-    names = np.asarray([title for _, title in rows])
-    near = np.asarray([cosines[one] for one, _ in rows])
-    plain = dict(zip(*title_scores(near, names), strict=True))
-    assert plain == pytest.approx(best)
 
 
 def test_filters_act_before_the_search(engine: Engine) -> None:
     """The two farthest pictures are found although nearer ones fill the list without it."""
-    query = engine.question_of([picture(0, 5)])
-    _, rows = engine.neighbours(query, ALL)
+    _, rows = engine.neighbours(engine.encode([picture(0, 5)]).vector, ALL)
     far = rows[-2:]
     where = "row_id in ({}, {})".format(*(row.row_id for row in far))
     options = QueryOptions(k=2, by="picture", neighbours=2, filters=Filters(where=where))
@@ -175,9 +164,9 @@ def test_a_percentile_cuts_the_list(engine: Engine) -> None:
 
 def test_several_pictures_make_one_query(engine: Engine) -> None:
     pictures = [picture(0, 71), picture(0, 72), picture(0, 73)]
-    vectors = np.stack([engine.question_of([one]).vector for one in pictures])
+    vectors = np.stack([engine.encode([one]).vector for one in pictures])
     mean = vectors.mean(axis=0)
-    together = engine.question_of(pictures).vector
+    together = engine.encode(pictures).vector
     np.testing.assert_allclose(together, mean / np.linalg.norm(mean), atol=1e-5)
     assert engine.query(pictures, QueryOptions(k=1)).titles[0].authors == (HANDS[0],)
 
@@ -201,10 +190,6 @@ def test_threads_get_the_same_answers(engine: Engine) -> None:
 def test_a_picture_in_two_titles_is_shown_once(
     engine: Engine, drawings: Path, settings: Settings, tmp_path: Path
 ) -> None:
-    from crawler.importers.folder import import_folder
-    from indexer.embedding.embed import embed_pending
-    from indexer.vector_index.build import build_generation
-
     again = tmp_path / "again"
     for title in ("One", "Two"):
         (again / "Somebody" / title).mkdir(parents=True)
@@ -227,26 +212,23 @@ def test_the_network_loads_while_the_picture_is_decoded(
     with Engine.open(settings.layout, settings) as first:
         decode = QueryPicture.pixels
 
-        def watched(self: QueryPicture, limits: PictureLimits, spec: PixelSpec) -> Prepared:
+        def watched(self: QueryPicture, limits: PictureLimits, spec: PixelSpec) -> np.ndarray:
             seen.append(first.encoder._loading is not None)
             return decode(self, limits, spec)
 
         monkeypatch.setattr(QueryPicture, "pixels", watched)
-        first.question_of([picture(1, 5)])
-        first.question_of([picture(1, 6)])
+        first.encode([picture(1, 5)])
+        first.encode([picture(1, 6)])
     assert seen == [True, False]
 
 
 def test_a_picture_unlike_all_others_is_by_nobody_known(engine: Engine) -> None:
     vector = np.random.default_rng(3).standard_normal(engine.generation.dimension)
     vector = (vector / np.linalg.norm(vector)).astype(np.float32)
-    similarity, rows = engine.neighbours(Question(vector), engine.calibration.neighbours)
-    assert engine.labels_of(similarity, rows, 0.5, vector).unknown_author > 0.9
+    assert engine.predict(StyleQuery(vector), 0.5).unknown_author[0] > 0.8
 
 
 def test_another_model_is_refused(settings: Settings, engine: Engine) -> None:
-    from indexer.vector_index.generations import Generation
-
     with Generation.open(settings.layout) as generation:
         generation.model_id = "another"
         with pytest.raises(NoIndexError, match="another"):
@@ -258,15 +240,15 @@ def test_a_first_query_says_what_is_wrong_with_picture_or_model(
 ) -> None:
     with Engine.open(settings.layout, settings) as first:
         with pytest.raises(InputError, match=r"query\.png: "):
-            first.question_of([QueryPicture("query.png", b"no picture")])
-        first.question_of([picture(1, 5)])  # and it goes on
+            first.encode([QueryPicture("query.png", b"no picture")])
+        first.encode([picture(1, 5)])  # and it goes on
     with Engine.open(settings.layout, settings) as second:
         damaged = shutil.copytree(second.generation.model_dir, tmp_path / "model")
         (damaged / MODEL_FILE).write_bytes(b"no network")
         monkeypatch.setattr(second.encoder, "_model_dir", damaged)
         for _ in range(2):
             with pytest.raises(NoIndexError, match="damaged"):
-                second.question_of([picture(1, 5)])
+                second.encode([picture(1, 5)])
 
 
 def test_no_index_yet_says_what_to_do(settings: Settings, tmp_path: Path) -> None:
@@ -285,7 +267,92 @@ def test_a_crop_asks_about_a_part(engine: Engine, tmp_path: Path) -> None:
     whole = QueryPicture("sheet.png", data.getvalue())
     part = replace(whole, crop=Crop.parse("50%,0,50%,100%"))
     np.testing.assert_allclose(
-        engine.question_of([part]).vector,
-        engine.question_of([picture(0, 77)]).vector,
+        engine.encode([part]).vector,
+        engine.encode([picture(0, 77)]).vector,
         atol=1e-3,
     )
+
+
+# --- Long lists of pictures, against a slow loop over the same vectors.
+
+LONG = QueryOptions(k=16, by="picture")
+
+
+def slow_order(engine: Engine, asked: QueryPicture, k: int) -> list[str]:
+    """The definition, picture by picture."""
+    vectors, ids = all_vectors(engine)
+    vector = engine.encode([asked]).vector
+    near = vectors @ vector
+    nearest = sorted(range(len(ids)), key=lambda n: -near[n])
+    head = nearest[:UNEXPANDED]
+    far = vectors @ expanded(vector, vectors[head])
+    rest = sorted(nearest[UNEXPANDED:], key=lambda n: -far[n])
+    return [ids[n] for n in (head + rest)[:k]]
+
+
+@pytest.mark.parametrize("hand", range(3))
+def test_the_far_end_is_near_to_the_first_ten_and_the_query(engine: Engine, hand: int) -> None:
+    asked = picture(hand, 77)
+    plain = engine.query([asked], replace(LONG, expand=False))
+    found = engine.query([asked], LONG)
+    shown = [hit.picture_id for hit in found.pictures]
+    assert shown[:UNEXPANDED] == [hit.picture_id for hit in plain.pictures[:UNEXPANDED]]
+    assert len(shown) == len(set(shown)) == 16
+    wanted = slow_order(engine, asked, 16)
+    assert len(set(wanted) & set(shown)) >= 15  # float16 storage may swap near ties
+    at = {picture_id: n for n, picture_id in enumerate(all_vectors(engine)[1])}
+    vectors, vector = all_vectors(engine)[0], engine.encode([asked]).vector
+    wider = expanded(vector, vectors[[at[name] for name in shown[:UNEXPANDED]]])
+    far = vectors[[at[name] for name in shown[UNEXPANDED:]]] @ wider
+    assert far == pytest.approx(sorted(far, reverse=True), abs=1e-3)
+    likeness = dict(zip(all_vectors(engine)[1], vectors @ vector, strict=True))
+    for hit in found.pictures:  # what is printed is the likeness to the query itself
+        assert hit.similarity == pytest.approx(likeness[hit.picture_id], abs=3e-3)
+    assert any("after the first 10" in note for note in found.notes)
+    assert {t.title_id for t in found.titles} == {hit.title_id for hit in found.pictures}
+
+
+def test_a_list_of_ten_and_a_list_of_titles_stay_as_they_are(engine: Engine) -> None:
+    asked = picture(1, 5)
+    for options in (QueryOptions(k=UNEXPANDED, by="picture"), QueryOptions(k=12)):
+        with_it, without = (
+            replace(engine.query([asked], replace(options, expand=on)), elapsed_ms=0.0)
+            for on in (True, False)
+        )
+        assert with_it == without
+
+
+def test_filters_and_the_least_percentile_hold_for_the_far_end(engine: Engine) -> None:
+    asked = picture(0, 5)
+    whole = engine.query([asked], replace(LONG, k=ALL, expand=False))
+    titles = sorted({hit.title_id for hit in whole.pictures})
+    found = engine.query(
+        [asked], replace(LONG, k=ALL, filters=Filters(exclude_titles=(titles[0],)), neighbours=2)
+    )
+    assert titles[0] not in {hit.title_id for hit in found.pictures}
+    assert len(found.pictures) == len([h for h in whole.pictures if h.title_id != titles[0]])
+    least = sorted(hit.percentile for hit in whole.pictures)[-13]
+    near = engine.query([asked], replace(LONG, filters=Filters(min_percentile=least)))
+    assert len(near.pictures) == 13
+    assert min(hit.percentile for hit in near.pictures) >= least
+
+
+def test_a_picture_of_two_titles_comes_once(tmp_path: Path) -> None:
+    """A reissue repeats a book: its pictures lie twice in the index, at the head of the list
+    and at its far end."""
+    folder = tmp_path / "pictures"
+    draw_folder(folder)
+    shutil.copytree(folder / HANDS[0] / "Book 00", folder / HANDS[0] / "Book 00, new edition")
+    shutil.copytree(folder / HANDS[2] / "Book 20", folder / HANDS[2] / "Book 20, new edition")
+    settings = load_settings({"store.root": str(tmp_path / "root")}, environ={}, cwd=tmp_path)
+    import_folder(settings.layout, settings, folder)
+    embed_pending(settings.layout, settings)
+    report = build_generation(settings.layout, settings)
+    assert report.generation_id is not None
+    publish(settings.layout, report.generation_id)
+    with Engine.open(settings.layout, settings) as engine:
+        assert engine.generation.pictures_count == ALL + 2 * PICTURES_PER_TITLE
+        for neighbours in (16, 200):  # rows that only the expanded query reaches, and all
+            found = engine.query([picture(0, 0)], replace(LONG, k=ALL - 4, neighbours=neighbours))
+            shown = [hit.picture_id for hit in found.pictures]
+            assert len(shown) == len(set(shown)) == ALL - 4

@@ -18,7 +18,7 @@ from indexer.vector_index.generations import Generation, publish
 from schemas.settings import Settings
 from schemas.storage.catalog import Catalog
 from search.cli.app import main
-from search.engine import Engine
+from search.engine import Engine, StyleQuery
 from search.sql.sandbox import run_untrusted
 from search.sql.session import SqlSession
 
@@ -83,13 +83,10 @@ def test_a_query_prints_eras_as_its_index_was_built(
 def test_every_label_of_an_answer_is_one_of_the_index(dated: Settings) -> None:
     with Engine.open(dated.layout, dated) as engine:
         rows = engine.generation.row_ids
-        found = engine.distributions_of(engine.generation.vectors(rows[:1])[0], 0.5)
-        assert (
-            set(found.by_kind["era"])
-            == set(FIVE)
-            == set(engine.generation.heads.heads["era"].labels)
-        )
-        assert sum(found.by_kind["era"].values()) == pytest.approx(1.0)
+        found = engine.predict(StyleQuery(engine.generation.vectors(rows[:1])[0]), 0.5)
+        eras = dict(found.ranked(0, "era"))
+        assert set(eras) == set(FIVE) == set(engine.model.labels["era"].names)
+        assert sum(eras.values()) == pytest.approx(1.0)
 
 
 def test_sql_has_the_eras_of_the_index(own: Settings, tmp_path: Path) -> None:
@@ -119,7 +116,7 @@ def test_without_an_index_eras_are_decades(own: Settings) -> None:
 
 
 def test_predictions_in_other_eras_are_no_confusion(own: Settings) -> None:
-    """After a rebuild, until everything is judged anew."""
+    """After a rebuild, until everything is judged again."""
 
     def judged() -> Iterator[tuple[str, str | None]]:
         with SqlSession(own.layout, own) as asked:

@@ -12,13 +12,13 @@ import pytest
 
 from indexer.embedding.embed import open_encoder
 from indexer.embedding.models import list_models, model_dir, shipped_model_dir
-from indexer.labels.head_files import HeadCalibration, Heads, write_heads
+from indexer.labels.heads import LabelSet
+from indexer.labels.predict import LabelModel, Prediction
 from schemas.errors import InputError, NoIndexError
 from schemas.settings import EncoderSettings, Settings, StoreSettings
-from search.engine import Engine, QueryOptions
+from search.engine import Engine, QueryOptions, StyleQuery
 from search.inputs import read_picture
 from search.predictions import FORMAT, Predictor, _write, predict_listed
-from search.probabilities import Distributions
 from tests.search.hands import HANDS, draw
 
 COLUMNS = ["path", "authors", "unknown_author", "genres", "eras", "problem"]
@@ -52,19 +52,24 @@ def test_every_label_gets_a_probability_and_all_of_it_adds_up(
         assert row["genres"] == [] and row["eras"] == []  # the folder has neither
 
 
-def test_strangers_are_counted(settings: Settings, new_picture: Path, tmp_path: Path) -> None:
+def test_unknown_authors_are_counted(settings: Settings, new_picture: Path, tmp_path: Path) -> None:
     told = iter([(0.9, 0.8), (0.9, 0.1), (0.2, 0.0)])
 
-    def predict(vector: np.ndarray, deviation: float | None) -> Distributions:
-        assert deviation is not None and 0.5 < deviation < 3.0
-        assert vector.shape == (open_encoder(settings).dimension,)
-        return Distributions({"author": {"a": 1.0}, "genre": {}, "era": {}}, *next(told))
+    def predict(query: StyleQuery) -> Prediction:
+        assert 0.2 < query.ood < 5.0
+        assert query.vector.shape == (open_encoder(settings).dimension,)
+        unknown, strange = next(told)
+        labels = {"author": LabelSet(("a",), (1,))}
+        return Prediction(
+            labels, {"author": np.ones((1, 1))}, np.array([unknown]), np.array([strange])
+        )
 
     listed = [("one", new_picture), ("gone", tmp_path / "gone"), ("two", new_picture),
               ("three", new_picture)]  # fmt: skip
     asked = Predictor(open_encoder(settings), "hand-made", predict)
     _, report = _write(asked, settings, listed, tmp_path / "p.parquet", None)
-    assert (report.embedded, report.failed, report.unknown, report.foreign) == (3, 1, 2, 1)
+    assert (report.embedded, report.failed, report.unknown) == (3, 1, 2)
+    assert report.out_of_distribution == 1
 
 
 def test_a_query_and_a_prediction_say_the_same(
@@ -90,25 +95,19 @@ def test_a_models_own_heads_answer_when_they_are_asked(
     trained = mine.layout.models / "trained-1"
     shutil.copytree(shipped_model_dir(), trained)
     out = tmp_path / "p.parquet"
-    if not (trained / "heads.json").exists():
-        with pytest.raises(NoIndexError, match="no label heads"):
-            predict_listed(mine, [("new", new_picture)], out, model="trained-1")
-    heads = Heads(engine.generation.heads.heads, HeadCalibration({"author": 0.2}))
-    write_heads(trained, heads)
+    shutil.rmtree(trained / "labels", ignore_errors=True)
+    with pytest.raises(NoIndexError, match="no label heads"):
+        predict_listed(mine, [("new", new_picture)], out, model="trained-1")
+    model = engine.model
+    calibration = dataclasses.replace(
+        model.calibration, head_weight=dict.fromkeys(model.calibration.head_weight, 0.2)
+    )
+    LabelModel(model.labels, model.heads, calibration).write(trained)
     source, report = predict_listed(mine, [("new", new_picture)], out, model="trained-1")
     assert source == "model trained-1" and report.embedded == 1
     row = pq.read_table(out).to_pylist()[0]
     assert sum(e["probability"] for e in row["authors"]) + row["unknown_author"] == pytest.approx(1)
-    sharp = HeadCalibration({"author": 0.2}, sharpness={"author": 2.0})
-    write_heads(trained, dataclasses.replace(heads, calibration=sharp))
-    predict_listed(mine, [("new", new_picture)], out, model="trained-1")
-    steep = pq.read_table(out).to_pylist()[0]
-    assert steep["unknown_author"] == row["unknown_author"]
-    squares = [e["probability"] ** 2 for e in row["authors"]]
-    known = 1 - row["unknown_author"]
-    assert [e["probability"] for e in steep["authors"]] == pytest.approx(
-        [square / sum(squares) * known for square in squares], abs=1e-6
-    )
+    assert {entry["label"] for entry in row["authors"]} == set(HANDS)
     with pytest.raises(NoIndexError, match="no index"):
         predict_listed(mine, [("new", new_picture)], out)
 

@@ -1,1 +1,1 @@
-"""The evaluation protocol: retrieval, labels, report."""
+"""How good the embeddings and the labels are, by one protocol."""

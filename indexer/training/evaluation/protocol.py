@@ -1,8 +1,8 @@
-"""The whole protocol in one run: retrieval, labels, unknown hands, views, baselines.
+"""The whole protocol in one run: retrieval, degraded copies, labels, baselines.
 
-`toonsearch evaluate` is its command; `python -m indexer.training.evaluation.protocol` is the same without
-the catalog. Whatever is learnt is learnt on the training half of each split or on the other
-series; the model as it is stands last, with a note when it has seen the authors.
+Whatever is fitted is fitted on the training authors of a split, and the test authors are asked;
+labels are told of whole series that nothing was fitted on. The model of a folder stands last,
+with a note when it has seen authors that are asked.
 """
 
 from __future__ import annotations
@@ -10,28 +10,175 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from indexer.embedding.models import DESCRIPTION_FILE
-from indexer.training.augmentation import VIEWS
-from indexer.training.cache import ArrayCache
+from indexer.training.augmentation import NUISANCE_VIEWS, VIEWS
 from indexer.training.data import Benchmark
-from indexer.training.evaluation.labels import (
-    LabelFigures,
-    LabelResult,
-    measure_labels,
-    measure_new_catalogs,
+from indexer.training.evaluation.labels import LabelFigures, LabelResult, Vectors, measure_labels
+from indexer.training.evaluation.retrieval import (
+    Gallery,
+    QueryFigures,
+    RetrievalFigures,
+    near_duplicates,
+    paired_interval,
 )
-from indexer.training.evaluation.retrieval import CURVE_RANKS, Ground, TableRow, measure
-from indexer.training.evaluation.titles import TitleRow, measure_titles, title_table
+from indexer.training.export import closed_form
 from indexer.training.features import FeatureStore, Progress
-from indexer.training.spaces import FROZEN, METHOD, Space, standard_spaces
+from indexer.training.model import CLIP, DIMENSION, FLOOR, fit_projection, unit
+from schemas.errors import InputError
 
+FORMAT = "toonsearch.evaluation/2"
 QUICK_VIEWS = ("grey", "mirrored")
 QUICK_PICTURES = 1200
+Embed = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Space:
+    """A way of embedding pictures: `fit` makes it from the training rows of a benchmark.
+
+    feature     what of a picture it starts from (`indexer/training/features.py`)
+    with_views  whether degraded copies are measured, each of which is computed anew
+    """
+
+    name: str
+    feature: str
+    fit: Callable[[FeatureStore, np.ndarray], Embed] = lambda store, train: unit
+    with_views: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class RetrievalRow:
+    """One row of the table: means over splits, R@1 of each split, gain of R@1 over the row above
+    with its 95 % interval over authors, R@1 of each degraded copy among clean pictures."""
+
+    name: str
+    note: str
+    figures: RetrievalFigures
+    by_split: tuple[float, ...]
+    gain: tuple[float, float, float] | None
+    views: dict[str, float]
+
+
+class Ground:
+    """A benchmark's splits as galleries, and the features of what they ask."""
+
+    def __init__(self, store: FeatureStore, views: Sequence[str]) -> None:
+        self.store, self.views = store, tuple(views)
+        authors, shown = store.bench.manifest.authors, ~store.blank()
+        self.splits = [
+            tuple(
+                np.flatnonzero(np.isin(authors, sorted(side)) & shown)
+                for side in (split.train, split.test)
+            )
+            for split in store.bench.splits
+        ]
+        self.asked = np.unique(np.concatenate([test for _, test in self.splits]))
+
+    @cached_property
+    def galleries(self) -> list[Gallery]:
+        """The test pictures of each split."""
+        manifest, grey = self.store.bench.manifest, self.store.get("pixels")
+        return [
+            Gallery(manifest.authors[test], manifest.series[test], near_duplicates(grey[test]))
+            for _, test in self.splits
+        ]
+
+    def rows(self, feature: str, view: str | None, chosen: np.ndarray) -> np.ndarray:
+        """Features of some of the asked pictures; (M,) -> (M, F)"""
+        fitted = feature == "statistics" and view in (None, *NUISANCE_VIEWS)
+        if fitted or (feature == "pixels" and view is None):  # known of all pictures anyway
+            return np.asarray(self.store.get(feature, view)[chosen])
+        found = self.store.part(self.asked).get(feature, view)
+        return np.asarray(found[np.searchsorted(self.asked, chosen)])
+
+    def catalog(self, space: Space, split: int) -> tuple[Benchmark, Vectors]:
+        """The test pictures of a split, with embeddings and out-of-distribution scores."""
+        train, test = self.splits[split]
+        rows = self.rows(space.feature, None, test)
+        if space.feature == "encoded":
+            ood = rows[:, -1]
+        else:
+            learnt = self.rows(space.feature, None, train)
+            z = (rows - learnt.mean(0)) / (learnt.std(0) + FLOOR)
+            ood = np.sqrt(np.square(z.clip(-CLIP, CLIP)).mean(1))
+        vectors = space.fit(self.store, train)(rows)
+        return self.store.bench.part(test), (np.float32(vectors), ood)
+
+    def measure(
+        self, space: Space, above: Sequence[QueryFigures] | None
+    ) -> tuple[RetrievalRow, list[QueryFigures]]:
+        """The figures of one space.
+
+        Errors:  InputError when a split has no author with two series among those asked
+        """
+        views: dict[str, list[float]] = {view: [] for view in self.views if space.with_views}
+        found: list[QueryFigures] = []
+        for (train, test), gallery in zip(self.splits, self.galleries, strict=True):
+            embed = space.fit(self.store, train)
+            vectors = embed(self.rows(space.feature, None, test))
+            found.append(gallery.figures(vectors))
+            for view, figures in views.items():
+                queries = embed(self.rows(space.feature, view, test))
+                figures.append(float(gallery.figures(vectors, queries).right_at_1.mean()))
+        if not all(len(figures.rows) for figures in found):
+            raise InputError("a split has no author with two series on its test side")
+        several = [figures.summary() for figures in found]
+        row = RetrievalRow(
+            space.name,
+            space.note,
+            RetrievalFigures.mean(several),
+            tuple(figures.r_at_1 for figures in several),
+            paired_interval(found, above) if above else None,
+            {view: float(np.mean(figures)) for view, figures in views.items()},
+        )
+        return row, found
+
+
+def standard_spaces(model: Path, note: str) -> list[Space]:
+    """The rows of the table: baselines, the closed form in two widths, a model folder."""
+
+    def standardized(store: FeatureStore, train: np.ndarray) -> Embed:
+        learnt = store.get("statistics")[train]
+        center, scale = learnt.mean(0), 1.0 / (learnt.std(0) + FLOOR)
+        return lambda rows: unit(np.clip((rows - center) * scale, -CLIP, CLIP))
+
+    def without_views(store: FeatureStore, train: np.ndarray) -> Embed:
+        authors = store.bench.manifest.authors[train]
+        return fit_projection(store.get("statistics")[train], authors, (), None).apply
+
+    return [
+        Space("raw pixels, 32 x 32", "pixels"),
+        Space("color histogram", "colors"),
+        Space("ImageNet head", "head"),
+        Space("middle statistics, frozen", "statistics", standardized, True),
+        Space("whitened by authors, 896 d", "statistics", without_views, True),
+        Space(
+            "closed form, 896 d",
+            "statistics",
+            lambda store, train: closed_form(store, train, None).apply,
+            True,
+        ),
+        Space(
+            f"closed form, {DIMENSION} d",
+            "statistics",
+            lambda store, train: closed_form(store, train).apply,
+            True,
+        ),
+        Space(
+            f"model {model.name}",
+            "encoded",
+            lambda store, train: lambda rows: unit(rows[:, :-1]),
+            not note,
+            note,
+        ),
+    ]
 
 
 @dataclass
@@ -41,34 +188,29 @@ class Evaluation:
     bench: Benchmark
     model: str
     model_note: str
-    retrieval: list[TableRow]
-    thumbnails: list[TableRow]
-    long_lists: list[TableRow]
-    titles: list[TitleRow]
+    retrieval: list[RetrievalRow]
     labels: LabelResult
     ground: Ground = field(repr=False)
-    spaces: Sequence[Space] = field(repr=False)
+    shown: Space = field(repr=False)
+    """Whose retrievals and labels are shown: the model, or the closed form where the model has
+    seen the authors."""
 
     def to_json(self) -> dict[str, Any]:
         """All figures, without pictures."""
         return {
-            "format": "toonsearch.evaluation/1",
+            "format": FORMAT,
             "benchmark": {
                 "name": Path(self.bench.name).name,
                 "pictures": len(self.bench),
                 "authors": len(np.unique(self.bench.manifest.authors)),
                 "series": len(np.unique(self.bench.manifest.series)),
                 "splits": len(self.bench.splits),
-                "blank": int(self.ground.blank.sum()),
+                "asked": len(self.ground.asked),
             },
             "model": {"id": self.model, "note": self.model_note},
-            "ranks": CURVE_RANKS,
             "retrieval": [asdict(row) for row in self.retrieval],
-            "retrieval_thumbnails": [asdict(row) for row in self.thumbnails],
-            "retrieval_long_lists": [asdict(row) for row in self.long_lists],
-            "titles": [asdict(row) for row in self.titles],
             "labels": [asdict(row) for row in self.labels.figures],
-            "new_catalogs": self.labels.new_catalogs,
+            "unknown_author": self.labels.unknown,
         }
 
 
@@ -78,46 +220,29 @@ def evaluate(
     *,
     cache: Path | None = None,
     quick: bool = False,
-    earlier: bool = False,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Measure everything on a benchmark, with the model of a folder beside the baselines.
 
-    `earlier` also trains the networks of earlier practice on each split (hours on two cores).
-    `quick` takes at most QUICK_PICTURES pictures, two splits, two views and the cheap
-    baselines: enough to see that all is well, not to be quoted.
+    `quick` takes at most QUICK_PICTURES pictures, two splits and two views: enough to see that
+    all is well, not to be quoted.
 
     Errors:  InputError when the benchmark cannot be used, NoIndexError when the model cannot
     """
     if quick:
         bench = smaller(bench)
-    store = FeatureStore(bench, ArrayCache(cache), model, progress)
-    ground = Ground(store, views=QUICK_VIEWS if quick else tuple(VIEWS))
+    store = FeatureStore(bench, cache, model, progress)
+    ground = Ground(store, QUICK_VIEWS if quick else tuple(VIEWS))
     note = leakage(bench, model)
-    spaces = standard_spaces(model.name, note, quick)
-    if earlier:
-        from indexer.training.evaluation.earlier import earlier_spaces
-
-        # After what learns nothing, before what starts from ImageNet weights.
-        at = next(n for n, s in enumerate(spaces) if s.feature in {"head", "statistics"})
-        spaces = [*spaces[:at], *earlier_spaces(1 if quick else None), *spaces[at:]]
-    by_name = {space.name: space for space in spaces}
-    named = spaces[-1]
-    # What has seen these authors would flatter itself: the same recipe, learnt on the others,
-    # tells the labels.
-    judged = by_name[METHOD] if note else named
-    detailed = frozenset({FROZEN, judged.name})
-    retrieval, thumbnails, long_lists = measure(ground, spaces, detailed)
-    titles = measure_titles(ground, [by_name[FROZEN], judged])
-    labels = measure_labels(ground, judged, by_name[FROZEN], _steps(progress, "labels"))
-    labels.new_catalogs = measure_new_catalogs(ground, judged)
-    return Evaluation(
-        bench, model.name, note, retrieval, thumbnails, long_lists, titles, labels, ground, spaces
-    )
-
-
-def _steps(progress: Progress | None, what: str) -> Callable[[int, int], None] | None:
-    return None if progress is None else lambda done, total: progress(what, done, total)
+    spaces = standard_spaces(model, note)
+    table: list[RetrievalRow] = []
+    above: list[QueryFigures] | None = None
+    for space in spaces:
+        row, above = ground.measure(space, above)
+        table.append(row)
+    shown = spaces[-2] if note else spaces[-1]
+    labels = measure_labels([ground.catalog(shown, n) for n in range(len(ground.splits))], progress)
+    return Evaluation(bench, model.name, note, table, labels, ground, shown)
 
 
 def smaller(bench: Benchmark) -> Benchmark:
@@ -132,99 +257,91 @@ def smaller(bench: Benchmark) -> Benchmark:
 
 
 def leakage(bench: Benchmark, model: Path) -> str:
-    """Whether the model has learnt from authors of the benchmark, in words; "" if not."""
+    """Whether the model was fitted on authors that are asked, in words; "" if not."""
     try:
         about = json.loads((model / DESCRIPTION_FILE).read_bytes())
         seen = about["provenance"].get("authors")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         seen = None
-    authors = set(bench.manifest.authors.tolist())
     if seen is None:
-        return "which authors it learnt from is not recorded"
-    shared = authors & set(seen)
-    return f"it has learnt from {len(shared)} of these {len(authors)} authors" if shared else ""
+        return "which authors it was fitted on is not recorded"
+    asked = frozenset().union(*(split.test for split in bench.splits))
+    shared = asked & set(seen)
+    return f"it was fitted on {len(shared)} of these {len(asked)} authors" if shared else ""
 
 
 def render(found: Evaluation) -> str:
     """All tables in Markdown."""
-    parts = [
-        _retrieval_table(found.retrieval),
-        "Pictures first reduced to fit 200 x 120:",
-        _retrieval_table(found.thumbnails),
-        "Lists ordered as `toonsearch query --by picture` orders them after the first ten:",
-        _retrieval_table(found.long_lists),
-        "Titles, the query's own left out:",
-        title_table(found.titles),
-        "Loss of R@1 when only the query is changed:",
-        _view_table(found.retrieval),
-        "Held-out series:",
-        _label_table(found.labels.figures),
-        "Catalogs by authors that the space has never seen (the test halves):",
-        _new_catalog_table(found.labels.new_catalogs),
-    ]
-    return "\n\n".join(parts)
+    return "\n\n".join(
+        [
+            retrieval_table(found.retrieval),
+            "R@1 when only the query is changed:",
+            view_table(found.retrieval),
+            "Labels of series held out:",
+            label_table(found.labels.figures),
+            unknown_line(found.labels),
+        ]
+    ).strip()
 
 
-def _retrieval_table(table: Sequence[TableRow]) -> str:
-    lines = [
-        "| features | R@1 | macro R@1 | R@10 | AP@100 | mAP@10 | R@1 by split | gain of R@1 |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def retrieval_table(table: Sequence[RetrievalRow]) -> str:
+    """R@1, R@10, macro R@1, AP@100, mAP@10; R@1 of each split; gain over the row above."""
+    rows = []
     for row in table:
-        mean = row.mean
-        values = (mean.r_at_1, mean.macro_r_at_1, mean.r_at_10, mean.ap_at_100, mean.map_at_10)
-        cells = " | ".join(f"{value:.3f}" for value in values)
-        by_split = " ".join(f"{split.r_at_1:.3f}" for split in row.splits)
+        f = row.figures
+        values = (f.r_at_1, f.r_at_10, f.macro_r_at_1, f.ap_at_100, f.map_at_10)
+        by_split = " ".join(f"{r_at_1:.3f}" for r_at_1 in row.by_split)
         gain = "{:+.3f} [{:+.3f}, {:+.3f}]".format(*row.gain) if row.gain else ""
         name = f"{row.name} ({row.note})" if row.note else row.name
-        lines.append(f"| {name} | {cells} | {by_split} | {gain} |")
-    return "\n".join(lines)
+        rows.append([name, *(f"{value:.3f}" for value in values), by_split, gain])
+    header = ["features", "R@1", "R@10", "macro R@1", "AP@100", "mAP@10", "R@1 by split"]
+    return markdown([*header, "gain of R@1 over the row above"], rows)
 
 
-def _view_table(table: Sequence[TableRow]) -> str:
-    rows = [row for row in table if row.robustness]
+def view_table(table: Sequence[RetrievalRow]) -> str:
+    """R@1 of each degraded copy."""
+    rows = [row for row in table if row.views]
     if not rows:
         return "(not measured)"
-    views = list(rows[0].robustness)
-    lines = [f"| features | {' | '.join(views)} |", "| --- " * (len(views) + 1) + "|"]
-    for row in rows:
-        cells = " | ".join(f"{100 * row.robustness[view]:+.1f}" for view in views)
-        lines.append(f"| {row.name} | {cells} |")
-    return "\n".join(lines)
-
-
-def _label_table(figures: Sequence[LabelFigures]) -> str:
-    lines = [
-        "| label | told by | top-1 | top-5 | macro-F1 | calibration error (by chance) | years off"
-        " | queries |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    views = list(rows[0].views)
+    cells = [
+        [row.name, *(f"{r:.3f}" for r in (row.figures.r_at_1, *row.views.values()))] for row in rows
     ]
-    for row in figures:
-        years = "" if row.years_error is None else f"{row.years_error:.1f}"
-        top5 = "" if row.top5 is None else f"{row.top5:.3f}"
-        lines.append(
-            f"| {row.kind} | {row.name} | {row.top1:.3f} | {top5} | {row.macro_f1:.3f}"
-            f" | {row.calibration} | {years} | {row.queries} |"
-        )
-    return "\n".join(lines)
+    return markdown(["features", "clean", *views], cells)
 
 
-NEW_CATALOG = (
-    ("author_top1", "author of a new work, top-1"),
-    ("author_vote_top1", "the same, by the neighbours' vote alone"),
-    ("author_calibration_error", "calibration error of the author"),
-    ("unknown_auroc_new_title", "unknown author against new work, AUROC"),
-    ("unknown_fpr95_new_title", "the same, FPR at 95 % TPR (unknown is positive)"),
-    ("unknown_passed95_new_title", "the same, FPR at 95 % TPR (known is positive)"),
-    ("unknown_auroc_new_picture", "unknown author against new picture, AUROC"),
-    ("unknown_fpr95_new_picture", "the same, FPR at 95 % TPR (unknown is positive)"),
-    ("unknown_passed95_new_picture", "the same, FPR at 95 % TPR (known is positive)"),
-)
+def label_table(figures: Sequence[LabelFigures]) -> str:
+    """Accuracy and calibration of each kind of label, by each way of telling it."""
+
+    def shown(value: float | None) -> str:
+        return "" if value is None else f"{value:.3f}"
+
+    rows = [
+        [
+            row.kind,
+            row.method,
+            f"{row.top1:.3f}",
+            shown(row.top5),
+            f"{row.macro_f1:.3f}",
+            shown(row.calibration_error),
+            str(row.queries),
+        ]
+        for row in figures
+    ]
+    header = ["label", "by", "top-1", "top-5", "macro-F1", "calibration error", "queries"]
+    return markdown(header, rows)
 
 
-def _new_catalog_table(measured: dict[str, float]) -> str:
-    if not measured:
-        return "(too few pictures)"
-    lines = ["| what | measured |", "| --- | --- |"]
-    lines += [f"| {what} | {measured[key]:.3f} |" for key, what in NEW_CATALOG if key in measured]
-    return "\n".join(lines)
+def unknown_line(labels: LabelResult) -> str:
+    """How well an unknown author is recognised, in a sentence."""
+    if not labels.unknown:
+        return ""
+    return "Unknown authors: AUROC {auroc:.3f}, false positives at 95 % recall {fpr95:.3f}.".format(
+        **labels.unknown
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Annotated
@@ -42,9 +43,13 @@ def evaluate(
     quick: Annotated[
         bool, Option("--quick", help="A part of the pictures and of the table, to try it.")
     ] = False,
-    earlier: Annotated[
-        bool, Option("--earlier", help="Also train small networks of earlier practice (slow).")
-    ] = False,
+    authors: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE",
+            help="JSON list of the authors to ask; everything is fitted on the others.",
+        ),
+    ] = None,
     cache: Annotated[
         OutFile,
         Option(metavar="DIR", help="Cache of features (default: the user's cache folder)."),
@@ -59,9 +64,9 @@ def evaluate(
     check_place(html, out)
     need_training("evaluate")
     from indexer.embedding.models import model_dir
-    from indexer.training.cache import default_cache
-    from indexer.training.data import benchmark_of_catalog, benchmark_of_manifest
+    from indexer.training.data import benchmark_of_catalog, benchmark_of_manifest, held_out
     from indexer.training.evaluation import protocol
+    from indexer.training.features import default_cache
 
     session: Session = ctx.obj
     settings = session.settings()
@@ -70,6 +75,8 @@ def evaluate(
         bench = benchmark_of_catalog(settings.layout)
     else:
         bench = benchmark_of_manifest(manifest)
+    if authors is not None:
+        bench = dataclasses.replace(bench, splits=(held_out(bench.manifest, authors),))
     with session.progress("Measuring") as bar:
         shown = None if bar is None else lambda what, done, total: bar(done, total)
         found = protocol.evaluate(
@@ -77,7 +84,6 @@ def evaluate(
             folder,
             cache=cache or default_cache(),
             quick=quick,
-            earlier=earlier,
             progress=shown,
         )
     body = found.to_json()

@@ -100,8 +100,7 @@ def build_and_publish(
 ) -> tuple[BuildReport, list[str]]:
     """Build a generation when anything has changed; returns also the old ones that it replaced."""
     from indexer.vector_index.build import build_generation
-    from indexer.vector_index.generations import publish
-    from indexer.vector_index.retention import collect_garbage
+    from indexer.vector_index.generations import collect_garbage, publish
 
     layout = settings.layout
     with session.progress("Building the index") as progress:
@@ -115,7 +114,7 @@ def build_and_publish(
 @group.command("list", epilog=examples("toonsearch index list"))
 def list_(ctx: typer.Context, as_json: AsJson = False) -> None:
     """List all generations, oldest first, each with its state."""
-    from indexer.vector_index.retention import list_generations
+    from indexer.vector_index.generations import list_generations
 
     session: Session = ctx.obj
     found = list_generations(session.settings().layout)
@@ -140,7 +139,7 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Verify every byte of a generation."""
-    from indexer.vector_index.retention import verify_generation
+    from indexer.vector_index.generations import verify_generation
 
     session: Session = ctx.obj
     layout = session.settings().layout
@@ -158,12 +157,12 @@ def publish(
     dry_run: DryRun = False,
 ) -> None:
     """Verify a generation and use it from now on."""
-    from indexer.vector_index import generations, retention
+    from indexer.vector_index import generations
 
     session: Session = ctx.obj
     layout = session.settings().layout
     if dry_run:
-        retention.verify_generation(layout, generation)
+        generations.verify_generation(layout, generation)
         print(f"would publish {generation}")
         return
     with session.writing("index publish", dry_run):
@@ -174,18 +173,18 @@ def publish(
 @group.command(epilog=examples("toonsearch index rollback"))
 def rollback(ctx: typer.Context, dry_run: DryRun = False) -> None:
     """Go back to the generation before the one in use."""
-    from indexer.vector_index import retention
+    from indexer.vector_index import generations
 
     session: Session = ctx.obj
     layout = session.settings().layout
     if dry_run:
         older = [
-            i for i in retention.list_generations(layout) if i.state == "ok" and not i.published
+            i for i in generations.list_generations(layout) if i.state == "ok" and not i.published
         ]
         print(f"would choose among: {', '.join(i.id for i in older) or 'none'}")
         return
     with session.writing("index rollback", dry_run):
-        name = retention.rollback(layout)
+        name = generations.rollback(layout)
     print(f"{name} is published")
 
 
@@ -197,7 +196,7 @@ def gc(
     as_json: AsJson = False,
 ) -> None:
     """Remove old generations: never the one in use, the one before it, or one being read."""
-    from indexer.vector_index.retention import collect_garbage
+    from indexer.vector_index.generations import collect_garbage
 
     session: Session = ctx.obj
     settings = session.settings({"index.keep": keep})

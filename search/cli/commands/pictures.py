@@ -58,7 +58,7 @@ def embed(
     session: Session = ctx.obj
     settings = session.settings()
     if manifest is not None and out is not None:
-        from indexer.embedding.listing import embed_listed, listed_pictures
+        from indexer.embedding.embed import embed_listed, listed_pictures
 
         check_place(out)
         listed = listed_pictures(manifest)[:limit]
@@ -187,7 +187,7 @@ def predict(
     The published index answers with the labels of your own catalog. Each picture gets every
     label with its probability, and the probability that none of the known artists drew it.
     """
-    from indexer.embedding.listing import listed_pictures
+    from indexer.embedding.embed import listed_pictures
     from search.predictions import predict_listed
 
     session: Session = ctx.obj
@@ -208,16 +208,16 @@ def predict(
                 "predicted": report.embedded,
                 "failed": report.failed,
                 "unknown_author": report.unknown,
-                "foreign": report.foreign,
+                "out_of_distribution": report.out_of_distribution,
                 "out": str(out),
             }
         )
     else:
         print(f"{source}: {report.embedded:,} predicted, {report.failed:,} failed, in {out}")
         print(f"by none of the known artists, more likely than not: {report.unknown:,}")
-        if report.foreign:
+        if report.out_of_distribution:
             whose = "index" if model is None else "model"
-            print(f"out of distribution for the {whose}: {report.foreign:,}")
+            print(f"out of distribution for the {whose}: {report.out_of_distribution:,}")
     return _problems(session, report.problems, report.failed)
 
 

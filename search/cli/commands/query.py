@@ -183,7 +183,6 @@ def query(
 def _by_style(
     settings: Settings, options: QueryOptions, sources: list[str], crop: str | None
 ) -> tuple[Answer, list[QueryPicture]]:
-    from indexer.embedding.encoder import share_one_heap
     from search.engine import Engine
     from search.inputs import STDIN, Crop, read_picture
 
@@ -191,7 +190,6 @@ def _by_style(
         raise UsageError("standard input can be read only once", "Name `-` once.")
     part = None if crop is None else Crop.parse(crop)
     limits = settings.decode.limits
-    share_one_heap()
     read = [read_picture(s, limits, crop=part, stdin=sys.stdin.buffer) for s in sources]
     with Engine.open(settings.layout, settings) as engine:
         return engine.query(read, options), read

@@ -22,7 +22,7 @@ from search.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from indexer.training.finish import Job, TrainReport
+    from indexer.training.runs import Job, TrainReport
     from indexer.training.trainer import TrainSettings
     from schemas.settings import Settings
 
@@ -110,11 +110,11 @@ def train(
         weights=None if weights is None else str(weights.resolve()),
         random_weights=random_weights,
         steps=steps,
-        look_every=eval_every,
+        eval_every=eval_every,
         patience=patience,
         authors=batch_authors,
         pictures_each=pictures_each,
-        rate=lr,
+        lr=lr,
         seed=seed,
         rules=LabelRules(min_pictures_per_author, parse_merge(merge_genre or ()), parse_eras(eras)),
     )
@@ -154,17 +154,15 @@ def _job(
 ) -> Job:
     """Everything that can be wrong is found here, before hours are spent."""
     from indexer.embedding.models import model_dir
-    from indexer.training.cache import default_cache
     from indexer.training.data import benchmark_of_catalog, benchmark_of_manifest
-    from indexer.training.finish import Job
+    from indexer.training.features import default_cache
+    from indexer.training.runs import Job, catalog_encoded
 
     base = model_dir(model or settings.encoder.model, settings.layout)
     vectors = None
     if manifest is None:
-        from indexer.training.known_vectors import catalog_vectors
-
         bench = benchmark_of_catalog(settings.layout, training=True)
-        vectors = catalog_vectors(settings.layout, bench, base)
+        vectors = catalog_encoded(settings.layout, bench, base)
     else:
         bench = benchmark_of_manifest(manifest, training=True)
 
@@ -177,11 +175,11 @@ def _job(
         (session.note if "r_at_1" in row else session.detail)(", ".join(parts))
 
     models = settings.layout.models
-    return Job(bench, chosen, base, models, default_cache(), vectors, tell=tell)
+    return Job(bench, chosen, base, models, default_cache(), vectors, progress=tell)
 
 
 def _run(session: Session, job: Job, quick: bool) -> TrainReport:
-    from indexer.training.finish import train_heads, train_style
+    from indexer.training.runs import train_heads, train_style
 
     with session.writing("train", dry_run=False), session.progress("Training") as bar:
         if bar is not None:
@@ -211,7 +209,6 @@ def _show(session: Session, report: TrainReport, as_json: bool) -> None:
         if f"{kind}_top1" in measured:
             print(
                 f"  {kind}: {count} classes, held-out series top-1 {measured[f'{kind}_top1']:.3f},"
-                f" macro-F1 {measured[f'{kind}_macro_f1']:.3f},"
                 f" calibration error {100 * measured[f'{kind}_calibration_error']:.1f} %"
             )
     session.note(

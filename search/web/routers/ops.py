@@ -8,7 +8,6 @@ from fastapi import APIRouter
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import Response
 
-from indexer.vector_index.search import Question
 from schemas.storage.layout import Layout
 from search.web.dependencies import ServiceDependency
 from search.web.models import Health, errors
@@ -24,7 +23,7 @@ async def healthz(service: ServiceDependency) -> dict[str, Any]:
         def work() -> dict[str, Any]:
             generation = opened.engine.generation
             row = generation.meta.execute("select row_id from pictures limit 1").fetchone()
-            found, _ = opened.engine.neighbours(Question(generation.vectors(row)[0]), 1)
+            found, _ = opened.engine.neighbours(generation.vectors(row)[0], 1)
             return {
                 "nearest": round(float(found[0]), 3),
                 "generation": generation.id,

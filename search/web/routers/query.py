@@ -15,15 +15,14 @@ import numpy as np
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from indexer.vector_index.search import Question
 from schemas.errors import ToonsearchError
 from schemas.records import Answer
-from search.engine import QueryOptions
-from search.evidence import titles_holding
+from search.engine import QueryOptions, StyleQuery
 from search.inputs import QueryPicture
 from search.output import data as output
 from search.output.html import GallerySection, render_gallery
 from search.output.thumbnails import Thumbnail
+from search.results import titles_holding
 from search.web.db import EncodedQuery
 from search.web.dependencies import (
     CropText,
@@ -160,8 +159,8 @@ async def _answer_pictures(
         )
         ids = [picture.picture_id for picture in prepared]
 
-        def work() -> tuple[Answer, Question, tuple[str, ...]]:
-            question = engine.question_of(prepared)
+        def work() -> tuple[Answer, StyleQuery, tuple[str, ...]]:
+            question = engine.encode(prepared)
             names = [picture.name for picture in prepared]
             answer = engine.answer(question, options, picture_ids=ids, names=names, started=started)
             own = [one for one in ids if titles_holding(engine.generation.meta, [one])]

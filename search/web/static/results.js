@@ -43,7 +43,7 @@ function conclusion(labels) {
   const [best] = labels.authors;
   if (labels.unknown_author > 0.5) {
     return h("p", { class: "conclusion" }, h("strong", {}, t("unknownArtist")), ` (${share(labels.unknown_author)}). `,
-      labels.foreign > 0.5 ? t("nothingAlike") : t("nearestIs", { name: best.label }));
+      labels.out_of_distribution > 0.5 ? t("nothingAlike") : t("nearestIs", { name: best.label }));
   }
   const [before, after] = t("looksLike", { name: "\u0000" }).split("\u0000");
   return h("p", { class: "conclusion" }, before, h("strong", {}, best.label), after, ` (${share(best.probability)})`);
@@ -54,7 +54,7 @@ function labelGroups(labels) {
   const authors = !labels.authors.length ? [] : labels.unknown_author > 0.5 ? [none, ...labels.authors] : [...labels.authors, none];
   return [["artist", authors], ["genre", labels.genres], ["era", labels.eras]].map(([key, group]) => {
     const shown = group.filter((one) => one.probability >= 0.005);
-    return shown.length && h("div", { class: "labels" }, h("h3", {}, labels.foreign > 0.5 && key !== "artist" ? t("onlyShares", { what: t(key) }) : t(key)),
+    return shown.length && h("div", { class: "labels" }, h("h3", {}, labels.out_of_distribution > 0.5 && key !== "artist" ? t("onlyShares", { what: t(key) }) : t(key)),
       h("dl", {}, shown.map((one) => h("div", { class: one.none ? "none" : null },
         h("dt", { title: one.label }, key === "artist" && !one.none ? h("a", { href: withParams("/author", { name: one.label }) }, one.label) : one.label),
         h("dd", {}, bar(one.probability, share(one.probability)), h("span", {}, share(one.probability)))))));

@@ -182,7 +182,7 @@ def test_dollar_signs_in_names_are_only_dollar_signs(settings: Settings) -> None
 
 def test_shares_of_the_catalog_are_not_headed_as_an_answer() -> None:
     plain, strange = (
-        render_page([GallerySection(answer(unknown=0.9, foreign=share, name="Ann"), ())], {})
+        render_page([GallerySection(answer(unknown=0.9, strange=share, name="Ann"), ())], {})
         for share in (0.4, 0.9)
     )
     assert "how common each is" not in plain

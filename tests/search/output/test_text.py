@@ -92,7 +92,7 @@ def test_nothing_found_is_said() -> None:
 
 
 def test_shares_of_the_catalog_are_not_printed_as_an_answer() -> None:
-    plain, strange = (label_lines(answer(foreign=share).labels) for share in (0.4, 0.9))
+    plain, strange = (label_lines(answer(strange=share).labels) for share in (0.4, 0.9))
     assert "Which era?" in plain and "Which genre?" in plain
     headings = [line for line in strange if line.startswith(("Which genre", "Which era"))]
     assert headings == [

@@ -9,8 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from schemas.records import Labels
-from search.engine import QueryOptions
-from search.notes import notes_of
+from search.results import notes_of
 from search.web.app import PAGES, STATIC, load_assets, load_shell
 
 SCRIPTS = sorted(path.name for path in STATIC.glob("*.js"))
@@ -66,12 +65,25 @@ def test_both_languages_say_everything() -> None:
 
 
 def test_the_page_knows_the_notes_that_it_translates() -> None:
-    """Their beginnings, as the page looks for them, are those of `search/notes.py`."""
+    """Their beginnings, as the page looks for them, are those of `search/results.py`."""
     script = (STATIC / "results.js").read_text("utf-8")
     beginnings = re.findall(r'note\.startsWith\("([^"]+)"\)', script)
     assert len(beginnings) >= 4
-    labels = Labels(foreign=1.0)
-    said = list(notes_of(QueryOptions(), {"t": "T"}, ["Ann"], (1, 2), 1, labels))
+    labels = Labels(out_of_distribution=1.0)
+    said = list(
+        notes_of(
+            labels,
+            own={"t": "T"},
+            same=["Ann"],
+            wanted_others=True,
+            left=1,
+            total=2,
+            expanded=False,
+            shown=1,
+            k=10,
+            by="title",
+        )
+    )
     for beginning in beginnings:
         assert any(note.startswith(beginning) for note in said), beginning
 

@@ -17,8 +17,12 @@ from starlette.testclient import TestClient
 
 from indexer.embedding import encoder
 from indexer.vector_index.build import build_generation
-from indexer.vector_index.generations import current_generation_id, publish, read_manifest
-from indexer.vector_index.retention import collect_garbage
+from indexer.vector_index.generations import (
+    collect_garbage,
+    current_generation_id,
+    publish,
+    read_manifest,
+)
 from schemas.settings import Settings
 from tests.search.hands import draw
 from tests.search.web.conftest import opened, wait_until

@@ -128,7 +128,7 @@ def test_answers_hold_no_traces(
         def broken(*_: object, **__: object) -> None:
             raise RuntimeError("secret /root/path")
 
-        monkeypatch.setattr(Engine, "question_of", broken)
+        monkeypatch.setattr(Engine, "encode", broken)
         held = io.BytesIO()
         draw(0, 1).save(held, "PNG")
         answer = client.post("/v1/query", content=held.getvalue())

@@ -17,10 +17,10 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from indexer.vector_index.search import Question
 from schemas.errors import InputError
 from schemas.settings import Settings
 from search.cli.app import main
+from search.engine import StyleQuery
 from search.web.db import EncodedQuery, Store
 from search.web.errors import ApiError
 from tests.search.hands import HANDS, PICTURES_PER_TITLE, draw
@@ -268,7 +268,7 @@ def test_stored_vectors_are_those_of_the_index(client: TestClient, engine: Any) 
     wanted = np.random.default_rng(1).permutation(rows[:, 0])[:9]
     vectors = engine.generation.vectors(wanted)
     for vector, row_id in zip(vectors, wanted, strict=True):
-        similarity, found = engine.neighbours(Question(vector), 1)
+        similarity, found = engine.neighbours(vector, 1)
         assert found[0].row_id == row_id and similarity[0] == pytest.approx(1.0, abs=1e-3)
     for strange in ([rows.max() + 1], [-1], [*wanted, rows.max() + 7]):
         with pytest.raises(InputError, match="does not hold"):
@@ -290,11 +290,11 @@ def test_without_an_index_the_page_says_how_to_build_one(
 
 def test_a_share_keeps_all_of_a_query(tmp_path: Path) -> None:
     vector = np.eye(1, 8, dtype=np.float32)[0]
-    query = EncodedQuery(Question(vector, None, 1.37), "model", "pixels", ("own",), 2)
+    query = EncodedQuery(StyleQuery(vector, 1.37), "model", "pixels", ("own",), 2)
     store = Store(tmp_path / "web.sqlite")
     key, _ = store.add_share(query, 3)
     found = store.share(key)
-    assert found is not None and found.question.deviation == 1.37
+    assert found is not None and found.question.ood == 1.37
     assert np.array_equal(found.question.vector, vector)
     assert replace(found, question=query.question) == query
     assert store.share("s-" + "0" * 22) is None and store.share("' or 1=1") is None

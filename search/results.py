@@ -1,0 +1,176 @@
+"""What is shown of the pictures and titles that were found, and the notes beside them."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from indexer.vector_index.generations import Generation
+from indexer.vector_index.ranking import CENTROID, UNEXPANDED, RankedTitle
+from schemas.records import Hit, Labels, TitleHit
+
+HITS_PER_TITLE = 3
+"""Pictures shown as evidence: as many as the score of a title looks at."""
+
+
+class PictureRow(NamedTuple):
+    """One picture of one title; `author` and `genre` are the main ones."""
+
+    row_id: int
+    picture_id: str
+    title_id: str
+    author: str | None
+    genre: str | None
+    year: int | None
+    file: str | None
+    source_path: str | None
+
+
+class Found(NamedTuple):
+    """A list of neighbours with what is known about them, nearest first.
+
+    Shapes:  similarity, percentile and passed (K,); K rows
+    """
+
+    similarity: np.ndarray
+    percentile: np.ndarray
+    passed: np.ndarray
+    rows: Sequence[PictureRow]
+
+    @property
+    def title_ids(self) -> np.ndarray:
+        return np.asarray([row.title_id for row in self.rows], dtype=np.str_)
+
+    @property
+    def picture_ids(self) -> np.ndarray:
+        return np.asarray([row.picture_id for row in self.rows], dtype=np.str_)
+
+    def hit(self, place: int) -> Hit:
+        row = self.rows[place]
+        return Hit(
+            picture_id=row.picture_id,
+            title_id=row.title_id,
+            similarity=float(self.similarity[place]),
+            percentile=float(self.percentile[place]),
+            file=row.file,
+            source_path=row.source_path,
+            year=row.year,
+        )
+
+
+def picture_rows(meta: sqlite3.Connection, row_ids: np.ndarray) -> list[PictureRow]:
+    """The rows of these ids, in their order, in one statement.
+
+    Shapes:  row_ids (K,) int64 -> K rows
+    """
+    cursor = meta.execute(
+        "select p.row_id, p.picture_id, t.title_id, t.author, t.genre, p.year, p.file,"
+        " p.source_path from json_each(?) j join pictures p on p.row_id = j.value"
+        " join titles t using (title_no)",
+        (json.dumps(row_ids.tolist()),),
+    )
+    known = {values[0]: PictureRow(*values) for values in cursor}
+    return [known[row_id] for row_id in row_ids.tolist()]
+
+
+def centroid_similarity(
+    generation: Generation, vector: np.ndarray, titles: np.ndarray
+) -> dict[str, float]:
+    """How near the centroid of each title is (a cosine).
+
+    Shapes:  vector (D,), titles (K,) str, repeatedly
+    """
+    found = generation.meta.execute(
+        "select t.title_id, c.vector from json_each(?) j join titles t on t.title_id = j.value"
+        " join centroids c using (title_no)",
+        (json.dumps(sorted(set(titles.tolist()))),),
+    ).fetchall()
+    near = np.frombuffer(b"".join(blob for _, blob in found), CENTROID).astype(np.float32)
+    cosines = near.reshape(len(found), generation.dimension) @ vector
+    return dict(zip((name for name, _ in found), cosines.tolist(), strict=True))
+
+
+def title_hits(
+    meta: sqlite3.Connection, found: Found, ranked: Sequence[RankedTitle]
+) -> tuple[TitleHit, ...]:
+    """Ranked titles with their names and the pictures that carried them."""
+    cursor = meta.execute(
+        "select title_id, name, authors, genres, year, url from titles"
+        " where title_id in (select value from json_each(?))",
+        (json.dumps([title.title_id for title in ranked]),),
+    )
+    facts = {values[0]: values[1:] for values in cursor}
+    hits = []
+    for rank, title in enumerate(ranked, 1):
+        name, authors, genres, year, url = facts[title.title_id]
+        carried = tuple(found.hit(place) for place in title.places[:HITS_PER_TITLE])
+        hits.append(
+            TitleHit(
+                rank=rank,
+                title_id=title.title_id,
+                name=name or title.title_id,
+                authors=tuple(json.loads(authors)),
+                genres=tuple(json.loads(genres)),
+                year=year,
+                url=url,
+                score=title.score,
+                similarity=carried[0].similarity,
+                percentile=carried[0].percentile,
+                hits=carried,
+            )
+        )
+    return tuple(hits)
+
+
+def titles_holding(meta: sqlite3.Connection, picture_ids: Sequence[str]) -> dict[str, str]:
+    """Titles that hold any of these pictures: id -> main author, or "" without one."""
+    cursor = meta.execute(
+        "select distinct t.title_id, t.author from pictures p join titles t using (title_no)"
+        " where p.picture_id in (select value from json_each(?)) order by 1",
+        (json.dumps(list(picture_ids)),),
+    )
+    return {title_id: author or "" for title_id, author in cursor}
+
+
+def same_author(labels: Labels, own: Mapping[str, str]) -> list[str]:
+    """Who drew the query: known if the index holds it, else the most probable artist."""
+    known = sorted({author for author in own.values() if author})
+    return known or [author.label for author in labels.authors[:1]]
+
+
+def notes_of(
+    labels: Labels,
+    *,
+    own: Mapping[str, str],
+    same: Sequence[str],
+    wanted_others: bool,
+    left: int,
+    total: int,
+    expanded: bool,
+    shown: int,
+    k: int,
+    by: str,
+) -> Iterator[str]:
+    """What a reader should know before trusting the list.
+
+    `own` and `same` are titles and authors that the query itself is of, `wanted_others` that the
+    latter were to be left out; the filters left `left` of `total` pictures.
+    """
+    if labels.is_out_of_distribution:
+        yield "a picture of another kind than the index's: nothing in it is drawn alike"
+    if own:
+        yield f"the picture itself is in the index ({', '.join(own)})"
+    if same:
+        yield f"left out: pictures by {', '.join(same)}"
+    elif wanted_others:
+        yield "no artist is known that could be left out"
+    if left < total:
+        yield f"the filters left {left:,} of {total:,} pictures"
+    if expanded and shown > UNEXPANDED:
+        yield f"after the first {UNEXPANDED}, pictures like those and the query together"
+    if shown < k:
+        yield f"{shown} of the {k} {by}s asked for were found"

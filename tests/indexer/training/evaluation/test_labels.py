@@ -1,0 +1,102 @@
+"""Labels of held-out series, told by the product's own code to a catalog it never saw."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from indexer.training.data import FOLDS, Benchmark, benchmark_of_rows, series_folds
+from indexer.training.evaluation import labels as labels_module
+from indexer.training.evaluation.labels import (
+    MAJORITY,
+    NEAREST,
+    PRODUCT,
+    LabelFigures,
+    LabelResult,
+    measure_labels,
+)
+from indexer.training.model import unit
+from schemas.manifest import manifest_rows
+
+AUTHORS, SERIES, PICTURES = 12, 3, 4
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Benchmark:
+    """Artists who each draw for some thirty years; nobody opens the pictures."""
+    root: Path = tmp_path_factory.mktemp("pages")
+    rows: list[dict[str, object]] = []
+    for number in range(AUTHORS * SERIES * PICTURES):
+        author, series = number // (SERIES * PICTURES), number // PICTURES % SERIES
+        (root / f"{number}.png").touch()
+        rows.append(
+            {
+                "path": f"{number}.png",
+                "author": f"artist {author}",
+                "series": f"{author}-{series}",
+                "genre": ("fable", "epic")[author % 2],
+                "year": str(1843 + 4 * author + 11 * series),
+            }
+        )
+    return benchmark_of_rows(manifest_rows(rows), root, "invented")
+
+
+@pytest.fixture(scope="module")
+def vectors(bench: Benchmark) -> np.ndarray:
+    rng = np.random.default_rng(4)
+    habit = rng.standard_normal((AUTHORS, 16))[np.arange(len(bench)) // (SERIES * PICTURES)]
+    return np.float32(unit(habit + 0.6 * rng.standard_normal((len(bench), 16))))
+
+
+def row_of(found: LabelResult, kind: str, method: str) -> LabelFigures:
+    return next(row for row in found.figures if (row.kind, row.method) == (kind, method))
+
+
+def test_the_product_is_measured_beside_its_floors(bench: Benchmark, vectors: np.ndarray) -> None:
+    found = measure_labels([(bench, (vectors, np.ones(len(bench))))])
+    product = row_of(found, "author", PRODUCT)
+    assert product.top1 > 0.8 and product.top1 > row_of(found, "author", MAJORITY).top1 + 0.5
+    assert product.top5 is not None and product.top5 >= product.top1
+    assert product.calibration_error is not None and product.calibration_error < 0.3
+    nearest = row_of(found, "author", NEAREST)
+    assert nearest.top1 > 0.5 and nearest.top5 is None and nearest.calibration_error is None
+    assert found.unknown["auroc"] > 0.7 and 0 <= found.unknown["fpr95"] <= 1
+    confidence, right = found.reliability["author"]
+    assert len(confidence) == len(right) == product.queries
+    assert right.mean() == pytest.approx(product.top1)
+
+
+def test_the_nearest_picture_is_that_of_a_slow_loop(bench: Benchmark, vectors: np.ndarray) -> None:
+    found = row_of(measure_labels([(bench, (vectors, np.ones(len(bench))))]), "author", NEAREST)
+    authors, folds = bench.manifest.authors, series_folds(bench.manifest)
+    number = np.unique(authors, return_inverse=True)[1]
+    right = []
+    for fold in range(FOLDS):
+        catalog = np.flatnonzero((number % FOLDS != fold) & (folds != fold))
+        for query in np.flatnonzero((number % FOLDS != fold) & (folds == fold)):
+            nearest = catalog[np.argmax(vectors[catalog] @ vectors[query])]
+            if authors[query] in authors[catalog]:
+                right.append(authors[nearest] == authors[query])
+    assert found.queries == len(right) and found.top1 == pytest.approx(np.mean(right))
+
+
+def test_what_is_asked_is_in_no_catalog(
+    bench: Benchmark, vectors: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, asked = labels_module._ask, []
+
+    def watched(*arguments: object) -> object:
+        _, _, catalog, queries, known = arguments
+        asked.append((catalog, queries, known))
+        return real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(labels_module, "_ask", watched)
+    measure_labels([(bench, (vectors, np.ones(len(bench))))])
+    assert len(asked) == FOLDS
+    authors, series = bench.manifest.authors, bench.manifest.series
+    for catalog, queries, known in asked:
+        assert not set(series[catalog]) & set(series[queries])
+        assert not set(authors[catalog]) & set(authors[queries[known:]])
+        assert set(authors[queries[:known]]) <= set(authors[catalog])

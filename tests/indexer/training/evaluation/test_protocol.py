@@ -1,0 +1,159 @@
+"""The whole evaluation on small drawings: tables, JSON, page, model card."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="training needs torch")
+pytest.importorskip("onnx", reason="training needs onnx")
+pytest.importorskip("timm", reason="training needs timm")
+pytest.importorskip("matplotlib", reason="reports need matplotlib")
+
+from indexer.embedding.encoder import Encoded
+from indexer.embedding.models import shipped_model_dir
+from indexer.embedding.preprocess import PixelSpec
+from indexer.training import export, features
+from indexer.training.data import benchmark_of_manifest
+from indexer.training.evaluation import protocol, report
+from indexer.training.evaluation.protocol import (
+    Evaluation,
+    evaluate,
+    leakage,
+    render,
+    smaller,
+    standard_spaces,
+)
+from indexer.training.model import unit
+from schemas.errors import InputError
+
+
+@pytest.fixture
+def found(drawings: Path, tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Evaluation:
+    monkeypatch.setattr(export.closed_form, "__defaults__", (8,))
+    monkeypatch.setattr(features, "lite0", lambda: _NoHead())
+    monkeypatch.setattr(features, "Encoder", _Encoder)
+    bench = benchmark_of_manifest(drawings / "manifest.csv")
+    return evaluate(bench, shipped_model_dir(), cache=tmp_path / "cache", quick=True)
+
+
+class _Encoder:
+    """Stands for the shipped model: the mean color of nine parts of a picture."""
+
+    model_id, preprocessing_digest, pixel_spec = "small", "none", PixelSpec(96, 0, 32)
+
+    @classmethod
+    def open(cls, folder: Path) -> _Encoder:
+        return cls()
+
+    def encode(self, pictures: list[np.ndarray]) -> Encoded:
+        small = [np.float32(picture[16::32, 16::32]).ravel() for picture in pictures]
+        return Encoded(unit(np.stack(small)), np.ones(len(small), np.float32))
+
+
+class _NoHead:
+    """Stands for the whole network: its head is that of a tiny one."""
+
+    def __new__(cls) -> Any:
+        import torch
+
+        class Head(torch.nn.Module):  # type: ignore[misc]
+            def forward_features(self, x: torch.Tensor) -> torch.Tensor:
+                return torch.nn.functional.avg_pool2d(x, 8)
+
+        return Head()
+
+
+def test_every_row_stands_in_one_table(found: Evaluation, tmp_path: Path) -> None:
+    names = [row.name for row in found.retrieval]
+    assert names == [s.name for s in standard_spaces(shipped_model_dir(), "")]
+    for row in found.retrieval:
+        assert 0 <= row.figures.r_at_1 <= row.figures.r_at_10 <= 1
+        assert (row.gain is None) == (row is found.retrieval[0])
+    closed = next(row for row in found.retrieval if row.name.startswith("closed form, 256"))
+    assert set(closed.views) == {"grey", "mirrored"}
+    assert found.model_note == "" and found.shown.name == names[-1]
+
+    text = render(found)
+    assert all(name in text for name in (*names, "clean", "AP@100", "top-1"))
+    body = json.loads(json.dumps(found.to_json()))
+    assert body["format"] == "toonsearch.evaluation/2"
+    assert body["benchmark"]["splits"] == 1 and body["benchmark"]["asked"] == 24
+    assert body["retrieval"][0]["figures"]["r_at_1"] == found.retrieval[0].figures.r_at_1
+
+    page = tmp_path / "report.html"
+    report.write_report(page, found)
+    html = page.read_text()
+    assert html.count("<img class=query") == report.SHEET_QUERIES and "<svg" in html
+    assert "http://" not in html.replace("http://www.w3.org", "").replace(
+        "http://purl.org", ""
+    ).replace("http://creativecommons.org", "")
+    with pytest.raises(InputError):
+        report.write_report(tmp_path / "nowhere" / "report.html", found)
+
+
+def test_nothing_is_fitted_on_whoever_is_asked(
+    drawings: Path, tiny: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = benchmark_of_manifest(drawings / "manifest.csv")
+    store = features.FeatureStore(bench, None, shipped_model_dir())
+    ground = protocol.Ground(store, ())
+    ((train, test),) = ground.splits
+    authors = bench.manifest.authors
+    assert set(authors[train]) == {f"artist {n}" for n in range(4)}
+    assert set(authors[test]) == {f"artist {n}" for n in range(4, 8)}
+    learnt: list[np.ndarray] = []
+
+    def fit(store: Any, rows: np.ndarray) -> Any:
+        learnt.append(rows)
+        return lambda rows: rows
+
+    ground.measure(protocol.Space("watched", "pixels", fit), None)
+    assert [rows.tolist() for rows in learnt] == [train.tolist()]
+
+
+def test_a_model_that_knows_the_authors_says_so(drawings: Path, tmp_path: Path) -> None:
+    bench = benchmark_of_manifest(drawings / "manifest.csv")
+    assert leakage(bench, shipped_model_dir()) == ""
+    model = Path(shutil.copytree(shipped_model_dir(), tmp_path / "model"))
+    about = json.loads((model / "model.json").read_bytes())
+    about["provenance"]["authors"] = ["artist 1", "artist 6"]
+    (model / "model.json").write_text(json.dumps(about))
+    assert leakage(bench, model) == "it was fitted on 1 of these 4 authors"
+    del about["provenance"]["authors"]
+    (model / "model.json").write_text(json.dumps(about))
+    assert "not recorded" in leakage(bench, model)
+
+
+def test_a_smaller_benchmark_keeps_every_series(
+    drawings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = benchmark_of_manifest(drawings / "manifest.csv")
+    monkeypatch.setattr(protocol, "QUICK_PICTURES", 10)
+    part = smaller(replace(bench, splits=bench.splits * 5))
+    assert set(part.manifest.series) == set(bench.manifest.series)
+    assert len(part) <= len(bench) and len(part.splits) == 2
+
+
+def test_a_test_side_without_two_series_is_refused(drawings: Path) -> None:
+    bench = benchmark_of_manifest(drawings / "manifest.csv")
+    lone = bench.part(np.flatnonzero([path.endswith("0-0.png") for path in bench.manifest.paths]))
+    ground = protocol.Ground(features.FeatureStore(lone), ())
+    with pytest.raises(InputError, match="no author with two series"):
+        ground.measure(protocol.Space("raw", "pixels"), None)
+
+
+def test_figures_stand_between_the_markers(tmp_path: Path) -> None:
+    card = tmp_path / "card.md"
+    card.write_text(f"# Card\n{report.START}\nold\n{report.END}\nend\n")
+    report.replace_block(card, "new")
+    assert card.read_text() == f"# Card\n{report.START}\nnew\n{report.END}\nend\n"
+    card.write_text("no place")
+    with pytest.raises(InputError, match="no place for figures"):
+        report.replace_block(card, "new")

@@ -1,0 +1,131 @@
+"""Benchmarks, splits, classes and batches."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from indexer.training.data import (
+    NO_YEAR,
+    Benchmark,
+    LabelRules,
+    Samples,
+    apply_rules,
+    author_splits,
+    benchmark_of_manifest,
+    held_out,
+    parse_eras,
+    parse_merge,
+    read_splits,
+    series_folds,
+    several_series,
+    unseen_authors,
+)
+from schemas.errors import InputError, UsageError
+
+AUTHORS = 8
+
+
+def test_rules_make_classes_of_what_is_there(bench: Benchmark) -> None:
+    rules = LabelRules(2, parse_merge(["myth = legend"]), parse_eras("1880-1899,1900-1914"))
+    found = apply_rules(bench, rules)
+    assert found.names["author"] == tuple(f"artist {n}" for n in range(AUTHORS))
+    assert found.names["genre"] == ("epic", "legend")
+    assert found.names["era"] == ("1880-1899", "1900-1914")
+    row = bench.manifest.paths.index("stray.png")
+    assert found.author[row] == found.era[row] == -1 and not found.genre[row].any()
+    row = bench.manifest.paths.index("once.png")
+    assert found.author[row] == -1 and found.genre[row].tolist() == [1, 0]
+    row = bench.manifest.paths.index("1-0-0.png")
+    assert found.genre[row].tolist() == [0.5, 0.5]
+    row = bench.manifest.paths.index("7-0-0.png")
+    assert found.era[row] == -1  # 1915 lies outside the ranges
+    with pytest.raises(InputError, match="0 authors have 99 pictures"):
+        apply_rules(bench, LabelRules(99))
+
+
+def test_classes_are_a_dataset_for_labels(bench: Benchmark) -> None:
+    classes = apply_rules(bench, LabelRules())
+    data = classes.dataset(np.eye(len(bench), dtype=np.float32), np.ones(len(bench)))
+    row = bench.manifest.paths.index("1-0-0.png")
+    assert data.names["genre"][data.codes["genre"][row]] == "epic"  # the first by name of two
+    assert data.names["author"][data.codes["author"][row]] == "artist 1"
+    assert data.codes["genre"][bench.manifest.paths.index("stray.png")] == -1
+
+
+@pytest.mark.parametrize("text", ["1880", "1899-1880", "1880-1899,1890-1910", "a-b"])
+def test_ranges_that_make_no_sense_are_refused(text: str) -> None:
+    with pytest.raises(UsageError):
+        parse_eras(text)
+    with pytest.raises(UsageError):
+        parse_merge(["myth"])
+
+
+def test_batches_cross_series_and_never_show_who_is_evaluated(bench: Benchmark) -> None:
+    unseen = unseen_authors(bench, 0)
+    samples = Samples(bench, apply_rules(bench, LabelRules()), unseen)
+    assert len(unseen) == 3 and unseen == unseen_authors(bench, 0)
+    assert set(bench.manifest.authors[samples.evaluated]) == unseen
+    rows, seeds = samples.batch(5, 3, 2, 0)
+    again, same = samples.batch(5, 3, 2, 0)
+    assert np.array_equal(rows, again) and seeds == same
+    assert not np.array_equal(rows, samples.batch(6, 3, 2, 0)[0])
+    assert not set(bench.manifest.authors[rows].tolist()) & unseen
+    for author in set(bench.manifest.authors[rows].tolist()) - {"", "seen once"}:
+        own = rows[bench.manifest.authors[rows] == author]
+        assert len(set(bench.manifest.series[own].tolist())) == 2
+    few = bench.part(np.flatnonzero(np.isin(bench.manifest.authors, ["artist 0", "artist 1"])))
+    with pytest.raises(InputError, match="2 authors have two series"):
+        unseen_authors(few, 0)
+
+
+def test_rare_classes_count_more(bench: Benchmark) -> None:
+    samples = Samples(bench, apply_rules(bench, LabelRules()), unseen_authors(bench, 0))
+    shares, weight = samples.shares("genre")
+    assert shares.shape == (len(bench), 3) and weight.mean() == pytest.approx(1.0)
+    size = shares[samples.train].sum(0)
+    assert weight.argmax() == size.argmin()
+
+
+def test_a_benchmark_keeps_only_what_can_be_asked(drawings: Path) -> None:
+    found = benchmark_of_manifest(drawings / "manifest.csv")
+    assert "stray.png" not in found.manifest.paths  # it has no author
+    assert found.years[found.manifest.paths.index("once.png")] == NO_YEAR
+    (split,) = found.splits
+    assert split.test == {f"artist {n}" for n in range(4, 8)}
+    report = held_out(found.manifest, drawings / "report.json")
+    assert report.test == split.test and "seen once" in report.train
+    assert not report.test & report.train
+
+
+def test_benchmarks_that_cannot_be_used_are_named(tmp_path: Path, bench: Benchmark) -> None:
+    with pytest.raises(InputError, match="no manifest"):
+        benchmark_of_manifest(tmp_path / "manifest.csv")
+    (tmp_path / "manifest.csv").write_text("path,author\na.png,somebody\n")
+    with pytest.raises(InputError, match="series"):
+        benchmark_of_manifest(tmp_path / "manifest.csv")
+    (tmp_path / "splits.json").write_text('[{"train": ["a"], "test": ["a"]}]')
+    with pytest.raises(InputError, match="both sides"):
+        read_splits(tmp_path)
+    (tmp_path / "splits.json").write_text("[{}]")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_splits(tmp_path)
+    (tmp_path / "report.json").write_text(json.dumps(["nobody at all"]))
+    with pytest.raises(InputError, match="nobody at all"):
+        held_out(bench.manifest, tmp_path / "report.json")
+    with pytest.raises(InputError, match="cannot be read"):
+        held_out(bench.manifest, tmp_path / "gone.json")
+
+
+def test_splits_and_folds_never_divide_an_author_or_a_series(drawings: Path) -> None:
+    manifest = benchmark_of_manifest(drawings / "manifest.csv").manifest
+    for split in author_splits(manifest):
+        assert not split.train & split.test
+        assert split.train | split.test == set(manifest.authors.tolist())
+    folds = series_folds(manifest)
+    for series in np.unique(manifest.series):
+        assert len(np.unique(folds[manifest.series == series])) == 1
+    assert several_series(manifest).sum() == len(manifest) - 1  # all but "seen once"

@@ -1,0 +1,147 @@
+"""The training loop: early stopping, mixtures, states that survive a kill."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="training needs torch")
+pytest.importorskip("timm", reason="training needs timm")
+
+import torch
+from torch import nn
+
+from indexer.embedding.preprocess import PixelSpec
+from indexer.training.backbones import Statistics
+from indexer.training.data import Benchmark, LabelRules, Samples, apply_rules, unseen_authors
+from indexer.training.model import StyleNetwork, fit_projection
+from indexer.training.trainer import (
+    RunState,
+    Trainer,
+    TrainSettings,
+    load_state,
+    save_state,
+)
+from schemas.errors import InputError
+from tests.indexer.training.tiny import tiny_statistics
+
+SPEC = PixelSpec(96, 0, 32)
+SETTINGS = TrainSettings(steps=4, eval_every=2, authors=3, pictures_each=2, dimension=8)
+
+
+def trainer(bench: Benchmark, folder: Path, settings: TrainSettings = SETTINGS) -> Trainer:
+    rng = np.random.default_rng(0)
+    projection = fit_projection(rng.standard_normal((60, 40)), np.arange(60) % 6, (), 8)
+    samples = Samples(bench, apply_rules(bench, LabelRules()), unseen_authors(bench, 0))
+    return Trainer(StyleNetwork(tiny_statistics(), projection), samples, settings, SPEC, folder)
+
+
+def test_a_run_that_was_stopped_ends_where_an_undisturbed_one_does(
+    bench: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = trainer(bench, tmp_path / "a")
+    history = whole.run()
+    assert [row["step"] for row in history] == [0, 2, 4, 4]
+    assert history[-1]["r_at_1"] == max(row["r_at_1"] for row in history)
+
+    broken = trainer(bench, tmp_path / "b")
+    step = broken._step
+
+    def stopped(number: int) -> float:
+        if number == 3:
+            raise KeyboardInterrupt
+        return step(number)
+
+    monkeypatch.setattr(broken, "_step", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        broken.run()
+    found = load_state(tmp_path / "b")
+    assert found is not None and found[0].step == 3  # Ctrl-C keeps the last step
+    resumed = trainer(bench, tmp_path / "b")
+    for one, other in zip(history, resumed.run(), strict=True):
+        assert one.get("loss", 0) == pytest.approx(other.get("loss", 0), rel=1e-3)
+    for name, value in whole.style.state_dict().items():
+        assert torch.allclose(value, resumed.style.state_dict()[name], atol=1e-5), name
+
+
+def test_a_run_stops_early_and_falls_back_to_its_start(
+    bench: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = trainer(bench, tmp_path, replace(SETTINGS, steps=40, eval_every=1, patience=2))
+    figures = iter([0.5, 0.4, 0.3])
+    monkeypatch.setattr(run, "unseen_r_at_1", lambda network: next(figures))
+    history = run.run()
+    assert [row["step"] for row in history] == [0, 1, 2, 2]
+    assert history[-1] == {"step": 2.0, "mixture": 0.0, "r_at_1": 0.5}
+    for name, value in run.style.state_dict().items():
+        assert torch.equal(value, run.start[name]), name
+
+
+def test_the_best_mixture_with_the_start_wins(
+    bench: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = trainer(bench, tmp_path, replace(SETTINGS, steps=1))
+    figures = iter([0.1, 0.6, 0.2, 0.9, 0.3, 0.4])  # start, average, then four mixtures
+    monkeypatch.setattr(run, "unseen_r_at_1", lambda network: next(figures))
+    assert run.run()[-1]["mixture"] == 0.5
+    for name, value in run.style.named_parameters():
+        assert torch.allclose(value, (run.start[name] + run.best[name]) / 2, atol=1e-6), name
+    changed = run.style.statistics.stages.first.weight
+    assert not torch.equal(changed, run.start["statistics.stages.first.weight"])
+
+
+def test_losses_that_are_no_numbers_end_the_run(
+    bench: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = trainer(bench, tmp_path)
+    monkeypatch.setattr(run, "_step", lambda number: float("nan"))
+    with pytest.raises(InputError, match="diverged at step 1"):
+        run.run()
+
+
+def test_memory_that_runs_out_is_said(
+    bench: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = trainer(bench, tmp_path)
+
+    def full(number: int) -> float:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(run, "_step", full)
+    with pytest.raises(InputError, match="no memory for 6 pictures"):
+        run.run()
+
+
+def test_a_state_comes_back_whole_or_says_what_is_wrong(tmp_path: Path) -> None:
+    assert load_state(tmp_path) is None
+    for step in (1, 2):
+        numbers = {"style.a": torch.full((3,), float(step))}
+        save_state(tmp_path, RunState(step, [{"step": 1.0}], 1, 0.5), numbers)
+    found = load_state(tmp_path)
+    assert found is not None and found[0] == RunState(2, [{"step": 1.0}], 1, 0.5)
+    assert found[1]["style.a"].tolist() == [2, 2, 2]
+    files = sorted(path.name for path in tmp_path.iterdir())
+    assert files == ["state-2.safetensors", "state.json"]
+    (tmp_path / files[0]).write_bytes(b"x" * 80)
+    with pytest.raises(InputError, match="damaged"):
+        load_state(tmp_path)
+    (tmp_path / "state.json").write_text("{")
+    with pytest.raises(InputError, match="--fresh"):
+        load_state(tmp_path)
+
+
+def test_a_state_of_another_network_is_refused(bench: Benchmark, tmp_path: Path) -> None:
+    save_state(tmp_path, RunState(1), {"style.other": torch.zeros(1)})
+    with pytest.raises(InputError, match="does not fit"):
+        trainer(bench, tmp_path).run()
+
+
+def test_statistics_of_training_are_those_of_the_start(bench: Benchmark, tmp_path: Path) -> None:
+    """Batch norm keeps its running statistics: the network stays in evaluation mode."""
+    run = trainer(bench, tmp_path)
+    run.style.statistics.stages.add_module("norm", nn.BatchNorm2d(3))
+    assert not run.style.training
+    assert isinstance(run.style.statistics, Statistics)
