@@ -19,22 +19,21 @@ HEAD = """\
 # The catalog in SQL
 
 `toonsearch sql "..."` runs DuckDB's SQL over documented views; `toonsearch sql --schema` prints
-every view and column, `toonsearch sql` alone opens a prompt with history and completion. All
+every view and column, `toonsearch sql` alone opens a shell with history and completion. All
 views of a session are of one moment, however long it lasts and whoever writes meanwhile;
-`--as-of 2026-11-20` reads an earlier one. Values go in with `-p name value` and `$name`; rows
+`--as-of 2026-11-20` reads an earlier one. Values go in with `-p name=value` and `$name`; rows
 come out as a table, `--json`, `--nl`, `--csv`, `--markdown` or `--out rows.parquet`.
 
 """
-KEPT = """
+NOTES = """
 `judged` and the views on it need `toonsearch judge`, the palettes `toonsearch colors`. Eras are as
-wide as those of the index that is asked (`index.era_years` when it was built); without an index
-they are decades.
+wide as those of the index (`index.era_years` when it was built); without an index they are decades.
 
-SQL from strangers: `--untrusted`, or `search.sql.sandbox.Sandbox` in a program. It runs in a process
+Untrusted SQL: `--untrusted`, or `search.sql.sandbox.Sandbox` in a program. It runs in a process
 of its own that is killed on time: one SELECT over the views and nothing else (checked in DuckDB's
 own syntax tree), external access off, configuration locked, memory limited; on Linux also without
 network, in a chroot of the data root, under Landlock. Kernels that refuse a wall keep the others;
-`-v` tells which stood.
+`-v` names the ones that stood.
 
 ## Ten questions
 
@@ -164,10 +163,10 @@ def page(root: Path) -> str:
     out = io.StringIO()
     out.write(HEAD)
     out.write("| function | gives | meaning |\n| --- | --- | --- |\n")
-    out.writelines(f"| `{name}` | {kind} | {said} |\n" for name, kind, said in FUNCTIONS)
-    out.write(KEPT)
-    with SqlSession(settings.layout, settings) as asked:
-        found = asked.run(
+    out.writelines(f"| `{name}` | {kind} | {text} |\n" for name, kind, text in FUNCTIONS)
+    out.write(NOTES)
+    with SqlSession(settings.layout, settings) as session:
+        found = session.run(
             "select picture_id from catalog where genre = 'animals' order by hash(picture_id)"
         )
         assert found is not None
@@ -175,11 +174,11 @@ def page(root: Path) -> str:
         for number, (question, sql) in enumerate(QUESTIONS, 1):
             out.write(f"\n### {number}. {question}\n\n```sql\n{sql}\n```\n\n")
             wanted = {"picture": picture} if "$picture" in sql else {}
-            result = asked.run(sql, wanted)
+            result = session.run(sql, wanted)
             assert result is not None
             write_markdown(out, result.columns, result.types, result.rows())
             if wanted:
-                out.write(f"\n`-p picture drawing.png`; here the picture `{picture[:12]}…`.\n")
+                out.write(f"\n`-p picture=drawing.png`; here the picture `{picture[:12]}…`.\n")
     out.write(TAIL)
     return out.getvalue()
 

@@ -74,10 +74,10 @@ def crawl(
 ) -> CrawlReport:
     """Crawl one site into the catalog; once in a process, because its event loop is Twisted's.
 
-    Everything that was fetched is kept, whatever the outcome; `report.error` says what ended
+    Everything that was fetched is saved, whatever the outcome; `report.error` says what ended
     the run early. The caller holds the lock of the data root. `accept_fewer` takes what the
     site lists now for the truth, however much less it is than last time; `samples` is a folder
-    that keeps the first answer of each kind.
+    for the first answer of each kind.
 
     Errors:  UsageError; InputError when the catalog or the frontier cannot be used
     """
@@ -164,7 +164,7 @@ def _open(
 
 
 class Process(AsyncCrawlerProcess):
-    """Scrapy's process, which tells the run when a signal ends it."""
+    """Scrapy's process, which marks the run as interrupted when a signal ends it."""
 
     run: Run
 
@@ -185,7 +185,7 @@ def _fetch(run: Run) -> None:
     for name in ("scrapy", "twisted", "asyncio"):  # nobody reads it, and each request writes
         logging.getLogger(name).setLevel(logging.CRITICAL)
     # The event loop waits for the interpreter after every small system call; the threads that
-    # check pictures would keep it for 5 ms each time. Measured: a sixth less time.
+    # check pictures would hold it for 5 ms each time.
     sys.setswitchinterval(0.0005)
     process = Process(scrapy_settings(run))
     process.run, run.process = run, process
@@ -201,7 +201,7 @@ def _fetch(run: Run) -> None:
 
 def _error_of(run: Run) -> ToonsearchError | None:
     if run.interrupted and run.frontier.pending:
-        return InterruptedRun("interrupted", "What was fetched is kept; run it again to go on.")
+        return InterruptedRun("interrupted", "What was fetched is saved; run it again to go on.")
     return run.error if isinstance(run.error, ToonsearchError) else None
 
 

@@ -90,7 +90,7 @@ def _read_short(
     """Three short numbers, of which the last is surely the year only if the middle is a day.
 
     With 13 to 31 in the middle the order can only be month, day, year. All other texts may
-    begin with the year ("23-07-05", "04/12/05"), so they tell nothing. Two digits stand for
+    begin with the year ("23-07-05", "04/12/05"), so they say nothing. Two digits stand for
     1969 to 2068, as POSIX has it.
     """
     if not (first <= 12 < second <= 31):

@@ -78,9 +78,9 @@ def read_capped(path: Path, limits: PictureLimits) -> bytes:
 def check_and_store(
     layout: Layout, limits: PictureLimits, data: bytes, *, sync: bool = True
 ) -> CheckedPicture:
-    """Prove that bytes are a picture worth keeping, then store them.
+    """Check that bytes are a usable picture, then store them.
 
-    Without `sync` the file may be lost in a power cut until `durable.sync_files` was called.
+    Without `sync` the file may be lost in a power cut until `fsio.sync_files` was called.
 
     Errors:  OSError when the store cannot be written; a bad picture is an answer, not an
              error
@@ -102,7 +102,7 @@ def check_and_store(
 
 
 def refused(picture_id: str, error: PictureError, bytes_count: int | None) -> CheckedPicture:
-    """A picture that is not kept, as a row's worth of facts."""
+    """A picture that is not stored, as a row's worth of facts."""
     status = "skipped" if error.reason in SKIPPED else "failed"
     return CheckedPicture(
         picture_id, status, error.reason, bytes_count=bytes_count, detail=error.message

@@ -41,7 +41,7 @@ def _iso(value: Any) -> str:
 
 
 def united(one: dict[str, Any], two: dict[str, Any]) -> dict[str, Any]:
-    """One title from two pages that each tell a part; the order of the pages is no matter."""
+    """One title from two pages that each describe a part; the order of the pages is no matter."""
     both = {name: two[name] if one.get(name) in (None, "") else one[name] for name in two}
     for name in ("genres", "tags"):
         both[name] = sorted({*(one[name] or ()), *(two[name] or ())})
@@ -102,7 +102,7 @@ class TitleTracker:
     # Responses
 
     def take(self, job: Job, page: ParsedPage, etag: str | None, modified: str | None) -> None:
-        """Take in what one page told."""
+        """Take in one page."""
         title_id = job.title_id
         if page.skip_reason is not None and title_id is not None:
             if page.skip_reason == "gone":
@@ -130,7 +130,7 @@ class TitleTracker:
         if title_id is not None:
             if any(parsed.merged for parsed in page.titles) and (row := self.get(title_id)):
                 about = json.loads(row["about"] or "{}")
-                about["told"] = sorted({*about.get("told", ()), job.kind})
+                about["parsed"] = sorted({*about.get("parsed", ()), job.kind})
                 self.set(title_id, about=as_json(about))
             self.settle(title_id)
 
@@ -160,13 +160,13 @@ class TitleTracker:
 
     def _is_awaited(self, request: PageRequest) -> bool:
         """Whether a request is still to be made: its title may have ended, or a page that
-        never changes may have told its part in an earlier crawl."""
+        never changes may have been parsed in an earlier crawl."""
         if request.title_id is None:
             return True
         row = self.get(request.title_id)
         if row is None or row["seen"] != 1:
             return False
-        return request.kind not in json.loads(row["about"] or "{}").get("told", ())
+        return request.kind not in json.loads(row["about"] or "{}").get("parsed", ())
 
     def _about(self, about: Mapping[str, Any], known: Any) -> dict[str, Any]:
         """What the site's functions need, and whether strips were fetched, or will be."""
@@ -226,7 +226,7 @@ class TitleTracker:
 
     @staticmethod
     def _stands_still(listed: ListedTitle, state: dict[str, Any]) -> bool:
-        """Whether the list alone tells that nothing can be new."""
+        """Whether the list alone shows that nothing can be new."""
         if listed.finished and state.get("finished"):
             return True
         same_count = listed.episodes_count == state.get("episodes_count")
@@ -361,8 +361,8 @@ class TitleTracker:
     def _queue_picture(self, title_id: str, link: PictureLink) -> None:
         about = plain(link)
         request = PageRequest(about.pop("url"), "picture", title_id, about)
-        room = self.plan.max_pictures
-        if room is not None and self.frontier.counted("pictures_asked") >= room:
+        limit = self.plan.max_pictures
+        if limit is not None and self.frontier.counted("pictures_asked") >= limit:
             self.set(title_id, partial="max pictures")
         elif self.frontier.add([request]):
             self.frontier.count("pictures_asked")

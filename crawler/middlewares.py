@@ -301,7 +301,7 @@ class Budget(_Middleware):
     """At most so many requests and bytes in one run; what is left waits for the next.
 
     Near the end of the bytes a request waits for those on their way, each of which counts with
-    the longest answer of its kind so far: together they could overdraw what each alone keeps to.
+    the longest answer of its kind so far: together they could overdraw.
     """
 
     def __init__(self, crawler: Crawler) -> None:

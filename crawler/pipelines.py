@@ -38,7 +38,7 @@ MAX_REFUSALS = 3
 MAX_FAILURES = 10
 """Failures in a row of one host after which it is taken for down."""
 MAX_ODD_PAGES = 5
-"""Pages in a row that do not look as expected, after which the layout has changed."""
+"""Unexpected pages in a row, after which the layout has changed."""
 REASONS = {
     "404": Reason.MISSING,
     "410": Reason.MISSING,
@@ -46,7 +46,7 @@ REASONS = {
     "address": Reason.ADDRESS,
     str(Reason.OPT_OUT): Reason.OPT_OUT,
 }
-_LATER = "What was fetched is kept; run it again later to go on."
+_LATER = "What was fetched is saved; run it again later to go on."
 
 
 def missing(reason: str) -> CheckedPicture:
@@ -249,7 +249,7 @@ class CatalogPipeline:
         run, job = self.run, item.job
         run.save_sample(job.kind, item.body)
         try:
-            page = run.site.parsers[job.kind](job.request, Page(job.url, item.body))
+            page = run.site.parsers[job.kind](job.request, Page(job.url, item.body, run.site.name))
         except PageError as error:
             self._odd += 1
             if job.title_id is None or self._odd >= MAX_ODD_PAGES:

@@ -23,7 +23,7 @@ from schemas.errors import InputError
 
 FORMAT = "1"
 RANKS = {"list": 4, "chart": 4, "picture": 3, "strip": 3, "episodes": 2, "title": 1}
-"""Lists first, because they tell what there is; then what has been begun is finished before
+"""Lists first, because they show what there is; then what has been begun is finished before
 the next title, so that few titles are open at any time."""
 
 SCHEMA = """

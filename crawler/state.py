@@ -7,9 +7,10 @@ into memory.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -28,16 +29,12 @@ ORDER = ("titles", "episodes", "pictures", "crawl_state")
 """A title is called done after everything else of it is committed."""
 
 
-def digest(*parts: object) -> str:
-    """A short mark that differs when any part does."""
-    return hashlib.blake2b(repr(parts).encode(), digest_size=9).hexdigest()
-
-
 def episode_digest(row: dict[str, Any]) -> str:
     """What is compared to tell whether an episode's row has to be written again."""
     published = row.get("published")
     text = None if published is None else str(published)
-    return digest(row.get("name"), text, row.get("star_score"), row.get("url"))
+    parts = (row.get("name"), text, row.get("star_score"), row.get("url"))
+    return hashlib.blake2b(repr(parts).encode(), digest_size=9).hexdigest()
 
 
 def as_json(row: dict[str, Any]) -> str:
@@ -52,54 +49,50 @@ def load(frontier: Frontier, catalog: Catalog, site: str) -> None:
     """
     if not any(catalog.exists(table) for table in ORDER):
         return
-    connection = catalog.connect()
-    connection.execute("set memory_limit = '256MB'")
-    connection.execute("set threads = 2")
+    with contextlib.closing(catalog.connect()) as connection, frontier.transaction():
+        connection.execute("set memory_limit = '256MB'")
+        connection.execute("set threads = 2")
+        for query, insert, values in COPIES:
+            found: Any = connection.sql(query, params=[site])
+            for batch in found.to_arrow_reader(BATCH_ROWS):
+                frontier.db.executemany(insert, [values(row) for row in batch.to_pylist()])
 
-    def rows(query: str) -> Iterator[list[dict[str, Any]]]:
-        found: Any = connection.sql(query, params=[site])
-        for batch in found.to_arrow_reader(BATCH_ROWS):
-            yield batch.to_pylist()
 
-    with frontier.transaction():
-        for batch in rows("select * exclude (crawled_at) from titles where platform = ?"):
-            frontier.db.executemany(
-                "insert or replace into titles (title_id, name, stored, draft) values (?, ?, ?, ?)",
-                [(row["title_id"], row["name"], as_json(row), as_json(row)) for row in batch],
-            )
-        for batch in rows("select * exclude (checked_at) from crawl_state where site = ?"):
-            frontier.db.executemany(
-                "insert into titles (title_id, name, about, count, etag, modified, finished, state)"
-                " values (?, ?, ?, ?, ?, ?, ?, ?) on conflict do update set about = excluded.about,"
-                " count = excluded.count, etag = excluded.etag, modified = excluded.modified,"
-                " finished = excluded.finished, state = excluded.state",
-                [
-                    (row["title_id"], row["name"], row["about"], row["episodes_count"],
-                     row["etag"], row["last_modified"], row["finished"], as_json(row))
-                    for row in batch
-                ],
-            )  # fmt: skip
-        prefix = "select * from episodes where starts_with(title_id, ? || ':')"
-        for batch in rows(prefix):
-            frontier.db.executemany(
-                "insert or replace into episodes values (?, ?, ?, ?)",
-                [
-                    (row["title_id"], row["episode_no"], _text(row["published"]),
-                     episode_digest(row))
-                    for row in batch
-                ],
-            )  # fmt: skip
-        for batch in rows("select * from pictures where source = ?"):
-            frontier.db.executemany(
-                "insert or replace into pictures values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (row["title_id"], row["source_path"], row["picture_id"], row["kind"],
-                     row["episode_no"], _text(row["published"]), row["year"],
-                     row["source_stamp"], row["status"], row["bytes_count"])
-                    for row in batch
-                ],
-            )  # fmt: skip
-    connection.close()
+COPIES: tuple[tuple[str, str, Callable[[dict[str, Any]], tuple[Any, ...]]], ...] = (
+    (
+        "select * exclude (crawled_at) from titles where platform = ?",
+        "insert or replace into titles (title_id, name, stored, draft) values (?, ?, ?, ?)",
+        lambda row: (row["title_id"], row["name"], as_json(row), as_json(row)),
+    ),
+    (
+        "select * exclude (checked_at) from crawl_state where site = ?",
+        "insert into titles (title_id, name, about, count, etag, modified, finished, state)"
+        " values (?, ?, ?, ?, ?, ?, ?, ?) on conflict do update set about = excluded.about,"
+        " count = excluded.count, etag = excluded.etag, modified = excluded.modified,"
+        " finished = excluded.finished, state = excluded.state",
+        lambda row: (
+            *(row[name] for name in ("title_id", "name", "about", "episodes_count", "etag")),
+            *(row["last_modified"], row["finished"], as_json(row)),
+        ),
+    ),
+    (
+        "select * from episodes where starts_with(title_id, ? || ':')",
+        "insert or replace into episodes values (?, ?, ?, ?)",
+        lambda row: (
+            *(row["title_id"], row["episode_no"], _text(row["published"]), episode_digest(row)),
+        ),
+    ),
+    (
+        "select * from pictures where source = ?",
+        "insert or replace into pictures values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        lambda row: (
+            *(row[name] for name in ("title_id", "source_path", "picture_id", "kind")),
+            *(row["episode_no"], _text(row["published"]), row["year"], row["source_stamp"]),
+            *(row["status"], row["bytes_count"]),
+        ),
+    ),
+)
+"""What is read of the catalog, and where it goes in the frontier."""
 
 
 def commit(catalog: Catalog, rows: list[Waiting]) -> None:

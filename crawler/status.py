@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 from collections import Counter
@@ -12,7 +13,7 @@ from schemas.storage.catalog import Catalog
 from schemas.storage.layout import Layout
 
 
-def standings(layout: Layout) -> dict[str, dict[str, Any]]:
+def site_status(layout: Layout) -> dict[str, dict[str, Any]]:
     """Facts by site, sites that were never crawled left out.
 
     Errors:  InputError when a table cannot be read
@@ -22,21 +23,13 @@ def standings(layout: Layout) -> dict[str, dict[str, Any]]:
         return {}
     states = catalog.read("crawl_state", ["site", "status", "reason"]).to_pylist()
     runs = [r for r in catalog.read("runs").to_pylist() if r["command"].startswith("crawl ")]
-    connection = catalog.connect()
-    try:
-        titles = dict(_grouped(connection, "select platform, count(*) from titles group by 1"))
-        pictures = dict(
-            _grouped(
-                connection,
-                "select source, count(*) from pictures where status = 'stored' group by 1",
-            )
+    with contextlib.closing(catalog.connect()) as connection:
+        titles = dict(
+            connection.execute("select platform, count(*) from titles group by 1").fetchall()
         )
-        bad = _grouped(
-            connection,
-            "select source, reason, count(*) from pictures where status = 'failed' group by 1, 2",
-        )
-    finally:
-        connection.close()
+        pictures = connection.execute(
+            "select source, status, reason, count(*) from pictures group by all order by all"
+        ).fetchall()
     found = {}
     for site in SITES:
         mine = [row for row in states if row["site"] == site]
@@ -47,22 +40,20 @@ def standings(layout: Layout) -> dict[str, dict[str, Any]]:
         for status in ("partial", "skipped", "failed"):
             reasons = Counter(row["reason"] or "" for row in mine if row["status"] == status)
             by_status[status] = {f"title: {why}": n for why, n in sorted(reasons.items())}
-        for source, reason, count in bad:
-            if source == site:
+        stored = 0
+        for source, state, reason, count in pictures:
+            if source == site and state == "failed":
                 by_status["failed"][f"picture: {reason}"] = count
+            elif source == site and state == "stored":
+                stored += count
         found[site] = {
             "titles": titles.get(site, 0),
-            "pictures": pictures.get(site, 0),
+            "pictures": stored,
             **by_status,
             "unfinished": _unfinished(layout, site),
             "last": _last(past),
         }
     return found
-
-
-def _grouped(connection: Any, query: str) -> list[tuple[Any, ...]]:
-    rows: list[tuple[Any, ...]] = connection.execute(query).fetchall()
-    return rows
 
 
 def _last(runs: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -84,10 +75,8 @@ def _unfinished(layout: Layout, site: str) -> int:
     if not path.exists():
         return 0
     try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-        try:
+        address = f"{path.absolute().as_uri()}?mode=ro"
+        with contextlib.closing(sqlite3.connect(address, uri=True)) as connection:
             return int(connection.execute("select count(*) from jobs").fetchone()[0])
-        finally:
-            connection.close()
     except sqlite3.Error:
         return 0

@@ -37,7 +37,7 @@ KINDS: dict[int, type[ToonsearchError]] = {
 
 @dataclass
 class CrawlOutcome:
-    """What the child said of itself."""
+    """What the child reported."""
 
     counts: dict[str, int] = field(default_factory=dict)
     detail: str = ""
@@ -110,8 +110,8 @@ def _understood(code: int, out: str, err: str, stopped: bool) -> CrawlOutcome:
             found.detail = f"{body['requests']:,} requests, {body.get('bytes', 0):,} bytes"
     if code != 0 and not stopped:
         lines = [line for line in err.splitlines() if line.strip()]
-        said = lines[-1].removeprefix("toonsearch: ").removeprefix("error: ") if lines else ""
+        message = lines[-1].removeprefix("toonsearch: ").removeprefix("error: ") if lines else ""
         if code < 0:
-            said = f"the crawl was ended by {signal.Signals(-code).name}"
-        found.error = KINDS.get(code, ToonsearchError)(said.rstrip(".") or f"exit code {code}")
+            message = f"the crawl was ended by {signal.Signals(-code).name}"
+        found.error = KINDS.get(code, ToonsearchError)(message.rstrip(".") or f"exit code {code}")
     return found

@@ -64,20 +64,17 @@ def overlay(
             stacks.setdefault(era, []).append(pixels)
         if progress:
             progress(done, len(files))
-    return [_laid(era, np.stack(stack)) for era, stack in stacks.items()]
+    return [_overlaid(era, np.stack(stack)) for era, stack in stacks.items()]
 
 
-def _laid(era: str, stack: np.ndarray) -> EraPictures:
+def _overlaid(era: str, stack: np.ndarray) -> EraPictures:
     """(N, H, W, 3) uint8 -> the overlay."""
     mean = stack.mean(axis=0).round().astype(np.uint8)
     median = np.median(stack, axis=0).astype(np.uint8)
-    counts = np.stack(
-        [np.bincount(stack[..., c].ravel() // (256 // BINS), minlength=BINS) for c in range(3)]
-    )
-    return EraPictures(
-        era, len(stack), mean, median, mode_picture(stack),
-        counts / counts.sum(axis=1, keepdims=True),
-    )  # fmt: skip
+    levels = stack.reshape(-1, 3).T // (256 // BINS)
+    counts = np.stack([np.bincount(channel, minlength=BINS) for channel in levels])
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    return EraPictures(era, len(stack), mean, median, mode_picture(stack), shares)
 
 
 def mode_picture(stack: np.ndarray) -> np.ndarray:
@@ -86,11 +83,5 @@ def mode_picture(stack: np.ndarray) -> np.ndarray:
     Shapes:  (N, H, W, 3) uint8 -> (H, W, 3) uint8
     """
     width = 256 // MODE_LEVELS
-    levels = stack // width
-    best = np.zeros(stack.shape[1:], dtype=np.int64)
-    most = np.full(stack.shape[1:], -1, dtype=np.int64)
-    for level in range(MODE_LEVELS):
-        count = (levels == level).sum(axis=0)
-        better = count > most
-        best[better], most[better] = level, count[better]
-    return np.asarray(best * width + width // 2, dtype=np.uint8)
+    counts = [(stack // width == level).sum(axis=0) for level in range(MODE_LEVELS)]
+    return np.asarray(np.argmax(counts, axis=0) * width + width // 2, dtype=np.uint8)

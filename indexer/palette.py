@@ -8,7 +8,7 @@ it has ten thousand pixels, so several starts cost less than one pass over the p
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,7 +23,6 @@ from schemas.storage.catalog import Catalog
 from schemas.storage.layout import Layout
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from PIL import Image
 
 SIDE_PX = 256
@@ -204,7 +203,7 @@ def hsv_of(rgb: np.ndarray) -> np.ndarray:
 # Incremental like embedding: a second run does only what is new, a kill costs at most one
 # batch, and a picture that cannot be read is counted and left for the next run.
 
-COMMIT_PICTURES = 2048
+COMMIT_ROWS = 2048 * REGIONS * COLORS
 COMMIT_SECONDS = 60.0
 WINDOW = 64  # pictures decoded ahead
 
@@ -245,12 +244,12 @@ def color_pending(
         return report
     report.counts |= {"coloured": 0, "failed": 0}
     limits = settings.decode.limits
-    batch: list[tuple[str, Palette]] = []
+    batch: list[dict[str, Any]] = []
     last = time.monotonic()
 
     def commit() -> None:
-        catalog.append("colors", color_rows(batch))
-        report.counts["coloured"] += len(batch)
+        catalog.append("colors", batch)
+        report.counts["coloured"] += len(batch) // (REGIONS * COLORS)
         batch.clear()
 
     jobs = in_order(lambda job: _palette(layout.picture(job[1]), job[0], limits), pending, WINDOW)
@@ -261,8 +260,8 @@ def color_pending(
                 if len(report.problems) < 10:
                     report.problems.append(f"{file}: {palette.message}")
             else:
-                batch.append((picture_id, palette))
-            if len(batch) >= COMMIT_PICTURES or time.monotonic() - last > COMMIT_SECONDS:
+                batch += color_rows(picture_id, palette)
+            if len(batch) >= COMMIT_ROWS or time.monotonic() - last > COMMIT_SECONDS:
                 commit()
                 last = time.monotonic()
             if progress:
@@ -294,22 +293,16 @@ def _palette(path: Path, picture_id: str, limits: PictureLimits) -> Palette | Pi
         return error
 
 
-def color_rows(palettes: Sequence[tuple[str, Palette]]) -> pa.Table:
-    """Rows of the `colors` table, 18 for each picture.
-
-    Shapes:  N palettes -> 18 N rows
-    """
-    import pyarrow as pa
-
-    count, each = len(palettes), REGIONS * COLORS
-    columns: dict[str, Any] = {
-        "picture_id": np.repeat([name for name, _ in palettes], each) if count else [],
-        "region": np.tile(np.repeat(np.arange(REGIONS), COLORS), count),
-        "rank": np.tile(np.arange(COLORS), REGIONS * count),
-    }
-    rgb = np.asarray([p.rgb for _, p in palettes], dtype=np.int32).reshape(-1, 3)
-    hsv = np.asarray([p.hsv for _, p in palettes], dtype=np.float64).reshape(-1, 3)
-    columns |= {name: rgb[:, c] for c, name in enumerate("rgb")}
-    columns |= {name: hsv[:, c] for c, name in enumerate("hsv")}
-    columns["share"] = np.asarray([p.share for _, p in palettes], dtype=np.float64).ravel()
-    return pa.table({name: pa.array(values) for name, values in columns.items()})
+def color_rows(picture_id: str, palette: Palette) -> list[dict[str, Any]]:
+    """The 18 rows of a picture in the table `colors`."""
+    return [
+        {
+            "picture_id": picture_id,
+            "region": region,
+            "rank": rank,
+            **dict(zip("rgb", palette.rgb[region, rank].tolist(), strict=True)),
+            **dict(zip("hsv", palette.hsv[region, rank].tolist(), strict=True)),
+            "share": float(palette.share[region, rank]),
+        }
+        for region, rank in np.ndindex(REGIONS, COLORS)
+    ]

@@ -1,4 +1,4 @@
-"""Who and what must stay out: what `toonsearch forget` was told, and the operator's file.
+"""Who and what must stay out: what `toonsearch forget` removed, and the operator's file.
 
 The list holds marks (keyed digests) instead of names, so that what was forgotten does not
 live on in it. It also names the generations that are too old to be published again, and says
@@ -7,6 +7,7 @@ whether something still has to be cleared away.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import blake2b
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from schemas.errors import StorageError, UsageError
 from schemas.names import author_key, without_accents
-from schemas.storage.fsio import read_signed, replace_file, signed_bytes, storage_error
+from schemas.storage.fsio import replace_file, storage_error
 from schemas.storage.layout import Layout
 
 FORMAT = 1
@@ -69,7 +70,9 @@ class BlockList:
         except OSError as error:
             raise _damaged(error.strerror or str(error)) from error
         try:
-            body = read_signed(data)
+            body = json.loads(data)
+            if _signed({k: v for k, v in body.items() if k != "digest"}) != data:
+                raise ValueError("its digest does not match")
             if body["format"] != FORMAT:
                 raise ValueError(f"it has format {body['format']}, this program reads {FORMAT}")
             return cls(
@@ -77,7 +80,7 @@ class BlockList:
                 frozenset(body["refused"]),
                 bool(body["pending"]),
             )
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise _damaged(str(error)) from error
 
     @classmethod
@@ -107,7 +110,7 @@ class BlockList:
         body["refused"] = sorted(self.refused)
         try:
             layout.root.mkdir(parents=True, exist_ok=True)
-            replace_file(layout.blocked, signed_bytes({"format": FORMAT, **body}))
+            replace_file(layout.blocked, _signed({"format": FORMAT, **body}))
         except OSError as error:
             raise storage_error(error, "the block list") from error
 
@@ -127,6 +130,13 @@ class BlockList:
         return self.blocks("title", title_id) or any(
             self.blocks("author", name) for name in authors
         )
+
+
+def _signed(body: dict[str, object]) -> bytes:
+    """The list with a digest of itself: as 0.1.0 wrote it, since it can never be made again."""
+    plain = json.dumps(body, sort_keys=True, indent=1).encode()
+    digest = blake2b(plain, digest_size=16).hexdigest()
+    return json.dumps({**body, "digest": digest}, sort_keys=True, indent=1).encode() + b"\n"
 
 
 def _damaged(reason: str) -> StorageError:

@@ -44,12 +44,12 @@ def without_accents(text: str) -> str:
     A mark on a Latin letter is an accent that typists drop. In kana, Hebrew or Thai it is
     another letter.
     """
-    kept: list[str] = []
+    letters: list[str] = []
     is_latin = False
     for char in unicodedata.normalize("NFD", text.casefold()):
         if not unicodedata.combining(char):
             is_latin = char < "\u0400" or "\u1e00" <= char < "\u2000"
-            kept.append(char)
+            letters.append(char)
         elif not is_latin:
-            kept.append(char)
-    return unicodedata.normalize("NFC", "".join(kept)).translate(_FOLDS)
+            letters.append(char)
+    return unicodedata.normalize("NFC", "".join(letters)).translate(_FOLDS)

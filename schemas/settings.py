@@ -54,9 +54,7 @@ class StoreSettings:
 class DecodeSettings:
     """Caps on pictures."""
 
-    max_bytes: int = _setting(
-        PictureLimits.max_bytes, "Larger files are skipped.", low=1, high=2**40
-    )
+    max_bytes: int = _setting(PictureLimits.max_bytes, "Larger files are skipped.", low=1)
     max_pixels: int = _setting(
         PictureLimits.max_pixels,
         "Larger pictures are skipped before they are decoded.",
@@ -64,10 +62,7 @@ class DecodeSettings:
         high=178_956_970,  # above this Pillow itself refuses
     )
     min_side_px: int = _setting(
-        PictureLimits.min_side_px,
-        "Pictures whose shorter side is smaller are skipped.",
-        low=1,
-        high=4096,
+        PictureLimits.min_side_px, "Pictures with a shorter side are skipped.", low=1
     )
 
     @property
@@ -79,43 +74,29 @@ class DecodeSettings:
 class EncoderSettings:
     """The network that makes embeddings, and how it runs."""
 
-    model: str = _setting(
-        "shipped", "`shipped`, the id of a model under the data root, or a model folder."
-    )
+    model: str = _setting("shipped", "`shipped`, a model's id under the data root, or its folder.")
     runtime: str = _setting(
         "auto", "What runs the network.", choices=("auto", "onnxruntime", "openvino")
     )
-    threads: int = _setting(0, "Threads of the runtime; 0 lets it choose.", low=0, high=4096)
-    batch: int = _setting(32, "Pictures that are decoded ahead for one pass.", low=1, high=4096)
+    threads: int = _setting(0, "Threads of the runtime; 0 lets it choose.", low=0)
+    batch: int = _setting(32, "Pictures that are decoded ahead for one pass.", low=1)
 
 
 @dataclass(frozen=True)
 class IndexSettings:
     """How a generation is built, and how much it may differ from the one in use."""
 
-    keep: int = _setting(3, "Generations that `index build` keeps.", low=1, high=1000)
-    sample: int = _setting(
-        2000, "Pictures that calibration and validation look at.", low=1, high=1_000_000
-    )
+    keep: int = _setting(3, "Generations that `index build` keeps.", low=1)
+    sample: int = _setting(2000, "Pictures that calibration and validation use.", low=1)
     seed: int = _setting(20051, "Seed of that sample.")
-    max_loss: float = _setting(
-        0.2, "Share of the pictures that may be gone since the last generation.", low=0, high=1
-    )
-    max_change: float = _setting(
-        0.02, "Share of the canary answers that may differ.", low=0, high=1
-    )
+    max_loss: float = _setting(0.2, "Share of the pictures that may be gone.", low=0, high=1)
+    max_change: float = _setting(0.02, "Share of canary answers that may differ.", low=0, high=1)
     max_quality_drop: float = _setting(0.03, "How much label accuracy may fall.", low=0, high=1)
     refit: float = _setting(
-        0.05,
-        "Label probabilities are re-fitted when this share of the pictures has changed.",
-        low=0,
-        high=1,
+        0.05, "Re-fit label probabilities when this share of pictures changed.", low=0, high=1
     )
     era_years: int = _setting(
-        DECADE,
-        'Years of an era: 10 gives "2000s", 5 gives "2005-2009"; used by the next `index build`.',
-        low=1,
-        high=100,
+        DECADE, 'Years of an era, from the next build on: 10 gives "2000s".', low=1, high=100
     )
 
 
@@ -123,58 +104,34 @@ class IndexSettings:
 class QuerySettings:
     """Defaults of a query."""
 
-    k: int = _setting(10, "Results.", low=1, high=100_000)
+    k: int = _setting(10, "Results.", low=1)
     by: str = _setting("title", "What a result is.", choices=("title", "picture"))
-    neighbours: int = _setting(
-        200, "Nearest pictures that an answer is computed from.", low=1, high=100_000
-    )
+    neighbours: int = _setting(200, "Nearest pictures that an answer is made from.", low=1)
     unknown_prior: float = _setting(
         0.5, "How often a query is by an artist that the index lacks.", low=0, high=0.99
     )
     min_percentile: float = _setting(
         0.0, "Leave out results below this percentile of similarity.", low=0, high=100
     )
-    expand: bool = _setting(
-        True, "Rank pictures after the tenth by similarity to the first ten as well."
-    )
+    expand: bool = _setting(True, "Order the rest by similarity to the first ten as well.")
 
 
 @dataclass(frozen=True)
 class CrawlSettings:
     """How sites are asked."""
 
-    contact: str = _setting(
-        "", "An address or page that site owners can write to; sent with every request."
-    )
-    delay_s: float = _setting(
-        1.0,
-        "Least seconds between two requests to a host (`--delay`); a slow host gets more.",
-        low=0,
-        high=3600,
-    )
-    concurrency: int = _setting(4, "Requests to one host that may be under way.", low=1, high=64)
-    timeout_s: float = _setting(
-        30.0, "Longest seconds for an answer, its body included.", low=0.1, high=3600
-    )
-    retries: int = _setting(3, "Retries after 429, 5xx and broken connections.", low=0, high=100)
-    backoff_s: float = _setting(
-        5.0,
-        "Seconds before the first retry, doubled each time, when the host names none.",
-        low=0,
-        high=3600,
-    )
-    max_wait_s: float = _setting(
-        600.0, "A host that asks for a longer wait ends the crawl.", low=0, high=86_400
-    )
-    max_requests: int = _setting(
-        100_000, "Requests of one run; the next run goes on.", low=1, high=1_000_000_000
-    )
-    max_bytes: int = _setting(
-        20 * 1024**3, "Bytes of one run; the next run goes on.", low=1, high=2**50
-    )
-    commit_rows: int = _setting(2000, "Rows of one commit to the catalog.", low=1, high=100_000)
+    contact: str = _setting("", "Address or page that sites can write to; in every request.")
+    delay_s: float = _setting(1.0, "Least seconds between two requests to a host.", low=0)
+    concurrency: int = _setting(4, "Requests to one host at a time.", low=1, high=64)
+    timeout_s: float = _setting(30.0, "Longest seconds for an answer with its body.", low=0.1)
+    retries: int = _setting(3, "Retries after 429, 5xx and broken connections.", low=0)
+    backoff_s: float = _setting(5.0, "Seconds before the first retry, then doubled.", low=0)
+    max_wait_s: float = _setting(600.0, "A host that asks for more ends the crawl.", low=0)
+    max_requests: int = _setting(100_000, "Requests of one run; the next goes on.", low=1)
+    max_bytes: int = _setting(20 * 1024**3, "Bytes of one run; the next goes on.", low=1)
+    commit_rows: int = _setting(2000, "Rows of one commit to the catalog.", low=1)
     adult: str = _setting("skip", "Titles for adults.", choices=("skip", "include"))
-    block_list: str = _setting("", "A file with one author or title id a line: never fetched.")
+    block_list: str = _setting("", "File with an author or title id a line: never fetched.")
     replica: str = _setting("", "Tests only: one local address that stands for all sites.")
 
 
@@ -184,22 +141,14 @@ class WebSettings:
 
     host: str = _setting("127.0.0.1", "Address to listen on.")
     port: int = _setting(8765, "Port to listen on.", low=0, high=65535)
-    hosts: str = _setting(
-        "", "Names of this server besides localhost and its addresses, separated by commas."
-    )
-    max_bytes: int = _setting(24 * 1024 * 1024, "Larger requests are refused.", low=1, high=2**30)
-    rate: int = _setting(
-        120, "Queries a minute for one client; 0: any number.", low=0, high=1_000_000
-    )
-    share_days: int = _setting(
-        90, "Days that a shared link lives; 0: no links.", low=0, high=36_500
-    )
+    hosts: str = _setting("", "This server's names besides localhost, separated by commas.")
+    max_bytes: int = _setting(24 * 1024 * 1024, "Larger requests are refused.", low=1)
+    rate: int = _setting(120, "Queries a minute for one client; 0: any number.", low=0)
+    share_days: int = _setting(90, "Days that a shared link lives; 0: no links.", low=0)
     accounts: str = _setting(
         "invited", "Who may have an account.", choices=("off", "invited", "open")
     )
-    url_queries: str = _setting(
-        "off", "Whether the server fetches pictures from given addresses.", choices=("off", "on")
-    )
+    url_queries: str = _setting("off", "Fetch pictures from given URLs.", choices=("off", "on"))
     sql: str = _setting("off", "Whether visitors may ask in SQL.", choices=("off", "on"))
 
 
@@ -207,9 +156,7 @@ class WebSettings:
 class NightlySettings:
     """What `toonsearch nightly` refreshes."""
 
-    sites: tuple[str, ...] = _setting(
-        (), 'Sites to crawl, each with options of `toonsearch crawl`: `["naver --weekday"]`.'
-    )
+    sites: tuple[str, ...] = _setting((), "Sites, with options of `crawl`: `naver --weekday`.")
     folders: tuple[str, ...] = _setting((), "Folders to import.")
     pattern: str = _setting("{author}/{title}", "What the levels of those folders mean.")
     manifests: tuple[str, ...] = _setting((), "Manifests to import.")
@@ -338,7 +285,8 @@ def _checked(key: str, value: Any, origin: str) -> Any:
         )
     low, high = allowed["low"], allowed["high"]
     if isinstance(typed, int | float) and not low <= typed <= high:
-        raise UsageError(f"setting {key} in {origin} is {typed}", f"Allowed is {low} to {high}.")
+        most = "or more" if high == float("inf") else f"to {high}"
+        raise UsageError(f"setting {key} in {origin} is {typed}", f"Allowed is {low} {most}.")
     return typed
 
 

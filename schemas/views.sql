@@ -121,7 +121,7 @@ from catalog group by era order by era;
 -- rival_genre: most probable wrong genre
 -- rival_probability: its probability
 -- era: true era
--- predicted_era: most probable era; null where it was told in eras of another width
+-- predicted_era: most probable era; null where the prediction has eras of another width
 select p.picture_id, c.title_id, p.model_id, c.author, p.authors[1].label as predicted_author,
   p.unknown_author, c.genre, p.genres[1].label as predicted_genre,
   case when p.genres[1].label = c.genre then p.genres[1].probability
@@ -186,7 +186,7 @@ group by era, predicted_era order by era, predicted;
 -- rival: most probable wrong genre over its pictures
 -- rival_probability: its mean probability
 -- margin: own_probability - rival_probability; near 0 is ambiguous, near 1 distinctive
-with told as (
+with by_rival as (
   select title_id, genre, rival_genre, count(*) as pictures_count,
     sum(genre_probability) as own, sum(coalesce(rival_probability, 0)) as other
   from judged where genre is not null and predicted_genre is not null
@@ -195,7 +195,7 @@ with told as (
   select title_id, genre, sum(pictures_count) as pictures_count,
     sum(own) / sum(pictures_count) as own_probability,
     arg_max(rival_genre, other) as rival, max(other) / sum(pictures_count) as rival_probability
-  from told group by title_id, genre
+  from by_rival group by title_id, genre
 )
 select s.title_id, t.name as title,
   coalesce(list_filter(t.authors, lambda a: a.role = 'painter')[1].name, t.authors[1].name)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Literal
 
 from schemas.errors import InputError, NoIndexError, ToonsearchError, UsageError
@@ -15,13 +17,16 @@ from schemas.settings import Settings, setting_files
 from schemas.storage.layout import Layout
 from search.cli.context import Session
 
-MIN_PYTHON = (3, 11)
 RESTORE = (
     "`toonsearch restore` a backup elsewhere; without one, move the data root's tables away, and"
-    " `toonsearch nightly` fills them anew. The index goes on answering meanwhile."
+    " `toonsearch nightly` fills them again. The index goes on answering meanwhile."
 )
 LOW_DISK_BYTES = 1_000_000_000
 LOW_MEMORY_BYTES = 500_000_000
+
+Said = str | tuple[str, str] | None
+"""What a check says when all is well, or a warning and what to do, or nothing. It raises an error
+when something is broken."""
 
 
 @dataclass(frozen=True)
@@ -37,55 +42,52 @@ class Finding:
 
 def examine(session: Session) -> Iterator[Finding]:
     """Check everything that a query or a nightly run needs; never raises."""
-    yield _python()
-    yield from _guarded("vectors", _faiss, "Reinstall with the extra cpu or gpu.")
+    yield Finding("python", "ok", platform.python_version())
+    yield from _checked("vectors", _faiss, "Reinstall with the extra cpu or gpu.")
     try:
         settings = session.settings()
     except ToonsearchError as error:
         yield Finding("settings", "fail", error.message, error.hint, UsageError.exit_code)
         return
-    yield _settings(settings)
-    yield from _guarded("network", lambda: _network(settings), "Reinstall toonsearch.")
     layout = settings.layout
-    yield _root(layout)
-    yield _disk(layout)
-    yield from _guarded("memory", _memory, "")
-    yield _lock(layout)
-    yield from _guarded("index", lambda: _index(layout), "Run `toonsearch index build`.")
-    yield from _guarded("catalog", lambda: _catalog(layout, settings), RESTORE, always=True)
-    yield from _guarded("pictures", lambda: _pictures(layout), RESTORE, always=True)
-    yield from _guarded("forgotten", lambda: _forgotten(layout), RESTORE)
+    for what, check, fix in (
+        ("settings", partial(_settings, settings), ""),
+        ("network", partial(_network, settings), "Reinstall toonsearch."),
+        ("data root", partial(_root, layout), ""),
+        ("disk", partial(_disk, layout), ""),
+        ("memory", _memory, ""),
+        ("lock", partial(_lock, layout), ""),
+        ("index", partial(_index, layout), "Run `toonsearch index build`."),
+        ("catalog", partial(_catalog, layout, settings), RESTORE),
+        ("pictures", partial(_pictures, layout), RESTORE),
+        ("forgotten", partial(_forgotten, layout), RESTORE),
+    ):
+        yield from _checked(what, check, fix)
 
 
-def _guarded(
-    what: str, check: Callable[[], Finding | None], fix: str, *, always: bool = False
-) -> Iterator[Finding]:
-    """A check that breaks is a finding too; its repair is the error's own, or else `fix`."""
+def _checked(what: str, check: Callable[[], Said], fix: str) -> Iterator[Finding]:
+    """A check that breaks is a finding too, to be mended as its error says, or else by `fix`."""
     try:
-        found = check()
-        if found is not None:
-            yield found
+        said = check()
+        if isinstance(said, tuple):
+            yield Finding(what, "warn", *said)
+        elif said is not None:
+            yield Finding(what, "ok", said)
     except ToonsearchError as error:
-        mend = fix if always else error.hint or fix
+        mend = RESTORE if fix == RESTORE else error.hint or fix  # the error would send us here
         yield Finding(what, "fail", error.message, mend, error.exit_code)
     except Exception as error:  # a broken library raises anything while it is imported
         yield Finding(what, "fail", f"{type(error).__name__}: {error}", fix)
 
 
-def _python() -> Finding:
-    version = ".".join(map(str, sys.version_info[:3]))
-    good = sys.version_info >= MIN_PYTHON
-    return Finding("python", "ok" if good else "fail", version, "Use Python 3.11 or newer.")
-
-
-def _faiss() -> Finding:
+def _faiss() -> Said:
     from indexer.vector_index.faiss_index import installed
 
-    return Finding("vectors", "ok", installed())
+    return installed()
 
 
-def _network(settings: Settings) -> Finding:
-    """Run the configured model once: proves its digest, the runtime and the output."""
+def _network(settings: Settings) -> Said:
+    """Run the configured model once: checks its digest, the runtime and the output."""
     import numpy as np
 
     from indexer.embedding.embed import open_encoder
@@ -95,91 +97,83 @@ def _network(settings: Settings) -> Finding:
     flat = np.full((side, side, 3), 128, np.uint8)
     vector = encoder.encode([flat]).vectors  # (1, D)
     if not np.isclose(np.linalg.norm(vector), 1.0, atol=1e-3):
-        return Finding("network", "fail", f"{encoder.model_id} gives no unit vectors",
-                       "Reinstall toonsearch.", NoIndexError.exit_code)  # fmt: skip
-    return Finding("network", "ok", f"{encoder.model_id} on {encoder.runtime}")
+        raise NoIndexError(f"{encoder.model_id} gives no unit vectors", "Reinstall toonsearch.")
+    return f"{encoder.model_id} on {encoder.runtime}"
 
 
-def _settings(settings: Settings) -> Finding:
-    from pathlib import Path
-
+def _settings(settings: Settings) -> Said:
     files = [str(f) for f in setting_files(os.environ, Path.cwd()) if f.is_file()]
     given = sum(1 for origin in settings.origins.values() if origin != "default")
-    detail = f"{given} given, from {', '.join(files)}" if files else f"{given} given, no files"
-    return Finding("settings", "ok", detail)
+    return f"{given} given, from {', '.join(files)}" if files else f"{given} given, no files"
 
 
-def _root(layout: Layout) -> Finding:
+def _root(layout: Layout) -> Said:
     root = layout.root
     if not root.exists():
-        return Finding("data root", "warn", f"{root} does not exist yet",
-                       "It is made by `toonsearch import`.")  # fmt: skip
+        return f"{root} does not exist yet", "It is made by `toonsearch import`."
     try:
         with tempfile.TemporaryFile(dir=root):
-            return Finding("data root", "ok", f"{root} can be written")
+            return f"{root} can be written"
     except OSError as error:
-        return Finding("data root", "warn", f"{root} can only be read ({error.strerror})",
-                       "Queries work; choose another with --data DIR to import.")  # fmt: skip
+        fix = "Queries work; choose another with --data DIR to import."
+        return f"{root} can only be read ({error.strerror})", fix
 
 
-def _disk(layout: Layout) -> Finding:
+def _disk(layout: Layout) -> Said:
     place = next(p for p in (layout.root, *layout.root.parents) if p.exists())
     free = shutil.disk_usage(place).free
-    verdict: Literal["ok", "warn"] = "ok" if free >= LOW_DISK_BYTES else "warn"
-    return Finding("disk", verdict, f"{free / 1e9:.1f} GB free", "Free some space.")
+    said = f"{free / 1e9:.1f} GB free"
+    return said if free >= LOW_DISK_BYTES else (said, "Free some space.")
 
 
-def _memory() -> Finding:
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    with open("/proc/meminfo", encoding="ascii") as facts:  # noqa: PTH123 - not a stored file
-        for line in facts:
-            if line.startswith("MemAvailable:"):
-                free = int(line.split()[1]) * 1024
-    verdict: Literal["ok", "warn"] = "ok" if free >= LOW_MEMORY_BYTES else "warn"
-    return Finding("memory", verdict, f"{free / 1e9:.1f} GB available", "Close other programs.")
+def _memory() -> Said:
+    facts = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    free = int(facts["MemAvailable"].split()[0]) * 1024
+    said = f"{free / 1e9:.1f} GB available"
+    return said if free >= LOW_MEMORY_BYTES else (said, "Close other programs.")
 
 
-def _lock(layout: Layout) -> Finding:
+def _lock(layout: Layout) -> Said:
     from schemas.storage.locking import lock_owner
 
     owner = lock_owner(layout)
-    return Finding("lock", "ok", "free" if owner is None else f"held by {owner}")
+    return "free" if owner is None else f"held by {owner}"
 
 
-def _index(layout: Layout) -> Finding:
+def _index(layout: Layout) -> Said:
     from indexer.vector_index.generations import verify_generation
 
     info = verify_generation(layout)
-    return Finding("index", "ok", f"{info.id}, {info.pictures_count:,} pictures, every byte proven")
+    return f"{info.id}, {info.pictures_count:,} pictures, every byte verified"
 
 
-def _catalog(layout: Layout, settings: Settings) -> Finding:
+def _catalog(layout: Layout, settings: Settings) -> Said:
     from indexer.monitoring import coverage
     from schemas.storage.catalog import Catalog
     from schemas.storage.tables import TABLES
 
     for name in TABLES:
-        Catalog(layout).files(name)  # proves its log and every byte of its data
+        Catalog(layout).files(name)  # verifies its log and every byte of its data
     if not Catalog(layout).exists():
-        return Finding("catalog", "warn", "empty", "Run `toonsearch import folder DIR`.")
+        return "empty", "Run `toonsearch import folder DIR`."
     found = coverage(layout, settings)
     skipped, failed = sum(found.skipped.values()), sum(found.failed.values())
-    told = (f"{found.pictures:,} pictures = {found.embedded:,} embedded + {found.pending:,} pending"
-            f" + {skipped:,} skipped + {failed:,} failed")  # fmt: skip
+    said = (
+        f"{found.pictures:,} pictures = {found.embedded:,} embedded + {found.pending:,} pending"
+        f" + {skipped:,} skipped + {failed:,} failed"
+    )
     if not found.adds_up:
-        return Finding("catalog", "fail", f"{told}: does not add up", "Please report it.",
-                       InputError.exit_code)  # fmt: skip
+        raise InputError(f"{said}: does not add up, please report it")
     if found.pending:
-        return Finding("catalog", "warn", told, "Run `toonsearch embed`.")
+        return said, "Run `toonsearch embed`."
     if failed:
-        return Finding("catalog", "warn", told, "Try `toonsearch embed --retry-failed`.")
+        return said, "Try `toonsearch embed --retry-failed`."
     if found.stale:
-        return Finding("catalog", "warn", f"{told}; the index is older",
-                       "Run `toonsearch index build`.")  # fmt: skip
-    return Finding("catalog", "ok", told)
+        return f"{said}; the index is older", "Run `toonsearch index build`."
+    return said
 
 
-def _pictures(layout: Layout) -> Finding | None:
+def _pictures(layout: Layout) -> Said:
     """Every stored file is there and as long as it was."""
     from schemas.storage.catalog import Catalog
 
@@ -187,26 +181,24 @@ def _pictures(layout: Layout) -> Finding | None:
     if not catalog.exists():
         return None
     rows = catalog.read("pictures", ["file", "bytes_count"])
-    wrong = looked = 0
-    for file, size in zip(*(column.to_pylist() for column in rows.columns), strict=True):
-        if file is None:
-            continue
-        looked += 1
+    stored = [row for row in zip(*rows.to_pydict().values(), strict=True) if row[0] is not None]
+    wrong = 0
+    for file, size in stored:
         try:
             wrong += size is not None and layout.picture(file).stat().st_size != size
         except OSError:
             wrong += 1
     if wrong:
-        fix = "Import their source again (`toonsearch nightly`), which stores them anew."
-        return Finding("pictures", "warn", f"{wrong:,} stored files are missing or cut short", fix)
-    return Finding("pictures", "ok", f"{looked:,} stored files are there")
+        fix = "Import their source again (`toonsearch nightly`), which stores them again."
+        return f"{wrong:,} stored files are missing or cut short", fix
+    return f"{len(stored):,} stored files are there"
 
 
-def _forgotten(layout: Layout) -> Finding | None:
+def _forgotten(layout: Layout) -> Said:
     from schemas.blocklist import BlockList
 
     blocked = BlockList.read(layout)
-    if blocked.pending:
-        told = f"{len(blocked.refused)} older generations still hold what was forgotten"
-        return Finding("forgotten", "warn", told, "Run `toonsearch index build`.")
-    return None
+    if not blocked.pending:
+        return None
+    said = f"{len(blocked.refused)} older generations still hold what was forgotten"
+    return said, "Run `toonsearch index build`."

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from schemas.errors import InputError
+from schemas.errors import InputError, nearest
 from schemas.names import author_key, without_accents
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def _rows(meta: sqlite3.Connection, condition: str, values: Sequence[str]) -> np
     return np.fromiter((row[0] for row in rows), dtype=np.int64)
 
 
-# --- The expression of `--where`. It may come from a stranger: it runs on a read-only connection
+# --- The expression of `--where`. It is not trusted: it runs on a read-only connection
 # of its own, whose authorizer knows one view and harmless functions, for two seconds at most.
 
 COLUMNS = (
@@ -177,6 +177,8 @@ _LIMITS = {
     sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER: 0,
     sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 100,  # LIKE's cost grows fast with its wildcards
 }
+ONLY_COLUMNS = "--where may only compare the columns of the catalog, without sub-queries"
+LIST_OF_COLUMNS = f"The columns are {', '.join(COLUMNS)}."
 _QUOTED = re.compile(r"""'(?:[^']|'')*'|"[^"]*"|`[^`]*`|\[[^\]]*\]|--[^\n]*|/\*.*?\*/""", re.DOTALL)
 _TABLES = frozenset({"pictures", "titles", "json_each"})
 
@@ -190,7 +192,10 @@ def matching_rows(connection: sqlite3.Connection, expression: str) -> np.ndarray
     Errors:  InputError says what is wrong with the expression, and where
     """
     _check_text(expression)
-    _restrict(connection)
+    for category, limit in _LIMITS.items():
+        connection.setlimit(category, limit)
+    connection.execute("pragma query_only = on")
+    connection.set_authorizer(_authorize)
     deadline = time.monotonic() + MAX_SECONDS
     connection.set_progress_handler(lambda: time.monotonic() > deadline, 1000)
     try:
@@ -212,27 +217,17 @@ def _check_text(expression: str) -> None:
         raise InputError(
             f"--where has {len(expression):,} characters, at most {MAX_CHARACTERS:,} are read"
         )
-    if not expression.isprintable() and re.search(r"[^\S\t\r\n ]|[\x00-\x08\x0e-\x1f]", expression):
+    if re.search(r"[^\S\t\r\n ]|[\x00-\x08\x0e-\x1f]", expression):
         raise InputError("--where holds a control character")
     if re.search(r"\b(select|values|with)\b", _QUOTED.sub("''", expression), re.IGNORECASE):
-        raise InputError(
-            "--where may only compare the columns of the catalog, without sub-queries",
-            f"The columns are {', '.join(COLUMNS)}.",
-        )
+        raise InputError(ONLY_COLUMNS, LIST_OF_COLUMNS)
     try:
         expression.encode()
     except UnicodeEncodeError:
         raise InputError("--where is not valid UTF-8") from None
 
 
-def _restrict(connection: sqlite3.Connection) -> None:
-    for category, limit in _LIMITS.items():
-        connection.setlimit(category, limit)
-    connection.execute("pragma query_only = on")
-    connection.set_authorizer(_judge)
-
-
-def _judge(
+def _authorize(
     action: int, first: str | None, second: str | None, _database: str | None, view: str | None
 ) -> int:
     """SQLite asks this of everything that a statement would do, before it runs."""
@@ -250,10 +245,10 @@ def _judge(
 
 
 def _explained(connection: sqlite3.Connection, expression: str, message: str) -> InputError:
-    """SQLite's complaint as one line about the user's own text."""
+    """SQLite's message as one line about the user's own text."""
     if found := re.search(r"no such column: (.+)", message):
         name = found[1].split(".")[-1].strip("\"'`[]")
-        return InputError(f"--where: there is no column {name!r}", _nearest_column(name))
+        return InputError(f"--where: there is no column {name!r}", nearest(name.lower(), COLUMNS))
     if "interrupted" in message:
         return InputError(f"--where took longer than {MAX_SECONDS:g} seconds", "Ask for less.")
     if found := re.search(r'near "(.*)": syntax error', message, re.DOTALL):
@@ -261,22 +256,13 @@ def _explained(connection: sqlite3.Connection, expression: str, message: str) ->
     if "incomplete input" in message:
         return InputError("--where ends too early", f"It was read up to: {expression} \u25c2")
     if found := re.search(r"no such function: (\S+)|use function: (\S+)", message):
-        name = next(part for part in found.groups() if part)
         return InputError(
-            f"--where: the function {name!r} is not available",
+            f"--where: the function {found[1] or found[2]!r} is not available",
             f"Available are {', '.join(sorted(FUNCTIONS))}.",
         )
     if "not authorized" in message or "prohibited" in message:
-        return InputError(
-            "--where may only compare the columns of the catalog, without sub-queries",
-            f"The columns are {', '.join(COLUMNS)}.",
-        )
-    return InputError(f"--where: {message}", f"The columns are {', '.join(COLUMNS)}.")
-
-
-def _nearest_column(name: str) -> str:
-    near = difflib.get_close_matches(name.lower(), COLUMNS, n=1, cutoff=0.5)
-    return f"Did you mean {near[0]!r}?" if near else f"The columns are {', '.join(COLUMNS)}."
+        return InputError(ONLY_COLUMNS, LIST_OF_COLUMNS)
+    return InputError(f"--where: {message}", LIST_OF_COLUMNS)
 
 
 def _syntax_error(connection: sqlite3.Connection, expression: str, token: str) -> InputError:
@@ -286,19 +272,15 @@ def _syntax_error(connection: sqlite3.Connection, expression: str, token: str) -
     first occurrence at which the text up to and including the token already fails.
     """
     for found in re.finditer(re.escape(token), expression):
+        before, after = expression[: found.start()], expression[found.end() :]
         try:
-            connection.execute(
-                f"explain select row_id from catalog where {expression[: found.end()]}"
-            )
-        except sqlite3.Error as error:
+            connection.execute(f"explain select row_id from catalog where {before}{token}")
+        except (sqlite3.Error, sqlite3.Warning) as error:
             if f'near "{token}"' in str(error):
-                before, after = expression[: found.start()], expression[found.end() :]
                 return InputError(
                     f"--where has a syntax error at character {found.start() + 1}:"
                     f" {before}\u25b8{token}\u25c2{after}"
                 )
-        except sqlite3.Warning:
-            continue
     return InputError(f"--where has a syntax error near {token!r}", "It is one SQL expression.")
 
 
@@ -315,11 +297,8 @@ def author_names(connection: sqlite3.Connection, wanted: Sequence[str]) -> list[
 
     Errors:  InputError when the index has no such author; names the nearest
     """
-    if not wanted:  # folding a hundred thousand names takes longer than the search
-        return []
-    known = [row[0] for row in connection.execute(
-        "select distinct name from names where kind = 'author'")]  # fmt: skip
-    return _spellings("author", known, wanted)
+    sql = "select distinct name, name from names where kind = 'author'"
+    return _known("author", connection, sql, wanted)
 
 
 def title_ids(connection: sqlite3.Connection, wanted: Sequence[str]) -> list[str]:
@@ -327,27 +306,25 @@ def title_ids(connection: sqlite3.Connection, wanted: Sequence[str]) -> list[str
 
     Errors:  InputError when the index has no such title; names the nearest
     """
-    if not wanted:
+    sql = (
+        "select name, title_id from titles where name is not null"
+        " union select title_id, title_id from titles order by 1"
+    )
+    return _known("title", connection, sql, wanted)
+
+
+def _known(what: str, connection: sqlite3.Connection, sql: str, wanted: Sequence[str]) -> list[str]:
+    if not wanted:  # folding a hundred thousand names takes longer than the search
         return []
-    by_name: dict[str, list[str]] = {}
-    for title_id, name in connection.execute("select title_id, name from titles"):
-        for key in {title_id, name or title_id}:
-            by_name.setdefault(key, []).append(title_id)
-    return [i for name in _spellings("title", by_name, wanted) for i in by_name[name]]
-
-
-def _spellings(what: str, known: Iterable[str], wanted: Iterable[str]) -> list[str]:
-    by_folded: dict[str, list[str]] = {}
-    for name in known:
-        by_folded.setdefault(folded(name), []).append(name)
+    by_key: dict[str, list[tuple[str, str]]] = {}
+    for name, value in connection.execute(sql):
+        by_key.setdefault(folded(name), []).append((name, value))
     found: list[str] = []
     for name in wanted:
-        if folded(name) not in by_folded:
-            near = difflib.get_close_matches(folded(name), by_folded, n=3, cutoff=0.6)
-            names = " or ".join(repr(by_folded[key][0]) for key in near)
-            raise InputError(
-                f"the index has no {what} {name!r}",
-                f"Did you mean {names}?" if near else "",
-            )
-        found += by_folded[folded(name)]
+        if folded(name) not in by_key:
+            near = difflib.get_close_matches(folded(name), by_key, n=3, cutoff=0.6)
+            names = " or ".join(repr(by_key[key][0][0]) for key in near)
+            hint = f"Did you mean {names}?" if near else ""
+            raise InputError(f"the index has no {what} {name!r}", hint)
+        found += [value for _, value in by_key[folded(name)]]
     return found

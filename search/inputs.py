@@ -1,4 +1,4 @@
-"""Pictures that are asked about: files, standard input, and a part of a picture."""
+"""Pictures of a query: files, standard input, and a part of a picture."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _bad_crop(text: str) -> UsageError:
 
 @dataclass(frozen=True)
 class QueryPicture:
-    """A picture that is asked about, still encoded."""
+    """A picture of a query, still encoded."""
 
     name: str
     data: bytes
@@ -78,7 +78,7 @@ class QueryPicture:
         return picture_id_of(self.data)
 
     def image(self, limits: PictureLimits, target_px: int | None = None) -> Image.Image:
-        """The part that is asked about, upright and on white.
+        """The part that the query is about, upright and on white.
 
         Errors:  PictureError, with the picture's name
         """

@@ -13,6 +13,7 @@ Source:  Ottosson 2020, "A perceptual color space for image processing" (OKLab)
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 
@@ -64,9 +65,8 @@ def parse_palette(text: str) -> ColorQuery:
     colors, weights = [], []
     for part in (p.strip() for p in text.split(",")):
         name, _, weight = part.partition("*")
-        name = name.strip()
         try:
-            bare = name if not _is_hex(name) else f"#{name}"
+            bare = re.sub(r"^(?=([0-9a-fA-F]{3}){1,2}$)", "#", name.strip())
             colors.append(ImageColor.getrgb(bare)[:3])
             weights.append(float(weight) if weight else 1.0)
             if not 0 < weights[-1] < 1e6:
@@ -79,10 +79,6 @@ def parse_palette(text: str) -> ColorQuery:
         raise InputError(f"the palette has {len(colors)} colours, at most {MAX_COLORS} are read")
     share = np.asarray(weights) / sum(weights)
     return ColorQuery(np.asarray(colors, dtype=np.uint8), share, False, text)
-
-
-def _is_hex(name: str) -> bool:
-    return len(name) in (3, 6) and all(c in "0123456789abcdefABCDEF" for c in name)
 
 
 def palette_of_file(name: str, limits: PictureLimits) -> ColorQuery:
@@ -213,10 +209,9 @@ def query_by_color(
         percentile = 100.0 * np.searchsorted(np.sort(scores), scores, "left") / max(1, len(rows))
         place = np.arange(len(rows)) if chosen is None else np.searchsorted(row_ids, chosen)
         order = place[np.argsort(-scores[place], kind="stable")][: max(200, 20 * k)]
-        found = Found(
-            scores[order], percentile[order], percentile[order] >= filters.min_percentile,
-            picture_rows(meta, row_ids[order]),
-        )  # fmt: skip
+        passed = percentile[order] >= filters.min_percentile
+        rows_of = picture_rows(meta, row_ids[order])
+        found = Found(scores[order], percentile[order], passed, rows_of)
         ranked = top_titles(found.similarity, found.title_ids, found.passed)
         places: list[int] = []
         if by == "picture":

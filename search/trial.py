@@ -1,4 +1,4 @@
-"""A trial: pictures whose answer is known are asked about, and the answers are counted."""
+"""A trial: pictures whose artist is known are asked about, and the answers are counted."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from schemas.records import Answer
 from search.engine import Engine, QueryOptions
 from search.inputs import QueryPicture, read_picture
 
-NEW_PICTURE, NEW_TITLE, UNKNOWN = "new picture", "new work", "unknown hand"
+NEW_PICTURE, NEW_TITLE, UNKNOWN = "new picture", "new title", "unknown artist"
 KINDS = (NEW_PICTURE, NEW_TITLE, UNKNOWN)
-
 
 COPY_SIMILARITY = 0.95
 """Above this the index holds nearly the same picture (redrawn, recoloured, a part moved):
@@ -25,8 +24,8 @@ finding that says nothing about style, so such cases do not count."""
 class Case:
     """A picture that is not in the index, with the truth about it.
 
-    `kind` is "new picture" (other pictures of its title are in the index), "new work" (only
-    other titles by its author are) or "unknown hand" (nothing by its author is).
+    `kind` is one of KINDS: other pictures of its title are in the index, only other titles by
+    its author are, or nothing by its author is.
     """
 
     path: Path
@@ -49,8 +48,8 @@ class Outcome:
         return any(title.similarity > COPY_SIMILARITY for title in self.answer.titles)
 
     @property
-    def believed_unknown(self) -> bool:
-        """Whether "none of the known authors" is the most probable answer."""
+    def called_unknown(self) -> bool:
+        """Whether "none of the known artists" is the most probable answer."""
         return self.answer.labels.unknown_author > 0.5
 
     @property
@@ -66,11 +65,11 @@ class Outcome:
         return next(ranks, None)
 
     @property
-    def verdict(self) -> bool:
-        """Right: the known author comes first, or the unknown one is called unknown."""
+    def is_correct(self) -> bool:
+        """Whether the known author comes first, or the unknown one is called unknown."""
         if self.case.kind == UNKNOWN:
-            return self.believed_unknown
-        return self.author_rank == 1 and not self.believed_unknown
+            return self.called_unknown
+        return self.author_rank == 1 and not self.called_unknown
 
 
 def run_trial(
@@ -87,40 +86,29 @@ def run_trial(
 
 def figures(outcomes: Sequence[Outcome]) -> list[tuple[str, str]]:
     """What a reader wants to know of many answers, as (what, figure) pairs."""
-    told: list[tuple[str, str]] = []
-    copies = sum(outcome.is_copy for outcome in outcomes)
-    outcomes = [outcome for outcome in outcomes if not outcome.is_copy]
+    rows: list[tuple[str, str]] = []
+    fair = [outcome for outcome in outcomes if not outcome.is_copy]
     for kind in KINDS:
-        some = [outcome for outcome in outcomes if outcome.case.kind == kind]
+        some = [outcome for outcome in fair if outcome.case.kind == kind]
         if not some:
             continue
+        unknown = _share([o.called_unknown for o in some])
         if kind == UNKNOWN:
-            told.append(
-                (
-                    f"{kind}: called “none of the known authors”",
-                    _share(sum(o.believed_unknown for o in some), len(some)),
-                )
-            )
+            rows.append((f"{kind}: called “none of the known artists”", unknown))
             continue
-        told += [
-            (
-                f"{kind}: a work by its author among the ten nearest",
-                _share(sum((o.title_rank or 99) <= 10 for o in some), len(some)),
-            ),
-            (
-                f"{kind}: its author first by probability / among five",
-                f"{_share(sum(o.author_rank == 1 for o in some), len(some))}"
-                f" / {_share(sum(o.author_rank is not None for o in some), len(some))}",
-            ),
-            (
-                f"{kind}: wrongly called “none of the known authors”",
-                _share(sum(o.believed_unknown for o in some), len(some)),
-            ),
+        near = _share([(o.title_rank or 99) <= 10 for o in some])
+        first = _share([o.author_rank == 1 for o in some])
+        five = _share([o.author_rank is not None for o in some])
+        rows += [
+            (f"{kind}: a title by its artist among the ten nearest", near),
+            (f"{kind}: its artist first by probability / among five", f"{first} / {five}"),
+            (f"{kind}: wrongly called “none of the known artists”", unknown),
         ]
-    if copies:
-        told.append(("left out, because the index holds nearly the same picture", str(copies)))
-    return told
+    if len(fair) < len(outcomes):
+        left_out = str(len(outcomes) - len(fair))
+        rows.append(("left out, because the index holds nearly the same picture", left_out))
+    return rows
 
 
-def _share(part: int, whole: int) -> str:
-    return f"{part} of {whole} ({100 * part / whole:.0f} %)"
+def _share(hits: Sequence[bool]) -> str:
+    return f"{sum(hits)} of {len(hits)} ({100 * sum(hits) / len(hits):.0f} %)"

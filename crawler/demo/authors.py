@@ -1,8 +1,7 @@
 """Credits as people type them, and the one spelling of each name that the demo's catalog has.
 
 Credits come with e-mail addresses, links, titles, remarks in brackets, broken encodings, lost
-accents, the family name first or in capitals. Two people taken for one are worse than one taken
-for two, so everything here that merges is narrow on purpose.
+accents, the family name first or in capitals.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import html
 import re
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 
 from schemas.names import without_accents
@@ -157,105 +156,41 @@ def credit_key(name: str) -> str:
     return " ".join(sorted(words))
 
 
+MISSPELT = {
+    "Andrew Dunhan": "Andrew Duhan",
+    "Bryce Harrington": "Bryce W. Harrington",
+    "Dan Gerhrads": "Dan Gerhards",
+    "Jean-Vitor Balin": "Jean-Victor Balin",
+    "John Meuser": "John C Meuser",
+    "Nubldoff": "Nurbldoff",
+}
+"""Slips and left-out initials among the credits of Debian's clip art."""
+
+
 def merge_authors(names_with_counts: Mapping[str, int]) -> dict[str, str]:
     """For each raw credit that names somebody, the spelling to show.
 
-    Credits with one `credit_key` are one author. Beyond that only two cases merge: a middle
-    initial that one spelling leaves out, and a slip of the keyboard in a rare spelling of a
-    common name. A shared surname, given name or nickname never does.
+    Credits with one `credit_key` are one author. A shared surname, given name or nickname never
+    is enough.
     """
-    counts: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    spellings: dict[str, Counter[str]] = defaultdict(Counter)
     shown: dict[str, str] = {}
     for raw, count in names_with_counts.items():
         if (name := normalise_author(raw)) is not None:
-            shown[raw] = name
-            counts[credit_key(name)][name] += count
-    target = _alike(counts)
-    pooled: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    for key, spellings in counts.items():
-        if target.get(key, key) == key:  # a misspelling must not win by its accents
-            pooled[key].update(spellings)
+            shown[raw] = name = MISSPELT.get(name, name)
+            spellings[credit_key(name)][name] += count
     best = {
-        key: max(spellings.items(), key=lambda item: (*_typing(item[0]), item[1], item[0]))[0]
-        for key, spellings in pooled.items()
+        key: max(counts, key=lambda name: (*_typing(name), counts[name], name))
+        for key, counts in spellings.items()
     }
-    keys = {raw: credit_key(name) for raw, name in shown.items()}
-    return {raw: best[target.get(key, key)] for raw, key in keys.items()}
+    return {raw: best[credit_key(name)] for raw, name in shown.items()}
 
 
 def _typing(name: str) -> tuple[int, int]:
     """How well a spelling is typed: accents kept, then neither shouted nor all small."""
-    accents = sum(a != b for a, b in zip(name.casefold(), without_accents(name), strict=False))
+    plain = without_accents(name)
+    accents = sum(a != b for a, b in zip(name.casefold(), plain, strict=False))
     words = [word for word in re.findall(r"[^\W\d_]+", name) if len(word) > 2]
     single = len(name.split()) == 1  # a nickname may be small on purpose
     well_cased = sum(not (word.isupper() or (word.islower() and not single)) for word in words)
     return min(accents, 9), well_cased - len(words)
-
-
-def _alike(counts: Mapping[str, Mapping[str, int]]) -> dict[str, str]:
-    """Key of a rarer spelling -> key of the name that it stands for; never chained."""
-    total = {key: sum(spellings.values()) for key, spellings in counts.items()}
-    words = {key: _words(max(counts[key], key=lambda n: (counts[key][n], n))) for key in counts}
-    target: dict[str, str] = {}
-    by_ends: dict[tuple[str, str], list[str]] = defaultdict(list)
-    by_length: dict[int, list[str]] = defaultdict(list)
-    for key, parts in sorted(words.items()):
-        if len(parts) in (2, 3):
-            by_ends[parts[0], parts[-1]].append(key)
-        by_length[len("".join(parts))].append(key)
-    for keys in by_ends.values():
-        plain = [key for key in keys if len(words[key]) == 2]
-        dotted = [key for key in keys if len(words[key]) == 3 and len(words[key][1]) == 1]
-        if len(plain) == 1 and len(dotted) == 1:  # two different initials: nobody knows which
-            rare, common = sorted((plain[0], dotted[0]), key=lambda k: (total[k], k))
-            target[rare] = common
-    for key, parts in sorted(words.items()):
-        length = len("".join(parts))
-        if key in target or length < _SLIP_MIN_LETTERS:
-            continue
-        near = [
-            other
-            for size in (length - 1, length, length + 1)
-            for other in by_length[size]
-            if total[other] >= _SLIP_RATIO * total[key] and _is_slip(parts, words[other])
-        ]
-        if len(near) == 1 and near[0] not in target:
-            target[key] = near[0]
-    return {key: goal for key, goal in target.items() if goal not in target}
-
-
-_SLIP_MIN_LETTERS = 8
-"""Letters below which one changed letter is often another name (Jon, John)."""
-
-_SLIP_RATIO = 3
-"""How many times commoner the right spelling must be than the slip."""
-
-
-def _is_slip(rare: tuple[str, ...], common: tuple[str, ...]) -> bool:
-    """Whether one letter is missing, doubled up or swapped inside one long word.
-
-    Not counted as slips: another letter in place (Hansen, Hanson), a changed first or last
-    letter (Mario, Marios; Simon, Simone), a changed given name (Christin, Christian) and
-    digits (page01, page02); all of these tell different people apart.
-    """
-    if len(rare) != len(common):
-        return False
-    changed = [place for place, (a, b) in enumerate(zip(rare, common, strict=True)) if a != b]
-    if len(changed) != 1 or (changed[0] == 0 and len(rare) > 1):
-        return False
-    a, b = rare[changed[0]], common[changed[0]]
-    if max(len(a), len(b)) < (6 if len(rare) > 1 else _SLIP_MIN_LETTERS):
-        return False
-    if not (a.isalpha() and b.isalpha()) or a[0] != b[0] or a[-1] != b[-1]:
-        return False
-    if len(a) == len(b):
-        spots = [place for place, (x, y) in enumerate(zip(a, b, strict=True)) if x != y]
-        return (
-            len(spots) == 2
-            and spots[1] == spots[0] + 1
-            and (a[spots[0]], a[spots[1]]) == (b[spots[1]], b[spots[0]])
-        )
-    short, long = sorted((a, b), key=len)
-    return len(long) - len(short) == 1 and any(
-        long[:cut] + long[cut + 1 :] == short for cut in range(1, len(long) - 1)
-    )

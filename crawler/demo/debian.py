@@ -7,8 +7,8 @@ so root and an ordinary user take the same path.
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -16,25 +16,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
 
-from schemas.errors import InputError, LockedError, NetworkError, ToonsearchError
+from schemas.errors import InputError, LockedError, NetworkError
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much is done and how much there is (0 = unknown)."""
 
 _POLL_S = 0.2
 _APT_OPTIONS = ("-q", "-o", "Acquire::Retries=2", "-o", "Acquire::http::Timeout=30")
-_SPACE_FACTOR = 4
-"""Room to ask for, in package sizes: the package, its files, and as much again to spare."""
-
-
-class Offer(NamedTuple):
-    """What apt's signed lists say about a package."""
-
-    name: str
-    size_bytes: int
-    sha256: str
 
 
 def unpack_packages(
@@ -42,10 +31,10 @@ def unpack_packages(
 ) -> Path:
     """Download packages and put their common folder `inside` at `final`.
 
-    `final` appears in one step, when everything in it is complete; packages already downloaded
-    are used by the next run. When `final` exists, this returns at once.
+    `final` appears in one step, when everything in it is complete. When it exists, this
+    returns at once.
 
-    Errors:  InputError without apt or without room, NetworkError when nothing can be
+    Errors:  InputError without apt or when the disk refuses, NetworkError when nothing can be
              fetched, LockedError when another run is at it
     """
     if final.is_dir():
@@ -64,10 +53,8 @@ def unpack_packages(
             for stale in store.glob("work-*"):  # of killed runs: the lock says nobody has them
                 shutil.rmtree(stale, ignore_errors=True)
             with tempfile.TemporaryDirectory(dir=store, prefix="work-") as work:
-                packages = _obtain(names, store, Path(work), hint, progress)
+                packages = _download(names, Path(work), hint, progress)
                 _unpack(packages, inside, final, Path(work), progress)
-            for package in store.glob("*.deb"):  # the lock's own file stays: others may hold it
-                package.unlink()
     except OSError as error:
         raise InputError(f"cannot write the pictures to {final.parent} ({error})", hint) from error
     return final
@@ -86,28 +73,26 @@ def _only_run(store: Path) -> Iterator[None]:
         yield
 
 
-def _obtain(
-    names: Sequence[str], store: Path, work: Path, hint: str, progress: Progress
-) -> list[Path]:
-    """The packages as verified files: by apt's own lists, then by fresh ones."""
-    trouble = "apt offers no such package"
+def _download(names: Sequence[str], work: Path, hint: str, progress: Progress) -> list[Path]:
+    """The packages by apt's own lists, or by fresh ones; apt checks their size and digest."""
+    trouble = ""
     for private in (False, True):
         options = [*_APT_OPTIONS, *(_private_lists(work) if private else ())]
         if private:
             progress("fetching package lists", 0, 0)
             trouble = _run(["apt-get", *options, "update"], work) or trouble
-        offers = [offer for name in names if (offer := _offer(name, options, work)) is not None]
-        if len(offers) < len(names):
-            continue
-        needed = _SPACE_FACTOR * sum(offer.size_bytes for offer in offers)
-        free = shutil.disk_usage(store).free
-        if free < needed:
-            room = f"{free // 10**6:,} MB free and the pictures need {needed // 10**6:,} MB"
-            raise InputError(f"{store.parent} has {room}", hint)
-        found = _download(offers, options, store, work, progress)
-        if isinstance(found, list):
-            return found
-        trouble = found
+        folder = work / f"packages-{private}"
+        folder.mkdir()
+        total = sum(_size(name, options, work) for name in names)
+
+        def report(folder: Path = folder, total: int = total) -> None:
+            progress("downloading", _bytes_in(folder), total)
+
+        failed = _run(["apt-get", *options, "download", *names], folder, report)
+        packages = sorted(folder.glob("*.deb"))
+        if not failed and len(packages) == len(names):
+            return packages
+        trouble = failed or trouble or "apt-get brought no file"
     raise NetworkError(f"apt cannot fetch {' and '.join(names)} ({trouble})", hint)
 
 
@@ -128,50 +113,14 @@ def _private_lists(work: Path) -> list[str]:
     return [part for key, value in settings.items() for part in ("-o", f"{key}={value}")]
 
 
-def _offer(name: str, options: Sequence[str], work: Path) -> Offer | None:
-    """Size and digest from apt's lists, whose signature apt has checked."""
+def _size(name: str, options: Sequence[str], work: Path) -> int:
+    """The bytes of a package by apt's lists, 0 when they do not have it."""
     command = ["apt-cache", *options, "show", "--no-all-versions", name]
     done = subprocess.run(
         command, cwd=work, env=_plain(), stdin=subprocess.DEVNULL, capture_output=True, check=False
     )
-    fields = dict(
-        line.split(": ", 1)
-        for line in done.stdout.decode("utf-8", "replace").splitlines()
-        if ": " in line and not line.startswith(" ")
-    )
-    size, digest = fields.get("Size", ""), fields.get("SHA256", "")
-    if done.returncode != 0 or not size.isdecimal() or len(digest) != 64:
-        return None
-    return Offer(name, int(size), digest)
-
-
-def _download(
-    offers: Sequence[Offer], options: Sequence[str], store: Path, work: Path, progress: Progress
-) -> list[Path] | str:
-    """Verified package files in the order of the offers, or what went wrong."""
-    total, done = sum(offer.size_bytes for offer in offers), 0
-    files = []
-    for offer in offers:
-        file = store / f"{offer.name}-{offer.sha256[:16]}.deb"
-        if not (file.is_file() and _digest(file) == offer.sha256):
-            folder = work / offer.name
-            folder.mkdir(exist_ok=True)
-
-            def report(folder: Path = folder, before: int = done) -> None:
-                progress("downloading", before + _bytes_in(folder), total)
-
-            trouble = _run(["apt-get", *options, "download", offer.name], folder, report)
-            fresh = next(iter(sorted(folder.glob("*.deb"))), None)
-            if trouble or fresh is None:
-                return trouble or f"apt-get brought no file for {offer.name}"
-            # apt checks this itself, but not what a full disk cut short.
-            if fresh.stat().st_size != offer.size_bytes or _digest(fresh) != offer.sha256:
-                return f"{offer.name} arrived damaged"
-            fresh.replace(file)
-        done += offer.size_bytes
-        progress("downloading", done, total)
-        files.append(file)
-    return files
+    found = re.search(rb"^Size: (\d+)$", done.stdout, re.MULTILINE)
+    return int(found[1]) if found else 0
 
 
 def _unpack(
@@ -182,7 +131,7 @@ def _unpack(
     for count, package in enumerate(packages):
         progress("unpacking", count, len(packages))
         if trouble := _run(["dpkg-deb", "-x", str(package), str(tree)], work):
-            raise ToonsearchError(f"dpkg-deb cannot unpack {package.name} ({trouble})")
+            raise InputError(f"dpkg-deb cannot unpack {package.name} ({trouble})", "Make room?")
     if not (tree / inside).is_dir():
         raise InputError(f"the packages hold no folder {inside}", "Is this another release?")
     (tree / inside).rename(final)
@@ -225,8 +174,3 @@ def _bytes_in(folder: Path) -> int:
         with suppress(OSError):  # apt renames its files meanwhile
             total += path.stat().st_size if path.is_file() else 0
     return total
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -6,6 +6,7 @@ what is asked of it, and two authors whom it has never seen. Pictures stay where
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import io
@@ -25,6 +26,7 @@ from crawler.dates import parse_date, parse_year
 from crawler.demo.authors import credit_key, merge_authors, normalise_author
 from crawler.demo.debian import Progress, unpack_packages
 from crawler.demo.svg import MAX_BYTES, read_metadata
+from crawler.images import read_capped
 from schemas.errors import InputError
 from schemas.images import (
     PictureError,
@@ -65,7 +67,7 @@ def fetch(dest: Path, *, progress: Progress, installed: Path = INSTALLED) -> Pat
 # `png/`: the metadata is in the SVG, the picture is the PNG of the same path.
 
 _NO_GENRE = frozenset({"unsorted", "special"})
-"""Top folders that say how a file was kept, not what it shows."""
+"""Top folders that say how a file was filed, not what it shows."""
 
 _LICENSES = {
     "http://web.resource.org/cc/PublicDomain": "public domain",
@@ -75,39 +77,40 @@ _LICENSES = {
 
 
 @dataclass(frozen=True)
-class DrawingFile:
-    """One path of the two trees, without its extension; a side may be missing."""
+class Drawing:
+    """A path of the two trees, without its extension, with what is known of it.
+
+    A side may be missing; `author` is None when the metadata names nobody; `reason` says why it
+    is dropped, else digest, hash and thumbnail tell copies.
+    """
 
     stem: str
     svg: Path | None
     png: Path | None
+    credit: str = ""
+    author: str | None = None
+    genre: str = ""
+    folder: str = ""
+    year: int | None = None
+    date: str = ""
+    license: str = ""
+    reason: str = ""
+    sha256: str = ""
+    hash: int = 0
+    thumb: np.ndarray | None = None
 
     @property
     def is_link(self) -> bool:
         """Whether the picture is another name for a picture elsewhere in the tree."""
         return self.png is not None and self.png.is_symlink()
 
-
-@dataclass(frozen=True)
-class Drawing:
-    """A drawing with what its metadata says; `author` is None when it names nobody."""
-
-    file: DrawingFile
-    credit: str
-    author: str | None
-    genre: str
-    folder: str
-    year: int | None
-    date: str
-    license: str
-
     @property
     def source(self) -> str:
         """Where it comes from, in a form that does not depend on this machine."""
-        return f"debian:openclipart-svg/{self.file.stem}.svg"
+        return f"debian:openclipart-svg/{self.stem}.svg"
 
 
-def list_drawings(root: Path) -> list[DrawingFile]:
+def list_drawings(root: Path) -> list[Drawing]:
     """All drawings below a folder with `svg/` and `png/`, in path order; links count when they
     end inside the tree.
 
@@ -129,7 +132,7 @@ def list_drawings(root: Path) -> list[DrawingFile]:
                     stem = path.relative_to(top).with_suffix("").as_posix()
                     found.setdefault(stem, {})[kind] = path
     return [
-        DrawingFile(s, paths.get("svg"), paths.get("png")) for s, paths in sorted(found.items())
+        Drawing(stem, paths.get("svg"), paths.get("png")) for stem, paths in sorted(found.items())
     ]
 
 
@@ -141,21 +144,18 @@ def _lies_within(path: Path, real_root: Path) -> bool:
     return real.is_file() and (real is path or real.is_relative_to(real_root))
 
 
-def read_drawing(file: DrawingFile) -> Drawing:
-    """Read one drawing's metadata; an unreadable file simply says nothing."""
+def read_drawing(drawing: Drawing) -> Drawing:
+    """Add what its metadata says; an unreadable file simply says nothing."""
     data = b""
-    if file.svg is not None:
-        try:
-            with file.svg.open("rb") as handle:
-                data = handle.read(MAX_BYTES)
-        except OSError:
-            data = b""
+    if drawing.svg is not None:
+        with contextlib.suppress(OSError), drawing.svg.open("rb") as handle:
+            data = handle.read(MAX_BYTES)
     metadata = read_metadata(data)
-    folder = file.stem.rpartition("/")[0]
+    folder = drawing.stem.rpartition("/")[0]
     top = folder.partition("/")[0]
     day = parse_date(metadata.date)
-    return Drawing(
-        file=file,
+    return replace(
+        drawing,
         credit=metadata.author,
         author=normalise_author(metadata.author),
         genre="" if top in _NO_GENRE else top.replace("_", " "),
@@ -186,54 +186,39 @@ _NOT_DRAWN = re.compile(r"special/(?:patterns|gradients)/.*|shapes/stars/star_\d
 """Fills, gradients and stars that a program counted out."""
 
 
-@dataclass(frozen=True)
-class CheckedDrawing:
-    """A drawing with the reason to drop it, or with what tells copies."""
-
-    drawing: Drawing
-    reason: str = ""
-    sha256: str = ""
-    hash: int = 0
-    thumb: np.ndarray | None = None
-
-
-def check_drawing(file: DrawingFile) -> CheckedDrawing:
-    """Metadata of one drawing and the first reason to drop it."""
-    drawing = read_drawing(file)
-    if file.png is None:
-        return CheckedDrawing(drawing, Reason.MISSING)
-    if _NOT_DRAWN.fullmatch(file.stem):
-        return CheckedDrawing(drawing, PATTERN)
-    if drawing.author is None:
-        return CheckedDrawing(drawing, NO_AUTHOR)
+def check_drawing(drawing: Drawing) -> Drawing:
+    """Read one drawing; add the first reason to drop it, or what tells copies."""
+    drawing = read_drawing(drawing)
     try:
-        if file.png.stat().st_size > LIMITS.max_bytes:
-            return CheckedDrawing(drawing, Reason.TOO_MANY_BYTES)
-        data = file.png.read_bytes()
+        if drawing.png is None:
+            raise PictureError(Reason.MISSING, "")
+        if _NOT_DRAWN.fullmatch(drawing.stem):
+            return replace(drawing, reason=PATTERN)
+        if drawing.author is None:
+            return replace(drawing, reason=NO_AUTHOR)
+        data = read_capped(drawing.png, LIMITS)
         image = decode_picture(data, LIMITS, target_px=_CHECK_PX)
+        if is_blank(image):
+            raise PictureError(Reason.BLANK, "")
     except PictureError as error:
-        return CheckedDrawing(drawing, error.reason)
-    except OSError:
-        return CheckedDrawing(drawing, Reason.UNREADABLE)
-    if is_blank(image):
-        return CheckedDrawing(drawing, Reason.BLANK)
+        return replace(drawing, reason=str(error.reason))
     image = image.resize((_CHECK_PX, _CHECK_PX))
     drawn = np.asarray(image).min(axis=2) < _WHITE
     spans = [np.flatnonzero(drawn.any(axis=axis)) for axis in (0, 1)]
     if max(np.ptp(span) + 1 if len(span) else 0 for span in spans) < SPECK_RATIO * _CHECK_PX:
-        return CheckedDrawing(drawing, SPECK)
-    digest = hashlib.sha256(data).hexdigest()
-    return CheckedDrawing(drawing, "", digest, perceptual_hash(image), grey_thumbnail(image))
+        return replace(drawing, reason=SPECK)
+    digest, thumb = hashlib.sha256(data).hexdigest(), grey_thumbnail(image)
+    return replace(drawing, sha256=digest, hash=perceptual_hash(image), thumb=thumb)
 
 
-def check_all(files: Sequence[DrawingFile], progress: Progress) -> list[CheckedDrawing]:
+def check_all(drawings: Sequence[Drawing], progress: Progress) -> list[Drawing]:
     """Check every drawing on all cores, in order."""
-    checked: list[CheckedDrawing] = []
+    checked: list[Drawing] = []
     pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="drawings")
     try:
-        for one in pool.map(check_drawing, files):
-            checked.append(one)
-            progress("checking pictures", len(checked), len(files))
+        for drawing in pool.map(check_drawing, drawings):
+            checked.append(drawing)
+            progress("checking pictures", len(checked), len(drawings))
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
     return checked
@@ -282,15 +267,14 @@ def near_duplicate_groups(
     return groups
 
 
-def _drop_copies(checked: list[CheckedDrawing], dropped: Counter[str]) -> list[CheckedDrawing]:
-    """Keep one of each set of exact copies, then one of each set of near copies."""
+def _drop_copies(drawings: Sequence[Drawing], dropped: Counter[str]) -> list[Drawing]:
+    """One of each set of exact copies, then one of each set of near copies."""
 
-    def preference(one: CheckedDrawing) -> tuple[bool, bool, bool, str]:
-        drawing = one.drawing
-        return drawing.genre == "", drawing.file.is_link, drawing.year is None, drawing.file.stem
+    def preference(one: Drawing) -> tuple[bool, bool, bool, str]:
+        return one.genre == "", one.is_link, one.year is None, one.stem
 
-    first: dict[str, CheckedDrawing] = {}
-    for one in sorted(checked, key=preference):
+    first: dict[str, Drawing] = {}
+    for one in sorted(drawings, key=preference):
         first.setdefault(one.sha256, one)
     distinct = list(first.values())
     if not distinct:
@@ -299,10 +283,10 @@ def _drop_copies(checked: list[CheckedDrawing], dropped: Counter[str]) -> list[C
         np.array([one.hash for one in distinct], dtype=np.uint64),
         np.stack([one.thumb for one in distinct if one.thumb is not None]),
     )
-    kept = [one for place, one in enumerate(distinct) if groups[place] == place]
-    dropped[Reason.DUPLICATE.value] += len(checked) - len(distinct)
-    dropped[NEAR_DUPLICATE] += len(distinct) - len(kept)
-    return sorted(kept, key=lambda one: one.drawing.file.stem)
+    leaders = [one for place, one in enumerate(distinct) if groups[place] == place]
+    dropped[Reason.DUPLICATE.value] += len(drawings) - len(distinct)
+    dropped[NEAR_DUPLICATE] += len(distinct) - len(leaders)
+    return sorted(leaders, key=lambda one: one.stem)
 
 
 # --- Which drawings are held out of the index, and which of those the demo shows. All choices
@@ -453,11 +437,10 @@ def prepare(root: Path, out_dir: Path, *, seed: int = 0, progress: Progress) -> 
     if (ready := _read_stamp(out_dir, key)) is not None:
         return ready
     checked = check_all(files, progress)
-    dropped = Counter(str(one.reason) for one in checked if one.reason)
-    kept = _drop_copies([one for one in checked if not one.reason], dropped)
-    credits = Counter(one.drawing.credit for one in checked if one.drawing.author)
-    names = merge_authors(credits)
-    rows = _rows([one.drawing for one in kept], names)
+    dropped = Counter(one.reason for one in checked if one.reason)
+    distinct = _drop_copies([one for one in checked if not one.reason], dropped)
+    names = merge_authors(Counter(one.credit for one in checked if one.author))
+    rows = _rows(distinct, names)
     held = hold_out(rows, seed=seed)
     parts: tuple[list[Row], ...] = ([], [], [])
     for place, row in enumerate(rows):
@@ -500,7 +483,7 @@ def _rows(drawings: Sequence[Drawing], names: Mapping[str, str]) -> list[Row]:
         folder = drawing.folder or "top"
         rows.append(
             {
-                "path": str((drawing.file.png or Path()).absolute()),
+                "path": str((drawing.png or Path()).absolute()),
                 "author": author,
                 "series": folder.replace("_", " ").replace("/", " / "),
                 "title_id": f"openclipart:{slugs[author]}/{_slug(folder)}",
@@ -530,7 +513,7 @@ def _slug(text: str) -> str:
     return "-".join(word for word in words if word) or "x"
 
 
-def _key(root: Path, files: Sequence[DrawingFile], seed: int) -> str:
+def _key(root: Path, files: Sequence[Drawing], seed: int) -> str:
     """What the lists depend on: the rules, the seed, and every file's size and time."""
     digest = hashlib.sha256(f"{VERSION}\0{seed}\0{root.resolve()}".encode())
     for file in files:

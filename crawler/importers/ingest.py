@@ -1,4 +1,4 @@
-"""Takes the files of one source into the catalog, and keeps account of every one.
+"""Takes the files of one source into the catalog, and accounts for every one.
 
 An import is a *source* with a name. Every file of a source is exactly one row of
 `pictures`, with its size and modification time, so that a second import reads only what is
@@ -8,13 +8,14 @@ new or changed and notices what is gone.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, TypedDict, Unpack
 
 from crawler.images import (
     CheckedPicture,
@@ -26,6 +27,7 @@ from crawler.images import (
 from schemas.blocklist import BlockList
 from schemas.errors import InputError
 from schemas.images import PictureError, PictureLimits, Reason, picture_id_of
+from schemas.names import clean_name
 from schemas.progress import Progress
 from schemas.records import Picture, Title
 from schemas.settings import Settings
@@ -33,11 +35,87 @@ from schemas.storage.catalog import Catalog, rows_of
 from schemas.storage.fsio import storage_error
 from schemas.storage.layout import Layout
 
-if TYPE_CHECKING:
-    pass
+COMMIT_ROWS = 2000
+MAX_PROBLEMS = 20
+VANISHED_RATIO = 0.5
+"""When more than this share of a source's files is gone at once, it is more likely an
+unmounted disk than a clean-up: nothing is removed without `prune`."""
 
 
-# --- What the catalog knows of the files of one source, and which keys its rows hold.
+STORED_FACTS = (
+    "picture_id",
+    "status",
+    "file",
+    "format",
+    "width_px",
+    "height_px",
+    "bytes_count",
+    "perceptual_hash",
+)
+
+
+class ImportOptions(TypedDict, total=False):
+    """What all imports have in common.
+
+    prune         remove pictures that are gone, however many
+    retry_failed  read files once more that failed before
+    is_over       says that time is up; the rest is left for the next import
+    """
+
+    dry_run: bool
+    prune: bool
+    retry_failed: bool
+    progress: Progress | None
+    is_over: Callable[[], bool]
+
+
+def slug(text: str) -> str:
+    """A readable part of an id; a short digest keeps different names apart where
+    punctuation was lost. Case, and spaces against hyphens, do not make a difference.
+
+    >>> slug("Tower of God"), slug("신의 탑")
+    ('tower-of-god', '신의-탑')
+    """
+    plain = clean_name(text)
+    short = re.sub(r"[^\w]+", "-", plain.casefold(), flags=re.UNICODE).strip("-_")
+    if short == plain.casefold().replace(" ", "-") and short:
+        return short
+    return f"{short[:60]}~{hashlib.sha256(plain.encode()).hexdigest()[:6]}".lstrip("-")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One picture file of a source, as the folder or the manifest describes it."""
+
+    path: Path
+    source_path: str
+    title: Title
+    kind: str = "picture"
+    year: int | None = None
+    published: date | None = None
+
+
+@dataclass
+class ImportReport:
+    """What an import did. Counts: new, changed, unchanged, removed, of the files read skipped
+    and failed, and blocked ones, which were forgotten and leave no row; `left` were not
+    read, because time was up. `problems` are the first few, one line each."""
+
+    source: str
+    counts: dict[str, int] = field(
+        default_factory=lambda: dict.fromkeys(
+            ("new", "changed", "unchanged", "removed", "skipped", "failed", "titles", "blocked"), 0
+        )
+    )
+    problems: list[str] = field(default_factory=list)
+
+    def count(self, item: Item, facts: CheckedPicture) -> None:
+        """Take a file into account; the first few that were not stored are problems."""
+        if facts.status == "stored":
+            return
+        self.counts[facts.status] += 1
+        if facts.reason is not Reason.DUPLICATE and len(self.problems) < MAX_PROBLEMS:
+            self.problems.append(f"{item.source_path}: {facts.detail or facts.reason}")
 
 
 class KnownFile(NamedTuple):
@@ -98,23 +176,17 @@ class KnownFiles:
                 f"copy-{mark}", "skipped", Reason.DUPLICATE, bytes_count=facts.bytes_count
             )
         self.holder[facts.picture_id, title_id] = me
+        stored = {name: getattr(facts, name) for name in STORED_FACTS}
         return Picture(
-            picture_id=facts.picture_id,
             title_id=title_id,
             kind=item.kind,
             source=self.source,
             source_path=item.source_path,
             source_stamp=stamp,
-            status=facts.status,
             reason=None if facts.reason is None else str(facts.reason),
-            file=facts.file,
-            format=facts.format,
-            width_px=facts.width_px,
-            height_px=facts.height_px,
-            bytes_count=facts.bytes_count,
-            perceptual_hash=facts.perceptual_hash,
             year=item.year,
             published=item.published,
+            **stored,
         )
 
     def old_keys(self, paths: Iterable[str]) -> list[tuple[str, str]]:
@@ -127,84 +199,47 @@ class KnownFiles:
         ]
 
 
-COMMIT_ROWS = 2000
-MAX_PROBLEMS = 20
-VANISHED_RATIO = 0.5
-"""When more than this share of a source's files is gone at once, it is more likely an
-unmounted disk than a clean-up: nothing is removed without `prune`."""
-
-
-@dataclass(frozen=True)
-class Item:
-    """One picture file of a source, as the folder or the manifest describes it."""
-
-    path: Path
-    source_path: str
-    title: Title
-    kind: str = "picture"
-    year: int | None = None
-    published: date | None = None
-
-
-@dataclass
-class ImportReport:
-    """What an import did. Counts: new, changed, unchanged, removed, of the files read skipped
-    and failed, and blocked ones, which were forgotten and leave no row; `left` were not
-    looked at, because time was up. `problems` are the first few, one line each."""
-
-    source: str
-    counts: dict[str, int] = field(
-        default_factory=lambda: dict.fromkeys(
-            ("new", "changed", "unchanged", "removed", "skipped", "failed", "titles", "blocked"), 0
-        )
-    )
-    problems: list[str] = field(default_factory=list)
-
-
 def import_items(
     layout: Layout,
     settings: Settings,
     source: str,
     items: Iterable[Item],
-    *,
-    dry_run: bool = False,
-    prune: bool = False,
-    retry_failed: bool = False,
-    progress: Progress | None = None,
-    is_over: Callable[[], bool] = lambda: False,
+    **options: Unpack[ImportOptions],
 ) -> ImportReport:
     """Bring one source's files into the catalog.
 
     Titles are committed first, then pictures batch by batch (their files stored before
     their rows; a changed file's old row goes in the same commit), and removals last; an
-    import that was killed, or that ended because `is_over` said so, is finished by running
-    it again.
+    import that was killed or ran out of time is finished by running it again.
 
     Errors:  InputError when nothing is found, when most of a known source has vanished
              (without `prune`), or when the disk refuses
     """
+    progress, is_over = options.get("progress"), options.get("is_over", lambda: False)
     report = ImportReport(source)
     blocked = BlockList.read(layout)
     listed = {item.source_path: item for item in items}
     if not listed:
         raise InputError(f"no picture was found in {source}", "Nothing was changed in the catalog.")
-    kept = {path: item for path, item in listed.items() if not _is_blocked(blocked, item)}
-    report.counts["blocked"] = len(listed) - len(kept)
+    wanted = {path: item for path, item in listed.items() if not _is_blocked(blocked, item)}
+    report.counts["blocked"] = len(listed) - len(wanted)
     catalog = Catalog(layout)
     known_files = KnownFiles(catalog, source)
-    gone = sorted(set(known_files.known) - set(kept))
-    if len(gone) > max(10, VANISHED_RATIO * len(known_files.known)) and not prune:
+    gone = sorted(set(known_files.known) - set(wanted))
+    if len(gone) > max(10, VANISHED_RATIO * len(known_files.known)) and not options.get("prune"):
         raise InputError(
             f"{len(gone)} of {len(known_files.known)} pictures of {source} are gone",
             "If that is right, run again with --prune; nothing was changed.",
         )
     report.counts["removed"] = len(gone)
-    todo = _to_read(layout, kept.values(), known_files, report, retry_failed)
+    todo = _to_read(
+        layout, wanted.values(), known_files, report, options.get("retry_failed", False)
+    )
     known_files.release([*gone, *(item.source_path for item, _ in todo)])
-    titles = {item.title.title_id: item.title for item in kept.values()}
+    titles = {item.title.title_id: item.title for item in wanted.values()}
     changed_titles = _changed_titles(catalog, titles.values())
     report.counts["titles"] = len(changed_titles)
-    if dry_run:
+    if options.get("dry_run"):
         return report
     try:
         catalog.upsert("titles", rows_of(changed_titles))
@@ -222,7 +257,7 @@ def import_items(
                         report.counts["blocked"] += 1
                         continue
                     rows.append(known_files.row(item, stamp, facts))
-                    report_problem(report, item, facts)
+                    report.count(item, facts)
                     if progress:
                         progress(done, len(todo))
                 old = known_files.old_keys([item.source_path for item, _ in batch])
@@ -239,15 +274,6 @@ def import_items(
 def _is_blocked(blocked: BlockList, item: Item) -> bool:
     title = item.title
     return bool(blocked) and blocked.blocks_title(title.title_id, [a.name for a in title.authors])
-
-
-def report_problem(report: ImportReport, item: Item, facts: CheckedPicture) -> None:
-    """Count a file that was not kept and remember the first few."""
-    if facts.status == "stored":
-        return
-    report.counts[facts.status] += 1
-    if facts.reason is not Reason.DUPLICATE and len(report.problems) < MAX_PROBLEMS:
-        report.problems.append(f"{item.source_path}: {facts.detail or facts.reason}")
 
 
 def _to_read(

@@ -26,7 +26,7 @@ SITES = ("naver", "webtoons", "melon")
 
 
 class PageError(InputError):
-    """A response does not look as this site's responses do."""
+    """A response lacks what this site's responses have."""
 
     def __init__(self, site: str, field: str, expected: str, url: str) -> None:
         super().__init__(
@@ -52,6 +52,11 @@ class Page:
 
     url: str
     body: bytes
+    site: str = ""
+
+    def lacks(self, field: str, expected: str) -> PageError:
+        """The error to raise where a field is missing that everything depends on."""
+        return PageError(self.site, field, expected, self.url)
 
     def text(self) -> str:
         return self.body.decode("utf-8", "replace")
@@ -89,7 +94,7 @@ class PictureLink:
 class ListedTitle:
     """A title as a list shows it; `about` is what is needed to ask for the title.
 
-    `episodes_count` and `last_date` are None where the list does not tell them: then only a
+    `episodes_count` and `last_date` are None where the list does not show them: then only a
     request can say whether the title has moved.
     """
 
@@ -106,7 +111,7 @@ class ListedTitle:
 
 @dataclass(frozen=True)
 class ParsedTitle:
-    """A title with its own pictures. `merged` says that several pages tell parts of it, so
+    """A title with its own pictures. `merged` says that several pages describe parts of it, so
     that labels are united instead of replaced and the earliest year counts."""
 
     title: Title
@@ -117,7 +122,7 @@ class ParsedTitle:
 
 @dataclass(frozen=True)
 class ParsedPage:
-    """What one response told.
+    """What one response says.
 
     `requests` are made in any case; `more` is the next page of the same list of episodes,
     newest first, which is left out when nothing new can be there. `free` are the episodes
@@ -177,7 +182,7 @@ class Site:
 
     hosts             the only ones that may be asked (`*.` allows sub-domains)
     title, probe      requests for a whole title, and for whether it has moved
-    year_of           the year of a title that several pages tell parts of, from its tags
+    year_of           the year of a title that several pages describe, from its tags
     redirect_reasons  part of a redirect's target -> why the title is skipped then
     adult_headers     sent as well when the user wants titles for adults
     """

@@ -14,7 +14,6 @@ from urllib.parse import quote
 from crawler.dates import parse_date
 from crawler.sites.base import (
     Page,
-    PageError,
     PageRequest,
     ParsedPage,
     ParsedTitle,
@@ -72,11 +71,13 @@ def parse_chart(request: PageRequest, page: Page) -> ParsedPage:
     tree = html_tree(_within_table(page.text()))
     chart_rows = tree.css("tr.lst50, tr.lst100")
     if not chart_rows:
-        raise PageError("melon", "tr.lst50", '<tr class="lst50" data-song-no="30838076">', page.url)
+        raise page.lacks("tr.lst50", '<tr class="lst50" data-song-no="30838076">')
     titles = [_album(row, request.about, page) for row in chart_rows]
     if not any(parsed.pictures for parsed in titles):
-        expected = '<a class="image_typeAll"><img src="http://cdnimg.melon.co.kr/...">'
-        raise PageError("melon", "a.image_typeAll img", expected, page.url)
+        raise page.lacks(
+            "a.image_typeAll img",
+            '<a class="image_typeAll"><img src="http://cdnimg.melon.co.kr/...">',
+        )
     requests = {parsed.title.title_id: title(parsed.title.title_id, {}) for parsed in titles}
     details = tuple(requests.values()) if request.about.get("details") else ()
     return ParsedPage(titles=tuple(titles), requests=details)
@@ -104,12 +105,11 @@ def _album(row: Selector, about: Mapping[str, Any], page: Page) -> ParsedTitle:
     link = album.attrib.get("href", "") or row.css("a.image_typeAll::attr(href)").get("")
     found = re.search(r"goAlbumDetail\(\D*(\d+)", link)
     if found is None:
-        expected = "melon.link.goAlbumDetail('10128855')"
-        raise PageError("melon", "div.rank03 a", expected, page.url)
+        raise page.lacks("div.rank03 a", "melon.link.goAlbumDetail('10128855')")
     name = clean("".join(album.css("::text").getall()))
     name = name or _alt(row.css("a.image_typeAll::attr(title)").get())
     if name is None:
-        raise PageError("melon", "div.rank03 a", "the album's name", page.url)
+        raise page.lacks("div.rank03 a", "the album's name")
     # The hidden span repeats the artists, so only direct children count.
     artists = [clean("".join(a.css("::text").getall())) for a in row.css(".rank02 > a")]
     year = int(about["year"])
@@ -137,19 +137,19 @@ def _alt(text: str | None) -> str | None:
 
 
 def parse_album(request: PageRequest, page: Page) -> ParsedPage:
-    """Release date and genre of an album, which add to what the chart told."""
+    """Release date and genre of an album, which add to the chart's row."""
     tree = page.tree()
     facts: dict[str, str] = {}
     for term in tree.css("dl.list dt"):
         value = "".join(term.xpath("following-sibling::dd[1]//text()").getall())
         facts[clean("".join(term.css("::text").getall())) or ""] = clean(value) or ""
     if not facts:
-        raise PageError("melon", "dl.list", "<dt>발매일</dt><dd>2018.01.18</dd>", page.url)
+        raise page.lacks("dl.list", "<dt>발매일</dt><dd>2018.01.18</dd>")
     genres = tuple(g.strip() for g in facts.get("장르", "").split(",") if g.strip())
     record = Title(
         title_id=str(request.title_id),
         platform="melon",
-        name="",  # the chart told it
+        name="",  # it is in the chart
         genres=genres,
         first_date=parse_date(facts.get("발매일", "")),
     )

@@ -15,7 +15,6 @@ from urllib.parse import parse_qs, quote, urlsplit
 from crawler.sites.base import (
     ListedTitle,
     Page,
-    PageError,
     PageRequest,
     ParsedPage,
     ParsedTitle,
@@ -111,7 +110,7 @@ def parse_list(request: PageRequest, page: Page) -> ParsedPage:
     else:
         entries = rows(found.get("titleList", found.get("curationViewList")))
     if not entries:
-        raise PageError("naver", "titleList", 'JSON as {"titleList": [{"titleId": 1}]}', page.url)
+        raise page.lacks("titleList", 'JSON as {"titleList": [{"titleId": 1}]}')
     listed = tuple(_listed(row, request, page) for row in entries)
     return ParsedPage(listed=listed, requests=_next_list(request, mapping(found.get("pageInfo"))))
 
@@ -121,7 +120,7 @@ def _listed(row: dict[str, Any], request: PageRequest, page: Page) -> ListedTitl
     name = clean(row.get("titleName"))
     if key is None or name is None:
         missing = "titleList[].titleId" if key is None else "titleList[].titleName"
-        raise PageError("naver", missing, '"titleId": 183559, "titleName": "신의 탑"', page.url)
+        raise page.lacks(missing, '"titleId": 183559, "titleName": "신의 탑"')
     people = [
         clean(person.get("name"))
         for role in ("painters", "writers", "novelOriginAuthors")
@@ -163,7 +162,7 @@ def parse_title(request: PageRequest, page: Page) -> ParsedPage:
     key, name = whole(body["titleId"]), clean(body.get("titleName"))
     if key is None or name is None:
         field = "titleId" if key is None else "titleName"
-        raise PageError("naver", field, '"titleName": "전지적 독자 시점"', page.url)
+        raise page.lacks(field, '"titleName": "전지적 독자 시점"')
     age = mapping(body.get("age"))
     genres, tags = _labels(body)
     path = _LEVELS.get(str(body.get("webtoonLevelCode")), "webtoon")
@@ -208,8 +207,10 @@ def _authors(body: dict[str, Any], page: Page) -> tuple[Author, ...]:
             for person in rows(older.get(kind))
         ]
     else:
-        expected = '"communityArtists": [{"name": "UMI", "artistTypeList": ["ARTIST_WRITER"]}]'
-        raise PageError("naver", "communityArtists", expected, page.url)
+        raise page.lacks(
+            "communityArtists",
+            '"communityArtists": [{"name": "UMI", "artistTypeList": ["ARTIST_WRITER"]}]',
+        )
     return distinct_authors(Author(name, role) for name, role in found if name)
 
 
@@ -234,8 +235,7 @@ def parse_episodes(request: PageRequest, page: Page) -> ParsedPage:
     """One page of episodes. Paid previews stand in another list, which is left alone."""
     body = mapping(page.json())
     if not isinstance(body.get("articleList"), list):
-        expected = '"articleList": [{"no": 1, "subtitle": "1화"}]'
-        raise PageError("naver", "articleList", expected, page.url)
+        raise page.lacks("articleList", '"articleList": [{"no": 1, "subtitle": "1화"}]')
     title_id = str(request.title_id)
     found: list[Episode] = []
     pictures: list[PictureLink] = []
@@ -244,7 +244,7 @@ def parse_episodes(request: PageRequest, page: Page) -> ParsedPage:
     for row in shown:
         no = whole(row.get("no"))
         if no is None:
-            raise PageError("naver", "articleList[].no", '"no": 1', page.url)
+            raise page.lacks("articleList[].no", '"no": 1')
         published = short_date(row.get("serviceDateDescription"))
         url = f"{ROOT}/webtoon/detail?titleId={_key(title_id)}&no={no}"
         found.append(
@@ -257,8 +257,9 @@ def parse_episodes(request: PageRequest, page: Page) -> ParsedPage:
         if thumbnail and not row.get("thumbnailLock"):
             pictures.append(PictureLink(thumbnail, "thumbnail", no, published))
     if found and not pictures and not any(row.get("thumbnailLock") for row in shown):
-        expected = '"thumbnailUrl": "https://image-comic.pstatic.net/..."'
-        raise PageError("naver", "articleList[].thumbnailUrl", expected, page.url)
+        raise page.lacks(
+            "articleList[].thumbnailUrl", '"thumbnailUrl": "https://image-comic.pstatic.net/..."'
+        )
     info = mapping(body.get("pageInfo"))
     total = whole(body.get("totalCount"))
     number_ = whole(request.about.get("page")) or 1
@@ -285,7 +286,7 @@ def parse_strip(request: PageRequest, page: Page) -> ParsedPage:
 
 
 def short_date(value: Any) -> date | None:
-    """`24.12.01` -> 2024-12-01; relative texts ("7일 후 무료") tell no date.
+    """`24.12.01` -> 2024-12-01; relative texts ("7일 후 무료") are no dates.
 
     The site began in 2004, so two digits always mean 20xx.
     """

@@ -1,6 +1,6 @@
 """WEBTOON (www.webtoons.com): HTML lists and title pages, and the mobile JSON of episodes.
 
-Source:  notes on public clients of 2025-2026; older page classes are kept beside the new ones
+Source:  notes on public clients of 2025-2026; older page classes stand beside the new ones
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from urllib.parse import parse_qs, quote, urljoin, urlsplit
 from crawler.sites.base import (
     ListedTitle,
     Page,
-    PageError,
     PageRequest,
     ParsedPage,
     ParsedTitle,
@@ -116,7 +115,7 @@ def parse_list(request: PageRequest, page: Page) -> ParsedPage:
         name = _words(card, ".info_text .title, .subj, .info .subj")
         name = name or clean(card.css(".image_wrap img::attr(alt), img::attr(alt)").get())
         if name is None:
-            raise PageError("webtoons", ".info_text .title", "the title's name", page.url)
+            raise page.lacks(".info_text .title", "the title's name")
         author = _words(card, ".info_text .author, .author")
         about = {**request.about, **({"canvas": True} if "/canvas/" in link else {})}
         title_id = f"webtoons:{int(str(key))}"
@@ -126,10 +125,8 @@ def parse_list(request: PageRequest, page: Page) -> ParsedPage:
         )  # fmt: skip
     if not listed:
         if len(page.body) < REFUSAL_BYTES:
-            expected = "a list; it may not be shown in your country"
-            raise PageError("webtoons", "ul.webtoon_list", expected, page.url)
-        expected = '<a class="link" data-title-no="95">'
-        raise PageError("webtoons", "ul.webtoon_list", expected, page.url)
+            raise page.lacks("ul.webtoon_list", "a list; it may not be shown in your country")
+        raise page.lacks("ul.webtoon_list", '<a class="link" data-title-no="95">')
     return ParsedPage(listed=tuple(listed.values()))
 
 
@@ -140,7 +137,7 @@ def parse_title(request: PageRequest, page: Page) -> ParsedPage:
     if name is None:
         if len(page.body) < REFUSAL_BYTES:
             return ParsedPage(skip_reason="region")
-        raise PageError("webtoons", "h1.subj", '<h1 class="subj">Tower of God</h1>', page.url)
+        raise page.lacks("h1.subj", '<h1 class="subj">Tower of God</h1>')
     title_id = str(request.title_id)
     day = _words(tree, "p.day_info, .day_info") or ""
     genres = tree.css(".detail_header .genre, h2.genre, p.genre")
@@ -195,15 +192,14 @@ def parse_episodes(request: PageRequest, page: Page) -> ParsedPage:
     """All episodes in one answer."""
     body = mapping(mapping(page.json()).get("result"))
     if not isinstance(body.get("episodeList"), list):
-        expected = '{"result": {"episodeList": [{"episodeNo": 1}]}}'
-        raise PageError("webtoons", "result.episodeList", expected, page.url)
+        raise page.lacks("result.episodeList", '{"result": {"episodeList": [{"episodeNo": 1}]}}')
     title_id = str(request.title_id)
     found: list[Episode] = []
     pictures: list[PictureLink] = []
     for row in rows(body["episodeList"]):
         no = whole(row.get("episodeNo"))
         if no is None:
-            raise PageError("webtoons", "episodeList[].episodeNo", '"episodeNo": 1', page.url)
+            raise page.lacks("episodeList[].episodeNo", '"episodeNo": 1')
         published = _day(row.get("exposureDateMillis"))
         link = clean(row.get("viewerLink"))
         url = urljoin(ROOT, link) if link else None
@@ -213,8 +209,7 @@ def parse_episodes(request: PageRequest, page: Page) -> ParsedPage:
             address = https(thumbnail) or urljoin(PICTURES, thumbnail)
             pictures.append(PictureLink(address, "thumbnail", no, published))
     if found and not pictures:
-        expected = '"thumbnail": "/20200101_1/thumb.jpg"'
-        raise PageError("webtoons", "episodeList[].thumbnail", expected, page.url)
+        raise page.lacks("episodeList[].thumbnail", '"thumbnail": "/20200101_1/thumb.jpg"')
     numbers = tuple(episode.episode_no for episode in found)
     return ParsedPage(
         episodes=tuple(found), episodes_count=len(set(numbers)), pictures=tuple(pictures),

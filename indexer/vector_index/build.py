@@ -23,6 +23,7 @@ import numpy as np
 from indexer.embedding.embed import model_dir_of, open_encoder
 from indexer.labels.calibration import RECIPE, Calibration
 from indexer.labels.predict import LabelModel
+from indexer.style_map import map_places
 from indexer.vector_index.faiss_index import VectorIndex, write_index
 from indexer.vector_index.generations import (
     CHECKS,
@@ -178,7 +179,10 @@ class _Build:
         self._step()
         write_index(aside / VECTORS, rows.vectors, rows.row_ids)
         self._step()
-        write_meta(aside / META, rows, index.era_years)
+        picture_ids = [row["picture_id"] for row in rows.pictures]
+        previous = before.generation.meta if before and carried else None
+        places = map_places(rows.vectors, picture_ids, previous, index.seed)
+        write_meta(aside / META, rows, index.era_years, places)
         fsync_file(aside / META)
         _copy_model(model_dir_of(self.settings), aside / "model")
         self._step()

@@ -135,7 +135,7 @@ create table titles (
 create table pictures (
   row_id integer primary key, picture_id text not null, title_no integer not null,
   kind text, episode_no integer, file text, source_path text, year integer,
-  width_px integer, height_px integer, ood real);
+  width_px integer, height_px integer, ood real, map_x real, map_y real);
 create table centroids (title_no integer primary key, vector blob not null);
 create index pictures_by_title on pictures (title_no);
 create index pictures_by_picture on pictures (picture_id);
@@ -170,7 +170,9 @@ def year_of(picture: dict[str, Any], title: dict[str, Any]) -> int | None:
     return None
 
 
-def write_meta(path: Path, rows: IndexRows, era_years: int) -> None:
+def write_meta(
+    path: Path, rows: IndexRows, era_years: int, places: np.ndarray | None = None
+) -> None:
     """Write the metadata of an index into a new file.
 
     Units:   era_years, the width of an era in years
@@ -178,6 +180,7 @@ def write_meta(path: Path, rows: IndexRows, era_years: int) -> None:
     """
     used = sorted({row["title_id"] for row in rows.pictures})
     number = {title_id: n for n, title_id in enumerate(used)}
+    on_map = [(None, None)] * len(rows.pictures) if places is None else places.tolist()
     centroids = title_centroids(rows.vectors, [row["title_id"] for row in rows.pictures])  # (T, D)
     connection = sqlite3.connect(path, isolation_level=None)
     try:
@@ -209,16 +212,16 @@ def write_meta(path: Path, rows: IndexRows, era_years: int) -> None:
                 + [(number[title_id], "genre", name) for name in genres],
             )
         connection.executemany(
-            "insert into pictures values (?,?,?,?,?,?,?,?,?,?,?)",
+            "insert into pictures values (?,?,?,?,?,?,?,?,?,?,?,?,?)",
             (
                 (
                     int(row_id), row["picture_id"], number[row["title_id"]], row["kind"],
                     row["episode_no"], row["file"], row["source_path"],
                     year_of(row, rows.titles[row["title_id"]]),
-                    row["width_px"], row["height_px"], ood if ood == ood else None,
+                    row["width_px"], row["height_px"], ood if ood == ood else None, *place,
                 )
-                for row_id, row, ood in zip(
-                    rows.row_ids, rows.pictures, rows.ood.tolist(), strict=True
+                for row_id, row, ood, place in zip(
+                    rows.row_ids, rows.pictures, rows.ood.tolist(), on_map, strict=True
                 )
             ),
         )  # fmt: skip

@@ -20,7 +20,7 @@ from schemas.errors import StorageError
 from schemas.storage import commits
 from schemas.storage.fsio import storage_error
 from schemas.storage.layout import Layout
-from schemas.storage.tables import TABLES, arrow_schema, quoted
+from schemas.storage.tables import TABLES, arrow_schema, quoted, table_sql
 
 if TYPE_CHECKING:
     import duckdb
@@ -113,35 +113,17 @@ class Catalog:
                 return
         self.append(table, data)
 
-    def delete(
-        self,
-        table: str,
-        column: str,
-        values: Iterable[str],
-        *,
-        also: dict[str, str] | None = None,
-        before: tuple[str, datetime] | None = None,
-    ) -> int:
-        """Delete the rows whose text column has one of the values; returns how many.
-
-        `also` narrows by other text columns, `before` by a time column.
-        """
+    def delete(self, table: str, column: str, values: Iterable[str]) -> int:
+        """Delete the rows whose text column has one of the values; returns how many."""
         wanted = sorted(set(values))
         if not wanted or not self.exists(table):
             return 0
-        narrowed = [f"{name} = {quoted(value)}" for name, value in (also or {}).items()]
-        if before is not None:
-            moment = before[1].astimezone(UTC).isoformat()
-            narrowed.append(
-                f"{before[0]} < arrow_cast('{moment}', 'Timestamp(Microsecond, Some(\"UTC\"))')"
-            )
         deleted = 0
         for start in range(0, len(wanted), 1000):  # keeps each predicate parseable
             listed = ", ".join(quoted(value) for value in wanted[start : start + 1000])
-            predicate = " and ".join([f"{column} in ({listed})", *narrowed])
             with committing(self.layout, table):
                 outcome = self.open(table).delete(
-                    predicate,
+                    f"{column} in ({listed})",
                     writer_properties=_compressed(),
                     post_commithook_properties=no_hooks(),
                 )
@@ -154,16 +136,7 @@ class Catalog:
 
         connection = duckdb.connect(":memory:")
         for name in TABLES:
-            files = self.files(name)
-            if files:
-                listed = ", ".join(quoted(file) for file in files)
-                columns = ", ".join(arrow_schema(name).names)
-                connection.execute(
-                    f"create view {name} as select {columns} from read_parquet([{listed}])"
-                )
-            else:
-                connection.register(f"{name}_empty", arrow_schema(name).empty_table())
-                connection.execute(f"create view {name} as from {name}_empty")
+            connection.execute(f"create view {name} as {table_sql(name, self.files(name))}")
         return connection
 
     def _arrow(self, table: str, rows: pa.Table | Sequence[dict[str, Any]]) -> pa.Table:

@@ -308,9 +308,6 @@ def repair(table: Path) -> None:
         record_commit(table, newest)
     recorded = read_checksums(table)
     files = recorded.files if recorded else {}
-    for version in reversed(versions(table)):  # readers never see a gap
-        if newest is None or version > newest:
-            (table / LOG / f"{version:020d}.json").unlink()
     for path in (*table.iterdir(), *(table / LOG).iterdir()):
         unfinished = ".parquet" in path.name or path.suffix == ".tmp" or path.parent != table
         if unfinished and path.is_file() and str(path.relative_to(table)) not in files:

@@ -102,6 +102,11 @@ def storage_error(error: Exception, what: str) -> StorageError:
 _known: dict[str, tuple[int, int, int, str]] = {}
 
 
+def digest_bytes(data: bytes) -> str:
+    """BLAKE3, in hex."""
+    return blake3.blake3(data).hexdigest()
+
+
 def digest_file(path: Path) -> str:
     """BLAKE3 of a file through a memory map, in hex."""
     return blake3.blake3(max_threads=blake3.blake3.AUTO).update_mmap(path).hexdigest()
@@ -128,7 +133,7 @@ def signed_bytes(body: dict[str, Any]) -> bytes:
         return json.dumps(body, sort_keys=True, ensure_ascii=True, indent=1).encode() + b"\n"
 
     plain = {key: value for key, value in body.items() if key != "digest"}
-    return canonical({**plain, "digest": blake3.blake3(canonical(plain)).hexdigest()})
+    return canonical({**plain, "digest": digest_bytes(canonical(plain))})
 
 
 def read_signed(data: bytes) -> dict[str, Any]:

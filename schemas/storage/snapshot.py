@@ -21,7 +21,7 @@ from schemas.records import DECADE, era_sql
 from schemas.storage import commits
 from schemas.storage.catalog import Catalog
 from schemas.storage.layout import Layout
-from schemas.storage.tables import SQL_TYPES, TABLES, Column, quoted
+from schemas.storage.tables import TABLES, quoted, table_sql
 
 if TYPE_CHECKING:
     import duckdb
@@ -84,28 +84,6 @@ def all_views() -> dict[str, View]:
         for name, spec in TABLES.items()
     }
     return {**tables, SNAPSHOT_VIEW.name: SNAPSHOT_VIEW, **ready_views()}
-
-
-def table_sql(table: str, files: tuple[str, ...], public: bool = False) -> str:
-    """A select over the Parquet files of one version of a table, or over nothing.
-
-    With `public`, absolute paths of imported files are cut to their names.
-    """
-    columns = TABLES[table].columns
-    if not files:
-        typed = ", ".join(f'null::{SQL_TYPES[c.type]} as "{c.name}"' for c in columns)
-        return f"select {typed} where false"
-    said = ", ".join(_column_sql(c, public) for c in columns)
-    listed = ", ".join(quoted(file) for file in files)
-    return f"select {said} from read_parquet([{listed}])"
-
-
-def _column_sql(column: Column, public: bool) -> str:
-    if column.type == "timestamp":  # without pytz, DuckDB's client knows no zones
-        return f"timezone('UTC', {column.name}) as {column.name}"
-    if public and column.name in ("source", "source_path"):  # "folder:/home/me/x" -> "folder:x"
-        return rf"regexp_replace({column.name}, '(^|:)/([^/].*)?/', '\1') as {column.name}"
-    return f'"{column.name}"'
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ pyarrow is imported when a schema is asked for, because `search` never needs one
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -198,6 +199,28 @@ SQL_TYPES = {
 def quoted(text: str) -> str:
     """A SQL string literal."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def table_sql(table: str, files: Sequence[str], public: bool = False) -> str:
+    """A select over the Parquet files of one version of a table, or over nothing.
+
+    With `public`, absolute paths of imported files are cut to their names.
+    """
+    columns = TABLES[table].columns
+    if not files:
+        typed = ", ".join(f'null::{SQL_TYPES[c.type]} as "{c.name}"' for c in columns)
+        return f"select {typed} where false"
+    selected = ", ".join(_column_sql(c, public) for c in columns)
+    listed = ", ".join(quoted(file) for file in files)
+    return f"select {selected} from read_parquet([{listed}])"
+
+
+def _column_sql(column: Column, public: bool) -> str:
+    if column.type == "timestamp":  # without pytz, DuckDB's client knows no zones
+        return f"timezone('UTC', {column.name}) as {column.name}"
+    if public and column.name in ("source", "source_path"):  # "folder:/home/me/x" -> "folder:x"
+        return rf"regexp_replace({column.name}, '(^|:)/([^/].*)?/', '\1') as {column.name}"
+    return f'"{column.name}"'
 
 
 @cache

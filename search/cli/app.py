@@ -1,7 +1,6 @@
-"""The roof: one command line that mounts every sub-command lazily.
+"""The command line: mounts every command lazily, turns errors into one line and an exit code.
 
-`toonsearch --help` imports no command, and a command imports only what it uses. This is
-also the only room that turns errors into a line on standard error and an exit code.
+`toonsearch --help` imports no command, and a command imports only what it uses.
 """
 
 from __future__ import annotations
@@ -15,97 +14,86 @@ import traceback
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import click
+import typer
+from typer.core import TyperGroup
 
-from schemas.errors import InputError, InterruptedRun, ToonsearchError, UsageError
+from schemas.errors import InputError, InterruptedRun, ToonsearchError, UsageError, nearest
 from schemas.storage.fsio import is_disk_full
-from search.cli.commands import examples
 from search.cli.context import Session, plain, use_utf8
+from search.cli.options import anywhere, examples
 
-VERSION = "0.1.0"
+if TYPE_CHECKING:
+    from typer._click import Command, Context, HelpFormatter
+
+VERSION = "0.2.0"
 """Equal to pyproject.toml (a test compares them); reading it from the installed package
 would cost a scan of the environment at every start."""
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "query": (
-        "search.cli.commands.query",
-        "Find the works drawn most like a picture, and by whom.",
-    ),
-    "crawl": ("search.cli.commands.crawl", "Fetch titles and pictures from a site, politely."),
-    "serve": (
-        "search.cli.commands.serve",
-        "Open a page where a picture is dropped, and an API for programs.",
-    ),
-    "import": ("search.cli.commands.imports", "Bring pictures into the catalog."),
-    "embed": ("search.cli.commands.embed", "Turn new pictures into vectors."),
-    "predict": (
-        "search.cli.commands.predict",
-        "Tell author, genre and era of listed pictures.",
-    ),
-    "train": ("search.cli.commands.train", "Fine-tune a network on your own drawings."),
-    "evaluate": ("search.cli.commands.evaluate", "Measure retrieval, labels and calibration."),
-    "index": ("search.cli.commands.index", "Build, publish and check index generations."),
-    "colors": ("search.cli.commands.colors", "Find the dominant colours of new pictures."),
-    "nightly": (
-        "search.cli.commands.nightly",
-        "Crawl, import, embed, build, prove, publish, prune and report.",
-    ),
-    "forget": (
-        "search.cli.commands.forget",
-        "Remove authors, titles or pictures for good, and keep them out.",
-    ),
-    "backup": (
-        "search.cli.commands.backup",
-        "Copy catalog, pictures and the index in use into a folder of backups.",
-    ),
+    "query": ("query", "Find the works drawn most like a picture, and by whom."),
+    "crawl": ("crawl", "Fetch titles and pictures from a site, politely."),
+    "serve": ("serve", "Open a page where a picture is dropped, and an API for programs."),
+    "import": ("imports", "Bring pictures into the catalog."),
+    "embed": ("pictures", "Turn new pictures into vectors."),
+    "predict": ("pictures", "Tell author, genre and era of listed pictures."),
+    "train": ("train", "Fine-tune a network on your own drawings."),
+    "evaluate": ("evaluate", "Measure retrieval, labels and calibration."),
+    "index": ("index", "Build, publish and check index generations."),
+    "colors": ("pictures", "Find the dominant colours of new pictures."),
+    "nightly": ("nightly", "Crawl, import, embed, build, check, publish, prune and report."),
+    "forget": ("forget", "Remove authors, titles or pictures for good, and keep them out."),
+    "backup": ("backup", "Copy catalog, pictures and the index in use into a folder of backups."),
     "restore": (
-        "search.cli.commands.restore",
+        "backup",
         "Restore the newest backup of a folder (or a named one) into an empty data root.",
     ),
-    "judge": ("search.cli.commands.judge", "Write down what the index says of its own pictures."),
-    "sql": ("search.cli.commands.sql", "Ask the catalog in SQL, with similarity."),
-    "report": ("search.cli.commands.report", "Show how style, colour and genre move, on one page."),
-    "duplicates": ("search.cli.commands.duplicates", "List equal, near-equal and copied drawings."),
-    "export": ("search.cli.commands.export", "Write the catalog as plain Parquet."),
-    "status": ("search.cli.commands.status", "Show what the catalog and the index hold."),
-    "doctor": ("search.cli.commands.doctor", "Check the installation and say how to mend it."),
-    "config": ("search.cli.commands.config", "Show the settings in use."),
-    "demo": ("search.cli.commands.demo", "Try everything on real public-domain drawings."),
+    "judge": ("pictures", "Predict the labels of the index's own pictures."),
+    "sql": ("sql", "Ask the catalog in SQL, with similarity."),
+    "report": ("report", "Show how style, colour and genre move, on one page."),
+    "duplicates": ("report", "List equal, near-equal and copied drawings."),
+    "export": ("report", "Write the catalog as plain Parquet."),
+    "status": ("status", "Show what the catalog and the index hold."),
+    "doctor": ("status", "Check the installation and say how to mend it."),
+    "config": ("status", "Show the settings in use."),
+    "demo": ("demo", "Try everything on real public-domain drawings."),
 }
-"""Name -> module and summary. The summaries are repeated here so that `--help` can list
-them without importing the modules; a test compares both."""
+"""Name -> module in search/cli/commands/ and summary. The summaries are repeated here so that
+`--help` can list them without importing the modules; a test compares both."""
 
 
-class LazyGroup(click.Group):
+class LazyGroup(TyperGroup):
     """A group that imports a command's module when the command is asked for."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def __init__(self, **attrs: Any) -> None:
+        super().__init__(**attrs)
+        self.params.extend(anywhere())
+
+    def list_commands(self, ctx: Context) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        if cmd_name not in self.commands:
-            command: click.Command = import_module(COMMANDS[cmd_name][0]).command
-            command.name = cmd_name
-            _share_options(command)
+    def get_command(self, ctx: Context, cmd_name: str) -> Command | None:
+        if cmd_name in COMMANDS and cmd_name not in self.commands:
+            module = import_module(f"search.cli.commands.{COMMANDS[cmd_name][0]}")
+            command = typer.main.get_group(module.app).commands[cmd_name]
+            for one in (command, *getattr(command, "commands", {}).values()):
+                one.params.extend(anywhere())
             self.commands[cmd_name] = command
-        return self.commands[cmd_name]
+        return self.commands.get(cmd_name)
 
     def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in COMMANDS and Path(args[0]).is_file():
-            raise UsageError(
-                f"{args[0]} is not a command",
-                f"To search with a picture: `toonsearch query {args[0]}`.",
-            )
+        self, ctx: Context, args: list[str]
+    ) -> tuple[str | None, Command | None, list[str]]:
+        if args[0] not in COMMANDS and not ctx.resilient_parsing:
+            hint = nearest(args[0], COMMANDS)
+            if Path(args[0]).is_file():
+                hint = f"To search with a picture: `toonsearch query {args[0]}`."
+            raise UsageError(f"no such command {args[0]!r}", hint)
         return super().resolve_command(ctx, args)
 
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; what Click would turn into its own words is passed on as it is."""
+    def invoke(self, ctx: Context) -> Any:
+        """Run the command; what Typer would turn into its own words is passed on as it is."""
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
@@ -115,72 +103,36 @@ class LazyGroup(click.Group):
         except BrokenPipeError:
             return _end_quietly()
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
 
 
-def _remember(ctx: click.Context, param: click.Parameter, value: Any) -> None:
-    """Store a shared option in the session, wherever on the line it stood."""
-    if value:
-        setattr(ctx.ensure_object(Session), str(param.name), value)
-
-
-SHARED = [
-    click.Option(
-        ["--data"],
-        metavar="DIR",
-        type=click.Path(path_type=Path),
-        help="Where the catalog and the index lie (setting store.root).",
-        expose_value=False,
-        callback=_remember,
-    ),
-    *(
-        click.Option(names, is_flag=True, help=text, expose_value=False, callback=_remember)
-        for names, text in (
-            (["--quiet", "-q"], "No notes, no progress."),
-            (["--verbose", "-v"], "More notes."),
-            (["--debug"], "Show where an error arose."),
-        )
-    ),
-]
-"""Options that may stand before or after the command's name."""
-
-
-def _share_options(command: click.Command) -> None:
-    command.params.extend(SHARED)
-    if isinstance(command, click.Group):
-        for child in command.commands.values():
-            _share_options(child)
-
-
-def _install(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
-    if value is not None:
-        from search.cli.completion import install
-
-        print(f"completion for {value} is in {install(value)}; it works in new terminals")
-        ctx.exit()
-
-
-@click.group(
+app = typer.Typer(
     cls=LazyGroup,
-    params=[*SHARED],
     invoke_without_command=True,
     epilog=examples("toonsearch query picture.jpg", "toonsearch query --help"),
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
 )
-@click.version_option(VERSION, prog_name="toonsearch", message="%(prog)s %(version)s")
-@click.option(
-    "--install-completion",
-    type=click.Choice(["bash", "zsh", "fish"]),
-    is_eager=True,
-    expose_value=False,
-    callback=_install,
-    help="Install shell completion.",
-)
-@click.pass_context
-def toonsearch(ctx: click.Context) -> None:
-    """Given a picture, find the works drawn in the most similar style, and say whose hand it
-    looks like."""
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        print(f"toonsearch {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def toonsearch(
+    ctx: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_print_version, help="Show the version."),
+    ] = False,
+) -> None:
+    """Given a picture, find the works drawn in the most similar style, and say who may have
+    drawn it."""
     if ctx.invoked_subcommand is None:
         print(ctx.get_help())
 
@@ -191,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     session = Session()
     with _terminated_like_interrupted():
         try:
-            code = toonsearch.main(
+            code = typer.main.get_command(app).main(
                 args=None if arguments is None else list(arguments),
                 prog_name="toonsearch",
                 standalone_mode=False,
@@ -199,15 +151,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             )
             sys.stdout.flush()
             return code if isinstance(code, int) else 0
-        except (KeyboardInterrupt, click.Abort):
+        except (KeyboardInterrupt, typer.Abort):
             return _complain(session, InterruptedRun("interrupted", "What was done is kept."))
         except BrokenPipeError:
             return _end_quietly()
-        except click.ClickException as error:
+        except typer.TyperException as error:
             return _complain(session, _usage_error(error))
         except ToonsearchError as error:
             return _complain(session, error)
-        except SystemExit as stop:  # --install-completion ends this way
+        except SystemExit as stop:  # shell completion ends this way
             return stop.code if isinstance(stop.code, int) else 1
         except Exception as error:
             return _complain(session, _bug(error))
@@ -243,12 +195,12 @@ def _end_quietly() -> int:
     return 0
 
 
-def _usage_error(error: click.ClickException) -> ToonsearchError:
+def _usage_error(error: typer.TyperException) -> ToonsearchError:
     """A mistake on the command line, with the help page that explains the right one."""
     ctx = getattr(error, "ctx", None)
     path = ctx.command_path if ctx is not None else "toonsearch"
-    hint = f"See `{path} --help`."
-    message = error.format_message().rstrip(".")
+    message, _, guess = error.format_message().rstrip(".").partition(". Did you mean")
+    hint = f"Did you mean{guess} See `{path} --help`." if guess else f"See `{path} --help`."
     return UsageError(message[:1].lower() + message[1:], hint)
 
 

@@ -10,6 +10,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 class Session:
     """What the options before and after a command's name said."""
 
-    data: Path | None = None
+    data: str | None = None
     quiet: bool = False
     verbose: bool = False
     debug: bool = False
@@ -36,7 +37,7 @@ class Session:
         """
         from schemas.settings import load_settings
 
-        root = None if self.data is None else str(self.data.expanduser().absolute())
+        root = None if self.data is None else str(Path(self.data).expanduser().absolute())
         return load_settings({"store.root": root, **(flags or {})})
 
     def note(self, text: str) -> None:
@@ -48,6 +49,15 @@ class Session:
         """Say something that only `-v` wants to hear."""
         if self.verbose:
             self.note(text)
+
+    def writing(self, what: str, dry_run: bool) -> AbstractContextManager[object]:
+        """Hold the lock of the data root, unless nothing is to be done.
+
+        Errors:  LockedError when another run holds it
+        """
+        from schemas.storage.locking import writing
+
+        return contextlib.nullcontext() if dry_run else writing(self.settings().layout, what)
 
     @contextlib.contextmanager
     def progress(self, what: str) -> Iterator[Progress | None]:

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-import click
+import typer
 
-from search.cli.app import toonsearch
+from search.cli.app import app
+
+if TYPE_CHECKING:
+    from typer._click import Command
 
 WIDTH = 88
 INTRO = """# Commands
@@ -27,19 +31,23 @@ def pages() -> Iterator[tuple[str, str]]:
     """Each command's full name with its help page."""
 
     def walk(
-        command: click.Command, name: str, parent: click.Context | None
+        command: Command, name: str, parent: typer.Context | None
     ) -> Iterator[tuple[str, str]]:
-        context = click.Context(command, info_name=name.split()[-1], parent=parent)
-        context.terminal_width = WIDTH
-        context.max_content_width = WIDTH
+        context = typer.Context(
+            command,
+            info_name=name.split()[-1],
+            parent=parent,
+            terminal_width=WIDTH,
+            max_content_width=WIDTH,
+        )
         yield name, command.get_help(context)
-        if isinstance(command, click.Group):
+        if isinstance(command, typer.core.TyperGroup):
             for child in command.list_commands(context):
                 found = command.get_command(context, child)
                 assert found is not None
                 yield from walk(found, f"{name} {child}", context)
 
-    return walk(toonsearch, "toonsearch", None)
+    return walk(typer.main.get_command(app), "toonsearch", None)
 
 
 def reference() -> str:

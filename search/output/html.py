@@ -17,7 +17,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from schemas.errors import InputError
 from schemas.images import PictureLimits
@@ -61,7 +60,7 @@ def environment(*folders: Path) -> Environment:
 def _printable(value: Any) -> Any:
     if value is None:
         return ""
-    if isinstance(value, Markup) or not isinstance(value, str):
+    if not isinstance(value, str) or hasattr(value, "__html__"):
         return value
     text = "".join(c for c in value if c >= " " or c in "\t\n")
     return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,7 +1,6 @@
-"""Answers for people: a table that fits the terminal, and the probable hands below it.
+"""Answers for people: tables that fit the terminal, and the probable artists below.
 
-Drawn by hand rather than by Rich, whose import alone would add a tenth of a second to
-every query. Piped output has no colours, full names and a fixed layout.
+Piped output has no colours, full names and a fixed layout.
 """
 
 from __future__ import annotations
@@ -16,48 +15,50 @@ from schemas.records import Answer, LabelProbability, Labels
 from search.cli.context import colour_wanted, plain
 
 BAR_CELLS = 10
-BOLD, DIM, GREEN, YELLOW, RESET = "\x1b[1m", "\x1b[2m", "\x1b[32m", "\x1b[33m", "\x1b[0m"
 MIN_CELLS = 8  # no column is squeezed below this
+BOLD, DIM, RESET = "\x1b[1m", "\x1b[2m", "\x1b[0m"
 
 
-def write_table(out: TextIO, answer: Answer, by: str) -> None:
+def write_answer(out: TextIO, answer: Answer, by: str) -> None:
     """The hits, best first, then the labels."""
-    width = shutil.get_terminal_size().columns if out.isatty() else None
-    paint = colour_wanted(out)
-    rows = _title_rows(answer) if by == "title" else _picture_rows(answer)
+    header = ["", "title", "by", "genre", "year", "similarity", "nearer than"]
+    if by == "title":
+        rows = [
+            [
+                str(title.rank),
+                title.name,
+                ", ".join(title.authors) or "-",
+                ", ".join(title.genres) or "-",
+                str(title.year or "-"),
+                f"{title.similarity:.3f}",
+                percent(title.percentile),
+            ]
+            for title in answer.titles
+        ]
+    else:
+        header[1:4] = ["picture", "title", "by"]
+        title_of = {title.title_id: title for title in answer.titles}
+        rows = [
+            [
+                str(rank),
+                (hit.source_path or hit.picture_id[:12]).rpartition("/")[2],
+                title_of[hit.title_id].name,
+                ", ".join(title_of[hit.title_id].authors) or "-",
+                str(hit.year or "-"),
+                f"{hit.similarity:.3f}",
+                percent(hit.percentile),
+            ]
+            for rank, hit in enumerate(answer.pictures, 1)
+        ]
     if rows:
-        _write_rows(out, rows, width, paint)
+        numbers = [name in ("", "year", "similarity", "nearer than") for name in header]
+        write_table(out, header, rows, numbers)
     else:
         out.write("nothing was found\n")
+    paint = colour_wanted(out)
     for line in label_lines(answer.labels):
-        out.write(_painted(line, DIM if line.startswith(" ") else BOLD, paint) + "\n")
-
-
-def _title_rows(answer: Answer) -> list[list[str]]:
-    head = ["", "title", "by", "genre", "year", "similarity", "nearer than"]
-    body = [
-        [
-            str(title.rank), title.name, ", ".join(title.authors) or "-",
-            ", ".join(title.genres) or "-", str(title.year or "-"),
-            f"{title.similarity:.3f}", percent(title.percentile),
-        ]
-        for title in answer.titles
-    ]  # fmt: skip
-    return [head, *body] if body else []
-
-
-def _picture_rows(answer: Answer) -> list[list[str]]:
-    title_of = {title.title_id: title for title in answer.titles}
-    body = [
-        [
-            str(rank), (hit.source_path or hit.picture_id[:12]).rpartition("/")[2],
-            title_of[hit.title_id].name, ", ".join(title_of[hit.title_id].authors) or "-",
-            str(hit.year or "-"), f"{hit.similarity:.3f}", percent(hit.percentile),
-        ]
-        for rank, hit in enumerate(answer.pictures, 1)
-    ]  # fmt: skip
-    head = ["", "picture", "title", "by", "year", "similarity", "nearer than"]
-    return [head, *body] if body else []
+        style = DIM if line.startswith(" ") else BOLD
+        out.write((f"{style}{line}{RESET}" if paint and line else line) + "\n")
 
 
 def percent(value: float) -> str:
@@ -76,15 +77,14 @@ def label_lines(labels: Labels) -> list[str]:
     """Who, what and when, most probable first, each with a bar."""
     lines: list[str] = []
     if labels.authors:
-        lines += ["", "Whose hand?"]
-        none = LabelProbability("none of the known authors", labels.unknown_author)
+        none = LabelProbability("none of the known artists", labels.unknown_author)
         rest = 1.0 - labels.unknown_author - sum(one.probability for one in labels.authors)
-        others = LabelProbability("some other known author", max(0.0, rest))
+        others = LabelProbability("some other known artist", max(0.0, rest))
         first = labels.unknown_author > 0.5
         shown = [none, *labels.authors] if first else [*labels.authors, none]
-        lines += _bars([*shown, others])
+        lines += ["", "Which artist?", *_bars([*shown, others])]
     only = (
-        " (of another kind; so common is each in the index)"
+        " (out of distribution; so common is each in the index)"
         if labels.is_out_of_distribution
         else ""
     )
@@ -95,9 +95,12 @@ def label_lines(labels: Labels) -> list[str]:
 
 
 def _bars(labels: Sequence[LabelProbability]) -> list[str]:
-    shown = [(_plain(one.label), one.probability) for one in labels if one.probability >= 0.005]
-    width = max((cells(label) for label, _ in shown), default=0)
-    return [f"  {pad(label, width)}  {share * 100:4.0f} %  {_bar(share)}" for label, share in shown]
+    shown = [one for one in labels if one.probability >= 0.005]
+    rows = [
+        [f"  {_plain(one.label)}", f"{one.probability * 100:3.0f} %", _bar(one.probability)]
+        for one in shown
+    ]
+    return _lines(rows, [False, True, False])
 
 
 def _bar(share: float) -> str:
@@ -106,33 +109,46 @@ def _bar(share: float) -> str:
     return ("█" * full + (" ▏▎▍▌▋▊▉"[rest] if rest else "")) or "▏"
 
 
-def _write_rows(out: TextIO, rows: list[list[str]], width: int | None, paint: bool) -> None:
-    right = [name in ("", "year", "similarity", "nearer than") for name in rows[0]]
-    rows = [[_plain(cell) for cell in row] for row in rows]
-    widths = [max(cells(row[c]) for row in rows) for c in range(len(rows[0]))]
-    if width is not None:
-        _squeeze(widths, right, width)
-    for number, row in enumerate(rows):
-        texts = [
-            pad(cut(cell, size), size, to_right)
-            for cell, size, to_right in zip(row, widths, right, strict=True)
-        ]
-        line = "  ".join(texts).rstrip()
-        if number == 0:
-            line = _painted(line, DIM, paint)
-        elif paint:
-            texts[1] = _painted(texts[1], BOLD, True)
-            line = "  ".join(texts).rstrip()
-        out.write(line + "\n")
+def write_table(
+    out: TextIO,
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    numbers: Sequence[bool],
+    most_cells: int | None = None,
+) -> None:
+    """A table with its `numbers` to the right.
+
+    On a terminal text is cut so that a line fits, and to `most_cells`; piped it is whole.
+    """
+    body = [[_plain(cell) for cell in row] for row in (header, *rows)]
+    if out.isatty():
+        widths = [max(cells(row[c]) for row in body) for c in range(len(header))]
+        if most_cells is not None:
+            widths = [min(width, most_cells) for width in widths]
+        _squeeze(widths, numbers, shutil.get_terminal_size().columns)
+        body = [[cut(cell, size) for cell, size in zip(row, widths, strict=True)] for row in body]
+    head, *lines = _lines(body, numbers)
+    out.write((f"{BOLD}{head}{RESET}" if colour_wanted(out) else head) + "\n")
+    out.writelines(line + "\n" for line in lines)
 
 
-def _squeeze(widths: list[int], fixed: list[bool], width: int) -> None:
-    """Take cells from the widest flexible column until the row fits."""
+def _lines(rows: Sequence[Sequence[str]], numbers: Sequence[bool]) -> list[str]:
+    widths = [max(map(cells, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        gaps = [" " * (width - cells(cell)) for cell, width in zip(row, widths, strict=True)]
+        padded = (g + c if n else c + g for c, g, n in zip(row, gaps, numbers, strict=True))
+        lines.append("  ".join(padded).rstrip())
+    return lines
+
+
+def _squeeze(widths: list[int], numbers: Sequence[bool], width: int) -> None:
+    """Take cells from the widest text column until the row fits; numbers are never cut."""
     while sum(widths) + 2 * (len(widths) - 1) > width:
-        _, column = max((size, c) for c, size in enumerate(widths) if not fixed[c])
-        if widths[column] <= MIN_CELLS:
+        text = [(size, c) for c, size in enumerate(widths) if not numbers[c] and size > MIN_CELLS]
+        if not text:
             return
-        widths[column] -= 1
+        widths[max(text)[1]] -= 1
 
 
 def _plain(text: str) -> str:
@@ -143,33 +159,15 @@ def cells(text: str) -> int:
     """Columns that a text takes in a terminal: Hangul and other wide letters take two."""
     if text.isascii():
         return len(text)
-    return sum(_letter_cells(c) for c in text)
+    from wcwidth import wcswidth
 
-
-def _letter_cells(letter: str) -> int:
-    if unicodedata.combining(letter) or unicodedata.category(letter) in ("Mn", "Me", "Cf"):
-        return 0
-    return 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+    return wcswidth(text)
 
 
 def cut(text: str, width: int) -> str:
     """At most `width` cells, with an ellipsis where something is missing."""
     if cells(text) <= width:
         return text
-    kept, used = "", 0
-    for letter in text:
-        used += _letter_cells(letter)
-        if used > width - 1:
-            break
-        kept += letter
-    return kept.rstrip() + "…"
+    from wcwidth import clip
 
-
-def pad(text: str, width: int, to_right: bool = False) -> str:
-    """Exactly `width` cells."""
-    space = " " * max(0, width - cells(text))
-    return space + text if to_right else text + space
-
-
-def _painted(text: str, style: str, paint: bool) -> str:
-    return f"{style}{text}{RESET}" if paint and text else text
+    return clip(text, 0, width - 1).rstrip() + "…"

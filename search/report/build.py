@@ -15,7 +15,7 @@ import numpy as np
 from indexer.duplicates import Duplicates, find_duplicates
 from indexer.embedding.embed import in_order
 from indexer.era_pictures import EraPictures, overlay
-from indexer.style_map import project
+from indexer.style_map import lay_out
 from schemas.errors import ToonsearchError
 from schemas.images import decode_picture
 from schemas.settings import Settings
@@ -126,7 +126,7 @@ def _data(
         made[f"era-{number}"] = charts.channels(era.histogram)
     authors = rows["authors"]
     if len(authors) >= 3:
-        place = project(np.asarray([row["style"] for row in authors], dtype=np.float32))
+        place = lay_out(np.asarray([row["style"] for row in authors], dtype=np.float32))
         made["map"] = charts.style_map(authors, place, hues)
         data["authors"] = [
             {

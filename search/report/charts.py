@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 HUES = (
     "#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#ee8866", "#999933",
 )  # fmt: skip
-"""Paul Tol's bright scheme and two of his others: told apart by the colour-blind too."""
+"""Paul Tol's bright scheme and two of his others: the colour-blind tell them apart too."""
 OTHER = "other"
 GREY = "#9a9a9a"
 NAMED = 40  # authors whose names stand on the map where there is room, those with most pictures
 MAP_PX = (1040, 620)
-"""What the map is taken to measure when names are kept apart; a phone shows fewer of them."""
+"""What the map is taken to measure when names are placed; a phone shows fewer of them."""
 LETTER_PX, LINE_PX = 6.5, 15
 EMPTY = {"data": [], "layout": {}, "height": 460}
 """A chart that the page's script fills."""
@@ -255,12 +255,14 @@ def _chart(
     years: Sequence[Row] = (),
     margin: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
-    """A figure as JSON without the looks that the page gives all of them."""
+    """A figure as JSON without what the page sets for all of them."""
     figure.update_layout(legend_title=None)
     figure.update_xaxes(title=x)
     figure.update_yaxes(title=y)
-    if years:  # whole years only
-        known = [row["year"] for row in years]
+    known = {row["year"] for row in years}
+    if known and len(known) < 12 and figure.data[0].type == "bar":  # a label below each bar
+        figure.update_xaxes(type="category", categoryorder="category ascending")
+    elif known:  # whole years only
         step = max(1, -(-(max(known) - min(known)) // 10))
         figure.update_xaxes(tickformat="d", dtick=step)
     plain: dict[str, Any] = json.loads(figure.to_json())

@@ -1,1 +1,1 @@
-"""SQL over the catalog, for the operator and for strangers."""
+"""SQL over the catalog, for the operator, and in a sandbox for anybody."""

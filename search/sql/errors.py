@@ -55,8 +55,8 @@ def explain(error: Exception, sql: str, cause: ToonsearchError | None = None) ->
             + ", ".join(f"${name}" for name in missing),
             f"Give each one: -p {missing[0]} VALUE.",
         )
-    if said := found(r"executing the UDF: (?:\w+: )?([^\n]+)"):
-        return InputError(said.strip())
+    if message := found(r"executing the UDF: (?:\w+: )?([^\n]+)"):
+        return InputError(message.strip())
     if "Out of Memory" in text or "bad allocation" in text or "bad_alloc" in text:
         return InputError(OUT_OF_MEMORY, ASK_FOR_LESS)
     if "file system operations are disabled" in text or "Loading external extensions" in text:

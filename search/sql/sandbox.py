@@ -1,4 +1,4 @@
-"""SQL from strangers: a process of its own that can be killed, and that can do little else.
+"""Untrusted SQL: a process of its own that can be killed, and that can do little else.
 
 The worker reads the Parquet files of one snapshot and nothing more. DuckDB runs there with
 external access off and its configuration locked, only SELECT statements pass its parser,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import duckdb
 
 
-# --- What a stranger's statement may name: the documented views, and a few harmless functions.
+# --- What an untrusted statement may name: the documented views, and a few harmless functions.
 #
 # The check reads DuckDB's own syntax tree of the statement, so that nothing can hide behind
 # quotes, comments or brackets. Views are expanded only later: what they read is not the
@@ -82,7 +82,7 @@ def _check(tree: dict[str, Any]) -> None:
     for node in nodes:
         kind = node.get("type")
         if kind == "BASE_TABLE":
-            _check_table(node, known, ("", "main"))
+            _check_table(node, known)
         elif kind == "TABLE_FUNCTION":
             name = str(node["function"].get("function_name")).lower()
             if name not in TABLE_FUNCTIONS:
@@ -91,15 +91,14 @@ def _check(tree: dict[str, Any]) -> None:
                     f"Available are {', '.join(sorted(TABLE_FUNCTIONS))}.",
                 )
         elif kind == "SHOW_REF" and node.get("query") is None and node.get("table_name"):
-            shown = known | {'"tables"', "tables"}
-            _check_table({**node, "schema_name": ""}, shown, ("",))
+            _check_table({**node, "schema_name": ""}, known | {'"tables"', "tables"})
         elif str(node.get("function_name", "")).lower() in REFUSED_FUNCTIONS:
             raise InputError(f"the function {node['function_name']!r} is not available here")
 
 
-def _check_table(node: dict[str, Any], known: set[str], schemas: tuple[str, ...]) -> None:
+def _check_table(node: dict[str, Any], known: set[str]) -> None:
     name = str(node.get("table_name"))
-    outside = node.get("schema_name") not in schemas or node.get("catalog_name")
+    outside = node.get("schema_name") not in ("", "main") or node.get("catalog_name")
     if outside or name.lower() not in known:
         raise no_view(name, known)
 
@@ -211,7 +210,7 @@ class Sandbox:
 
     def _answered(self, snapshot: Snapshot, line: str) -> SandboxResult:
         """What a worker says. One that runs out of memory is replaced; since it may hold on to
-        what earlier statements took, the statement is then asked again of a new one."""
+        what earlier statements took, the statement is then run again by a new one."""
         while True:
             worker = self._fitting(snapshot)
             new = worker.uses == 0

@@ -57,7 +57,7 @@ WARM_UP = (
 
 
 class Worker:
-    """The confined connection and what it may look at."""
+    """The confined connection and what it may read."""
 
     def __init__(self, start: dict[str, Any]) -> None:
         import duckdb
@@ -75,7 +75,7 @@ class Worker:
         snapshot = Snapshot(layout, tables, start["generation_id"], era_years=start["era_years"])
         self.vectors: dict[str, list[float]] = {}
         self.failure: ToonsearchError | None = None
-        self.similarity = self._opened(snapshot)
+        self.similarity = self._load_index(snapshot)
         self.connection = duckdb.connect(
             ":memory:",
             config={
@@ -93,13 +93,13 @@ class Worker:
                 "allow_unsigned_extensions": "false",
             },
         )
-        self._open(snapshot)
+        self._confine(snapshot)
 
-    def _open(self, snapshot: Snapshot) -> None:
+    def _confine(self, snapshot: Snapshot) -> None:
+        """Raise the walls; nothing can be opened afterwards but the tables' files."""
         from search.sql.functions import add_functions
 
         run = self.connection.execute
-        run("set timezone = 'UTC'")
         add_functions(self.connection, self._ask_index, self._failed)
         ready_views()
         for statement in WARM_UP:  # whatever is imported or loaded late is there now
@@ -162,7 +162,7 @@ class Worker:
             raise InputError("similar: there is no index", "Run `toonsearch index build`.")
         return self.similarity
 
-    def _opened(self, snapshot: Snapshot) -> Similarity | None:
+    def _load_index(self, snapshot: Snapshot) -> Similarity | None:
         """The index, verified and open: later nothing can be opened any more."""
         from indexer.vector_index.generations import Generation
         from search.sql.functions import Similarity

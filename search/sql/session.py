@@ -78,7 +78,6 @@ class SqlSession:
         self.connection = duckdb.connect(":memory:")
         self._open = contextlib.ExitStack()
         self._failure: ToonsearchError | None = None
-        self.connection.execute("set timezone = 'UTC'")
         create_views(self.connection, self.snapshot)
         add_functions(self.connection, lambda: self._similarity, self._failed)
 
@@ -121,7 +120,7 @@ class SqlSession:
         return Result(self, cursor, sql) if cursor.description else None
 
     def schema(self) -> list[tuple[str, str, str, str]]:
-        """(view, column, type, comment) of everything that can be asked about."""
+        """(view, column, type, comment) of everything that a statement may read."""
         describe_views(self.connection)
         types = {
             (view, column): str(kind)

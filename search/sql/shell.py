@@ -53,7 +53,7 @@ def _answer(sql: SqlSession, text: str, form: str, most: int | None) -> None:
         result = sql.run(text)
         if result is None or result.columns == ("Success",):
             return
-        if write_result(sys.stdout, result, form, most):
+        if write_result(sys.stdout, result.columns, result.types, result.rows(), form, most):
             print(f"only the first {most:,} rows are shown", file=sys.stderr)
         sys.stdout.flush()
     except KeyboardInterrupt:

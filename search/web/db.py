@@ -1,28 +1,44 @@
-"""What visitors keep, in one SQLite file under the data root: shared links, accounts,
-galleries.
+"""What visitors keep, in one SQLite file under the data root: shared links, accounts, galleries.
 
-The file is made by the first write, so a page that only answers needs no writable disk. All
-calls block for a moment; routes run them on the store's own thread (`Store.run`).
+The file is made by the first write, so a server that only answers needs no writable disk. All
+methods block for a moment; routes run them on the store's own thread (`Store.run`). Nothing of
+the extra [web] is imported with this module: `forget` works without it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
+import json
+import re
+import secrets
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from math import isnan, nan
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
+
+import numpy as np
 
 from schemas.storage.fsio import is_disk_full, storage_error
+from search.engine import StyleQuery
+from search.filters import folded
+from search.web.errors import ApiError, not_found
 
-VERSION = 1
+if TYPE_CHECKING:
+    from argon2 import PasswordHasher
+
+VERSION = 2
 SCHEMA = """
 create table shares (
-  id text primary key, vector blob not null, model_id text not null, preprocessing text not null,
-  own text not null, pictures_count integer not null, created real not null,
-  expires real not null) without rowid;
+  id text primary key, vector blob not null, ood real,
+  model_id text not null, preprocessing text not null, own text not null,
+  pictures_count integer not null, created real not null, expires real not null) without rowid;
 create index shares_by_expiry on shares (expires);
 create table accounts (
   account_id integer primary key, name text not null, folded text unique not null,
@@ -40,15 +56,39 @@ create table gallery_pictures (
   title_id text not null, added real not null, primary key (gallery_id, picture_id))
   without rowid;
 """
-ADDED = """
-create table if not exists share_ood (
-  id text primary key references shares on delete cascade, ood real not null) without rowid;
-"""
-"""What came later, made in files of older releases too, which go on reading them."""
 MAX_FILE_BYTES = 1 << 30
-"""The file may not grow beyond it, whatever strangers send: 500,000 shares take 0.7 GB."""
+"""The file may not grow beyond it, whatever visitors send: 500,000 shares take 0.7 GB."""
 PAGE_BYTES = 4096
+DAY_S = 86_400
+SHARE_ID = re.compile(r"s-[A-Za-z0-9_-]{22}")
+SESSION_S = 30 * DAY_S
+MIN_PASSWORD, MAX_PASSWORD = 10, 200
+MAX_ACCOUNTS = 10_000
+MAX_ACCOUNT_NAME = 40
+MAX_GALLERIES = 100
+MAX_GALLERY_NAME = 120
+MAX_GALLERY_PICTURES = 1000
+MAX_LISTED = 200
+P = ParamSpec("P")
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class EncodedQuery:
+    """A query as one vector, without its pictures; `own` are those that the index itself holds."""
+
+    question: StyleQuery
+    model_id: str
+    preprocessing: str
+    own: tuple[str, ...]
+    pictures_count: int
+
+
+class Account(NamedTuple):
+    """Somebody who may keep galleries here."""
+
+    account_id: int
+    name: str
 
 
 class Store:
@@ -59,9 +99,10 @@ class Store:
         self._pool = ThreadPoolExecutor(1, "store")
         self._connection: sqlite3.Connection | None = None
 
-    async def run(self, work: Callable[[], T]) -> T:
+    async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do something with the store on its thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, lambda: work(*args, **kwargs))
 
     def close(self) -> None:
         """Finish what is running and close the file."""
@@ -78,7 +119,7 @@ class Store:
     def reading(self) -> Iterator[sqlite3.Connection | None]:
         """The open file, or None while nobody has kept anything.
 
-        Errors:  Refused when the file is damaged or cannot be read
+        Errors:  ApiError when the file is damaged or cannot be read
         """
         with _explained():
             if self._connection is None and not self.path.exists():
@@ -90,7 +131,7 @@ class Store:
     def writing(self) -> Iterator[sqlite3.Connection]:
         """The open file in a transaction that is committed at the end.
 
-        Errors:  Refused when the disk is full (507) or the file cannot be written
+        Errors:  ApiError when the disk is full (507) or the file cannot be written
         """
         with _explained():
             connection = self._opened()
@@ -128,12 +169,254 @@ class Store:
         if version == 0:
             connection.executescript(f"begin;{SCHEMA}pragma user_version = {VERSION};commit;")
         elif version != VERSION:
-            from search.web.errors import Refused
-
-            raise Refused(
-                503, "store", f"{self.path.name} was written by another release (format {version})"
+            raise ApiError(
+                503,
+                "store",
+                f"{self.path.name} was written by another release (format {version})",
+                "Move it away: a new one is made.",
             )
-        connection.executescript(ADDED)
+
+    # --- Shared links: the vector is stored, not the picture.
+
+    def add_share(self, query: EncodedQuery, days: int) -> tuple[str, float]:
+        """Keep a query for some days; returns its id and when it expires (seconds since 1970).
+
+        Expired ones are removed at the same time.
+        """
+        key, now = f"s-{secrets.token_urlsafe(16)}", time.time()
+        expires = now + days * DAY_S
+        question = query.question
+        with self.writing() as connection:
+            connection.execute("delete from shares where expires < ?", (now,))
+            connection.execute(
+                "insert into shares values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    key,
+                    question.vector.astype("<f4").tobytes(),
+                    None if isnan(question.ood) else question.ood,
+                    query.model_id,
+                    query.preprocessing,
+                    json.dumps(query.own),
+                    query.pictures_count,
+                    now,
+                    expires,
+                ),
+            )
+        return key, expires
+
+    def share(self, key: str) -> EncodedQuery | None:
+        """The query behind a link; None when there is none, or no longer."""
+        if not SHARE_ID.fullmatch(key):
+            return None
+        row = self._row(
+            "select vector, ood, model_id, preprocessing, own, pictures_count"
+            " from shares where id = ? and expires >= ?",
+            (key, time.time()),
+        )
+        if row is None:
+            return None
+        vector, ood, model_id, preprocessing, own, count = row
+        query = StyleQuery(np.frombuffer(vector, "<f4"), nan if ood is None else ood)
+        return EncodedQuery(query, model_id, preprocessing, tuple(json.loads(own)), count)
+
+    # --- Accounts. The store keeps a session's digest only, so a copy of the file opens nothing.
+
+    def create_account(self, name: str, password: str) -> Account:
+        """Make an account.
+
+        Errors:  ApiError when the name is taken (409) or something is too short or long (422)
+        """
+        name = _clean_name(name, MAX_ACCOUNT_NAME)
+        if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
+            raise ApiError(
+                422, "short", f"the password needs {MIN_PASSWORD} to {MAX_PASSWORD} characters"
+            )
+        hashed = _hasher().hash(password.encode("utf-8", "surrogatepass"))
+        with self.writing() as connection:
+            (count,) = connection.execute("select count(*) from accounts").fetchone()
+            if count >= MAX_ACCOUNTS:
+                raise ApiError(507, "full", "this server takes no more accounts")
+            try:
+                cursor = connection.execute(
+                    "insert into accounts (name, folded, password_hash, created)"
+                    " values (?, ?, ?, ?)",
+                    (name, folded(name), hashed, time.time()),
+                )
+            except sqlite3.IntegrityError:
+                raise ApiError(409, "taken", f"the name {name!r} is taken") from None
+        assert cursor.lastrowid is not None
+        return Account(cursor.lastrowid, name)
+
+    def remove_account(self, name: str) -> bool:
+        """Remove an account with its sessions and galleries; whether there was one."""
+        with self.writing() as connection:
+            cursor = connection.execute("delete from accounts where folded = ?", (folded(name),))
+            return cursor.rowcount > 0
+
+    def sign_in(self, name: str, password: str) -> str:
+        """Check a password; returns a new session's secret.
+
+        Errors:  ApiError (401), which does not say whether the name or the password was wrong
+        """
+        from argon2.exceptions import InvalidHashError, VerificationError
+
+        row = self._row(
+            "select password_hash, account_id from accounts where folded = ?",
+            (folded(_printable(name)),),
+        )
+        try:
+            hashed = row[0] if row else _unused_hash()
+            _hasher().verify(hashed, password.encode("utf-8", "surrogatepass"))
+        except (VerificationError, InvalidHashError):
+            row = None
+        if row is None:
+            raise ApiError(401, "password", "the name or the password is wrong")
+        secret, now = secrets.token_urlsafe(32), time.time()
+        with self.writing() as connection:
+            connection.execute("delete from sessions where expires < ?", (now,))
+            connection.execute(
+                "insert into sessions values (?, ?, ?)", (_digest(secret), row[1], now + SESSION_S)
+            )
+        return secret
+
+    def sign_out(self, secret: str) -> None:
+        """End a session."""
+        if self.path.exists():
+            with self.writing() as connection:
+                connection.execute("delete from sessions where digest = ?", (_digest(secret),))
+
+    def account_of(self, secret: str | None) -> Account | None:
+        """Whose session this is, None for nobody's."""
+        row = secret and self._row(
+            "select account_id, name from sessions join accounts using (account_id)"
+            " where digest = ? and expires >= ?",
+            (_digest(secret), time.time()),
+        )
+        return Account(*row) if row else None
+
+    # --- Galleries: private until they are made public; only the owner changes them.
+
+    def galleries(self, account: Account | None) -> dict[str, list[dict[str, Any]]]:
+        """One's own galleries and the public ones of others, the latest first."""
+        own = account.account_id if account else -1
+        select = (
+            "select g.id, g.name, a.name as owner, g.public,"
+            " (select count(*) from gallery_pictures p where p.gallery_id = g.id)"
+            "  as pictures_count,"
+            " (select picture_id from gallery_pictures p where p.gallery_id = g.id"
+            "  order by added desc limit 1) as picture_id"
+            " from galleries g join accounts a using (account_id)"
+        )
+        order = f"order by g.changed desc limit {MAX_LISTED}"
+        return {
+            "mine": self._records(f"{select} where g.account_id = ? {order}", (own,)),
+            "public": self._records(
+                f"{select} where g.public and g.account_id <> ? {order}", (own,)
+            ),
+        }
+
+    def create_gallery(self, account: Account, name: str, public: bool) -> str:
+        """Make an empty gallery; returns its id.
+
+        Errors:  ApiError when there are too many (409) or the name cannot be used (422)
+        """
+        name = _clean_name(name, MAX_GALLERY_NAME)
+        key, now = secrets.token_urlsafe(12), time.time()
+        with self.writing() as connection:
+            (count,) = connection.execute(
+                "select count(*) from galleries where account_id = ?", (account.account_id,)
+            ).fetchone()
+            if count >= MAX_GALLERIES:
+                raise ApiError(409, "full", f"one account may have {MAX_GALLERIES} galleries")
+            connection.execute(
+                "insert into galleries values (?, ?, ?, ?, ?, ?)",
+                (key, account.account_id, name, int(public), now, now),
+            )
+        return key
+
+    def gallery(self, account: Account | None, key: str) -> dict[str, Any]:
+        """A gallery with its pictures, the latest first.
+
+        Errors:  ApiError (404), also for a private one of somebody else
+        """
+        own = account.account_id if account else -1
+        found = self._records(
+            "select g.id, g.name, a.name as owner, g.public, g.account_id = ? as mine"
+            " from galleries g join accounts a using (account_id) where g.id = ?",
+            (own, key),
+        )
+        if not found or not (found[0]["public"] or found[0]["mine"]):
+            raise not_found("there is no such gallery")
+        pictures = self._records(
+            "select picture_id, title_id from gallery_pictures where gallery_id = ?"
+            " order by added desc, picture_id",
+            (key,),
+        )
+        return {**found[0], "pictures": pictures}
+
+    def change_gallery(
+        self, account: Account, key: str, name: str | None, public: bool | None
+    ) -> None:
+        """Rename, publish or withdraw one's own gallery."""
+        if name is not None:
+            name = _clean_name(name, MAX_GALLERY_NAME)
+        with self._own_gallery(account, key) as connection:
+            connection.execute(
+                "update galleries set name = coalesce(?, name), public = coalesce(?, public),"
+                " changed = ? where id = ?",
+                (name, None if public is None else int(public), time.time(), key),
+            )
+
+    def remove_gallery(self, account: Account, key: str) -> None:
+        """Delete one's own gallery."""
+        with self._own_gallery(account, key) as connection:
+            connection.execute("delete from galleries where id = ?", (key,))
+
+    def add_picture(self, account: Account, key: str, picture_id: str, title_id: str) -> None:
+        """Put a picture into one's own gallery; twice is once."""
+        with self._own_gallery(account, key) as connection:
+            (count,) = connection.execute(
+                "select count(*) from gallery_pictures where gallery_id = ?", (key,)
+            ).fetchone()
+            if count >= MAX_GALLERY_PICTURES:
+                raise ApiError(409, "full", f"one gallery holds {MAX_GALLERY_PICTURES} pictures")
+            now = time.time()
+            connection.execute(
+                "insert or ignore into gallery_pictures values (?, ?, ?, ?)",
+                (key, picture_id, title_id, now),
+            )
+            connection.execute("update galleries set changed = ? where id = ?", (now, key))
+
+    def remove_picture(self, account: Account, key: str, picture_id: str) -> None:
+        """Take a picture out of one's own gallery."""
+        with self._own_gallery(account, key) as connection:
+            connection.execute(
+                "delete from gallery_pictures where gallery_id = ? and picture_id = ?",
+                (key, picture_id),
+            )
+
+    @contextlib.contextmanager
+    def _own_gallery(self, account: Account, key: str) -> Iterator[sqlite3.Connection]:
+        """A transaction for the owner of a gallery alone."""
+        with self.writing() as connection:
+            row = connection.execute(
+                "select account_id from galleries where id = ?", (key,)
+            ).fetchone()
+            if row is None or row[0] != account.account_id:
+                raise not_found("there is no such gallery")
+            yield connection
+
+    def _row(self, sql: str, values: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        with self.reading() as connection:
+            return connection.execute(sql, values).fetchone() if connection else None
+
+    def _records(self, sql: str, values: tuple[Any, ...]) -> list[dict[str, Any]]:
+        with self.reading() as connection:
+            if connection is None:
+                return []
+            cursor = connection.execute(sql, values)
+            names = [column[0] for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor]
 
 
 @contextlib.contextmanager
@@ -141,14 +424,14 @@ def _explained() -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, OSError) as error:
-        from search.web.errors import Refused  # FastAPI, which `forget` may go without
-
         if is_disk_full(error):
-            raise Refused(
-                507, "disk_full", "the disk of the server is full, nothing was saved",
+            raise ApiError(
+                507,
+                "disk_full",
+                "the disk of the server is full, nothing was saved",
                 "What was saved before is kept; try again later.",
-            ) from error  # fmt: skip
-        raise Refused(
+            ) from error
+        raise ApiError(
             503, "store", "what visitors keep cannot be read or written now", "Try again later."
         ) from error
 
@@ -182,3 +465,37 @@ def forget_visitors(path: Path, gone: Iterable[str]) -> int:
             return count
     except sqlite3.Error as error:
         raise storage_error(error, "what visitors of the page keep") from error
+
+
+@cache
+def _hasher() -> PasswordHasher:
+    from argon2 import PasswordHasher
+
+    # OWASP's first choice for servers that have little memory: 19 MiB, two passes.
+    return PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
+
+
+@cache
+def _unused_hash() -> str:
+    """A hash that is checked when there is no such name, so that both take as long."""
+    return _hasher().hash(secrets.token_urlsafe())
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode("utf-8", "replace")).digest()
+
+
+def _printable(text: str) -> str:
+    """Text without control characters, halves of characters and spare spaces."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def _clean_name(text: str, longest: int) -> str:
+    """A name as it may be kept and shown.
+
+    Errors:  ApiError (422)
+    """
+    name = _printable(text)
+    if not name or len(name) > longest:
+        raise ApiError(422, "name", f"the name needs 1 to {longest} characters")
+    return name

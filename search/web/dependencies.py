@@ -1,70 +1,84 @@
-"""What the routes share: settings, the engine, the decoders, what was asked lately."""
+"""What routes are given: the parts of the server, and what a request asks for."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import re
 import secrets
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
-from fastapi import Depends, Request
+from fastapi import Depends, Query, Request
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 
-from schemas.records import Answer
+from schemas.errors import UsageError
 from schemas.settings import Settings
 from schemas.storage.layout import Layout
-from search.engine import QueryOptions, StyleQuery
+from search.engine import QueryOptions
+from search.filters import MAX_CHARACTERS, Filters
+from search.inputs import Crop, QueryPicture
 from search.sql.sandbox import Sandbox, SandboxLimits
-from search.web.db import Store
-from search.web.engine_pool import EngineHolder, OpenEngine
-from search.web.errors import Refused
-from search.web.image_pool import DecoderPool, SmallPictures
-from search.web.mapmaker import MapMaker
+from search.web.colors import PictureColors
+from search.web.db import Account, EncodedQuery, Store
+from search.web.engine_pool import EnginePool
+from search.web.errors import ApiError
+from search.web.image_pool import DecoderPool, ThumbnailCache
 from search.web.middleware import Metrics
-from search.web.swatches import Swatches
 
+COOKIE = "toonsearch_session"
+MAX_RECENT = 4096
+MAX_PICTURES = 8
+MAX_K = 200
+MAX_NAME = 200
+MAX_FIELD_BYTES = 200
 SQL_LIMITS = SandboxLimits(
     seconds=2.0, memory_bytes=256 * 1024 * 1024, rows=2000, result_bytes=2 * 1024 * 1024, threads=1
 )
 
 
-@dataclass(frozen=True)
+class RecentQueries:
+    """The newest queries in memory, under ids that nobody can guess, to be asked again with
+    other filters. A link that is to live longer is a share (`search/web/db.py`)."""
+
+    def __init__(self) -> None:
+        self._queries: OrderedDict[str, EncodedQuery] = OrderedDict()
+
+    def add(self, query: EncodedQuery) -> str:
+        """Add a query; returns its id."""
+        key = secrets.token_urlsafe(16)
+        self._queries[key] = query
+        while len(self._queries) > MAX_RECENT:
+            self._queries.popitem(last=False)
+        return key
+
+    def get(self, key: str) -> EncodedQuery | None:
+        """The query of an id, while it is held."""
+        if key in self._queries:
+            self._queries.move_to_end(key)
+        return self._queries.get(key)
+
+
 class Service:
     """One server's parts; `request.app.state.service` in every route."""
 
-    settings: Settings
-    engines: EngineHolder
-    decoders: DecoderPool
-    smalls: SmallPictures
-    remembered: Remembered
-    metrics: Metrics
-    store: Store
-    maps: MapMaker
-    swatches: Swatches
-    sandbox: Sandbox | None
+    def __init__(self, settings: Settings) -> None:
+        cores = len(os.sched_getaffinity(0))
+        self.settings = settings
+        self.engines = EnginePool(settings, threads=max(2, cores))
+        self.decoders = DecoderPool(max(2, min(cores, 4)), settings.decode.limits)
+        self.thumbnails = ThumbnailCache(settings.layout, self.decoders, settings.decode.limits)
+        self.metrics = Metrics(self.engines, self.decoders)
+        self.colors = PictureColors(settings.layout)
+        self.recent = RecentQueries()
+        self.store = Store(settings.layout.web)
+        self.sandbox = Sandbox(settings.layout, SQL_LIMITS) if settings.web.sql == "on" else None
 
     @property
     def layout(self) -> Layout:
         return self.settings.layout
-
-    @classmethod
-    def create(cls, settings: Settings) -> Service:
-        """Parts that are not started yet."""
-        cores = len(os.sched_getaffinity(0))
-        decoders = DecoderPool(max(2, min(cores, 4)), settings.decode.limits)
-        return cls(
-            settings,
-            EngineHolder(settings, threads=max(2, cores)),
-            decoders,
-            SmallPictures(settings.layout, decoders, settings.decode.limits),
-            Remembered(),
-            Metrics(),
-            Store(settings.layout.web),
-            MapMaker(settings.layout),
-            Swatches(settings.layout),
-            Sandbox(settings.layout, SQL_LIMITS) if settings.web.sql == "on" else None,
-        )
 
     async def start(self) -> None:
         """Open the index and start the decoders."""
@@ -73,92 +87,196 @@ class Service:
 
     async def close(self) -> None:
         """Let go of everything."""
-        await self.maps.close()
         await self.engines.close()
         await self.decoders.close()
         self.store.close()
         if self.sandbox is not None:
             await asyncio.to_thread(self.sandbox.close)
 
-    def catalog_state(self) -> str:
-        """Whether the tables that the index was built from can be read."""
-        log = self.layout.table("titles") / "_delta_log"
-        try:
-            entries = sorted(log.glob("*.json"))
-            return "ok" if entries and entries[-1].read_bytes() else "missing"
-        except OSError:
-            return "unreadable"
 
-    async def answer(
-        self, opened: OpenEngine, style: Style, options: QueryOptions, names: list[str]
-    ) -> Answer:
-        """What the engine says about a style.
-
-        Errors:  Refused (410) when the style was made by another model
-        """
-        engine = opened.engine
-        if (style.model_id, style.preprocessing) != (
-            engine.generation.model_id,
-            engine.generation.preprocessing_digest,
-        ):
-            raise Refused(
-                410,
-                "other_model",
-                "this result was made with another model",
-                "Ask with the picture again.",
-            )
-        return await self.engines.run(
-            lambda: engine.answer(style.question, options, picture_ids=style.own, names=names)
-        )
-
-
-def service_of(request: Request) -> Service:
-    """The service behind a request."""
+async def get_service(request: Request) -> Service:
+    """The server's parts behind a request."""
     service: Service = request.app.state.service
     return service
 
 
-TheService = Annotated[Service, Depends(service_of)]
+ServiceDependency = Annotated[Service, Depends(get_service)]
 
 
-# --- Styles that were asked about a moment ago: enough to ask again with other filters.
-#
-# Only vectors are kept, in memory, for the newest MAX_STYLES questions; a link that is to
-# live longer is a share (`search/web/db.py`).
+async def get_visitor(request: Request, service: ServiceDependency) -> Account | None:
+    """Who is signed in, None for nobody.
 
-MAX_STYLES = 4096
+    Errors:  ApiError (403) when this server keeps no accounts
+    """
+    if service.settings.web.accounts == "off":
+        raise ApiError(403, "off", "this server keeps no accounts")
+    return await service.store.run(service.store.account_of, request.cookies.get(COOKIE))
+
+
+Visitor = Annotated[Account | None, Depends(get_visitor)]
+
+
+async def get_owner(visitor: Visitor) -> Account:
+    """Who is signed in.
+
+    Errors:  ApiError (401) when nobody is
+    """
+    if visitor is None:
+        raise ApiError(401, "sign_in", "you need to sign in first")
+    return visitor
+
+
+Owner = Annotated[Account, Depends(get_owner)]
+
+
+# --- What a query asks: filters from its parameters, pictures from its body.
+
+Names = Annotated[list[Annotated[str, Query(max_length=400)]], Query(max_length=50)]
+
+
+async def get_options(
+    service: ServiceDependency,
+    k: Annotated[int | None, Query(ge=1, le=MAX_K, description="How many results.")] = None,
+    by: Annotated[Literal["title", "picture"] | None, Query(description="What to list.")] = None,
+    where: Annotated[
+        str | None, Query(max_length=MAX_CHARACTERS, description="An SQL condition.")
+    ] = None,
+    genre: Annotated[Names, Query(description="Any of these genres.")] = [],  # noqa: B006
+    platform: Annotated[Names, Query(description="Any of these platforms.")] = [],  # noqa: B006
+    year_from: Annotated[int | None, Query(ge=-9999, le=9999)] = None,
+    year_to: Annotated[int | None, Query(ge=-9999, le=9999)] = None,
+    exclude_author: Annotated[Names, Query(description="Leave out these authors.")] = [],  # noqa: B006
+    exclude_title: Annotated[Names, Query(description="Leave out an id or name.")] = [],  # noqa: B006
+    exclude_same_author: Annotated[bool, Query(description="Who else draws so?")] = False,
+    min_percentile: Annotated[float | None, Query(ge=0, le=100)] = None,
+    unknown_prior: Annotated[
+        float | None, Query(ge=0, le=0.99, description="How often an artist is unknown.")
+    ] = None,
+) -> QueryOptions:
+    """The same options as the command line would build."""
+    settings = service.settings.query
+    filters = Filters.from_params(
+        settings,
+        where=where,
+        genre=genre,
+        platform=platform,
+        year_from=year_from,
+        year_to=year_to,
+        exclude_author=exclude_author,
+        exclude_same_author=exclude_same_author,
+        exclude_title=exclude_title,
+        min_percentile=min_percentile,
+    )
+    return QueryOptions(
+        k=min(settings.k, MAX_K) if k is None else k,
+        by=settings.by if by is None else by,
+        neighbours=settings.neighbours,
+        unknown_prior=settings.unknown_prior if unknown_prior is None else unknown_prior,
+        filters=filters,
+        expand=settings.expand,
+    )
+
+
+Options = Annotated[QueryOptions, Depends(get_options)]
 
 
 @dataclass(frozen=True)
-class Style:
-    """A query's common style, without its pictures.
+class UploadedPicture:
+    """A picture as it came, and the part of it that counts."""
 
-    `own` are those of the query's pictures that the index itself holds.
+    picture: QueryPicture
+    crop: str | None = None
+
+
+def checked_crop(crop: str | None) -> str | None:
+    """A crop that can be read, None for the whole picture.
+
+    Errors:  ApiError (422)
     """
+    if not crop:
+        return None
+    try:
+        Crop.parse(crop)
+    except UsageError as error:
+        raise ApiError(422, "crop", error.message.removeprefix("--"), error.hint) from error
+    return crop
 
-    question: StyleQuery
-    model_id: str
-    preprocessing: str
-    own: tuple[str, ...]
-    pictures_count: int
+
+async def get_crop(
+    crop: Annotated[
+        str | None, Query(max_length=100, description="x,y,w,h in pixels or percent.")
+    ] = None,
+) -> str | None:
+    """The crop of a request."""
+    return checked_crop(crop)
 
 
-class Remembered:
-    """The newest styles under names that nobody can guess."""
+CropText = Annotated[str | None, Depends(get_crop)]
 
-    def __init__(self) -> None:
-        self._styles: OrderedDict[str, Style] = OrderedDict()
 
-    def keep(self, style: Style) -> str:
-        """Keep a style; returns its id."""
-        key = secrets.token_urlsafe(16)
-        self._styles[key] = style
-        while len(self._styles) > MAX_STYLES:
-            self._styles.popitem(last=False)
-        return key
+async def get_pictures(request: Request, crop: CropText) -> list[UploadedPicture]:
+    """The pictures of a body: raw bytes, or the file parts of multipart/form-data.
 
-    def get(self, key: str) -> Style | None:
-        """The style of an id, while it is remembered."""
-        if key in self._styles:
-            self._styles.move_to_end(key)
-        return self._styles.get(key)
+    In a form, the n-th `crop` field belongs to the n-th picture; an empty one means all of it.
+
+    Errors:  ApiError when the body is no picture or form, or a crop cannot be read
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+        pictures = await _form_pictures(request)
+    elif kind.startswith("image/") or kind in ("", "application/octet-stream"):
+        pictures = [UploadedPicture(QueryPicture("picture", await request.body()), crop)]
+    else:
+        raise ApiError(
+            415,
+            "format",
+            f"a body of type {kind[:80]!r} cannot be read",
+            "Send the picture itself, or multipart/form-data.",
+        )
+    if not any(one.picture.data for one in pictures):
+        raise ApiError(422, "empty", "there is no picture in the request")
+    return pictures
+
+
+async def _form_pictures(request: Request) -> list[UploadedPicture]:
+    parser = MultiPartParser(
+        request.headers,
+        request.stream(),
+        max_files=MAX_PICTURES,
+        max_fields=MAX_PICTURES,
+        max_part_size=MAX_FIELD_BYTES,
+    )
+    parser.spool_max_size = 1 << 40  # the body is capped already: nothing goes to disk
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise ApiError(
+            400,
+            "form",
+            f"the form cannot be read ({error.message})",
+            f"At most {MAX_PICTURES} pictures make one query.",
+        ) from error
+    except (KeyError, ValueError) as error:  # a boundary that is missing or no text
+        raise ApiError(400, "form", "the form cannot be read") from error
+    try:
+        files = [part for part in form.getlist("picture") if isinstance(part, UploadFile)]
+        crops = [str(text) for text in form.getlist("crop")]
+        crops += [""] * len(files)
+        return [
+            UploadedPicture(
+                QueryPicture(_file_name(file.filename), await file.read()), checked_crop(crop)
+            )
+            for file, crop in zip(files, crops, strict=False)
+        ]
+    finally:
+        await form.close()
+
+
+def _file_name(filename: str | None) -> str:
+    """The last part of a file name, as text that can be shown."""
+    last = re.split(r"[/\\]", filename or "")[-1]
+    shown = "".join(c for c in last if c.isprintable())
+    return shown.encode("utf-8", "replace").decode("utf-8")[:MAX_NAME] or "picture"
+
+
+Pictures = Annotated[list[UploadedPicture], Depends(get_pictures)]

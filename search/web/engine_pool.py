@@ -22,7 +22,7 @@ from schemas.settings import Settings
 from search.engine import Engine, QueryOptions, StyleQuery
 
 LOG = logging.getLogger("toonsearch.web")
-LOOK_EVERY_S = 1.0
+CHECK_EVERY_S = 1.0
 T = TypeVar("T")
 
 
@@ -33,10 +33,16 @@ class OpenEngine:
         self.engine = engine
         self.leases = 0
         self.retired = False
-        self.derived: dict[str, Any] = {}
-        """Things that rooms compute once for a generation, such as its directory of names."""
+        self._derived: dict[str, Any] = {}
 
-    def common_style(self, row_ids: np.ndarray) -> StyleQuery:
+    def once(self, name: str, work: Callable[[OpenEngine], T]) -> T:
+        """Something that routes compute once for a generation, such as its list of names."""
+        if name not in self._derived:
+            self._derived[name] = work(self)
+        found: T = self._derived[name]
+        return found
+
+    def centroid(self, row_ids: np.ndarray) -> StyleQuery:
         """The normalised mean of stored vectors; (N,) int64"""
         mean = self.engine.generation.vectors(row_ids).mean(axis=0)
         length = float(np.linalg.norm(mean))
@@ -45,7 +51,7 @@ class OpenEngine:
         return StyleQuery(np.asarray(mean / length, dtype=np.float32))
 
 
-class EngineHolder:
+class EnginePool:
     """Opens engines, lends the newest sound one, and watches the pointer."""
 
     def __init__(self, settings: Settings, threads: int) -> None:
@@ -56,7 +62,7 @@ class EngineHolder:
         """Why the newest generation is not the one that answers."""
         self.opened_at: datetime | None = None
         self._current: OpenEngine | None = None
-        self._seen: bytes | None = None
+        self._pointer: bytes | None = None
         self._watch: asyncio.Task[None] | None = None
 
     @property
@@ -106,14 +112,14 @@ class EngineHolder:
         return await asyncio.get_running_loop().run_in_executor(self.pool, work)
 
     async def refresh(self) -> None:
-        """Open the published generation if the pointer has moved since the last look."""
+        """Open the published generation if the pointer has moved since the last check."""
         try:
             pointer: bytes | None = self.layout.current.read_bytes()
         except OSError:
             pointer = None
-        if pointer == self._seen:
+        if pointer == self._pointer:
             return
-        self._seen = pointer
+        self._pointer = pointer
         if pointer is None:
             self.refused = None if self._current is None else "the index pointer is gone"
             return
@@ -138,11 +144,10 @@ class EngineHolder:
         engine = Engine.open(self.layout, self.settings)
         engine.encoder.take_turns()
         try:
-            # One whole question: whatever is wrong shows now, and what is slow is done.
+            # One whole query: whatever is wrong shows now, and what is slow is done.
             side = engine.encoder.pixel_spec.multiple_px * 4
             white = np.full((side, side, 3), 255, np.uint8)
-            question = StyleQuery(engine.encoder.encode([white]).vectors[0])
-            engine.answer(question, QueryOptions())
+            engine.answer(StyleQuery(engine.encoder.encode([white]).vectors[0]), QueryOptions())
         except BaseException:
             engine.close()
             raise
@@ -156,7 +161,7 @@ class EngineHolder:
 
     async def _watching(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(CHECK_EVERY_S)
             try:
                 await self.refresh()
             except Exception:  # a watcher that died would freeze the page in time

@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, Response
+from typing import TYPE_CHECKING
 
 from schemas.errors import InputError, LockedError, NetworkError, NoIndexError, ToonsearchError
 from schemas.images import PictureError, Reason
 from schemas.storage.fsio import is_disk_full
 
+if TYPE_CHECKING:
+    from fastapi import FastAPI, Request
+    from starlette.responses import JSONResponse, Response
+
 LOG = logging.getLogger("toonsearch.web")
 
 
-class Refused(HTTPException):
-    """A request that is turned away, with a status of its own."""
+class ApiError(ToonsearchError):
+    """A request that is refused, with a status of its own."""
 
     def __init__(
         self,
@@ -31,25 +31,79 @@ class Refused(HTTPException):
         hint: str = "",
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(status, message, dict(headers or {}))
-        self.code, self.message, self.hint = code, message, hint
+        super().__init__(message, hint)
+        self.status, self.code, self.headers = status, code, dict(headers or {})
 
 
-def not_found(what: str, hint: str = "") -> Refused:
+def not_found(message: str, hint: str = "") -> ApiError:
     """Something that the index or the store does not hold."""
-    return Refused(404, "not_found", what, hint)
+    return ApiError(404, "not_found", message, hint)
 
 
-def error_response(
-    status: int,
-    code: str,
-    message: str,
-    hint: str = "",
-    headers: Mapping[str, str] | None = None,
-) -> JSONResponse:
-    """The one shape of an error."""
-    body = {"error": _sentence(message), "hint": hint, "code": code}
-    return JSONResponse(body, status, headers=dict(headers or {}))
+def install(app: FastAPI) -> None:
+    """Give the application these answers."""
+    from fastapi.exceptions import RequestValidationError
+    from starlette.exceptions import HTTPException
+
+    async def expected(request: Request, error: Exception) -> Response:
+        return error_response(error)
+
+    async def unexpected(request: Request, error: Exception) -> Response:
+        LOG.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        return error_response(error)
+
+    for kind in (HTTPException, RequestValidationError, ToonsearchError):
+        app.add_exception_handler(kind, expected)
+    app.add_exception_handler(Exception, unexpected)
+
+
+def error_response(error: Exception) -> JSONResponse:
+    """The answer to a request that failed."""
+    from starlette.responses import JSONResponse
+
+    found = _api_error(error)
+    body = {"error": _sentence(found.message), "hint": found.hint, "code": found.code}
+    return JSONResponse(body, found.status, headers=found.headers)
+
+
+def _api_error(error: Exception) -> ApiError:
+    from fastapi.exceptions import RequestValidationError
+    from starlette.exceptions import HTTPException
+
+    if isinstance(error, ApiError):
+        return error
+    if isinstance(error, HTTPException):
+        code, message = {
+            404: ("not_found", "there is no such page"),
+            405: ("method", "this address cannot be used that way"),
+        }.get(error.status_code, ("http", str(error.detail)))
+        return ApiError(error.status_code, code, message, headers=error.headers)
+    if isinstance(error, RequestValidationError):
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"][1:]) or "the request"
+        return ApiError(422, "parameter", f"{place}: {first['msg']}")
+    if not isinstance(error, ToonsearchError):
+        hint = "It was written to the server's log."
+        return ApiError(500, "bug", "something went wrong on our side", hint)
+    status, code, headers = _status_of(error)
+    return ApiError(status, code, error.message, error.hint, headers)
+
+
+def _status_of(error: ToonsearchError) -> tuple[int, str, dict[str, str]]:
+    """Status, code and headers of an error of the program's own."""
+    if isinstance(error, PictureError):
+        status = {Reason.TOO_MANY_BYTES: 413, Reason.FORMAT: 415}.get(error.reason, 422)
+        return status, str(error.reason), {}
+    if isinstance(error, NoIndexError):
+        return 503, "no_index", {"Retry-After": "10"}
+    if isinstance(error, InputError):
+        full = is_disk_full(error) or "disk is full" in error.message
+        return (507, "disk_full", {}) if full else (422, "input", {})
+    if isinstance(error, LockedError):
+        return 503, "locked", {"Retry-After": "5"}
+    if isinstance(error, NetworkError):
+        return 502, "network", {}
+    return 400, "refused", {}
 
 
 def _sentence(message: str) -> str:
@@ -57,59 +111,3 @@ def _sentence(message: str) -> str:
     if text.partition(" ")[0].rstrip(":").isalpha():  # not the name of a file
         text = text[:1].upper() + text[1:]
     return text + ("" if text.endswith((".", "?", "!")) else ".")
-
-
-STATUS_OF_REASON = {Reason.TOO_MANY_BYTES: 413, Reason.FORMAT: 415}
-
-
-def response_of(error: Exception) -> JSONResponse:
-    """The answer to a request that failed."""
-    if isinstance(error, Refused):
-        return error_response(
-            error.status_code, error.code, error.message, error.hint, error.headers
-        )
-    if isinstance(error, HTTPException):
-        code = {404: "not_found", 405: "method"}.get(error.status_code, "http")
-        said = {404: "there is no such page", 405: "this address cannot be used that way"}
-        return error_response(
-            error.status_code, code, said.get(error.status_code, str(error.detail)), "",
-            error.headers,
-        )  # fmt: skip
-    if isinstance(error, RequestValidationError):
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"][1:]) or "the request"
-        return error_response(422, "parameter", f"{place}: {first['msg']}")
-    if isinstance(error, PictureError):
-        status = STATUS_OF_REASON.get(error.reason, 422)
-        return error_response(status, str(error.reason), error.message, error.hint)
-    if isinstance(error, NoIndexError):
-        retry = {"Retry-After": "10"}
-        return error_response(503, "no_index", error.message, error.hint, retry)
-    if isinstance(error, InputError):
-        if is_disk_full(error) or "disk is full" in error.message:
-            return error_response(507, "disk_full", error.message, error.hint)
-        return error_response(422, "input", error.message, error.hint)
-    if isinstance(error, LockedError):
-        return error_response(503, "locked", error.message, error.hint, {"Retry-After": "5"})
-    if isinstance(error, NetworkError):
-        return error_response(502, "network", error.message, error.hint)
-    if isinstance(error, ToonsearchError):
-        return error_response(400, "refused", error.message, error.hint)
-    return error_response(
-        500, "bug", "something went wrong on our side", "It was written to the server's log."
-    )
-
-
-def install(app: FastAPI) -> None:
-    """Give the application these answers."""
-
-    async def handle(request: Request, error: Exception) -> Response:
-        return response_of(error)
-
-    async def unforeseen(request: Request, error: Exception) -> Response:
-        LOG.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return response_of(error)
-
-    for kind in (HTTPException, RequestValidationError, ToonsearchError):
-        app.add_exception_handler(kind, handle)
-    app.add_exception_handler(Exception, unforeseen)

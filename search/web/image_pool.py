@@ -1,4 +1,4 @@
-"""A few decoder processes, each asked about one picture at a time and ended when it hangs."""
+"""A few decoder processes, each given one picture at a time and ended when it hangs."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ class PreparedPicture(QueryPicture):
 
 
 @dataclass(frozen=True)
-class SmallPicture:
-    """A re-encoded copy (WebP)."""
+class Thumbnail:
+    """A small re-encoded copy (WebP)."""
 
     data: bytes
     width_px: int
@@ -59,7 +59,7 @@ class SmallPicture:
 
 
 class DecoderPool:
-    """Decodes in `size` processes; small copies leave one of them to queries."""
+    """Decodes in `size` processes; thumbnails leave one of them to queries."""
 
     def __init__(self, size: int, limits: PictureLimits, timeout_s: float = TIMEOUT_S) -> None:
         self.limits, self.timeout_s = limits, timeout_s
@@ -68,7 +68,7 @@ class DecoderPool:
         self._free: asyncio.Queue[Process | None] = asyncio.Queue()
         for _ in range(size):
             self._free.put_nowait(None)
-        self._small_turn = asyncio.Semaphore(max(1, size - 1))
+        self._thumbnail_turn = asyncio.Semaphore(max(1, size - 1))
         self._running: set[Process] = set()
         self._ending: set[asyncio.Task[int]] = set()
 
@@ -92,8 +92,8 @@ class DecoderPool:
         Errors:  PictureError, InputError
         """
         header = {"task": "pixels", "name": picture.name, "crop": crop, "spec": spec.to_json()}
-        said, body = await self._ask(header, picture.data)
-        shape = (int(said["height"]), int(said["width"]), 3)
+        answer, body = await self._ask(header, picture.data)
+        shape = (int(answer["height"]), int(answer["width"]), 3)
         if len(body) != shape[0] * shape[1] * shape[2]:
             raise PictureError(Reason.DAMAGED, f"{picture.name}: the picture cannot be decoded")
         pixels = np.frombuffer(body, np.uint8).reshape(shape)
@@ -105,33 +105,37 @@ class DecoderPool:
             prepared=pixels,
         )
 
-    async def small(self, data: bytes, side_px: int) -> SmallPicture:
+    async def thumbnail(self, data: bytes, side_px: int) -> Thumbnail:
         """A small copy of a stored picture.
 
         Errors:  PictureError
         """
-        async with self._small_turn:
-            said, body = await self._ask({"task": "small", "side_px": side_px}, data)
-        return SmallPicture(body, int(said["width"]), int(said["height"]))
+        async with self._thumbnail_turn:
+            answer, body = await self._ask({"task": "thumbnail", "side_px": side_px}, data)
+        return Thumbnail(body, int(answer["width"]), int(answer["height"]))
 
     async def _ask(self, header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
         async with self._process() as process:
             try:
                 async with asyncio.timeout(self.timeout_s):
-                    said, body = await _exchange(
+                    answer, body = await _exchange(
                         process, {**header, "limits": asdict(self.limits)}, data
                     )
             except TimeoutError:
                 raise PictureError(
-                    Reason.DAMAGED, "the picture takes too long to decode", "Save it anew."
+                    Reason.DAMAGED,
+                    "the picture takes too long to decode",
+                    "Save it again with another program.",
                 ) from None
             except (OSError, ValueError, KeyError, asyncio.IncompleteReadError):
                 raise PictureError(
-                    Reason.DAMAGED, "the picture cannot be decoded", "Save it anew."
+                    Reason.DAMAGED,
+                    "the picture cannot be decoded",
+                    "Save it again with another program.",
                 ) from None
-        if "error" in said:
-            raise _told(*said["error"])
-        return said, body
+        if "error" in answer:
+            raise _error(*answer["error"])
+        return answer, body
 
     @contextlib.asynccontextmanager
     async def _process(self) -> AsyncIterator[Process]:
@@ -189,20 +193,20 @@ async def _exchange(
     head_bytes, body_bytes = FRAME.unpack(await process.stdout.readexactly(FRAME.size))
     if head_bytes > MAX_HEADER_BYTES or body_bytes > MAX_BODY_BYTES:
         raise ValueError("an answer of impossible length")
-    said = json.loads(await process.stdout.readexactly(head_bytes))
+    answer = json.loads(await process.stdout.readexactly(head_bytes))
     body = await process.stdout.readexactly(body_bytes)
-    if not isinstance(said, dict):
+    if not isinstance(answer, dict):
         raise ValueError("an answer of another kind")
-    return said, body
+    return answer, body
 
 
-def _told(reason: str, message: str, hint: str) -> ToonsearchError:
+def _error(reason: str, message: str, hint: str) -> ToonsearchError:
     if reason in set(Reason):
         return PictureError(Reason(reason), message, hint)
     return InputError(message, hint)
 
 
-# --- Small copies of stored pictures: by id only, re-encoded, the latest kept in memory.
+# --- Thumbnails of stored pictures: by id only, re-encoded, the latest cached in memory.
 
 SIDES_PX = {"small": 200, "medium": 400, "large": 1280}
 CACHE_BYTES = 48 * 1024 * 1024
@@ -210,25 +214,25 @@ PICTURE_ID = re.compile(r"[0-9a-f]{64}")
 EXTENSIONS = frozenset(FORMATS.values())
 
 
-class SmallPictures:
-    """Makes each copy once, also when many ask for it at the same time."""
+class ThumbnailCache:
+    """Makes each thumbnail once, also when many ask for it at the same time."""
 
     def __init__(self, layout: Layout, decoders: DecoderPool, limits: PictureLimits) -> None:
         self.layout, self.decoders, self.limits = layout, decoders, limits
-        self._kept: OrderedDict[tuple[str, int], SmallPicture] = OrderedDict()
-        self._kept_bytes = 0
-        self._making: dict[tuple[str, int], asyncio.Task[SmallPicture]] = {}
+        self._cached: OrderedDict[tuple[str, int], Thumbnail] = OrderedDict()
+        self._cached_bytes = 0
+        self._making: dict[tuple[str, int], asyncio.Task[Thumbnail]] = {}
 
-    async def get(self, opened: OpenEngine, picture_id: str, side_px: int) -> SmallPicture:
+    async def get(self, opened: OpenEngine, picture_id: str, side_px: int) -> Thumbnail:
         """A copy of a picture that the index holds.
 
-        Errors:  Refused (404) when it holds no such picture or its file is gone
+        Errors:  ApiError (404) when it holds no such picture or its file is gone
         """
         file = self._file(opened, picture_id)
         key = (picture_id, side_px)
-        if key in self._kept:
-            self._kept.move_to_end(key)
-            return self._kept[key]
+        if key in self._cached:
+            self._cached.move_to_end(key)
+            return self._cached[key]
         if key not in self._making:
             task = asyncio.create_task(self._make(file, side_px))
             self._making[key] = task
@@ -251,7 +255,7 @@ class SmallPictures:
             raise not_found("the file of this picture is not in the store")
         return str(file)
 
-    async def _make(self, file: str, side_px: int) -> SmallPicture:
+    async def _make(self, file: str, side_px: int) -> Thumbnail:
         path, cap = self.layout.picture(file), self.limits.max_bytes + 1
 
         def read() -> bytes:
@@ -262,14 +266,14 @@ class SmallPictures:
             data = await asyncio.to_thread(read)
         except OSError:
             raise not_found("the file of this picture is gone") from None
-        return await self.decoders.small(data, side_px)
+        return await self.decoders.thumbnail(data, side_px)
 
-    def _done(self, key: tuple[str, int], task: asyncio.Task[SmallPicture]) -> None:
+    def _done(self, key: tuple[str, int], task: asyncio.Task[Thumbnail]) -> None:
         del self._making[key]
         if task.cancelled() or task.exception() is not None:
             return
-        self._kept[key] = task.result()
-        self._kept_bytes += len(task.result().data)
-        while self._kept_bytes > CACHE_BYTES:
-            _, oldest = self._kept.popitem(last=False)
-            self._kept_bytes -= len(oldest.data)
+        self._cached[key] = task.result()
+        self._cached_bytes += len(task.result().data)
+        while self._cached_bytes > CACHE_BYTES:
+            _, oldest = self._cached.popitem(last=False)
+            self._cached_bytes -= len(oldest.data)

@@ -1,4 +1,4 @@
-"""The decoder's own process: picture bytes in, pixels or a small copy out.
+"""The decoder's own process: picture bytes in, pixels or a thumbnail out.
 
 Whatever a hostile file does to a native decoder, it does here: without more memory than
 MEMORY_BYTES, without files to write, and with a clock that ends the process. Frames on
@@ -68,7 +68,7 @@ def _pixels(header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]
     return {"height": height, "width": width}, made.tobytes()
 
 
-def _small(header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
+def _thumbnail(header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
     """A copy whose longest side is at most `side_px`; a new file that carries no metadata."""
     from schemas.images import PictureLimits, decode_picture
 
@@ -80,7 +80,7 @@ def _small(header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
     return {"height": image.height, "width": image.width}, held.getvalue()
 
 
-TASKS = {"pixels": _pixels, "small": _small}
+TASKS = {"pixels": _pixels, "thumbnail": _thumbnail}
 
 
 def main() -> None:

@@ -14,19 +14,16 @@ import socket
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.process_collector import ProcessCollector
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from schemas.settings import WebSettings
-from search.web.errors import Refused, response_of
-
-if TYPE_CHECKING:
-    from search.web.dependencies import Service
-
+from search.web.engine_pool import EnginePool
+from search.web.errors import ApiError, error_response
+from search.web.image_pool import DecoderPool
 
 # --- How often one client may ask: a bucket of tokens for each address, within fixed memory.
 
@@ -58,7 +55,7 @@ class Rates:
     def take(self, scope: Scope) -> None:
         """Take what a request costs.
 
-        Errors:  Refused (429) with the seconds to wait
+        Errors:  ApiError (429) with the seconds to wait
         """
         method, path = scope["method"], scope["path"]
         client = _client(scope)
@@ -80,10 +77,13 @@ class Rates:
             self._buckets.popitem(last=False)
         if not allowed:
             wait = max(1, math.ceil((price - level) * 60.0 / per_minute))
-            raise Refused(
-                429, "rate", "that was too many requests in a short time",
-                f"Try again in {wait} seconds.", {"Retry-After": str(wait)},
-            )  # fmt: skip
+            raise ApiError(
+                429,
+                "rate",
+                "that was too many requests in a short time",
+                f"Try again in {wait} seconds.",
+                {"Retry-After": str(wait)},
+            )
 
 
 def _client(scope: Scope) -> str:
@@ -105,33 +105,43 @@ BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
 
 class Metrics:
-    """One server's counters; labels are routes, never what a client sent."""
+    """One server's figures; labels are routes, never what a client sent."""
 
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
+    def __init__(self, engines: EnginePool, decoders: DecoderPool) -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
         self.requests = Counter(
-            "toonsearch_requests", "Requests by route and status.",
-            ("route", "status"), registry=self.registry,
-        )  # fmt: skip
+            "toonsearch_requests",
+            "Requests by route and status.",
+            ("route", "status"),
+            registry=registry,
+        )
         self.seconds = Histogram(
-            "toonsearch_request_seconds", "Time to the last byte by route.",
-            ("route",), buckets=BUCKETS_S, registry=self.registry,
-        )  # fmt: skip
-        self.pictures = Gauge(
-            "toonsearch_pictures", "Pictures in the index that answers.", registry=self.registry
+            "toonsearch_request_seconds",
+            "Time to the last byte by route.",
+            ("route",),
+            buckets=BUCKETS_S,
+            registry=registry,
         )
-        self.opened = Gauge(
-            "toonsearch_index_opened_timestamp_seconds", "When that index was opened.",
-            registry=self.registry,
-        )  # fmt: skip
-        self.refused = Gauge(
-            "toonsearch_index_refused", "1 while a newer index is refused.", registry=self.registry
-        )
-        self.restarts = Gauge(
-            "toonsearch_decoder_restarts", "Decoder processes that were replaced.",
-            registry=self.registry,
-        )  # fmt: skip
+        for name, help_text, value in (
+            ("pictures", "Pictures in the index that answers.", lambda: engines.pictures_count),
+            (
+                "index_opened_timestamp_seconds",
+                "When that index was opened.",
+                lambda: engines.opened_at.timestamp() if engines.opened_at else 0.0,
+            ),
+            (
+                "index_refused",
+                "1 while a newer index is refused.",
+                lambda: engines.refused is not None,
+            ),
+            (
+                "decoder_restarts",
+                "Decoder processes that were replaced.",
+                lambda: decoders.restarts_count,
+            ),
+        ):
+            Gauge(f"toonsearch_{name}", help_text, registry=registry).set_function(value)
 
 
 class Measure:
@@ -160,15 +170,7 @@ class Measure:
             self.metrics.seconds.labels(route).observe(time.perf_counter() - started)
 
 
-def exposition(service: Service) -> bytes:
-    """The text that Prometheus reads."""
-    metrics, engines = service.metrics, service.engines
-    metrics.pictures.set(engines.pictures_count)
-    metrics.opened.set(engines.opened_at.timestamp() if engines.opened_at else 0)
-    metrics.refused.set(engines.refused is not None)
-    metrics.restarts.set(service.decoders.restarts_count)
-    return generate_latest(metrics.registry)
-
+# --- Hosts, origins, rates and the size and time of bodies.
 
 BODY_S = 30.0
 """A whole body must have come by then: 24 MiB at 6.7 Mbit/s."""
@@ -224,9 +226,9 @@ class Guard:
             self.rates.take(scope)
             length = _length(headers)
             if length is not None and length > self.settings.max_bytes:
-                raise self._too_large()
-        except Refused as error:
-            await response_of(error)(scope, receive, send)
+                raise self.too_large()
+        except ApiError as error:
+            await error_response(error)(scope, receive, send)
             return
         body = _Body(self, receive)
         try:
@@ -244,10 +246,12 @@ class Guard:
                 return  # an address cannot be a name that somebody pointed at us
             except ValueError:
                 pass
-        raise Refused(
-            421, "host", "this server does not go by that name",
+        raise ApiError(
+            421,
+            "host",
+            "this server does not go by that name",
             "Name it in the setting web.hosts.",
-        )  # fmt: skip
+        )
 
     def _check_origin(self, scope: Scope, headers: Headers) -> None:
         """Another site may not make a visitor's browser change anything here."""
@@ -257,30 +261,33 @@ class Guard:
         site = headers.get("sec-fetch-site", "none")
         own = origin is None or origin.partition("://")[2].lower() == headers["host"].lower()
         if not own or site not in ("same-origin", "none"):
-            raise Refused(403, "origin", "requests from other sites are not accepted")
+            raise ApiError(403, "origin", "requests from other sites are not accepted")
 
     def hold(self, count: int) -> None:
         """Count bytes of bodies in memory.
 
-        Errors:  Refused when there are too many at once
+        Errors:  ApiError when there are too many at once
         """
         self._held_bytes += count
         if self._held_bytes > self.settings.max_bytes * IN_FLIGHT_BODIES:
-            raise Refused(
-                503, "busy", "too many uploads at once", "Try again in a few seconds.",
+            raise ApiError(
+                503,
+                "busy",
+                "too many uploads at once",
+                "Try again in a few seconds.",
                 {"Retry-After": "3"},
-            )  # fmt: skip
+            )
 
-    def too_large(self) -> Refused:
+    def too_large(self) -> ApiError:
         """The answer to a body over the cap."""
-        return self._too_large()
-
-    def _too_large(self) -> Refused:
         cap = self.settings.max_bytes
-        return Refused(
-            413, "too_many_bytes", f"the upload is larger than {cap / 1e6:.0f} MB",
-            "Send a smaller copy.", {"Connection": "close"},
-        )  # fmt: skip
+        return ApiError(
+            413,
+            "too_many_bytes",
+            f"the upload is larger than {cap / 1e6:.0f} MB",
+            "Send a smaller copy.",
+            {"Connection": "close"},
+        )
 
 
 class _Body:
@@ -299,7 +306,7 @@ class _Body:
             async with asyncio.timeout(self._deadline - time.monotonic()):
                 message = await self._receive()
         except TimeoutError:
-            raise Refused(
+            raise ApiError(
                 408, "slow", "the upload took too long", "Try again.", {"Connection": "close"}
             ) from None
         count = len(message.get("body", b""))

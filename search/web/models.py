@@ -1,8 +1,10 @@
-"""The shapes of answers, for the API's description."""
+"""The shapes of requests and answers; FastAPI checks every answer against them."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
 
 
 class Error(BaseModel):
@@ -11,6 +13,14 @@ class Error(BaseModel):
     error: str
     hint: str
     code: str
+
+
+def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that may fail with these statuses."""
+    return {status: {"model": Error} for status in (*statuses, 422, 429, 503)}
+
+
+# --- Queries
 
 
 class PictureHit(BaseModel):
@@ -50,27 +60,29 @@ class FoundPicture(TitleFacts, PictureHit):
 
 
 class Label(BaseModel):
+    """A label and its probability."""
+
     label: str
     probability: float
 
 
 class LabelGroups(BaseModel):
-    """Probabilities; `unknown_author` is that of none of the known ones. `out_of_distribution` is how surely
-    the picture is of quite another kind than the catalog's: so much of genres and eras is no more
-    than how common each is there."""
+    """Probabilities; `unknown_author` is that of none of the known ones. `out_of_distribution` says how
+    surely the picture is out of distribution: so much of genres and eras is no more than how
+    common each is in the index."""
 
     authors: list[Label]
     unknown_author: float
     genres: list[Label]
     eras: list[Label]
-    out_of_distribution: float = 0.0
+    out_of_distribution: float
 
 
-class Asked(BaseModel):
+class QueryFacts(BaseModel):
     """What was asked, of which index."""
 
     pictures: list[str]
-    by: str
+    by: Literal["title", "picture"]
     generation: str
     model: str
     preprocessing: str
@@ -83,14 +95,14 @@ class Asked(BaseModel):
 class QueryAnswer(BaseModel):
     """`titles` or `pictures`, as `query.by` says; `id` asks again under /v1/results/{id}."""
 
-    id: str | None = None
-    query: Asked
+    id: str | None
+    query: QueryFacts
     titles: list[FoundTitle] | None = None
     pictures: list[FoundPicture] | None = None
     labels: LabelGroups
 
 
-class Shared(BaseModel):
+class SharedLink(BaseModel):
     """A link that can be passed on."""
 
     id: str
@@ -98,7 +110,165 @@ class Shared(BaseModel):
     expires: str
 
 
-class Session(BaseModel):
+# --- The catalog
+
+
+class TitleCard(TitleFacts):
+    """A title as it is listed, with one picture."""
+
+    platform: str | None
+    pictures_count: int
+    picture_id: str | None
+
+
+class TitleList(BaseModel):
+    """One page of titles; `count` is the number of all that were found."""
+
+    count: int
+    titles: list[TitleCard]
+
+
+class AuthorCard(BaseModel):
+    """An author as listed, with one picture."""
+
+    author: str
+    pictures_count: int
+    picture_id: str | None
+
+
+class AuthorList(BaseModel):
+    """One page of authors; `count` is the number of all that were found."""
+
+    count: int
+    authors: list[AuthorCard]
+
+
+class TitlePicture(BaseModel):
+    """A picture of a title."""
+
+    picture_id: str
+    year: int | None
+    kind: str | None
+    episode_no: int | None
+    width_px: int | None
+    height_px: int | None
+
+
+class YearStyle(BaseModel):
+    """A year's mean picture against the first year's; `picture_id` is the nearest to the mean."""
+
+    year: int
+    pictures_count: int
+    similarity: float
+    percentile: float
+    picture_id: str
+
+
+class ColorShare(BaseModel):
+    """A colour as `#rrggbb`, and its share of the main colours."""
+
+    colour: str
+    share: float
+
+
+class TitlePage(TitleCard):
+    """A title; what comes after `pictures` stands on its first page alone."""
+
+    pictures: list[TitlePicture]
+    similar: list[FoundTitle] | None = None
+    drift: list[YearStyle] | None = None
+    palette: list[ColorShare] | None = None
+
+
+class SimilarAuthor(FoundTitle):
+    """An author with their title that came nearest."""
+
+    author: str
+
+
+class AuthorPage(BaseModel):
+    """An author's titles, and who draws alike."""
+
+    author: str
+    pictures_count: int
+    titles_count: int
+    titles: list[TitleCard]
+    similar: list[SimilarAuthor]
+    drift: list[YearStyle]
+    palette: list[ColorShare]
+
+
+class Facet(BaseModel):
+    """A genre or platform."""
+
+    name: str
+    pictures_count: int
+
+
+class Years(BaseModel):
+    """The earliest and the latest year of the index."""
+
+    first: int | None
+    last: int | None
+
+
+class Facets(BaseModel):
+    """What the index can be filtered by."""
+
+    genres: list[Facet]
+    platforms: list[Facet]
+    years: Years
+    pictures_count: int
+    titles_count: int
+    authors_count: int
+    generation: str
+
+
+class Colors(BaseModel):
+    """The main colours of each picture that the catalog has some of."""
+
+    colors: dict[str, list[ColorShare]]
+
+
+class MapState(BaseModel):
+    """Whether the index has a map, and what the colours of its points mean."""
+
+    state: Literal["ready", "none"]
+    hint: str
+    generation: str
+    pictures_count: int
+    points_count: int
+    labels: dict[str, list[str]]
+
+
+class MapPicture(BaseModel):
+    """What the point with number `n` is."""
+
+    n: int
+    picture_id: str
+    title_id: str
+    title: str
+    author: str | None
+    year: int | None
+
+
+class MapPictures(BaseModel):
+    """What some points are."""
+
+    pictures: list[MapPicture]
+
+
+# --- Accounts and galleries
+
+
+class Credentials(BaseModel):
+    """A name and its password."""
+
+    name: str = Field(max_length=200)
+    password: str = Field(max_length=1000)
+
+
+class SessionState(BaseModel):
     """Who is signed in, and what this server offers."""
 
     account: str | None
@@ -108,6 +278,91 @@ class Session(BaseModel):
     sql: bool
 
 
-def errors(*statuses: int) -> dict[int | str, dict[str, type[BaseModel]]]:
-    """The `responses` of a route that may fail so."""
-    return {status: {"model": Error} for status in (*statuses, 422, 429, 503)}
+class GalleryEntry(BaseModel):
+    """A gallery as it is listed."""
+
+    id: str
+    name: str
+    owner: str
+    public: bool
+    pictures_count: int
+    picture_id: str | None
+
+
+class GalleryList(BaseModel):
+    """One's own galleries, and the public ones of others."""
+
+    mine: list[GalleryEntry]
+    public: list[GalleryEntry]
+
+
+class GalleryPicture(BaseModel):
+    """A picture of a gallery; its title is null when the index no longer has it."""
+
+    picture_id: str
+    title_id: str
+    title: str | None
+    authors: list[str]
+
+
+class Gallery(BaseModel):
+    """A gallery with its pictures, the latest first."""
+
+    id: str
+    name: str
+    owner: str
+    public: bool
+    mine: bool
+    pictures: list[GalleryPicture]
+
+
+class NewGallery(BaseModel):
+    """A gallery to be made."""
+
+    name: str = Field(max_length=400)
+    public: bool = False
+
+
+class GalleryChange(BaseModel):
+    """What is to change; null leaves it as it is."""
+
+    name: str | None = Field(default=None, max_length=400)
+    public: bool | None = None
+
+
+class NewGalleryPicture(BaseModel):
+    """A picture of the index that goes into a gallery."""
+
+    picture_id: str = Field(max_length=64)
+
+
+# --- SQL and operation
+
+
+class Statement(BaseModel):
+    """One SELECT statement; `parameters` are its named values ($name)."""
+
+    sql: str = Field(max_length=20_000)
+    parameters: dict[str, str | int | float | bool | None] = Field(
+        default_factory=dict, max_length=50
+    )
+
+
+class Rows(BaseModel):
+    """What a statement gave; `truncated` when there was more."""
+
+    columns: list[str]
+    types: list[str]
+    rows: list[list[Any]]
+    truncated: bool
+    elapsed_ms: float
+
+
+class Health(BaseModel):
+    """Whether index and catalog answer; `refused` says why a newer index does not."""
+
+    status: Literal["ok", "old index"]
+    nearest: float
+    generation: str
+    catalog: Literal["ok", "missing", "unreadable"]
+    refused: str | None

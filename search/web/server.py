@@ -31,27 +31,27 @@ class PatientProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._asked = 0
+        self._requests = 0
         self._clock = self.loop.call_later(HEAD_S, self._late, 0)
 
     def handle_events(self) -> None:
         before = self.cycle
         super().handle_events()
         if self.cycle is not before:
-            self._asked += 1
+            self._requests += 1
 
     def on_response_complete(self) -> None:
-        asked = self._asked
+        requests = self._requests
         super().on_response_complete()  # may start the next request at once
         self._clock.cancel()
-        self._clock = self.loop.call_later(HEAD_S, self._late, asked)
+        self._clock = self.loop.call_later(HEAD_S, self._late, requests)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._clock.cancel()
         super().connection_lost(exc)
 
-    def _late(self, asked: int) -> None:
-        if self._asked == asked and not self.transport.is_closing():
+    def _late(self, requests: int) -> None:
+        if self._requests == requests and not self.transport.is_closing():
             self.transport.close()
 
 

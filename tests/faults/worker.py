@@ -140,9 +140,9 @@ def trial(order: dict[str, Any], scratch: Path) -> dict[str, Any]:
 def main() -> None:
     scratch = Path(sys.argv[1])
     warm()
-    from tests.faults.remembered import remember
+    from tests.faults.caching import cache_arithmetic
 
-    remember(scratch / "remembered")
+    cache_arithmetic(scratch / "cache")
     print("ready", flush=True)
     for line in sys.stdin:
         order = json.loads(line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
 import time
@@ -12,8 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from indexer.crawling import _understood
 from indexer.monitoring import last_success, write_metrics
-from indexer.nightly import past_nights
-from schemas.errors import NetworkError, PartlyDoneError, UsageError
+from indexer.nightly import Night, Stage, StageReport, past_nights, run_night
+from schemas.errors import NetworkError, PartlyDoneError, StorageError, UsageError
 from schemas.storage.layout import Layout
 from search.cli.commands.nightly import seconds_of
 from tests.drawings import draw_folder, drawing
@@ -132,6 +133,34 @@ def test_interrupted_in_order(shell: Shell) -> None:
     assert json.loads(out)["outcome"] == "interrupted"
     assert past_nights(Layout(shell.data))[-1]["outcome"] == "interrupted"
     assert json.loads(shell.ok("nightly", "--json"))["outcome"] == "done"
+
+
+def test_what_a_stage_does_to_the_night(tmp_path: Path) -> None:
+    ran: list[str] = []
+
+    def stage(name: str, error: BaseException | None = None, left: int = 0) -> Stage:
+        def run(night: Night, report: StageReport) -> None:
+            ran.append(name)
+            report.fill({"new": 2, "old": 0, "left": left}, {"new"}, unit="files")
+            if error is not None:
+                raise error
+
+        return Stage(name, run)
+
+    def night(*stages: Stage) -> tuple[list[str], str, int]:
+        ran.clear()
+        report = run_night(Layout(tmp_path), stages)
+        assert [one.name for one in report.stages] == ran
+        assert all(one.tomorrow for one in report.stages if one.outcome != "done")
+        return [one.outcome for one in report.stages], report.outcome, report.exit_code
+
+    assert night(stage("a"), stage("b")) == (["done", "done"], "done", 0)
+    assert night(stage("a", left=3), stage("b")) == (["time was up", "done"], "partly", 0)
+    for error in (ValueError("bug"), NetworkError("no host")):
+        assert night(stage("a", error), stage("b")) == (["failed", "done"], "partly", 4)
+    for error in (StorageError("damaged"), OSError(errno.ENOSPC, "full")):
+        assert night(stage("a", error), stage("b")) == (["failed"], "failed", 3)
+    assert night(stage("a", KeyboardInterrupt()), stage("b")) == (["failed"], "interrupted", 130)
 
 
 def test_budgets() -> None:

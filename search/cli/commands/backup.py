@@ -1,24 +1,32 @@
-"""`toonsearch backup`: a copy that is sound whatever writes meanwhile."""
+"""`toonsearch backup` and `toonsearch restore`: a copy that is sound whatever writes meanwhile."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Annotated
 
-import click
+import typer
+from typer import Argument, Option
 
-from search.cli.commands import as_json, examples, print_json
 from search.cli.context import Session
+from search.cli.options import AsJson, examples, new_app, print_json
+
+app = new_app()
+Directory = Annotated[Path, Argument(metavar="DIR", help="The folder of backups.")]
 
 
-@click.command(
+@app.command(
     epilog=examples("toonsearch backup /mnt/backups", "toonsearch backup /mnt/backups --keep 7")
 )
-@click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
-@click.option("--keep", type=click.IntRange(1), help="Keep only so many of the newest backups.")
-@as_json
-@click.pass_obj
-def command(session: Session, directory: Path, keep: int | None, as_json: bool) -> None:
+def backup(
+    ctx: typer.Context,
+    directory: Directory,
+    keep: Annotated[
+        int | None, Option(min=1, help="Keep only so many of the newest backups.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Copy catalog, pictures and the index in use into a folder of backups.
 
     May run while anything else does. Pictures are shared by all backups of the folder, so that
@@ -26,6 +34,7 @@ def command(session: Session, directory: Path, keep: int | None, as_json: bool) 
     """
     from indexer.backup import back_up
 
+    session: Session = ctx.obj
     with session.progress("Copying pictures") as progress:
         report = back_up(session.settings().layout, directory, keep=keep, progress=progress)
     if as_json:
@@ -35,3 +44,22 @@ def command(session: Session, directory: Path, keep: int | None, as_json: bool) 
             f"{report.path}: {report.files:,} files, {report.copied:,} copied,"
             f" {report.pictures:,} pictures"
         )
+
+
+@app.command(epilog=examples("toonsearch restore /mnt/backups --data /srv/toonsearch"))
+def restore(ctx: typer.Context, directory: Directory, as_json: AsJson = False) -> None:
+    """Restore the newest backup of a folder (or a named one) into an empty data root.
+
+    Every byte is verified on the way; a damaged backup leaves nothing behind.
+    """
+    from indexer import backup
+
+    session: Session = ctx.obj
+    layout = session.settings().layout
+    with session.progress("Restoring") as progress:
+        report = backup.restore(directory, layout, progress=progress)
+    if as_json:
+        print_json({**dataclasses.asdict(report), "root": str(layout.root)})
+    else:
+        shown = report.generation_id or "no index"
+        print(f"{layout.root}: {report.files:,} files from {report.path}, {shown}")

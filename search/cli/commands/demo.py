@@ -5,62 +5,60 @@ from __future__ import annotations
 import contextlib
 import csv
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-import click
+import typer
+from typer import Option
 
-from search.cli.commands import examples
+from search.cli.commands.index import build_and_publish, embed_new
 from search.cli.context import Session
+from search.cli.options import counted, examples, new_app
 
 if TYPE_CHECKING:
     from schemas.settings import Settings
     from search.trial import Case, Outcome
 
+app = new_app()
 SHOWN = 8  # queries in the gallery
-STRANGERS_SHOWN = 3  # of those, by hands that the index lacks
+UNKNOWN_SHOWN = 3  # of those, by authors that the index lacks
 TITLES_IN_TABLE = 3
 
 
-@click.command(epilog=examples("toonsearch demo", "toonsearch demo --images drawings --to trial"))
-@click.option(
-    "--to",
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    default=Path("demo"),
-    show_default=True,
-    help="Where the demo keeps its catalog and gallery.",
-)
-@click.option(
-    "--images",
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    help="Use these pictures (author/title/picture) instead of Debian's clip art.",
-)
-@click.option(
-    "--k",
-    "-k",
-    "k",
-    type=click.IntRange(1),
-    default=10,
-    show_default=True,
-    help="How many results.",
-)
-@click.pass_obj
-def command(session: Session, to: Path, images: Path | None, k: int) -> None:
+@app.command(epilog=examples("toonsearch demo", "toonsearch demo --images drawings --to trial"))
+def demo(
+    ctx: typer.Context,
+    to: Annotated[
+        Path, Option(metavar="DIR", help="Where the demo keeps its catalog and gallery.")
+    ] = Path("demo"),
+    images: Annotated[
+        Path | None,
+        Option(
+            metavar="DIR",
+            help="Use these pictures (author/title/picture) instead of Debian's clip art.",
+        ),
+    ] = None,
+    k: Annotated[int, Option("-k", "--k", min=1, help="How many results.")] = 10,
+) -> None:
     """Try everything on real public-domain drawings.
 
     Gets Debian's clip art (8,121 drawings by over 500 people) with apt, builds an index,
     asks it about pictures that it has never seen, prints what it found and writes a gallery.
     Nothing is installed, and a second run takes seconds.
     """
+    session: Session = ctx.obj
     to = to.absolute()
     settings = session.settings({} if session.data else {"store.root": str(to / "data")})
-    cases, showcase = (
-        _own_pictures(session, settings, images) if images else _clip_art(session, settings, to)
-    )
-    _index(session, settings)
+    if images is None:
+        cases, showcase = _clip_art(session, settings, to)
+    else:
+        cases, showcase = _own_pictures(session, settings, images)
+    with session.writing("demo", dry_run=False):
+        embed_new(session, settings)
+        built, _ = build_and_publish(session, settings)
+    session.note(f"generation {built.generation_id} holds {counted(built.counts)}")
     outcomes = _ask(session, settings, cases, k)
     shown = _shown(outcomes, showcase)
     _report(shown, outcomes)
@@ -72,8 +70,7 @@ def command(session: Session, to: Path, images: Path | None, k: int) -> None:
 def _clip_art(session: Session, settings: Settings, to: Path) -> tuple[list[Case], list[Path]]:
     """Fetch, clean and import the clip art; what to ask, and which of it to show."""
     from crawler.demo.openclipart import fetch, prepare, showcase
-    from crawler.importers.folder import import_manifest
-    from schemas.storage.locking import writing
+    from crawler.importers.manifest import import_manifest
     from search.trial import NEW_PICTURE, NEW_TITLE, UNKNOWN, Case
 
     with _steps(session) as step:
@@ -86,27 +83,25 @@ def _clip_art(session: Session, settings: Settings, to: Path) -> tuple[list[Case
         f" {summary.authors} authors, {summary.queries} to ask about,"
         f" {summary.unknown} by authors left out entirely"
         f" ({' and '.join(summary.unknown_authors)}), {dropped:,} dropped ("
-        + ", ".join(f"{n:,} {why.replace('_', ' ')}" for why, n in summary.dropped.items())
-        + ")"
+        f"{counted(summary.dropped)})"
     )
-    with writing(settings.layout, "demo"), session.progress("Importing") as progress:
+    with session.writing("demo", dry_run=False), session.progress("Importing") as progress:
         import_manifest(
-            settings.layout, settings, to / "catalog.csv", name="openclipart", prune=True,
+            settings.layout,
+            settings,
+            to / "catalog.csv",
+            name="openclipart",
+            prune=True,
             progress=progress,
-        )  # fmt: skip
+        )
     catalog, queries, unknown = (
         _rows(to / f"{name}.csv") for name in ("catalog", "queries", "unknown")
     )
     indexed = {row["title_id"] for row in catalog}
-    cases = [
-        Case(
-            Path(row["path"]),
-            row["author"],
-            row["series"],
-            NEW_PICTURE if row["title_id"] in indexed else NEW_TITLE,
-        )
-        for row in queries
-    ]
+    cases = []
+    for row in queries:
+        kind = NEW_PICTURE if row["title_id"] in indexed else NEW_TITLE
+        cases.append(Case(Path(row["path"]), row["author"], row["series"], kind))
     cases += [Case(Path(r["path"]), r["author"], r["series"], UNKNOWN) for r in unknown]
     chosen = showcase(queries, unknown, 2 * SHOWN, catalog=catalog)
     return cases, [Path(row["path"]) for row in chosen]
@@ -121,16 +116,13 @@ def _own_pictures(
     from crawler.importers.folder import folder_items, parse_pattern
     from crawler.importers.ingest import import_items
     from schemas.errors import InputError
-    from schemas.storage.locking import writing
     from search.trial import NEW_PICTURE, Case
 
     if not images.is_dir():
         raise InputError(f"{images} is not a folder")
     root = images.resolve()
     items = list(folder_items(root, parse_pattern("{author}/{title}"), root.name))
-    of_title: dict[str, int] = {}
-    for item in items:
-        of_title[item.title.title_id] = of_title.get(item.title.title_id, 0) + 1
+    of_title = Counter(item.title.title_id for item in items)
     held: dict[str, Case] = {}
     kept = []
     for item in items:
@@ -140,7 +132,7 @@ def _own_pictures(
             held[title.title_id] = Case(item.path, author, title.name, NEW_PICTURE)
         else:
             kept.append(replace(item, source_path=str(item.path)))
-    with writing(settings.layout, "demo"), session.progress("Importing") as progress:
+    with session.writing("demo", dry_run=False), session.progress("Importing") as progress:
         import_items(settings.layout, settings, f"demo:{root}", kept, prune=True, progress=progress)
     cases = list(held.values())[:200]
     if not cases:
@@ -167,29 +159,6 @@ def _steps(session: Session) -> Iterator[Callable[[str, int, int], None]]:
         yield step
 
 
-def _index(session: Session, settings: Settings) -> None:
-    """Embed what is new, then build and publish when anything has changed."""
-    from indexer.embedding.embed import embed_pending
-    from indexer.vector_index.build import build_generation
-    from indexer.vector_index.generations import collect_garbage, publish
-    from schemas.storage.locking import writing
-
-    layout = settings.layout
-    with writing(layout, "demo"):
-        with session.progress("Embedding") as progress:
-            embedded = embed_pending(layout, settings, progress=progress)
-        with session.progress("Building the index") as progress:
-            built = build_generation(layout, settings, progress=progress)
-        if built.generation_id and not built.unchanged:
-            publish(layout, built.generation_id)
-            collect_garbage(layout, settings.index.keep)
-    session.note(
-        f"{embedded.counts['embedded']:,} pictures embedded in {embedded.seconds:.0f} s;"
-        f" generation {built.generation_id} holds "
-        + ", ".join(f"{count:,} {what}" for what, count in built.counts.items())
-    )
-
-
 def _ask(session: Session, settings: Settings, cases: list[Case], k: int) -> list[Outcome]:
     from search.engine import Engine, QueryOptions
     from search.trial import run_trial
@@ -210,15 +179,15 @@ def _ask(session: Session, settings: Settings, cases: list[Case], k: int) -> lis
 
 
 def _shown(outcomes: list[Outcome], showcase: list[Path]) -> list[Outcome]:
-    """The queries that are shown in full: known hands first, then strangers."""
+    """The queries that are shown in full: known artists first, then unknown ones."""
     from search.trial import UNKNOWN
 
     place = {path: n for n, path in enumerate(showcase)}
     fit = [o for o in outcomes if o.case.path in place and not o.is_copy]
     fit.sort(key=lambda o: place[o.case.path])
-    strangers = [o for o in fit if o.case.kind == UNKNOWN][:STRANGERS_SHOWN]
-    known = [o for o in fit if o.case.kind != UNKNOWN][: SHOWN - len(strangers)]
-    return sorted(known, key=lambda o: not o.verdict) + strangers
+    unknown = [o for o in fit if o.case.kind == UNKNOWN][:UNKNOWN_SHOWN]
+    known = [o for o in fit if o.case.kind != UNKNOWN][: SHOWN - len(unknown)]
+    return sorted(known, key=lambda o: not o.is_correct) + unknown
 
 
 def _truth(outcome: Outcome) -> str:
@@ -236,13 +205,13 @@ def _truth(outcome: Outcome) -> str:
 def _report(shown: list[Outcome], outcomes: list[Outcome]) -> None:
     from dataclasses import replace
 
-    from search.output.text import write_table
+    from search.output.text import write_answer
     from search.trial import figures
 
     for outcome in shown:
         print(f"\n{outcome.case.path.name} - {_truth(outcome)}")
         short = replace(outcome.answer, titles=outcome.answer.titles[:TITLES_IN_TABLE])
-        write_table(sys.stdout, short, "title")
+        write_answer(sys.stdout, short, "title")
     print(f"\nAll {len(outcomes)} pictures that were asked about, none of them in the index:")
     for what, figure in figures(outcomes):
         print(f"  {what}: {figure}")
@@ -260,7 +229,7 @@ def _write_gallery(
             (outcome.picture,),
             heading=outcome.case.path.stem.replace("_", " "),
             truth=_truth(outcome),
-            correct=outcome.verdict,
+            correct=outcome.is_correct,
             author=outcome.case.author or None,
         )
         for outcome in shown

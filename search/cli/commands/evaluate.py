@@ -2,75 +2,73 @@
 
 from __future__ import annotations
 
-import importlib.util
+import dataclasses
+import json
 from pathlib import Path
+from typing import Annotated
 
-import click
+import typer
+from typer import Option
 
-from schemas.errors import InputError
-from search.cli.commands import as_json, examples, print_json
 from search.cli.context import Session
+from search.cli.options import (
+    AsJson,
+    Manifest,
+    check_place,
+    examples,
+    need_training,
+    new_app,
+    print_json,
+)
+
+app = new_app()
+OutFile = Path | None
 
 
-@click.command(
+@app.command(
     epilog=examples(
         "toonsearch evaluate",
         "toonsearch evaluate --manifest drawings/manifest.csv --html report.html",
         "toonsearch evaluate --model style-lite0-0123abcd --json",
     )
 )
-@click.option(
-    "--manifest",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="CSV, TSV or Parquet with path, author, series, genre, year; else the catalog.",
-)
-@click.option("--model", metavar="ID", help="`shipped`, an id or a folder; else encoder.model.")
-@click.option("--html", metavar="FILE", type=click.Path(path_type=Path), help="Write a report.")
-@click.option("--out", metavar="FILE", type=click.Path(path_type=Path), help="Write the JSON here.")
-@click.option("--quick", is_flag=True, help="A part of the pictures and of the table, to try it.")
-@click.option(
-    "--authors",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="JSON list of the authors to ask; everything is fitted on the others.",
-)
-@click.option(
-    "--cache",
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    help="Where features are kept between runs (default: the user's cache folder).",
-)
-@as_json
-@click.pass_obj
-def command(
-    session: Session,
-    manifest: Path | None,
-    model: str | None,
-    authors: Path | None,
-    html: Path | None,
-    out: Path | None,
-    quick: bool,
-    cache: Path | None,
-    as_json: bool,
+def evaluate(
+    ctx: typer.Context,
+    manifest: Manifest = None,
+    model: Annotated[
+        str | None, Option(metavar="ID", help="`shipped`, an id or a folder; else encoder.model.")
+    ] = None,
+    html: Annotated[OutFile, Option(metavar="FILE", help="Write a report.")] = None,
+    out: Annotated[OutFile, Option(metavar="FILE", help="Write the JSON here.")] = None,
+    quick: Annotated[
+        bool, Option("--quick", help="A part of the pictures and of the table, to try it.")
+    ] = False,
+    authors: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE",
+            help="JSON list of the authors to ask; everything is fitted on the others.",
+        ),
+    ] = None,
+    cache: Annotated[
+        OutFile,
+        Option(metavar="DIR", help="Cache of features (default: the user's cache folder)."),
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Measure retrieval, labels and calibration.
 
-    Own series are masked, nothing is fitted on the authors that are asked, baselines stand in
-    the same table. Splits are those of splits.json beside the manifest, or five drawn at random.
+    Own series are masked, authors of a test were never learnt from, baselines stand in the same
+    table. Splits are those of splits.json beside the manifest, or five drawn at random.
     """
-    for target in (html, out):
-        if target is not None and (target.is_dir() or not target.absolute().parent.is_dir()):
-            raise InputError(f"{target} is not a place for a file")
+    check_place(html, out)
     need_training("evaluate")
-    import dataclasses
-    import json
-
     from indexer.embedding.models import model_dir
     from indexer.training.data import benchmark_of_catalog, benchmark_of_manifest, held_out
-    from indexer.training.evaluation.protocol import evaluate, render
+    from indexer.training.evaluation import protocol
     from indexer.training.features import default_cache
 
+    session: Session = ctx.obj
     settings = session.settings()
     folder = model_dir(model or settings.encoder.model, settings.layout)
     if manifest is None:
@@ -81,12 +79,18 @@ def command(
         bench = dataclasses.replace(bench, splits=(held_out(bench.manifest, authors),))
     with session.progress("Measuring") as bar:
         shown = None if bar is None else lambda what, done, total: bar(done, total)
-        found = evaluate(bench, folder, cache=cache or default_cache(), quick=quick, progress=shown)
+        found = protocol.evaluate(
+            bench,
+            folder,
+            cache=cache or default_cache(),
+            quick=quick,
+            progress=shown,
+        )
     body = found.to_json()
     if as_json:
         print_json(body)
     else:
-        print(render(found))
+        print(protocol.render(found))
     if out is not None:
         from schemas.storage.fsio import replace_file
 
@@ -96,16 +100,3 @@ def command(
 
         write_report(html, found)
         session.note(f"the report is in {html}")
-
-
-def need_training(what: str) -> None:
-    """Refuse before anything is read when the packages of training are missing.
-
-    Errors:  InputError
-    """
-    for package in ("torch", "timm", "onnx", "matplotlib"):
-        if importlib.util.find_spec(package) is None:
-            raise InputError(
-                f"`toonsearch {what}` needs {package}, which is not installed",
-                "make train-env, or pip install 'toonsearch[train]'.",
-            )

@@ -2,59 +2,68 @@
 
 from __future__ import annotations
 
-import click
+from typing import Annotated
 
-from search.cli.commands import as_json, dry_run, examples, print_json
+import typer
+from typer import Option
+
 from search.cli.context import Session, plain
+from search.cli.options import AsJson, DryRun, examples, new_app, print_json
 
+app = new_app()
 SHOWN = 20
 
 
-@click.command(
+@app.command(
     epilog=examples(
         'toonsearch forget --author "Jane Doe" --dry-run',
         "toonsearch forget --title naver:183559",
     )
 )
-@click.option("--author", "authors", multiple=True, metavar="NAME",
-              help="All titles in which this person had a part.")  # fmt: skip
-@click.option("--title", "titles", multiple=True, metavar="ID", help="This title.")
-@click.option("--picture", "pictures", multiple=True, metavar="ID",
-              help="This picture (its SHA-256), in every title.")  # fmt: skip
-@dry_run
-@as_json
-@click.pass_obj
-def command(
-    session: Session, authors: tuple[str, ...], titles: tuple[str, ...],
-    pictures: tuple[str, ...], dry_run: bool, as_json: bool,
-) -> int:  # fmt: skip
+def forget(
+    ctx: typer.Context,
+    author: Annotated[
+        list[str] | None,
+        Option(metavar="NAME", help="All titles in which this person had a part."),
+    ] = None,
+    title: Annotated[list[str] | None, Option(metavar="ID", help="This title.")] = None,
+    picture: Annotated[
+        list[str] | None,
+        Option(metavar="ID", help="This picture (its SHA-256), in every title."),
+    ] = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> int:
     """Remove authors, titles or pictures for good, and keep them out.
 
     They leave the answers, the tables, the picture store and the older generations, and later
     crawls and imports pass them over. Backups made before are yours to remove.
     """
-    from indexer.forget import Wanted, find, forget
-    from schemas.storage.locking import writing
+    from indexer import forget as removal
     from search.web.db import forget_visitors
 
+    session: Session = ctx.obj
     settings = session.settings()
-    wanted = Wanted(authors, titles, tuple(picture.lower() for picture in pictures))
-    if dry_run:
-        report = find(settings.layout, wanted)
-    else:
-        find(settings.layout, wanted)  # a wish that makes no sense must not take the lock
-        with writing(settings.layout, "forget"):
-            report = forget(settings.layout, settings, wanted, forget_visitors)
+    wanted = removal.Wanted(
+        tuple(author or ()), tuple(title or ()), tuple(one.lower() for one in picture or ())
+    )
+    report = removal.find(settings.layout, wanted)  # an unknown name must not take the lock
+    if not dry_run:
+        with session.writing("forget", dry_run):
+            report = removal.forget(settings.layout, settings, wanted, forget_visitors)
     if as_json:
+        keys = ("title_id", "name", "authors")
         print_json(
             {
-                "dry_run": dry_run, "pending": report.pending, "generation": report.generation_id,
-                "titles": [dict(zip(("title_id", "name", "authors"), title, strict=True))
-                           for title in report.titles],
-                "pictures": report.pictures, "generations": report.generations,
+                "dry_run": dry_run,
+                "pending": report.pending,
+                "generation": report.generation_id,
+                "titles": [dict(zip(keys, one, strict=True)) for one in report.titles],
+                "pictures": report.pictures,
+                "generations": report.generations,
                 "visitors": report.visitors,
             }
-        )  # fmt: skip
+        )
     else:
         word = "would forget" if dry_run else "forgot"
         print(f"{word} {len(report.titles):,} titles, {len(report.pictures):,} pictures")
@@ -63,9 +72,11 @@ def command(
         if len(report.titles) > SHOWN and not session.verbose:
             session.note(f"and {len(report.titles) - SHOWN:,} more: -v shows all")
         if not report.pictures and not report.titles:
-            session.note("nothing of that is here; it will be kept out all the same"
-                         if not dry_run else "nothing of that is here")  # fmt: skip
+            kept_out = "" if dry_run else "; it will be kept out all the same"
+            session.note(f"nothing of that is here{kept_out}")
     if report.pending:
-        session.note("an older generation is still being read; `toonsearch index build` or the"
-                     " next nightly run removes it")  # fmt: skip
+        session.note(
+            "an older generation is still being read; `toonsearch index build` or the"
+            " next nightly run removes it"
+        )
     return 4 if report.pending else 0

@@ -1,93 +1,122 @@
-"""`toonsearch index`: generations are built, proven, published and taken back."""
+"""`toonsearch index`: generations are built, verified, published and taken back."""
 
 from __future__ import annotations
 
-import click
+import dataclasses
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
 
-from search.cli.commands import as_json, command_group, dry_run, examples, print_json
-from search.cli.context import Session
+import typer
+from typer import Argument, Option
 
-command = command_group("Build, publish and check index generations.", "toonsearch index build")
+from search.cli.context import Session, plain
+from search.cli.options import Accept, AsJson, DryRun, counted, examples, new_app, print_json
+
+if TYPE_CHECKING:
+    from indexer.vector_index.build import BuildReport
+    from indexer.vector_index.diff import Difference
+    from schemas.settings import Settings
+
+app = new_app()
+group = new_app("Build, publish and check index generations.", "toonsearch index build")
+app.add_typer(group, name="index")
 
 
-@command.command(epilog=examples("toonsearch index build", "toonsearch index build --no-publish"))
-@click.option("--no-publish", is_flag=True, help="Build and prove it, keep using the old one.")
-@click.option("--no-embed", is_flag=True, help="Index only what already has a vector.")
-@click.option("--force", is_flag=True, help="Build even when nothing has changed.")
-@click.option(
-    "--accept",
-    multiple=True,
-    type=click.Choice(["yield", "canaries", "labels", "all"]),
-    help="Publish although this proof against the index in use fails: the change is meant.",
-)
-@dry_run
-@as_json
-@click.pass_obj
+@group.command(epilog=examples("toonsearch index build", "toonsearch index build --no-publish"))
 def build(
-    session: Session, no_publish: bool, no_embed: bool, force: bool, accept: tuple[str, ...],
-    dry_run: bool, as_json: bool,
-) -> None:  # fmt: skip
-    """Embed what is new, build a generation, prove it and publish it."""
-    import dataclasses
-
-    from indexer.embedding.embed import embed_pending
+    ctx: typer.Context,
+    no_publish: Annotated[
+        bool, Option("--no-publish", help="Build and check it, keep using the old one.")
+    ] = False,
+    no_embed: Annotated[
+        bool, Option("--no-embed", help="Index only what already has a vector.")
+    ] = False,
+    force: Annotated[bool, Option("--force", help="Build even when nothing has changed.")] = False,
+    accept: Accept = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Embed what is new, build a generation, check it and publish it."""
     from indexer.forget import clean_up
     from indexer.vector_index.build import build_generation
-    from indexer.vector_index.generations import collect_garbage, publish
-    from schemas.storage.locking import writing
     from search.web.db import forget_visitors
 
+    session: Session = ctx.obj
     settings = session.settings()
     layout = settings.layout
     removed: list[str] = []
     if dry_run:
         report = build_generation(layout, settings, dry_run=True, force=force)
     else:
-        with writing(layout, "index build"):
+        with session.writing("index build", dry_run):
             clean_up(layout, settings, forget_visitors)
             if not no_embed:
-                with session.progress("Embedding") as progress:
-                    embedded = embed_pending(layout, settings, progress=progress)
-                if any(embedded.counts[what] for what in ("embedded", "skipped", "failed")):
-                    told = ", ".join(f"{n:,} {what}" for what, n in embedded.counts.items() if n)
-                    session.note(f"embedding: {told}")
-            with session.progress("Building the index") as progress:
-                report = build_generation(
-                    layout, settings, force=force, accept=accept, progress=progress
-                )
-            if report.generation_id and not report.unchanged and not no_publish:
-                publish(layout, report.generation_id)
-                removed = collect_garbage(layout, settings.index.keep)
+                embed_new(session, settings)
+            report, removed = build_and_publish(
+                session, settings, not no_publish, force=force, accept=accept or ()
+            )
     published = bool(report.generation_id) and not no_publish
     if as_json:
-        print_json({"generation": report.generation_id, "unchanged": report.unchanged,
-                    "published": published, "dry_run": dry_run, "counts": report.counts,
-                    "checks": [dataclasses.asdict(check) for check in report.checks],
-                    "removed": removed, "seconds": round(report.seconds, 3)})  # fmt: skip
+        print_json(
+            {
+                "generation": report.generation_id,
+                "unchanged": report.unchanged,
+                "published": published,
+                "dry_run": dry_run,
+                "counts": report.counts,
+                "checks": [dataclasses.asdict(check) for check in report.checks],
+                "removed": removed,
+                "seconds": round(report.seconds, 3),
+            }
+        )
         return
-    told = ", ".join(f"{count:,} {what}" for what, count in report.counts.items())
+    counts = counted(report.counts)
     if dry_run:
-        print(f"{'nothing has changed' if report.unchanged else 'would index'}: {told}")
+        print(f"{'nothing has changed' if report.unchanged else 'would index'}: {counts}")
     elif report.unchanged:
-        print(f"{report.generation_id} is up to date: {told}")
+        print(f"{report.generation_id} is up to date: {counts}")
     else:
         for check in report.checks:
             said = "" if check.passed else " (failed, accepted)"
             session.detail(f"check {check.name}: {check.detail}{said}")
-        print(f"{report.generation_id} {'is published' if published else 'is built'}: {told}")
+        print(f"{report.generation_id} {'is published' if published else 'is built'}: {counts}")
         for name in removed:
             session.note(f"removed the old generation {name}")
 
 
-@command.command("list", epilog=examples("toonsearch index list"))
-@as_json
-@click.pass_obj
-def list_(session: Session, as_json: bool) -> None:
-    """List all generations, oldest first, each with its verdict."""
-    import dataclasses
+def embed_new(session: Session, settings: Settings) -> None:
+    """Embed what is new and say what came of it."""
+    from indexer.embedding.embed import embed_pending
 
+    with session.progress("Embedding") as progress:
+        report = embed_pending(settings.layout, settings, progress=progress)
+    if any(report.counts[what] for what in ("embedded", "skipped", "failed")):
+        counts = counted({what: n for what, n in report.counts.items() if n})
+        session.note(f"embedding: {counts}")
+
+
+def build_and_publish(
+    session: Session, settings: Settings, published: bool = True, **options: Any
+) -> tuple[BuildReport, list[str]]:
+    """Build a generation when anything has changed; returns also the old ones that it replaced."""
+    from indexer.vector_index.build import build_generation
+    from indexer.vector_index.generations import collect_garbage, publish
+
+    layout = settings.layout
+    with session.progress("Building the index") as progress:
+        report = build_generation(layout, settings, progress=progress, **options)
+    if not published or not report.generation_id or report.unchanged:
+        return report, []
+    publish(layout, report.generation_id)
+    return report, collect_garbage(layout, settings.index.keep)
+
+
+@group.command("list", epilog=examples("toonsearch index list"))
+def list_(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """List all generations, oldest first, each with its state."""
     from indexer.vector_index.generations import list_generations
 
+    session: Session = ctx.obj
     found = list_generations(session.settings().layout)
     if as_json:
         print_json([dataclasses.asdict(info) for info in found])
@@ -101,16 +130,18 @@ def list_(session: Session, as_json: bool) -> None:
         print(f"{mark} {info.id}  {counts}  {size}  {info.model_id or '-'}  {info.state}")
 
 
-@command.command(epilog=examples("toonsearch index verify"))
-@click.argument("generation", metavar="[GENERATION]", required=False)
-@as_json
-@click.pass_obj
-def verify(session: Session, generation: str | None, as_json: bool) -> None:
-    """Prove every byte of a generation, by default of the one in use."""
-    import dataclasses
-
+@group.command(epilog=examples("toonsearch index verify"))
+def verify(
+    ctx: typer.Context,
+    generation: Annotated[
+        str | None, Argument(metavar="GENERATION", help="By default the one in use.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Verify every byte of a generation."""
     from indexer.vector_index.generations import verify_generation
 
+    session: Session = ctx.obj
     layout = session.settings().layout
     info = verify_generation(layout, generation)
     if as_json:
@@ -119,60 +150,58 @@ def verify(session: Session, generation: str | None, as_json: bool) -> None:
         print(f"{info.id} is sound: {info.pictures_count:,} pictures, {info.bytes_count:,} bytes")
 
 
-@command.command(epilog=examples("toonsearch index publish g20260101T030000000000-0123abcd"))
-@click.argument("generation", metavar="GENERATION")
-@dry_run
-@click.pass_obj
-def publish(session: Session, generation: str, dry_run: bool) -> None:
-    """Prove a generation and use it from now on."""
+@group.command(epilog=examples("toonsearch index publish g20260101T030000000000-0123abcd"))
+def publish(
+    ctx: typer.Context,
+    generation: Annotated[str, Argument(metavar="GENERATION", help="Its id.")],
+    dry_run: DryRun = False,
+) -> None:
+    """Verify a generation and use it from now on."""
     from indexer.vector_index import generations
-    from schemas.storage.locking import writing
 
+    session: Session = ctx.obj
     layout = session.settings().layout
     if dry_run:
         generations.verify_generation(layout, generation)
         print(f"would publish {generation}")
         return
-    with writing(layout, "index publish"):
+    with session.writing("index publish", dry_run):
         generations.publish(layout, generation)
     print(f"{generation} is published")
 
 
-@command.command(epilog=examples("toonsearch index rollback"))
-@dry_run
-@click.pass_obj
-def rollback(session: Session, dry_run: bool) -> None:
+@group.command(epilog=examples("toonsearch index rollback"))
+def rollback(ctx: typer.Context, dry_run: DryRun = False) -> None:
     """Go back to the generation before the one in use."""
     from indexer.vector_index import generations
-    from indexer.vector_index.generations import list_generations
-    from schemas.storage.locking import writing
 
+    session: Session = ctx.obj
     layout = session.settings().layout
     if dry_run:
-        older = [i for i in list_generations(layout) if i.state == "ok" and not i.published]
+        older = [
+            i for i in generations.list_generations(layout) if i.state == "ok" and not i.published
+        ]
         print(f"would choose among: {', '.join(i.id for i in older) or 'none'}")
         return
-    with writing(layout, "index rollback"):
+    with session.writing("index rollback", dry_run):
         name = generations.rollback(layout)
     print(f"{name} is published")
 
 
-@command.command(epilog=examples("toonsearch index gc --dry-run", "toonsearch index gc --keep 1"))
-@click.option("--keep", type=click.IntRange(1), help="How many of the newest stay.")
-@dry_run
-@as_json
-@click.pass_obj
-def gc(session: Session, keep: int | None, dry_run: bool, as_json: bool) -> None:
+@group.command(epilog=examples("toonsearch index gc --dry-run", "toonsearch index gc --keep 1"))
+def gc(
+    ctx: typer.Context,
+    keep: Annotated[int | None, Option(min=1, help="How many of the newest stay.")] = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
     """Remove old generations: never the one in use, the one before it, or one being read."""
-    import contextlib
-
     from indexer.vector_index.generations import collect_garbage
-    from schemas.storage.locking import writing
 
+    session: Session = ctx.obj
     settings = session.settings({"index.keep": keep})
-    layout = settings.layout
-    with contextlib.nullcontext() if dry_run else writing(layout, "index gc"):
-        removed = collect_garbage(layout, settings.index.keep, dry_run=dry_run)
+    with session.writing("index gc", dry_run):
+        removed = collect_garbage(settings.layout, settings.index.keep, dry_run=dry_run)
     if as_json:
         print_json({"removed": removed, "dry_run": dry_run})
         return
@@ -182,26 +211,22 @@ def gc(session: Session, keep: int | None, dry_run: bool, as_json: bool) -> None
         session.note("there is nothing to remove")
 
 
-@command.command(epilog=examples("toonsearch index diff", "toonsearch index diff OLD NEW --json"))
-@click.argument("before", metavar="[A]", required=False)
-@click.argument("after", metavar="[B]", required=False)
-@click.option("--all", "everything", is_flag=True, help="List every difference.")
-@as_json
-@click.pass_obj
+@group.command(epilog=examples("toonsearch index diff", "toonsearch index diff OLD NEW --json"))
 def diff(
-    session: Session, before: str | None, after: str | None, everything: bool, as_json: bool
+    ctx: typer.Context,
+    before: Annotated[
+        str | None, Argument(metavar="A", help="By default the one before B.")
+    ] = None,
+    after: Annotated[str | None, Argument(metavar="B", help="By default the one in use.")] = None,
+    everything: Annotated[bool, Option("--all", help="List every difference.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Say what moved, appeared and went from generation A to B.
-
-    B is the one in use unless given, and A the one before it.
-    """
-    import dataclasses
-
+    """Say what moved, appeared and went from generation A to B."""
     from indexer.vector_index.diff import compare_generations
     from indexer.vector_index.generations import current_generation_id, generation_ids
     from schemas.errors import NoIndexError
-    from search.output.changes import difference_lines
 
+    session: Session = ctx.obj
     layout = session.settings().layout
     names = generation_ids(layout)
     after = after or current_generation_id(layout)
@@ -216,3 +241,33 @@ def diff(
         return
     for line in difference_lines(found, None if everything else 10):
         print(line)
+
+
+def difference_lines(found: Difference, limit: int | None) -> Iterator[str]:
+    """What changed between two generations, sums first, then examples of each kind."""
+    yield f"{found.before} -> {found.after}"
+    for what, (old, new) in (("pictures", found.pictures), ("titles", found.titles)):
+        yield f"{what:<22}{old:>9,} -> {new:,}"
+    relabelled = (
+        f"{change.title_id}  "
+        + ", ".join(f"{name}: {old} -> {new}" for name, (old, new) in change.fields.items())
+        for change in found.relabelled
+    )
+    for what, lines in (
+        ("pictures appeared", [f"{p[:12]}  {t}" for t, p in found.appeared]),
+        ("pictures gone", [f"{p[:12]}  {t}" for t, p in found.gone]),
+        ("pictures moved", [f"{p[:12]}  {a} -> {b}" for p, a, b in found.moved]),
+        ("titles appeared", found.titles_appeared),
+        ("titles gone", found.titles_gone),
+        ("titles relabelled", list(relabelled)),
+    ):
+        yield f"{what:<22}{len(lines):>9,}"
+        yield from (f"  {plain(line)}" for line in lines[:limit])
+        if limit is not None and len(lines) > limit:
+            yield f"  ... and {len(lines) - limit:,} more (--all)"
+    if found.reembedded is None:
+        yield "vectors are of another model"
+    else:
+        yield f"{'vectors changed':<22}{found.reembedded:>9,}"
+    if found.is_empty:
+        yield "nothing differs"

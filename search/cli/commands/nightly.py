@@ -10,20 +10,21 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import click
+import typer
+from typer import Option
 
 from schemas.errors import LockedError, ToonsearchError, UsageError
-from schemas.storage.locking import writing
-from search.cli.commands import as_json, dry_run, examples, print_json
 from search.cli.context import Session, plain
+from search.cli.options import Accept, AsJson, DryRun, counted, examples, new_app, print_json
 
 if TYPE_CHECKING:
     from crawler.importers.ingest import ImportReport
     from indexer.nightly import Stage
     from schemas.settings import Settings
 
+app = new_app()
 UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 
 
@@ -40,50 +41,45 @@ def seconds_of(text: str) -> float | None:
     return sum(float(number) * UNITS[unit] for number, unit in parts)
 
 
-@click.command(
+@app.command(
     epilog=examples(
         "toonsearch nightly --dry-run",
         'toonsearch nightly --sites "naver --weekday" --budget 3h',
     )
 )
-@click.option(
-    "--sites",
-    multiple=True,
-    metavar="SITE",
-    help="A site with options of `toonsearch crawl` (setting nightly.sites).",
-)
-@click.option(
-    "--budget",
-    metavar="TIME",
-    help="Such as 3h or 90m: end cleanly by then (setting nightly.budget).",
-)
-@click.option(
-    "--accept",
-    multiple=True,
-    type=click.Choice(["yield", "canaries", "labels", "all"]),
-    help="Publish although this check fails: the change is meant.",
-)
-@click.option("--log-json", is_flag=True, help="Log as JSON lines.")
-@dry_run
-@as_json
-@click.pass_obj
-def command(
-    session: Session, sites: tuple[str, ...], budget: str | None, accept: tuple[str, ...],
-    log_json: bool, dry_run: bool, as_json: bool,
-) -> int:  # fmt: skip
+def nightly(
+    ctx: typer.Context,
+    sites: Annotated[
+        list[str] | None,
+        Option(
+            metavar="SITE",
+            help="A site with options of `toonsearch crawl` (setting nightly.sites).",
+        ),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        Option(
+            metavar="TIME", help="Such as 3h or 90m: end cleanly by then (setting nightly.budget)."
+        ),
+    ] = None,
+    accept: Accept = None,
+    log_json: Annotated[bool, Option("--log-json", help="Log as JSON lines.")] = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> int:
     """Crawl, import, embed, build, check, publish, prune and report.
 
     What is refreshed comes from the settings nightly.sites, nightly.folders and
     nightly.manifests. A second run at the same time ends at once with exit code 75; a killed
     one is finished by the next.
     """
+    session: Session = ctx.obj
     settings = session.settings({"nightly.sites": sites or None, "nightly.budget": budget})
     budget_s = seconds_of(settings.nightly.budget)
     log = _Log(session, log_json)
-    lock = contextlib.nullcontext() if dry_run else writing(settings.layout, "nightly")
     try:
-        with lock:
-            body = _night(settings, budget_s, accept, dry_run, log)
+        with session.writing("nightly", dry_run):
+            body = _night(settings, budget_s, tuple(accept or ()), dry_run, log)
     except LockedError as error:
         log("locked", {"error": error.message})
         raise
@@ -97,8 +93,8 @@ def command(
     elif body["exit_code"]:
         failed = [stage for stage in body["stages"] if stage["outcome"] == "failed"]
         for stage in failed[:1]:
-            print(f"toonsearch: error: {plain(stage['name'])} failed: {plain(stage['detail'])}",
-                  file=sys.stderr)  # fmt: skip
+            said = f"{stage['name']} failed: {stage['detail']}"
+            print(f"toonsearch: error: {plain(said)}", file=sys.stderr)
     return int(body["exit_code"])
 
 
@@ -112,10 +108,8 @@ class _Log:
         if self.as_json:
             now = datetime.now(UTC).isoformat(timespec="milliseconds")
             level = "error" if facts.get("outcome") == "failed" or "error" in facts else "info"
-            line = json.dumps(
-                {"time": now, "level": level, "event": event, **facts}, ensure_ascii=False
-            )
-            print(line, file=sys.stderr, flush=True)
+            line = {"time": now, "level": level, "event": event, **facts}
+            print(json.dumps(line, ensure_ascii=False), file=sys.stderr, flush=True)
         elif event == "stage ended":
             detail = f": {facts['detail']}" if facts["detail"] else ""
             self.session.note(
@@ -154,7 +148,8 @@ def _night(
 
 def stages_of(settings: Settings, accept: tuple[str, ...] = ()) -> list[Stage]:
     """The stages of a night: crawls, imports, and all that the index needs."""
-    from crawler.importers.folder import import_folder, import_manifest
+    from crawler.importers.folder import import_folder
+    from crawler.importers.manifest import import_manifest
     from indexer.nightly import Night, Stage, StageReport, crawl_stage, index_stages
     from search.web.db import forget_visitors
 
@@ -182,10 +177,11 @@ def report_lines(body: dict[str, Any]) -> list[str]:
     """The report as a table for people."""
     lines = []
     for stage in body["stages"]:
-        told = ", ".join(f"{n:,} {what.replace('_', ' ')}" for what, n in stage["counts"].items())
-        said = "; ".join(part for part in (told, stage["detail"]) if part)
-        lines.append(f"{plain(stage['name'])[:28]:<28}  {stage['outcome']:<12}"
-                     f"{stage['seconds']:>8.1f} s  {plain(said)}")  # fmt: skip
+        said = "; ".join(part for part in (counted(stage["counts"]), stage["detail"]) if part)
+        lines.append(
+            f"{plain(stage['name'])[:28]:<28}  {stage['outcome']:<12}"
+            f"{stage['seconds']:>8.1f} s  {plain(said)}"
+        )
         lines += [f"{'':<30}{plain(problem)}" for problem in stage["problems"][:5]]
         if stage["tomorrow"]:
             lines.append(f"{'':<30}tomorrow: {plain(stage['tomorrow'])}")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import click
+import typer
+from typer import Argument, Option
 
 from schemas.errors import UsageError
-from search.cli.commands import examples
 from search.cli.context import Session
+from search.cli.options import AsJson, examples, new_app
 
 if TYPE_CHECKING:
     from schemas.records import Answer
@@ -19,8 +20,11 @@ if TYPE_CHECKING:
     from search.engine import QueryOptions
     from search.inputs import QueryPicture
 
+app = new_app()
+Names = list[str] | None
 
-@click.command(
+
+@app.command(
     epilog=examples(
         "toonsearch query cover.jpg -k 5",
         "toonsearch query a.png b.png --where \"genre = 'animals' and year < 2006\"",
@@ -28,82 +32,86 @@ if TYPE_CHECKING:
         "toonsearch query - --json < cover.jpg",
     )
 )
-@click.argument("pictures", metavar="PICTURE...", nargs=-1)
-@click.option(
-    "--k", "-k", "--top", "--limit", "k", type=click.IntRange(1), help="How many results."
-)
-@click.option("--by", type=click.Choice(["title", "picture"]), help="What to list.")
-@click.option("--crop", metavar="X,Y,W,H", help="Ask about a part: pixels, or percent with %.")
-@click.option("--where", metavar="SQL", help="Only pictures for which this holds.")
-@click.option("--exclude-author", metavar="NAME", multiple=True, help="Leave out an author.")
-@click.option("--exclude-same-author", is_flag=True, help="Who else draws like this?")
-@click.option("--exclude-title", metavar="TITLE", multiple=True, help="Leave out an id or name.")
-@click.option(
-    "--min-percentile",
-    metavar="PERCENT",
-    type=click.FloatRange(0, 100),
-    help="Only what is nearer than this share of pairs by different authors.",
-)
-@click.option(
-    "--expand/--no-expand", default=None,
-    help="Order pictures after the tenth by likeness to the first ten as well.",
-)  # fmt: skip
-@click.option(
-    "--palette", metavar="COLORS",
-    help="Only pictures with these colours (#1b2a49,#f2c14e or navy,gold).",
-)  # fmt: skip
-@click.option("--like-colors", metavar="FILE", help="Only pictures coloured like this one.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--nl", is_flag=True, help="Print one JSON object a line.")
-@click.option("--csv", is_flag=True, help="Print CSV with a header.")
-@click.option("--paths-only", "-f", is_flag=True, help="Print only the best picture's path.")
-@click.option("--null", "-0", is_flag=True, help="Print paths ending in NUL, for `xargs -0`.")
-@click.option(
-    "--html", metavar="FILE", type=click.Path(path_type=Path), help="Also write a gallery page."
-)
-@click.option("--preview", "-p", is_flag=True, help="Also show thumbnails in the terminal.")
-@click.option(
-    "--preview-as",
-    type=click.Choice(["auto", "kitty", "iterm", "sixel", "blocks"]),
-    default="auto",
-    hidden=True,
-)
-@click.pass_obj
-def command(
-    session: Session,
-    pictures: tuple[str, ...],
-    k: int | None,
-    by: str | None,
-    crop: str | None,
-    where: str | None,
-    exclude_author: tuple[str, ...],
-    exclude_same_author: bool,
-    exclude_title: tuple[str, ...],
-    min_percentile: float | None,
-    expand: bool | None,
-    palette: str | None,
-    like_colors: str | None,
-    as_json: bool,
-    nl: bool,
-    csv: bool,
-    paths_only: bool,
-    null: bool,
-    html: Path | None,
-    preview: bool,
-    preview_as: str,
+def query(
+    ctx: typer.Context,
+    pictures: Annotated[
+        Names, Argument(metavar="PICTURE...", help="Files, or `-` for standard input.")
+    ] = None,
+    k: Annotated[
+        int | None, Option("-k", "--k", "--top", "--limit", min=1, help="How many results.")
+    ] = None,
+    by: Annotated[Literal["title", "picture"] | None, Option(help="What to list.")] = None,
+    crop: Annotated[
+        str | None, Option(metavar="X,Y,W,H", help="Ask about a part: pixels, or percent with %.")
+    ] = None,
+    where: Annotated[
+        str | None, Option(metavar="SQL", help="Only pictures for which this holds.")
+    ] = None,
+    genre: Annotated[Names, Option(metavar="NAME", help="Only this genre.")] = None,
+    platform: Annotated[
+        Names, Option(metavar="NAME", help="Only from this site or source.")
+    ] = None,
+    year_from: Annotated[int | None, Option(metavar="YEAR", help="Only from this year on.")] = None,
+    year_to: Annotated[int | None, Option(metavar="YEAR", help="Only up to this year.")] = None,
+    exclude_author: Annotated[Names, Option(metavar="NAME", help="Leave out an author.")] = None,
+    exclude_same_author: Annotated[
+        bool, Option("--exclude-same-author", help="Who else draws like this?")
+    ] = False,
+    exclude_title: Annotated[
+        Names, Option(metavar="TITLE", help="Leave out an id or name.")
+    ] = None,
+    min_percentile: Annotated[
+        float | None,
+        Option(
+            metavar="PERCENT",
+            min=0,
+            max=100,
+            help="Only what is nearer than this share of pairs by different authors.",
+        ),
+    ] = None,
+    expand: Annotated[
+        bool | None,
+        Option(help="Order pictures after the tenth by likeness to the first ten as well."),
+    ] = None,
+    palette: Annotated[
+        str | None,
+        Option(
+            metavar="COLORS",
+            help="Only pictures with these colours (#1b2a49,#f2c14e or navy,gold).",
+        ),
+    ] = None,
+    like_colors: Annotated[
+        str | None, Option(metavar="FILE", help="Only pictures coloured like this one.")
+    ] = None,
+    as_json: AsJson = False,
+    nl: Annotated[bool, Option("--nl", help="Print one JSON object a line.")] = False,
+    csv: Annotated[bool, Option("--csv", help="Print CSV with a header.")] = False,
+    paths_only: Annotated[
+        bool, Option("--paths-only", "-f", help="Print only the best picture's path.")
+    ] = False,
+    null: Annotated[
+        bool, Option("--null", "-0", help="Print paths ending in NUL, for `xargs -0`.")
+    ] = False,
+    html: Annotated[Path | None, Option(metavar="FILE", help="Also write a gallery page.")] = None,
+    preview: Annotated[
+        bool, Option("--preview", "-p", help="Also show thumbnails in the terminal.")
+    ] = False,
+    preview_as: Annotated[
+        Literal["auto", "kitty", "iterm", "sixel", "blocks"], Option(hidden=True)
+    ] = "auto",
 ) -> None:
     """Find the works drawn most like a picture, and by whom.
 
-    PICTURE is a file, or `-` for standard input; several make one query. All filters act
-    before the search. --palette and --like-colors filter too; without any PICTURE they rank
-    by colour alone (after `toonsearch colors`). --where is one SQL condition over title,
-    author, genre, year, era, kind, tags, star_score and the other columns of the index.
+    Several pictures make one query. All filters act before the search. --palette and
+    --like-colors filter too; without any PICTURE they rank by colour alone (after
+    `toonsearch colors`). --where is one SQL condition over title, author, genre, year, era,
+    kind, tags, star_score and the other columns of the index.
     """
     # Before numpy starts: a query multiplies nothing large, and the threads that OpenBLAS
     # starts for that cost 50 ms on two cores.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    chosen = [name for name, on in (("json", as_json), ("nl", nl), ("csv", csv),
-                                    ("paths-only", paths_only or null)) if on]  # fmt: skip
+    flags = {"json": as_json, "nl": nl, "csv": csv, "paths": paths_only or null}
+    chosen = [name for name, on in flags.items() if on]
     if len(chosen) > 1:
         raise UsageError(f"--{chosen[0]} and --{chosen[1]} exclude each other", "Choose one.")
     if html is not None:
@@ -112,6 +120,10 @@ def command(
         check_target(html)
     if not pictures and palette is None and like_colors is None:
         raise UsageError("missing argument 'PICTURE...'", "See `toonsearch query --help`.")
+    from search.engine import QueryOptions
+    from search.filters import Filters
+
+    session: Session = ctx.obj
     settings = session.settings(
         {
             "query.k": k,
@@ -120,46 +132,56 @@ def command(
             "query.expand": expand,
         }
     )
-    options = _options(settings, where, exclude_author, exclude_same_author, exclude_title)
-    if palette is not None or like_colors is not None:
-        answer, read = _colored(settings, options, pictures, crop, palette, like_colors)
-    else:
-        answer, read = _asked(settings, options, pictures, crop)
-    for note in answer.notes:
-        session.note(note)
-    _print(answer, settings, chosen[0] if chosen else "table", "\0" if null else "\n")
-    if preview:
-        _preview(session, answer, settings, preview_as)
-    if html is not None:
-        _write_html(session, html, answer, read, settings)
-
-
-def _options(
-    settings: Settings,
-    where: str | None,
-    exclude_author: tuple[str, ...],
-    exclude_same_author: bool,
-    exclude_title: tuple[str, ...],
-) -> QueryOptions:
-    from search.engine import QueryOptions
-    from search.filters import Filters
-
-    filters = Filters.from_params(
-        settings.query, where=where, exclude_author=exclude_author,
-        exclude_same_author=exclude_same_author, exclude_title=exclude_title,
-    )  # fmt: skip
-    return QueryOptions(
+    options = QueryOptions(
         k=settings.query.k,
         by=settings.query.by,
         neighbours=settings.query.neighbours,
         unknown_prior=settings.query.unknown_prior,
-        filters=filters,
+        filters=Filters.from_params(
+            settings.query,
+            where=where,
+            genre=genre or (),
+            platform=platform or (),
+            year_from=year_from,
+            year_to=year_to,
+            exclude_author=exclude_author or (),
+            exclude_same_author=exclude_same_author,
+            exclude_title=exclude_title or (),
+        ),
         expand=settings.query.expand,
     )
+    if palette is not None or like_colors is not None:
+        answer, read = _by_color(settings, options, pictures or [], crop, palette, like_colors)
+    else:
+        answer, read = _by_style(settings, options, pictures or [], crop)
+    for note in answer.notes:
+        session.note(note)
+    if chosen:
+        from search.output.data import write_answer
+
+        end = "\0" if null else "\n"
+        write_answer(sys.stdout, answer, settings.query.by, settings.layout, chosen[0], end)
+    else:
+        from search.output import text
+
+        text.write_answer(sys.stdout, answer, settings.query.by)
+    if preview and sys.stdout.isatty():
+        from search.output.preview import write_previews
+
+        limits = settings.decode.limits
+        write_previews(sys.stdout, answer, settings.query.by, settings.layout, limits, preview_as)
+    elif preview:
+        session.note("no preview: standard output is not a terminal")
+    if html is not None:
+        from search.output.html import GallerySection, write_gallery
+
+        section = GallerySection(answer, tuple(read), by=settings.query.by)
+        write_gallery(html, [section], layout=settings.layout, limits=settings.decode.limits)
+        session.note(f"the gallery is in {html}")
 
 
-def _asked(
-    settings: Settings, options: QueryOptions, sources: tuple[str, ...], crop: str | None
+def _by_style(
+    settings: Settings, options: QueryOptions, sources: list[str], crop: str | None
 ) -> tuple[Answer, list[QueryPicture]]:
     from search.engine import Engine
     from search.inputs import STDIN, Crop, read_picture
@@ -173,10 +195,10 @@ def _asked(
         return engine.query(read, options), read
 
 
-def _colored(
+def _by_color(
     settings: Settings,
     options: QueryOptions,
-    sources: tuple[str, ...],
+    sources: list[str],
     crop: str | None,
     palette: str | None,
     like_colors: str | None,
@@ -195,49 +217,10 @@ def _colored(
     if sources:
         only = tuple(palettes.holders(settings.layout, colors))
         filters = replace(options.filters, pictures=only)
-        return _asked(settings, replace(options, filters=filters), sources, crop)
+        return _by_style(settings, replace(options, filters=filters), sources, crop)
     if options.filters.exclude_same_author:
         raise UsageError("--exclude-same-author needs a picture", "Name one.")
     answer = palettes.query_by_color(
         settings.layout, colors, k=options.k, by=options.by, filters=options.filters
     )
     return answer, []
-
-
-def _print(answer: Answer, settings: Settings, form: str, end: str) -> None:
-    from search.output import data as render
-
-    by = settings.query.by
-    if form == "json":
-        render.write_json(sys.stdout, answer, by, settings.layout)
-    elif form == "nl":
-        render.write_lines(sys.stdout, answer, by, settings.layout)
-    elif form == "csv":
-        render.write_csv(sys.stdout, answer, by, settings.layout)
-    elif form == "paths-only":
-        render.write_paths(sys.stdout, answer, by, settings.layout, end)
-    else:
-        from search.output.text import write_table
-
-        write_table(sys.stdout, answer, by)
-
-
-def _preview(session: Session, answer: Answer, settings: Settings, style: str) -> None:
-    if not sys.stdout.isatty():
-        session.note("no preview: standard output is not a terminal")
-        return
-    from search.output.preview import write_previews
-
-    write_previews(
-        sys.stdout, answer, settings.query.by, settings.layout, settings.decode.limits, style
-    )
-
-
-def _write_html(
-    session: Session, file: Path, answer: Answer, read: list[QueryPicture], settings: Settings
-) -> None:
-    from search.output.html import GallerySection, write_gallery
-
-    section = GallerySection(answer, tuple(read), by=settings.query.by)
-    write_gallery(file, [section], layout=settings.layout, limits=settings.decode.limits)
-    session.note(f"the gallery is in {file}")

@@ -4,50 +4,55 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-import click
+import typer
+from typer import Option
 
 from schemas.errors import InputError, UsageError
-from search.cli.commands import examples
 from search.cli.context import Session
+from search.cli.options import examples, new_app
 
 if TYPE_CHECKING:
-    from socket import socket
-
     from schemas.settings import Settings
 
+app = new_app()
 
-@click.command(
+
+@app.command(
     epilog=examples(
         "toonsearch serve --open",
         "toonsearch serve --host 0.0.0.0 --port 80",
         "toonsearch serve --add-account kim",
     )
 )
-@click.option("--host", metavar="ADDRESS", help="Where to listen (127.0.0.1: this machine only).")
-@click.option("--port", type=click.IntRange(0, 65535), help="The port; 0 takes a free one.")
-@click.option("--open", "open_page", is_flag=True, help="Open the page in a browser.")
-@click.option("--add-account", metavar="NAME", help="Make an account, ask for its password, end.")
-@click.option("--remove-account", metavar="NAME", help="Remove an account and its galleries, end.")
-@click.pass_obj
-def command(
-    session: Session,
-    host: str | None,
-    port: int | None,
-    open_page: bool,
-    add_account: str | None,
-    remove_account: str | None,
+def serve(
+    ctx: typer.Context,
+    host: Annotated[
+        str | None,
+        Option(metavar="ADDRESS", help="Where to listen (127.0.0.1: this machine only)."),
+    ] = None,
+    port: Annotated[
+        int | None, Option(min=0, max=65535, help="The port; 0 takes a free one.")
+    ] = None,
+    open_page: Annotated[bool, Option("--open", help="Open the page in a browser.")] = False,
+    add_account: Annotated[
+        str | None, Option(metavar="NAME", help="Make an account, ask for its password, end.")
+    ] = None,
+    remove_account: Annotated[
+        str | None, Option(metavar="NAME", help="Remove an account and its galleries, end.")
+    ] = None,
 ) -> None:
     """Open a page where a picture is dropped, and an API for programs.
 
-    Runs until Ctrl-C. A new index generation is picked up by itself. What strangers may do
+    Runs until Ctrl-C. A new index generation is picked up by itself. What visitors may do
     is said by the settings of the section web; see docs/web.md.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    session: Session = ctx.obj
     settings = session.settings({"web.host": host, "web.port": port})
     try:
-        from search.web.server import listen, serve
+        from search.web import server
     except ImportError as error:
         raise UsageError(
             f"the page needs the package {error.name}", "Install toonsearch[web]."
@@ -55,26 +60,25 @@ def command(
     if add_account is not None or remove_account is not None:
         _accounts(session, settings, add_account, remove_account)
         return
-    listener: socket = listen(settings.web.host, settings.web.port)
-    serve(settings, listener, note=session.note, open_page=open_page)
+    listener = server.listen(settings.web.host, settings.web.port)
+    server.serve(settings, listener, note=session.note, open_page=open_page)
 
 
 def _accounts(session: Session, settings: Settings, add: str | None, remove: str | None) -> None:
     """Make and remove accounts; a running server knows of it at once."""
-    from search.web.accounts import create_account, remove_account
     from search.web.db import Store
-    from search.web.errors import Refused
+    from search.web.errors import ApiError
 
     store = Store(settings.layout.web)
     try:
         if remove is not None:
-            if not remove_account(store, remove):
+            if not store.remove_account(remove):
                 raise InputError(f"there is no account {remove!r}")
             session.note(f"the account {remove} is removed")
         if add is not None:
-            made = create_account(store, add, _password())
+            made = store.create_account(add, _password())
             session.note(f"the account {made.name} is made")
-    except Refused as error:
+    except ApiError as error:
         raise InputError(error.message, error.hint) from error
     finally:
         store.close()
@@ -83,5 +87,5 @@ def _accounts(session: Session, settings: Settings, add: str | None, remove: str
 def _password() -> str:
     """From a person who types it twice unseen, or from one line of a pipe."""
     if sys.stdin.isatty():
-        return str(click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
+        return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
     return sys.stdin.readline().rstrip("\n")

@@ -1,33 +1,44 @@
-"""`toonsearch status`: the coverage ledger."""
+"""`toonsearch status`, `doctor` and `config`: what is here, what is wrong, what is set."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
 
-import click
+import typer
+from typer import Option
 
-from search.cli.commands import as_json, examples, print_json
-from search.cli.context import Session
+from search.cli.context import Session, colour_wanted
+from search.cli.options import AsJson, examples, new_app, print_json
+
+app = new_app()
+config = new_app("Show the settings in use.", "toonsearch config show --origin")
+app.add_typer(config, name="config")
+
+MARKS = {"ok": "\x1b[32m", "warn": "\x1b[33m", "fail": "\x1b[31m"}
 
 
-@click.command(epilog=examples("toonsearch status", "toonsearch status --json"))
-@as_json
-@click.pass_obj
-def command(session: Session, as_json: bool) -> None:
+@app.command(epilog=examples("toonsearch status", "toonsearch status --json"))
+def status(ctx: typer.Context, as_json: AsJson = False) -> None:
     """Show what the catalog and the index hold."""
     from indexer.monitoring import coverage
 
+    session: Session = ctx.obj
     settings = session.settings()
     found = coverage(settings.layout, settings)
     if as_json:
         print_json({**dataclasses.asdict(found), "adds_up": found.adds_up})
         return
     skipped, failed = sum(found.skipped.values()), sum(found.failed.values())
+    pending = "`toonsearch embed`" if found.pending else ""
     print(f"{'catalog':<12}{settings.store.root}")
     print(f"{'titles':<12}{found.titles:>9,}   by {found.authors:,} authors")
     print(f"{'pictures':<12}{found.pictures:>9,}   {_listed(found.sources)}")
     print(f"  {'embedded':<10}{found.embedded:>9,}   {found.model_id}")
-    print(f"  {'pending':<10}{found.pending:>9,}   {_hint(found.pending, 'toonsearch embed')}")
+    print(f"  {'pending':<10}{found.pending:>9,}   {pending}")
     print(f"  {'skipped':<10}{skipped:>9,}   {_listed(found.skipped)}")
     print(f"  {'failed':<10}{failed:>9,}   {_listed(found.failed)}")
     if not found.adds_up:
@@ -44,5 +55,56 @@ def _listed(counts: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {name}" for name, count in counts.items())
 
 
-def _hint(count: int, command: str) -> str:
-    return f"`{command}`" if count else ""
+@app.command(epilog=examples("toonsearch doctor", "toonsearch doctor --json"))
+def doctor(ctx: typer.Context, as_json: AsJson = False) -> int:
+    """Check the installation and say how to mend it."""
+    from search.doctor import examine
+
+    found = list(examine(ctx.obj))
+    if as_json:
+        print_json([dataclasses.asdict(finding) for finding in found])
+    else:
+        paint = colour_wanted(sys.stdout)
+        for finding in found:
+            mark = finding.verdict.ljust(4)
+            mark = f"{MARKS[finding.verdict]}{mark}\x1b[0m" if paint else mark
+            fix = f"  -> {finding.fix}" if finding.fix and finding.verdict != "ok" else ""
+            print(f"{mark}  {finding.what:<12}{finding.detail}{fix}")
+    return next((finding.exit_code for finding in found if finding.verdict == "fail"), 0)
+
+
+@config.command(epilog=examples("toonsearch config show --origin"))
+def show(
+    ctx: typer.Context,
+    origin: Annotated[
+        bool, Option("--origin", help="Also say where each value comes from.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Print every setting, as TOML or JSON."""
+    from schemas.settings import flatten
+
+    session: Session = ctx.obj
+    settings = session.settings()
+    values = {
+        key: str(value) if isinstance(value, Path) else value
+        for key, value in flatten(settings).items()
+    }
+    origins = {key: settings.origins.get(key, "default") for key in values}
+    if as_json:
+        print_json(
+            {
+                key: {"value": value, "origin": origins[key]} if origin else value
+                for key, value in values.items()
+            }
+        )
+        return
+    section = ""
+    for key, value in values.items():
+        if key.partition(".")[0] != section:
+            gap = "\n" if section else ""
+            section = key.partition(".")[0]
+            print(f"{gap}[{section}]")
+        # JSON's strings and numbers are TOML's.
+        line = f"{key.partition('.')[2]} = {json.dumps(value, ensure_ascii=False)}"
+        print(f"{line:<40} # {origins[key]}" if origin else line)

@@ -49,7 +49,7 @@
     }
     return [traces, layout, {responsive: true, displaylogo: false,
       displayModeBar: layout.scene || chart.zoom ? true : false,
-      modeBarButtonsToRemove: ["select2d", "lasso2d", "toImage", "autoScale2d", "resetCameraLastSave3d", "tableRotation"]}];
+      modeBarButtonsToRemove: ["sendChartToCloud", "select2d", "lasso2d", "toImage", "autoScale2d", "resetCameraLastSave3d", "tableRotation"]}];
   };
 
   const drawn = new Set();

@@ -1,86 +1,96 @@
-"""Routes about who is here and what this server offers."""
+"""Routes about who is here and what this server offers.
+
+A session is 256 random bits in an HttpOnly cookie that no other site can send along
+(SameSite=Strict).
+"""
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
-from pydantic import BaseModel, Field
-from starlette.responses import JSONResponse, Response
+from typing import Any
 
-from search.web import accounts
-from search.web.dependencies import Service, TheService
-from search.web.errors import Refused
-from search.web.models import Session, errors
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from search.web.db import SESSION_S
+from search.web.dependencies import COOKIE, Service, ServiceDependency
+from search.web.errors import ApiError
+from search.web.models import Credentials, SessionState, errors
 
 router = APIRouter(prefix="/v1", tags=["accounts"])
 
 
-class Credentials(BaseModel):
-    """A name and its password."""
-
-    name: str = Field(max_length=200)
-    password: str = Field(max_length=1000)
-
-
-@router.get("/session", responses={200: {"model": Session}, **errors()})
-async def session(request: Request, service: TheService) -> Response:
+@router.get("/session", response_model=SessionState, responses=errors())
+async def session(request: Request, service: ServiceDependency) -> dict[str, Any]:
     """Who is signed in, and what is turned on."""
-    return await _state(service, accounts.secret_of(request))
+    return await _state(service, request.cookies.get(COOKIE))
 
 
-@router.post("/session", responses={200: {"model": Session}, **errors(401, 403)})
-async def sign_in(body: Credentials, request: Request, service: TheService) -> Response:
+@router.post("/session", response_model=SessionState, responses=errors(401, 403, 507))
+async def sign_in(
+    body: Credentials, request: Request, response: Response, service: ServiceDependency
+) -> dict[str, Any]:
     """Sign in: sets a cookie that only this site's own pages send."""
-    _offered(service)
-    _, secret = await service.store.run(
-        lambda: accounts.sign_in(service.store, body.name, body.password)
-    )
-    response = await _state(service, secret)
-    accounts.give_cookie(response, request, secret)
-    return response
+    _check_offered(service)
+    secret = await service.store.run(service.store.sign_in, body.name, body.password)
+    _set_cookie(response, request, secret)
+    return await _state(service, secret)
 
 
-@router.delete("/session", responses={200: {"model": Session}, **errors()})
-async def sign_out(request: Request, service: TheService) -> Response:
+@router.delete("/session", response_model=SessionState, responses=errors(507))
+async def sign_out(
+    request: Request, response: Response, service: ServiceDependency
+) -> dict[str, Any]:
     """Sign out."""
-    secret = accounts.secret_of(request)
-    if secret and service.layout.web.exists():
-        await service.store.run(lambda: accounts.sign_out(service.store, secret))
-    response = await _state(service, None)
-    accounts.give_cookie(response, request, None)
-    return response
+    if secret := request.cookies.get(COOKIE):
+        await service.store.run(service.store.sign_out, secret)
+    _set_cookie(response, request, None)
+    return await _state(service, None)
 
 
-@router.post("/accounts", responses={200: {"model": Session}, **errors(403, 409, 507)})
-async def register(body: Credentials, request: Request, service: TheService) -> Response:
+@router.post("/accounts", response_model=SessionState, responses=errors(403, 409, 507))
+async def register(
+    body: Credentials, request: Request, response: Response, service: ServiceDependency
+) -> dict[str, Any]:
     """Make an account, where anybody may."""
-    _offered(service)
+    _check_offered(service)
     if service.settings.web.accounts != "open":
-        raise Refused(
-            403, "invited", "accounts are made by whoever runs this server",
+        raise ApiError(
+            403,
+            "invited",
+            "accounts are made by whoever runs this server",
             "toonsearch serve --add-account NAME",
-        )  # fmt: skip
-    await service.store.run(
-        lambda: accounts.create_account(service.store, body.name, body.password)
-    )
-    return await sign_in(body, request, service)
+        )
+    await service.store.run(service.store.create_account, body.name, body.password)
+    return await sign_in(body, request, response, service)
 
 
-def _offered(service: Service) -> None:
+def _check_offered(service: Service) -> None:
     if service.settings.web.accounts == "off":
-        raise Refused(403, "off", "this server keeps no accounts")
+        raise ApiError(403, "off", "this server keeps no accounts")
 
 
-async def _state(service: Service, secret: str | None) -> Response:
+def _set_cookie(response: Response, request: Request, secret: str | None) -> None:
+    """Set the session's cookie, or take it away."""
+    response.set_cookie(
+        COOKIE,
+        secret or "",
+        max_age=SESSION_S if secret else 0,
+        httponly=True,
+        samesite="strict",
+        secure=request.url.scheme == "https",
+        path="/",
+    )
+
+
+async def _state(service: Service, secret: str | None) -> dict[str, Any]:
     web = service.settings.web
     account = None
     if secret and web.accounts != "off":
-        account = await service.store.run(lambda: accounts.account_of(service.store, secret))
-    return JSONResponse(
-        {
-            "account": account.name if account else None,
-            "accounts": web.accounts,
-            "share_days": web.share_days,
-            "url_queries": web.url_queries == "on",
-            "sql": web.sql == "on",
-        }
-    )
+        account = await service.store.run(service.store.account_of, secret)
+    return {
+        "account": account.name if account else None,
+        "accounts": web.accounts,
+        "share_days": web.share_days,
+        "url_queries": web.url_queries == "on",
+        "sql": web.sql == "on",
+    }

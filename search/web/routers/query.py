@@ -1,51 +1,56 @@
-"""Routes that answer a query: with pictures, with a style asked about before, with a picture
-of the index."""
+"""Routes that answer a query: pictures, an earlier query, or a picture of the index."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import io
 import json
-import re
-import secrets
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from math import isnan, nan
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from fastapi import APIRouter, Depends, Query, Request
-from starlette.responses import JSONResponse, Response
+from fastapi import APIRouter, Query
+from starlette.responses import Response
 
+from schemas.errors import ToonsearchError
 from schemas.records import Answer
-from search.engine import StyleQuery
+from search.engine import QueryOptions, StyleQuery
 from search.inputs import QueryPicture
+from search.output import data as output
+from search.output.html import GallerySection, render_gallery
+from search.output.thumbnails import Thumbnail
 from search.results import titles_holding
-from search.web.db import Store
-from search.web.dependencies import Service, Style, TheService
+from search.web.db import EncodedQuery
+from search.web.dependencies import (
+    CropText,
+    Options,
+    Pictures,
+    Service,
+    ServiceDependency,
+    UploadedPicture,
+)
 from search.web.engine_pool import OpenEngine
-from search.web.errors import Refused, not_found
-from search.web.exports import exported, with_id
-from search.web.fetching import MAX_URL, fetch_picture
-from search.web.models import QueryAnswer, Shared, errors
-from search.web.requests import AskedPicture, QueryParameters, asked_pictures, checked_crop
+from search.web.errors import ApiError, not_found
+from search.web.fetch import MAX_URL, fetch_picture
+from search.web.image_pool import SIDES_PX
+from search.web.models import QueryAnswer, SharedLink, errors
 
 router = APIRouter(prefix="/v1", tags=["query"])
-Parameters = Annotated[QueryParameters, Depends()]
-ANSWER: dict[int | str, dict[str, Any]] = {200: {"model": QueryAnswer}}
+BINARY = {"type": "string", "format": "binary"}
 BODY = {
     "requestBody": {
         "required": True,
         "content": {
-            "image/*": {"schema": {"type": "string", "format": "binary"}},
+            "image/*": {"schema": BINARY},
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
                     "required": ["picture"],
                     "properties": {
-                        "picture": {
-                            "type": "array",
-                            "items": {"type": "string", "format": "binary"},
-                        },
+                        "picture": {"type": "array", "items": BINARY},
                         "crop": {"type": "array", "items": {"type": "string"}},
                     },
                 }
@@ -53,203 +58,182 @@ BODY = {
         },
     }
 }
+ANSWER: dict[str, Any] = {"response_model": QueryAnswer, "response_model_exclude_unset": True}
 
 
-@router.post("/query", responses={**ANSWER, **errors(400, 408, 413, 415)}, openapi_extra=BODY)
-async def query(
-    request: Request,
-    service: TheService,
-    parameters: Parameters,
-    crop: Annotated[
-        str | None, Query(max_length=100, description="x,y,w,h in pixels or percent.")
-    ] = None,
-) -> Response:
-    """Find the works drawn most like the pictures in the body, taken together."""
-    started = time.perf_counter()
-    asked = await asked_pictures(request, crop)
-    return await answered(service, asked, parameters, started)
+@router.post("/query", **ANSWER, responses=errors(400, 408, 413, 415), openapi_extra=BODY)
+async def query(service: ServiceDependency, options: Options, pictures: Pictures) -> dict[str, Any]:
+    """Find the titles drawn most like the pictures in the body, taken together."""
+    return await _answer_pictures(service, pictures, options)
 
 
-@router.get("/fetched", responses={**ANSWER, **errors(403, 415, 502)})
+@router.get("/fetched", **ANSWER, responses=errors(403, 415, 502))
 async def fetched(
-    service: TheService,
-    parameters: Parameters,
+    service: ServiceDependency,
+    options: Options,
+    crop: CropText,
     url: Annotated[str, Query(max_length=MAX_URL, description="Address of a picture.")],
-    crop: Annotated[str | None, Query(max_length=100)] = None,
-) -> Response:
+) -> dict[str, Any]:
     """Ask about a picture on the web, where the server is allowed to fetch it."""
-    started = time.perf_counter()
     if service.settings.web.url_queries != "on":
-        raise Refused(403, "off", "this server does not fetch pictures")
+        raise ApiError(403, "off", "this server does not fetch pictures")
     data = await fetch_picture(url, service.settings.decode.max_bytes)
     name = url.partition("?")[0].rpartition("/")[2][:200] or "picture"
-    asked = [AskedPicture(QueryPicture(name, data), checked_crop(crop))]
-    return await answered(service, asked, parameters, started)
+    picture = UploadedPicture(QueryPicture(name, data), crop)
+    return await _answer_pictures(service, [picture], options)
 
 
-async def answered(
-    service: Service, asked: list[AskedPicture], parameters: QueryParameters, started: float
-) -> Response:
+@router.get("/results/{result_id}", **ANSWER, responses=errors(404, 410))
+async def result(
+    result_id: str,
+    service: ServiceDependency,
+    options: Options,
+    format: Annotated[
+        Literal["json", "csv", "html"] | None, Query(description="As a file to keep.")
+    ] = None,
+) -> Any:
+    """Ask again about the same pictures, with other filters."""
+    encoded = await _encoded_query(service, result_id)
+    async with service.engines.lease() as opened:
+        engine = opened.engine
+        if (encoded.model_id, encoded.preprocessing) != (
+            engine.generation.model_id,
+            engine.generation.preprocessing_digest,
+        ):
+            raise ApiError(
+                410,
+                "other_model",
+                "this result was made with another model",
+                "Ask with the picture again.",
+            )
+        answer = await service.engines.run(
+            lambda: engine.answer(encoded.question, options, picture_ids=encoded.own)
+        )
+        if format is not None:
+            return await _download(service, opened, answer, options.by, format)
+    return _body(result_id, answer, options)
+
+
+@router.post(
+    "/results/{result_id}/share", response_model=SharedLink, responses=errors(403, 404, 507)
+)
+async def share_result(result_id: str, service: ServiceDependency) -> dict[str, Any]:
+    """Make a link that can be opened later: it keeps the vector, not the picture."""
+    days = service.settings.web.share_days
+    if days == 0:
+        raise ApiError(403, "off", "shared links are turned off on this server")
+    encoded = await _encoded_query(service, result_id)
+    key, expires = await service.store.run(service.store.add_share, encoded, days)
+    moment = datetime.fromtimestamp(expires, UTC).isoformat(timespec="seconds")
+    return {"id": key, "link": f"/?r={key}", "expires": moment}
+
+
+@router.get("/pictures/{picture_id}/similar", **ANSWER, responses=errors(404))
+async def similar(picture_id: str, service: ServiceDependency, options: Options) -> dict[str, Any]:
+    """Ask with a picture of the index, by its stored vector."""
+    async with service.engines.lease() as opened:
+        row = opened.engine.generation.meta.execute(
+            "select row_id from pictures where picture_id = ? order by row_id", (picture_id,)
+        ).fetchone()
+        if row is None:
+            raise not_found("the index holds no such picture")
+
+        def work() -> Answer:
+            stored = opened.centroid(np.asarray(row, np.int64))
+            return opened.engine.answer(stored, options, picture_ids=[picture_id])
+
+        answer = await service.engines.run(work)
+    return _body(None, answer, options)
+
+
+async def _answer_pictures(
+    service: Service, pictures: Sequence[UploadedPicture], options: QueryOptions
+) -> dict[str, Any]:
     """Decode, encode, search, remember."""
+    started = time.perf_counter()
     async with service.engines.lease() as opened:
         engine = opened.engine
         spec = engine.encoder.pixel_spec
         prepared = await asyncio.gather(
-            *(service.decoders.pixels(one.picture, one.crop, spec) for one in asked)
+            *(service.decoders.pixels(one.picture, one.crop, spec) for one in pictures)
         )
-        options = parameters.options(service.settings.query)
+        ids = [picture.picture_id for picture in prepared]
 
         def work() -> tuple[Answer, StyleQuery, tuple[str, ...]]:
-            asks = engine.encode(prepared)
-            ids = [picture.picture_id for picture in prepared]
+            question = engine.encode(prepared)
             names = [picture.name for picture in prepared]
-            found = engine.answer(asks, options, picture_ids=ids, names=names, started=started)
-            return found, asks, _own(opened, prepared)
+            answer = engine.answer(question, options, picture_ids=ids, names=names, started=started)
+            own = [one for one in ids if titles_holding(engine.generation.meta, [one])]
+            return answer, question, tuple(own)
 
-        answer, asks, own = await service.engines.run(work)
-        style = Style(
-            asks,
+        answer, question, own = await service.engines.run(work)
+        encoded = EncodedQuery(
+            question,
             engine.generation.model_id,
             engine.generation.preprocessing_digest,
             own,
             len(prepared),
         )
-    return JSONResponse(with_id(service.remembered.keep(style), answer, options.by))
+    return _body(service.recent.add(encoded), answer, options)
 
 
-def _own(opened: OpenEngine, pictures: list[QueryPicture]) -> tuple[str, ...]:
-    meta = opened.engine.generation.meta
-    return tuple(p.picture_id for p in pictures if titles_holding(meta, [p.picture_id]))
+async def _encoded_query(service: Service, result_id: str) -> EncodedQuery:
+    """A query that was asked before, lately or by a shared link.
 
-
-async def style_of(service: Service, result_id: str) -> Style:
-    """A style that was asked about before, lately or by a shared link.
-
-    Errors:  Refused (404)
+    Errors:  ApiError (404)
     """
-    style = service.remembered.get(result_id)
-    if style is None and SHARE_ID.fullmatch(result_id):
-        style = await service.store.run(lambda: shared(service.store, result_id))
-    if style is None:
+    found = service.recent.get(result_id)
+    found = found or await service.store.run(service.store.share, result_id)
+    if found is None:
         raise not_found("this result is no longer kept", "Ask with the picture again.")
-    return style
+    return found
 
 
-@router.get("/results/{result_id}", responses={**ANSWER, **errors(404, 410)})
-async def result(
-    result_id: str,
-    service: TheService,
-    parameters: Parameters,
-    format: Annotated[
-        Literal["json", "csv", "html"] | None, Query(description="As a file to keep.")
-    ] = None,
+def _body(result_id: str | None, answer: Answer, options: QueryOptions) -> dict[str, Any]:
+    """The answer's body with the id under which it can be asked again."""
+    return {"id": result_id, **output.body(answer, options.by, None)}
+
+
+# --- A result as a file: JSON, CSV, or the self-contained HTML gallery.
+
+
+async def _download(
+    service: Service, opened: OpenEngine, answer: Answer, by: str, format: str
 ) -> Response:
-    """Ask again about the same pictures, with other filters."""
-    style = await style_of(service, result_id)
-    options = parameters.options(service.settings.query)
-    async with service.engines.lease() as opened:
-        answer = await service.answer(opened, style, options, [])
-        if format is not None:
-            return await exported(service, opened, answer, options.by, format)
-    return JSONResponse(with_id(result_id, answer, options.by))
-
-
-@router.post(
-    "/results/{result_id}/share",
-    responses={200: {"model": Shared}, **errors(403, 404, 507)},
-)
-async def share_result(result_id: str, service: TheService) -> Response:
-    """Make a link that can be opened later: it keeps the style, not the picture."""
-    days = service.settings.web.share_days
-    if days == 0:
-        raise Refused(403, "off", "shared links are turned off on this server")
-    style = await style_of(service, result_id)
-    key, expires = await service.store.run(lambda: share(service.store, style, days))
-    return JSONResponse(said(key, expires))
-
-
-@router.get("/pictures/{picture_id}/similar", responses={**ANSWER, **errors(404)})
-async def similar(picture_id: str, service: TheService, parameters: Parameters) -> Response:
-    """Ask with a picture of the index, by its stored vector."""
-    options = parameters.options(service.settings.query)
-    async with service.engines.lease() as opened:
-        rows = opened.engine.generation.meta.execute(
-            "select min(row_id) from pictures where picture_id = ?", (picture_id,)
-        ).fetchone()
-        if rows[0] is None:
-            raise not_found("the index holds no such picture")
-
-        def work() -> Answer:
-            style = opened.common_style(np.asarray(rows, np.int64))
-            return opened.engine.answer(style, options, picture_ids=[picture_id])
-
-        answer = await service.engines.run(work)
-    return JSONResponse(with_id(None, answer, options.by))
-
-
-# --- Links to a result that outlive the server's memory: vectors are kept, not the picture.
-
-DAY_S = 86_400
-SHARE_ID = re.compile(r"s-[A-Za-z0-9_-]{22}")
-
-
-def share(store: Store, style: Style, days: int) -> tuple[str, float]:
-    """Keep a style for some days; returns its id and when it expires (seconds since 1970).
-
-    Expired ones are removed at the same time.
-    """
-    key, now = f"s-{secrets.token_urlsafe(16)}", time.time()
-    expires = now + days * DAY_S
-    with store.writing() as connection:
-        connection.execute("delete from shares where expires < ?", (now,))
-        connection.execute(
-            "insert into shares values (?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                key,
-                style.question.vector.astype("<f4").tobytes(),
-                style.model_id,
-                style.preprocessing,
-                json.dumps(style.own),
-                style.pictures_count,
-                now,
-                expires,
-            ),
-        )
-        if not isnan(style.question.ood):
-            connection.execute("insert into share_ood values (?, ?)", (key, style.question.ood))
-    return key, expires
-
-
-def shared(store: Store, key: str) -> Style | None:
-    """The style behind a link; None when there is none, or no longer."""
-    if not SHARE_ID.fullmatch(key):
-        return None
-    with store.reading() as connection:
-        if connection is None:
-            return None
-        row = connection.execute(
-            "select vector, ood, model_id, preprocessing, own, pictures_count"
-            " from shares left join share_ood using (id)"
-            " where id = ? and expires >= ?",
-            (key, time.time()),
-        ).fetchone()
-    if row is None:
-        return None
-    vector, ood, model_id, preprocessing, own, count = row
-    return Style(
-        StyleQuery(_read(vector), nan if ood is None else ood),
-        model_id,
-        preprocessing,
-        tuple(json.loads(own)),
-        count,
+    if format == "json":
+        body = json.dumps(output.body(answer, by, None), ensure_ascii=False, indent=2)
+        kind = "application/json"
+    elif format == "csv":
+        out = io.StringIO()
+        output.write_answer(out, answer, by, None, "csv")
+        body, kind = out.getvalue(), "text/csv; charset=utf-8"
+    else:
+        images = await _thumbnails(service, opened, answer, by)
+        section = GallerySection(answer, (), by=by)
+        body = await service.engines.run(lambda: render_gallery([section], images))
+        kind = "text/html; charset=utf-8"
+    return Response(
+        body.encode("utf-8", "replace"),
+        media_type=kind,
+        headers={"Content-Disposition": f'attachment; filename="toonsearch.{format}"'},
     )
 
 
-def _read(vector: bytes) -> np.ndarray:
-    return np.frombuffer(vector, "<f4").astype(np.float32)
+async def _thumbnails(
+    service: Service, opened: OpenEngine, answer: Answer, by: str
+) -> dict[str, Thumbnail]:
+    """Thumbnails of the hits by stored file, made by the decoders."""
+    hits = answer.pictures if by == "picture" else [h for t in answer.titles for h in t.hits]
+    files = {hit.file: hit.picture_id for hit in hits if hit.file is not None}
+    side_px = SIDES_PX["medium" if len(files) <= 60 else "small"]
 
+    async def one(picture_id: str) -> Thumbnail | None:
+        try:
+            made = await service.thumbnails.get(opened, picture_id, side_px)
+        except ToonsearchError:
+            return None
+        data = base64.standard_b64encode(made.data).decode("ascii")
+        return Thumbnail(f"data:image/webp;base64,{data}", made.width_px, made.height_px)
 
-def said(key: str, expires: float) -> dict[str, Any]:
-    """What the page is told of a new link."""
-    moment = datetime.fromtimestamp(expires, UTC).isoformat(timespec="seconds")
-    return {"id": key, "link": f"/?r={key}", "expires": moment}
+    made = await asyncio.gather(*(one(picture_id) for picture_id in files.values()))
+    return {file: found for file, found in zip(files, made, strict=True) if found is not None}

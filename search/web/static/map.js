@@ -13,14 +13,8 @@ const MAX_ZOOM = 64;
 
 export async function mapPage(main, params, signal) {
   document.title = `${t("map")} – toonsearch`;
-  let state = await get("/v1/map", {}, signal);
-  while (state.state === "drawing") {
-    fill(main, h("p", { class: "busy" }, h("span", { class: "spinner" }), t("drawing")));
-    await new Promise((resolve) => setTimeout(resolve, 2000));
-    signal.throwIfAborted();
-    state = await get("/v1/map", {}, signal);
-  }
-  if (state.state !== "ready") return void fill(main, h("p", { class: "message" }, t("noMap")));
+  const state = await get("/v1/map", {}, signal);
+  if (state.state !== "ready") return void fill(main, h("p", { class: "message" }, t("noMap", { hint: state.hint })));
   const answer = await fetch("/v1/map/points", { signal });
   const view = new DataView(await answer.arrayBuffer());
   const count = Math.floor(view.byteLength / BYTES);
@@ -139,8 +133,8 @@ function draw(main, state, points, signal) {
     const py = event ? (event.clientY - box.top) * f.ratio : canvas.height / 2;
     const [x, y] = [(px - f.left) / f.scale, (py - f.top) / f.scale];
     const zoom = Math.min(Math.max(eye.zoom * factor, 1), MAX_ZOOM);
-    const kept = eye.zoom / zoom;
-    look({ zoom, x: x + (eye.x - x) * kept, y: y + (eye.y - y) * kept });
+    const ratio = eye.zoom / zoom;
+    look({ zoom, x: x + (eye.x - x) * ratio, y: y + (eye.y - y) * ratio });
   }
 
   canvas.addEventListener("wheel", (event) => { event.preventDefault(); zoomAt(event.deltaY < 0 ? 1.25 : 0.8, event); }, { passive: false });
@@ -186,7 +180,7 @@ function draw(main, state, points, signal) {
     }));
   }
   const choice = h("select", { "aria-label": t("colourBy"), onchange: () => { kind = choice.value; key(); paint(); } },
-    kinds.map((one) => h("option", { value: one }, t(one === "author" ? "hand" : one))));
+    kinds.map((one) => h("option", { value: one }, t(one === "author" ? "artist" : one))));
   const button = (label, sign, act) => h("button", { type: "button", class: "button small", "aria-label": label, title: label, onclick: act }, sign);
   fill(main, h("article", { class: "work" },
     h("header", {}, h("h1", {}, t("map")), h("p", { class: "soft" }, t("mapLead"), " ", t("mapHelp"),

@@ -25,7 +25,7 @@ export function answerView(answer, context) {
   const k = Number(context.filters.k ?? STEP);
   return h("div", { class: "answer" },
     h("div", { class: "question" }, context.tiles ?? h("p", { class: "soft" }, t("notKept")),
-      verdict(answer.labels), labelGroups(answer.labels)),
+      conclusion(answer.labels), labelGroups(answer.labels)),
     h("section", { class: "found", "aria-label": t("result") },
       toolbar(answer, context),
       notes(answer),
@@ -38,25 +38,25 @@ export function answerView(answer, context) {
       h("p", { class: "soft basis" }, t("basis", { id: answer.query.generation, n: number(answer.query.pictures_count), model: answer.query.model }))));
 }
 
-function verdict(labels) {
+function conclusion(labels) {
   if (!labels.authors.length) return null;
   const [best] = labels.authors;
   if (labels.unknown_author > 0.5) {
-    return h("p", { class: "verdict" }, h("strong", {}, t("unknownHand")), ` (${share(labels.unknown_author)}). `,
+    return h("p", { class: "conclusion" }, h("strong", {}, t("unknownArtist")), ` (${share(labels.unknown_author)}). `,
       labels.out_of_distribution > 0.5 ? t("nothingAlike") : t("nearestIs", { name: best.label }));
   }
   const [before, after] = t("looksLike", { name: "\u0000" }).split("\u0000");
-  return h("p", { class: "verdict" }, before, h("strong", {}, best.label), after, ` (${share(best.probability)})`);
+  return h("p", { class: "conclusion" }, before, h("strong", {}, best.label), after, ` (${share(best.probability)})`);
 }
 
 function labelGroups(labels) {
   const none = { label: t("none_known"), probability: labels.unknown_author, none: true };
   const authors = !labels.authors.length ? [] : labels.unknown_author > 0.5 ? [none, ...labels.authors] : [...labels.authors, none];
-  return [["hand", authors], ["genre", labels.genres], ["era", labels.eras]].map(([key, group]) => {
+  return [["artist", authors], ["genre", labels.genres], ["era", labels.eras]].map(([key, group]) => {
     const shown = group.filter((one) => one.probability >= 0.005);
-    return shown.length && h("div", { class: "labels" }, h("h3", {}, labels.out_of_distribution > 0.5 && key !== "hand" ? t("onlyShares", { what: t(key) }) : t(key)),
+    return shown.length && h("div", { class: "labels" }, h("h3", {}, labels.out_of_distribution > 0.5 && key !== "artist" ? t("onlyShares", { what: t(key) }) : t(key)),
       h("dl", {}, shown.map((one) => h("div", { class: one.none ? "none" : null },
-        h("dt", { title: one.label }, key === "hand" && !one.none ? h("a", { href: withParams("/author", { name: one.label }) }, one.label) : one.label),
+        h("dt", { title: one.label }, key === "artist" && !one.none ? h("a", { href: withParams("/author", { name: one.label }) }, one.label) : one.label),
         h("dd", {}, bar(one.probability, share(one.probability)), h("span", {}, share(one.probability)))))));
   });
 }
@@ -67,7 +67,7 @@ function notes(answer) {
     if (note.startsWith("the picture itself")) said.push(t("itself"));
     else if (note.startsWith("left out: pictures by ")) said.push(t("leftOut", { who: note.slice(22) }));
     else if (note.startsWith("the filters left")) said.push(t("candidates", { n: number(answer.query.candidates_count), total: number(answer.query.pictures_count) }));
-    else if (note.startsWith("a picture of another kind")) said.push(t("foreign"));
+    else if (note.startsWith("a picture of quite another kind")) said.push(t("foreign"));
     else if (/^\d+ of the \d+/.test(note)) said.push(t("fewer"));
     else said.push(note);
   }

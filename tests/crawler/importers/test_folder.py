@@ -11,7 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crawler.importers.folder import import_folder, import_manifest, parse_pattern, slug
+from crawler import images
+from crawler.importers import ingest
+from crawler.importers.folder import import_folder, parse_pattern
+from crawler.importers.ingest import slug
+from crawler.importers.manifest import import_manifest
 from schemas.errors import InputError, UsageError
 from schemas.settings import Settings
 from schemas.storage.catalog import Catalog
@@ -79,9 +83,7 @@ def test_a_second_import_reads_and_commits_nothing(
     import_folder(layout, SETTINGS, folder)
     catalog = Catalog(layout)
     versions = [catalog.version(name) for name in ("titles", "pictures")]
-    monkeypatch.setattr(
-        "crawler.importers.ingest.read_capped", lambda *_: pytest.fail("read a file")
-    )
+    monkeypatch.setattr(ingest, "read_capped", lambda *_: pytest.fail("read a file"))
     report = import_folder(layout, SETTINGS, folder)
     assert report.counts["unchanged"] == 4
     assert sum(report.counts.values()) == 4
@@ -280,9 +282,7 @@ def test_a_changed_label_changes_the_title_without_reading_pictures(
         "genre": "x",
     }
     import_manifest(layout, SETTINGS, write_manifest(folder / "m.csv", [row]))
-    monkeypatch.setattr(
-        "crawler.importers.ingest.read_capped", lambda *_: pytest.fail("read a file")
-    )
+    monkeypatch.setattr(ingest, "read_capped", lambda *_: pytest.fail("read a file"))
     import_manifest(layout, SETTINGS, write_manifest(folder / "m.csv", [{**row, "genre": "y"}]))
     assert titles(layout)["m:one"]["genres"] == ["y"]
 
@@ -315,7 +315,7 @@ def test_a_full_disk_is_one_line_and_keeps_what_was_done(
     def full(*_: object) -> None:
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr("crawler.images.os.fsync", full)
+    monkeypatch.setattr(images.os, "fsync", full)
     with pytest.raises(InputError, match="disk is full"):
         import_folder(layout, SETTINGS, folder)
     monkeypatch.undo()

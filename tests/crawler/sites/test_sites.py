@@ -44,12 +44,12 @@ NAVER = "https://comic.naver.com"
 
 
 def sample(name: str) -> Page:
-    return Page(f"https://example.org/{name}", (SAMPLES / name).read_bytes())
+    return Page(f"https://example.org/{name}", (SAMPLES / name).read_bytes(), name.split("_")[0])
 
 
-def page(body: Any) -> Page:
+def page(body: Any, site: str = "") -> Page:
     text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False)
-    return Page("https://example.org/page", text.encode())
+    return Page("https://example.org/page", text.encode(), site)
 
 
 def test_naver_curation_sample() -> None:
@@ -376,7 +376,7 @@ def test_a_changed_layout_names_site_field_and_sample(
 ) -> None:
     request = PageRequest("u", kind, f"{site}:1", {"year": 2000})
     with pytest.raises(PageError) as caught:
-        site_of(site).parsers[kind](request, page(body))
+        site_of(site).parsers[kind](request, page(body, site))
     assert (caught.value.site, caught.value.field) == (site, field)
     assert site in caught.value.message
     assert "expected is" in caught.value.message

@@ -12,7 +12,7 @@ from indexer.vector_index.generations import publish
 from schemas.errors import NoIndexError
 from schemas.storage.catalog import Catalog
 from schemas.storage.layout import Layout
-from search.output.changes import difference_lines
+from search.cli.commands.index import difference_lines
 from tests.catalogs import SETTINGS, fill_catalog
 
 

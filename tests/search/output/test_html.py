@@ -6,7 +6,6 @@ import base64
 import hashlib
 import io
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -25,33 +24,9 @@ from search.output.html import render_gallery as render_page
 from search.output.thumbnails import BUDGET_BYTES, Thumbnails, query_key
 from tests.search.answers import NASTY, answer
 from tests.search.hands import HANDS, draw
+from tests.search.pages import elements
 
 LIMITS = PictureLimits()
-VOID = {"meta", "img"}
-
-
-class Reader(HTMLParser):
-    """Collects elements and checks that they are nested."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-
-def read(page: str) -> list[tuple[str, dict[str, str | None]]]:
-    reader = Reader()
-    reader.feed(page)
-    assert reader.open == []
-    return reader.found
 
 
 def asked(hand: int = 0, name: str = "query.png") -> QueryPicture:
@@ -84,7 +59,7 @@ def test_the_page_stands_alone(engine: Engine, settings: Settings, by: str) -> N
         sections(engine, 3, by), layout=settings.layout, limits=LIMITS, title="Drawn alike",
         intro="An intro.", facts=[("right", "2 of 3")],
     )  # fmt: skip
-    found = read(page)
+    found = elements(page)
     images = [said for tag, said in found if tag == "img"]
     assert len(images) >= 3 * 6
     for said in images:
@@ -115,7 +90,7 @@ def test_every_text_is_escaped(settings: Settings) -> None:
         [section, section], layout=settings.layout, limits=LIMITS, title=NASTY, intro=NASTY,
         facts=[(NASTY, NASTY)],
     )  # fmt: skip
-    found = read(page)
+    found = elements(page)
     assert not {tag for tag, _ in found} & {"script", "a_"}
     assert "\x1b" not in page
     assert "javascript:" not in page
@@ -192,7 +167,7 @@ def test_nothing_found_and_lost_files_still_make_a_page(settings: Settings) -> N
     empty = GallerySection(replace(answer(name="x"), titles=(), pictures=()), (asked(),))
     lost = GallerySection(answer(name="x", file="no/such.png"), (asked(),))
     page = render_gallery([empty, lost], layout=settings.layout, limits=LIMITS, title="x")
-    read(page)
+    elements(page)
     assert "Nothing was found." in page
     assert "its file is gone" in page
     assert re.search(r'href="#query-2"', page)

@@ -9,11 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from indexer.embedding.embed import embed_pending
-from indexer.era_pictures import mode_picture, overlay
 from indexer.labels.judge import judge_pending
 from indexer.palette import color_pending
 from indexer.vector_index.build import build_generation
@@ -21,6 +19,7 @@ from indexer.vector_index.generations import publish
 from schemas.settings import Settings, load_settings
 from search.cli.app import main
 from tests.drawings import draw_folder
+from tests.search.pages import elements
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SECTIONS = ("size", "genres", "titles", "map", "drift", "palettes", "eras", "copies", "coverage")
@@ -29,7 +28,7 @@ SECTIONS = ("size", "genres", "titles", "map", "drift", "palettes", "eras", "cop
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """Four artists over three years, with genres, colours and predictions."""
-    from crawler.importers.folder import import_manifest
+    from crawler.importers.manifest import import_manifest
 
     root = tmp_path_factory.mktemp("drawn")
     folder = draw_folder(root / "drawings", titles=3, pictures=4, side_px=96)
@@ -75,6 +74,11 @@ def test_every_part_is_there_and_nothing_is_fetched(page: Path) -> None:
     assert "genre · colour &amp; shape" in bare
     assert bare.count("data-chart=") >= 5
     assert ">None<" not in bare and "Undefined" not in bare
+    found = elements(bare)
+    assert not any(name.startswith("on") for _, said in found for name in said)
+    assert {tag for tag, said in found if "src" in said} == {"img"}
+    plots = {said["data-chart"] for _, said in found if "data-chart" in said}
+    assert plots == set(told["charts"]), "each chart that is sent is shown"
     for figure in re.findall(r'<figure class="chart">.*?</figure>', bare, re.S):
         assert '<details class="sql">' in figure, "each chart has its SQL one click away"
 
@@ -85,22 +89,6 @@ def test_an_empty_catalog_has_a_report(tmp_path: Path) -> None:
     for name in SECTIONS:
         assert f'<section id="{name}">' in target.read_text("utf-8")
     assert main(["report", "--html", str(tmp_path / "no" / "where.html")]) == 3
-
-
-def test_overlay_against_a_slow_loop(drawn: Settings) -> None:
-    rng = np.random.default_rng(4)
-    stack = rng.integers(0, 256, (9, 3, 2, 3)).astype(np.uint8)
-    found = mode_picture(stack)
-    for place in np.ndindex(stack.shape[1:]):
-        levels = (stack[(slice(None), *place)] // 16).tolist()
-        best = max(sorted(set(levels)), key=lambda level: (levels.count(level), -level))
-        assert found[place] == best * 16 + 8
-    files = [
-        str(f.relative_to(drawn.layout.pictures)) for f in drawn.layout.pictures.rglob("*.png")
-    ]
-    eras = overlay(drawn.layout, drawn.decode.limits, [("x", f) for f in files[:5]] + [("x", "no")])
-    assert [era.count for era in eras] == [5]
-    assert eras[0].histogram.sum(axis=1) == pytest.approx(np.ones(3))
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import io
 import json
 from pathlib import Path
 
-from crawler.importers.folder import import_manifest
+from crawler.importers.manifest import import_manifest
 from indexer.embedding.embed import embed_pending
 from indexer.vector_index.build import build_generation
 from indexer.vector_index.generations import publish

@@ -11,7 +11,6 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from PIL import Image
 
 from tests.search.hands import HANDS, draw
 from tests.search.web.conftest import served
@@ -107,7 +106,8 @@ def test_drop_and_paste(page_of: Open, kind: str) -> None:
     page.wait_for_selector(".cards .card")
     assert HANDS[0] in page.locator(".cards .by").first.inner_text()
     assert HANDS[0] in page.locator(".labels dl").first.inner_text()
-    assert page.locator(".labels dl .none").count() <= 1
+    labels = page.locator(".labels dl").first.locator("dt").all_inner_texts()
+    assert len(set(labels)) == len(labels) and set(labels) <= {*HANDS, "none of these artists"}
 
 
 def test_choose_then_crop_by_mouse_then_whole(page_of: Open) -> None:
@@ -306,18 +306,16 @@ def test_everybody_can_use_it(page_of: Open, scheme: str) -> None:
     assert page.evaluate("getComputedStyle(document.documentElement).scrollBehavior") == "auto"
 
 
-def test_it_is_ready_within_a_second(page_of: Open) -> None:
+def test_the_first_page_is_light_and_asks_nobody_else(page_of: Open, address: str) -> None:
     page = page_of()
     page.wait_for_selector(".drop .button")
-    page.reload()  # the first one may have waited for the browser itself
-    page.wait_for_selector(".drop .button")
-    ready = page.evaluate("performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd")
-    weight = page.evaluate(
-        "performance.getEntriesByType('resource').filter((e) => e.name.includes('/static/'))"
-        ".reduce((sum, e) => sum + e.decodedBodySize, 0)"
-    )
-    assert weight < 150_000
-    assert ready < 5000  # the figure itself is measured by `python -m bench`
+    loaded = dict(page.evaluate(
+        "performance.getEntriesByType('resource').map((e) => [e.name, e.decodedBodySize])"
+    ))  # fmt: skip
+    assert all(name.startswith(address) for name in loaded)
+    files = {name: size for name, size in loaded.items() if "/static/" in name}
+    assert f"{address}static/app.js" in files and all(files.values())
+    assert sum(files.values()) < 150_000  # how fast it is, `python -m bench` measures
 
 
 def test_a_bad_file_is_explained(page_of: Open) -> None:
@@ -329,13 +327,13 @@ def test_a_bad_file_is_explained(page_of: Open) -> None:
     assert "not a picture" in page.locator("[role=alert]").inner_text()
 
 
-def test_screenshots_are_kept_for_a_look(page_of: Open, tmp_path: Path) -> None:
-    page = page_of(viewport={"width": 1280, "height": 900})
+def test_every_picture_of_a_result_is_shown(page_of: Open) -> None:
+    page = page_of(viewport={"width": 1280, "height": 3000})
     ask(page)
-    page.screenshot(path=tmp_path / "result.png")
-    image = Image.open(tmp_path / "result.png").convert("L")
-    low, high = image.getextrema()
-    assert high - low > 150  # type: ignore[operator]
+    page.wait_for_load_state("networkidle")
+    assert page.locator(".cards .card img").count() >= page.locator(".cards .card").count() > 1
+    broken = "[...document.images].filter((i) => !i.complete || !i.naturalWidth).map((i) => i.src)"
+    assert page.evaluate(broken) == []
 
 
 # --- script in every place that holds text --------------------------------------------------

@@ -1,0 +1,228 @@
+"""`toonsearch embed`, `colors`, `judge` and `predict`: what is computed for each picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer import Option
+
+from schemas.errors import UsageError
+from search.cli.context import Session
+from search.cli.options import (
+    AsJson,
+    DryRun,
+    Limit,
+    check_place,
+    counted,
+    examples,
+    new_app,
+    print_json,
+    show,
+)
+
+app = new_app()
+
+
+@app.command(
+    epilog=examples(
+        "toonsearch embed",
+        "toonsearch embed --retry-failed --limit 1000",
+        "toonsearch embed --manifest works.csv --out vectors.parquet",
+    )
+)
+def embed(
+    ctx: typer.Context,
+    retry_failed: Annotated[
+        bool, Option("--retry-failed", help="Also try pictures that failed before.")
+    ] = False,
+    limit: Limit = None,
+    manifest: Annotated[
+        Path | None,
+        Option(metavar="FILE", help="Embed what this file lists, not the catalog; needs --out."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        Option(metavar="FILE", help="Parquet file with path and vector for --manifest."),
+    ] = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> int:
+    """Turn new pictures into vectors."""
+    if (manifest is None) != (out is None):
+        raise UsageError("--manifest and --out belong together", "Give both or neither.")
+    from indexer.embedding.embed import embed_pending
+
+    session: Session = ctx.obj
+    settings = session.settings()
+    if manifest is not None and out is not None:
+        from indexer.embedding.embed import embed_listed, listed_pictures
+
+        check_place(out)
+        listed = listed_pictures(manifest)[:limit]
+        if dry_run:
+            print(f"would embed {len(listed):,} pictures into {out}")
+            return 0
+        with session.progress("Embedding") as progress:
+            done = embed_listed(settings, listed, out, progress=progress)
+        counts = {"embedded": done.embedded, "failed": done.failed}
+        if as_json:
+            print_json({"model": done.model_id, **counts, "out": str(out)})
+        else:
+            print(f"{done.model_id}: {counted(counts)}, in {out}")
+        return _problems(session, done.problems, done.failed)
+    with session.writing("embed", dry_run), session.progress("Embedding") as progress:
+        report = embed_pending(
+            settings.layout,
+            settings,
+            retry_failed=retry_failed,
+            dry_run=dry_run,
+            limit=limit,
+            progress=progress,
+        )
+    code = show(
+        report.model_id,
+        report.counts,
+        dry_run,
+        as_json,
+        model=report.model_id,
+        seconds=round(report.seconds, 3),
+    )
+    if report.counts.get("embedded") and not as_json:
+        session.note("next: `toonsearch index build`")
+    if code:
+        session.note("`toonsearch status` shows why pictures failed")
+    return code
+
+
+@app.command(epilog=examples("toonsearch colors", "toonsearch colors --limit 1000 --json"))
+def colors(
+    ctx: typer.Context, limit: Limit = None, dry_run: DryRun = False, as_json: AsJson = False
+) -> int:
+    """Find the dominant colours of new pictures.
+
+    Each picture is divided into a 3 x 2 grid and each region into its three dominant
+    colours; they lie in the table `colors`, for SQL, the report and `query --palette`.
+    """
+    from indexer.palette import color_pending
+
+    session: Session = ctx.obj
+    settings = session.settings()
+    with session.writing("colors", dry_run), session.progress("Colours") as progress:
+        report = color_pending(
+            settings.layout, settings, dry_run=dry_run, limit=limit, progress=progress
+        )
+    seconds = round(report.seconds, 3)
+    more = {"seconds": seconds, "problems": report.problems}
+    show("colors", report.counts, dry_run, as_json, **more)
+    return _problems(session, report.problems, report.counts.get("failed", 0))
+
+
+@app.command(epilog=examples("toonsearch judge", "toonsearch judge --again"))
+def judge(
+    ctx: typer.Context,
+    again: Annotated[bool, Option("--again", help="All pictures, not only new ones.")] = False,
+    limit: Limit = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> int:
+    """Predict the labels of the index's own pictures.
+
+    Each picture is predicted as if it were new, its own title hidden from the vote, and the
+    five most probable authors, genres and eras go into the table `predictions`: which
+    genres are confused with which, and which titles are hard to place, are then questions
+    for SQL and the report.
+    """
+    from indexer.labels.judge import judge_pending
+
+    session: Session = ctx.obj
+    settings = session.settings()
+    with session.writing("judge", dry_run), session.progress("Predicting") as progress:
+        report = judge_pending(
+            settings.layout, again=again, dry_run=dry_run, limit=limit, progress=progress
+        )
+    return show(
+        report.model_id,
+        report.counts,
+        dry_run,
+        as_json,
+        model=report.model_id,
+        seconds=round(report.seconds, 3),
+    )
+
+
+@app.command(
+    epilog=examples(
+        "toonsearch predict --manifest works.csv --out predictions.parquet",
+        "toonsearch predict --manifest works.csv --out predictions.parquet --model shipped",
+    )
+)
+def predict(
+    ctx: typer.Context,
+    manifest: Annotated[
+        Path, Option(metavar="FILE", help="CSV, TSV or Parquet with a column `path`.")
+    ],
+    out: Annotated[
+        Path,
+        Option(
+            metavar="FILE",
+            help="Parquet file with path, authors, unknown_author, genres, eras and problem.",
+        ),
+    ],
+    model: Annotated[
+        str | None,
+        Option(
+            metavar="ID",
+            help="Ask this model's own heads (`shipped`, an id or a folder) and not the index.",
+        ),
+    ] = None,
+    limit: Limit = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> int:
+    """Tell author, genre and era of listed pictures.
+
+    The published index answers with the labels of your own catalog. Each picture gets every
+    label with its probability, and the probability that none of the known artists drew it.
+    """
+    from indexer.embedding.embed import listed_pictures
+    from search.predictions import predict_listed
+
+    session: Session = ctx.obj
+    check_place(out)
+    listed = listed_pictures(manifest)[:limit]
+    if dry_run:
+        print(f"would predict the labels of {len(listed):,} pictures into {out}")
+        return 0
+    with session.progress("Predicting") as progress:
+        source, report = predict_listed(
+            session.settings(), listed, out, model=model, progress=progress
+        )
+    if as_json:
+        print_json(
+            {
+                "source": source,
+                "model": report.model_id,
+                "predicted": report.embedded,
+                "failed": report.failed,
+                "unknown_author": report.unknown,
+                "out_of_distribution": report.out_of_distribution,
+                "out": str(out),
+            }
+        )
+    else:
+        print(f"{source}: {report.embedded:,} predicted, {report.failed:,} failed, in {out}")
+        print(f"by none of the known artists, more likely than not: {report.unknown:,}")
+        if report.out_of_distribution:
+            whose = "index" if model is None else "model"
+            print(f"out of distribution for the {whose}: {report.out_of_distribution:,}")
+    return _problems(session, report.problems, report.failed)
+
+
+def _problems(session: Session, problems: Iterable[str], failed: int) -> int:
+    """Say what went wrong; the exit code."""
+    for problem in problems:
+        session.note(problem)
+    return 4 if failed else 0

@@ -1,0 +1,104 @@
+"""Main colours of pictures, from the catalog's `colors` table where it exists.
+
+DuckDB reads the table's own Parquet files; nothing of a request becomes part of a statement.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+from schemas.errors import ToonsearchError
+from schemas.storage.catalog import Catalog
+from schemas.storage.layout import Layout
+
+LOG = logging.getLogger("toonsearch.web")
+SHOWN = 6
+MAX_CACHED = 20_000
+PAPER = 240
+"""Lighter in all channels is the ground that something is drawn on."""
+CHECK_EVERY_S = 30.0
+SQL = """
+select picture_id, r, g, b, sum(share) as weight
+from read_parquet($files) where picture_id in (select unnest($ids))
+group by all order by picture_id, weight desc, r, g, b
+"""
+ColorShares = list[dict[str, Any]]
+"""Colours as `#rrggbb`, each with its share, the largest first."""
+
+
+class PictureColors:
+    """Looks colours up by picture; the latest are cached."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self._lock = threading.Lock()
+        self._connection: Any = None
+        self._files: tuple[str, ...] = ()
+        self._checked = float("-inf")
+        self._cached: OrderedDict[str, ColorShares] = OrderedDict()
+
+    def of_pictures(self, picture_ids: Sequence[str]) -> dict[str, ColorShares]:
+        """Each picture's main colours; blocks for a moment."""
+        with self._lock:
+            self._refresh()
+            missing = [one for one in dict.fromkeys(picture_ids) if one not in self._cached]
+            if missing and self._files:
+                self._read(missing)
+            found = {one: self._cached[one] for one in picture_ids if self._cached.get(one)}
+            while len(self._cached) > MAX_CACHED:
+                self._cached.popitem(last=False)
+            return found
+
+    def of_all(self, picture_ids: Sequence[str]) -> ColorShares:
+        """The main colours of pictures taken together."""
+        weights: dict[str, float] = {}
+        for colors in self.of_pictures(picture_ids).values():
+            for one in colors:
+                # Colours that the eye takes for one: three bits of each channel.
+                near = bytes(c & 0xE0 | 0x10 for c in bytes.fromhex(one["colour"][1:]))
+                weights[f"#{near.hex()}"] = weights.get(f"#{near.hex()}", 0.0) + one["share"]
+        return _largest(list(weights.items()))
+
+    def _refresh(self) -> None:
+        """Find the table's files; when they have changed, forget what was cached."""
+        if time.monotonic() - self._checked < CHECK_EVERY_S:
+            return
+        self._checked = time.monotonic()
+        try:
+            files = tuple(Catalog(self.layout).files("colors"))
+        except ToonsearchError as error:  # colours are a decoration
+            LOG.warning("the colours cannot be read: %s", error)
+            return
+        if files != self._files:
+            self._files = files
+            self._cached.clear()
+
+    def _read(self, picture_ids: list[str]) -> None:
+        import duckdb
+
+        try:
+            if self._connection is None:
+                self._connection = duckdb.connect(config={"threads": 1, "memory_limit": "256MB"})
+            values = {"files": list(self._files), "ids": picture_ids}
+            rows = self._connection.execute(SQL, values).fetchall()
+        except duckdb.Error as error:
+            LOG.warning("the colours cannot be read: %s", error)
+            return
+        weights: dict[str, list[tuple[str, float]]] = {one: [] for one in picture_ids}
+        for picture_id, red, green, blue, weight in rows:
+            weights[picture_id].append((f"#{red:02x}{green:02x}{blue:02x}", float(weight)))
+        for picture_id, found in weights.items():
+            self._cached[picture_id] = _largest(found)
+
+
+def _largest(weights: list[tuple[str, float]]) -> ColorShares:
+    """The largest, without the paper unless there is nothing else."""
+    inked = [item for item in weights if min(bytes.fromhex(item[0][1:])) < PAPER]
+    best = sorted(inked or weights, key=lambda item: (-item[1], item[0]))[:SHOWN]
+    total = sum(weight for _, weight in best)
+    return [{"colour": colour, "share": round(weight / total, 4)} for colour, weight in best]

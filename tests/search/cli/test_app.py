@@ -1,0 +1,388 @@
+"""The command line: help, options, streams and exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from PIL import Image
+from typer import _completion_shared
+
+from schemas.errors import InputError, LockedError, NetworkError, NoIndexError
+from schemas.settings import Settings
+from schemas.storage.locking import writing
+from search.cli import app as cli
+from search.cli.app import COMMANDS, VERSION, main
+from search.cli.reference import pages
+from tests.search.cli.complaints import complaint
+from tests.search.hands import HANDS
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def run(
+    *arguments: str | Path, stdin: bytes = b"", cwd: Path | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """The real program in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "search.cli.app", *map(str, arguments)],
+        input=stdin, cwd=cwd or ROOT, capture_output=True, check=False, timeout=120,
+    )  # fmt: skip
+
+
+def every_command() -> list[list[str]]:
+    return [name.split()[1:] for name, _ in pages()]
+
+
+def test_the_version_is_that_of_the_project() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert project["version"] == VERSION
+
+
+def test_summaries_equal_those_of_the_commands() -> None:
+    shown = dict(pages())
+    for name, (_, summary) in COMMANDS.items():
+        help_page = shown[f"toonsearch {name}"].split("\n\n")[1]
+        assert " ".join(help_page.split()) == summary, name
+
+
+@pytest.mark.parametrize("words", every_command(), ids=" ".join)
+def test_every_help_ends_with_an_example(
+    words: Sequence[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.index("Example:") > shown.index("Options:")
+    last = shown.rstrip().splitlines()[-1]
+    assert last.strip().startswith(" ".join(["toonsearch", *words][:3])[:16])
+    assert "--data DIR" in shown
+
+
+def test_groups_show_their_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in ([], ["index"], ["import"], ["config"]):
+        assert main(words) == 0
+        assert "Commands:" in capsys.readouterr().out
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"toonsearch {VERSION}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["query"], "missing argument"),
+        (["qurey"], "no such command 'qurey'. Did you mean 'query'?"),
+        (["index", "verif"], "no such command 'verif'. Did you mean 'verify'? See"),
+        (["query", "x", "--jsn"], "no such option"),
+        (["query", "x", "-k", "0"], "invalid value for"),
+        (["query", "x", "--by", "author"], "invalid value for '--by'"),
+        (["query", "x", "--json", "--csv"], "--json and --csv exclude each other"),
+        (["query", "x", "--crop", "1,2"], "--crop '1,2' is not"),
+        (["query", "-", "-"], "standard input can be read only once"),
+        (["import", "folder", ".", "--pattern", "{autor}"], "unknown level 'autor'"),
+    ],
+)
+def test_usage_errors_are_one_line_and_2(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    assert said in complaint(capsys)
+
+
+def test_a_picture_without_a_command_gets_the_right_hint(
+    new_picture: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(new_picture)]) == 2
+    assert f"toonsearch query {new_picture}" in complaint(capsys)
+
+
+@pytest.mark.slow
+def test_bad_input_is_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "text.jpg").write_text("hello")
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "folder.png").mkdir()
+    Image.new("1", (30_000, 30_000)).save(tmp_path / "huge.png")
+    for name, said in (
+        ("none.png", "none.png does not exist"),
+        ("text.jpg", "not a picture that can be read"),
+        ("empty.png", "the file is empty"),
+        ("folder.png", "is a directory"),
+        ("huge.png", "pixels"),
+    ):
+        started = time.monotonic()
+        assert main(["query", name]) == 3
+        assert said in complaint(capsys)
+        assert time.monotonic() - started < 5
+
+
+def test_bad_filters_are_3(new_picture: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words, said in (
+        (["--where", "gener = 1"], "Did you mean 'genre'?"),
+        (["--exclude-author", "Ana Linea"], "Did you mean 'Anna Línea'?"),
+        (["--html", "."], "is a directory"),
+        (["--html", "no/x.html"], "does not exist"),
+    ):
+        assert main(["query", str(new_picture), *words]) == 3
+        assert said in complaint(capsys)
+
+
+def test_no_index_is_5(
+    new_picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["query", str(new_picture), "--data", str(tmp_path / "empty")]) == 5
+    assert complaint(capsys) == "there is no index yet. Run `toonsearch index build`."
+    assert main(["index", "verify", "--data", str(tmp_path)]) == 5
+    assert main(["index", "rollback", "--data", str(tmp_path)]) == 5
+
+
+def test_a_lock_is_75(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    with writing(settings.layout, "a test"):
+        assert main(["embed"]) == 75
+        assert "a test" in complaint(capsys)
+        assert main(["embed", "--dry-run"]) == 0
+        assert main(["query", "--help"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(NetworkError("x"), 6), (LockedError("x"), 75), (NoIndexError("x"), 5),
+                        (InputError("x", "Do y."), 3)]
+)  # fmt: skip
+def test_every_error_has_its_code(
+    error: Exception, code: int, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(cli.LazyGroup, "get_command", lambda *_: _raising(error))
+    assert main(["status"]) == code
+    assert complaint(capsys) == str(error)
+
+
+def _raising(error: BaseException) -> Any:
+    failing = typer.Typer()
+
+    @failing.command("status")
+    def command() -> None:
+        raise error
+
+    return typer.main.get_command(failing)
+
+
+def test_a_bug_says_that_it_is_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli.LazyGroup, "get_command", lambda *_: _raising(KeyError("oh\nno")))
+    assert main(["status"]) == 1
+    assert "this is a bug in toonsearch (KeyError" in complaint(capsys)
+    assert main(["--debug", "status"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_interruptions_are_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli.LazyGroup, "get_command", lambda *_: _raising(KeyboardInterrupt()))
+    before = signal.getsignal(signal.SIGTERM)
+    assert main(["status"]) == 130
+    assert capsys.readouterr().err.startswith("toonsearch: interrupted")
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.slow
+def test_sigterm_ends_tidily(tmp_path: Path) -> None:
+    held = tmp_path / "pipe.png"
+    os.mkfifo(held)  # reading it waits for ever
+    process = subprocess.Popen(
+        [sys.executable, "-m", "search.cli.app", "query", str(held)],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    time.sleep(2)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (130, b"")
+    assert err.decode().startswith("toonsearch: interrupted")
+
+
+@pytest.mark.parametrize(
+    ("moment", "wanted"),
+    [("search.cli.app", (-signal.SIGINT, "")), ("nothing", (0, ""))],
+)
+def test_ctrl_c_before_the_command_line_is_read_needs_no_words(
+    moment: str, wanted: tuple[int, str]
+) -> None:
+    code = (
+        "import os, signal, sys\n"
+        "class Impatient:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {moment!r}:\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Impatient())\n"
+        "import search.__main__\n"
+        "assert signal.getsignal(signal.SIGINT) is signal.default_int_handler\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr.decode()) == wanted
+
+
+def test_who_ignores_ctrl_c_goes_on_doing_so() -> None:
+    code = (
+        "import signal\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "import search.__main__\n"
+        "assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)
+
+
+def test_data_goes_to_standard_output_and_notes_do_not(new_picture: Path) -> None:
+    done = run("query", new_picture, "--json", "-k", 99)
+    assert done.returncode == 0
+    assert len(json.loads(done.stdout)["titles"]) == 6
+    assert b"6 of the 99 titles" in done.stderr
+    assert run("-q", "query", new_picture, "-k", 99).stderr == b""
+    assert run("query", new_picture, "-k", 99, "--quiet").stderr == b""
+
+
+def test_long_lists_can_be_left_as_they_are(new_picture: Path) -> None:
+    asked = ("query", str(new_picture), "--by", "picture", "-k", "14", "--json")
+    done = [run(*asked, option) for option in ("--no-expand", "--expand")]
+    plain, wide = (json.loads(one.stdout) for one in done)
+    likeness = [hit["similarity"] for hit in plain["pictures"]]
+    assert len(likeness) == 14 and likeness == sorted(likeness, reverse=True)
+    assert wide["pictures"][:10] == plain["pictures"][:10]
+    assert [b"after the first 10" in one.stderr for one in done] == [False, True]
+
+
+def test_standard_input_equals_a_file(new_picture: Path) -> None:
+    named = json.loads(run("query", new_picture, "--json").stdout)
+    piped = json.loads(run("query", "-", "--json", stdin=new_picture.read_bytes()).stdout)
+    assert piped["titles"] == named["titles"]
+    assert piped["labels"] == named["labels"]
+
+
+def test_a_closed_pipe_ends_quietly(new_picture: Path) -> None:
+    command = f"{sys.executable} -m search.cli.app query {new_picture} --json -k 50 | head -c 1"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], cwd=ROOT, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, b"{")
+    assert b"Traceback" not in done.stderr
+    assert b"Exception" not in done.stderr
+
+
+def test_output_is_utf8_whatever_the_locale(
+    drawings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LC_ALL", "C")
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    picture = drawings / HANDS[2] / "Book 20" / "0.png"
+    done = run("query", picture)
+    assert done.returncode == 0
+    assert HANDS[2] in done.stdout.decode()
+
+
+def test_odd_file_names_are_searched(new_picture: Path) -> None:
+    odd = new_picture.with_name("odd\udcff\x1b[31m.png")
+    new_picture.rename(odd)
+    done = run("query", odd, "--json", "--html", new_picture.parent / "x.html")
+    assert done.returncode == 0
+    assert "\ufffd" in json.loads(done.stdout)["query"]["pictures"][0]
+
+
+def test_shared_options_stand_on_either_side(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (["--data", "x", "config", "show"], ["config", "--data", "x", "show"],
+                  ["config", "show", "--data", "x"]):  # fmt: skip
+        assert main(words) == 0
+        assert f'root = "{tmp_path / "x"}"' in capsys.readouterr().out
+
+
+def test_a_whole_life(
+    tmp_path: Path, drawings: Path, new_picture: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Import, embed, build, list, add, build again, roll back, publish, query, gallery."""
+    data = ["--data", str(tmp_path / "life")]
+
+    def said(*words: str) -> str:
+        assert main([*data, *words]) == 0, capsys.readouterr().err
+        return capsys.readouterr().out
+
+    first = drawings / HANDS[0]
+    assert "would import" in said("import", "folder", str(first), "--dry-run")
+    assert "8 new" in said("import", "folder", str(first))
+    assert "8 pending" in said("embed", "--dry-run")
+    assert "8 embedded" in said("embed")
+    assert "would index" in said("index", "build", "--dry-run")
+    assert "is published" in said("index", "build")
+    assert "is up to date" in said("index", "build")
+    rows = "path,author\n" + "".join(
+        f"{path},Bertil\n" for path in sorted((drawings / HANDS[1]).rglob("*.png"))
+    )
+    (tmp_path / "works.csv").write_text(rows)
+    counts = json.loads(said("import", "manifest", str(tmp_path / "works.csv"), "--json"))
+    assert counts["counts"]["new"] == 8
+    built = json.loads(said("index", "build", "--json"))
+    assert built["counts"]["pictures"] == 16
+    assert all(check["passed"] for check in built["checks"])
+    listed = said("index", "list").splitlines()
+    assert [line[0] for line in listed] == [" ", "*"]
+    assert "would" in said("index", "rollback", "--dry-run")
+    older = said("index", "rollback").split()[0]
+    assert older != built["generation"]
+    assert "is sound" in said("index", "verify")
+    assert "would publish" in said("index", "publish", built["generation"], "--dry-run")
+    said("index", "publish", built["generation"])
+    page = tmp_path / "page.html"
+    said("query", str(new_picture), "--html", str(page), "-k", "1")
+    assert "Book 0" in page.read_text("utf-8")
+    assert len(said("query", str(new_picture), "-f", "-0", "-k", "2").split("\0")) == 3
+
+
+@pytest.mark.parametrize(
+    ("shell", "word"), [("bash", "complete"), ("zsh", "compdef"), ("fish", "complete")]
+)
+def test_completion_is_installed(
+    shell: str, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(typer.completion, "_get_shell_name", lambda: shell)
+    monkeypatch.setattr(_completion_shared, "_get_shell_name", lambda: shell)
+    assert main(["--show-completion"]) == 0
+    script = capsys.readouterr().out
+    assert word in script
+    assert main(["--install-completion"]) == 0
+    place = Path(capsys.readouterr().out.split(" installed in ")[1].split("\n")[0])
+    assert place.is_relative_to(tmp_path)
+    assert place.read_text().strip() == script.strip()
+
+
+@pytest.mark.parametrize(
+    ("typed", "wanted"),
+    [("toonsearch que", ["query"]), ("toonsearch index ver", ["verify"]),
+     ("toonsearch query --by ", ["title", "picture"])],
+)  # fmt: skip
+def test_completion_completes(
+    typed: str, wanted: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("_TOONSEARCH_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", typed)
+    monkeypatch.setenv("COMP_CWORD", str(typed.count(" ")))
+    assert run().stdout.decode().split() == wanted
+
+
+def test_previews_are_for_terminals(new_picture: Path) -> None:
+    done = run("query", new_picture, "--preview", "-k", 1)
+    assert b"not a terminal" in done.stderr
+    assert b"\x1b" not in done.stdout

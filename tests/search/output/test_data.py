@@ -1,0 +1,59 @@
+"""Answers as data."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+from schemas.storage.layout import Layout
+from search.output.data import CSV_COLUMNS, write_answer
+from tests.search.answers import NASTY, answer
+
+LAYOUT = Layout(Path("/root"))
+FILE = "ab/cd/abcd.png"
+
+
+def test_json_says_what_was_asked_and_found() -> None:
+    for by, key in (("title", "titles"), ("picture", "pictures")):
+        out = io.StringIO()
+        write_answer(out, answer(file=FILE), by, LAYOUT, "json")
+        body = json.loads(out.getvalue())
+        assert set(body) == {"query", key, "labels"}
+        assert body["query"]["by"] == by
+        assert body["query"]["generation"] == "g1"
+        assert body["query"]["elapsed_ms"] == 1.235
+        first = body[key][0]
+        assert first["title"] == NASTY
+        assert first["authors"] == [NASTY, "Second"]
+        picture = first["pictures"][0] if by == "title" else first
+        assert picture["path"] == "/root/pictures/ab/cd/abcd.png"
+        assert body["labels"]["unknown_author"] == 0.2
+
+
+def test_lines_are_one_object_each() -> None:
+    out = io.StringIO()
+    write_answer(out, answer(titles=3), "title", LAYOUT, "nl")
+    lines = out.getvalue().splitlines()
+    assert [json.loads(line)["rank"] for line in lines] == [1, 2, 3]
+
+
+def test_csv_reads_back() -> None:
+    for by in ("title", "picture"):
+        out = io.StringIO()
+        write_answer(out, answer(file=FILE), by, LAYOUT, "csv")
+        rows = list(csv.DictReader(io.StringIO(out.getvalue())))
+        assert list(rows[0]) == CSV_COLUMNS
+        assert rows[0]["title"] == NASTY
+        assert rows[0]["authors"] == f"{NASTY}; Second"
+        assert rows[0]["path"].endswith("abcd.png")
+
+
+def test_paths_end_as_asked_and_leave_out_what_is_not_stored() -> None:
+    out = io.StringIO()
+    write_answer(out, answer(file=FILE), "picture", LAYOUT, "paths", "\0")
+    assert out.getvalue() == "/root/pictures/ab/cd/abcd.png\0" * 2
+    out = io.StringIO()
+    write_answer(out, answer(file=None), "title", LAYOUT, "paths")
+    assert out.getvalue() == ""

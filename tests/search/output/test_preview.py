@@ -1,0 +1,112 @@
+"""Terminal pictures, decoded again."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from schemas.images import PictureLimits
+from schemas.settings import Settings
+from search.engine import Engine, QueryOptions
+from search.inputs import QueryPicture
+from search.output.preview import ROWS, blocks, iterm, kitty, sixel, terminal_style, write_previews
+from tests.search.answers import answer
+from tests.search.hands import draw
+
+FOUR = Image.new("RGB", (20, 160))
+FOUR.paste((255, 0, 0), (0, 0, 10, 80))
+FOUR.paste((0, 0, 255), (10, 80, 20, 160))
+
+
+@pytest.mark.parametrize(
+    ("environ", "style"),
+    [
+        ({"TERM": "xterm-kitty"}, "kitty"),
+        ({"TERM": "xterm-256color", "KITTY_WINDOW_ID": "1"}, "kitty"),
+        ({"TERM": "xterm-256color", "TERM_PROGRAM": "iTerm.app"}, "iterm"),
+        ({"TERM": "foot"}, "sixel"),
+        ({"TERM": "xterm-256color"}, "blocks"),
+        ({"TERM": "screen-256color", "KITTY_WINDOW_ID": "1"}, "blocks"),
+        ({"TERM": "xterm-kitty", "TMUX": "/x"}, "blocks"),
+        ({}, "blocks"),
+    ],
+)
+def test_terminals_are_recognised(environ: dict[str, str], style: str) -> None:
+    assert terminal_style(environ) == style
+
+
+def test_kitty_carries_the_picture_in_small_parts() -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (160, 200, 3), dtype=np.uint8)
+    written = "".join(kitty(Image.fromarray(noise)))
+    parts = re.findall(r"\x1b_G([^;]*);([^\x1b]*)\x1b\\", written)
+    assert all(len(data) <= 4096 for _, data in parts)
+    assert [re.findall(r"m=(\d)", head)[0] for head, _ in parts] == ["1"] * (len(parts) - 1) + ["0"]
+    image = Image.open(io.BytesIO(base64.b64decode("".join(data for _, data in parts))))
+    assert np.array_equal(np.asarray(image), noise)
+
+
+def test_iterm_carries_the_picture() -> None:
+    data = "".join(iterm(FOUR)).partition(":")[2].partition("\x07")[0]
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))), FOUR)
+
+
+def test_sixel_decodes_to_the_picture() -> None:
+    decoded = decode_sixel("".join(sixel(FOUR)), (160, 20))
+    assert np.abs(decoded.astype(int) - np.asarray(FOUR)).max() <= 3  # percent of 255
+
+
+def decode_sixel(text: str, shape: tuple[int, int]) -> np.ndarray:
+    """A slow decoder for the part of the language that is written."""
+    body = text[text.index("q") + 1 : text.index("\x1b\\")]
+    picture = np.zeros((shape[0] + 6, shape[1], 3), dtype=np.uint8)
+    palette: dict[int, list[int]] = {}
+    x = y = colour = 0
+    tokens = r'"[\d;]+|#(\d+);2;(\d+);(\d+);(\d+)|#(\d+)|!(\d+)([?-~])|([?-~])|([$-])'
+    for found in re.finditer(tokens, body):
+        number, red, green, blue, chosen, count, run, single, control = found.groups()
+        if number:
+            palette[int(number)] = [round(int(v) * 255 / 100) for v in (red, green, blue)]
+        elif chosen:
+            colour = int(chosen)
+        elif run or single:
+            for _ in range(int(count or 1)):
+                for bit in range(6):
+                    if (ord(run or single) - 63) >> bit & 1:
+                        picture[y + bit, x] = palette[colour]
+                x += 1
+        elif control:
+            x, y = 0, y + 6 * (control == "-")
+    return picture[: shape[0]]
+
+
+def test_blocks_have_two_pixels_in_a_cell() -> None:
+    lines = "".join(blocks(FOUR)).splitlines(keepends=True)
+    assert len(lines) == ROWS
+    assert "\x1b[38;2;255;0;0m" in lines[0]
+    assert "48;2;0;0;255" in lines[-1]
+    assert all(line.endswith("\x1b[0m\n") and line.count("▀") == 2 for line in lines)
+
+
+@pytest.mark.parametrize("style", ["kitty", "iterm", "sixel", "blocks", "auto"])
+@pytest.mark.parametrize("by", ["title", "picture"])
+def test_hits_are_shown(engine: Engine, settings: Settings, style: str, by: str) -> None:
+    data = io.BytesIO()
+    draw(1, 5).save(data, "PNG")
+    found = engine.query([QueryPicture("q", data.getvalue())], QueryOptions(k=2, by=by))
+    out = io.StringIO()
+    write_previews(out, found, by, settings.layout, engine.limits, style)
+    assert len(out.getvalue()) > 1000
+
+
+def test_lost_files_cost_nothing(settings: Settings) -> None:
+    out = io.StringIO()
+    lost = answer(file="no/such/file.png")
+    write_previews(out, lost, "title", settings.layout, PictureLimits(), "blocks")
+    assert out.getvalue() == ""
+    assert Path(settings.layout.root).is_dir()

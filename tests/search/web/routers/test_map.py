@@ -1,0 +1,91 @@
+"""The map comes from the index; without one the server says how to get it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from indexer import style_map
+from indexer.vector_index.build import build_generation
+from indexer.vector_index.generations import publish
+from schemas.settings import Settings
+from search.engine import Engine
+from search.web.engine_pool import OpenEngine
+from search.web.routers import map as routes
+from search.web.routers.map import POINT, color_points, read_map
+from tests.search.hands import HANDS
+from tests.search.web.conftest import opened
+
+pytest.importorskip("openTSNE", reason="the map needs the extra [map]")
+
+
+def test_the_map_shows_every_picture_near_those_drawn_alike(
+    client: TestClient, engine: Engine
+) -> None:
+    state = client.get("/v1/map").json()
+    assert state["state"] == "ready" and state["hint"] == ""
+    assert sorted(state["labels"]["author"]) == sorted(HANDS)
+    points = np.frombuffer(client.get("/v1/map/points").content, POINT)
+    assert len(points) == state["points_count"] == engine.generation.pictures_count
+    known = client.get("/v1/map/pictures", params={"n": [0, 5, 29_999]}).json()["pictures"]
+    assert sorted(one["n"] for one in known) == [0, 5]
+    for one in known:
+        assert state["labels"]["author"][points[one["n"]]["author"]] == one["author"]
+    places = np.stack([points["x"], points["y"]], 1).astype(float)
+    apart = np.linalg.norm(places[:, None] - places[None], axis=2)
+    same = points["author"][:, None] == points["author"][None]
+    assert apart[same].mean() < apart[~same].mean()
+
+
+def test_without_a_map_the_server_says_how_to_get_one(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = replace(settings, store=replace(settings.store, root=tmp_path))
+    for name in ("pictures", "tables"):
+        (tmp_path / name).symlink_to(settings.store.root / name)
+    monkeypatch.setattr(style_map.importlib.util, "find_spec", lambda name: None)
+    made = build_generation(own.layout, own)
+    assert made.generation_id is not None
+    publish(own.layout, made.generation_id)
+    with opened(own) as client:
+        state = client.get("/v1/map").json()
+        assert state["state"] == "none" and "toonsearch[map]" in state["hint"]
+        assert state["points_count"] == 0 and state["labels"] == {}
+        for path in ("/v1/map/points", "/v1/map/pictures?n=0"):
+            answer = client.get(path)
+            assert answer.status_code == 404 and "toonsearch[map]" in answer.json()["hint"]
+
+
+def test_the_map_has_the_eras_of_its_index(dated: Settings) -> None:
+    with Engine.open(dated.layout, dated) as engine:
+        rows = engine.generation.row_ids.tolist()
+        points = np.zeros(len(rows), POINT)
+        labels = color_points(engine.generation, rows, points)
+        assert labels["era"] == ["2000-2004", "2005-2009", "2010-2014", "2015-2019"]
+        asked = engine.generation.meta.execute("select row_id, era from catalog").fetchall()
+        assert [labels["era"][n] for n in points["era"]] == [dict(asked)[row] for row in rows]
+
+
+def test_more_eras_than_colours_keep_the_largest_in_order(
+    dated: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes, "GROUPS", 2)
+    with Engine.open(dated.layout, dated) as engine:
+        rows = engine.generation.row_ids.tolist()
+        labels = color_points(engine.generation, rows, np.zeros(len(rows), POINT))
+        assert labels["era"] == ["2010-2014", "2015-2019"]  # two titles each
+
+
+def test_a_large_map_shows_a_part_spread_evenly(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = read_map(OpenEngine(engine))
+    monkeypatch.setattr(routes, "MAX_POINTS", 5)
+    part = read_map(OpenEngine(engine))
+    assert whole is not None and part is not None
+    assert len(part.points) == 5 and part.row_ids == sorted(part.row_ids)
+    assert (part.row_ids[0], part.row_ids[-1]) == (whole.row_ids[0], whole.row_ids[-1])

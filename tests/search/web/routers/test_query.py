@@ -1,0 +1,311 @@
+"""The API answers as the command line does."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import sqlite3
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+from schemas.errors import InputError
+from schemas.settings import Settings
+from search.cli.app import main
+from search.engine import StyleQuery
+from search.web.db import EncodedQuery, Store
+from search.web.errors import ApiError
+from tests.search.hands import HANDS, PICTURES_PER_TITLE, draw
+from tests.search.web.conftest import opened
+
+
+def png(image: Image.Image) -> bytes:
+    held = io.BytesIO()
+    image.save(held, "PNG")
+    return held.getvalue()
+
+
+NEW = png(draw(0, 99))  # black on white
+
+
+def from_command_line(
+    capsys: pytest.CaptureFixture[str], settings: Settings, *arguments: str
+) -> dict[str, Any]:
+    assert main(["query", *arguments, "--json", "--data", str(settings.store.root)]) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    for hit in found.get("titles", []):
+        for one in hit["pictures"]:
+            del one["path"], one["source_path"]
+    for one in found.get("pictures", []):
+        del one["path"], one["source_path"]
+    return found
+
+
+def same(one: dict[str, Any], other: dict[str, Any]) -> None:
+    """Equal but for the id, the time and the name of the picture."""
+    for body in (one, other):
+        body.pop("id", None)
+        del body["query"]["elapsed_ms"], body["query"]["pictures"]
+    assert json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+
+
+CASES: list[tuple[dict[str, Any], list[str]]] = [
+    ({}, []),
+    ({"k": 3}, ["-k", "3"]),
+    ({"by": "picture", "k": 7}, ["--by", "picture", "-k", "7"]),
+    ({"crop": "10%,0,60%,80%"}, ["--crop", "10%,0,60%,80%"]),
+    ({"crop": "5,7,90,100"}, ["--crop", "5,7,90,100"]),
+    ({"exclude_author": [HANDS[1]]}, ["--exclude-author", HANDS[1]]),
+    ({"exclude_same_author": "true"}, ["--exclude-same-author"]),
+    ({"exclude_title": "Book 00"}, ["--exclude-title", "Book 00"]),
+    ({"min_percentile": "80"}, ["--min-percentile", "80"]),
+]
+
+
+@pytest.mark.parametrize(("params", "flags"), CASES)
+def test_the_ranking_is_that_of_the_command_line(
+    client: TestClient,
+    settings: Settings,
+    new_picture: Path,
+    capsys: pytest.CaptureFixture[str],
+    params: dict[str, Any],
+    flags: list[str],
+) -> None:
+    data = new_picture.read_bytes()
+    answer = client.post("/v1/query", params=params, content=data)
+    assert answer.status_code == 200, answer.text
+    same(answer.json(), from_command_line(capsys, settings, str(new_picture), *flags))
+
+
+def test_several_pictures_are_one_query(
+    client: TestClient, settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = []
+    for hand in (0, 1):
+        paths.append(tmp_path / f"{hand}.png")
+        paths[-1].write_bytes(png(draw(hand, 90)))
+    files = [("picture", (path.name, path.read_bytes())) for path in paths]
+    answer = client.post("/v1/query", files=files).json()
+    assert answer["query"]["pictures"] == ["0.png", "1.png"]
+    same(answer, from_command_line(capsys, settings, *map(str, paths)))
+
+
+def test_a_form_crops_each_picture_by_itself(client: TestClient) -> None:
+    whole, part = png(draw(0, 90)), png(draw(1, 90))
+    files = [("picture", ("a.png", whole)), ("picture", ("b.png", part))]
+    asked = client.post("/v1/query", files=files, data={"crop": ["", "0,0,50%,50%"]}).json()
+    image = draw(1, 90)
+    cut = png(image.crop((0, 0, image.width // 2, image.height // 2)))
+    files[1] = ("picture", ("b.png", cut))
+    same(asked, client.post("/v1/query", files=files).json())
+
+
+def test_facets_filter_before_the_search(client: TestClient, engine: Any) -> None:
+    total = engine.generation.pictures_count
+    for params, left in (
+        ({"platform": "folder"}, total),
+        ({"platform": "elsewhere"}, 0),
+        ({"genre": "x"}, 0),
+        ({"where": "title = 'Book 00'"}, PICTURES_PER_TITLE),
+        ({"exclude_title": "Book 00"}, total - PICTURES_PER_TITLE),
+    ):
+        answer = client.post("/v1/query", params=params, content=NEW).json()
+        assert answer["query"]["candidates_count"] == left, params
+        assert bool(answer["titles"]) is (left > 0)
+
+
+def test_years_filter_at_both_ends(dated: Settings) -> None:
+    with opened(dated) as client:
+        params = {"year_from": 2007, "year_to": 2010}
+        answer = client.post("/v1/query", params=params, content=NEW).json()
+    assert answer["query"]["candidates_count"] == 2 * PICTURES_PER_TITLE
+    assert {title["year"] for title in answer["titles"]} == {2007, 2010}
+
+
+def test_an_expression_filters_as_on_the_command_line(client: TestClient) -> None:
+    where = {"where": "title like 'Book 0%'"}
+    answer = client.post("/v1/query", params=where, content=NEW).json()
+    assert {title["title"] for title in answer["titles"]} == {"Book 00", "Book 01"}
+    for params, said in (
+        ({"where": "title in (select 1)"}, "without sub-queries"),
+        ({"where": "titel = 1"}, "no column 'titel'"),
+        ({"year_from": 2010, "year_to": 2000}, "no year is from 2010 to 2000"),
+    ):
+        refused = client.post("/v1/query", params=params, content=NEW)
+        assert refused.status_code == 422
+        assert said.lower() in refused.json()["error"].lower()
+
+
+def test_a_result_can_be_asked_again_with_other_filters(client: TestClient) -> None:
+    first = client.post("/v1/query", content=NEW).json()
+    again = client.get(f"/v1/results/{first['id']}").json()
+    same(dict(again), client.post("/v1/query", content=NEW).json())
+    fewer = client.get(f"/v1/results/{first['id']}", params={"k": 2}).json()
+    assert [t["title_id"] for t in fewer["titles"]] == [t["title_id"] for t in first["titles"][:2]]
+
+
+def test_the_note_about_ones_own_picture_survives(client: TestClient, drawings: Path) -> None:
+    data = next(drawings.rglob("*.png")).read_bytes()
+    first = client.post("/v1/query", content=data).json()
+    assert "itself is in the index" in first["query"]["notes"][0]
+    again = client.get(f"/v1/results/{first['id']}").json()
+    assert again["query"]["notes"] == first["query"]["notes"]
+
+
+def test_more_like_this_starts_from_the_stored_vector(client: TestClient, engine: Any) -> None:
+    picture_id, title_id = engine.generation.meta.execute(
+        "select picture_id, title_id from pictures join titles using (title_no)"
+    ).fetchone()
+    answer = client.get(f"/v1/pictures/{picture_id}/similar").json()
+    assert answer["titles"][0]["pictures"][0]["picture_id"] == picture_id
+    others = client.get(
+        f"/v1/pictures/{picture_id}/similar", params={"exclude_title": title_id}
+    ).json()
+    assert title_id not in [title["title_id"] for title in others["titles"]]
+    assert client.get(f"/v1/pictures/{'0' * 64}/similar").status_code == 404
+
+
+@pytest.mark.slow
+def test_a_shared_link_outlives_the_server_and_keeps_no_picture(
+    settings: Settings,
+) -> None:
+    with opened(settings) as client:
+        first = client.post("/v1/query", content=NEW).json()
+        made = client.post(f"/v1/results/{first['id']}/share")
+        assert made.status_code == 200, made.text
+    with opened(settings) as client:  # another process, as far as memory goes
+        assert client.get(f"/v1/results/{first['id']}").status_code == 404
+        same(client.get(f"/v1/results/{made.json()['id']}").json(), first)
+    kept = settings.layout.web.read_bytes()
+    assert NEW[:200] not in kept and len(kept) < 200_000
+
+
+@pytest.mark.slow
+def test_a_shared_link_ends(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened(settings, share_days=1) as client:
+        first = client.post("/v1/query", content=NEW).json()
+        made = client.post(f"/v1/results/{first['id']}/share").json()
+        monkeypatch.setattr(time, "time", lambda real=time.time: real() + 2 * 86_400)
+        assert client.get(f"/v1/results/{made['id']}").status_code == 404
+    with opened(settings, share_days=0) as client:
+        first = client.post("/v1/query", content=NEW).json()
+        assert client.post(f"/v1/results/{first['id']}/share").status_code == 403
+
+
+def test_a_full_disk_is_said_and_nothing_else_fails(
+    client: TestClient, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = client.post("/v1/query", content=NEW).json()
+    with monkeypatch.context() as patched:
+
+        def full(self: Store) -> None:
+            raise sqlite3.OperationalError("database or disk is full")
+
+        patched.setattr(Store, "_opened", full)
+        refused = client.post(f"/v1/results/{first['id']}/share")
+    assert refused.status_code == 507 and refused.json()["code"] == "disk_full"
+    assert client.post(f"/v1/results/{first['id']}/share").status_code == 200
+
+
+@pytest.mark.parametrize("by", ["title", "picture"])
+def test_a_result_can_be_saved_as_a_file(client: TestClient, by: str) -> None:
+    first = client.post("/v1/query", params={"by": by}, content=NEW).json()
+    got = {
+        form: client.get(f"/v1/results/{first['id']}", params={"format": form, "by": by})
+        for form in ("json", "csv", "html")
+    }
+    for form, answer in got.items():
+        assert f"toonsearch.{form}" in answer.headers["content-disposition"]
+    same(got["json"].json(), dict(first))
+    rows = list(csv.DictReader(io.StringIO(got["csv"].text)))
+    assert [row["title_id"] for row in rows] == [hit["title_id"] for hit in first[f"{by}s"]]
+    assert got["html"].text.count("data:image/webp") >= len(rows)
+    assert str(Path.home()) not in got["html"].text + got["csv"].text + got["json"].text
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"", 422, "empty"),
+        (b"no picture", 415, "format"),
+        (NEW[:300], 422, "truncated"),
+        (png(Image.new("RGB", (4, 4))), 422, "too_small"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", 415, "format"),
+    ],
+)
+def test_a_bad_picture_is_one_sentence(
+    client: TestClient, body: bytes, status: int, code: str
+) -> None:
+    answer = client.post("/v1/query", content=body)
+    said = answer.json()
+    assert (answer.status_code, said["code"]) == (status, code)
+    assert said["error"][0].isupper() and said["error"].endswith(".")
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"k": "0"}, {"k": "x"}, {"by": "author"}, {"crop": "1,2,3"}, {"crop": "900,900,5,5"},
+        {"exclude_author": "Nobody"}, {"exclude_title": "nothing"}, {"year_from": "x" * 9},
+        {"min_percentile": "101"}, {"exclude_same_author": "maybe"},
+    ],
+)  # fmt: skip
+def test_a_wrong_parameter_is_one_sentence(client: TestClient, params: dict[str, str]) -> None:
+    answer = client.post("/v1/query", params=params, content=NEW)
+    assert answer.status_code == 422 and answer.json()["error"]
+
+
+def test_stored_vectors_are_those_of_the_index(client: TestClient, engine: Any) -> None:
+    rows = np.asarray(engine.generation.meta.execute("select row_id from pictures").fetchall())
+    wanted = np.random.default_rng(1).permutation(rows[:, 0])[:9]
+    vectors = engine.generation.vectors(wanted)
+    for vector, row_id in zip(vectors, wanted, strict=True):
+        similarity, found = engine.neighbours(vector, 1)
+        assert found[0].row_id == row_id and similarity[0] == pytest.approx(1.0, abs=1e-3)
+    for strange in ([rows.max() + 1], [-1], [*wanted, rows.max() + 7]):
+        with pytest.raises(InputError, match="does not hold"):
+            engine.generation.vectors(strange)
+    assert engine.generation.vectors([]).shape == (0, engine.generation.dimension)
+
+
+def test_without_an_index_the_page_says_how_to_build_one(
+    tmp_path: Path, settings: Settings
+) -> None:
+    empty = replace(settings, store=replace(settings.store, root=tmp_path))
+    with opened(empty) as client:
+        assert client.get("/").status_code == 200
+        answer = client.post("/v1/query", content=NEW)
+        assert answer.status_code == 503 and "index build" in answer.json()["hint"]
+        assert client.get("/healthz").status_code == 503
+        assert client.get("/metrics").status_code == 200
+
+
+def test_a_share_keeps_all_of_a_query(tmp_path: Path) -> None:
+    vector = np.eye(1, 8, dtype=np.float32)[0]
+    query = EncodedQuery(StyleQuery(vector, 1.37), "model", "pixels", ("own",), 2)
+    store = Store(tmp_path / "web.sqlite")
+    key, _ = store.add_share(query, 3)
+    found = store.share(key)
+    assert found is not None and found.question.ood == 1.37
+    assert np.array_equal(found.question.vector, vector)
+    assert replace(found, question=query.question) == query
+    assert store.share("s-" + "0" * 22) is None and store.share("' or 1=1") is None
+    store.close()
+
+
+def test_a_file_of_another_release_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "web.sqlite"
+    with contextlib.closing(sqlite3.connect(path)) as file:
+        file.execute("pragma user_version = 1")
+    store = Store(path)
+    with pytest.raises(ApiError, match="another release"):
+        store.account_of("secret")
+    store.close()
