@@ -91,6 +91,7 @@ class _Judge:
         self.model = generation.labels
         self.data, self.picture_ids = generation_dataset(generation)
         self.folds = self.data.folds()
+        self._repeated = np.bincount(self.data.picture)[self.data.picture] > 1
         self._models: dict[int, LabelModel] = {}
 
     def pending(self, catalog: Catalog, again: bool) -> tuple[np.ndarray, int, bool]:
@@ -143,10 +144,11 @@ class _Judge:
         """What is predicted of pictures of one title without that title and its copies; (B,)"""
         data, index = self.data, self.generation.index
         hidden = data.title == data.title[places[0]]
-        hidden |= np.isin(data.picture, data.picture[places])
+        if self._repeated[places].any():
+            hidden |= np.isin(data.picture, data.picture[places])
         vectors = data.vectors[places]
         similarity, ids = index.search(
-            vectors, self.model.calibration.neighbours, index.stored_ids[~hidden]
+            vectors, self.model.calibration.neighbours, without=index.stored_ids[hidden]
         )
         at = index.places[np.searchsorted(index.row_ids, ids)]
         codes = {kind: data.codes[kind][at] for kind in KINDS}
