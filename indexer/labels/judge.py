@@ -1,4 +1,4 @@
-"""What the index says of its own pictures -> rows of the `predictions` table.
+"""Predicts the labels of the index's own pictures -> rows of the `predictions` table.
 
 Each picture is predicted as if it were new: its own title and its own copies are hidden from the
 neighbours, and heads that were fitted without its title (one fifth of the titles at a time) take
@@ -126,16 +126,16 @@ class _Judge:
         found = []
         for title in dict.fromkeys(titles.tolist()):
             places = part[titles == title]
-            told = self.predict(places)
+            predicted = self.predict(places)
             for query, place in enumerate(places.tolist()):
                 labels = {
                     column: [
                         {"label": label, "probability": share}
-                        for label, share in told.ranked(query, kind, SHOWN)
+                        for label, share in predicted.ranked(query, kind, SHOWN)
                     ]
                     for kind, column in COLUMNS.items()
                 }
-                unknown = float(told.unknown_author[query])
+                unknown = float(predicted.unknown_author[query])
                 ids = {"picture_id": str(self.picture_ids[place])}
                 found.append({**ids, **labels, "unknown_author": unknown})
         return found
