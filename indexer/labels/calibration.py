@@ -24,7 +24,6 @@ from indexer.labels.metrics import (
     expected_calibration_error,
     false_positive_rate,
     logistic,
-    missed_rate,
 )
 from indexer.labels.open_set import (
     UNKNOWN_FEATURES,
@@ -536,5 +535,4 @@ def _fit_unknown(
             shown = (name == case) | (name == "unknown")
             figures[f"unknown_auroc_{case}"] = auroc(odds[shown], target[shown])
             figures[f"unknown_fpr95_{case}"] = false_positive_rate(odds[shown], target[shown])
-            figures[f"unknown_passed95_{case}"] = missed_rate(odds[shown], target[shown])
     return tuple(logistic(x, target, weight).tolist()), figures

@@ -37,12 +37,6 @@ def false_positive_rate(score: np.ndarray, positive: np.ndarray, tpr: float = 0.
     return float((score[positive == 0] >= threshold).mean())
 
 
-def missed_rate(score: np.ndarray, positive: np.ndarray, passed: float = 0.95) -> float:
-    """Share of positives that pass where `passed` of the negatives do: the rate above with the
-    parts exchanged, as open-set detection is often measured (Liang et al. 2018, ODIN)."""
-    return false_positive_rate(-score, 1.0 - positive, passed)
-
-
 def macro_f1(predicted: np.ndarray, truth: np.ndarray) -> float:
     """Mean over the labels that occur of F1, the harmonic mean of precision and recall.
 
