@@ -497,4 +497,4 @@ class Samples:
             known = codes >= 0
             shares[known, codes[known]] = 1.0
         weight = 1.0 / np.sqrt(np.maximum(shares[self.train].sum(0), 1.0))
-        return shares, np.float32(weight / weight.mean())
+        return shares, np.asarray(weight / weight.mean(), np.float32)

@@ -28,9 +28,10 @@ from indexer.training.evaluation.retrieval import (
     paired_interval,
 )
 from indexer.training.export import closed_form
-from indexer.training.features import FeatureStore, Progress
+from indexer.training.features import FeatureStore
 from indexer.training.model import CLIP, DIMENSION, FLOOR, fit_projection, unit
 from schemas.errors import InputError
+from schemas.progress import Progress
 
 FORMAT = "toonsearch.evaluation/2"
 QUICK_VIEWS = ("grey", "mirrored")
@@ -109,7 +110,7 @@ class Ground:
             z = (rows - learnt.mean(0)) / (learnt.std(0) + FLOOR)
             ood = np.sqrt(np.square(z.clip(-CLIP, CLIP)).mean(1))
         vectors = space.fit(self.store, train)(rows)
-        return self.store.bench.part(test), (np.float32(vectors), ood)
+        return self.store.bench.part(test), (vectors.astype(np.float32), ood)
 
     def measure(
         self, space: Space, above: Sequence[QueryFigures] | None
