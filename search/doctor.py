@@ -60,7 +60,7 @@ def examine(session: Session) -> Iterator[Finding]:
         ("index", partial(_index, layout), "Run `toonsearch index build`."),
         ("catalog", partial(_catalog, layout, settings), RESTORE),
         ("pictures", partial(_pictures, layout), RESTORE),
-        ("forgotten", partial(_forgotten, layout), RESTORE),
+        ("forgotten", partial(_forgotten, layout), ""),
     ):
         yield from _checked(what, check, fix)
 

@@ -20,12 +20,12 @@ import numpy as np
 def cache_arithmetic(folder: Path) -> None:
     """Cache the costly parts of a build in a folder, from here on and in forks."""
     from indexer.embedding import encoder
-    from indexer.vector_index import build
+    from indexer.labels import predict
 
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("eigh", "inv", "cholesky"):
         setattr(np.linalg, name, _cached(folder, name, getattr(np.linalg, name)))
-    build.fit = _cached(folder, "fit", build.fit)
+    predict.fit = _cached(folder, "fit", predict.fit)
     start = encoder.start_onnxruntime
 
     def started(data: bytes, threads: int, spin: bool) -> Callable[[Any], Any]:

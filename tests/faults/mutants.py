@@ -22,8 +22,8 @@ from tests.faults.harness import ROOT, Worker, scratch_place
 SYNC_DIR = "fsync_directory(table)\n    fsync_directory(table / LOG)\n    files ="
 POWER = "power"
 COMMITS = "tests/schemas/storage/test_commits.py"
-GENERATIONS = "tests/indexer/test_generations.py"
-PROOFS = "tests/indexer/test_proofs.py"
+GENERATIONS = "tests/indexer/vector_index/test_generations.py"
+CHECKS = "tests/indexer/vector_index/test_validation.py"
 BLOCKS = "tests/schemas/test_blocklist.py"
 LOCKS = "tests/schemas/storage/test_locking.py"
 DIGESTS = "tests/schemas/storage/test_fsio.py"
@@ -52,9 +52,9 @@ MUTANTS = (
     Mutant("crawler/images.py", "            os.fsync(handle.fileno())\n", "", POWER),
     Mutant("crawler/images.py", "fsync_directory(path.parent)", "pass", POWER),
     Mutant("crawler/images.py", "fsync_directory(folder.parent)", "pass", POWER),
-    Mutant("indexer/vector_index/sealing.py", "    fsync_file(path)\n", "", POWER),
-    Mutant("indexer/vector_index/build.py", '    fsync_file(aside / "meta.sqlite")\n', "", POWER),
-    Mutant("indexer/vector_index/build.py", "    fsync_directory(layout.index)\n", "", POWER),
+    Mutant("indexer/vector_index/faiss_index.py", "    fsync_file(path)\n", "", POWER),
+    Mutant("indexer/vector_index/build.py", "        fsync_file(aside / META)\n", "", POWER),
+    Mutant("indexer/vector_index/build.py", "        fsync_directory(self.layout.index)\n", "", POWER),
     Mutant("schemas/storage/commits.py", "not _is_whole(table, version)", "False", COMMITS),
     Mutant("schemas/storage/commits.py", "if version != newest + 1 or", "if", COMMITS),
     Mutant("schemas/storage/commits.py", "!= size:", "< 0:", COMMITS),
@@ -66,10 +66,10 @@ MUTANTS = (
     Mutant("indexer/vector_index/generations.py", '(digest_file(path) == facts["blake3"])', "True", GENERATIONS),
     Mutant("indexer/vector_index/generations.py", 'current[1] != manifest["digest"]', "False", GENERATIONS),
     Mutant("indexer/vector_index/generations.py", "text != f\"{name} {digest}\\n\"", "False", GENERATIONS),
-    Mutant("indexer/vector_index/retention.py", "fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_UN", GENERATIONS),
-    Mutant("indexer/vector_index/build.py", "    if failed:\n", "    if False:\n", PROOFS),
-    Mutant("indexer/vector_index/validation.py", "share >= 1.0 - allowed", "True", PROOFS),
-    Mutant("indexer/vector_index/validation.py", "has >= had * (1.0 - allowed)", "True", PROOFS),
+    Mutant("indexer/vector_index/generations.py", "fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_UN", GENERATIONS),
+    Mutant("indexer/vector_index/build.py", "    if failed:\n", "    if False:\n", CHECKS),
+    Mutant("indexer/vector_index/validation.py", "share >= 1.0 - settings.max_change", "True", CHECKS),
+    Mutant("indexer/vector_index/validation.py", "has >= had * (1.0 - settings.max_loss)", "True", CHECKS),
     Mutant("schemas/blocklist.py", "!= data:", "== b'':", BLOCKS),
     Mutant("schemas/storage/commits.py", "max(known, default=-1) < newest", "False", COMMITS),
     Mutant("schemas/storage/commits.py", "if known and read_checksums(table) is None", "if False", COMMITS),
