@@ -34,7 +34,7 @@ from schemas.errors import NoIndexError
 from schemas.records import DECADE
 
 CALIBRATION_FILE = "calibration.json"
-RECIPE = 7
+RECIPE = 8
 """Counts up when the same pictures are fitted otherwise: a generation of another recipe is
 calibrated again, however little has changed in its catalog."""
 NEIGHBOURS = 200  # voters; the farther ones add nothing

@@ -14,13 +14,17 @@ import numpy as np
 
 UNKNOWN_FEATURES = 7
 LEAST_PICTURES = 64
-"""From fewer pictures no range of the encoder's score is taken."""
+"""From fewer pictures no range is taken."""
 TAIL_PERCENT = 2.5
 TAIL_SPREADS = 0.6
 """A range ends this many standard deviations beyond the TAIL_PERCENT percentile: with normal tails
 that is half a percent of the pictures, estimated twice as surely as that percentile itself."""
 LEAST_SPREAD = 0.12
-"""Cropped, grayscale, turned or compressed copies of a picture differ by as much."""
+"""Of the logarithm of the encoder's score: cropped, grayscale, turned or compressed copies of a
+picture differ by as much."""
+LEAST_NEAREST_SPREAD = 0.05
+"""Of the nearest similarity. In a catalog of pictures all alike its range begins three of these
+below the mean: a small JPEG file among PNG files is farther off by two."""
 NEAREST_PERCENT = 0.5
 LEAST_RATIO = -1000.0
 """In nats: where no author is left the ratio has no bound."""
@@ -77,12 +81,14 @@ class Usual(NamedTuple):
 
     @classmethod
     def of_nearest(cls, similarity: np.ndarray) -> Self | None:
-        """How near the nearest other picture is, of pictures whose own title is hidden; (Q, K)"""
-        if not similarity.size:
+        """The range of the nearest similarity of pictures whose own title is hidden; None where
+        too few are known; (Q, K)"""
+        if len(similarity) < LEAST_PICTURES or not similarity.shape[1]:
             return None
         nearest = similarity[:, 0].astype(np.float64)
-        spread = max(float(nearest.std()), 1e-3)
-        return cls(float(np.percentile(nearest, NEAREST_PERCENT)), 2.0, spread)
+        spread = max(float(nearest.std()), LEAST_NEAREST_SPREAD)
+        low = float(np.percentile(nearest, NEAREST_PERCENT))
+        return cls(min(low, float(nearest.mean()) - 3.0 * LEAST_NEAREST_SPREAD), 2.0, spread)
 
     @classmethod
     def read(cls, raw: Sequence[float] | None) -> Self | None:

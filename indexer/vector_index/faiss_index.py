@@ -78,10 +78,12 @@ class VectorIndex:
         k = min(k, left if row_ids is None else len(row_ids))
         if k == 0:
             return np.empty((len(vectors), 0), np.float32), np.empty((len(vectors), 0), np.int64)
+        if row_ids is not None and 2 * len(row_ids) > self.count:  # the shorter list is faster
+            row_ids, without = None, np.setdiff1d(self.row_ids, row_ids, assume_unique=True)
         selector: Any = None  # of one call only: threads share the index
         if row_ids is not None:
             selector = faiss.IDSelectorBatch(row_ids)
-        elif without is not None:
+        elif without is not None and len(without):
             selector = faiss.IDSelectorNot(faiss.IDSelectorBatch(without))
         params = selector and faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
         similarity, ids = self._index.search(vectors, k, params=params)

@@ -15,7 +15,7 @@ from indexer.vector_index.generations import publish
 from schemas.settings import Settings, load_settings
 from schemas.storage.catalog import Catalog
 from search.engine import Engine
-from tests.search.hands import draw, draw_folder
+from tests.search.artists import draw, draw_folder
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ from schemas.storage.layout import Layout
 from search.engine import Engine, QueryOptions, StyleQuery
 from search.filters import Filters
 from search.inputs import QueryPicture, read_picture
-from tests.search.hands import HANDS, PICTURES_PER_TITLE, draw, draw_folder
+from tests.search.artists import HANDS, PICTURES_PER_TITLE, draw, draw_folder
 
 ALL = len(HANDS) * 2 * PICTURES_PER_TITLE
 

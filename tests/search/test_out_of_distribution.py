@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -25,10 +26,11 @@ from indexer.vector_index.build import build_generation
 from indexer.vector_index.generations import Generation
 from schemas.settings import Settings, load_settings
 from search.engine import Engine, QueryOptions
-from search.inputs import read_picture
+from search.inputs import QueryPicture, read_picture
 from search.predictions import predict_listed
 from tests.drawings import drawing, washed
-from tests.search.asking import encoded, published
+from tests.search.artists import HANDS, draw, draw_folder
+from tests.search.indexes import encoded, published
 
 PLATES = 72
 
@@ -106,6 +108,41 @@ def test_new_pictures_and_their_copies_are_of_its_kind(engine: Engine, seed: int
         ood = engine.encode(encoded(image)).ood
         assert usual.depth(np.log([ood]))[0] < 0.3, name
     assert not engine.query(encoded(new), QueryOptions()).labels.is_out_of_distribution
+
+
+def of_other_kinds() -> list[Image.Image]:
+    """Noise, and what a photograph out of focus is like."""
+    rng = np.random.default_rng(1)
+    noise = Image.fromarray(rng.integers(0, 256, (128, 160, 3), dtype=np.uint8))
+    blurred = noise.crop((0, 0, 10, 8)).resize((320, 256), Image.Resampling.BICUBIC)
+    grain = rng.normal(0, 6, (256, 320, 3))
+    return [noise, Image.fromarray((np.asarray(blurred) + grain).clip(0, 255).astype(np.uint8))]
+
+
+@pytest.mark.parametrize(("pictures_per_title", "has_range"), [(8, False), (12, True)])
+def test_another_file_format_is_no_other_kind(
+    pictures_per_title: int, has_range: bool, tmp_path: Path
+) -> None:
+    """Asked in JPEG of an index of PNG drawings by the same artists: 48, or 72."""
+    draw_folder(tmp_path / "in", pictures_per_title)
+    drawn = load_settings({"store.root": str(tmp_path / "data")}, environ={}, cwd=tmp_path)
+    import_folder(drawn.layout, drawn, tmp_path / "in")
+    embed_pending(drawn.layout, drawn)
+    published(drawn)
+    with Engine.open(drawn.layout, drawn) as engine:
+        for artist in range(len(HANDS)):
+            for seed in (900, 901, 902):
+                data = io.BytesIO()
+                draw(artist, seed).save(data, "JPEG", quality=75)
+                new = [QueryPicture("new.jpg", data.getvalue())]
+                assert not engine.query(new, QueryOptions()).labels.is_out_of_distribution
+        shown = [
+            engine.query(encoded(image), QueryOptions()).labels.is_out_of_distribution
+            for image in of_other_kinds()
+        ]
+        found = engine.calibration
+    assert (found.usual_ood is not None) == (found.usual_nearest is not None) == has_range
+    assert shown == [has_range, has_range]
 
 
 def test_several_pictures_are_asked_together(engine: Engine) -> None:

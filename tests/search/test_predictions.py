@@ -19,7 +19,7 @@ from schemas.settings import EncoderSettings, Settings, StoreSettings
 from search.engine import Engine, QueryOptions, StyleQuery
 from search.inputs import read_picture
 from search.predictions import FORMAT, Predictor, _write, predict_listed
-from tests.search.hands import HANDS, draw
+from tests.search.artists import HANDS, draw
 
 COLUMNS = ["path", "authors", "unknown_author", "genres", "eras", "problem"]
 

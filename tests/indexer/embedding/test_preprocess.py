@@ -19,7 +19,7 @@ from indexer.embedding.preprocess import (
 )
 from schemas.errors import InputError
 from schemas.images import PictureError, PictureLimits
-from tests.search.hands import draw
+from tests.search.artists import draw
 
 SPEC = PixelSpec(max_side_px=352, min_side_px=224, multiple_px=32)
 

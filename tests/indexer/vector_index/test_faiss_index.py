@@ -41,6 +41,11 @@ def test_a_search_is_narrowed_beforehand(stored: tuple[VectorIndex, np.ndarray])
     rest = index.search(vectors[:1], 9, without=some)[1][0].tolist()
     assert sorted(rest) == sorted(set(ROW_IDS.tolist()) - {3, 900})
     assert index.search(vectors[:2], 4, some[:0])[0].shape == (2, 0)
+    for allowed in (np.array([5, 3, 900, 70]), ROW_IDS):  # more than half of them
+        similarity, ids = index.search(vectors[:1], 9, allowed)
+        assert sorted(ids[0].tolist()) == sorted(allowed.tolist())
+        places = [ROW_IDS.tolist().index(one) for one in ids[0].tolist()]
+        assert similarity[0] == pytest.approx((vectors[places] @ vectors[0]), abs=2e-3)
 
 
 def test_stored_vectors_come_back_by_row_id(stored: tuple[VectorIndex, np.ndarray]) -> None:

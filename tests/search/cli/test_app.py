@@ -24,8 +24,8 @@ from schemas.storage.locking import writing
 from search.cli import app as cli
 from search.cli.app import COMMANDS, VERSION, main
 from search.cli.reference import pages
+from tests.search.artists import HANDS
 from tests.search.cli.complaints import complaint
-from tests.search.hands import HANDS
 
 ROOT = Path(__file__).resolve().parents[3]
 

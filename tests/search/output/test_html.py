@@ -23,7 +23,7 @@ from search.output.html import GallerySection, environment, gallery_images, writ
 from search.output.html import render_gallery as render_page
 from search.output.thumbnails import BUDGET_BYTES, Thumbnails, query_key
 from tests.search.answers import NASTY, answer
-from tests.search.hands import HANDS, draw
+from tests.search.artists import HANDS, draw
 from tests.search.pages import elements
 
 LIMITS = PictureLimits()

@@ -17,7 +17,7 @@ from search.engine import Engine, QueryOptions
 from search.inputs import QueryPicture
 from search.output.preview import ROWS, blocks, iterm, kitty, sixel, terminal_style, write_previews
 from tests.search.answers import answer
-from tests.search.hands import draw
+from tests.search.artists import draw
 
 FOUR = Image.new("RGB", (20, 160))
 FOUR.paste((255, 0, 0), (0, 0, 10, 80))

@@ -11,7 +11,7 @@ from indexer.embedding.embed import embed_pending
 from indexer.vector_index.build import build_generation
 from indexer.vector_index.generations import publish
 from schemas.settings import Settings, load_settings
-from tests.search.hands import draw
+from tests.search.artists import draw
 
 CALL = "window.__ran=1"
 SHAPES = (

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.search.hands import HANDS, draw
+from tests.search.artists import HANDS, draw
 from tests.search.web.conftest import served
 from tests.search.web.payloads import PAYLOADS, hostile_index
 

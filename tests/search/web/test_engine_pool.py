@@ -24,7 +24,7 @@ from indexer.vector_index.generations import (
     read_manifest,
 )
 from schemas.settings import Settings
-from tests.search.hands import draw
+from tests.search.artists import draw
 from tests.search.web.conftest import opened, wait_until
 
 pytestmark = pytest.mark.slow

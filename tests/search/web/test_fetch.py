@@ -16,7 +16,7 @@ from schemas.errors import InputError, NetworkError, ToonsearchError
 from schemas.net import is_public
 from schemas.settings import Settings
 from search.web.fetch import PinnedBackend, fetch_picture
-from tests.search.hands import draw
+from tests.search.artists import draw
 from tests.search.web.conftest import opened
 
 held = io.BytesIO()

@@ -17,7 +17,7 @@ from schemas.images import PictureError, PictureLimits, Reason, picture_id_of
 from search.inputs import QueryPicture
 from search.web import image_pool
 from search.web.image_pool import DecoderPool, PreparedPicture
-from tests.search.hands import draw
+from tests.search.artists import draw
 
 LIMITS = PictureLimits()
 

@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 from schemas.settings import Settings
 from search.web.errors import ApiError
 from search.web.middleware import MAX_CLIENTS, Rates
-from tests.search.hands import draw
+from tests.search.artists import draw
 from tests.search.web.conftest import opened, served
 
 PAGES = ("/", "/title", "/map", "/static/app.js", "/v1/facets", "/v1/nothing", "/healthz")

@@ -15,7 +15,7 @@ from indexer.palette import color_pending
 from schemas.settings import Settings
 from search.web.engine_pool import OpenEngine
 from search.web.routers.catalog import drift
-from tests.search.hands import HANDS, PICTURES_PER_TITLE, TITLES_PER_HAND
+from tests.search.artists import HANDS, PICTURES_PER_TITLE, TITLES_PER_HAND
 from tests.search.web.conftest import opened
 
 TITLES = len(HANDS) * TITLES_PER_HAND

@@ -17,7 +17,7 @@ from search.engine import Engine
 from search.web.engine_pool import OpenEngine
 from search.web.routers import map as routes
 from search.web.routers.map import POINT, color_points, read_map
-from tests.search.hands import HANDS
+from tests.search.artists import HANDS
 from tests.search.web.conftest import opened
 
 pytest.importorskip("openTSNE", reason="the map needs the extra [map]")

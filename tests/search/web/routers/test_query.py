@@ -23,7 +23,7 @@ from schemas.settings import Settings
 from search.cli.app import main
 from search.web.db import EncodedQuery, Store
 from search.web.errors import ApiError
-from tests.search.hands import HANDS, PICTURES_PER_TITLE, draw
+from tests.search.artists import HANDS, PICTURES_PER_TITLE, draw
 from tests.search.web.conftest import opened
 
 

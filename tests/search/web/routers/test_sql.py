@@ -8,7 +8,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from schemas.settings import Settings
-from tests.search.hands import HANDS, PICTURES_PER_TITLE, TITLES_PER_HAND
+from tests.search.artists import HANDS, PICTURES_PER_TITLE, TITLES_PER_HAND
 from tests.search.web.conftest import opened
 
 
