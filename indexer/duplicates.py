@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from indexer.embedding.embed import in_order
-from indexer.vector_index.metadata import author_names
 from schemas.errors import ToonsearchError
 from schemas.images import decode_picture, grey_thumbnail
 from schemas.progress import Progress
+from schemas.records import author_names
 from schemas.settings import Settings
 from schemas.storage.catalog import Catalog
 from schemas.storage.layout import Layout

@@ -144,7 +144,7 @@ def _blocking(blocked: BlockList, wanted: Wanted) -> BlockList:
 
 def _matching(layout: Layout, blocked: BlockList) -> ForgetReport:
     """Titles and pictures that a block list names, wherever they are known."""
-    from indexer.vector_index.metadata import author_names
+    from schemas.records import author_names
 
     catalog = Catalog(layout)
     report = ForgetReport()

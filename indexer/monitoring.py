@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from indexer.embedding.embed import open_encoder
 from indexer.labels.calibration import RECIPE
 from indexer.vector_index.generations import Generation
-from indexer.vector_index.metadata import author_names
 from schemas.errors import NoIndexError
+from schemas.records import author_names
 from schemas.settings import Settings
 from schemas.storage.catalog import Catalog
 from schemas.storage.fsio import replace_file, storage_error

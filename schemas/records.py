@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from typing import Any, NamedTuple
 
 from schemas.names import author_key, clean_name
 
@@ -142,6 +143,11 @@ class Labels:
     eras: tuple[LabelProbability, ...] = ()
     out_of_distribution: float = 0.0
 
+    def of(self, kind: str) -> tuple[LabelProbability, ...]:
+        """Those of one of LABEL_KINDS."""
+        found: tuple[LabelProbability, ...] = getattr(self, LABEL_KINDS[kind].column)
+        return found
+
     @property
     def is_out_of_distribution(self) -> bool:
         """Whether the labels say more of the catalog than of the picture."""
@@ -211,3 +217,48 @@ def era_sql(year: str, years: int) -> str:
     if years == 1:
         return f"cast({start} as varchar)"
     return f"({start} || '-' || ({start} + {years - 1}))"
+
+
+# --- Kinds of labels: all that is predicted of a picture besides what it is like.
+
+Row = Mapping[str, Any]
+
+
+def author_names(title: Row) -> list[str]:
+    """Names of a title's authors without repetition, the main one (the painter) first."""
+    authors = title.get("authors") or []
+    first = [a["name"] for a in authors if a.get("role") == "painter"]
+    return list(dict.fromkeys(first + [a["name"] for a in authors]))
+
+
+def year_of(picture: Row, title: Row) -> int | None:
+    """The year of a picture: its own, else its title's."""
+    found = (picture.get("year"), picture.get("published"), title.get("year"))
+    years = [int(getattr(one, "year", one)) for one in found if one is not None]
+    return years[0] if years else None
+
+
+class LabelKind(NamedTuple):
+    """A kind of label.
+
+    column   its name in `Labels`, the table of predictions, JSON and Parquet
+    word     what people read
+    of       the label from the rows of a picture and its title and the years of an era
+    """
+
+    column: str
+    word: str
+    of: Callable[[Row, Row, int], str | None]
+
+
+LABEL_KINDS = {
+    "author": LabelKind(
+        "authors", "artist", lambda _, title, years: next(iter(author_names(title)), None)
+    ),
+    "genre": LabelKind(
+        "genres", "genre", lambda _, title, years: next(iter(title.get("genres") or ()), None)
+    ),
+    "era": LabelKind(
+        "eras", "era", lambda picture, title, years: era_of(year_of(picture, title), years)
+    ),
+}

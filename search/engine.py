@@ -23,7 +23,7 @@ from indexer.vector_index.generations import Generation
 from indexer.vector_index.ranking import UNEXPANDED, expanded, top_pictures, top_titles
 from schemas.errors import InputError, NoIndexError
 from schemas.images import PictureLimits
-from schemas.records import Answer, LabelProbability, Labels
+from schemas.records import LABEL_KINDS, Answer, LabelProbability, Labels
 from schemas.settings import Settings
 from schemas.storage.layout import Layout
 from search.filters import NO_FILTERS, Filters, allowed
@@ -229,14 +229,12 @@ class Engine:
         calibrated. `nearest` are at least as many of its pictures as vote."""
         count = self.calibration.neighbours
         similarity, rows = self.neighbours(query.vector, count) if nearest is None else nearest
-        rows = rows[:count]
-        codes = self.model.codes(
-            [row.author for row in rows], [row.genre for row in rows], [row.year for row in rows]
-        )
+        codes = np.asarray([row.codes for row in rows[:count]], np.int64)
+        codes = codes.reshape(-1, len(LABEL_KINDS))  # (K, kinds)
         return predict(
             self.model,
             similarity[None, :count],
-            {kind: one[None] for kind, one in codes.items()},
+            {kind: codes[None, :, place] for place, kind in enumerate(LABEL_KINDS)},
             query.vector[None],
             np.asarray([query.ood]),
             unknown_prior,
@@ -315,13 +313,11 @@ class Engine:
 def labels_of(prediction: Prediction) -> Labels:
     """The most probable labels of the first query, as an answer shows them."""
     shown = {
-        kind: tuple(LabelProbability(*one) for one in prediction.ranked(0, kind, LABELS_SHOWN))
-        for kind in ("author", "genre", "era")
+        column: tuple(LabelProbability(*one) for one in prediction.ranked(0, kind, LABELS_SHOWN))
+        for kind, (column, *_) in LABEL_KINDS.items()
     }
     return Labels(
-        authors=shown["author"],
         unknown_author=float(prediction.unknown_author[0]),
-        genres=shown["genre"],
-        eras=shown["era"],
         out_of_distribution=float(prediction.out_of_distribution[0]),
+        **shown,
     )

@@ -4,8 +4,8 @@ One row for each listed picture, in the list's order:
 
     path            as listed
     authors         list of {label, probability}, most probable first; every known label
-    unknown_author  probability that none of them drew it; with the authors it sums to 1
     genres, eras    lists of {label, probability}; each sums to 1, or is empty
+    unknown_author  probability that none of the authors drew it; with them it sums to 1
     problem         null, or why the picture could not be used (all else is null then)
 
 The file's metadata name `format`, `model_id`, `source` (a generation or a model) and
@@ -31,15 +31,16 @@ from indexer.embedding.embed import (
 )
 from indexer.embedding.encoder import Encoder
 from indexer.embedding.models import model_dir
-from indexer.labels.heads import KINDS, has_heads
+from indexer.labels.heads import has_heads
 from indexer.labels.predict import LabelModel, Prediction, predict
 from schemas.errors import NoIndexError
 from schemas.progress import Progress
+from schemas.records import LABEL_KINDS
 from schemas.settings import Settings
 from search.engine import Engine, StyleQuery
 
 FORMAT = "toonsearch.predictions/1"
-COLUMNS = {"author": "authors", "genre": "genres", "era": "eras"}
+COLUMNS = tuple(kind.column for kind in LABEL_KINDS.values())
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def _of_model(settings: Settings, name: str) -> Predictor:
     labels = LabelModel.read(folder)
     encoder = open_encoder(settings, bulk=True, folder=folder)
     alone = np.empty((1, 0), np.float32)  # there are no neighbours beside a model
-    codes = dict.fromkeys(KINDS, np.empty((1, 0), np.int64))
+    codes = dict.fromkeys(LABEL_KINDS, np.empty((1, 0), np.int64))
     prior = settings.query.unknown_prior
     return Predictor(
         encoder,
@@ -119,10 +120,8 @@ def _write(
     schema = pa.schema(
         [
             ("path", pa.string()),
-            ("authors", label),
+            *((column, label) for column in COLUMNS),
             ("unknown_author", pa.float64()),
-            ("genres", label),
-            ("eras", label),
             ("problem", pa.string()),
         ],
         {
@@ -153,13 +152,13 @@ def _columns(
     batch: Sequence[ListedVector], predicted: Sequence[Prediction | None]
 ) -> dict[str, object]:
     columns: dict[str, list[Any]] = {
-        name: [] for name in ("path", "authors", "unknown_author", "genres", "eras", "problem")
+        name: [] for name in ("path", *COLUMNS, "unknown_author", "problem")
     }
     for row, found in zip(batch, predicted, strict=True):
         columns["path"].append(row.name)
         columns["problem"].append(row.problem)
         columns["unknown_author"].append(None if found is None else found.unknown_author[0])
-        for kind, name in COLUMNS.items():
+        for kind, (name, *_) in LABEL_KINDS.items():
             labels = None if found is None else found.ranked(0, kind)
             columns[name].append(
                 labels and [{"label": label, "probability": share} for label, share in labels]

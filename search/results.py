@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from indexer.vector_index.generations import Generation
+from indexer.vector_index.metadata import CODES
 from indexer.vector_index.ranking import CENTROID, UNEXPANDED, RankedTitle
 from schemas.records import Hit, Labels, TitleHit
 
@@ -18,16 +19,15 @@ HITS_PER_TITLE = 3
 
 
 class PictureRow(NamedTuple):
-    """One picture of one title; `author` and `genre` are the main ones."""
+    """One picture of one title; `codes` are its labels, in the order of LABEL_KINDS."""
 
     row_id: int
     picture_id: str
     title_id: str
-    author: str | None
-    genre: str | None
     year: int | None
     file: str | None
     source_path: str | None
+    codes: tuple[int, ...]
 
 
 class Found(NamedTuple):
@@ -68,12 +68,11 @@ def picture_rows(meta: sqlite3.Connection, row_ids: np.ndarray) -> list[PictureR
     Shapes:  row_ids (K,) int64 -> K rows
     """
     cursor = meta.execute(
-        "select p.row_id, p.picture_id, t.title_id, t.author, t.genre, p.year, p.file,"
-        " p.source_path from json_each(?) j join pictures p on p.row_id = j.value"
-        " join titles t using (title_no)",
+        f"select row_id, picture_id, title_id, p.year, file, source_path, {', '.join(CODES)}"
+        " from json_each(?) j join pictures p on p.row_id = j.value join titles using (title_no)",
         (json.dumps(row_ids.tolist()),),
     )
-    known = {values[0]: PictureRow(*values) for values in cursor}
+    known = {values[0]: PictureRow._make((*values[:6], values[6:])) for values in cursor}
     return [known[row_id] for row_id in row_ids.tolist()]
 
 

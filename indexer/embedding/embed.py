@@ -21,7 +21,7 @@ import numpy as np
 from indexer.embedding.encoder import Encoded, Encoder, Runtime
 from indexer.embedding.models import model_dir
 from indexer.embedding.preprocess import PixelSpec, picture_to_pixels
-from schemas.images import SKIPPED, PictureError, PictureLimits, Reason, picture_id_of
+from schemas.images import SKIPPED, PictureError, PictureLimits, Reason, stored_bytes
 from schemas.manifest import read_manifest
 from schemas.progress import Progress
 from schemas.settings import Settings
@@ -204,13 +204,7 @@ def read_stored(
     """A stored picture, checked to be the one that it was, as a model takes it; or what is wrong
     with it."""
     try:
-        data = layout.picture(file).read_bytes()
-    except OSError as error:
-        return PictureError(Reason.STORE, f"the stored file is gone ({error.strerror})")
-    if picture_id_of(data) != picture_id:
-        return PictureError(Reason.STORE, "the stored file was changed")
-    try:
-        return picture_to_pixels(data, limits, spec)
+        return picture_to_pixels(stored_bytes(layout.picture(file), picture_id), limits, spec)
     except PictureError as error:
         return error
 
@@ -304,8 +298,8 @@ class ListedVector:
 
     name: str
     vector: np.ndarray | None
-    problem: str | None = None
     ood: float = float("nan")
+    problem: str | None = None
 
 
 def listed_vectors(
@@ -330,20 +324,17 @@ def listed_vectors(
         batch.append((name, outcome))
         if len(batch) == BATCH_ROWS or done == len(listed):
             good = [part for _, part in batch if not isinstance(part, PictureError)]
-            made = zip(*encoder.encode(good), strict=True)
+            encoded = encoder.encode(good)
+            made = zip(encoded.vectors, encoded.ood.tolist(), strict=True)
             yield [
-                ListedVector(name, None, part.message)
+                ListedVector(name, None, problem=part.message)
                 if isinstance(part, PictureError)
-                else _listed(name, *next(made))
+                else ListedVector(name, *next(made))
                 for name, part in batch
             ]
             batch = []
         if progress:
             progress(done, len(listed))
-
-
-def _listed(name: str, vector: np.ndarray, ood: np.float32) -> ListedVector:
-    return ListedVector(name, vector, ood=float(ood))
 
 
 @contextlib.contextmanager

@@ -40,7 +40,7 @@ class Encoded(NamedTuple):
 
 def without_telemetry() -> None:
     """Keep ONNX Runtime from writing a device id into the user's cache and from sending events
-    to its maker, which its wheels do since 1.30 unless told before they are imported."""
+    to its maker, which its wheels do since 1.30 unless this is set before they are imported."""
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 

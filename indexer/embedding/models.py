@@ -14,6 +14,7 @@ from typing import Any
 from indexer.embedding.preprocess import PixelSpec
 from indexer.labels.heads import has_heads
 from schemas.errors import InputError, NoIndexError, nearest
+from schemas.storage.fsio import read_verified
 from schemas.storage.layout import Layout
 
 FORMAT_VERSION = 3
@@ -29,7 +30,7 @@ class ModelDescription:
     model_id: str
     dimension: int
     pixel_spec: PixelSpec
-    network: tuple[int, str]
+    network: dict[str, Any]
     """Length in bytes and BLAKE3 of the network's file."""
 
     @classmethod
@@ -52,7 +53,7 @@ class ModelDescription:
                 model_id=str(value["model_id"]),
                 dimension=int(value["dimension"]),
                 pixel_spec=PixelSpec.from_json(value["pixels"]),
-                network=(int(network["bytes"]), str(network["blake3"])),
+                network={"bytes": int(network["bytes"]), "blake3": str(network["blake3"])},
             )
         except OSError as error:
             raise NoIndexError(
@@ -81,20 +82,13 @@ def verified_network(path: Path, description: ModelDescription) -> bytes:
 
     Errors:  NoIndexError when they are missing, cut or changed
     """
-    from blake3 import blake3
-
     hint = "Reinstall toonsearch, or publish the index again."
-    length_bytes, digest = description.network
-    if not 0 < length_bytes <= MAX_MODEL_BYTES:
-        raise NoIndexError(f"{path}: a length of {length_bytes} bytes is impossible")
     try:
-        with path.open("rb") as file:
-            # One byte more than promised is enough to notice a longer file.
-            data = file.read(length_bytes + 1)
+        data = read_verified(path, description.network, MAX_MODEL_BYTES)
     except OSError as error:
         raise NoIndexError(f"{path}: {error.strerror or error}", hint) from error
-    if len(data) != length_bytes or blake3(data).hexdigest() != digest:
-        raise NoIndexError(f"{path} is damaged: its digest is not that of model.json", hint)
+    except ValueError as error:
+        raise NoIndexError(f"{path}: {error}", hint) from error
     # A tensor kept outside the graph names its file under this key: such a model could make
     # the runtime open any path. Our exports carry everything and never use the word.
     if b"location" in data:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from indexer.labels.heads import HINT, KINDS, LABELS_FOLDER, Head, LabelSet, fit_head
+from indexer.labels.heads import HINT, LABELS_FOLDER, Head, LabelSet, fit_head
 from indexer.labels.knn import log_votes, pool, vote_shares
 from indexer.labels.metrics import (
     auroc,
@@ -31,7 +31,7 @@ from indexer.labels.open_set import (
     unknown_features,
 )
 from schemas.errors import NoIndexError
-from schemas.records import DECADE
+from schemas.records import DECADE, LABEL_KINDS
 
 CALIBRATION_FILE = "calibration.json"
 RECIPE = 8
@@ -45,15 +45,7 @@ QUANTILE_LEVELS = np.concatenate(
 )
 """Percent levels of the stored similarity quantiles: even, then ever finer towards the top,
 where all hits lie. Shape (161,)."""
-DEFAULT_UNKNOWN = (
-    6.0,
-    -6.0,
-    -4.0,
-    0.0,
-    0.0,
-    0.0,
-    0.0,
-)  # even odds where the nearest ones are about 0.6
+DEFAULT_UNKNOWN = (6.0, -6.0, -4.0, *(0.0,) * 4)  # even odds at similarities of about 0.6
 MIN_EXAMPLES = 30  # fewer held-out pictures than this show nothing
 MIN_AUTHORS = 3
 """Fewer known authors than this cannot be separated in trials."""
@@ -81,15 +73,16 @@ class LabelDataset:
     era_years: int = DECADE
 
     def label_sets(self) -> dict[str, LabelSet]:
-        """The labels of each kind with their numbers of pictures; kinds without any are left
-        out."""
-        found = {}
-        for kind in KINDS:
-            if names := self.names[kind]:
-                codes = self.codes[kind]
-                counts = np.bincount(codes[codes >= 0], minlength=len(names))
-                found[kind] = LabelSet(tuple(names), tuple(counts.tolist()))
-        return found
+        """The labels of each kind that has any, with their numbers of pictures."""
+        counts = {
+            kind: np.bincount(codes[codes >= 0], minlength=len(self.names[kind])).tolist()
+            for kind, codes in self.codes.items()
+        }
+        return {
+            kind: LabelSet(tuple(names), tuple(counts[kind]))
+            for kind, names in self.names.items()
+            if names
+        }
 
     def fitted_heads(self, rows: np.ndarray | None = None) -> dict[str, Head]:
         """Heads on all that is labelled (or on some rows); a kind with less than two labels has
@@ -97,11 +90,10 @@ class LabelDataset:
         chosen = slice(None) if rows is None else rows
         found = {
             kind: fit_head(
-                self.vectors[chosen], self.codes[kind][chosen], self.title[chosen],
-                len(self.names[kind]),
+                self.vectors[chosen], codes[chosen], self.title[chosen], len(self.names[kind])
             )
-            for kind in KINDS
-        }  # fmt: skip
+            for kind, codes in self.codes.items()
+        }
         return {kind: head for kind, head in found.items() if head is not None}
 
     def folds(self) -> np.ndarray:
@@ -168,8 +160,8 @@ class Calibration:
             raw: dict[str, Any] = json.loads(text)
             found = Calibration(
                 background=_numbers(raw["background"], len(QUANTILE_LEVELS)),
-                vote_weight={kind: _weight(raw["vote_weight"][kind]) for kind in KINDS},
-                head_weight={kind: _weight(raw["head_weight"][kind]) for kind in KINDS},
+                vote_weight=_weights(raw["vote_weight"]),
+                head_weight=_weights(raw["head_weight"]),
                 unknown_weights=_numbers(raw["unknown_weights"], UNKNOWN_FEATURES),
                 neighbours=int(raw["neighbours"]),
                 basis=str(raw["basis"]),
@@ -194,11 +186,11 @@ def _numbers(raw: Any, count: int) -> tuple[float, ...]:
     return found
 
 
-def _weight(value: Any) -> float:
-    weight = float(value)
-    if not 0.0 <= weight < np.inf:
-        raise ValueError(f"a weight of {weight}")
-    return weight
+def _weights(raw: Mapping[str, Any]) -> dict[str, float]:
+    weights = {kind: float(raw[kind]) for kind in LABEL_KINDS}
+    if not all(0.0 <= weight < np.inf for weight in weights.values()):
+        raise ValueError(f"weights of {weights}")
+    return weights
 
 
 def temperature_of(background: tuple[float, ...]) -> float:
@@ -224,9 +216,15 @@ def fit(data: LabelDataset, *, sample: int, seed: int, neighbours: int = NEIGHBO
     neighbours = max(0, min(neighbours, len(data.vectors) - 1))
     queries = _sampled(author, sample, rng)
     empty = Calibration(
-        background, dict.fromkeys(KINDS, 0.5), dict.fromkeys(KINDS, 0.0), DEFAULT_UNKNOWN,
-        neighbours, "defaults", Usual.of_scores(data.ood), era_years=data.era_years,
-    )  # fmt: skip
+        background,
+        dict.fromkeys(LABEL_KINDS, 0.5),
+        dict.fromkeys(LABEL_KINDS, 0.0),
+        DEFAULT_UNKNOWN,
+        neighbours,
+        "defaults",
+        Usual.of_scores(data.ood),
+        era_years=data.era_years,
+    )
     if len(queries) < MIN_EXAMPLES:
         return empty
 
@@ -244,8 +242,8 @@ def fit(data: LabelDataset, *, sample: int, seed: int, neighbours: int = NEIGHBO
     found = replace(
         empty, basis=f"other_{own_group}s", usual_nearest=Usual.of_nearest(trial.similarity)
     )
-    for kind in KINDS:
-        codes, count = data.codes[kind], len(data.names[kind])
+    for kind, codes in data.codes.items():
+        count = len(data.names[kind])
         usable = codes[queries] >= 0
         if kind == "author":
             usable &= other_title if by_title else other_picture
@@ -380,10 +378,9 @@ def held_out_scores(
     """
     found = {
         kind: HeldOut(
-            np.empty((len(queries), len(data.names[kind])), np.float32),
-            np.empty(len(queries), np.float32),
+            np.empty((len(queries), len(names)), np.float32), np.empty(len(queries), np.float32)
         )
-        for kind in KINDS
+        for kind, names in data.names.items()
     }
     for fold in np.unique(folds[queries]):
         rows = np.flatnonzero(folds != fold)

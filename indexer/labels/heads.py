@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from schemas.errors import NoIndexError
-from schemas.storage.fsio import write_file
+from schemas.records import LABEL_KINDS
+from schemas.storage.fsio import digest_bytes, read_verified, write_file
 
-KINDS = ("author", "genre", "era")
 RIDGE = 1.0
 """Share of the mean within-label variance that is added to each direction of it."""
 TITLE_CAP = 20
@@ -177,7 +177,6 @@ def write_heads(folder: Path, labels: Mapping[str, LabelSet], heads: Mapping[str
 
     Errors:  OSError
     """
-    from blake3 import blake3
     from safetensors.numpy import save
 
     data = save(
@@ -187,7 +186,7 @@ def write_heads(folder: Path, labels: Mapping[str, LabelSet], heads: Mapping[str
         "format_version": FORMAT_VERSION,
         "labels": {kind: one._asdict() for kind, one in labels.items()},
         "heads": sorted(heads),
-        "file": {"bytes": len(data), "blake3": blake3(data).hexdigest()},
+        "file": {"bytes": len(data), "blake3": digest_bytes(data)},
     }
     text = json.dumps(body, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
     write_file(folder / LABELS_FOLDER / TENSORS_FILE, data)
@@ -204,7 +203,6 @@ def read_heads(folder: Path) -> tuple[dict[str, LabelSet], dict[str, Head]]:
 
     Errors:  NoIndexError when they are missing, damaged or of another format
     """
-    from blake3 import blake3
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -214,13 +212,7 @@ def read_heads(folder: Path) -> tuple[dict[str, LabelSet], dict[str, Head]]:
         body: dict[str, Any] = json.loads(path.read_bytes())
         if body["format_version"] != FORMAT_VERSION:
             raise NoIndexError(f"{path} has format {body['format_version']!r}", HINT)
-        size = int(body["file"]["bytes"])
-        if not 0 < size <= MAX_BYTES:
-            raise ValueError(f"a length of {size} bytes is impossible")
-        with tensors.open("rb") as file:
-            data = file.read(size + 1)
-        if len(data) != size or blake3(data).hexdigest() != body["file"]["blake3"]:
-            raise NoIndexError(f"{tensors} is damaged", HINT)
+        data = read_verified(tensors, body["file"], MAX_BYTES)
         labels = dict(_label_sets(body["labels"]))
         return labels, dict(_checked(load(data), body["heads"], labels))
     except OSError as error:
@@ -232,7 +224,7 @@ def read_heads(folder: Path) -> tuple[dict[str, LabelSet], dict[str, Head]]:
 def _label_sets(raw: Mapping[str, Any]) -> Iterator[tuple[str, LabelSet]]:
     for kind, one in raw.items():
         names, counts = tuple(map(str, one["names"])), tuple(map(int, one["counts"]))
-        if kind not in KINDS or len(names) != len(counts) or min(counts, default=0) < 0:
+        if kind not in LABEL_KINDS or len(names) != len(counts) or min(counts, default=0) < 0:
             raise ValueError(f"labels of kind {kind!r}")
         yield kind, LabelSet(names, counts)
 

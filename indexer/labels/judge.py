@@ -16,21 +16,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from indexer.labels.calibration import LabelDataset
-from indexer.labels.heads import KINDS
 from indexer.labels.predict import LabelModel, Prediction, predict
 from indexer.vector_index.generations import Generation
+from indexer.vector_index.metadata import CODES
 from schemas.progress import Progress
-from schemas.records import is_era
+from schemas.records import LABEL_KINDS, is_era
 from schemas.storage.catalog import Catalog
 from schemas.storage.layout import Layout
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-COLUMNS = {"author": "authors", "genre": "genres", "era": "eras"}
 SHOWN = 5
 BATCH = 512
-PRIOR = 0.5  # how often a picture is by an unknown author, before looking
+PRIOR = 0.5  # how often a picture is by an unknown author before anything is known of it
 
 
 @dataclass
@@ -101,7 +100,10 @@ class _Judge:
         first = first[np.lexsort((first, self.data.title[first], self.folds[first]))]
         if again:
             return first, 0, True
-        have = catalog.read("predictions", ["picture_id", "model_id", *COLUMNS.values()])
+        have = catalog.read(
+            "predictions",
+            ["picture_id", "model_id", *(kind.column for kind in LABEL_KINDS.values())],
+        )
         ids, models = (have[name].to_pylist() for name in ("picture_id", "model_id"))
         own = [at for at, model in enumerate(models) if model == self.generation.model_id]
         if own and self._lacks_a_kind(have.take(own)):
@@ -116,7 +118,7 @@ class _Judge:
         import pyarrow.compute as pc
 
         return any(
-            not pc.sum(pc.list_value_length(own[COLUMNS[kind]])).as_py()
+            not pc.sum(pc.list_value_length(own[LABEL_KINDS[kind].column])).as_py()
             for kind in self.model.labels
         )
 
@@ -133,7 +135,7 @@ class _Judge:
                         {"label": label, "probability": share}
                         for label, share in predicted.ranked(query, kind, SHOWN)
                     ]
-                    for kind, column in COLUMNS.items()
+                    for kind, (column, *_) in LABEL_KINDS.items()
                 }
                 unknown = float(predicted.unknown_author[query])
                 ids = {"picture_id": str(self.picture_ids[place])}
@@ -151,7 +153,7 @@ class _Judge:
             vectors, self.model.calibration.neighbours, without=index.stored_ids[hidden]
         )
         at = index.places[np.searchsorted(index.row_ids, ids)]
-        codes = {kind: data.codes[kind][at] for kind in KINDS}
+        codes = {kind: data.codes[kind][at] for kind in LABEL_KINDS}
         model = self._without(int(self.folds[places[0]]))
         return predict(model, similarity, codes, vectors, data.ood[places], PRIOR)
 
@@ -165,13 +167,13 @@ class _Judge:
 
 def generation_dataset(generation: Generation) -> tuple[LabelDataset, np.ndarray]:
     """A generation's vectors with their labels, in the order of the index, and picture ids (N,)."""
-    index, model = generation.index, generation.labels
+    index, labels = generation.index, generation.labels.labels
     rows = generation.meta.execute(
-        "select p.row_id, p.picture_id, p.title_no, t.author, t.genre, p.year, p.ood"
-        " from pictures p join titles t using (title_no) order by p.row_id"
+        f"select row_id, picture_id, title_no, ood, {', '.join(CODES)} from pictures"
+        " order by row_id"
     ).fetchall()
     back = np.searchsorted(index.row_ids, index.stored_ids)
-    _, ids, titles, authors, genres, years, ood = (
+    _, ids, titles, ood, *codes = (
         [column[at] for at in back] for column in zip(*rows, strict=True)
     )
     picture_ids = np.asarray(ids, np.str_)
@@ -179,10 +181,10 @@ def generation_dataset(generation: Generation) -> tuple[LabelDataset, np.ndarray
         index.all_vectors(),
         np.unique(picture_ids, return_inverse=True)[1].reshape(-1),
         np.asarray(titles, np.int64),
-        model.codes(authors, genres, years),
-        {kind: model.labels[kind].names if kind in model.labels else () for kind in KINDS},
+        {kind: np.asarray(of, np.int64) for kind, of in zip(LABEL_KINDS, codes, strict=True)},
+        {kind: labels[kind].names if kind in labels else () for kind in LABEL_KINDS},
         np.asarray([np.nan if one is None else one for one in ood], np.float32),
-        model.calibration.era_years,
+        generation.calibration.era_years,
     )
     return data, picture_ids
 

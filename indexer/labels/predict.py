@@ -6,9 +6,8 @@ folder `labels/` of a generation or of a trained model, which then answers witho
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,6 @@ from indexer.labels.calibration import (
     fit,
 )
 from indexer.labels.heads import (
-    KINDS,
     LABELS_FOLDER,
     Head,
     LabelSet,
@@ -30,7 +28,6 @@ from indexer.labels.heads import (
 )
 from indexer.labels.knn import log_votes, pool, vote_shares
 from indexer.labels.open_set import out_of_distribution, unknown_features, unknown_probability
-from schemas.records import era_of
 from schemas.storage.fsio import fsync_directory, write_file
 
 
@@ -74,24 +71,6 @@ class LabelModel:
         write_heads(folder, self.labels, self.heads)
         fsync_directory(inside)
 
-    @cached_property
-    def _code(self) -> dict[str, dict[str, int]]:
-        return {
-            kind: {name: code for code, name in enumerate(one.names)}
-            for kind, one in self.labels.items()
-        }
-
-    def codes(
-        self, author: Sequence[str | None], genre: Sequence[str | None], year: Sequence[int | None]
-    ) -> dict[str, np.ndarray]:
-        """Facts of pictures as integer labels, -1 where a picture has none; each (K,)"""
-        era = [era_of(one, self.calibration.era_years) for one in year]
-        found = {}
-        for kind, names in zip(KINDS, (author, genre, era), strict=True):
-            code = self._code.get(kind, {})
-            found[kind] = np.asarray([code.get(name or "", -1) for name in names], np.int64)
-        return found
-
 
 @dataclass(frozen=True)
 class Prediction:
@@ -133,7 +112,7 @@ def predict(
     Shapes:  similarity (Q, K), nearest first; codes kind -> (Q, K); vectors (Q, D); ood (Q,)
     """
     calibration = model.calibration
-    strange = out_of_distribution(ood, similarity, calibration.usual_ood, calibration.usual_nearest)
+    outside = out_of_distribution(ood, similarity, calibration.usual_ood, calibration.usual_nearest)
     probabilities, unknown = {}, np.zeros(len(vectors))
     for kind, labels in model.labels.items():
         shares = vote_shares(similarity, codes[kind], len(labels.names), calibration.temperature)
@@ -150,8 +129,8 @@ def predict(
             best = shares.max(axis=1), ratio, pooled.max(axis=1)
             features = unknown_features(similarity, *best)
             unknown = unknown_probability(features, calibration.unknown_weights, unknown_prior)
-            unknown = 1.0 - (1.0 - unknown) * (1.0 - strange)
+            unknown = 1.0 - (1.0 - unknown) * (1.0 - outside)
         prior = np.asarray(labels.counts, np.float64)
         prior = prior / max(prior.sum(), 1.0)
-        probabilities[kind] = pooled + strange[:, None] * (prior - pooled)
-    return Prediction(model.labels, probabilities, unknown, strange)
+        probabilities[kind] = pooled + outside[:, None] * (prior - pooled)
+    return Prediction(model.labels, probabilities, unknown, outside)

@@ -17,7 +17,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import blake3
 import numpy as np
 
 from indexer.embedding.embed import model_dir_of, open_encoder
@@ -39,7 +38,6 @@ from indexer.vector_index.generations import (
 )
 from indexer.vector_index.metadata import (
     IndexRows,
-    author_names,
     collect_rows,
     label_dataset,
     write_meta,
@@ -53,9 +51,11 @@ from indexer.vector_index.validation import (
 )
 from schemas.errors import NoIndexError, NothingToIndex, PartlyDoneError
 from schemas.progress import Progress
+from schemas.records import author_names
 from schemas.settings import Settings
 from schemas.storage.catalog import Catalog
 from schemas.storage.fsio import (
+    digest_bytes,
     digest_file,
     fsync_directory,
     fsync_file,
@@ -177,7 +177,7 @@ class _Build:
         picture_ids = [row["picture_id"] for row in rows.pictures]
         previous = before.generation.meta if before and carried else None
         places = map_places(rows.vectors, picture_ids, previous, index.seed)
-        write_meta(aside / META, rows, index.era_years, places)
+        write_meta(aside / META, rows, data, places)
         fsync_file(aside / META)
         _copy_model(model_dir_of(self.settings), aside / "model")
         self._step()
@@ -252,7 +252,7 @@ class _Build:
         created = datetime.now(UTC)
         mark = json.dumps([files, self.parent], sort_keys=True).encode()
         stamp = next_stamp(self.layout, created)
-        name = f"g{stamp}-{blake3.blake3(mark).hexdigest()[:8]}"
+        name = f"g{stamp}-{digest_bytes(mark)[:8]}"
         body = {
             "format": FORMAT,
             "id": name,

@@ -79,7 +79,8 @@ class VectorIndex:
         if k == 0:
             return np.empty((len(vectors), 0), np.float32), np.empty((len(vectors), 0), np.int64)
         if row_ids is not None and 2 * len(row_ids) > self.count:  # the shorter list is faster
-            row_ids, without = None, np.setdiff1d(self.row_ids, row_ids, assume_unique=True)
+            without = np.setdiff1d(self.row_ids, row_ids, assume_unique=True)
+            row_ids = None
         selector: Any = None  # of one call only: threads share the index
         if row_ids is not None:
             selector = faiss.IDSelectorBatch(row_ids)

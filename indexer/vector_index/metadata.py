@@ -19,7 +19,7 @@ import numpy as np
 from indexer.labels.calibration import LabelDataset
 from indexer.vector_index.ranking import CENTROID, title_centroids
 from schemas.names import common_spellings
-from schemas.records import era_of, era_sql
+from schemas.records import LABEL_KINDS, author_names, era_of, era_sql, year_of
 from schemas.storage.catalog import Catalog
 
 
@@ -103,14 +103,10 @@ def label_dataset(rows: IndexRows, era_years: int) -> LabelDataset:
 
     Units:   era_years, the width of an era in years
     """
-    titles = [rows.titles[row["title_id"]] for row in rows.pictures]
-    years = [year_of(p, t) for p, t in zip(rows.pictures, titles, strict=True)]
-    labels = {
-        "author": [next(iter(author_names(title)), None) for title in titles],
-        "genre": [next(iter(title.get("genres") or []), None) for title in titles],
-        "era": [era_of(year, era_years) for year in years],
+    coded = {
+        kind: _codes([label.of(p, rows.titles[p["title_id"]], era_years) for p in rows.pictures])
+        for kind, label in LABEL_KINDS.items()
     }
-    coded = {kind: _codes(names) for kind, names in labels.items()}
     return LabelDataset(
         rows.vectors,
         _codes([row["picture_id"] for row in rows.pictures])[0],
@@ -131,6 +127,8 @@ def _codes(labels: Sequence[str | None]) -> tuple[np.ndarray, tuple[str, ...]]:
 
 # --- The metadata of a generation.
 
+CODES = [f"{kind}_code" for kind in LABEL_KINDS]
+"""Columns of `pictures`: a picture's labels as the places of their names in a `LabelSet`, or -1."""
 SCHEMA = """
 create table titles (
   title_no integer primary key, title_id text unique not null, platform text, name text,
@@ -140,7 +138,7 @@ create table titles (
 create table pictures (
   row_id integer primary key, picture_id text not null, title_no integer not null,
   kind text, episode_no integer, file text, source_path text, year integer,
-  width_px integer, height_px integer, ood real, map_x real, map_y real);
+  width_px integer, height_px integer, ood real, map_x real, map_y real, {codes});
 create table centroids (title_no integer primary key, vector blob not null);
 create index pictures_by_title on pictures (title_no);
 create index pictures_by_picture on pictures (picture_id);
@@ -160,28 +158,12 @@ from pictures p join titles t using (title_no);
 """
 
 
-def author_names(title: dict[str, Any]) -> list[str]:
-    """Names of a title's authors without repetition, the main one (the painter) first."""
-    authors = title.get("authors") or []
-    first = [a["name"] for a in authors if a.get("role") == "painter"]
-    return list(dict.fromkeys(first + [a["name"] for a in authors]))
-
-
-def year_of(picture: dict[str, Any], title: dict[str, Any]) -> int | None:
-    """The year of a picture: its own, else its title's."""
-    for value in (picture.get("year"), picture.get("published"), title.get("year")):
-        if value is not None:
-            return int(getattr(value, "year", value))
-    return None
-
-
 def write_meta(
-    path: Path, rows: IndexRows, era_years: int, places: np.ndarray | None = None
+    path: Path, rows: IndexRows, data: LabelDataset, places: np.ndarray | None = None
 ) -> None:
-    """Write the metadata of an index into a new file.
+    """Write the metadata of an index into a new file; `data` are the labels of its rows.
 
     Shapes:  places (N, 2) on the map of styles, None without one
-    Units:   era_years, the width of an era in years
     Errors:  sqlite3.Error when the disk refuses
     """
     used = sorted({row["title_id"] for row in rows.pictures})
@@ -193,8 +175,9 @@ def write_meta(
         # The file is new, private and fsynced by the caller: no journal is needed.
         connection.execute("pragma journal_mode = off")
         connection.execute("pragma synchronous = off")
-        era = era_sql("coalesce(p.year, t.year)", era_years)
-        connection.executescript(SCHEMA.replace("{era}", era))
+        era = era_sql("coalesce(p.year, t.year)", data.era_years)
+        codes = ", ".join(f"{column} integer not null" for column in CODES)
+        connection.executescript(SCHEMA.replace("{era}", era).replace("{codes}", codes))
         connection.execute("begin")
         for title_id in used:
             title = rows.titles[title_id]
@@ -207,7 +190,7 @@ def write_meta(
                     _json(names), names[0] if names else None,
                     _json(genres), genres[0] if genres else None,
                     _json(list(title.get("tags") or [])),
-                    title["year"], era_of(title["year"], era_years), title["star_score"],
+                    title["year"], era_of(title["year"], data.era_years), title["star_score"],
                     title["age_rating"], title["finished"],
                     _text(title["first_date"]), _text(title["last_date"]), title["url"],
                 ),
@@ -218,16 +201,21 @@ def write_meta(
                 + [(number[title_id], "genre", name) for name in genres],
             )
         connection.executemany(
-            "insert into pictures values (?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            f"insert into pictures values ({','.join('?' * (13 + len(CODES)))})",
             (
                 (
                     int(row_id), row["picture_id"], number[row["title_id"]], row["kind"],
                     row["episode_no"], row["file"], row["source_path"],
                     year_of(row, rows.titles[row["title_id"]]),
-                    row["width_px"], row["height_px"], ood if ood == ood else None, *place,
+                    row["width_px"], row["height_px"], ood if ood == ood else None, *place, *labels,
                 )
-                for row_id, row, ood, place in zip(
-                    rows.row_ids, rows.pictures, rows.ood.tolist(), on_map, strict=True
+                for row_id, row, ood, place, labels in zip(
+                    rows.row_ids,
+                    rows.pictures,
+                    rows.ood.tolist(),
+                    on_map,
+                    np.stack([data.codes[kind] for kind in LABEL_KINDS], axis=1).tolist(),
+                    strict=True,
                 )
             ),
         )  # fmt: skip

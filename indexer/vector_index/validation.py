@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from indexer.labels.calibration import Calibration
-from indexer.labels.heads import KINDS
 from indexer.vector_index.faiss_index import VectorIndex
 from indexer.vector_index.generations import Generation
-from indexer.vector_index.metadata import IndexRows, author_names
+from indexer.vector_index.metadata import CODES, IndexRows, label_dataset
 from schemas.errors import NoIndexError
 from schemas.images import PictureError, PictureLimits
+from schemas.records import LABEL_KINDS
 from schemas.settings import IndexSettings
 from schemas.storage.layout import Layout
 
@@ -121,7 +121,7 @@ def _recall(index: VectorIndex, rows: IndexRows, chosen: np.ndarray) -> Check:
 
 CANARIES = 50
 SHOWN = 10
-LOOK = 50  # deeper, so that ties at the end of a list do not count as changes
+DEPTH = 50  # deeper, so that ties at the end of a list do not count as changes
 RE_ENCODED = 6
 ALIKE = 0.2
 """When a larger share of the pictures has changed, another catalog is measured, not another
@@ -133,12 +133,13 @@ SAME_VECTOR = 0.99  # cosine of a stored vector with a re-encoded one; float16 a
 class Predecessor:
     """The generation in use, as the checks and the calibration need it.
 
-    Shapes:  row_ids (N,) int64
+    Shapes:  row_ids (N,) int64, codes (N, LABEL_KINDS) int64
     """
 
     generation: Generation
     calibration: Calibration
     row_ids: np.ndarray
+    codes: np.ndarray
     drift: float
 
     @classmethod
@@ -151,10 +152,10 @@ class Predecessor:
         except NoIndexError:
             return None
         try:
-            found = generation.meta.execute("select row_id from pictures").fetchall()
-            ids = np.asarray([row[0] for row in found], dtype=np.int64)
+            sql = f"select row_id, {', '.join(CODES)} from pictures"
+            found = np.asarray(generation.meta.execute(sql).fetchall(), np.int64)
             drift = float(generation.checks["drift"])
-            return cls(generation, generation.calibration, ids, drift)
+            return cls(generation, generation.calibration, found[:, 0], found[:, 1:], drift)
         except (NoIndexError, ValueError, TypeError, KeyError):
             generation.close()
             return None
@@ -165,24 +166,14 @@ class Predecessor:
 
         Shapes:  -> (M,)
         """
-        before = {
-            row[0]: row[1:]
-            for row in self.generation.meta.execute(
-                "select title_id, author, genre, year from titles"
-            )
-        }
-        relabelled = {
-            title_id
-            for title_id, title in rows.titles.items()
-            if before.get(title_id)
-            != (
-                next(iter(author_names(title)), None),
-                next(iter(title.get("genres") or []), None),
-                title.get("year"),
-            )
-        }
-        new = ~np.isin(rows.row_ids, self.row_ids)
-        touched = new | np.asarray([row["title_id"] in relabelled for row in rows.pictures], bool)
+        _, here, there = np.intersect1d(rows.row_ids, self.row_ids, return_indices=True)
+        touched = np.ones(len(rows.row_ids), bool)
+        touched[here] = False
+        data = label_dataset(rows, self.calibration.era_years)
+        before = self.generation.labels.labels
+        for kind, codes in zip(LABEL_KINDS, self.codes[there].T, strict=True):
+            was = _named(before[kind].names if kind in before else (), codes)
+            touched[here] |= was != _named(data.names[kind], data.codes[kind][here])
         gone = int((~np.isin(self.row_ids, rows.row_ids)).sum())
         return np.flatnonzero(touched), (int(touched.sum()) + gone) / max(1, len(rows.row_ids))
 
@@ -201,7 +192,7 @@ class Predecessor:
         if not len(asked):
             return [*checks, Check("canaries", True, "no picture in common")]
         old = self.generation.index.search(asked, SHOWN, shared)
-        new = index.search(asked, LOOK, shared)
+        new = index.search(asked, DEPTH, shared)
         same = [
             np.abs(score - dict(zip(ids, scores, strict=True)).get(row_id, -9.0)) <= TIE
             for score_row, id_row, scores, ids in zip(*old, *new, strict=True)
@@ -210,6 +201,11 @@ class Predecessor:
         share = float(np.mean(same))
         detail = f"{share:.4f} of {len(same)} answers are as they were"
         return [*checks, Check("canaries", share >= 1.0 - settings.max_change, detail)]
+
+
+def _named(names: tuple[str, ...], codes: np.ndarray) -> np.ndarray:
+    """Labels of codes, empty where there is none; (M,) -> (M,) str"""
+    return np.asarray(np.asarray([*names, ""], np.str_)[codes])
 
 
 def check_labels(
@@ -229,7 +225,7 @@ def check_labels(
     if before.basis != after.basis:
         return Check("labels", True, f"measured on {after.basis}, before on {before.basis}")
     details, passed = [], True
-    for kind in KINDS:
+    for kind in LABEL_KINDS:
         if kind == "era" and before.era_years != after.era_years:
             continue  # narrower ones are harder to tell, and that is no fault
         old, new = before.measured.get(f"{kind}_top1"), after.measured.get(f"{kind}_top1")

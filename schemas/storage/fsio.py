@@ -107,6 +107,21 @@ def digest_bytes(data: bytes) -> str:
     return blake3.blake3(data).hexdigest()
 
 
+def read_verified(path: Path, facts: dict[str, Any], max_bytes: int) -> bytes:
+    """The bytes of a file, checked to have the length and digest (`bytes`, `blake3`) of a record.
+
+    Errors:  OSError; ValueError when it is cut, changed or longer than it may be
+    """
+    size = int(facts["bytes"])
+    if not 0 < size <= max_bytes:
+        raise ValueError(f"{path.name}: a length of {size} bytes is impossible")
+    with path.open("rb") as file:
+        data = file.read(size + 1)  # one more than promised shows a longer file
+    if len(data) != size or digest_bytes(data) != facts["blake3"]:
+        raise ValueError(f"{path.name} is damaged: its digest is another")
+    return data
+
+
 def digest_file(path: Path) -> str:
     """BLAKE3 of a file through a memory map, in hex."""
     return blake3.blake3(max_threads=blake3.blake3.AUTO).update_mmap(path).hexdigest()

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
+from schemas.records import LABEL_KINDS
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -119,9 +121,10 @@ TABLES: dict[str, TableSpec] = {
             _columns(
                 ("picture_id", "string", "the picture"),
                 ("model_id", "string", "the model"),
-                ("authors", "probabilities", "five most probable authors"),
-                ("genres", "probabilities", "five most probable genres"),
-                ("eras", "probabilities", "five most probable eras"),
+                *(
+                    (kind.column, "probabilities", f"five most probable {kind.column}")
+                    for kind in LABEL_KINDS.values()
+                ),
                 ("unknown_author", "double", "mass of none of the known authors"),
             ),
         ),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 from uuid import UUID
 
-from schemas.records import Answer, Hit, LabelProbability, TitleHit
+from schemas.records import LABEL_KINDS, Answer, Hit, LabelProbability, TitleHit
 from schemas.storage.fsio import storage_error
 from schemas.storage.layout import Layout
 from search.cli.context import plain
@@ -47,10 +47,8 @@ def body(answer: Answer, by: str, layout: Layout | None) -> dict[str, Any]:
         },
         f"{by}s": hits(answer, by, layout),
         "labels": {
-            "authors": _labels(answer.labels.authors),
+            **{of.column: _labels(answer.labels.of(kind)) for kind, of in LABEL_KINDS.items()},
             "unknown_author": _short(answer.labels.unknown_author),
-            "genres": _labels(answer.labels.genres),
-            "eras": _labels(answer.labels.eras),
             "out_of_distribution": _short(answer.labels.out_of_distribution),
         },
     }

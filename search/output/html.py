@@ -20,7 +20,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from schemas.errors import InputError
 from schemas.images import PictureLimits
-from schemas.records import Answer, Hit, LabelProbability, Labels
+from schemas.records import LABEL_KINDS, Answer, Hit, LabelProbability, Labels
 from schemas.storage.fsio import replace_file, storage_error
 from schemas.storage.layout import Layout
 from search.inputs import QueryPicture
@@ -83,17 +83,17 @@ def _file_name(name: str) -> str:
 
 def _label_groups(labels: Labels) -> list[tuple[str, list[LabelProbability]]]:
     """Headings and what is shown under them, most probable first."""
-    authors = list(labels.authors)
-    if authors:
-        unknown = LabelProbability("an unknown artist", labels.unknown_author)
-        authors.insert(0 if labels.unknown_author > 0.5 else len(authors), unknown)
-    only = ": how common each is in the index" if labels.is_out_of_distribution else ""
-    groups = (("Artist", authors), (f"Genre{only}", labels.genres), (f"Era{only}", labels.eras))
-    return [
-        (heading, [one for one in group if one.probability >= SHOWN_LABEL])
-        for heading, group in groups
-        if group
-    ]
+    groups = []
+    for kind, (_, word, _) in LABEL_KINDS.items():
+        heading, group = word.capitalize(), list(labels.of(kind))
+        if kind == "author" and group:
+            unknown = LabelProbability("an unknown artist", labels.unknown_author)
+            group.insert(0 if labels.unknown_author > 0.5 else len(group), unknown)
+        elif labels.is_out_of_distribution:
+            heading += ": how common each is in the index"
+        if group:
+            groups.append((heading, [one for one in group if one.probability >= SHOWN_LABEL]))
+    return groups
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import TextIO
 
-from schemas.records import Answer, LabelProbability, Labels
+from schemas.records import LABEL_KINDS, Answer, LabelProbability, Labels
 from search.cli.context import colour_wanted, plain
 
 BAR_CELLS = 10
@@ -88,9 +88,9 @@ def label_lines(labels: Labels) -> list[str]:
         if labels.is_out_of_distribution
         else ""
     )
-    for heading, kind in (("Which genre?", labels.genres), ("Which era?", labels.eras)):
-        if kind:
-            lines += ["", heading + only, *_bars(kind)]
+    for kind, (_, word, _) in LABEL_KINDS.items():
+        if kind != "author" and (found := labels.of(kind)):
+            lines += ["", f"Which {word}?{only}", *_bars(found)]
     return lines
 
 

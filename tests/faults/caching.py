@@ -1,7 +1,7 @@
 """Arithmetic that every trial would do again on the same few pictures, done once.
 
-Fitting the calibration and heads and running the network take five sixths of a trial and touch no
-file. Results are cached outside the data root, under a digest of all that goes in; nothing that
+Fitting the calibration and heads, laying out the map and running the network take five sixths of a
+trial and touch no file. Results are cached outside the data root, under a digest of all that goes in; nothing that
 reads or writes files is replaced.
 """
 
@@ -19,6 +19,7 @@ import numpy as np
 
 def cache_arithmetic(folder: Path) -> None:
     """Cache the costly parts of a build in a folder, from here on and in forks."""
+    from indexer import style_map
     from indexer.embedding import encoder
     from indexer.labels import predict
 
@@ -26,6 +27,7 @@ def cache_arithmetic(folder: Path) -> None:
     for name in ("eigh", "inv", "cholesky"):
         setattr(np.linalg, name, _cached(folder, name, getattr(np.linalg, name)))
     predict.fit = _cached(folder, "fit", predict.fit)
+    style_map.lay_out = _cached(folder, "map", style_map.lay_out)
     start = encoder.start_onnxruntime
 
     def started(data: bytes, threads: int, spin: bool) -> Callable[[Any], Any]:

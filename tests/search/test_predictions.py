@@ -21,7 +21,7 @@ from search.inputs import read_picture
 from search.predictions import FORMAT, Predictor, _write, predict_listed
 from tests.search.artists import HANDS, draw
 
-COLUMNS = ["path", "authors", "unknown_author", "genres", "eras", "problem"]
+COLUMNS = ["path", "authors", "genres", "eras", "unknown_author", "problem"]
 
 
 def test_every_label_gets_a_probability_and_all_of_it_adds_up(

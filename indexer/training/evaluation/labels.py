@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from indexer.labels.heads import KINDS
 from indexer.labels.metrics import (
     auroc,
     expected_calibration_error,
@@ -130,7 +129,7 @@ def _ask(
     model = LabelModel.fit(data, sample=SAMPLE, seed=SEED)
     similarity = vectors[asked] @ vectors[catalog].T
     order = np.argsort(-similarity, 1, kind="stable")[:, : max(1, model.calibration.neighbours)]
-    codes = {kind: data.codes[kind][order] for kind in KINDS}
+    codes = {kind: of[order] for kind, of in data.codes.items()}
     near = np.take_along_axis(similarity, order, 1)
     said = predict(model, near, codes, vectors[asked], ood[asked], unknown_prior=0.5)
     answers = {}

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from indexer.labels.calibration import LabelDataset
-from indexer.labels.heads import KINDS
+from schemas.records import LABEL_KINDS
 
 
 def dataset(
@@ -41,7 +41,7 @@ def part_of(data: LabelDataset, chosen: np.ndarray) -> LabelDataset:
         vectors=data.vectors[chosen],
         picture=data.picture[chosen],
         title=data.title[chosen],
-        codes={kind: data.codes[kind][chosen] for kind in KINDS},
+        codes={kind: data.codes[kind][chosen] for kind in LABEL_KINDS},
         ood=data.ood[chosen],
     )
 

@@ -20,10 +20,10 @@ from indexer.labels.calibration import (
     hidden_neighbours,
     pool_weights,
 )
-from indexer.labels.heads import KINDS
 from indexer.labels.knn import log_votes, pool
 from indexer.labels.open_set import Usual
 from schemas.errors import NoIndexError
+from schemas.records import LABEL_KINDS
 from tests.indexer.labels.datasets import artists, loud_titles
 
 
@@ -87,7 +87,7 @@ def test_a_calibration_survives_its_file_and_refuses_a_damaged_one() -> None:
     assert Calibration.from_json(found.to_json()) == found
     assert len(found.background) == len(QUANTILE_LEVELS)
     raw = json.loads(found.to_json())
-    weights = dict.fromkeys(KINDS, 0.5)
+    weights = dict.fromkeys(LABEL_KINDS, 0.5)
     for damage in (
         *({"era_years": wrong} for wrong in (0, -5, 2.5, "five", None)),
         {"vote_weight": weights | {"author": -0.1}}, {"head_weight": {"author": 1.0}},

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indexer.labels.heads import KINDS
-from indexer.labels.judge import COLUMNS, PRIOR, SHOWN, generation_dataset, judge_pending
+from indexer.labels.judge import PRIOR, SHOWN, generation_dataset, judge_pending
 from indexer.labels.predict import predict
 from indexer.vector_index.build import build_generation
 from indexer.vector_index.generations import Generation, publish
 from schemas.errors import NoIndexError
+from schemas.records import LABEL_KINDS
 from schemas.storage.catalog import Catalog
 from schemas.storage.layout import Layout
 from tests.catalogs import SETTINGS, fill_catalog
@@ -69,14 +69,14 @@ def test_a_row_is_what_a_query_without_its_title_would_say(tmp_path: Path) -> No
             wanted = predict(
                 replace(generation.labels, heads=heads),
                 similarity[near][None],
-                {kind: data.codes[kind][others][near][None] for kind in KINDS},
+                {kind: data.codes[kind][others][near][None] for kind in LABEL_KINDS},
                 data.vectors[place][None],
                 data.ood[place : place + 1],
                 PRIOR,
             )
             row = rows[picture_ids[place]]
             assert row["unknown_author"] == pytest.approx(wanted.unknown_author[0], abs=1e-4)
-            for kind, column in COLUMNS.items():
+            for kind, (column, *_) in LABEL_KINDS.items():
                 told = {one["label"]: one["probability"] for one in row[column]}
                 assert told == pytest.approx(dict(wanted.ranked(0, kind, SHOWN)), abs=1e-4)
 

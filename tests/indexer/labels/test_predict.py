@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from indexer.labels.calibration import LabelDataset
-from indexer.labels.heads import KINDS
 from indexer.labels.knn import log_votes, pool, vote_shares
 from indexer.labels.open_set import Usual
 from indexer.labels.predict import LabelModel, Prediction, predict
 from schemas.errors import NoIndexError
+from schemas.records import LABEL_KINDS
 from tests.indexer.labels.datasets import artists, part_of
 
 
@@ -30,7 +30,7 @@ def asked(
     """The prediction from the nearest pictures of a dataset."""
     similarity = vectors @ data.vectors.T
     order = np.argsort(-similarity, axis=1)[:, : model.calibration.neighbours]
-    codes = {kind: data.codes[kind][order] for kind in KINDS}
+    codes = {kind: data.codes[kind][order] for kind in LABEL_KINDS}
     near = np.take_along_axis(similarity, order, 1)
     return predict(model, near, codes, vectors, np.full(len(vectors), ood), 0.5)
 
@@ -41,7 +41,7 @@ def test_a_prediction_is_the_pool_of_vote_and_head() -> None:
     told = asked(model, data, vectors)
     similarity = vectors @ data.vectors.T
     order = np.argsort(-similarity, axis=1)[:, : model.calibration.neighbours]
-    for kind in KINDS:
+    for kind in LABEL_KINDS:
         count = len(model.labels[kind].names)
         shares = vote_shares(
             np.take_along_axis(similarity, order, 1), data.codes[kind][order], count,
@@ -62,7 +62,7 @@ def test_a_batch_says_what_each_query_says_alone() -> None:
     for row in range(5):
         alone = asked(model, data, data.vectors[row : row + 1])
         assert alone.unknown_author[0] == pytest.approx(together.unknown_author[row], abs=1e-5)
-        for kind in KINDS:
+        for kind in LABEL_KINDS:
             assert alone.ranked(0, kind)[0][0] == together.ranked(row, kind)[0][0]
 
 
@@ -103,7 +103,7 @@ def test_out_of_distribution_falls_back_to_the_class_prior() -> None:
     assert (plain.out_of_distribution == 0).all() and far.out_of_distribution.min() > 0.999
     assert half.out_of_distribution == pytest.approx(np.full(4, 0.5), abs=1e-5)
     assert (plain.unknown_author < half.unknown_author).all() and far.unknown_author.min() > 0.999
-    for kind in KINDS:
+    for kind in LABEL_KINDS:
         counts = np.array(model.labels[kind].counts)
         prior = np.tile(counts / counts.sum(), (4, 1))
         assert far.probabilities[kind] == pytest.approx(prior, abs=1e-3)
@@ -126,7 +126,7 @@ def test_a_model_answers_without_neighbours() -> None:
     model = LabelModel.fit(data, sample=400, seed=1, neighbours=0)
     nobody = np.empty((len(data.title), 0))
     told = predict(
-        model, nobody, dict.fromkeys(KINDS, nobody.astype(int)), data.vectors, data.ood, 0.5
+        model, nobody, dict.fromkeys(LABEL_KINDS, nobody.astype(int)), data.vectors, data.ood, 0.5
     )
     right = told.probabilities["author"].argmax(1) == data.codes["author"]
     assert right.mean() > 0.9
@@ -142,14 +142,3 @@ def test_a_label_model_survives_its_folder(tmp_path: Path) -> None:
     (tmp_path / "labels" / "calibration.json").unlink()
     with pytest.raises(NoIndexError):
         LabelModel.read(tmp_path)
-
-
-def test_facts_become_codes() -> None:
-    data = replace(artists(4, 2, 3, 1.0), era_years=5)
-    names = {"author": ("Ann", "Bob"), "genre": ("food",), "era": ("2000-2004", "2005-2009")}
-    nobody = {kind: np.full(len(data.title), -1) for kind in KINDS}
-    model = LabelModel.fit(replace(data, codes=nobody, names=names), sample=10, seed=1)
-    codes = model.codes(["Bob", None, "Cy"], ["food", "art", None], [2007, 1999, None])
-    assert {kind: found.tolist() for kind, found in codes.items()} == {
-        "author": [1, -1, -1], "genre": [0, -1, -1], "era": [1, -1, -1],
-    }  # fmt: skip

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from indexer.embedding.embed import open_encoder
-from indexer.vector_index.metadata import author_names, collect_rows
+from indexer.vector_index.metadata import collect_rows
+from schemas.records import author_names
 from schemas.storage.catalog import Catalog
 from schemas.storage.layout import Layout
 from tests.catalogs import SETTINGS, fill_catalog

@@ -12,7 +12,6 @@ import pytest
 from indexer.embedding.embed import open_encoder
 from indexer.labels import predict
 from indexer.labels.calibration import Calibration
-from indexer.labels.heads import KINDS
 from indexer.vector_index import build as building
 from indexer.vector_index.build import build_generation
 from indexer.vector_index.faiss_index import index_of
@@ -20,6 +19,7 @@ from indexer.vector_index.generations import current_generation_id, generation_i
 from indexer.vector_index.metadata import IndexRows, collect_rows
 from indexer.vector_index.validation import check_index, check_labels
 from schemas.errors import PartlyDoneError
+from schemas.records import LABEL_KINDS
 from schemas.storage.catalog import Catalog
 from schemas.storage.layout import Layout
 from tests.catalogs import SETTINGS, fill_catalog
@@ -101,7 +101,7 @@ def test_newcomers_do_not_alarm(layout: Layout) -> None:
 
 
 def measured(accuracy: float, queries: float = 2000.0) -> Calibration:
-    weights = dict.fromkeys(KINDS, 0.5)
+    weights = dict.fromkeys(LABEL_KINDS, 0.5)
     return Calibration(
         (0.0,), weights, weights, (0.0,) * 7, 5, "other_titles",
         measured={"author_top1": accuracy, "author_queries": queries},
