@@ -234,7 +234,7 @@ def author_names(title: Row) -> list[str]:
 def year_of(picture: Row, title: Row) -> int | None:
     """The year of a picture: its own, else its title's."""
     found = (picture.get("year"), picture.get("published"), title.get("year"))
-    years = [int(getattr(one, "year", one)) for one in found if one is not None]
+    years = [int(one.year if hasattr(one, "year") else one) for one in found if one is not None]
     return years[0] if years else None
 
 

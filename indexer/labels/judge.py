@@ -23,6 +23,7 @@ from schemas.progress import Progress
 from schemas.records import LABEL_KINDS, is_era
 from schemas.storage.catalog import Catalog
 from schemas.storage.layout import Layout
+from schemas.storage.tables import arrow_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -57,6 +58,8 @@ def judge_pending(
 
     Errors:  NoIndexError without a usable index; InputError when a table cannot be used
     """
+    import pyarrow as pa
+
     started = time.perf_counter()
     catalog = Catalog(layout)
     with Generation.open(layout) as generation:
@@ -70,7 +73,7 @@ def judge_pending(
         report.counts["judged"] = 0
         for start in range(0, len(pending), BATCH):
             part = pending[start : start + BATCH]
-            data = _table(judged.rows(part), generation.model_id)
+            data = pa.Table.from_pylist(judged.rows(part), schema=arrow_schema("predictions"))
             if any_written:
                 catalog.upsert("predictions", data)
             else:
@@ -137,9 +140,14 @@ class _Judge:
                     ]
                     for kind, (column, *_) in LABEL_KINDS.items()
                 }
-                unknown = float(predicted.unknown_author[query])
-                ids = {"picture_id": str(self.picture_ids[place])}
-                found.append({**ids, **labels, "unknown_author": unknown})
+                found.append(
+                    {
+                        "picture_id": str(self.picture_ids[place]),
+                        "model_id": self.generation.model_id,
+                        **labels,
+                        "unknown_author": float(predicted.unknown_author[query]),
+                    }
+                )
         return found
 
     def predict(self, places: np.ndarray) -> Prediction:
@@ -202,12 +210,3 @@ def _of_other_eras(eras: pa.ChunkedArray, years: int) -> set[int]:
         return set()
     at = pc.is_in(labels, value_set=pa.array(other, labels.type))
     return set(pc.list_parent_indices(lists).filter(at).to_pylist())
-
-
-def _table(rows: list[dict[str, Any]], model_id: str) -> pa.Table:
-    import pyarrow as pa
-
-    from schemas.storage.tables import arrow_schema
-
-    full = [{**row, "model_id": model_id} for row in rows]
-    return pa.Table.from_pylist(full, schema=arrow_schema("predictions"))

@@ -25,7 +25,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -205,12 +204,7 @@ class Generation:
     def __enter__(self) -> Generation:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -429,9 +423,7 @@ class GenerationInfo:
     state: str
 
 
-BLANK: dict[str, Any] = {
-    "counts": {}, "created": "", "model_id": "", "parent": None, "files": {},
-}  # fmt: skip
+BLANK: dict[str, Any] = {"counts": {}, "created": "", "model_id": "", "parent": None, "files": {}}
 
 
 def verify_generation(layout: Layout, generation_id: str | None = None) -> GenerationInfo:

@@ -1,4 +1,4 @@
-"""A small real index: three hands that draw differently, two titles each."""
+"""A small real index: three artists who draw differently, two titles each."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from indexer.vector_index.build import build_generation
 from indexer.vector_index.faiss_index import index_of
 from indexer.vector_index.generations import current_generation_id, generation_ids, publish
 from indexer.vector_index.metadata import IndexRows, collect_rows
-from indexer.vector_index.validation import check_index, check_labels
+from indexer.vector_index.validation import Predecessor, check_index, check_labels
 from schemas.errors import PartlyDoneError
 from schemas.records import LABEL_KINDS
 from schemas.storage.catalog import Catalog
@@ -169,3 +169,21 @@ def test_a_program_that_fits_otherwise_fits_again(
     lose(layout, 2)
     build(layout)
     assert len(fits) == 1  # the next small change carries them over again
+
+
+def test_what_changed_since_is_new_or_has_other_labels(layout: Layout) -> None:
+    encoder = open_encoder(SETTINGS)
+    rows = collect_rows(Catalog(layout), encoder.model_id, encoder.preprocessing_digest)
+    before = Predecessor.open(layout, current_generation_id(layout))
+    assert before is not None
+    places, share = before.changed(rows)
+    assert (places.tolist(), share) == ([], 0.0)
+    title = rows.pictures[7]["title_id"]
+    own = [place for place, row in enumerate(rows.pictures) if row["title_id"] == title]
+    titles = {**rows.titles, title: {**rows.titles[title], "genres": ["another"]}}
+    places, share = before.changed(dataclasses.replace(rows, titles=titles))
+    assert places.tolist() == own and share == pytest.approx(len(own) / len(rows.row_ids))
+    ids = np.where(np.arange(len(rows.row_ids)) == 3, 17, rows.row_ids)
+    places, share = before.changed(dataclasses.replace(rows, row_ids=ids))
+    assert places.tolist() == [3] and share == pytest.approx(2 / len(ids))  # one came, one went
+    before.generation.close()
