@@ -278,13 +278,18 @@ class SessionState(BaseModel):
     sql: bool
 
 
-class GalleryEntry(BaseModel):
-    """A gallery as it is listed."""
+class GalleryFacts(BaseModel):
+    """What a gallery is and whose."""
 
     id: str
     name: str
     owner: str
     public: bool
+
+
+class GalleryEntry(GalleryFacts):
+    """A gallery as it is listed."""
+
     pictures_count: int
     picture_id: str | None
 
@@ -305,13 +310,9 @@ class GalleryPicture(BaseModel):
     authors: list[str]
 
 
-class Gallery(BaseModel):
+class Gallery(GalleryFacts):
     """A gallery with its pictures, the latest first."""
 
-    id: str
-    name: str
-    owner: str
-    public: bool
     mine: bool
     pictures: list[GalleryPicture]
 

@@ -203,7 +203,7 @@ def test_a_shared_link_opens_elsewhere(page_of: Open) -> None:
     assert "toonsearch.html" in saved.value.suggested_filename
     gone = page_of("?r=s-0000000000000000000000")
     gone.wait_for_selector("[role=alert]")
-    assert "no longer kept" in gone.locator("[role=alert]").inner_text()
+    assert "no longer stored" in gone.locator("[role=alert]").inner_text()
 
 
 def test_language(page_of: Open) -> None:
