@@ -16,7 +16,7 @@ from indexer.embedding.preprocess import PixelSpec, picture_to_pixels
 from schemas.images import PictureError, PictureLimits, Reason, picture_id_of
 from search.inputs import QueryPicture
 from search.web import image_pool
-from search.web.image_pool import DecoderPool, DecodedPicture
+from search.web.image_pool import DecodedPicture, DecoderPool
 from tests.search.hands import draw
 
 LIMITS = PictureLimits()
