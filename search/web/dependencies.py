@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Literal
 
 from anyio.to_thread import current_default_thread_limiter
-from fastapi import Depends, Query, Request
+from fastapi import Cookie, Depends, Query, Request
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
@@ -125,16 +125,11 @@ async def check_accounts(service: ServiceDependency) -> None:
 AccountsOffered = Depends(check_accounts)
 
 
-async def get_secret(request: Request) -> str | None:
-    """The secret of the session that a request belongs to."""
-    return request.cookies.get(COOKIE)
-
-
-Secret = Annotated[str | None, Depends(get_secret)]
+Secret = Annotated[str | None, Cookie(alias=COOKIE, include_in_schema=False)]
 
 
 async def get_visitor(
-    secret: Secret, service: ServiceDependency, _: Annotated[None, AccountsOffered]
+    service: ServiceDependency, _: Annotated[None, AccountsOffered], secret: Secret = None
 ) -> Account | None:
     """Who is signed in, None for nobody."""
     return await service.store.run(service.store.account_of, secret)

@@ -49,6 +49,12 @@ class OpenEngine:
         found: T = self._derived[name]
         return found
 
+    def records(self, sql: str, *values: Any) -> list[dict[str, Any]]:
+        """Rows of the metadata, by the names of their columns."""
+        cursor = self.meta.execute(sql, values)
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor]
+
     def centroid(self, row_ids: np.ndarray) -> StyleQuery:
         """The normalised mean of stored vectors; (N,) int64"""
         mean = self.generation.vectors(row_ids).mean(axis=0)

@@ -61,32 +61,28 @@ class PinnedBackend(httpcore.AsyncNetworkBackend):
         )
 
 
-def checked_url(url: str, ports: dict[str, int] | None = None) -> str:
+def checked_url(url: str) -> str:
     """The address itself when it may be fetched at all.
 
     Errors:  InputError
     """
-    allowed = PORTS if ports is None else ports
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
         raise InputError("that is not the address of a picture") from error
     printable = url.isascii() and url.isprintable() and " " not in url
-    if len(url) > MAX_URL or not printable or parts.scheme not in allowed or not parts.hostname:
+    if len(url) > MAX_URL or not printable or parts.scheme not in PORTS or not parts.hostname:
         raise InputError("that is not the address of a picture", "Give an http or https address.")
     if parts.username is not None or parts.password is not None or "\\" in url:
         raise InputError("an address with a password in it is not fetched")
-    if port not in (None, allowed[parts.scheme]):
+    if port not in (None, PORTS[parts.scheme]):
         raise InputError("only the usual ports of the web are fetched from")
     return url
 
 
 async def fetch_picture(
-    url: str,
-    max_bytes: int,
-    backend: httpcore.AsyncNetworkBackend | None = None,
-    ports: dict[str, int] | None = None,
+    url: str, max_bytes: int, backend: httpcore.AsyncNetworkBackend | None = None
 ) -> bytes:
     """The bytes behind an address, within TIMEOUT_S and `max_bytes`.
 
@@ -100,7 +96,7 @@ async def fetch_picture(
             ) as pool,
         ):
             for _ in range(MAX_REDIRECTS + 1):
-                async with pool.stream("GET", checked_url(url, ports), headers=HEADERS) as answer:
+                async with pool.stream("GET", checked_url(url), headers=HEADERS) as answer:
                     if answer.status in (301, 302, 303, 307, 308):
                         places = [v for k, v in answer.headers if k.lower() == b"location"]
                         url = urljoin(url, b"".join(places[:1]).decode("latin-1"))

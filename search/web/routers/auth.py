@@ -20,7 +20,7 @@ router = APIRouter(prefix="/v1", tags=["accounts"])
 
 
 @router.get("/session", response_model=SessionState, responses=errors())
-async def session(secret: Secret, service: ServiceDependency) -> dict[str, Any]:
+async def session(service: ServiceDependency, secret: Secret = None) -> dict[str, Any]:
     """Who is signed in, and what is turned on."""
     return await _state(service, secret)
 
@@ -45,7 +45,7 @@ async def sign_in(
 
 @router.delete("/session", response_model=SessionState, responses=errors(507))
 async def sign_out(
-    response: Response, secret: Secret, service: ServiceDependency
+    response: Response, service: ServiceDependency, secret: Secret = None
 ) -> dict[str, Any]:
     """Sign out."""
     if secret:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import difflib
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Annotated, Any, NamedTuple
 
@@ -15,7 +16,8 @@ from indexer.vector_index.ranking import unit
 from search.engine import QueryOptions
 from search.filters import Filters, folded
 from search.output.data import hits
-from search.web.dependencies import Opened, ServiceDependency
+from search.web.colors import ColorShares
+from search.web.dependencies import Opened, Service, ServiceDependency
 from search.web.engine_pool import OpenEngine
 from search.web.errors import not_found
 from search.web.image_pool import PICTURE_ID
@@ -44,8 +46,8 @@ PICTURES_OF_TITLE = (
     " order by p.kind, p.episode_no, p.year, p.picture_id"
 )
 PICTURES_OF_AUTHOR = (
-    "select p.row_id, coalesce(p.year, t.year), p.picture_id, t.title_id, t.name"
-    " from pictures p join titles t using (title_no) join names n using (title_no)"
+    "select p.row_id, coalesce(p.year, t.year) as year, p.picture_id, t.title_id,"
+    " coalesce(nullif(t.name, ''), t.title_id) as title from pictures p join titles t using (title_no) join names n using (title_no)"
     " where n.kind = 'author' and n.name = ? order by p.picture_id"
 )
 CARDS = (
@@ -56,9 +58,10 @@ CARDS = (
     "  order by p.kind = 'cover' desc, p.picture_id limit 1) as picture_id"
     " from json_each(?) j join titles t on t.title_id = j.value order by j.key"
 )
+Picture = dict[str, Any]
+"""A picture of the metadata: `row_id`, `picture_id`, `year` and more."""
 Offset = Annotated[int, Query(ge=0, le=10_000_000)]
 Text = Annotated[str, Query(max_length=200)]
-Row = tuple[Any, ...]
 
 
 @router.get("/titles", response_model=TitleList, responses=errors())
@@ -80,15 +83,8 @@ def titles(opened: Opened, q: Text = "", genre: Text = "", offset: Offset = 0) -
 def authors(opened: Opened, q: Text = "", offset: Offset = 0) -> dict[str, Any]:
     """Authors by name, a page at a time, each with one picture."""
     found = search_names(opened, "author", q)
-    cards = [
-        {
-            "author": entry.name,
-            "pictures_count": entry.pictures_count,
-            "picture_id": entry.picture_id,
-        }
-        for entry in found[offset : offset + PAGE]
-    ]
-    return {"count": len(found), "authors": cards}
+    page = [{"author": entry.name, **entry._asdict()} for entry in found[offset : offset + PAGE]]
+    return {"count": len(found), "authors": page}
 
 
 @router.get(
@@ -104,25 +100,23 @@ def title(
     cards = _cards(opened, [title_id])
     if not cards:
         raise not_found("the index holds no such title")
-    rows = opened.meta.execute(PICTURES_OF_TITLE, (title_id,)).fetchall()
-    keys = ("year", "picture_id", "kind", "episode_no", "width_px", "height_px")
-    shown = rows[offset : offset + MAX_PICTURES]
-    page = {**cards[0], "pictures": [dict(zip(keys, row[1:], strict=True)) for row in shown]}
+    rows = opened.records(PICTURES_OF_TITLE, title_id)
+    page = {**cards[0], "pictures": rows[offset : offset + MAX_PICTURES]}
     if offset == 0:
         options = QueryOptions(k=NEIGHBOURS, filters=Filters(exclude_titles=(title_id,)))
         page["similar"] = _similar_titles(opened, rows, options)
         page["drift"] = drift(opened, rows)
-        page["palette"] = service.colors.of_all([row[2] for row in rows[:PALETTE_PICTURES]])
+        page["palette"] = _palette(service, rows)
     return page
 
 
 @router.get("/authors/{name:path}", response_model=AuthorPage, responses=errors(404))
 def author(name: str, opened: Opened, service: ServiceDependency) -> dict[str, Any]:
     """An author: titles, who draws alike, how the style moved."""
-    rows = opened.meta.execute(PICTURES_OF_AUTHOR, (name,)).fetchall()
+    rows = opened.records(PICTURES_OF_AUTHOR, name)
     if not rows:
         raise not_found("the index holds no such author")
-    own = sorted({(row[4] or row[3], row[3]) for row in rows})
+    own = sorted({(row["title"], row["title_id"]) for row in rows})
     options = QueryOptions(k=6 * NEIGHBOURS, filters=Filters(exclude_authors=(name,)))
     similar: dict[str, dict[str, Any]] = {}  # each main author with the title that came nearest
     for one in _similar_titles(opened, rows, options):
@@ -135,7 +129,7 @@ def author(name: str, opened: Opened, service: ServiceDependency) -> dict[str, A
         "titles": _cards(opened, [title_id for _, title_id in own[:MAX_PICTURES]]),
         "similar": list(similar.values())[:NEIGHBOURS],
         "drift": drift(opened, rows),
-        "palette": service.colors.of_all([row[2] for row in rows[:PALETTE_PICTURES]]),
+        "palette": _palette(service, rows),
     }
 
 
@@ -156,22 +150,22 @@ async def colors(
 
 
 def _facets(opened: OpenEngine) -> dict[str, Any]:
-    genres = opened.meta.execute(
-        "select n.name, count(*) from names n join pictures p using (title_no)"
+    genres = opened.records(
+        "select n.name, count(*) as pictures_count from names n join pictures p using (title_no)"
         " where n.kind = 'genre' group by n.name order by 2 desc, 1 limit 200"
     )
-    platforms = opened.meta.execute(
-        "select t.platform, count(*) from titles t join pictures p using (title_no)"
+    platforms = opened.records(
+        "select t.platform as name, count(*) as pictures_count from titles t join pictures p using (title_no)"
         " where t.platform is not null group by 1 order by 2 desc, 1 limit 50"
     )
-    first, last = opened.meta.execute(
-        "select min(coalesce(p.year, t.year)), max(coalesce(p.year, t.year))"
+    years = opened.records(
+        "select min(coalesce(p.year, t.year)) as first, max(coalesce(p.year, t.year)) as last"
         " from pictures p join titles t using (title_no)"
-    ).fetchone()
+    )
     return {
-        "genres": [{"name": name, "pictures_count": count} for name, count in genres],
-        "platforms": [{"name": name, "pictures_count": count} for name, count in platforms],
-        "years": {"first": first, "last": last},
+        "genres": genres,
+        "platforms": platforms,
+        "years": years[0],
         "pictures_count": opened.generation.pictures_count,
         "titles_count": opened.generation.titles_count,
         "authors_count": opened.generation.authors_count,
@@ -181,40 +175,40 @@ def _facets(opened: OpenEngine) -> dict[str, Any]:
 
 def _cards(opened: OpenEngine, title_ids: Sequence[str]) -> list[dict[str, Any]]:
     """Titles as they are listed, in the order of their ids."""
-    cursor = opened.meta.execute(CARDS, (json.dumps(title_ids),))
-    names = [column[0] for column in cursor.description]
-    cards = [dict(zip(names, row, strict=True)) for row in cursor]
+    cards = opened.records(CARDS, json.dumps(title_ids))
     for card in cards:
         card["authors"], card["genres"] = json.loads(card["authors"]), json.loads(card["genres"])
     return cards
 
 
 def _similar_titles(
-    opened: OpenEngine, rows: Sequence[Row], options: QueryOptions
+    opened: OpenEngine, pictures: Sequence[Picture], options: QueryOptions
 ) -> list[dict[str, Any]]:
     """Titles drawn like the mean of these pictures."""
-    ids = np.asarray([row[0] for row in rows], np.int64)
+    ids = np.asarray([picture["row_id"] for picture in pictures], np.int64)
     spread = ids[np.linspace(0, len(ids) - 1, min(len(ids), CENTROID_PICTURES)).astype(int)]
     answer = opened.engine.answer(opened.centroid(spread), options)
     return hits(answer, "title", None)
 
 
-def drift(opened: OpenEngine, rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """How a style moved: each year's mean picture against the first year's, oldest first;
-    nothing when there are too few years.
+def _palette(service: Service, pictures: Sequence[Picture]) -> ColorShares:
+    return service.colors.of_all([one["picture_id"] for one in pictures[:PALETTE_PICTURES]])
 
-    `rows` begin with row id, year, picture id. A year is shown by the picture nearest to its mean.
-    """
-    years: dict[int, list[tuple[int, str]]] = {}
-    for row_id, year, picture_id, *_ in rows:
-        if year is not None and len(years.setdefault(year, [])) < MAX_PICTURES_PER_YEAR:
-            years[year].append((row_id, picture_id))
+
+def drift(opened: OpenEngine, pictures: Sequence[Picture]) -> list[dict[str, Any]]:
+    """How a style moved: each year's mean picture against the first year's, oldest first;
+    nothing when there are too few years. A year is shown by the picture nearest to its mean."""
+    years: dict[int, list[Picture]] = defaultdict(list)
+    for picture in pictures:
+        if picture["year"] is not None:
+            years[picture["year"]].append(picture)
     if len(years) < MIN_YEARS:
         return []
     found: list[dict[str, Any]] = []
     first: np.ndarray | None = None
     for year in sorted(years):
-        vectors = opened.generation.vectors([row_id for row_id, _ in years[year]])  # (N, D)
+        some = years[year][:MAX_PICTURES_PER_YEAR]
+        vectors = opened.generation.vectors([one["row_id"] for one in some])  # (N, D)
         mean = unit(vectors.mean(axis=0))
         first = mean if first is None else first
         similarity = float(first @ mean)
@@ -225,7 +219,7 @@ def drift(opened: OpenEngine, rows: Sequence[Row]) -> list[dict[str, Any]]:
                 "pictures_count": len(vectors),
                 "similarity": round(similarity, 4),
                 "percentile": round(float(percentile), 3),
-                "picture_id": years[year][int(np.argmax(vectors @ mean))][1],
+                "picture_id": some[int(np.argmax(vectors @ mean))]["picture_id"],
             }
         )
     return found

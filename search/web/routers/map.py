@@ -80,15 +80,13 @@ def pictures(
 ) -> dict[str, Any]:
     """What the points with these numbers are."""
     number = {found.row_ids[one]: one for one in n if one < len(found.row_ids)}
-    cursor = opened.meta.execute(
-        "select p.row_id, p.picture_id, t.title_id, coalesce(t.name, t.title_id),"
-        " t.author, coalesce(p.year, t.year) from json_each(?) j"
+    rows = opened.records(
+        "select p.row_id, p.picture_id, t.title_id, coalesce(t.name, t.title_id) as title,"
+        " t.author, coalesce(p.year, t.year) as year from json_each(?) j"
         " join pictures p on p.row_id = j.value join titles t using (title_no)",
-        (json.dumps(list(number)),),
+        json.dumps(list(number)),
     )
-    keys = ("n", "picture_id", "title_id", "title", "author", "year")
-    rows = ((number[row_id], *facts) for row_id, *facts in cursor)
-    return {"pictures": [dict(zip(keys, row, strict=True)) for row in rows]}
+    return {"pictures": [{"n": number[row["row_id"]], **row} for row in rows]}
 
 
 def read_map(opened: OpenEngine) -> Map | None:
