@@ -80,7 +80,7 @@ class EnginePool:
         return 0 if self._current is None else self._current.generation.pictures_count
 
     async def start(self) -> None:
-        """Open what is published, and look for something newer from now on."""
+        """Open what is published, and watch for something newer from now on."""
         await self.refresh()
         self._watch = asyncio.create_task(self._watching())
 

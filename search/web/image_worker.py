@@ -67,9 +67,9 @@ def _thumbnail(header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], byt
     side_px = int(header["side_px"])
     image = decode_picture(data, PictureLimits(**header["limits"]), target_px=side_px)
     image.thumbnail((side_px, side_px))
-    held = io.BytesIO()
-    image.save(held, "WEBP", quality=WEBP_QUALITY, method=3)
-    return {"height": image.height, "width": image.width}, held.getvalue()
+    file = io.BytesIO()
+    image.save(file, "WEBP", quality=WEBP_QUALITY, method=3)
+    return {"height": image.height, "width": image.width}, file.getvalue()
 
 
 TASKS = {"pixels": _pixels, "thumbnail": _thumbnail}

@@ -159,7 +159,7 @@ class Measure:
 BODY_S = 30.0
 """A whole body must have come by then: 24 MiB at 6.7 Mbit/s."""
 IN_FLIGHT_BODIES = 4
-"""Bodies of full size that are held at once, over all clients."""
+"""Bodies of full size that are in memory at once, over all clients."""
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 POLICY = "; ".join(
@@ -196,7 +196,7 @@ class Guard:
         self.rates = Rates(settings.rate)
         named = (name.strip().lower() for name in settings.hosts.split(","))
         self._hosts = {"localhost", socket.gethostname().lower(), *named} - {""}
-        self._held_bytes = 0
+        self._body_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -218,7 +218,7 @@ class Guard:
         try:
             await self.app(scope, body.receive, send)
         finally:
-            self._held_bytes -= body.received_bytes
+            self._body_bytes -= body.received_bytes
 
     def _check_host(self, headers: Headers) -> None:
         values = headers.getlist("host")
@@ -243,13 +243,13 @@ class Guard:
         if not own or site not in ("same-origin", "none"):
             raise ApiError(403, "origin", "requests from other sites are not accepted")
 
-    def hold(self, count: int) -> None:
+    def count_bytes(self, count: int) -> None:
         """Count bytes of bodies in memory.
 
         Errors:  ApiError when there are too many at once
         """
-        self._held_bytes += count
-        if self._held_bytes > self.settings.max_bytes * IN_FLIGHT_BODIES:
+        self._body_bytes += count
+        if self._body_bytes > self.settings.max_bytes * IN_FLIGHT_BODIES:
             hint = "Try again in a few seconds."
             raise ApiError(503, "busy", "too many uploads at once", hint, {"Retry-After": "3"})
 
@@ -281,7 +281,7 @@ class _Body:
             raise ApiError(408, "slow", late, "Try again.", close) from None
         count = len(message.get("body", b""))
         self.received_bytes += count
-        self.guard.hold(count)
+        self.guard.count_bytes(count)
         if self.received_bytes > self.guard.settings.max_bytes:
             raise self.guard.too_large()
         self._done = not message.get("more_body", False)
