@@ -161,21 +161,11 @@ BODY_S = 30.0
 IN_FLIGHT_BODIES = 4
 """Bodies of full size that are in memory at once, over all clients."""
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-
-POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self' blob:",
-        "connect-src 'self'",
-        "manifest-src 'self'",
-        "form-action 'self'",
-        "base-uri 'none'",
-        "frame-ancestors 'none'",
-        "require-trusted-types-for 'script'",
-        "trusted-types 'none'",
-    )
+CLOSE = {"Connection": "close"}
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:;"
+    " connect-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none';"
+    " frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 )
 HEADERS = {
     "Content-Security-Policy": POLICY,
@@ -196,7 +186,7 @@ class Guard:
         self.rates = Rates(settings.rate)
         named = (name.strip().lower() for name in settings.hosts.split(","))
         self._hosts = {"localhost", socket.gethostname().lower(), *named} - {""}
-        self._body_bytes = 0
+        self._bodies_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -210,15 +200,38 @@ class Guard:
             self.rates.take(scope)
             length = headers.get("content-length", "")
             if length.isdecimal() and int(length) > self.settings.max_bytes:
-                raise self.too_large()
+                raise self._too_large()
         except ApiError as error:
             await error_response(error)(scope, receive, send)
             return
-        body = _Body(self, receive)
+        received_bytes, done, deadline = 0, False, time.monotonic() + BODY_S
+
+        async def receiving() -> Message:
+            """The body's next part, while it is neither late nor too large."""
+            nonlocal received_bytes, done
+            if done:
+                return await receive()
+            try:
+                async with asyncio.timeout(deadline - time.monotonic()):
+                    message = await receive()
+            except TimeoutError:
+                late = "the upload took too long"
+                raise ApiError(408, "slow", late, "Try again.", CLOSE) from None
+            count = len(message.get("body", b""))
+            received_bytes += count
+            self._bodies_bytes += count
+            if received_bytes > self.settings.max_bytes:
+                raise self._too_large()
+            if self._bodies_bytes > self.settings.max_bytes * IN_FLIGHT_BODIES:
+                hint = "Try again in a few seconds."
+                raise ApiError(503, "busy", "too many uploads at once", hint, {"Retry-After": "3"})
+            done = not message.get("more_body", False)
+            return message
+
         try:
-            await self.app(scope, body.receive, send)
+            await self.app(scope, receiving, send)
         finally:
-            self._body_bytes -= body.received_bytes
+            self._bodies_bytes -= received_bytes
 
     def _check_host(self, headers: Headers) -> None:
         values = headers.getlist("host")
@@ -243,49 +256,9 @@ class Guard:
         if not own or site not in ("same-origin", "none"):
             raise ApiError(403, "origin", "requests from other sites are not accepted")
 
-    def count_bytes(self, count: int) -> None:
-        """Count bytes of bodies in memory.
-
-        Errors:  ApiError when there are too many at once
-        """
-        self._body_bytes += count
-        if self._body_bytes > self.settings.max_bytes * IN_FLIGHT_BODIES:
-            hint = "Try again in a few seconds."
-            raise ApiError(503, "busy", "too many uploads at once", hint, {"Retry-After": "3"})
-
-    def too_large(self) -> ApiError:
-        """The answer to a body over the cap."""
+    def _too_large(self) -> ApiError:
         message = f"the upload is larger than {self.settings.max_bytes / 1e6:.0f} MB"
-        close = {"Connection": "close"}
-        return ApiError(413, "too_many_bytes", message, "Send a smaller copy.", close)
-
-
-class _Body:
-    """Counts what comes in, and when."""
-
-    def __init__(self, guard: Guard, receive: Receive) -> None:
-        self.guard, self._receive = guard, receive
-        self.received_bytes = 0
-        self._done = False
-        self._deadline = time.monotonic() + BODY_S
-
-    async def receive(self) -> Message:
-        if self._done:
-            return await self._receive()
-        try:
-            async with asyncio.timeout(self._deadline - time.monotonic()):
-                message = await self._receive()
-        except TimeoutError:
-            close = {"Connection": "close"}
-            late = "the upload took too long"
-            raise ApiError(408, "slow", late, "Try again.", close) from None
-        count = len(message.get("body", b""))
-        self.received_bytes += count
-        self.guard.count_bytes(count)
-        if self.received_bytes > self.guard.settings.max_bytes:
-            raise self.guard.too_large()
-        self._done = not message.get("more_body", False)
-        return message
+        return ApiError(413, "too_many_bytes", message, "Send a smaller copy.", CLOSE)
 
 
 def _with_headers(send: Send) -> Send:

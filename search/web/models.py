@@ -67,9 +67,8 @@ class Label(BaseModel):
 
 
 class LabelGroups(BaseModel):
-    """Probabilities; `unknown_author` is that of none of the known ones. The higher
-    `out_of_distribution`, the less the picture is like those of the index: so much of genres and
-    eras is no more than how common each is there."""
+    """Probabilities; `unknown_author` is that of none of the known ones. As far as a query is
+    `out_of_distribution`, genres and eras are no more than how common each is in the index."""
 
     authors: list[Label]
     unknown_author: float
