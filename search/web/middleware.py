@@ -149,7 +149,8 @@ class Measure:
         try:
             await self.app(scope, receive, sending)
         finally:
-            route = getattr(scope.get("route"), "path", "none")
+            mounted = "/static" if scope["path"].startswith("/static/") else "none"
+            route = getattr(scope.get("route"), "path", mounted)
             self.metrics.requests.labels(route, str(status)).inc()
             self.metrics.seconds.labels(route).observe(time.perf_counter() - started)
 

@@ -54,7 +54,8 @@ function labelGroups(labels) {
   const authors = !labels.authors.length ? [] : labels.unknown_author > 0.5 ? [none, ...labels.authors] : [...labels.authors, none];
   return [["artist", authors], ["genre", labels.genres], ["era", labels.eras]].map(([key, group]) => {
     const shown = group.filter((one) => one.probability >= 0.005);
-    return shown.length && h("div", { class: "labels" }, h("h3", {}, labels.out_of_distribution > 0.5 && key !== "artist" ? t("onlyShares", { what: t(key) }) : t(key)),
+    if (!shown.length) return null;
+    return h("div", { class: "labels" }, h("h3", {}, labels.out_of_distribution > 0.5 && key !== "artist" ? t("onlyShares", { what: t(key) }) : t(key)),
       h("dl", {}, shown.map((one) => h("div", { class: one.none ? "none" : null },
         h("dt", { title: one.label }, key === "artist" && !one.none ? h("a", { href: withParams("/author", { name: one.label }) }, one.label) : one.label),
         h("dd", {}, bar(one.probability, share(one.probability)), h("span", {}, share(one.probability)))))));

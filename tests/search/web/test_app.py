@@ -36,6 +36,7 @@ def test_files_are_sent_once(client: TestClient) -> None:
     assert first.headers["content-encoding"] == "gzip"
     assert first.headers["cache-control"] == "no-cache"
     assert again.status_code == 304 and not again.content
+    assert b'requests_total{route="/static",status="304"}' in client.get("/metrics").content
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

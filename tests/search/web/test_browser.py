@@ -108,6 +108,7 @@ def test_drop_and_paste(page_of: Open, kind: str) -> None:
     assert HANDS[0] in page.locator(".labels dl").first.inner_text()
     labels = page.locator(".labels dl").first.locator("dt").all_inner_texts()
     assert len(set(labels)) == len(labels) and set(labels) <= {*HANDS, "none of these artists"}
+    assert page.locator(".question").inner_text().strip().endswith("%")  # no group is empty
 
 
 def test_choose_then_crop_by_mouse_then_whole(page_of: Open) -> None:
