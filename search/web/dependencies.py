@@ -170,7 +170,7 @@ async def get_options(
     year_to: Year = None,
     exclude_author: Annotated[Names, Query(description="Leave out these authors.")] = [],  # noqa: B006
     exclude_title: Annotated[Names, Query(description="Leave out an id or name.")] = [],  # noqa: B006
-    exclude_same_author: Annotated[bool, Query(description="Who else draws so?")] = False,
+    exclude_same_author: Annotated[bool, Query(description="Leave out the artist of the query.")] = False,
     min_percentile: Annotated[float | None, Query(ge=0, le=100)] = None,
     unknown_prior: Annotated[
         float | None, Query(ge=0, le=0.99, description="How often an artist is unknown.")

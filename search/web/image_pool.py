@@ -27,9 +27,9 @@ from search.web.errors import not_found
 from search.web.image_worker import FRAME, MAX_HEADER_BYTES
 
 TIMEOUT_S = 8.0
-"""A 40-megapixel PNG takes 1 to 2 s on one slow core."""
+"""Several times as long as the largest allowed picture takes on a slow core."""
 MAX_BODY_BYTES = 1 << 24
-"""Of an answer: pixels of 4096 a side never come, 352 x 352 x 3 or a small copy do."""
+"""Of an answer: more than any prepared picture or small copy has."""
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -67,8 +67,8 @@ class Label(BaseModel):
 
 
 class LabelGroups(BaseModel):
-    """Probabilities; `unknown_author` is that of none of the known ones. As far as a query is
-    `out_of_distribution`, genres and eras are no more than how common each is in the index."""
+    """Probabilities; `unknown_author` is that of none of the known ones. The higher
+    `out_of_distribution`, the more genres and eras only say how common each is in the index."""
 
     authors: list[Label]
     unknown_author: float

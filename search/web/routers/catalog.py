@@ -40,24 +40,35 @@ CENTROID_PICTURES = 400
 """A title's or author's centroid is of so many pictures, spread evenly over all."""
 MAX_PICTURES_PER_YEAR = 200
 MIN_YEARS = 3
-PICTURES_OF_TITLE = (
-    "select p.row_id, p.year, p.picture_id, p.kind, p.episode_no, p.width_px, p.height_px"
-    " from pictures p join titles t using (title_no) where t.title_id = ?"
-    " order by p.kind, p.episode_no, p.year, p.picture_id"
-)
-PICTURES_OF_AUTHOR = (
-    "select p.row_id, coalesce(p.year, t.year) as year, p.picture_id, t.title_id,"
-    " coalesce(nullif(t.name, ''), t.title_id) as title from pictures p join titles t using (title_no) join names n using (title_no)"
-    " where n.kind = 'author' and n.name = ? order by p.picture_id"
-)
-CARDS = (
-    "select t.title_id, coalesce(nullif(t.name, ''), t.title_id) as title, t.authors, t.genres,"
-    " t.year, t.url, t.platform,"
-    " (select count(*) from pictures p where p.title_no = t.title_no) as pictures_count,"
-    " (select p.picture_id from pictures p where p.title_no = t.title_no"
-    "  order by p.kind = 'cover' desc, p.picture_id limit 1) as picture_id"
-    " from json_each(?) j join titles t on t.title_id = j.value order by j.key"
-)
+PICTURES_OF_TITLE = """
+select p.row_id, p.year, p.picture_id, p.kind, p.episode_no, p.width_px, p.height_px
+from pictures p join titles t using (title_no) where t.title_id = ?
+order by p.kind, p.episode_no, p.year, p.picture_id
+"""
+PICTURES_OF_AUTHOR = """
+select p.row_id, coalesce(p.year, t.year) as year, p.picture_id, t.title_id,
+  coalesce(nullif(t.name, ''), t.title_id) as title
+from pictures p join titles t using (title_no) join names n using (title_no)
+where n.kind = 'author' and n.name = ? order by p.picture_id
+"""
+CARDS = """
+select t.title_id, coalesce(nullif(t.name, ''), t.title_id) as title, t.authors, t.genres,
+  t.year, t.url, t.platform,
+  (select count(*) from pictures p where p.title_no = t.title_no) as pictures_count,
+  (select p.picture_id from pictures p where p.title_no = t.title_no
+   order by p.kind = 'cover' desc, p.picture_id limit 1) as picture_id
+from json_each(?) j join titles t on t.title_id = j.value order by j.key
+"""
+NAMES = {
+    "title": """
+select t.title_id, coalesce(nullif(t.name, ''), t.title_id), count(*), min(p.picture_id)
+from titles t join pictures p using (title_no) group by t.title_no
+""",
+    "author": """
+select n.name, n.name, count(*), min(p.picture_id)
+from names n join pictures p using (title_no) where n.kind = 'author' group by n.name
+""",
+}
 Picture = dict[str, Any]
 """A picture of the metadata: `row_id`, `picture_id`, `year` and more."""
 Offset = Annotated[int, Query(ge=0, le=10_000_000)]
@@ -265,19 +276,9 @@ def search_names(opened: OpenEngine, kind: str, text: str) -> list[Entry]:
 
 def _names(opened: OpenEngine) -> dict[str, list[Entry]]:
     """All names of a generation, in the order of their folded form."""
-    queries = {
-        "title": "select t.title_id, coalesce(nullif(t.name, ''), t.title_id), count(*),"
-        " min(p.picture_id) from titles t join pictures p using (title_no) group by t.title_no",
-        "author": "select n.name, n.name, count(*), min(p.picture_id)"
-        " from names n join pictures p using (title_no) where n.kind = 'author' group by n.name",
-    }
-    return {
-        kind: sorted(
-            (
-                Entry(key, name, folded(name), *facts)
-                for key, name, *facts in opened.meta.execute(query)
-            ),
-            key=lambda entry: (entry.folded, entry.key),
-        )
-        for kind, query in queries.items()
-    }
+    found: dict[str, list[Entry]] = {}
+    for kind, sql in NAMES.items():
+        rows = opened.meta.execute(sql)
+        entries = [Entry(key, name, folded(name), *facts) for key, name, *facts in rows]
+        found[kind] = sorted(entries, key=lambda entry: (entry.folded, entry.key))
+    return found

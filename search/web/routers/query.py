@@ -6,7 +6,6 @@ import asyncio
 import base64
 import io
 import time
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -66,7 +65,23 @@ async def query(
     service: ServiceDependency, options: Options, pictures: Pictures, opened: Opened
 ) -> dict[str, Any]:
     """Find the titles drawn most like the pictures in the body, taken together."""
-    return await _answer_pictures(service, opened, pictures, options)
+    started = time.perf_counter()
+    engine, generation = opened.engine, opened.generation
+    decoded = await asyncio.gather(
+        *(service.decoders.pixels(one, engine.encoder.pixel_spec) for one in pictures)
+    )
+
+    def work() -> tuple[Answer, EncodedQuery]:
+        ids = [picture.picture_id for picture in decoded]
+        names = [picture.name for picture in decoded]
+        style = engine.encode(decoded)
+        answer = engine.answer(style, options, picture_ids=ids, names=names, started=started)
+        own = tuple(one for one in ids if titles_holding(opened.meta, [one]))
+        model = (generation.model_id, generation.preprocessing_digest)
+        return answer, EncodedQuery(style.vector, style.ood, *model, own)
+
+    answer, encoded = await run_in_threadpool(work)
+    return _body(service.recent.add(encoded), answer, options)
 
 
 @router.get("/fetched", **ANSWER, responses=errors(403, 415, 502))
@@ -82,7 +97,7 @@ async def fetched(
         raise ApiError(403, "off", "this server does not fetch pictures")
     data = await fetch_picture(url, service.settings.decode.max_bytes)
     name = url.partition("?")[0].rpartition("/")[2][:200] or "picture"
-    return await _answer_pictures(service, opened, [QueryPicture(name, data, crop)], options)
+    return await query(service, options, [QueryPicture(name, data, crop)], opened)
 
 
 @router.get("/results/{result_id}", **ANSWER, responses=errors(404, 410))
@@ -139,29 +154,6 @@ def similar(picture_id: str, opened: Opened, options: Options) -> dict[str, Any]
     return _body(None, opened.engine.answer(style, options, picture_ids=[picture_id]), options)
 
 
-async def _answer_pictures(
-    service: Service, opened: OpenEngine, pictures: Sequence[QueryPicture], options: QueryOptions
-) -> dict[str, Any]:
-    """Decode, encode, search, and remember the query for other filters."""
-    started = time.perf_counter()
-    engine, generation = opened.engine, opened.generation
-    decoded = await asyncio.gather(
-        *(service.decoders.pixels(one, engine.encoder.pixel_spec) for one in pictures)
-    )
-
-    def work() -> tuple[Answer, EncodedQuery]:
-        ids = [picture.picture_id for picture in decoded]
-        names = [picture.name for picture in decoded]
-        style = engine.encode(decoded)
-        answer = engine.answer(style, options, picture_ids=ids, names=names, started=started)
-        own = tuple(one for one in ids if titles_holding(opened.meta, [one]))
-        model = (generation.model_id, generation.preprocessing_digest)
-        return answer, EncodedQuery(style.vector, style.ood, *model, own)
-
-    answer, encoded = await run_in_threadpool(work)
-    return _body(service.recent.add(encoded), answer, options)
-
-
 async def _encoded_query(service: Service, result_id: str) -> EncodedQuery:
     """A query that was asked before, lately or by a shared link.
 
@@ -180,7 +172,6 @@ def _body(result_id: str | None, answer: Answer, options: QueryOptions) -> dict[
 
 
 # --- A result as a file: JSON, CSV, or the self-contained HTML gallery.
-
 
 MEDIA_TYPES = {"json": "application/json", "csv": "text/csv", "html": "text/html"}
 
