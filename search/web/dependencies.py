@@ -78,8 +78,8 @@ class Service:
 
     async def start(self) -> None:
         """Open the index and start the decoders."""
-        # Of the threads that FastAPI runs `def` routes in: each search uses several cores itself.
-        current_default_thread_limiter().total_tokens = max(2, self.cores)
+        # Threads that run `def` routes and read files: each search uses several cores itself.
+        current_default_thread_limiter().total_tokens = 2 * max(2, self.cores)
         await self.decoders.start()
         await self.engines.start()
 
@@ -170,7 +170,9 @@ async def get_options(
     year_to: Year = None,
     exclude_author: Annotated[Names, Query(description="Leave out these authors.")] = [],  # noqa: B006
     exclude_title: Annotated[Names, Query(description="Leave out an id or name.")] = [],  # noqa: B006
-    exclude_same_author: Annotated[bool, Query(description="Leave out the artist of the query.")] = False,
+    exclude_same_author: Annotated[
+        bool, Query(description="Leave out the artist of the query.")
+    ] = False,
     min_percentile: Annotated[float | None, Query(ge=0, le=100)] = None,
     unknown_prior: Annotated[
         float | None, Query(ge=0, le=0.99, description="How often an artist is unknown.")
