@@ -10,7 +10,6 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator
 from typing import Annotated, Literal
 
-from anyio.to_thread import current_default_thread_limiter
 from fastapi import Cookie, Depends, Query, Request
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -65,10 +64,10 @@ class Service:
     """One server's parts; `request.app.state.service` in every route."""
 
     def __init__(self, settings: Settings) -> None:
-        self.cores = len(os.sched_getaffinity(0))
+        cores = len(os.sched_getaffinity(0))
         self.settings = settings
         self.engines = EnginePool(settings)
-        self.decoders = DecoderPool(max(2, min(self.cores, 4)), settings.decode.limits)
+        self.decoders = DecoderPool(max(2, min(cores, 4)), settings.decode.limits)
         self.thumbnails = ThumbnailCache(settings.layout, self.decoders)
         self.metrics = Metrics(self.engines, self.decoders)
         self.colors = PictureColors(settings.layout)
@@ -78,8 +77,6 @@ class Service:
 
     async def start(self) -> None:
         """Open the index and start the decoders."""
-        # Threads that run `def` routes and read files: each search uses several cores itself.
-        current_default_thread_limiter().total_tokens = 2 * max(2, self.cores)
         await self.decoders.start()
         await self.engines.start()
 
