@@ -122,7 +122,7 @@ def crawl(
         if report.error is not None:
             report.outcome = "interrupted" if run.interrupted else "partly"
         if frontier.pending == 0:
-            frontier.drop("plan")  # finished: the next crawl starts over
+            frontier.put("plan", "")  # finished: the next crawl starts over
             report.counts["complete"] = int(not report.is_suspect)
         if not plan.dry_run:
             _record(catalog, plan, settings, report, started)
@@ -150,7 +150,7 @@ def _open(
             fits = (frontier.get("plan"), frontier.get("format")) == (mark, FORMAT)
             if fits and time.time() - began < RESUMED_S:
                 return frontier, True
-            drain(frontier, catalog, settings.commit_rows)
+            drain(frontier, catalog)
             frontier.close()
         except (sqlite3.DatabaseError, ValueError, KeyError):
             pass  # damaged: the catalog knows what was committed, the rest is asked again

@@ -199,7 +199,7 @@ class RobotsTxt(_Middleware):
             self._rules[place] = asyncio.ensure_future(self._fetch(place))
         rules = await asyncio.shield(self._rules[place])
         if not rules.can_fetch(request.url, AGENT):
-            self.run.frontier.drop(f"robots {place}")  # ask again next time
+            self.run.frontier.put(f"robots {place}", "")  # ask again next time
             raise Refused(f"robots: {request.url}")
         delay = rules.crawl_delay(AGENT)
         if delay:

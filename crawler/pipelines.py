@@ -156,7 +156,6 @@ class CatalogPipeline:
         self.pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="pictures")
         self._flush: asyncio.Task[None] | None = None
         self._flushed_at = time.monotonic()
-        self._waiting = self.run.frontier.waiting_count
         self._refusals: dict[str, int] = {}
         self._failures: dict[str, int] = {}
         self._odd = 0
@@ -186,7 +185,7 @@ class CatalogPipeline:
             if self._flush is not None:
                 await self._flush
             if not self.run.plan.dry_run:
-                drain(self.run.frontier, self.run.catalog, self.run.settings.commit_rows)
+                drain(self.run.frontier, self.run.catalog)
         except (ToonsearchError, OSError) as error:
             self._stop(error)
         self.pool.shutdown()
@@ -227,7 +226,7 @@ class CatalogPipeline:
                 tracker.unchanged(job.title_id)
             elif (reason := self._refusal(item)) is not None:
                 if self.run.stopping:
-                    frontier.add([job.request])  # the next run asks for it again
+                    frontier.add([job])  # the next run asks for it again
                 elif reason.startswith("redirect: ") and job.title_id is not None:
                     tracker.end(job.title_id, "skipped", reason.removeprefix("redirect: "))
                 elif reason in ("404", "410") and job.title_id is not None:
@@ -249,7 +248,7 @@ class CatalogPipeline:
         run, job = self.run, item.job
         run.save_sample(job.kind, item.body)
         try:
-            page = run.site.parsers[job.kind](job.request, Page(job.url, item.body, run.site.name))
+            page = run.site.parsers[job.kind](job, Page(job.url, item.body, run.site.name))
         except PageError as error:
             self._odd += 1
             if job.title_id is None or self._odd >= MAX_ODD_PAGES:
@@ -309,16 +308,10 @@ class CatalogPipeline:
             self._flush = None
         if self.run.plan.dry_run or self._flush is not None:
             return
-        if time.monotonic() - self._flushed_at > COMMIT_S or self._is_full():
+        is_full = self.run.frontier.waiting_count >= self.run.settings.commit_rows
+        if is_full or time.monotonic() - self._flushed_at > COMMIT_S:
             self._flushed_at = time.monotonic()
             self._flush = asyncio.ensure_future(self._commit())
-
-    def _is_full(self) -> bool:
-        self._waiting += 1  # counting rows costs more than knowing that there cannot be enough
-        if self._waiting < self.run.settings.commit_rows:
-            return False
-        self._waiting = self.run.frontier.waiting_count
-        return bool(self._waiting >= self.run.settings.commit_rows)
 
     async def _commit(self) -> None:
         frontier = self.run.frontier
@@ -327,4 +320,3 @@ class CatalogPipeline:
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(None, commit, self.run.catalog, rows)
             frontier.end_flush(rows)
-        self._waiting = frontier.waiting_count

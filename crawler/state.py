@@ -24,7 +24,7 @@ from schemas.storage.tables import TABLES
 
 BATCH_ROWS = 10_000
 DRAIN_ROWS = 5_000
-"""At the end nothing is waited for, and few large commits are quicker than many small ones."""
+"""At the end few large commits are quicker than many small ones."""
 ORDER = ("titles", "episodes", "pictures", "crawl_state")
 """A title is called done after everything else of it is committed."""
 
@@ -110,18 +110,15 @@ def commit(catalog: Catalog, rows: list[Waiting]) -> None:
         catalog.upsert(table, [_typed(table, w.row) for w in mine if w.row and not w.fresh])
 
 
-def drain(frontier: Frontier, catalog: Catalog, limit: int) -> int:
-    """Commit everything that waits; returns how many rows there were."""
-    total = 0
-    while rows := frontier.begin_flush(max(limit, DRAIN_ROWS)):
+def drain(frontier: Frontier, catalog: Catalog) -> None:
+    """Commit everything that waits."""
+    while rows := frontier.begin_flush(DRAIN_ROWS):
         commit(catalog, rows)
         frontier.end_flush(rows)
-        total += len(rows)
-    return total
 
 
 def recheck(frontier: Frontier, layout: Layout) -> None:
-    """PageRequest again for pictures whose rows wait, but whose files a power cut has taken.
+    """Queue again the pictures whose rows wait, but whose files a power cut has taken.
 
     Their titles are not done then, whatever waits to say so.
     """

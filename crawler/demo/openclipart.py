@@ -22,10 +22,11 @@ from pathlib import Path
 import numpy as np
 
 from crawler.dates import parse_date, parse_year
-from crawler.demo.authors import credit_key, merge_authors, normalise_author
+from crawler.demo.authors import merge_authors, normalise_author
 from crawler.demo.debian import Progress, unpack_packages
 from crawler.demo.svg import MAX_BYTES, read_metadata
 from crawler.images import read_capped
+from crawler.importers.ingest import slug
 from schemas.errors import InputError
 from schemas.images import (
     PictureError,
@@ -41,7 +42,7 @@ from schemas.storage.fsio import replace_file
 PACKAGES = ("openclipart-png", "openclipart-svg")
 INSTALLED = Path("/usr/share/openclipart")
 HINT = "Use your own pictures instead: toonsearch demo --images DIR"
-VERSION = 3
+VERSION = 4
 """Of the rules below; raise it when they change, and prepared folders are made again."""
 COLUMNS = ("path", "author", "series", "title_id", "genre", "year", "date", "license", "source")
 FILES = ("catalog.csv", "queries.csv", "unknown.csv")
@@ -98,16 +99,6 @@ class Drawing:
     hash: int = 0
     thumb: np.ndarray | None = None
 
-    @property
-    def is_link(self) -> bool:
-        """Whether the picture is another name for a picture elsewhere in the tree."""
-        return self.png is not None and self.png.is_symlink()
-
-    @property
-    def source(self) -> str:
-        """Where it comes from, in a form that does not depend on this machine."""
-        return f"debian:openclipart-svg/{self.stem}.svg"
-
 
 def list_drawings(root: Path) -> list[Drawing]:
     """All drawings below a folder with `svg/` and `png/`, in path order; links count when they
@@ -135,12 +126,9 @@ def list_drawings(root: Path) -> list[Drawing]:
     ]
 
 
-def _lies_within(path: Path, real_root: Path) -> bool:
-    try:
-        real = path.resolve(strict=True) if path.is_symlink() else path
-    except (OSError, RuntimeError):  # dangling, or a ring of links
-        return False
-    return real.is_file() and (real is path or real.is_relative_to(real_root))
+def _lies_within(path: Path, root: Path) -> bool:
+    real = Path(os.path.realpath(path))
+    return real.is_file() and real.is_relative_to(root)
 
 
 def read_drawing(drawing: Drawing) -> Drawing:
@@ -172,9 +160,6 @@ def read_drawing(drawing: Drawing) -> Drawing:
 LIMITS = PictureLimits(max_pixels=24_000_000)
 """Ten times smaller than the largest files of the package, which are flags."""
 
-PATTERN, NO_AUTHOR, SPECK, NEAR_DUPLICATE = "pattern", "no_author", "speck", "near_duplicate"
-"""Reasons to drop a drawing that only the demo has; all others are `schemas.images.Reason`."""
-
 SPECK_RATIO = 0.125
 """Of the page's side: a smaller drawing (a bullet hole on an empty page) shows no style."""
 
@@ -192,9 +177,9 @@ def check_drawing(drawing: Drawing) -> Drawing:
         if drawing.png is None:
             raise PictureError(Reason.MISSING, "")
         if _NOT_DRAWN.fullmatch(drawing.stem):
-            return replace(drawing, reason=PATTERN)
+            return replace(drawing, reason="pattern")
         if drawing.author is None:
-            return replace(drawing, reason=NO_AUTHOR)
+            return replace(drawing, reason="no_author")
         data = read_capped(drawing.png, LIMITS)
         image = decode_picture(data, LIMITS, target_px=_CHECK_PX)
         if is_blank(image):
@@ -205,7 +190,7 @@ def check_drawing(drawing: Drawing) -> Drawing:
     drawn = np.asarray(image).min(axis=2) < _WHITE
     spans = [np.flatnonzero(drawn.any(axis=axis)) for axis in (0, 1)]
     if max(np.ptp(span) + 1 if len(span) else 0 for span in spans) < SPECK_RATIO * _CHECK_PX:
-        return replace(drawing, reason=SPECK)
+        return replace(drawing, reason="speck")
     digest, thumb = hashlib.sha256(data).hexdigest(), grey_thumbnail(image)
     return replace(drawing, sha256=digest, hash=perceptual_hash(image), thumb=thumb)
 
@@ -224,7 +209,6 @@ def check_all(drawings: Sequence[Drawing], progress: Progress) -> list[Drawing]:
 
 
 MAX_HAMMING_BITS = 10
-"""Of 64: nearly all pairs of this clip art whose thumbnails correlate above 0.98 lie within."""
 MIN_CORRELATION = 0.98
 """Of grey thumbnails: recoloured and re-bordered copies are above, cards of another value and
 folders with another emblem mostly below."""
@@ -237,43 +221,33 @@ def near_duplicate_groups(
     max_hamming_bits: int = MAX_HAMMING_BITS,
     min_correlation: float = MIN_CORRELATION,
 ) -> np.ndarray:
-    """The first earlier picture, itself not such a copy, that each picture nearly copies; else
+    """The first earlier picture, itself no such copy, that each picture nearly copies; else
     its own position.
-
-    Few bits of the perceptual hash may differ and grey thumbnails must correlate: the hash alone
-    confuses flat drawings on white. Groups do not grow by chaining.
 
     Shapes:  hashes (N,) uint64, thumbs (N, H, W) uint8 -> (N,) int64
     """
-    units = thumbs.reshape(len(thumbs), -1).astype(np.float32) if len(thumbs) else thumbs
-    if len(thumbs):
-        units -= units.mean(axis=1, keepdims=True)
-        lengths = np.linalg.norm(units, axis=1, keepdims=True)
-        units *= np.where(lengths > 1e-3, 1 / np.maximum(lengths, 1e-3), 0.0)  # flat: like nothing
+    size = int(np.prod(thumbs.shape[1:]))
+    units = thumbs.astype(np.float32).reshape(len(thumbs), size)
+    units -= units.mean(axis=1, keepdims=True)
+    lengths = np.linalg.norm(units, axis=1, keepdims=True)
+    units *= np.where(lengths > 1e-3, 1 / np.maximum(lengths, 1e-3), 0.0)  # flat: like nothing
     groups = np.arange(len(hashes), dtype=np.int64)
-    leaders, leader_hashes = np.empty_like(groups), np.empty_like(hashes)
-    count = 0
-    for place, own in enumerate(hashes):
-        differing = np.bitwise_count(leader_hashes[:count] ^ own)
-        near = leaders[:count][differing <= max_hamming_bits]
-        # einsum, not BLAS: one picture's figures must not depend on how many stand beside it.
+    for place in range(len(hashes)):
+        leaders = np.flatnonzero(groups[:place] == np.arange(place))
+        near = leaders[np.bitwise_count(hashes[leaders] ^ hashes[place]) <= max_hamming_bits]
+        # The hash alone confuses flat drawings on white. einsum, not BLAS: one picture's
+        # figures must not depend on how many stand beside it.
         alike = near[np.einsum("ij,j->i", units[near], units[place]) > min_correlation]
         if len(alike):
             groups[place] = alike[0]
-        else:
-            leaders[count], leader_hashes[count] = place, own
-            count += 1
     return groups
 
 
 def _drop_copies(drawings: Sequence[Drawing], dropped: Counter[str]) -> list[Drawing]:
     """One of each set of exact copies, then one of each set of near copies."""
 
-    def preference(one: Drawing) -> tuple[bool, bool, bool, str]:
-        return one.genre == "", one.is_link, one.year is None, one.stem
-
     first: dict[str, Drawing] = {}
-    for one in sorted(drawings, key=preference):
+    for one in sorted(drawings, key=lambda one: (one.genre == "", one.year is None, one.stem)):
         first.setdefault(one.sha256, one)
     distinct = list(first.values())
     if not distinct:
@@ -284,7 +258,7 @@ def _drop_copies(drawings: Sequence[Drawing], dropped: Counter[str]) -> list[Dra
     )
     leaders = [one for place, one in enumerate(distinct) if groups[place] == place]
     dropped[Reason.DUPLICATE.value] += len(drawings) - len(distinct)
-    dropped[NEAR_DUPLICATE] += len(distinct) - len(leaders)
+    dropped["near_duplicate"] += len(distinct) - len(leaders)
     return sorted(leaders, key=lambda one: one.stem)
 
 
@@ -338,49 +312,22 @@ def hold_out(
     return queries, {place for author in unknown_authors for place in by_author[author]}
 
 
-def showcase(
-    queries: Sequence[Row], unknown: Sequence[Row], count: int = 6, *, catalog: Sequence[Row] = ()
-) -> list[dict[str, str]]:
-    """The pictures that a demo shows: different authors and genres, rich drawings first.
+def showcase(rows: Sequence[Row]) -> list[Row]:
+    """The order in which a demo shows pictures: each author once before anybody twice, genres
+    in turn, and first what shows a thing and compresses badly, so has many strokes."""
 
-    A third comes from unknown authors, each in turn; authors of whom `catalog` holds much come
-    before those of whom it holds little.
-    """
-    held = Counter(row["author"] for row in catalog)
-    shown = _varied(unknown, min(count // 3, len(unknown)), held, repeat_authors=True)
-    return _varied(queries, count - len(shown), held, repeat_authors=False) + shown
+    def order(row: Row) -> tuple[bool, int, str]:
+        return not _is_pictorial(row), -Path(row["path"]).stat().st_size, row["path"]
 
-
-def _varied(
-    rows: Sequence[Row], count: int, held: Mapping[str, int], *, repeat_authors: bool
-) -> list[dict[str, str]]:
-    """Richest rows first, while authors and genres repeat as little as possible.
-
-    What compresses badly has many strokes and shades; what compresses well is a flag or an icon.
-    """
-    chosen: list[dict[str, str]] = []
     authors: Counter[str] = Counter()
     genres: Counter[str] = Counter()
-    left = list(rows)
-    while left and len(chosen) < count:
-        best = min(
-            left,
-            key=lambda row: (
-                authors[row["author"]],
-                not _is_pictorial(row),
-                genres[row["genre"]],
-                -min(held.get(row["author"], 0), 200) // 50,
-                -Path(row["path"]).stat().st_size if Path(row["path"]).exists() else 0,
-                row["path"],
-            ),
-        )
-        if authors[best["author"]] and not repeat_authors:
-            break
-        chosen.append(dict(best))
-        left.remove(best)
-        authors[best["author"]] += 1
-        genres[best["genre"]] += 1
-    return chosen
+    turns: list[tuple[int, int]] = []
+    ordered = sorted(rows, key=order)
+    for row in ordered:
+        turns.append((authors[row["author"]], genres[row["genre"]]))
+        authors[row["author"]] += 1
+        genres[row["genre"]] += 1
+    return [ordered[place] for place in sorted(range(len(ordered)), key=turns.__getitem__)]
 
 
 def _is_pictorial(row: Row) -> bool:
@@ -394,7 +341,6 @@ def _is_pictorial(row: Row) -> bool:
 class DemoSummary:
     """What became of every drawing found: found = indexed + queries + unknown + dropped."""
 
-    version: int
     key: str
     found: int
     indexed: int
@@ -436,7 +382,6 @@ def prepare(root: Path, out_dir: Path, *, seed: int = 0, progress: Progress) -> 
         replace_file(out_dir / name, data)
         digests[name] = hashlib.sha256(data).hexdigest()
     summary = DemoSummary(
-        version=VERSION,
         key=key,
         found=len(files),
         indexed=len(parts[0]),
@@ -454,7 +399,6 @@ def prepare(root: Path, out_dir: Path, *, seed: int = 0, progress: Progress) -> 
 
 def _rows(drawings: Sequence[Drawing], names: Mapping[str, str]) -> list[Row]:
     """One row for each drawing; a title is an author's folder."""
-    slugs = _slugs({names[drawing.credit] for drawing in drawings})
     rows: list[Row] = []
     for drawing in drawings:
         author = names[drawing.credit]
@@ -464,31 +408,15 @@ def _rows(drawings: Sequence[Drawing], names: Mapping[str, str]) -> list[Row]:
                 "path": str((drawing.png or Path()).absolute()),
                 "author": author,
                 "series": folder.replace("_", " ").replace("/", " / "),
-                "title_id": f"openclipart:{slugs[author]}/{_slug(folder)}",
+                "title_id": f"openclipart:{slug(author)}/{slug(folder)}",
                 "genre": drawing.genre,
                 "year": str(drawing.year or ""),
                 "date": drawing.date,
                 "license": drawing.license,
-                "source": drawing.source,
+                "source": f"debian:openclipart-svg/{drawing.stem}.svg",
             }
         )
     return rows
-
-
-def _slugs(authors: set[str]) -> dict[str, str]:
-    """A slug for each author; a number tells apart authors whose slugs would be equal."""
-    taken: Counter[str] = Counter()
-    slugs = {}
-    for author in sorted(authors):
-        slug = _slug(author)
-        taken[slug] += 1
-        slugs[author] = slug if taken[slug] == 1 else f"{slug}-{taken[slug]}"
-    return slugs
-
-
-def _slug(text: str) -> str:
-    words = [credit_key(word) for word in re.findall(r"[^\W_]+", text)]
-    return "-".join(word for word in words if word) or "x"
 
 
 def _key(root: Path, files: Sequence[Drawing], seed: int) -> str:

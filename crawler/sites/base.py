@@ -192,7 +192,7 @@ class Site:
     headers: Mapping[str, str]
     start: Callable[[Scope], list[PageRequest]]
     parsers: Mapping[str, Parser]
-    title: Callable[[str, Mapping[str, Any]], PageRequest] | None = None
+    title: Callable[[str, Mapping[str, Any]], PageRequest]
     probe: Callable[[str, Mapping[str, Any]], PageRequest] | None = None
     strip: Callable[[str, int, Mapping[str, Any]], PageRequest] | None = None
     redirect_reasons: Mapping[str, str] = field(default_factory=dict)

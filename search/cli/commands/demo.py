@@ -103,8 +103,7 @@ def _clip_art(session: Session, settings: Settings, to: Path) -> tuple[list[Case
         kind = NEW_PICTURE if row["title_id"] in indexed else NEW_TITLE
         cases.append(Case(Path(row["path"]), row["author"], row["series"], kind))
     cases += [Case(Path(r["path"]), r["author"], r["series"], UNKNOWN) for r in unknown]
-    chosen = showcase(queries, unknown, 2 * SHOWN, catalog=catalog)
-    return cases, [Path(row["path"]) for row in chosen]
+    return cases, [Path(row["path"]) for row in (*showcase(queries), *showcase(unknown))]
 
 
 def _own_pictures(

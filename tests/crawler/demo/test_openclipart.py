@@ -144,7 +144,6 @@ def test_drawings_carry_their_metadata(tree: Path) -> None:
     gull, odd = drawings["animals/birds/gull0"], drawings["unsorted/odd"]
     assert (gull.author, gull.genre, gull.folder) == ("Ada Brush", "animals", "animals/birds")
     assert (gull.year, gull.date, gull.license) == (2005, "2005-05-30", "public domain")
-    assert gull.source == "debian:openclipart-svg/animals/birds/gull0.svg"
     assert (odd.genre, odd.year, odd.date) == ("", 2005, "")
     assert drawings["animals/nobody"].author is None
     assert drawings["people/cook_again"].svg is None
@@ -158,7 +157,7 @@ def test_links_stay_within_the_tree(tree: Path, tmp_path: Path) -> None:
     (tree / "png/animals/folder.png").mkdir()
     stems = {file.stem: file for file in list_drawings(tree)}
     assert not {"animals/out", "animals/ring", "animals/folder"} & set(stems)
-    assert stems["animals/within"].is_link
+    assert "animals/within" in stems
 
 
 def test_a_folder_that_is_no_clip_art(tmp_path: Path) -> None:
@@ -188,6 +187,8 @@ def test_every_drawing_is_counted_once(tree: Path, tmp_path: Path) -> None:
     assert summary.found == sum(map(len, lists)) + sum(summary.dropped.values())
     paths = [row["path"] for rows in lists for row in rows]
     assert len(set(paths)) == len(paths)
+    sources = {row["source"] for rows in lists for row in rows}
+    assert "debian:openclipart-svg/people/cook.svg" in sources
     assert all(Path(path).is_absolute() and Path(path).is_file() for path in paths)
     assert {row["author"] for rows in lists for row in rows} == {
         "Ada Brush",
@@ -294,18 +295,17 @@ def test_held_out_series_go_whole_and_leave_a_style_behind() -> None:
     assert asked == [*["many/a"] * 3, *["many/b"] * 2, *["two/a"] * 2, *["one/a"] * 2]
 
 
-def test_showcase_varies_authors_and_genres() -> None:
-    queries = [
+def test_showcase_varies_authors_and_genres(tmp_path: Path) -> None:
+    rows = [
         *made_up("a", "signs and symbols", "flags", 3), *made_up("b", "people", "p", 3),
         *made_up("c", "people", "p", 1), *made_up("d", "food", "f", 1),
     ]  # fmt: skip
-    unknown = [*made_up("x", "food", "f", 3), *made_up("y", "animals", "n", 3)]
-    chosen = showcase(queries, unknown, 5)
-    assert [row["author"] for row in chosen] == ["b", "d", "c", "a", "x"]
-    assert [row["author"] for row in showcase(queries, unknown, 6)][-2:] == ["x", "y"]
-    assert showcase([], [], 6) == []
-    many = made_up("c", "people", "p", 100)
-    assert showcase(queries, unknown, 2, catalog=many)[0]["author"] == "c"
+    for size, row in enumerate(rows):
+        row["path"] = str(tmp_path / row["path"])
+        Path(row["path"]).write_bytes(bytes(size))
+    chosen = [Path(row["path"]).name for row in showcase(rows)]
+    assert chosen == ["df0", "cp0", "aflags2", "bp2", "aflags1", "bp1", "aflags0", "bp0"]
+    assert showcase([]) == []
 
 
 # --- fetching -------------------------------------------------------------------------------
