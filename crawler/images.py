@@ -11,6 +11,7 @@ import stat
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from schemas.images import (
     FORMATS,
@@ -44,6 +45,12 @@ class CheckedPicture:
     bytes_count: int | None = None
     perceptual_hash: str | None = None
     detail: str = ""
+
+    def columns(self) -> dict[str, Any]:
+        """The facts as columns of `pictures`."""
+        facts = {**vars(self), "reason": None if self.reason is None else str(self.reason)}
+        del facts["detail"]
+        return facts
 
 
 def stamp_of(path: Path) -> str:

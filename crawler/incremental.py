@@ -42,12 +42,13 @@ def merged(one: dict[str, Any], two: dict[str, Any]) -> dict[str, Any]:
     both = {name: two[name] if one.get(name) in (None, "") else one[name] for name in two}
     for name in ("genres", "tags"):
         both[name] = sorted({*(one[name] or ()), *(two[name] or ())})
-    before = [Author(**author) for author in one["authors"] or ()]
-    more = [Author(**author) for author in two["authors"] or ()]
-    people = distinct_authors(sorted({*before, *more}, key=lambda a: (a.name, a.role)))
-    if sorted(people, key=repr) == sorted(before, key=repr):
-        people = tuple(before)
-    both["authors"] = [dataclasses.asdict(author) for author in people]
+    known = [Author(**author) for author in one["authors"] or ()]
+    people = {*known, *(Author(**author) for author in two["authors"] or ())}
+    if people != set(known):
+        known = list(
+            distinct_authors(sorted(people, key=lambda author: (author.name, author.role)))
+        )
+    both["authors"] = [dataclasses.asdict(author) for author in known]
     return both
 
 
@@ -250,7 +251,7 @@ class TitleTracker:
 
     def _within(self, name: str, limit: int | None) -> bool:
         """Count one more of something that has a limit; False at the limit."""
-        if limit is not None and self.frontier.counted(name) >= limit:
+        if limit is not None and self.frontier.counts.get(name, 0) >= limit:
             return False
         self.frontier.count(name)
         return True
@@ -324,7 +325,7 @@ class TitleTracker:
         about = as_row(link)
         request = PageRequest(about.pop("url"), "picture", title_id, about)
         limit = self.plan.max_pictures
-        if limit is not None and self.frontier.counted("pictures_asked") >= limit:
+        if limit is not None and self.frontier.counts.get("pictures_asked", 0) >= limit:
             self.set(title_id, partial="max pictures")
         elif self.frontier.add([request]):
             self.frontier.count("pictures_asked")

@@ -11,7 +11,7 @@ import asyncio
 import re
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ from scrapy.http.request import NO_CALLBACK
 from scrapy.resolver import HostResolution
 from twisted.internet.address import IPv4Address, IPv6Address
 
-from crawler.settings import AGENT, Refused, Run
+from crawler.settings import AGENT, Refused, Run, RunPart
 from crawler.sites.base import Site
 from schemas.net import is_public
 
@@ -44,7 +44,7 @@ _OPT_OUT = re.compile(r"^(noai|noimageai|noindex|none)$", re.IGNORECASE)
 _META = re.compile(rb"<meta\s[^>]*name=[\"']?(?:robots|toonsearch)\b[^>]*>", re.IGNORECASE)
 
 
-def opts_out(headers: list[str], body: bytes = b"") -> bool:
+def opts_out(headers: Iterable[str], body: bytes = b"") -> bool:
     """Whether a response asks not to be used: `X-Robots-Tag`, or a robots meta element.
 
     A directive may be addressed (`otherbot: noindex`); those for others do not concern us.
@@ -164,26 +164,14 @@ class PinnedResolver:
         return resolution
 
 
-class _Middleware:
-    """What all middlewares here share: the run that they belong to."""
-
-    def __init__(self, crawler: Crawler) -> None:
-        self.crawler = crawler
-        self.run: Run = crawler.settings["TOONSEARCH_RUN"]
-
-    @classmethod
-    def from_crawler(cls, crawler: Crawler) -> Any:
-        return cls(crawler)
-
-
-class SiteHosts(_Middleware):
+class SiteHosts(RunPart):
     """Every request, redirected ones too, goes to the site only."""
 
     def process_request(self, request: Request) -> None:
         check_url(request.url, self.run.site)
 
 
-class RobotsTxt(_Middleware):
+class RobotsTxt(RunPart):
     """robots.txt of every host, before anything else of it; no answer means no."""
 
     def __init__(self, crawler: Crawler) -> None:
@@ -297,7 +285,7 @@ class Redirects(RedirectMiddleware):
         return super().process_response(request, response)
 
 
-class Budget(_Middleware):
+class Budget(RunPart):
     """At most so many requests and bytes in one run; what is left waits for the next.
 
     Near the end of the bytes a request waits for those on their way, each of which counts with

@@ -10,6 +10,7 @@ import asyncio
 import dataclasses
 import hashlib
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from crawler.images import CheckedPicture, check_and_store
 from crawler.incremental import TitleTracker
 from crawler.middlewares import opts_out
 from crawler.scheduler import Frontier, Job
-from crawler.settings import Run
+from crawler.settings import RunPart
 from crawler.sites.base import Page, PageError
 from crawler.spider import Fetched
 from crawler.state import commit, drain
@@ -113,10 +114,7 @@ class PictureRows:
         else:
             if holder is not None:
                 self._write_copy(dict(holder))
-            row = dataclasses.asdict(facts)
-            row["reason"] = None if facts.reason is None else str(facts.reason)
-            del row["detail"]
-            self._send(me, row, fresh=fresh)
+            self._send(me, facts.columns(), fresh=fresh)
         self.tracker.settle(title_id)
 
     def _write_copy(self, picture: dict[str, Any]) -> None:
@@ -146,23 +144,18 @@ def _place(picture: Any) -> tuple[int, str]:
     return (-1 if number is None else number, picture["url"])
 
 
-class CatalogPipeline:
+class CatalogPipeline(RunPart):
     """Scrapy's item pipeline."""
 
     def __init__(self, crawler: Crawler) -> None:
-        self.crawler = crawler
-        self.run: Run = crawler.settings["TOONSEARCH_RUN"]
+        super().__init__(crawler)
         self.rows = PictureRows(self.run.frontier, self.run.tracker, self.run.site.name)
         self.pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="pictures")
         self._flush: asyncio.Task[None] | None = None
         self._flushed_at = time.monotonic()
-        self._refusals: dict[str, int] = {}
-        self._failures: dict[str, int] = {}
+        self._refusals: Counter[str] = Counter()
+        self._failures: Counter[str] = Counter()
         self._odd = 0
-
-    @classmethod
-    def from_crawler(cls, crawler: Crawler) -> CatalogPipeline:
-        return cls(crawler)
 
     async def process_item(self, item: Fetched) -> Fetched:
         """Take in one outcome; what goes wrong here ends the run with a clear message."""
@@ -198,7 +191,7 @@ class CatalogPipeline:
     async def _picture(self, item: Fetched) -> None:
         run, frontier = self.run, self.run.frontier
         reason = self._refusal(item)
-        if reason is None and opts_out(list(item.robots)):
+        if reason is None and opts_out(item.robots):
             reason = str(Reason.OPT_OUT)
         if reason is None:
             loop = asyncio.get_running_loop()
@@ -234,7 +227,7 @@ class CatalogPipeline:
                 else:
                     tracker.fail(job, reason)
                     self.run.problem(f"{job.url}: {reason}")
-            elif not opts_out(list(item.robots), item.body):
+            elif not opts_out(item.robots, item.body):
                 self._parse(item)
             elif job.title_id is not None:
                 tracker.end(job.title_id, "skipped", str(Reason.OPT_OUT))
@@ -291,11 +284,11 @@ class CatalogPipeline:
             waits = f" to wait {detail}" if detail else " to wait"
             error = NetworkError(f"{site}: {host} asks{waits}", _LATER)
         elif reason == "403":
-            self._refusals[host] = self._refusals.get(host, 0) + 1
+            self._refusals[host] += 1
             if self._refusals[host] >= MAX_REFUSALS:
                 error = NetworkError(f"{site}: {host} refuses us (403)", _LATER)
         elif word == "network" or reason.startswith("5"):
-            self._failures[host] = self._failures.get(host, 0) + 1
+            self._failures[host] += 1
             if self._failures[host] >= MAX_FAILURES:
                 error = NetworkError(f"{site}: {host} does not answer ({reason})", _LATER)
         if error is not None:

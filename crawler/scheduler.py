@@ -13,7 +13,7 @@ import contextlib
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -73,34 +73,29 @@ class Waiting(NamedTuple):
     seq: int
 
 
-@dataclass
 class Frontier:
     """The file, open. All methods belong to one thread.
 
     Errors:  InputError when the file cannot be written
     """
 
-    path: Path
-    _claimed: set[int] = field(default_factory=set)
-    hosts: dict[str, int] = field(default_factory=dict)
-    """Queued jobs by host, those in flight included."""
-    _counts: dict[str, int] = field(default_factory=dict)
-    _flushing: bool = False
-
-    def __post_init__(self) -> None:
+    def __init__(self, path: Path) -> None:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             # NORMAL: a kill loses nothing; a power cut may lose the last moments, not the file.
             self.db.execute("pragma journal_mode = wal")
             self.db.execute("pragma synchronous = normal")
             self.db.executescript(SCHEMA)
         except (OSError, sqlite3.OperationalError) as error:
-            raise InputError(f"{self.path} cannot be written ({error})") from error
+            raise InputError(f"{path} cannot be written ({error})") from error
         self.db.row_factory = sqlite3.Row
+        self._claimed: set[int] = set()
+        self._flushing = False
+        self._seq: int = self.scalar("select max(seq) from outbox") or 0
+        # Queued jobs by host, those in flight included.
         self.hosts = dict(self.db.execute("select host, count(*) from jobs group by host"))
-        self._seq = self.scalar("select max(seq) from outbox") or 0
-        self._counts = json.loads(self.get("counts") or "{}")
+        self.counts: dict[str, int] = json.loads(self.get("counts") or "{}")
         if flushed := int(self.get("flushing") or 0):  # killed in a commit: it may have happened
             self.db.execute("update outbox set fresh = 0 where seq <= ?", (flushed,))
             self.put("flushing", "0")
@@ -111,16 +106,16 @@ class Frontier:
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """All or nothing, also for a kill."""
-        hosts, counts = dict(self.hosts), dict(self._counts)
+        hosts, counts = dict(self.hosts), dict(self.counts)
         self.db.execute("begin immediate")
         try:
             yield
         except BaseException:
             self.db.execute("rollback")
-            self.hosts, self._counts = hosts, counts
+            self.hosts, self.counts = hosts, counts
             raise
-        if counts != self._counts:
-            self.put("counts", json.dumps(self._counts))
+        if counts != self.counts:
+            self.put("counts", json.dumps(self.counts))
         self.db.execute("commit")
 
     def scalar(self, query: str, *values: Any) -> Any:
@@ -137,13 +132,7 @@ class Frontier:
 
     def count(self, name: str, by: int = 1) -> None:
         """Count something; written with the transaction that it happens in."""
-        self._counts[name] = self._counts.get(name, 0) + by
-
-    def counts(self) -> dict[str, int]:
-        return dict(self._counts)
-
-    def counted(self, name: str) -> int:
-        return self._counts.get(name, 0)
+        self.counts[name] = self.counts.get(name, 0) + by
 
     # Jobs
 

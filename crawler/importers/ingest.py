@@ -42,18 +42,6 @@ VANISHED_RATIO = 0.5
 unmounted disk than a clean-up: nothing is removed without `prune`."""
 
 
-STORED_FACTS = (
-    "picture_id",
-    "status",
-    "file",
-    "format",
-    "width_px",
-    "height_px",
-    "bytes_count",
-    "perceptual_hash",
-)
-
-
 class ImportOptions(TypedDict, total=False):
     """What all imports have in common.
 
@@ -121,12 +109,18 @@ class ImportReport:
 class KnownFile(NamedTuple):
     """What the catalog says of one file, by its columns' names."""
 
-    source_stamp: str
+    picture_id: str
     title_id: str
+    source_stamp: str
     status: str
     reason: str | None
     file: str | None
     bytes_count: int | None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The key of its row."""
+        return self.picture_id, self.title_id
 
     def is_stored(self, layout: Layout) -> bool:
         """Whether the stored file, where there should be one, is there in its length."""
@@ -144,19 +138,15 @@ class KnownFiles:
 
     def __init__(self, catalog: Catalog, source: str) -> None:
         self.catalog, self.source = catalog, source
-        columns = ["picture_id", "source", "source_path", *KnownFile._fields]
+        columns = ["source", "source_path", *KnownFile._fields]
         self.known: dict[str, KnownFile] = {}
-        self.keys: dict[str, list[tuple[str, str]]] = {}
         self.holder: dict[tuple[str, str], tuple[str, str]] = {}
         table = catalog.read("pictures", columns)
-        for picture, owner, path, *facts in zip(
-            *(table[name].to_pylist() for name in columns), strict=True
-        ):
+        for owner, path, *facts in zip(*(table[name].to_pylist() for name in columns), strict=True):
             file = KnownFile(*facts)
-            self.holder[picture, file.title_id] = (owner, path)
+            self.holder[file.key] = (owner, path)
             if owner == source:
                 self.known[path] = file
-                self.keys.setdefault(path, []).append((picture, file.title_id))
 
     def release(self, paths: Iterable[str]) -> None:
         """Give up the keys that these files hold, for copies of them to take over."""
@@ -174,26 +164,24 @@ class KnownFiles:
                 f"copy-{mark}", "skipped", Reason.DUPLICATE, bytes_count=facts.bytes_count
             )
         self.holder[facts.picture_id, title_id] = me
-        stored = {name: getattr(facts, name) for name in STORED_FACTS}
         return Picture(
             title_id=title_id,
             kind=item.kind,
             source=self.source,
             source_path=item.source_path,
             source_stamp=stamp,
-            reason=None if facts.reason is None else str(facts.reason),
             year=item.year,
             published=item.published,
-            **stored,
+            **facts.columns(),
         )
 
     def old_keys(self, paths: Iterable[str]) -> list[tuple[str, str]]:
         """Keys of the rows that these files had before, unless another file took one over."""
         return [
-            key
+            file.key
             for path in paths
-            for key in self.keys.get(path, ())
-            if self.holder.get(key, (self.source, path)) == (self.source, path)
+            if (file := self.known.get(path)) is not None
+            and self.holder.get(file.key, (self.source, path)) == (self.source, path)
         ]
 
 
@@ -219,7 +207,11 @@ def import_items(
     listed = {item.source_path: item for item in items}
     if not listed:
         raise InputError(f"no picture was found in {source}", "Nothing was changed in the catalog.")
-    wanted = {path: item for path, item in listed.items() if not _is_blocked(blocked, item)}
+    wanted = {
+        path: item
+        for path, item in listed.items()
+        if not blocked.blocks_title(item.title.title_id, [a.name for a in item.title.authors])
+    }
     report.counts["blocked"] = len(listed) - len(wanted)
     catalog = Catalog(layout)
     known_files = KnownFiles(catalog, source)
@@ -269,11 +261,6 @@ def import_items(
     return report
 
 
-def _is_blocked(blocked: BlockList, item: Item) -> bool:
-    title = item.title
-    return bool(blocked) and blocked.blocks_title(title.title_id, [a.name for a in title.authors])
-
-
 def _to_read(
     layout: Layout,
     items: Iterable[Item],
@@ -294,7 +281,7 @@ def _to_read(
         if before is None:
             report.counts["new"] += 1
         elif (
-            before[:2] != (stamp, item.title.title_id)
+            (before.source_stamp, before.title_id) != (stamp, item.title.title_id)
             or before.reason == Reason.STORE
             or (retry_failed and before.status == "failed")
             or not before.is_stored(layout)
