@@ -92,20 +92,19 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 def test_sound_svg() -> None:
     said = read_metadata((DATA / "sound.svg").read_bytes())
-    assert (said.author, said.title) == ("Ada Brush", "Teapot & cup")
+    assert said.author == "Ada Brush"
     assert said.date == "May 3, 2005"
     assert said.license_url == "http://web.resource.org/cc/PublicDomain"
 
 
 def test_broken_svg_is_searched() -> None:
     said = read_metadata((DATA / "broken.svg").read_bytes())
-    assert (said.author, said.title, said.date) == ("Bo Øst", "A kite", "2005/06/21")
+    assert (said.author, said.date) == ("Bo Øst", "2005/06/21")
 
 
 def test_entities_are_never_expanded() -> None:
     started = time.monotonic()
     said = read_metadata((DATA / "laughs.svg").read_bytes())
-    assert said.title == "Plain title"
     assert said.author == ""
     assert time.monotonic() - started < 1
 
