@@ -27,7 +27,7 @@ from scrapy.http.request import NO_CALLBACK
 from scrapy.resolver import HostResolution
 from twisted.internet.address import IPv4Address, IPv6Address
 
-from crawler.settings import AGENT, Refused, Run, RunPart
+from crawler.settings import AGENT, Refused, RunPart, run_of
 from crawler.sites.base import Site
 from schemas.net import is_public
 
@@ -227,20 +227,12 @@ class RobotsTxt(RunPart):
 class Retries(RetryMiddleware):
     """Retries, with the wait that the host asks for, or one that doubles."""
 
-    run: Run
-
-    @classmethod
-    def from_crawler(cls, crawler: Crawler) -> Any:
-        part = super().from_crawler(crawler)
-        part.run = crawler.settings["TOONSEARCH_RUN"]
-        return part
-
     def process_response(
         self, request: Request, response: Response, spider: Any = None
     ) -> Request | Response:
         if response.status in self.retry_http_codes:
             asked = retry_after(response.headers.get("Retry-After"))
-            if asked is not None and asked > self.run.settings.max_wait_s:
+            if asked is not None and asked > run_of(self.crawler).settings.max_wait_s:
                 raise Refused(f"wait: {asked:.0f} s")
             self._hold(request, asked)
         return super().process_response(request, response)
@@ -260,7 +252,8 @@ class Retries(RetryMiddleware):
         holds the whole host, requests that are queued already included.
         """
         tries = int(request.meta.get("retry_times", 0))
-        wait = min(self.run.settings.backoff_s * 2**tries, self.run.settings.max_wait_s)
+        settings = run_of(self.crawler).settings
+        wait = min(settings.backoff_s * 2**tries, settings.max_wait_s)
         slot = self.crawler.engine.downloader._get_slot(request)[1]
         slot.delay = max(slot.delay, 0.001)  # without a delay `lastseen` is not compared
         until = time.monotonic() + (wait if asked is None else asked)
@@ -271,15 +264,14 @@ class Redirects(RedirectMiddleware):
     """Redirects, with the site's own Referer; those to a login are an answer of their own."""
 
     def handle_referer(self, request: Request, response: Response) -> None:
-        return
+        pass
 
     def process_response(
         self, request: Request, response: Response, spider: Any = None
     ) -> Request | Response:
-        run: Run = self.crawler.settings["TOONSEARCH_RUN"]
         if 300 <= response.status < 400:
             target = (response.headers.get("Location") or b"").decode("latin-1")
-            for part, reason in run.site.redirect_reasons.items():
+            for part, reason in run_of(self.crawler).site.redirect_reasons.items():
                 if part in target:
                     raise Refused(f"redirect: {reason}")
         return super().process_response(request, response)

@@ -135,12 +135,17 @@ class Run:
             self.progress(self.requests, self.requests + self.frontier.pending)
 
 
+def run_of(crawler: Crawler) -> Run:
+    """The run that Scrapy's crawler belongs to."""
+    run: Run = crawler.settings["TOONSEARCH_RUN"]
+    return run
+
+
 class RunPart:
     """A part of Scrapy's that belongs to a run."""
 
     def __init__(self, crawler: Crawler) -> None:
-        self.crawler = crawler
-        self.run: Run = crawler.settings["TOONSEARCH_RUN"]
+        self.crawler, self.run = crawler, run_of(crawler)
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> Self:

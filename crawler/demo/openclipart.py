@@ -23,7 +23,7 @@ import numpy as np
 
 from crawler.dates import parse_date, parse_year
 from crawler.demo.authors import merge_authors, normalise_author
-from crawler.demo.debian import Progress, unpack_packages
+from crawler.demo.debian import unpack_packages
 from crawler.demo.svg import MAX_BYTES, read_metadata
 from crawler.images import read_capped
 from crawler.importers.ingest import slug
@@ -37,6 +37,7 @@ from schemas.images import (
     is_blank,
     perceptual_hash,
 )
+from schemas.progress import Progress
 from schemas.storage.fsio import replace_file
 
 PACKAGES = ("openclipart-png", "openclipart-svg")
@@ -202,7 +203,7 @@ def check_all(drawings: Sequence[Drawing], progress: Progress) -> list[Drawing]:
     try:
         for drawing in pool.map(check_drawing, drawings):
             checked.append(drawing)
-            progress("checking pictures", len(checked), len(drawings))
+            progress(len(checked), len(drawings), "Checking pictures")
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
     return checked

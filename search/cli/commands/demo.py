@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -73,10 +71,11 @@ def _clip_art(session: Session, settings: Settings, to: Path) -> tuple[list[Case
     from crawler.importers.manifest import import_manifest
     from search.trial import NEW_PICTURE, NEW_TITLE, UNKNOWN, Case
 
-    with _steps(session) as step:
-        root = fetch(to / "clipart", progress=step)
-    with _steps(session) as step:
-        summary = prepare(root, to, progress=step)
+    session.note("getting and checking Debian's clip art")
+    with session.progress("Preparing") as bar:
+        progress = bar or (lambda done, total, what="", /: None)
+        root = fetch(to / "clipart", progress=progress)
+        summary = prepare(root, to, progress=progress)
     dropped = sum(summary.dropped.values())
     session.note(
         f"{summary.found:,} drawings found: {summary.indexed:,} to index by"
@@ -85,14 +84,14 @@ def _clip_art(session: Session, settings: Settings, to: Path) -> tuple[list[Case
         f" ({' and '.join(summary.unknown_authors)}), {dropped:,} dropped ("
         f"{counted(summary.dropped)})"
     )
-    with session.writing("demo", dry_run=False), session.progress("Importing") as progress:
+    with session.writing("demo", dry_run=False), session.progress("Importing") as bar:
         import_manifest(
             settings.layout,
             settings,
             to / "catalog.csv",
             name="openclipart",
             prune=True,
-            progress=progress,
+            progress=bar,
         )
     catalog, queries, unknown = (
         _rows(to / f"{name}.csv") for name in ("catalog", "queries", "unknown")
@@ -140,22 +139,6 @@ def _own_pictures(
             "Lay them out as author/title/picture.",
         )
     return cases, [case.path for case in cases]
-
-
-@contextlib.contextmanager
-def _steps(session: Session) -> Iterator[Callable[[str, int, int], None]]:
-    """Progress of work that names its own steps: a bar, or a line for each step."""
-    said: set[str] = set()
-    with session.progress("Preparing") as bar:
-
-        def step(what: str, done: int, total: int) -> None:
-            if bar is not None:
-                bar(done, total)
-            elif what not in said:
-                said.add(what)
-                session.note(what)
-
-        yield step
 
 
 def _ask(session: Session, settings: Settings, cases: list[Case], k: int) -> list[Outcome]:
