@@ -6,7 +6,6 @@ already there is left alone. The row that names it is committed afterwards.
 
 from __future__ import annotations
 
-import os
 import stat
 import uuid
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from schemas.images import (
     perceptual_hash,
     picture_id_of,
 )
-from schemas.storage.fsio import fsync_directory
+from schemas.storage.fsio import fsync_directory, fsync_file
 from schemas.storage.layout import Layout
 
 CHECK_PX = 256  # enough to see that something is drawn, and cheap to decode to
@@ -131,11 +130,9 @@ def _store(layout: Layout, file: str, data: bytes, sync: bool) -> None:
     # A name of its own: two threads may hold two files with the same bytes.
     aside = layout.staging / f"picture-{uuid.uuid4().hex}"
     try:
-        with aside.open("wb") as handle:
-            handle.write(data)
-            if sync:
-                handle.flush()
-                os.fsync(handle.fileno())
+        aside.write_bytes(data)
+        if sync:
+            fsync_file(aside)
         aside.replace(path)
     except BaseException:
         aside.unlink(missing_ok=True)

@@ -350,7 +350,6 @@ class DemoSummary:
     dropped: dict[str, int]
     authors: int
     unknown_authors: list[str]
-    files: dict[str, str]
     reused: bool = False
 
 
@@ -377,11 +376,8 @@ def prepare(root: Path, out_dir: Path, *, seed: int = 0, progress: Progress) -> 
     out_dir.mkdir(parents=True, exist_ok=True)
     # Without its stamp the folder is unfinished, so no mixture of old and new is ever taken.
     (out_dir / "summary.json").unlink(missing_ok=True)
-    digests = {}
     for name, part in zip(FILES, parts, strict=True):
-        data = _csv(part)
-        replace_file(out_dir / name, data)
-        digests[name] = hashlib.sha256(data).hexdigest()
+        replace_file(out_dir / name, _csv(part))
     summary = DemoSummary(
         key=key,
         found=len(files),
@@ -391,7 +387,6 @@ def prepare(root: Path, out_dir: Path, *, seed: int = 0, progress: Progress) -> 
         dropped={reason: count for reason, count in dropped.items() if count},
         authors=len({row["author"] for row in rows}),
         unknown_authors=sorted({row["author"] for row in parts[2]}),
-        files=digests,
     )
     text = json.dumps(asdict(summary), indent=2, ensure_ascii=False)
     replace_file(out_dir / "summary.json", text.encode())
@@ -432,14 +427,11 @@ def _key(root: Path, files: Sequence[Drawing], seed: int) -> str:
 
 
 def _read_stamp(out_dir: Path, key: str) -> DemoSummary | None:
-    """The summary of an earlier run, when it and all its lists are as that run left them."""
+    """The summary of an earlier run of the same."""
     try:
         body = json.loads((out_dir / "summary.json").read_text(encoding="utf-8"))
         summary = replace(DemoSummary(**body), reused=True)
-        for name in FILES:
-            if hashlib.sha256((out_dir / name).read_bytes()).hexdigest() != summary.files[name]:
-                return None
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError):
         return None  # absent, cut short or of another version: prepare again
     return summary if summary.key == key else None
 

@@ -212,9 +212,7 @@ def test_second_call_is_instant_and_any_change_is_seen(tree: Path, tmp_path: Pat
 
     again = prepare(tree, out, seed=0, progress=never)
     assert again.reused
-    assert (again.files, again.dropped) == (first.files, first.dropped)
-    (out / "queries.csv").write_text("edited")
-    assert not prepare(tree, out, seed=0, progress=quiet).reused
+    assert again.dropped == first.dropped
     (out / "summary.json").write_text('{"version"')
     assert not prepare(tree, out, seed=0, progress=quiet).reused
     assert not prepare(tree, out, seed=1, progress=quiet).reused
@@ -223,9 +221,10 @@ def test_second_call_is_instant_and_any_change_is_seen(tree: Path, tmp_path: Pat
 
 
 def test_same_seed_gives_the_same_bytes(tree: Path, tmp_path: Path) -> None:
-    one = prepare(tree, tmp_path / "a", seed=7, progress=quiet)
-    two = prepare(tree, tmp_path / "b", seed=7, progress=quiet)
-    assert one.files == two.files
+    prepare(tree, tmp_path / "a", seed=7, progress=quiet)
+    prepare(tree, tmp_path / "b", seed=7, progress=quiet)
+    for name in FILES:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
 def test_interrupted_prepare_leaves_no_stamp(
