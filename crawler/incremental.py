@@ -362,12 +362,15 @@ class TitleTracker:
         partial: str | None = None,
     ) -> None:
         """Make a title part of this crawl; `whole` when all its pages are to be followed."""
-        self.db.execute("insert or ignore into titles (title_id) values (?)", (title_id,))
-        self.set(title_id, phase=OPEN, whole=int(whole), fail=None, partial=partial)
-        if name is not None:
-            self.set(title_id, name=name)
-        if about is not None:
-            self.set(title_id, about=as_json(dict(about)))
+        text = None if about is None else as_json(dict(about))
+        self.db.execute(
+            "insert into titles (title_id, name, about, phase, whole, partial)"
+            " values (?, ?, ?, ?, ?, ?) on conflict do update set"
+            " name = coalesce(excluded.name, name), about = coalesce(excluded.about, about),"
+            " phase = excluded.phase, whole = excluded.whole, partial = excluded.partial,"
+            " fail = null",
+            (title_id, name, text, OPEN, whole, partial),
+        )
 
     def conditional_headers(self, title_id: str) -> dict[str, str]:
         """Headers that let the server answer that nothing has changed."""

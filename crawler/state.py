@@ -31,9 +31,7 @@ ORDER = ("titles", "episodes", "pictures", "crawl_state")
 
 def episode_digest(row: dict[str, Any]) -> str:
     """What is compared to tell whether an episode's row has to be written again."""
-    published = row.get("published")
-    text = None if published is None else str(published)
-    parts = (row.get("name"), text, row.get("star_score"), row.get("url"))
+    parts = (row["name"], row["published"], row["star_score"], row["url"])
     return hashlib.blake2b(repr(parts).encode(), digest_size=9).hexdigest()
 
 
@@ -52,47 +50,39 @@ def load(frontier: Frontier, catalog: Catalog, site: str) -> None:
     with contextlib.closing(catalog.connect()) as connection, frontier.transaction():
         connection.execute("set memory_limit = '256MB'")
         connection.execute("set threads = 2")
-        for query, insert, values in COPIES:
+
+        def copy(query: str, insert: str, values: Callable[[dict[str, Any]], Any]) -> None:
             found: Any = connection.sql(query, params=[site])
             for batch in found.to_arrow_reader(BATCH_ROWS):
                 frontier.db.executemany(insert, [values(row) for row in batch.to_pylist()])
 
-
-COPIES: tuple[tuple[str, str, Callable[[dict[str, Any]], tuple[Any, ...]]], ...] = (
-    (
-        "select * exclude (crawled_at) from titles where platform = ?",
-        "insert or replace into titles (title_id, name, stored, draft) values (?, ?, ?, ?)",
-        lambda row: (row["title_id"], row["name"], as_json(row), as_json(row)),
-    ),
-    (
-        "select * exclude (checked_at) from crawl_state where site = ?",
-        "insert into titles (title_id, name, about, count, etag, modified, finished, state)"
-        " values (?, ?, ?, ?, ?, ?, ?, ?) on conflict do update set about = excluded.about,"
-        " count = excluded.count, etag = excluded.etag, modified = excluded.modified,"
-        " finished = excluded.finished, state = excluded.state",
-        lambda row: (
-            *(row[name] for name in ("title_id", "name", "about", "episodes_count", "etag")),
-            *(row["last_modified"], row["finished"], as_json(row)),
-        ),
-    ),
-    (
-        "select * from episodes where starts_with(title_id, ? || ':')",
-        "insert or replace into episodes values (?, ?, ?, ?)",
-        lambda row: (
-            *(row["title_id"], row["episode_no"], _text(row["published"]), episode_digest(row)),
-        ),
-    ),
-    (
-        "select * from pictures where source = ?",
-        "insert or replace into pictures values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        lambda row: (
-            *(row[name] for name in ("title_id", "source_path", "picture_id", "kind")),
-            *(row["episode_no"], _text(row["published"]), row["year"], row["source_stamp"]),
-            *(row["status"], row["bytes_count"]),
-        ),
-    ),
-)
-"""What is read of the catalog, and where it goes in the frontier."""
+        copy(
+            "select * exclude (crawled_at) from titles where platform = ?",
+            "insert into titles (title_id, name, stored, draft)"
+            " values (:title_id, :name, :json, :json)",
+            lambda row: {**row, "json": as_json(row)},
+        )
+        copy(
+            "select * exclude (checked_at) from crawl_state where site = ?",
+            "insert into titles (title_id, name, about, count, etag, modified, finished, state)"
+            " values (:title_id, :name, :about, :episodes_count, :etag, :last_modified, :finished,"
+            " :json) on conflict do update set about = excluded.about, count = excluded.count,"
+            " etag = excluded.etag, modified = excluded.modified, finished = excluded.finished,"
+            " state = excluded.state",
+            lambda row: {**row, "json": as_json(row)},
+        )
+        copy(
+            "select * replace (published::varchar as published) from episodes"
+            " where starts_with(title_id, ? || ':')",
+            "insert into episodes values (:title_id, :episode_no, :published, :digest)",
+            lambda row: {**row, "digest": episode_digest(row)},
+        )
+        copy(
+            "select * replace (published::varchar as published) from pictures where source = ?",
+            "insert or replace into pictures values (:title_id, :source_path, :picture_id, :kind,"
+            " :episode_no, :published, :year, :source_stamp, :status, :bytes_count)",
+            lambda row: row,
+        )
 
 
 def commit(catalog: Catalog, rows: list[Waiting]) -> None:
@@ -159,7 +149,3 @@ def _typed(table: str, row: dict[str, Any]) -> dict[str, Any]:
         if parse is not None and isinstance(value, str):
             typed[column.name] = parse(value)
     return typed
-
-
-def _text(value: date | None) -> str | None:
-    return None if value is None else value.isoformat()

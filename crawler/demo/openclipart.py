@@ -246,7 +246,6 @@ def near_duplicate_groups(
 
 def _drop_copies(drawings: Sequence[Drawing], dropped: Counter[str]) -> list[Drawing]:
     """One of each set of exact copies, then one of each set of near copies."""
-
     first: dict[str, Drawing] = {}
     for one in sorted(drawings, key=lambda one: (one.genre == "", one.year is None, one.stem)):
         first.setdefault(one.sha256, one)
@@ -264,7 +263,7 @@ def _drop_copies(drawings: Sequence[Drawing], dropped: Counter[str]) -> list[Dra
 
 
 # --- Which drawings are held out of the index, and which of those the demo shows. All choices
-# follow from the pictures and the seed, so everybody sees the same demo.
+# follow from the pictures, so everybody sees the same demo.
 
 PICTORIAL = frozenset(
     ("people", "animals", "transportation", "food", "recreation", "plants", "buildings", "tools")
@@ -281,7 +280,7 @@ MAX_HELD_OUT = 3
 
 
 def hold_out(
-    rows: Sequence[Row], *, seed: int, unknown_authors: Sequence[str] = UNKNOWN_AUTHORS
+    rows: Sequence[Row], unknown_authors: Sequence[str] = UNKNOWN_AUTHORS
 ) -> tuple[set[int], set[int]]:
     """Positions of the rows to ask about, and of those by unknown authors.
 
@@ -294,8 +293,8 @@ def hold_out(
         by_author[row["author"]].append(place)
 
     def order(place: int) -> tuple[bool, bytes]:
-        """A draw that depends on the seed and the picture's source, not on its position."""
-        draw = hashlib.sha256(f"{seed}:{rows[place]['source']}".encode()).digest()
+        """A draw that depends on the picture's source, not on its position."""
+        draw = hashlib.sha256(rows[place]["source"].encode()).digest()
         return not _is_pictorial(rows[place]), draw
 
     queries: set[int] = set()
@@ -353,15 +352,15 @@ class DemoSummary:
     reused: bool = False
 
 
-def prepare(root: Path, out_dir: Path, *, seed: int = 0, progress: Progress) -> DemoSummary:
+def prepare(root: Path, out_dir: Path, *, progress: Progress) -> DemoSummary:
     """Write `catalog.csv`, `queries.csv`, `unknown.csv`, then `summary.json` as the stamp.
 
-    A second call with the same files, seed and rules reads the stamp and returns.
+    A second call with the same files and rules reads the stamp and returns.
 
     Errors:  InputError when `root` is not Debian's clip art
     """
     files = list_drawings(root)
-    key = _key(root, files, seed)
+    key = _key(files)
     if (ready := _read_stamp(out_dir, key)) is not None:
         return ready
     checked = check_all(files, progress)
@@ -369,7 +368,7 @@ def prepare(root: Path, out_dir: Path, *, seed: int = 0, progress: Progress) -> 
     distinct = _drop_copies([one for one in checked if not one.reason], dropped)
     names = merge_authors(Counter(one.credit for one in checked if one.author))
     rows = _rows(distinct, names)
-    queries, unknown = hold_out(rows, seed=seed)
+    queries, unknown = hold_out(rows)
     parts: tuple[list[Row], ...] = ([], [], [])
     for place, row in enumerate(rows):
         parts[1 if place in queries else 2 if place in unknown else 0].append(row)
@@ -415,15 +414,11 @@ def _rows(drawings: Sequence[Drawing], names: Mapping[str, str]) -> list[Row]:
     return rows
 
 
-def _key(root: Path, files: Sequence[Drawing], seed: int) -> str:
-    """What the lists depend on: the rules, the seed, and every file's size and time."""
-    digest = hashlib.sha256(f"{VERSION}\0{seed}\0{root.resolve()}".encode())
-    for file in files:
-        for path in filter(None, (file.svg, file.png)):
-            facts = path.stat()
-            line = f"\n{file.stem}\0{path.suffix}\0{facts.st_size}\0{facts.st_mtime_ns}"
-            digest.update(line.encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()
+def _key(files: Sequence[Drawing]) -> str:
+    """What the lists depend on: the rules, and every file's size and time."""
+    paths = [path for file in files for path in (file.svg, file.png) if path is not None]
+    facts = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    return hashlib.sha256(repr((VERSION, facts)).encode()).hexdigest()
 
 
 def _read_stamp(out_dir: Path, key: str) -> DemoSummary | None:
@@ -433,7 +428,8 @@ def _read_stamp(out_dir: Path, key: str) -> DemoSummary | None:
         summary = replace(DemoSummary(**body), reused=True)
     except (OSError, ValueError, TypeError):
         return None  # absent, cut short or of another version: prepare again
-    return summary if summary.key == key else None
+    ready = summary.key == key and all((out_dir / name).is_file() for name in FILES)
+    return summary if ready else None
 
 
 def _csv(rows: Sequence[Row]) -> bytes:
