@@ -190,7 +190,7 @@ def _fetch(run: Run) -> None:
     if task.done() and not task.cancelled() and task.exception() is not None:
         raise task.exception() or AssertionError
     if run.error is not None and not isinstance(run.error, ToonsearchError):
-        raise run.error  # a bug of ours: the roof says so
+        raise run.error  # a bug of ours
     if run.frontier.pending and not run.stopping:
         raise AssertionError(f"{run.frontier.pending} requests were left")
 

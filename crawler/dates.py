@@ -63,7 +63,7 @@ def _read(text: str) -> tuple[int | None, datetime.date | None]:
         return _checked(year, month, day) if is_certain else _checked(year)
     if found := _SHORT_YEAR_LAST.match(plain):
         # Only a day in the middle shows that the year comes last: "23-07-05" says nothing.
-        # Two digits stand for 1969 to 2068, as POSIX has it.
+        # Two digits mean 1969 to 2068, as POSIX has it.
         month, day, year = int(found[1]), int(found[3]), int(found[4])
         if not month <= 12 < day <= 31:
             return None, None

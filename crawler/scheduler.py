@@ -3,8 +3,7 @@
 Every response is acknowledged in one transaction that removes its job, adds the jobs that it
 named and puts its rows into an outbox, which Delta commits empty in batches. A kill therefore
 loses nothing but the requests in flight, and rows that were being committed are merged by key
-the next time. Deleting the file costs requests, never data. SQLite rather than Scrapy's job
-directory, because that one is pickled and survives clean stops only.
+the next time. Deleting the file costs requests, never data.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ create index if not exists outbox_by_seq on outbox (seq);
 
 @dataclass(frozen=True)
 class Job(PageRequest):
-    """One request that has to be made, as it stands in the file."""
+    """One request that has to be made, with its row's number and its host."""
 
     id: int = 0
     host: str = ""

@@ -92,7 +92,7 @@ class Scheduler(RunPart):
 
 
 class Spider(scrapy.Spider):
-    """One site; all that it knows stands in `crawler/sites`."""
+    """One site; the facts about it are in `crawler/sites`."""
 
     name = "toonsearch"
 

@@ -1,8 +1,7 @@
 """From the catalog into a new frontier, and from its outbox into the catalog.
 
-A crawl begins by copying what the catalog knows of the site into the frontier's own tables,
-batch by batch: there each answer is looked up by key, and no number of titles has to fit
-into memory.
+A crawl begins by copying what the catalog knows of the site into the frontier's tables, batch
+by batch, so that each answer is found by key and no number of titles has to fit into memory.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def unpack_packages(
     try:
         store.mkdir(parents=True, exist_ok=True)
         with _only_run(store):
-            for stale in store.glob("work-*"):  # of killed runs: the lock says nobody has them
+            for stale in store.glob("work-*"):  # of killed runs: nobody else holds the lock
                 shutil.rmtree(stale, ignore_errors=True)
             if not final.is_dir():  # else another run finished while this one came to the lock
                 with tempfile.TemporaryDirectory(dir=store, prefix="work-") as work:
@@ -127,7 +127,10 @@ def _unpack(
     for count, package in enumerate(packages, 1):
         progress(count, len(packages), "Unpacking")
         if trouble := _run(["dpkg-deb", "-x", str(package), str(tree)], work):
-            raise InputError(f"dpkg-deb cannot unpack {package.name} ({trouble})", "Make room?")
+            raise InputError(
+                f"dpkg-deb cannot unpack {package.name} ({trouble})",
+                "Free some space and try again.",
+            )
     if not (tree / inside).is_dir():
         raise InputError(f"the packages hold no folder {inside}", "Is this another release?")
     (tree / inside).rename(final)

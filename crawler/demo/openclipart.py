@@ -1,7 +1,7 @@
 """The demo's catalog: Debian's public-domain clip art, cleaned and split.
 
 `fetch` gets the packages, `prepare` turns them into three lists: what goes into the index,
-what is asked of it, and two authors whom it has never seen. Pictures stay where they are.
+what is asked of it, and what two authors drew who are left out. Pictures are not moved.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ Row = Mapping[str, str]
 def fetch(dest: Path, *, progress: Progress, installed: Path = INSTALLED) -> Path:
     """The folder with `png/` and `svg/`: the installed one, or one fetched below `dest`.
 
-    Errors:  InputError without apt or room, NetworkError when nothing can be fetched,
+    Errors:  InputError without apt or space, NetworkError when nothing can be fetched,
              LockedError when another run is fetching
     """
     if (installed / "png").is_dir() and (installed / "svg").is_dir():
@@ -237,7 +237,7 @@ def near_duplicate_groups(
         leaders = np.flatnonzero(groups[:place] == np.arange(place))
         near = leaders[np.bitwise_count(hashes[leaders] ^ hashes[place]) <= max_hamming_bits]
         # The hash alone confuses flat drawings on white. einsum, not BLAS: one picture's
-        # figures must not depend on how many stand beside it.
+        # figures must not depend on how many are compared.
         alike = near[np.einsum("ij,j->i", units[near], units[place]) > min_correlation]
         if len(alike):
             groups[place] = alike[0]

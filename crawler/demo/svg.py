@@ -1,7 +1,7 @@
 """What an SVG says about itself: author, date, licence.
 
 The files may be anybody's. Nothing reads them as XML, so no entity is ever expanded and no
-other file is opened; a bounded number of bytes and characters is looked at.
+other file is opened; a bounded number of bytes and characters is read.
 """
 
 from __future__ import annotations

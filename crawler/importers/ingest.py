@@ -85,9 +85,8 @@ class Item:
 
 @dataclass
 class ImportReport:
-    """What an import did. Counts: new, changed, unchanged, removed, of the files read skipped
-    and failed, and blocked ones, which were forgotten and leave no row; `left` were not
-    read, because time was up. `problems` are the first few, one line each."""
+    """What an import did. `blocked` files were forgotten and leave no row; `left` were not read,
+    because time was up; `problems` are the first few."""
 
     source: str
     counts: dict[str, int] = field(
@@ -316,7 +315,7 @@ def _check(
 
 
 def _changed_titles(catalog: Catalog, titles: Iterable[Title]) -> list[Title]:
-    """Titles that are new or differ from their row, so that a repeat commits nothing."""
+    """Titles that are new or differ from their row."""
     stored = {row["title_id"]: row for row in catalog.read("titles").to_pylist()}
 
     def same(title: Title) -> bool:

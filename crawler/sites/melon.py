@@ -86,7 +86,7 @@ def parse_chart(request: PageRequest, page: Page) -> ParsedPage:
 
 
 def year_of(tags: Sequence[str]) -> int | None:
-    """The earliest yearly chart that an album stands in; else its decade's first year."""
+    """The year of an album's earliest yearly chart; else its decade's first year."""
     years = [int(y) for tag in tags for y in re.findall(r" chart (\d{4})$", tag)]
     decades = [int(y) for tag in tags for y in re.findall(r" chart (\d{4})s$", tag)]
     return min(years or decades, default=None)

@@ -87,7 +87,7 @@ def title(title_id: str, about: Mapping[str, Any]) -> PageRequest:
 
 def episodes(title_id: str, about: Mapping[str, Any], page: int = 1) -> PageRequest:
     # Newest first: what is published while we read moves rows to later pages, where they are
-    # seen twice; in the other order a row that is taken away would hide another.
+    # read twice; in the other order a row that is taken away would hide another.
     address = f"{ROOT}/api/article/list?titleId={key_of(title_id)}&page={page}&sort=DESC"
     return PageRequest(address, "episodes", title_id, {**about, "page": page})
 
@@ -224,7 +224,7 @@ def _labels(body: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def parse_episodes(request: PageRequest, page: Page) -> ParsedPage:
-    """One page of episodes. Paid previews stand in another list, which is left alone."""
+    """One page of episodes. Paid previews are in another list, which is not read."""
     body = mapping(page.json())
     if not isinstance(body.get("articleList"), list):
         raise page.lacks("articleList", '"articleList": [{"no": 1, "subtitle": "1화"}]')

@@ -1,6 +1,6 @@
 """WEBTOON (www.webtoons.com): HTML lists and title pages, and the mobile JSON of episodes.
 
-Source:  notes on public clients of 2025-2026; older page classes stand beside the new ones
+Source:  notes on public clients of 2025-2026; older page classes are read as well
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def _authors(tree: Selector) -> list[str]:
     if said and said.casefold() != "null":
         return _split(said)
     area = tree.css(".detail_header .author_area, div.author_area")[:1]
-    # Names stand as text or as links of their own; a button ("author info") among them.
+    # Names are text or links, with a button ("author info") among them.
     parts = [
         f", {node.xpath('string()').get()}, " if node.root.__class__ is not str else node.get()
         for node in area.xpath("./text() | .//a")

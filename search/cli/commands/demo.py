@@ -122,16 +122,16 @@ def _own_pictures(
     items = list(folder_items(root, parse_pattern("{author}/{title}"), root.name))
     of_title = Counter(item.title.title_id for item in items)
     held: dict[str, Case] = {}
-    kept = []
+    rest = []
     for item in items:
         title = item.title
         if of_title[title.title_id] >= 3 and title.title_id not in held:
             author = title.authors[0].name if title.authors else ""
             held[title.title_id] = Case(item.path, author, title.name, NEW_PICTURE)
         else:
-            kept.append(replace(item, source_path=str(item.path)))
+            rest.append(replace(item, source_path=str(item.path)))
     with session.writing("demo", dry_run=False), session.progress("Importing") as progress:
-        import_items(settings.layout, settings, f"demo:{root}", kept, prune=True, progress=progress)
+        import_items(settings.layout, settings, f"demo:{root}", rest, prune=True, progress=progress)
     cases = list(held.values())[:200]
     if not cases:
         raise InputError(
@@ -181,7 +181,7 @@ def _truth(outcome: Outcome) -> str:
     author = case.author or "somebody"
     if case.kind == NEW_PICTURE:
         return f"drawn by {author}; other pictures of “{case.title}” are in the index"
-    return f"drawn by {author}; the index has other works by the same artist, not this one"
+    return f"drawn by {author}; the index has other titles by the same artist, not this one"
 
 
 def _report(shown: list[Outcome], outcomes: list[Outcome]) -> None:
@@ -222,7 +222,7 @@ def _write_gallery(
         layout=settings.layout,
         limits=settings.decode.limits,
         title="Who draws like that?",
-        intro="Pictures that the index has never seen, and what it found to be drawn alike.",
+        intro="Pictures that the index does not have, and what it found to be drawn alike.",
         facts=figures(outcomes),
     )
 
