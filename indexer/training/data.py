@@ -186,7 +186,7 @@ class Classes:
 def apply_rules(bench: Benchmark, rules: LabelRules) -> Classes:
     """Classes of a benchmark's pictures.
 
-    Errors:  InputError when fewer than two authors are left: nothing could be told apart
+    Errors:  InputError when fewer than two authors are left: there is nothing to distinguish
     """
     names, inverse, counts = np.unique(
         bench.manifest.authors, return_inverse=True, return_counts=True

@@ -1,4 +1,4 @@
-"""Author, genre and era of held-out series, told by the product's own code.
+"""Author, genre and era of held-out series, predicted by the product's own code.
 
 A catalog of authors that nothing was fitted on is built five times as `toonsearch index build`
 does it, each time without a fifth of the series and without a fifth of the authors. The held-out

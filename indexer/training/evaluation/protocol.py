@@ -154,6 +154,10 @@ def standard_spaces(model: Path, note: str) -> list[Space]:
         authors = store.bench.manifest.authors[train]
         return fit_projection(store.get("statistics")[train], authors, (), None).apply
 
+    def narrow(store: FeatureStore, train: np.ndarray) -> Embed:
+        most = min(DIMENSION, *store.get("statistics")[train].shape)  # of a small benchmark
+        return closed_form(store, train, most).apply
+
     return [
         Space("raw pixels, 32 x 32", "pixels"),
         Space("color histogram", "colors"),
@@ -169,7 +173,7 @@ def standard_spaces(model: Path, note: str) -> list[Space]:
         Space(
             f"closed form, {DIMENSION} d",
             "statistics",
-            lambda store, train: closed_form(store, train).apply,
+            narrow,
             True,
         ),
         Space(
