@@ -80,19 +80,13 @@ def _read_words(text: str) -> tuple[int | None, datetime.date | None]:
     if len(years) != 1:
         return None, None
     year = years.pop()
-    month = _named_month(text)
-    days = [int(day) for day in _DAY.findall(_LONE_YEAR.sub(" ", text))]
-    if month is None or len(days) != 1:
-        return year, None
-    return _checked(year, month, days[0])
-
-
-def _named_month(text: str) -> int | None:
-    """The month that the text names, when it names one only."""
     marked = unicodedata.normalize("NFD", text.casefold())
     plain = "".join(ch for ch in marked if not unicodedata.combining(ch))
     months = {_MONTHS[word] for word in re.findall(r"[a-z]+", plain) if word in _MONTHS}
-    return months.pop() if len(months) == 1 else None
+    days = [int(day) for day in _DAY.findall(_LONE_YEAR.sub(" ", text))]
+    if len(months) != 1 or len(days) != 1:
+        return year, None
+    return _checked(year, months.pop(), days[0])
 
 
 def _checked(year: int, month: int = 0, day: int = 0) -> tuple[int | None, datetime.date | None]:

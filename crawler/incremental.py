@@ -280,8 +280,10 @@ class TitleTracker:
             if is_wanted(link.published):
                 self._want_picture(title_id, link)
         if self.plan.scope.strips and self.site.strip is not None:
-            for number in page.free:
-                self._want_strip(title_id, number)
+            query = "select episode_no from pictures where title_id = ? and kind = 'strip'"
+            stored = {number for (number,) in self.db.execute(query, (title_id,))}
+            wanted = [number for number in page.free if number not in stored]
+            self.frontier.add(self.site.strip(title_id, number, row["about"]) for number in wanted)
         dates = [e.published for e in page.episodes if e.published is not None]
         past = since is not None and bool(dates) and max(dates) < since
         if since is not None and (past or known < (page.episodes_count or 0)):
@@ -308,12 +310,6 @@ class TitleTracker:
         if before is None:
             self.frontier.count("episodes")
         return before is None
-
-    def _want_strip(self, title_id: str, number: int) -> None:
-        assert self.site.strip is not None
-        query = "select 1 from pictures where title_id = ? and episode_no = ? and kind = 'strip'"
-        if self.frontier.scalar(query, title_id, number) is None:
-            self.frontier.add([self.site.strip(title_id, number, self.get(title_id)["about"])])
 
     def _want_picture(self, title_id: str, link: PictureLink) -> None:
         """Queue a picture that the catalog does not have."""
@@ -380,7 +376,7 @@ class TitleTracker:
 
     def settle(self, title_id: str) -> None:
         """When nothing more is queued for a title, say so in the catalog."""
-        if self.frontier.is_open(title_id):  # nearly always, so it is asked first
+        if self.frontier.scalar("select 1 from jobs where title_id = ?", title_id) is not None:
             return
         row = self.get(title_id)
         if row["phase"] != OPEN:

@@ -184,10 +184,6 @@ class Frontier:
             self.hosts[host] -= count
         self.db.execute("delete from jobs where title_id = ?", (title_id,))
 
-    def is_open(self, title_id: str) -> bool:
-        """Whether anything is queued for a title."""
-        return self.scalar("select 1 from jobs where title_id = ?", title_id) is not None
-
     def exists(self, job: Job) -> bool:
         return self.scalar("select 1 from jobs where id = ?", job.id) is not None
 

@@ -83,7 +83,11 @@ def _download(names: Sequence[str], work: Path, hint: str, progress: Progress) -
         total = _size(names, options, work)
 
         def report(folder: Path = folder, total: int = total) -> None:
-            progress(_bytes_in(folder), total, "Downloading")
+            done = 0
+            for path in folder.glob("**/*"):
+                with suppress(OSError):  # apt renames its files meanwhile
+                    done += path.stat().st_size if path.is_file() else 0
+            progress(done, total, "Downloading")
 
         failed = _run(["apt-get", *options, "download", *names], folder, report)
         packages = sorted(folder.glob("*.deb"))
@@ -164,11 +168,3 @@ def _run(command: list[str], folder: Path, report: Callable[[], None] = lambda: 
 def _plain() -> dict[str, str]:
     """The environment with English, unadorned messages, whatever the user's language."""
     return {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
-
-
-def _bytes_in(folder: Path) -> int:
-    total = 0
-    for path in folder.glob("**/*"):
-        with suppress(OSError):  # apt renames its files meanwhile
-            total += path.stat().st_size if path.is_file() else 0
-    return total

@@ -119,17 +119,14 @@ def list_drawings(root: Path) -> list[Drawing]:
         for folder, _, names in os.walk(top):
             for name in names:
                 path = Path(folder, name)
-                if path.suffix.lower() == f".{kind}" and _lies_within(path, real_root):
+                real = Path(os.path.realpath(path))
+                lies_within = real.is_file() and real.is_relative_to(real_root)
+                if lies_within and path.suffix.lower() == f".{kind}":
                     stem = path.relative_to(top).with_suffix("").as_posix()
                     found.setdefault(stem, {})[kind] = path
     return [
         Drawing(stem, paths.get("svg"), paths.get("png")) for stem, paths in sorted(found.items())
     ]
-
-
-def _lies_within(path: Path, root: Path) -> bool:
-    real = Path(os.path.realpath(path))
-    return real.is_file() and real.is_relative_to(root)
 
 
 def read_drawing(drawing: Drawing) -> Drawing:

@@ -104,7 +104,8 @@ def parse_list(request: PageRequest, page: Page) -> ParsedPage:
     listed: dict[str, ListedTitle] = {}
     for card in page.tree().css(CARDS):
         link = card.attrib.get("href", "")
-        key = card.attrib.get("data-title-no") or _query(link, "title_no")
+        key = card.attrib.get("data-title-no")
+        key = key or parse_qs(urlsplit(link).query).get("title_no", [None])[0]
         if whole(key) is None:
             continue
         name = _words(card, ".info_text .title, .subj, .info .subj")
@@ -133,7 +134,11 @@ def parse_title(request: PageRequest, page: Page) -> ParsedPage:
         raise page.lacks("h1.subj", '<h1 class="subj">Tower of God</h1>')
     title_id = str(request.title_id)
     day = _words(tree, "p.day_info, .day_info") or ""
-    genres = tree.css(".detail_header .genre, h2.genre, p.genre")
+    genres = [
+        text.casefold().replace("_", " ")
+        for node in tree.css(".detail_header .genre, h2.genre, p.genre")
+        if (text := clean("".join(node.css("::text").getall())))
+    ]
     cover = https(tree.css('meta[property="og:image"]::attr(content)').get())
     cover = cover or https(tree.css("span.thmb img::attr(src)").get())
     finished = bool(request.about.get("finished")) or bool(FINISHED.search(day))
@@ -145,7 +150,7 @@ def parse_title(request: PageRequest, page: Page) -> ParsedPage:
             platform="webtoons",
             name=name,
             authors=distinct_authors(Author(person) for person in _authors(tree)),
-            genres=tuple(dict.fromkeys(g for g in map(_genre, genres) if g)),
+            genres=tuple(dict.fromkeys(genres)),
             synopsis=prose("".join(tree.css("p.summary ::text").getall())),
             star_score=number(float(score)) if re.fullmatch(r"\d+(\.\d+)?", score) else None,
             finished=finished,
@@ -174,11 +179,6 @@ def _authors(tree: Selector) -> list[str]:
 def _split(text: str | None) -> list[str]:
     parts = re.split(r"\s*[,/]\s+|\s+/\s*|,", text or "")
     return list(dict.fromkeys(p for p in (part.strip(" ,/") for part in parts) if p))
-
-
-def _genre(node: Selector) -> str | None:
-    text = clean("".join(node.css("::text").getall()))
-    return text.casefold().replace("_", " ") if text else None
 
 
 def parse_episodes(request: PageRequest, page: Page) -> ParsedPage:
@@ -224,10 +224,6 @@ def _words(node: Selector, query: str) -> str | None:
     """The text of the first element that has some."""
     texts = (clean(" ".join(found.css("::text").getall())) for found in node.css(query))
     return next((text for text in texts if text), None)
-
-
-def _query(url: str, name: str) -> str | None:
-    return parse_qs(urlsplit(url).query).get(name, [None])[0]
 
 
 SITE = Site(
