@@ -23,21 +23,12 @@ public openclipart openclipartorg opensourcedgemclipart hash c copyright n test
 """
 PLACEHOLDERS = frozenset(_NOBODY.split())
 """Credits that name nobody, as letters only; "hash" is what a Perl reference leaves."""
-_TITLES = """
-architetto arch archt dr dott dottore dottssa ing mr mrs ms miss prof professor herr frau mme mlle
-monsieur madame
-"""
-HONORIFICS = frozenset(_TITLES.split())
+HONORIFICS = frozenset(("architetto", "arch", "dr", "dott", "ing", "mr", "mrs", "ms", "prof"))
 
 _EMAIL = re.compile(r"(?:mailto:)?([\w.+-]+)@[\w-]+(?:\.[\w-]+)+", re.IGNORECASE)
 _URL = re.compile(r"(?:https?://|\bwww\.)\S+", re.IGNORECASE)
 _ASIDES = re.compile(r"\([^()]*\)|\[[^\[\]]*\]|<[^<>]*>|\{[^{}]*\}")
-_BY = re.compile(
-    r"^(?:.*\b(?:made|drawn|created|designed|converted|painted|illustrated|vectori[sz]ed|"
-    r"art|artwork|clip ?art|drawing|image|picture)\s+)?by[\s:]+(?=\S)",
-    re.IGNORECASE,
-)
-_COUNTER = re.compile(r"(?<=\S)(?:[\s_]+|\s*#)\d+$")
+_OUTER = ' -–—,;:/|\\"*~_=<>()[]{}&'
 # Controls, soft hyphens, zero-width spaces and direction *overrides* can hide or turn text on
 # a terminal. Joiners and direction marks belong to Persian and Hebrew and stay.
 _NOISE = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\u00ad\u200b\u202a-\u202e\u2066-\u2069\ufeff]")
@@ -65,33 +56,11 @@ def _clean(text: str) -> str:
     with suppress(UnicodeError):  # UTF-8 that was read as Latin-1 ("Ã¡" for "á")
         text = text.encode("latin-1").decode("utf-8")
     text = _NOISE.sub("", unicodedata.normalize("NFC", text))
-    bare = _ASIDES.sub(" ", _URL.sub(" ", _EMAIL.sub(" ", text)))
-    if not any(ch.isalnum() for ch in bare):  # nothing but an address or a bracket
-        bare = _name_in_address(text)
-    bare = _BY.sub("", " ".join(bare.split()))
-    words = _COUNTER.sub("", _trim(bare)).split()
+    text = _ASIDES.sub(" ", _URL.sub(" ", _EMAIL.sub(" ", text)))
+    words = text.strip(_OUTER).split()
     while len(words) > 2 and words[0].strip(".").casefold() in HONORIFICS:
         words = words[1:]  # with two words left, "Dr. Seuss" may be the pen name itself
-    return _trim(" ".join(words))
-
-
-def _trim(text: str) -> str:
-    """Outer punctuation away, but for the dot of an initial or of "Jr."."""
-    text = text.strip().strip('-–—,;:/|\\"*~_=<>()[]{}&').strip()
-    last = text.rsplit(maxsplit=1)[-1] if text else ""
-    if last.endswith(".") and len(last.rstrip(".")) > 2 and "." not in last.rstrip("."):
-        text = text.rstrip(".")
-    return text.lstrip(".").strip()
-
-
-def _name_in_address(text: str) -> str:
-    """A name from a text that is only an address, a link or a bracket."""
-    if found := _EMAIL.search(text):
-        return found[1]
-    if found := _URL.search(text):
-        host = re.sub(r"^(?:https?://)?(?:www\.)?", "", found[0], flags=re.IGNORECASE)
-        return re.split(r"[/?#:]", host)[0].rsplit(".", 1)[0]
-    return text.strip(" ()[]<>{}")
+    return " ".join(words).strip(_OUTER)
 
 
 def credit_key(name: str) -> str:
@@ -99,17 +68,6 @@ def credit_key(name: str) -> str:
     text = re.sub(r"['’`´]", "", without_accents(name))
     text = re.sub(r"\b([^\W\d_])\.\s*(?=[^\W\d_]\b)", r"\1", text)  # "A. J." and "AJ" are equal
     return " ".join(sorted(re.findall(r"[^\W_]+", text)))
-
-
-MISSPELT = {
-    "Andrew Dunhan": "Andrew Duhan",
-    "Bryce Harrington": "Bryce W. Harrington",
-    "Dan Gerhrads": "Dan Gerhards",
-    "Jean-Vitor Balin": "Jean-Victor Balin",
-    "John Meuser": "John C Meuser",
-    "Nubldoff": "Nurbldoff",
-}
-"""Slips and left-out initials among the credits of Debian's clip art."""
 
 
 def merge_authors(names_with_counts: Mapping[str, int]) -> dict[str, str]:
@@ -122,16 +80,11 @@ def merge_authors(names_with_counts: Mapping[str, int]) -> dict[str, str]:
     shown: dict[str, str] = {}
     for raw, count in names_with_counts.items():
         if (name := normalise_author(raw)) is not None:
-            shown[raw] = name = MISSPELT.get(name, name)
+            shown[raw] = name
             spellings[credit_key(name)][name] += count
+    # Accents are dropped more often than made up; else the commonest spelling is shown.
     best = {
-        key: max(counts, key=lambda name: (*_typing(name), counts[name], name))
+        key: max(counts, key=lambda name: (not name.isascii(), counts[name], name))
         for key, counts in spellings.items()
     }
     return {raw: best[credit_key(name)] for raw, name in shown.items()}
-
-
-def _typing(name: str) -> tuple[bool, bool]:
-    """How well a spelling is typed: with accents, and neither shouted nor all small."""
-    words = [word for word in re.findall(r"[^\W\d_]+", name) if len(word) > 2]
-    return not name.isascii(), not any(word.isupper() or word.islower() for word in words)
