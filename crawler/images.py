@@ -66,6 +66,14 @@ def stamp_of(path: Path) -> str:
     return f"{facts.st_size}-{facts.st_mtime_ns}"
 
 
+def size_of(path: Path) -> int:
+    """The bytes of a file, -1 when there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
 def read_capped(path: Path, limits: PictureLimits) -> bytes:
     """Read a file, but never more than the byte cap.
 

@@ -11,9 +11,9 @@ import hashlib
 import json
 from collections.abc import Callable
 from datetime import date, datetime
-from pathlib import Path
 from typing import Any
 
+from crawler.images import size_of
 from crawler.scheduler import Frontier, Waiting
 from crawler.sites.base import PageRequest
 from schemas.storage.catalog import Catalog
@@ -115,7 +115,7 @@ def recheck(frontier: Frontier, layout: Layout) -> None:
     waiting = "select key, row from outbox where name = 'pictures' and row is not null"
     for key, text in frontier.db.execute(waiting):
         row = json.loads(text)
-        if row["status"] == "stored" and _size(layout.picture(row["file"])) != row["bytes_count"]:
+        if row["status"] == "stored" and size_of(layout.picture(row["file"])) != row["bytes_count"]:
             lost.append((key, row))
     with frontier.transaction():
         for key, row in lost:
@@ -127,13 +127,6 @@ def recheck(frontier: Frontier, layout: Layout) -> None:
             execute("update titles set state = '{}' where title_id = ?", (title_id,))
             about = {name: row[name] for name in ("kind", "episode_no", "published", "year")}
             frontier.add([PageRequest(url, "picture", title_id, about)])
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return -1
 
 
 _PARSE: dict[str, Any] = {"date": date.fromisoformat, "timestamp": datetime.fromisoformat}

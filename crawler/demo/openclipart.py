@@ -112,10 +112,7 @@ def list_drawings(root: Path) -> list[Drawing]:
     for kind in ("svg", "png"):
         top = root / kind
         if not top.is_dir():
-            raise InputError(
-                f"{root} has no folder {kind}/, so it is not Debian's clip art",
-                "Give your own pictures with: toonsearch demo --images DIR",
-            )
+            raise InputError(f"{root} has no folder {kind}/, so it is not Debian's clip art", HINT)
         for folder, _, names in os.walk(top):
             for name in names:
                 path = Path(folder, name)

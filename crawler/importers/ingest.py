@@ -22,6 +22,7 @@ from crawler.images import (
     check_and_store,
     read_capped,
     refused,
+    size_of,
     stamp_of,
 )
 from schemas.blocklist import BlockList
@@ -123,13 +124,7 @@ class KnownFile(NamedTuple):
 
     def is_stored(self, layout: Layout) -> bool:
         """Whether the stored file, where there should be one, is there in its length."""
-        if self.file is None:
-            return True
-        try:
-            found = layout.picture(self.file).stat().st_size
-        except OSError:
-            return False
-        return self.bytes_count is None or found == self.bytes_count
+        return self.file is None or size_of(layout.picture(self.file)) == self.bytes_count
 
 
 class KnownFiles:
