@@ -130,14 +130,14 @@ def _own_pictures(
             held[title.title_id] = Case(item.path, author, title.name, NEW_PICTURE)
         else:
             rest.append(replace(item, source_path=str(item.path)))
-    with session.writing("demo", dry_run=False), session.progress("Importing") as progress:
-        import_items(settings.layout, settings, f"demo:{root}", rest, prune=True, progress=progress)
     cases = list(held.values())[:200]
     if not cases:
         raise InputError(
             f"no folder under {images} has three pictures or more, so none can be held out",
             "Lay them out as author/title/picture.",
         )
+    with session.writing("demo", dry_run=False), session.progress("Importing") as progress:
+        import_items(settings.layout, settings, f"demo:{root}", rest, prune=True, progress=progress)
     return cases, [case.path for case in cases]
 
 
