@@ -287,8 +287,8 @@ def hold_out(
         by_author[row["author"]].append(place)
 
     def order(place: int) -> tuple[bool, bytes]:
-        """A draw that depends on the picture's source, not on its position."""
-        draw = hashlib.sha256(rows[place]["source"].encode()).digest()
+        """A draw that depends on the picture's source alone; 0 is its seed."""
+        draw = hashlib.sha256(f"0:{rows[place]['source']}".encode()).digest()
         return not _is_pictorial(rows[place]), draw
 
     queries: set[int] = set()
