@@ -12,7 +12,7 @@ DEMO_DIR ?= demo
 SOURCES := schemas crawler indexer search tests bench
 DRAWINGS ?= ../shared/drawings
 # What running needs, in every lock file beside the extra that the file is named after.
-EXTRAS := --extra crawl --extra web --extra report --extra map
+EXTRAS := --extra crawl --extra web --extra report
 
 .PHONY: answers help env test-env train-env demo test faults check format bench figures picture docs model card lock clean
 

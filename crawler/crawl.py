@@ -242,14 +242,12 @@ def _command(plan: Plan) -> str:
 
 def last_listed(catalog: Catalog, plan: Plan) -> int:
     """How many titles the last good crawl of the same scope listed; 0 when there was none."""
-    runs = [
-        row for row in catalog.read("runs").to_pylist()
-        if row["command"] == _command(plan) and json.loads(row["counts"]).get("complete")
-    ]  # fmt: skip
-    if not runs:
-        return 0
-    latest = max(runs, key=lambda row: row["ended"])
-    return int(json.loads(latest["counts"]).get("listed", 0))
+    mine = [row for row in catalog.read("runs").to_pylist() if row["command"] == _command(plan)]
+    for row in sorted(mine, key=lambda row: row["ended"], reverse=True):
+        counts = json.loads(row["counts"])
+        if counts.get("complete"):
+            return int(counts.get("listed", 0))
+    return 0
 
 
 def _record(

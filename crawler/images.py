@@ -95,10 +95,10 @@ def check_and_store(
         return refused(picture_id, error, len(data))
     file = layout.picture_file(picture_id, FORMATS[facts.format])
     _store(layout, file, data, sync)
+    size_px, digits = (facts.width_px, facts.height_px), f"{perceptual_hash(image):016x}"
     return CheckedPicture(
-        picture_id, "stored", None, file, facts.format, facts.width_px, facts.height_px,
-        len(data), f"{perceptual_hash(image):016x}",
-    )  # fmt: skip
+        picture_id, "stored", None, file, facts.format, *size_px, len(data), digits
+    )
 
 
 def refused(picture_id: str, error: PictureError, bytes_count: int | None) -> CheckedPicture:

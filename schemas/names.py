@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 
 _FOLDS = str.maketrans(
@@ -36,6 +37,15 @@ def distinct_names(names: Iterable[str]) -> tuple[str, ...]:
         if name:
             found.setdefault(author_key(name), name)
     return tuple(found.values())
+
+
+def common_spellings(names: Iterable[str]) -> dict[str, str]:
+    """Each name -> its commonest spelling; of equally common ones, the first in order."""
+    counts = Counter(names)
+    best: dict[str, str] = {}
+    for name in sorted(counts, key=lambda each: (-counts[each], each)):
+        best.setdefault(author_key(name), name)
+    return {name: best[author_key(name)] for name in counts}
 
 
 def without_accents(text: str) -> str:

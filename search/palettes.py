@@ -190,7 +190,7 @@ def query_by_color(
     by: str,
     filters: Filters = NO_FILTERS,
 ) -> Answer:
-    """Titles or pictures whose colours fit best; no style is compared and no label told.
+    """Titles or pictures whose colours fit best; no style is compared and no label predicted.
 
     `similarity` of a hit is its colour score, `percentile` the share of the index's pictures
     that fit less well.

@@ -13,7 +13,6 @@ import io
 import json
 import os
 import re
-import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -42,7 +41,7 @@ from schemas.storage.fsio import replace_file
 PACKAGES = ("openclipart-png", "openclipart-svg")
 INSTALLED = Path("/usr/share/openclipart")
 HINT = "Use your own pictures instead: toonsearch demo --images DIR"
-VERSION = 2
+VERSION = 3
 """Of the rules below; raise it when they change, and prepared folders are made again."""
 COLUMNS = ("path", "author", "series", "title_id", "genre", "year", "date", "license", "source")
 FILES = ("catalog.csv", "queries.csv", "unknown.csv")
@@ -306,19 +305,10 @@ MIN_PICTURES = 8
 MAX_HELD_OUT = 3
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """Positions of the rows held out, and how."""
-
-    queries: frozenset[int]
-    unknown: frozenset[int]
-    whole_series_count: int
-
-
 def hold_out(
     rows: Sequence[Row], *, seed: int, unknown_authors: Sequence[str] = UNKNOWN_AUTHORS
-) -> HeldOut:
-    """Choose queries.
+) -> tuple[set[int], set[int]]:
+    """Positions of the rows to ask about, and of those by unknown authors.
 
     Of every author with enough pictures two go out whose series stay: new pictures of known
     titles. Of an author with three series or more one small series goes out whole as well: a
@@ -334,7 +324,6 @@ def hold_out(
         return not _is_pictorial(rows[place]), draw
 
     queries: set[int] = set()
-    whole = 0
     for author, places in by_author.items():
         if author in unknown_authors or len(places) < MIN_PICTURES:
             continue
@@ -343,12 +332,10 @@ def hold_out(
             series[rows[place]["title_id"]].append(place)
         small = [held for held in series.values() if len(held) <= MAX_HELD_OUT]
         gone = min(small, key=lambda held: order(held[0])) if small and len(series) >= 3 else []
-        whole += bool(gone)
         # A single picture must leave others of its series behind, or the series is gone.
         spare = {place for held in series.values() if len(held) >= 4 for place in held}
         queries.update(gone, sorted(spare.difference(gone), key=order)[:2])
-    unknown = {place for author in unknown_authors for place in by_author[author]}
-    return HeldOut(frozenset(queries), frozenset(unknown), whole)
+    return queries, {place for author in unknown_authors for place in by_author[author]}
 
 
 def showcase(
@@ -415,12 +402,8 @@ class DemoSummary:
     unknown: int
     dropped: dict[str, int]
     authors: int
-    titles: int
-    spellings_merged: int
     unknown_authors: list[str]
-    series_held_out: int
     files: dict[str, str]
-    seconds: float
     reused: bool = False
 
 
@@ -431,7 +414,6 @@ def prepare(root: Path, out_dir: Path, *, seed: int = 0, progress: Progress) -> 
 
     Errors:  InputError when `root` is not Debian's clip art
     """
-    started = time.monotonic()
     files = list_drawings(root)
     key = _key(root, files, seed)
     if (ready := _read_stamp(out_dir, key)) is not None:
@@ -441,10 +423,10 @@ def prepare(root: Path, out_dir: Path, *, seed: int = 0, progress: Progress) -> 
     distinct = _drop_copies([one for one in checked if not one.reason], dropped)
     names = merge_authors(Counter(one.credit for one in checked if one.author))
     rows = _rows(distinct, names)
-    held = hold_out(rows, seed=seed)
+    queries, unknown = hold_out(rows, seed=seed)
     parts: tuple[list[Row], ...] = ([], [], [])
     for place, row in enumerate(rows):
-        parts[1 if place in held.queries else 2 if place in held.unknown else 0].append(row)
+        parts[1 if place in queries else 2 if place in unknown else 0].append(row)
     out_dir.mkdir(parents=True, exist_ok=True)
     # Without its stamp the folder is unfinished, so no mixture of old and new is ever taken.
     (out_dir / "summary.json").unlink(missing_ok=True)
@@ -462,12 +444,8 @@ def prepare(root: Path, out_dir: Path, *, seed: int = 0, progress: Progress) -> 
         unknown=len(parts[2]),
         dropped={reason: count for reason, count in dropped.items() if count},
         authors=len({row["author"] for row in rows}),
-        titles=len({row["title_id"] for row in rows}),
-        spellings_merged=len(names) - len(set(names.values())),
         unknown_authors=sorted({row["author"] for row in parts[2]}),
-        series_held_out=held.whole_series_count,
         files=digests,
-        seconds=round(time.monotonic() - started, 1),
     )
     text = json.dumps(asdict(summary), indent=2, ensure_ascii=False)
     replace_file(out_dir / "summary.json", text.encode())

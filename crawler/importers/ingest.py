@@ -119,9 +119,9 @@ class ImportReport:
 
 
 class KnownFile(NamedTuple):
-    """What the catalog says of one file."""
+    """What the catalog says of one file, by its columns' names."""
 
-    stamp: str
+    source_stamp: str
     title_id: str
     status: str
     reason: str | None
@@ -144,21 +144,19 @@ class KnownFiles:
 
     def __init__(self, catalog: Catalog, source: str) -> None:
         self.catalog, self.source = catalog, source
-        columns = [
-            "picture_id", "title_id", "source", "source_path", "source_stamp", "status", "reason",
-            "file", "bytes_count",
-        ]  # fmt: skip
+        columns = ["picture_id", "source", "source_path", *KnownFile._fields]
         self.known: dict[str, KnownFile] = {}
         self.keys: dict[str, list[tuple[str, str]]] = {}
         self.holder: dict[tuple[str, str], tuple[str, str]] = {}
-        for picture, title, owner, path, stamp, status, reason, file, size in zip(
-            *(column.to_pylist() for column in catalog.read("pictures", columns).columns),
-            strict=True,
+        table = catalog.read("pictures", columns)
+        for picture, owner, path, *facts in zip(
+            *(table[name].to_pylist() for name in columns), strict=True
         ):
-            self.holder[picture, title] = (owner, path)
+            file = KnownFile(*facts)
+            self.holder[picture, file.title_id] = (owner, path)
             if owner == source:
-                self.known[path] = KnownFile(stamp, title, status, reason, file, size)
-                self.keys.setdefault(path, []).append((picture, title))
+                self.known[path] = file
+                self.keys.setdefault(path, []).append((picture, file.title_id))
 
     def release(self, paths: Iterable[str]) -> None:
         """Give up the keys that these files hold, for copies of them to take over."""

@@ -72,10 +72,8 @@ def start(scope: Scope) -> list[PageRequest]:
         address = f"{ROOT}/api/webtoon/titlelist/weekday?week="
         requests += [PageRequest(f"{address}{week}&order=user", "list") for week in WEEKS]
     if "finished" in lists:
-        requests.append(
-            PageRequest(f"{ROOT}/api/webtoon/titlelist/finished?page=1&order=UPDATE", "list", None,
-                {"finished": True})
-        )  # fmt: skip
+        address = f"{ROOT}/api/webtoon/titlelist/finished?page=1&order=UPDATE"
+        requests.append(PageRequest(address, "list", None, {"finished": True}))
     return requests
 
 
@@ -247,10 +245,8 @@ def parse_episodes(request: PageRequest, page: Page) -> ParsedPage:
             raise page.lacks("articleList[].no", '"no": 1')
         published = short_date(row.get("serviceDateDescription"))
         url = f"{ROOT}/webtoon/detail?titleId={_key(title_id)}&no={no}"
-        found.append(
-            Episode(title_id, no, clean(row.get("subtitle")), published,
-                    number(row.get("starScore")), url)
-        )  # fmt: skip
+        name, score = clean(row.get("subtitle")), number(row.get("starScore"))
+        found.append(Episode(title_id, no, name, published, score, url))
         if not row.get("charge"):
             free.append(no)
         thumbnail = https(row.get("thumbnailUrl"))
@@ -266,9 +262,12 @@ def parse_episodes(request: PageRequest, page: Page) -> ParsedPage:
     pages = whole(info.get("totalPages")) or -(-(total or 0) // PAGE_ROWS)
     more = episodes(title_id, request.about, number_ + 1) if found and number_ < pages else None
     return ParsedPage(
-        episodes=tuple(found), episodes_count=total, pictures=tuple(pictures), more=more,
+        episodes=tuple(found),
+        episodes_count=total,
+        pictures=tuple(pictures),
+        more=more,
         free=tuple(free),
-    )  # fmt: skip
+    )
 
 
 def parse_strip(request: PageRequest, page: Page) -> ParsedPage:

@@ -28,7 +28,7 @@ from crawler.sites.base import (
     rows,
     whole,
 )
-from schemas.records import Author, Episode, Title
+from schemas.records import Author, Episode, Title, distinct_authors
 
 if TYPE_CHECKING:
     from parsel import Selector
@@ -119,10 +119,9 @@ def parse_list(request: PageRequest, page: Page) -> ParsedPage:
         author = _words(card, ".info_text .author, .author")
         about = {**request.about, **({"canvas": True} if "/canvas/" in link else {})}
         title_id = f"webtoons:{int(str(key))}"
-        listed[title_id] = ListedTitle(
-            title_id, name, tuple(_split(author)),
-            finished=True if request.about.get("finished") else None, about=about,
-        )  # fmt: skip
+        finished = True if request.about.get("finished") else None
+        authors = tuple(_split(author))
+        listed[title_id] = ListedTitle(title_id, name, authors, finished=finished, about=about)
     if not listed:
         if len(page.body) < REFUSAL_BYTES:
             raise page.lacks("ul.webtoon_list", "a list; it may not be shown in your country")
@@ -151,7 +150,7 @@ def parse_title(request: PageRequest, page: Page) -> ParsedPage:
             title_id=title_id,
             platform="webtoons",
             name=name,
-            authors=tuple(Author(person) for person in _authors(tree)),
+            authors=distinct_authors(Author(person) for person in _authors(tree)),
             genres=tuple(dict.fromkeys(g for g in map(_genre, genres) if g)),
             synopsis=prose("".join(tree.css("p.summary ::text").getall())),
             star_score=number(float(score)) if re.fullmatch(r"\d+(\.\d+)?", score) else None,
@@ -211,10 +210,10 @@ def parse_episodes(request: PageRequest, page: Page) -> ParsedPage:
     if found and not pictures:
         raise page.lacks("episodeList[].thumbnail", '"thumbnail": "/20200101_1/thumb.jpg"')
     numbers = tuple(episode.episode_no for episode in found)
+    count = len(set(numbers))
     return ParsedPage(
-        episodes=tuple(found), episodes_count=len(set(numbers)), pictures=tuple(pictures),
-        free=numbers,
-    )  # fmt: skip
+        episodes=tuple(found), episodes_count=count, pictures=tuple(pictures), free=numbers
+    )
 
 
 def _day(millis: Any) -> Any:

@@ -18,6 +18,7 @@ import numpy as np
 
 from indexer.labels.calibration import LabelDataset
 from indexer.vector_index.ranking import CENTROID, title_centroids
+from schemas.names import common_spellings
 from schemas.records import era_of, era_sql
 from schemas.storage.catalog import Catalog
 
@@ -75,6 +76,10 @@ def collect_rows(catalog: Catalog, model_id: str, preprocessing: str) -> IndexRo
     matrix = flat.reshape(table.num_rows, -1) if table.num_rows else flat.reshape(0, 1)
 
     titles = {row["title_id"]: row for row in catalog.read("titles").to_pylist()}
+    authors = [author for row in titles.values() for author in row.get("authors") or ()]
+    spellings = common_spellings(author["name"] for author in authors)
+    for author in authors:
+        author["name"] = spellings[author["name"]]
     stored = catalog.read("pictures", [*PICTURE_COLUMNS, "status"])
     stored = stored.filter(pc.equal(stored["status"], "stored")).select(PICTURE_COLUMNS)
     has_vector = pc.is_in(stored["picture_id"], pa.array(list(place), pa.string()))
@@ -175,6 +180,7 @@ def write_meta(
 ) -> None:
     """Write the metadata of an index into a new file.
 
+    Shapes:  places (N, 2) on the map of styles, None without one
     Units:   era_years, the width of an era in years
     Errors:  sqlite3.Error when the disk refuses
     """

@@ -77,7 +77,9 @@ class Session:
         )
         with Bar(*columns, console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task(what, total=None)
-            yield lambda done, total, _what="": bar.update(task, completed=done, total=total)
+            yield lambda done, total, part="": bar.update(
+                task, completed=done, total=total or None, description=part or what
+            )
 
 
 def plain(text: str) -> str:

@@ -128,9 +128,9 @@ CSV_COLUMNS = [
 def write_answer(
     out: TextIO, answer: Answer, by: str, layout: Layout | None, form: str, end: str = "\n"
 ) -> None:
-    """An answer as `json` (one object), `nl` (a hit a line), `csv` or `paths`.
+    """An answer as `json` (one object), `nl` (a hit a line), `csv` or `paths-only`.
 
-    `csv` and `paths` name a title's best picture; paths end in `end`.
+    `csv` and `paths-only` name a title's best picture; paths end in `end`.
     """
     if form == "json":
         json.dump(body(answer, by, layout), out, ensure_ascii=False, indent=2, allow_nan=False)

@@ -7,6 +7,7 @@ import gzip
 from collections.abc import Callable, Iterable, Sequence
 from colorsys import rgb_to_hsv
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +39,20 @@ def write_report(
 ) -> int:
     """Write the report; returns its size in bytes.
 
-    Errors:  InputError when the catalog cannot be read or the file not be written
+    Errors:  InputError when the catalog cannot be read or the file not be written;
+             ToonsearchError when a package is not installed
     """
     check_target(target)
+    for package in ("plotly", "openTSNE"):
+        if find_spec(package) is None:
+            raise ToonsearchError(
+                f"the report needs the package {package}",
+                "Install toonsearch with the extra `report`.",
+            )
+    from plotly.offline import get_plotlyjs
+
     say = note or (lambda text: None)
-    packed = gzip.compress(charts.plotly_script(), 9, mtime=0)  # 1.9 MB instead of 4.8
+    packed = gzip.compress(get_plotlyjs().encode(), 9, mtime=0)  # 1.9 MB instead of 4.8
     templates = environment(TEMPLATES)
     templates.filters |= {
         "statement": SQL.__getitem__,

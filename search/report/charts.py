@@ -11,8 +11,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from schemas.errors import ToonsearchError
-
 if TYPE_CHECKING:
     import numpy as np
     from plotly.graph_objects import Figure
@@ -271,17 +269,3 @@ def _chart(
     if margin is not None:
         plain["layout"]["margin"] = margin
     return {**plain, "height": height}
-
-
-def plotly_script() -> bytes:
-    """Plotly's own script for the browser.
-
-    Errors:  ToonsearchError when the package is not installed
-    """
-    try:
-        from plotly.offline import get_plotlyjs
-    except ImportError as error:
-        raise ToonsearchError(
-            "the report needs the package plotly", "Install toonsearch with the extra `report`."
-        ) from error
-    return str(get_plotlyjs()).encode()

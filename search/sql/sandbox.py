@@ -21,8 +21,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from indexer.vector_index.generations import current_generation_id, era_years_of
 from schemas.errors import InputError, ToonsearchError
 from schemas.storage.layout import Layout
@@ -147,7 +145,6 @@ class SandboxResult:
     truncated: bool
     elapsed_ms: float
     walls: tuple[str, ...]
-    snapshot: str
 
 
 class Sandbox:
@@ -162,18 +159,9 @@ class Sandbox:
         self._turn = threading.Lock()
         self._worker: _Worker | None = None
 
-    def run(
-        self,
-        sql: str,
-        parameters: Mapping[str, Any] | None = None,
-        pictures: Mapping[str, np.ndarray] | None = None,
-    ) -> SandboxResult:
-        """Run one SELECT statement.
+    def run(self, sql: str, parameters: Mapping[str, Any] | None = None) -> SandboxResult:
+        """Run one SELECT statement; `similar` takes a picture_id here and reads no file.
 
-        `pictures` gives names to unit vectors, for `similar('name', 50)`; otherwise
-        `similar` takes a picture_id of the index.
-
-        Shapes:  each of `pictures` (D,)
         Errors:  InputError says what was wrong, or that a limit was reached
         """
         if len(sql) > self.limits.sql_characters:
@@ -181,12 +169,8 @@ class Sandbox:
                 f"the statement has {len(sql):,} characters,"
                 f" at most {self.limits.sql_characters:,} are read"
             )
-        request = {
-            "sql": sql,
-            "parameters": dict(parameters or {}),
-            "pictures": {name: np.asarray(v).tolist() for name, v in (pictures or {}).items()},
-        }
         try:
+            request = {"sql": sql, "parameters": dict(parameters or {})}
             line = json.dumps(request, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise InputError(f"a parameter cannot be used ({error})") from error
@@ -236,7 +220,6 @@ class Sandbox:
                 truncated=answer["truncated"],
                 elapsed_ms=answer["elapsed_ms"],
                 walls=tuple(worker.walls),
-                snapshot=worker.key,
             )
 
     def _fitting(self, snapshot: Snapshot) -> _Worker:
@@ -260,7 +243,6 @@ def run_untrusted(
     layout: Layout,
     *,
     parameters: Mapping[str, Any] | None = None,
-    pictures: Mapping[str, np.ndarray] | None = None,
     limits: SandboxLimits | None = None,
 ) -> SandboxResult:
     """Run one SELECT statement in a process of its own.
@@ -270,7 +252,7 @@ def run_untrusted(
     Errors:  InputError says what was wrong, or that a limit was reached
     """
     with Sandbox(layout, limits) as sandbox:
-        return sandbox.run(sql, parameters, pictures)
+        return sandbox.run(sql, parameters)
 
 
 class _Worker:

@@ -25,7 +25,7 @@ import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from schemas.errors import InputError, ToonsearchError
 from schemas.storage.layout import Layout
@@ -43,7 +43,6 @@ from search.sql.sandbox import one_select
 
 if TYPE_CHECKING:
     import duckdb
-    import numpy as np
 
     from search.sql.functions import Similarity
 
@@ -73,7 +72,6 @@ class Worker:
             for name, (version, stamp, files) in start["tables"].items()
         }
         snapshot = Snapshot(layout, tables, start["generation_id"], era_years=start["era_years"])
-        self.vectors: dict[str, list[float]] = {}
         self.failure: ToonsearchError | None = None
         self.similarity = self._load_index(snapshot)
         self.connection = duckdb.connect(
@@ -126,8 +124,7 @@ class Worker:
         import duckdb
 
         started = time.perf_counter()
-        self.failure, self.vectors = None, request["pictures"]
-        sql = request["sql"]
+        self.failure, sql = None, request["sql"]
         try:
             statement = one_select(self.connection, sql)
             cursor = self.connection.execute(statement, request["parameters"] or None)
@@ -170,22 +167,18 @@ class Worker:
         if snapshot.generation_id is None:
             return None
         generation = Generation.open(snapshot.layout, snapshot.generation_id)
-        similarity = Similarity(generation, self._vector_of)
+        similarity = Similarity(generation, _no_file)
         one = generation.meta.execute("select picture_id from pictures limit 1").fetchone()
         if one is not None:
             similarity.pictures(one[0], 1)
         return similarity
 
-    def _vector_of(self, name: str) -> np.ndarray:
-        """The vector that came with the statement under a name; files are not read here."""
-        import numpy as np
 
-        if name not in self.vectors:
-            raise InputError(
-                f"similar: the index has no picture {name[:80]!r}",
-                "Here it takes a picture_id, not a file.",
-            )
-        return np.asarray(self.vectors[name], dtype=np.float32)
+def _no_file(name: str) -> NoReturn:
+    raise InputError(
+        f"similar: the index has no picture {name[:80]!r}",
+        "Here it takes a picture_id, not a file.",
+    )
 
 
 def _moment(stamp: float | None) -> datetime | None:

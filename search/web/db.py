@@ -19,43 +19,45 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from math import isnan, nan
+from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 
 from schemas.storage.fsio import is_disk_full, storage_error
-from search.engine import StyleQuery
 from search.filters import folded
 from search.web.errors import ApiError, not_found
 
 if TYPE_CHECKING:
     from argon2 import PasswordHasher
 
-VERSION = 2
+VERSION = 1
 SCHEMA = """
-create table shares (
+create table if not exists shared_queries (
   id text primary key, vector blob not null, ood real,
   model_id text not null, preprocessing text not null, own text not null,
   pictures_count integer not null, created real not null, expires real not null) without rowid;
-create index shares_by_expiry on shares (expires);
-create table accounts (
+create index if not exists shared_queries_by_expiry on shared_queries (expires);
+create table if not exists accounts (
   account_id integer primary key, name text not null, folded text unique not null,
   password_hash text not null, created real not null);
-create table sessions (
+create table if not exists sessions (
   digest blob primary key, account_id integer not null references accounts on delete cascade,
   expires real not null) without rowid;
-create table galleries (
+create table if not exists galleries (
   id text primary key, account_id integer not null references accounts on delete cascade,
   name text not null, public integer not null, created real not null, changed real not null)
   without rowid;
-create index galleries_by_account on galleries (account_id);
-create table gallery_pictures (
+create index if not exists galleries_by_account on galleries (account_id);
+create table if not exists gallery_pictures (
   gallery_id text not null references galleries on delete cascade, picture_id text not null,
   title_id text not null, added real not null, primary key (gallery_id, picture_id))
   without rowid;
+drop table if exists shares_in_grey; drop table if exists share_deviations;
+drop table if exists shares;
 """
+"""Accounts and galleries of 0.1.0 stay, its links to vectors of another model do not."""
 MAX_FILE_BYTES = 1 << 30
 """The file may not grow beyond it, whatever visitors send: 500,000 shares take 0.7 GB."""
 PAGE_BYTES = 4096
@@ -75,9 +77,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class EncodedQuery:
-    """A query as one vector, without its pictures; `own` are those that the index itself holds."""
+    """A query without its pictures; `own` are those that the index itself holds. `ood` is the
+    encoder's out-of-distribution score, NaN where it is not known.
 
-    question: StyleQuery
+    Shapes:  vector (D,) float32, unit
+    """
+
+    vector: np.ndarray
+    ood: float
     model_id: str
     preprocessing: str
     own: tuple[str, ...]
@@ -166,15 +173,15 @@ class Store:
         connection.execute("pragma trusted_schema = off")
         connection.execute(f"pragma max_page_count = {MAX_FILE_BYTES // PAGE_BYTES}")
         (version,) = connection.execute("pragma user_version").fetchone()
-        if version == 0:
-            connection.executescript(f"begin;{SCHEMA}pragma user_version = {VERSION};commit;")
-        elif version != VERSION:
+        if version not in (0, VERSION):
             raise ApiError(
                 503,
                 "store",
                 f"{self.path.name} was written by another release (format {version})",
                 "Move it away: a new one is made.",
             )
+        mark = "" if version else f"pragma user_version = {VERSION};"
+        connection.executescript(f"begin;{SCHEMA}{mark}commit;")  # writes what is missing alone
 
     # --- Shared links: the vector is stored, not the picture.
 
@@ -185,15 +192,14 @@ class Store:
         """
         key, now = f"s-{secrets.token_urlsafe(16)}", time.time()
         expires = now + days * DAY_S
-        question = query.question
         with self.writing() as connection:
-            connection.execute("delete from shares where expires < ?", (now,))
+            connection.execute("delete from shared_queries where expires < ?", (now,))
             connection.execute(
-                "insert into shares values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "insert into shared_queries values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     key,
-                    question.vector.astype("<f4").tobytes(),
-                    None if isnan(question.ood) else question.ood,
+                    query.vector.astype("<f4").tobytes(),
+                    query.ood,  # SQLite stores NaN as null
                     query.model_id,
                     query.preprocessing,
                     json.dumps(query.own),
@@ -210,14 +216,20 @@ class Store:
             return None
         row = self._row(
             "select vector, ood, model_id, preprocessing, own, pictures_count"
-            " from shares where id = ? and expires >= ?",
+            " from shared_queries where id = ? and expires >= ?",
             (key, time.time()),
         )
         if row is None:
             return None
         vector, ood, model_id, preprocessing, own, count = row
-        query = StyleQuery(np.frombuffer(vector, "<f4"), nan if ood is None else ood)
-        return EncodedQuery(query, model_id, preprocessing, tuple(json.loads(own)), count)
+        return EncodedQuery(
+            np.frombuffer(vector, "<f4"),
+            nan if ood is None else ood,
+            model_id,
+            preprocessing,
+            tuple(json.loads(own)),
+            count,
+        )
 
     # --- Accounts. The store keeps a session's digest only, so a copy of the file opens nothing.
 
@@ -446,10 +458,9 @@ def forget_visitors(path: Path, gone: Iterable[str]) -> int:
         return 0
     try:
         with contextlib.closing(sqlite3.connect(path, timeout=30.0)) as db:
-            if not db.execute("select 1 from sqlite_schema where name = 'shares'").fetchone():
-                return 0
             db.execute("pragma secure_delete = on")
             db.execute("pragma foreign_keys = on")
+            db.executescript(SCHEMA)
             with db:
                 db.execute("create temp table gone (id text primary key) without rowid")
                 db.executemany("insert or ignore into gone values (?)", ((one,) for one in gone))
@@ -458,7 +469,7 @@ def forget_visitors(path: Path, gone: Iterable[str]) -> int:
                     " or title_id in (select id from gone)"
                 ).rowcount
                 count += db.execute(
-                    "delete from shares where exists"
+                    "delete from shared_queries where exists"
                     " (select 1 from json_each(own) join gone on gone.id = value)"
                 ).rowcount
             db.execute("pragma wal_checkpoint(truncate)")

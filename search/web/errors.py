@@ -9,7 +9,14 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from schemas.errors import InputError, LockedError, NetworkError, NoIndexError, ToonsearchError
+from schemas.errors import (
+    InputError,
+    LockedError,
+    NetworkError,
+    NoIndexError,
+    ToonsearchError,
+    UsageError,
+)
 from schemas.images import PictureError, Reason
 from schemas.storage.fsio import is_disk_full
 
@@ -99,6 +106,8 @@ def _status_of(error: ToonsearchError) -> tuple[int, str, dict[str, str]]:
     if isinstance(error, InputError):
         full = is_disk_full(error) or "disk is full" in error.message
         return (507, "disk_full", {}) if full else (422, "input", {})
+    if isinstance(error, UsageError):
+        return 422, "parameter", {}
     if isinstance(error, LockedError):
         return 503, "locked", {"Retry-After": "5"}
     if isinstance(error, NetworkError):

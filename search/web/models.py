@@ -67,9 +67,9 @@ class Label(BaseModel):
 
 
 class LabelGroups(BaseModel):
-    """Probabilities; `unknown_author` is that of none of the known ones. `out_of_distribution` says how
-    surely the picture is out of distribution: so much of genres and eras is no more than how
-    common each is in the index."""
+    """Probabilities; `unknown_author` is that of none of the known ones. The higher
+    `out_of_distribution`, the less the picture is like those of the index: so much of genres and
+    eras is no more than how common each is there."""
 
     authors: list[Label]
     unknown_author: float

@@ -196,7 +196,7 @@ def test_no_index_yet(tmp_path: Path) -> None:
 
 
 def test_a_closed_pipe_ends_quietly(shell: Shell) -> None:
-    with shell.start("query", "query0.jpg", "--nl") as process:
+    with shell.start("-q", "query", "query0.jpg", "--nl") as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()

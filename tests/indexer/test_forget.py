@@ -140,16 +140,13 @@ def test_what_visitors_of_the_page_keep(place: Path) -> None:
             values = ("g", row["picture_id"], row["title_id"], 0)
             db.execute("insert into gallery_pictures values (?, ?, ?, ?)", values)
             own = json.dumps([row["picture_id"]])
-            db.execute(
-                "insert into shares (id, vector, model_id, preprocessing, own, pictures_count,"
-                " created, expires) values (?, '', 'm', 'p', ?, 1, 0, 9)",
-                (row["picture_id"][:8], own),
-            )
+            values = (row["picture_id"][:8], b"", 0.0, "m", "p", own, 1, 0, 9)
+            db.execute("insert into shared_queries values (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
         db.commit()
     found = forget(settings.layout, settings, Wanted(authors=("hand 2",)), forget_visitors)
     assert traces(settings.layout.root, *found.pictures, *(t[0] for t in found.titles)) == []
     with closing(sqlite3.connect(settings.layout.web)) as db:
-        for table in ("gallery_pictures", "shares"):
+        for table in ("gallery_pictures", "shared_queries"):
             assert db.execute(f"select count(*) from {table}").fetchone() == (len(rows) - 4,)
 
 

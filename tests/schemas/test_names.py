@@ -7,7 +7,7 @@ import unicodedata
 import pytest
 
 from schemas.blocklist import BlockList
-from schemas.names import author_key, clean_name, distinct_names, without_accents
+from schemas.names import author_key, clean_name, common_spellings, distinct_names, without_accents
 from schemas.records import Author, distinct_authors
 
 NAMES = ["Kim Min-Ho", "José García", "신의 탑", "がぎぐ げ", "SIU", "Ångström"]
@@ -40,6 +40,11 @@ def test_what_is_stored_keeps_case_and_width() -> None:
     assert distinct_names(["SIU", "siu ", "", " ", "Ｓiu", "Mira"]) == ("SIU", "Mira")
     people = [Author(" SIU"), Author("siu"), Author("siu", "writer"), Author(" ")]
     assert distinct_authors(people) == (Author("SIU"), Author("siu", "writer"))
+
+
+def test_the_commonest_spelling_of_a_name() -> None:
+    found = common_spellings(["SIU", "siu", "siu", "Ｓｉｕ", "Mira", "mira"])
+    assert found == {"SIU": "siu", "siu": "siu", "Ｓｉｕ": "siu", "Mira": "Mira", "mira": "Mira"}
 
 
 def test_accents_are_dropped_from_latin_letters_only() -> None:

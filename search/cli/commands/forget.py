@@ -1,4 +1,4 @@
-"""`toonsearch forget`: out of the answers, out of every file, and kept out."""
+"""`toonsearch forget`: out of the answers, out of every file, and blocked."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def forget(
         if len(report.titles) > SHOWN and not session.verbose:
             session.note(f"and {len(report.titles) - SHOWN:,} more: -v shows all")
         if not report.pictures and not report.titles:
-            kept_out = "" if dry_run else "; it will be kept out all the same"
+            kept_out = "" if dry_run else "; it is blocked all the same"
             session.note(f"nothing of that is here{kept_out}")
     if report.pending:
         session.note(

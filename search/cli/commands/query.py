@@ -96,9 +96,6 @@ def query(
     preview: Annotated[
         bool, Option("--preview", "-p", help="Also show thumbnails in the terminal.")
     ] = False,
-    preview_as: Annotated[
-        Literal["auto", "kitty", "iterm", "sixel", "blocks"], Option(hidden=True)
-    ] = "auto",
 ) -> None:
     """Find the works drawn most like a picture, and by whom.
 
@@ -110,7 +107,7 @@ def query(
     # Before numpy starts: a query multiplies nothing large, and the threads that OpenBLAS
     # starts for that cost 50 ms on two cores.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    flags = {"json": as_json, "nl": nl, "csv": csv, "paths": paths_only or null}
+    flags = {"json": as_json, "nl": nl, "csv": csv, "paths-only": paths_only or null}
     chosen = [name for name, on in flags.items() if on]
     if len(chosen) > 1:
         raise UsageError(f"--{chosen[0]} and --{chosen[1]} exclude each other", "Choose one.")
@@ -156,27 +153,26 @@ def query(
         answer, read = _by_style(settings, options, pictures or [], crop)
     for note in answer.notes:
         session.note(note)
+    level, layout, limits = settings.query.by, settings.layout, settings.decode.limits
     if chosen:
         from search.output.data import write_answer
 
-        end = "\0" if null else "\n"
-        write_answer(sys.stdout, answer, settings.query.by, settings.layout, chosen[0], end)
+        write_answer(sys.stdout, answer, level, layout, chosen[0], "\0" if null else "\n")
     else:
         from search.output import text
 
-        text.write_answer(sys.stdout, answer, settings.query.by)
+        text.write_answer(sys.stdout, answer, level)
     if preview and sys.stdout.isatty():
         from search.output.preview import write_previews
 
-        limits = settings.decode.limits
-        write_previews(sys.stdout, answer, settings.query.by, settings.layout, limits, preview_as)
+        write_previews(sys.stdout, answer, level, layout, limits)
     elif preview:
         session.note("no preview: standard output is not a terminal")
     if html is not None:
         from search.output.html import GallerySection, write_gallery
 
-        section = GallerySection(answer, tuple(read), by=settings.query.by)
-        write_gallery(html, [section], layout=settings.layout, limits=settings.decode.limits)
+        section = GallerySection(answer, tuple(read), by=level)
+        write_gallery(html, [section], layout=layout, limits=limits)
         session.note(f"the gallery is in {html}")
 
 

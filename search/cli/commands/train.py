@@ -90,8 +90,8 @@ def train(
 ) -> None:
     """Fine-tune a network on your own drawings.
 
-    Authors, genres and eras are learnt from the catalog or a manifest; some authors are kept
-    aside to measure on. An interrupted run goes on where it was. The model appears beside the
+    Authors, genres and eras are learnt from the catalog or a manifest; some authors are held
+    out to measure on. An interrupted run goes on where it was. The model appears beside the
     others under the data root, if it finds unseen authors at least as often as the one before.
     """
     session: Session = ctx.obj
@@ -123,7 +123,7 @@ def train(
     counts = {k: len(v) for k, v in job.classes.names.items()}
     what = (
         f"{len(job.bench):,} pictures; {', '.join(f'{n} {k} classes' for k, n in counts.items())};"
-        f" {len(job.unseen)} authors kept aside"
+        f" {len(job.unseen)} authors held out"
     )
     if dry_run:
         print(f"would learn from {what}")

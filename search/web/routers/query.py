@@ -106,8 +106,9 @@ async def result(
                 "this result was made with another model",
                 "Ask with the picture again.",
             )
+        style = StyleQuery(encoded.vector, encoded.ood)
         answer = await service.engines.run(
-            lambda: engine.answer(encoded.question, options, picture_ids=encoded.own)
+            lambda: engine.answer(style, options, picture_ids=encoded.own)
         )
         if format is not None:
             return await _download(service, opened, answer, options.by, format)
@@ -160,15 +161,16 @@ async def _answer_pictures(
         ids = [picture.picture_id for picture in prepared]
 
         def work() -> tuple[Answer, StyleQuery, tuple[str, ...]]:
-            question = engine.encode(prepared)
+            style = engine.encode(prepared)
             names = [picture.name for picture in prepared]
-            answer = engine.answer(question, options, picture_ids=ids, names=names, started=started)
+            answer = engine.answer(style, options, picture_ids=ids, names=names, started=started)
             own = [one for one in ids if titles_holding(engine.generation.meta, [one])]
-            return answer, question, tuple(own)
+            return answer, style, tuple(own)
 
-        answer, question, own = await service.engines.run(work)
+        answer, style, own = await service.engines.run(work)
         encoded = EncodedQuery(
-            question,
+            style.vector,
+            style.ood,
             engine.generation.model_id,
             engine.generation.preprocessing_digest,
             own,

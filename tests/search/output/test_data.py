@@ -52,8 +52,8 @@ def test_csv_reads_back() -> None:
 
 def test_paths_end_as_asked_and_leave_out_what_is_not_stored() -> None:
     out = io.StringIO()
-    write_answer(out, answer(file=FILE), "picture", LAYOUT, "paths", "\0")
+    write_answer(out, answer(file=FILE), "picture", LAYOUT, "paths-only", "\0")
     assert out.getvalue() == "/root/pictures/ab/cd/abcd.png\0" * 2
     out = io.StringIO()
-    write_answer(out, answer(file=None), "title", LAYOUT, "paths")
+    write_answer(out, answer(file=None), "title", LAYOUT, "paths-only")
     assert out.getvalue() == ""

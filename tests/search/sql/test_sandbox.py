@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from schemas.errors import InputError, ToonsearchError
@@ -43,9 +42,7 @@ def test_answers_over_views_with_parameters(sandbox: Sandbox) -> None:
     assert not found.truncated
 
 
-def test_similarity_by_picture_id_title_and_given_vector(
-    sandbox: Sandbox, settings: Settings
-) -> None:
+def test_similarity_by_picture_id_and_title(sandbox: Sandbox) -> None:
     near = sandbox.run(
         "select s.picture_id = p.picture_id as self, s.similarity from (select picture_id"
         " from pictures order by picture_id limit 1) p, similar(p.picture_id, 3) s order by rank"
@@ -57,13 +54,8 @@ def test_similarity_by_picture_id_title_and_given_vector(
     )
     assert all(own != other for own, other in titles.rows)
     assert len(titles.rows) == 12
-    vector = np.asarray(
-        Catalog(settings.layout).read("vectors")["vector"][0].as_py(), dtype=np.float32
-    )
-    given = sandbox.run("from similar('upload', 1)", pictures={"upload": vector})
-    assert given.rows[0][2] == pytest.approx(1.0, abs=0.01)
-    with pytest.raises(InputError, match="no picture 'upload'"):
-        sandbox.run("from similar('upload', 1)")  # the name was good for one statement
+    with pytest.raises(InputError, match="no picture 'upload"):
+        sandbox.run("from similar('upload.png', 1)")
 
 
 def test_rows_and_bytes_are_cut(settings: Settings) -> None:

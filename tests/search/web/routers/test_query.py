@@ -9,6 +9,7 @@ import json
 import sqlite3
 import time
 from dataclasses import replace
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,6 @@ from starlette.testclient import TestClient
 from schemas.errors import InputError
 from schemas.settings import Settings
 from search.cli.app import main
-from search.engine import StyleQuery
 from search.web.db import EncodedQuery, Store
 from search.web.errors import ApiError
 from tests.search.hands import HANDS, PICTURES_PER_TITLE, draw
@@ -288,15 +288,15 @@ def test_without_an_index_the_page_says_how_to_build_one(
         assert client.get("/metrics").status_code == 200
 
 
-def test_a_share_keeps_all_of_a_query(tmp_path: Path) -> None:
-    vector = np.eye(1, 8, dtype=np.float32)[0]
-    query = EncodedQuery(StyleQuery(vector, 1.37), "model", "pixels", ("own",), 2)
+@pytest.mark.parametrize("ood", [1.37, nan])
+def test_a_share_keeps_all_of_a_query(tmp_path: Path, ood: float) -> None:
+    query = EncodedQuery(np.eye(1, 8, dtype=np.float32)[0], ood, "model", "pixels", ("own",), 2)
     store = Store(tmp_path / "web.sqlite")
     key, _ = store.add_share(query, 3)
     found = store.share(key)
-    assert found is not None and found.question.ood == 1.37
-    assert np.array_equal(found.question.vector, vector)
-    assert replace(found, question=query.question) == query
+    assert found is not None and found.ood == pytest.approx(ood, nan_ok=True)
+    assert np.array_equal(found.vector, query.vector)
+    assert replace(found, vector=query.vector, ood=ood) == query
     assert store.share("s-" + "0" * 22) is None and store.share("' or 1=1") is None
     store.close()
 
@@ -304,8 +304,24 @@ def test_a_share_keeps_all_of_a_query(tmp_path: Path) -> None:
 def test_a_file_of_another_release_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "web.sqlite"
     with contextlib.closing(sqlite3.connect(path)) as file:
-        file.execute("pragma user_version = 1")
+        file.execute("pragma user_version = 99")
     store = Store(path)
     with pytest.raises(ApiError, match="another release"):
         store.account_of("secret")
     store.close()
+
+
+def test_accounts_of_an_older_file_stay(tmp_path: Path) -> None:
+    path = tmp_path / "web.sqlite"
+    store = Store(path)
+    store.create_account("Anna", "correct horse battery")
+    store.close()
+    with contextlib.closing(sqlite3.connect(path)) as file:
+        file.execute("create table shares (id text primary key) without rowid")
+        file.execute("drop table shared_queries")
+    again = Store(path)
+    assert again.account_of(again.sign_in("anna", "correct horse battery")) is not None
+    again.close()
+    with contextlib.closing(sqlite3.connect(path)) as file:
+        tables = {row[0] for row in file.execute("select name from sqlite_schema")}
+    assert "shared_queries" in tables and "shares" not in tables
