@@ -97,7 +97,7 @@ def _generation(
             stale = inputs["model_id"] != model_id or any(
                 inputs[name] != catalog.version(name) for name in ("titles", "pictures", "vectors")
             )
-            stale |= inputs.get("calibration") != RECIPE
+            stale |= inputs["calibration"] != RECIPE
             stale |= generation.calibration.era_years != settings.index.era_years
             created = generation.manifest["created"]
             return generation.id, created, "ok", generation.pictures_count, stale

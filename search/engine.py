@@ -57,7 +57,7 @@ class StyleQuery(NamedTuple):
 
 @dataclass(frozen=True)
 class QueryOptions:
-    """What is asked besides the pictures: `neighbours` of the index are looked at first, more
+    """What is asked besides the pictures: `neighbours` of the index are searched first, more
     until `k` titles are found. `unknown_prior` is how often a query is by an author whom the index
     lacks; `expand` orders the far end of a long list of pictures by what its head has in common.
     """

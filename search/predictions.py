@@ -136,24 +136,26 @@ def _write(
     with parquet_file(out, schema) as write:
         limits = settings.decode.limits
         for batch in listed_vectors(predictor.encoder, limits, listed, progress):
-            told = [
+            predicted = [
                 None if row.vector is None else predictor.predict(StyleQuery(row.vector, row.ood))
                 for row in batch
             ]
-            write(_columns(batch, told))
+            write(_columns(batch, predicted))
             report.count(batch)
-            report.unknown += sum(one.unknown_author[0] > 0.5 for one in told if one)
+            report.unknown += sum(one.unknown_author[0] > 0.5 for one in predicted if one)
             report.out_of_distribution += sum(
-                one.out_of_distribution[0] > 0.5 for one in told if one
+                one.out_of_distribution[0] > 0.5 for one in predicted if one
             )
     return predictor.source, report
 
 
-def _columns(batch: Sequence[ListedVector], told: Sequence[Prediction | None]) -> dict[str, object]:
+def _columns(
+    batch: Sequence[ListedVector], predicted: Sequence[Prediction | None]
+) -> dict[str, object]:
     columns: dict[str, list[Any]] = {
         name: [] for name in ("path", "authors", "unknown_author", "genres", "eras", "problem")
     }
-    for row, found in zip(batch, told, strict=True):
+    for row, found in zip(batch, predicted, strict=True):
         columns["path"].append(row.name)
         columns["problem"].append(row.problem)
         columns["unknown_author"].append(None if found is None else found.unknown_author[0])

@@ -14,7 +14,7 @@ from indexer.vector_index.ranking import CENTROID, UNEXPANDED, RankedTitle
 from schemas.records import Hit, Labels, TitleHit
 
 HITS_PER_TITLE = 3
-"""Pictures shown as evidence: as many as the score of a title looks at."""
+"""Pictures shown as evidence: as many as the score of a title uses."""
 
 
 class PictureRow(NamedTuple):

@@ -24,7 +24,6 @@ from indexer.labels.metrics import (
     expected_calibration_error,
     false_positive_rate,
     logistic,
-    missed_rate,
 )
 from indexer.labels.open_set import (
     UNKNOWN_FEATURES,
@@ -55,9 +54,9 @@ DEFAULT_UNKNOWN = (
     0.0,
     0.0,
 )  # even odds where the nearest ones are about 0.6
-MIN_EXAMPLES = 30  # fewer held-out pictures than this say nothing
+MIN_EXAMPLES = 30  # fewer held-out pictures than this show nothing
 MIN_AUTHORS = 3
-"""Fewer known authors than this cannot be told apart in trials."""
+"""Fewer known authors than this cannot be separated in trials."""
 FOLDS = 5
 FIT_ROWS = 30_000
 """Heads that are only fitted to be judged see at most this many pictures."""
@@ -93,7 +92,7 @@ class LabelDataset:
         return found
 
     def fitted_heads(self, rows: np.ndarray | None = None) -> dict[str, Head]:
-        """Heads on all that is labelled (or on some rows); a kind with nothing to tell apart has
+        """Heads on all that is labelled (or on some rows); a kind with less than two labels has
         none."""
         chosen = slice(None) if rows is None else rows
         found = {
@@ -289,7 +288,7 @@ def fit(data: LabelDataset, *, sample: int, seed: int, neighbours: int = NEIGHBO
     return replace(found, unknown_weights=weights_of)
 
 
-# --- Trials: what a picture's neighbours and the heads would say if it were new.
+# --- Trials: neighbours and head scores of a picture as if it were new.
 
 
 @dataclass(frozen=True)
@@ -442,7 +441,7 @@ def _fit_pool(
     """
     parts = [part[usable] for part in (votes, scores) if part is not None]
     truth, author = truth[usable], author[usable]
-    folds, told = _author_folds(author), np.zeros_like(parts[0])
+    folds, predicted = _author_folds(author), np.zeros_like(parts[0])
     figures: dict[str, float] = {}
     numbers = np.unique(folds)
     if len(numbers) > 1 and min((folds != fold).sum() for fold in numbers) >= MIN_EXAMPLES:
@@ -450,14 +449,14 @@ def _fit_pool(
             fitted = folds != fold
             weights = pool_weights([part[fitted] for part in parts], truth[fitted])
             rest = [part[~fitted] for part in parts]
-            told[~fitted] = pool(rest[0], rest[1] if len(rest) > 1 else None, *weights)
-        rows, best = np.arange(len(truth)), told.argmax(axis=1)
+            predicted[~fitted] = pool(rest[0], rest[1] if len(rest) > 1 else None, *weights)
+        rows, best = np.arange(len(truth)), predicted.argmax(axis=1)
         right = (best == truth).astype(float)
         figures = {
             "top1": float(right.mean()),
             "vote_top1": float((parts[0].argmax(axis=1) == truth).mean()),
-            "calibration_error": expected_calibration_error(told[rows, best], right),
-            "log_loss": float(-np.log(np.maximum(told[rows, truth], 1e-12)).mean()),
+            "calibration_error": expected_calibration_error(predicted[rows, best], right),
+            "log_loss": float(-np.log(np.maximum(predicted[rows, truth], 1e-12)).mean()),
             "queries": float(len(truth)),
         }
     return pool_weights(parts, truth), figures
@@ -536,5 +535,4 @@ def _fit_unknown(
             shown = (name == case) | (name == "unknown")
             figures[f"unknown_auroc_{case}"] = auroc(odds[shown], target[shown])
             figures[f"unknown_fpr95_{case}"] = false_positive_rate(odds[shown], target[shown])
-            figures[f"unknown_passed95_{case}"] = missed_rate(odds[shown], target[shown])
     return tuple(logistic(x, target, weight).tolist()), figures

@@ -22,7 +22,7 @@ KINDS = ("author", "genre", "era")
 RIDGE = 1.0
 """Share of the mean within-label variance that is added to each direction of it."""
 TITLE_CAP = 20
-"""A title counts with at most this many pictures: the next ones say little that is new."""
+"""A title counts with at most this many pictures: the next ones add little."""
 TITLE_SHARE = 0.25
 """Share of the variance within a label that lies between titles, where no label has two."""
 BETWEEN_FLOOR = 1e-3
@@ -60,7 +60,7 @@ class Head:
 
 
 def fit_head(vectors: np.ndarray, codes: np.ndarray, titles: np.ndarray, count: int) -> Head | None:
-    """Fit a head; None where there is nothing to tell apart.
+    """Fit a head; None where there are less than two labels, or only copies.
 
     The variance within a title, between titles and between labels are estimated by moments;
     the first two are made the unit by a linear map, in which the third is diagonal.

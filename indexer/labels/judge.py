@@ -1,4 +1,4 @@
-"""What the index says of its own pictures -> rows of the `predictions` table.
+"""Predicts the labels of the index's own pictures -> rows of the `predictions` table.
 
 Each picture is predicted as if it were new: its own title and its own copies are hidden from the
 neighbours, and heads that were fitted without its title (one fifth of the titles at a time) take
@@ -91,6 +91,7 @@ class _Judge:
         self.model = generation.labels
         self.data, self.picture_ids = generation_dataset(generation)
         self.folds = self.data.folds()
+        self._repeated = np.bincount(self.data.picture)[self.data.picture] > 1
         self._models: dict[int, LabelModel] = {}
 
     def pending(self, catalog: Catalog, again: bool) -> tuple[np.ndarray, int, bool]:
@@ -125,16 +126,16 @@ class _Judge:
         found = []
         for title in dict.fromkeys(titles.tolist()):
             places = part[titles == title]
-            told = self.predict(places)
+            predicted = self.predict(places)
             for query, place in enumerate(places.tolist()):
                 labels = {
                     column: [
                         {"label": label, "probability": share}
-                        for label, share in told.ranked(query, kind, SHOWN)
+                        for label, share in predicted.ranked(query, kind, SHOWN)
                     ]
                     for kind, column in COLUMNS.items()
                 }
-                unknown = float(told.unknown_author[query])
+                unknown = float(predicted.unknown_author[query])
                 ids = {"picture_id": str(self.picture_ids[place])}
                 found.append({**ids, **labels, "unknown_author": unknown})
         return found
@@ -143,10 +144,11 @@ class _Judge:
         """What is predicted of pictures of one title without that title and its copies; (B,)"""
         data, index = self.data, self.generation.index
         hidden = data.title == data.title[places[0]]
-        hidden |= np.isin(data.picture, data.picture[places])
+        if self._repeated[places].any():
+            hidden |= np.isin(data.picture, data.picture[places])
         vectors = data.vectors[places]
         similarity, ids = index.search(
-            vectors, self.model.calibration.neighbours, index.stored_ids[~hidden]
+            vectors, self.model.calibration.neighbours, without=index.stored_ids[hidden]
         )
         at = index.places[np.searchsorted(index.row_ids, ids)]
         codes = {kind: data.codes[kind][at] for kind in KINDS}

@@ -22,34 +22,6 @@ def expected_calibration_error(
     return float(sum(gaps) / max(1, len(confidence)))
 
 
-def calibration_error_by_chance(
-    confidence: np.ndarray,
-    correct: np.ndarray,
-    group: np.ndarray,
-    bins: int = 15,
-    draws: int = 2000,
-) -> float:
-    """What `expected_calibration_error` measures, on average, of answers that are right as often
-    as they say: pictures of one group (a work) are right or wrong together, so a few dozen works
-    leave gaps in every bin whatever the answers are worth.
-
-    Shapes:  (Q,), (Q,), group (Q,) of any type
-    Source:  the wild cluster bootstrap with Rademacher weights (Cameron, Gelbach and Miller
-             2008): each group keeps the size of its gaps and draws their sign
-    """
-    if not len(confidence):
-        return 0.0
-    order = np.argsort(confidence, kind="stable")
-    bin_of = np.empty(len(order), np.int64)
-    for number, part in enumerate(np.array_split(order, bins)):
-        bin_of[part] = number
-    groups, group_of = np.unique(group, return_inverse=True)
-    gaps = np.zeros((len(groups), bins))  # of sums, by group and bin
-    np.add.at(gaps, (group_of.reshape(-1), bin_of), correct - confidence)
-    signs = np.random.default_rng(0).choice((-1.0, 1.0), (draws, len(groups)))
-    return float(np.abs(signs @ gaps).sum(1).mean() / len(confidence))
-
-
 def auroc(score: np.ndarray, positive: np.ndarray) -> float:
     """Probability that a positive scores above a negative, ties half."""
     _, inverse, counts = np.unique(score, return_inverse=True, return_counts=True)
@@ -63,12 +35,6 @@ def false_positive_rate(score: np.ndarray, positive: np.ndarray, tpr: float = 0.
     """Share of negatives above the threshold that keeps `tpr` of the positives."""
     threshold = np.quantile(score[positive == 1], 1.0 - tpr)
     return float((score[positive == 0] >= threshold).mean())
-
-
-def missed_rate(score: np.ndarray, positive: np.ndarray, kept: float = 0.95) -> float:
-    """Share of positives that pass where `kept` of the negatives do: the rate above with the
-    parts exchanged, as detection of strangers is often told (Liang et al. 2018, ODIN)."""
-    return false_positive_rate(-score, 1.0 - positive, kept)
 
 
 def macro_f1(predicted: np.ndarray, truth: np.ndarray) -> float:

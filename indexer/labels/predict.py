@@ -109,14 +109,14 @@ class Prediction:
     out_of_distribution: np.ndarray
 
     def ranked(self, query: int, kind: str, count: int | None = None) -> list[tuple[str, float]]:
-        """Labels of one query, most probable first; empty where the catalog has none. What
-        authors are given adds up to 1 with the unknown author."""
+        """Labels of one query, most probable first; empty where the catalog has none. The
+        authors' probabilities add up to 1 with the unknown author's."""
         if kind not in self.probabilities:
             return []
-        told, names = self.probabilities[kind][query], self.labels[kind].names
+        shares, names = self.probabilities[kind][query], self.labels[kind].names
         mass = 1.0 - float(self.unknown_author[query]) if kind == "author" else 1.0
-        order = np.argsort(-told, kind="stable")[:count]
-        return [(names[code], mass * float(told[code])) for code in order.tolist()]
+        order = np.argsort(-shares, kind="stable")[:count]
+        return [(names[code], mass * float(shares[code])) for code in order.tolist()]
 
 
 def predict(

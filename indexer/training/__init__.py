@@ -1,1 +1,1 @@
-"""The only rooms where torch lives: networks, training, evaluation and export."""
+"""Networks, training, evaluation and export: the only place with torch."""

@@ -59,7 +59,8 @@ class Lite0Stages(nn.Module):  # type: ignore[misc]  # mypy skips torch, so its 
 
 
 class Statistics(nn.Module):  # type: ignore[misc]  # mypy skips torch, so its base is Any
-    """Mean and standard deviation of each channel after each stage of a network.
+    """Mean and standard deviation of each channel after each stage of a network, in evaluation
+    mode.
 
     Shapes:  (B, H, W, 3) uint8 -> (B, S)
     """
@@ -69,6 +70,7 @@ class Statistics(nn.Module):  # type: ignore[misc]  # mypy skips torch, so its b
         self.stages = stages
         self.register_buffer("mean", torch.tensor(mean)[None, :, None, None] * 255.0)
         self.register_buffer("std", torch.tensor(std)[None, :, None, None] * 255.0)
+        self.eval()
 
     def forward(self, pixels: Tensor) -> Tensor:
         x = (pixels.permute(0, 3, 1, 2).float() - self.mean) / self.std
@@ -153,7 +155,7 @@ def published_weights() -> Path:
 def load_statistics(
     name: str = DEFAULT, weights: Path | None = None, random: bool = False
 ) -> Statistics:
-    """The statistics of a backbone, in evaluation mode.
+    """The statistics of a backbone.
 
     Errors:  InputError for an unknown name (with the nearest one), a network that is not
              convolutional, weights that are missing or do not fit
@@ -162,7 +164,7 @@ def load_statistics(
         raise InputError(f"there are no weights at {weights}")
     if name == DEFAULT:
         half = (0.5, 0.5, 0.5)
-        return Statistics(Lite0Stages(lite0(weights, random)), half, half).eval()
+        return Statistics(Lite0Stages(lite0(weights, random)), half, half)
     chosen = _timm_name(name)
     options: dict[str, Any] = {"features_only": True}
     if weights is not None:
@@ -184,7 +186,7 @@ def load_statistics(
     about = getattr(stages, "pretrained_cfg", None) or {}
     half = (0.5, 0.5, 0.5)
     pad_statically(stages)
-    return Statistics(stages, about.get("mean", half), about.get("std", half)).eval()
+    return Statistics(stages, about.get("mean", half), about.get("std", half))
 
 
 def _timm_name(name: str) -> str:

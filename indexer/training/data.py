@@ -186,7 +186,7 @@ class Classes:
 def apply_rules(bench: Benchmark, rules: LabelRules) -> Classes:
     """Classes of a benchmark's pictures.
 
-    Errors:  InputError when fewer than two authors are left: nothing could be told apart
+    Errors:  InputError when fewer than two authors are left: there is nothing to distinguish
     """
     names, inverse, counts = np.unique(
         bench.manifest.authors, return_inverse=True, return_counts=True
@@ -497,4 +497,4 @@ class Samples:
             known = codes >= 0
             shares[known, codes[known]] = 1.0
         weight = 1.0 / np.sqrt(np.maximum(shares[self.train].sum(0), 1.0))
-        return shares, np.float32(weight / weight.mean())
+        return shares, np.asarray(weight / weight.mean(), np.float32)

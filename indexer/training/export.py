@@ -151,7 +151,7 @@ def fit_labels(vectors: np.ndarray, ood: np.ndarray, classes: Classes) -> LabelM
 
     Shapes:  vectors (N, D) unit, ood (N,)
     """
-    data = classes.dataset(vectors, ood)
+    data = classes.dataset(vectors.astype(np.float32), ood)
     return LabelModel.fit(data, sample=LABEL_SAMPLE, seed=SEED, neighbours=0)
 
 
@@ -181,7 +181,7 @@ def shipped(store: FeatureStore) -> Export:
     rows = store.get("statistics")[used]
     ood = np.sqrt(np.square(projection.standardized(rows)).mean(1))
     classes = apply_rules(bench.part(used), LabelRules())
-    labels = fit_labels(np.float32(projection.apply(rows)), ood, classes)
+    labels = fit_labels(projection.apply(rows), ood, classes)
     return describe(data, DIMENSION, SHIPPED_SPEC, provenance, labels)
 
 
@@ -192,7 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder that holds one model")
     options = parser.parse_args(arguments)
 
-    def show(what: str, done: int, total: int) -> None:
+    def show(done: int, total: int, what: str = "", /) -> None:
         if sys.stderr.isatty():
             end = "\n" if done == total else ""
             print(f"\r{what}: {done} of {total} pictures\x1b[K", end=end, file=sys.stderr)

@@ -32,13 +32,13 @@ from indexer.training.data import Benchmark
 from indexer.training.model import SHIPPED_SPEC, export_graph, run_graph
 from schemas.errors import InputError
 from schemas.images import PictureError, PictureLimits, decode_picture, grey_thumbnail, is_blank
+from schemas.progress import Progress
 from schemas.storage.fsio import digest_once, storage_error
 
 FEATURES_VERSION = 1
 """Raise it when this package would compute other features of the same picture."""
 WINDOW = 64
 HEAD_SPEC = PixelSpec(224, 224, 32)
-Progress = Callable[[str, int, int], None]
 Describe = Callable[[Image.Image], np.ndarray]
 
 
@@ -114,7 +114,12 @@ class FeatureStore:
         if kind == "pixels":
             flat = self.get("facts", view)[:, :-1].astype(np.float32)
             return np.asarray(flat - flat.mean(1, keepdims=True))
-        key = {"kind": kind, "view": view, "version": FEATURES_VERSION, "data": self.digest()}
+        key: dict[str, Any] = {
+            "kind": kind,
+            "view": view,
+            "version": FEATURES_VERSION,
+            "data": self.digest(),
+        }
         if kind == "encoded":
             assert self.model is not None
             encoder = Encoder.open(self.model)
@@ -143,7 +148,7 @@ class FeatureStore:
         for image in pictures_of(self.bench, target_px, VIEWS[view] if view else None):
             found.append(describe(image))
             if self.progress:
-                self.progress(what, len(found), len(self.bench))
+                self.progress(len(found), len(self.bench), what)
         return np.stack(found)
 
     def _describer(self, kind: str) -> tuple[Describe, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -33,13 +32,14 @@ from indexer.training.export import (
 from indexer.training.features import Backbone, FeatureStore, digest_of, pictures_of
 from indexer.training.model import SHIPPED_SPEC, StyleNetwork, export_graph, export_style, run_graph
 from indexer.training.trainer import (
-    Progress,
+    Tell,
     Trainer,
     TrainSettings,
     gallery_of,
     r_at_1_of,
 )
 from schemas.errors import InputError, PartlyDoneError
+from schemas.progress import Progress
 from schemas.storage.catalog import Catalog
 from schemas.storage.layout import Layout
 
@@ -63,7 +63,8 @@ class TrainReport:
 class Job:
     """What `toonsearch train` is asked for: data, settings, the model to beat, where results go.
 
-    `known` are embeddings of all pictures by the base model, where the catalog has them.
+    `known` are embeddings of all pictures by the base model, where the catalog has them; `tell`
+    hears of each training step.
     """
 
     def __init__(
@@ -77,18 +78,18 @@ class Job:
         *,
         force: bool = False,
         fresh: bool = False,
+        tell: Tell | None = None,
         progress: Progress | None = None,
-        count: Callable[[str, int, int], None] | None = None,
     ) -> None:
         self.bench, self.settings, self.base, self.models = bench, settings, base, models
         self.known, self.force, self.fresh = known, force, fresh
-        self.progress, self.count = progress, count
+        self.tell, self.progress = tell, progress
         self.classes = apply_rules(bench, settings.rules)
         self.unseen = unseen_authors(bench, settings.seed)
         self.samples = Samples(bench, self.classes, self.unseen)
         weights = None if settings.weights is None else Path(settings.weights)
         backbone = Backbone(settings.backbone, weights, settings.random_weights)
-        self.store = FeatureStore(bench, cache, base, count, backbone)
+        self.store = FeatureStore(bench, cache, base, progress, backbone)
 
     def encoded(self) -> Encoded:
         """Embeddings of all pictures by the base model."""
@@ -149,7 +150,7 @@ def train_style(job: Job) -> TrainReport:
     folder = job.models / RUNS / digest_of([s.to_json(), job.digest()])
     if job.fresh:
         _forget(folder)
-    history = Trainer(style, samples, s, SHIPPED_SPEC, folder, job.progress).run()
+    history = Trainer(style, samples, s, SHIPPED_SPEC, folder, job.tell).run()
     network, _ = export_style(style.cpu(), checked_pictures(job.bench))
     encoded = _encoded_by(network, job, dimension)
     report = TrainReport("", None, before, job.unseen_r_at_1(encoded.vectors), history)
@@ -193,8 +194,8 @@ def _encoded_by(network: bytes, job: Job, dimension: int) -> Encoded:
     vectors, ood = np.empty((count, dimension), np.float32), np.empty(count, np.float32)
     for row, image in enumerate(pictures_of(job.bench, SHIPPED_SPEC.decode_px)):
         (vectors[row],), (ood[row],) = run(prepare(image, SHIPPED_SPEC)[None])
-        if job.count:
-            job.count("embedding", row + 1, count)
+        if job.progress:
+            job.progress(row + 1, count, "embedding")
     return Encoded(vectors, ood)
 
 

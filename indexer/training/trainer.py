@@ -42,7 +42,8 @@ MAX_GRADIENT = 1.0
 STATE_FILE = "state.json"
 FORMAT_VERSION = 2
 Weights = dict[str, Tensor]
-Progress = Callable[[dict[str, float]], None]
+Tell = Callable[[dict[str, float]], None]
+"""Hears of a step, its loss, and R@1 of unseen authors where it was measured."""
 
 
 @dataclass(frozen=True)
@@ -138,10 +139,10 @@ class Trainer:
         settings: TrainSettings,
         spec: PixelSpec,
         folder: Path,
-        progress: Progress | None = None,
+        tell: Tell | None = None,
     ) -> None:
         self.samples, self.settings, self.spec, self.folder = samples, settings, spec, folder
-        self.progress, self.state = progress, RunState()
+        self.tell, self.state = tell, RunState()
         torch.manual_seed(settings.seed)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.style = style.to(self.device).eval()  # batch statistics stay those of the start
@@ -190,8 +191,8 @@ class Trainer:
                         self.state.best_r_at_1, self.state.best_step = r_at_1, self.state.step
                         self.best = _copy(self.average.module)
                     self._save()
-                elif self.progress:
-                    self.progress({"step": self.state.step, "loss": loss})
+                elif self.tell:
+                    self.tell({"step": self.state.step, "loss": loss})
         except (MemoryError, RuntimeError) as error:
             if not _no_memory(error):
                 raise
@@ -251,8 +252,8 @@ class Trainer:
         r_at_1 = self.unseen_r_at_1(network)
         row = {"step": float(self.state.step), "loss": loss, "r_at_1": r_at_1}
         self.state.history.append(row)
-        if self.progress:
-            self.progress(row)
+        if self.tell:
+            self.tell(row)
         return r_at_1
 
     def unseen_r_at_1(self, network: nn.Module) -> float:

@@ -82,20 +82,6 @@ class BuildReport:
     seconds: float = 0.0
 
 
-def build_inputs(layout: Layout, settings: Settings, model_id: str, pixels: str) -> dict[str, Any]:
-    """What a generation is made of: with the same inputs it would be the same."""
-    catalog = Catalog(layout)
-    return {
-        **{name: catalog.version(name) for name in ("titles", "pictures", "vectors")},
-        "model_id": model_id,
-        "preprocessing": pixels,
-        "sample": settings.index.sample,
-        "seed": settings.index.seed,
-        "calibration": RECIPE,
-        "era_years": settings.index.era_years,
-    }
-
-
 def build_generation(
     layout: Layout,
     settings: Settings,
@@ -116,12 +102,21 @@ def build_generation(
     """
     started = time.perf_counter()
     encoder = open_encoder(settings)
-    inputs = build_inputs(layout, settings, encoder.model_id, encoder.preprocessing_digest)
+    catalog = Catalog(layout)
+    inputs = {
+        **{name: catalog.version(name) for name in ("titles", "pictures", "vectors")},
+        "model_id": encoder.model_id,
+        "preprocessing": encoder.preprocessing_digest,
+        "sample": settings.index.sample,
+        "seed": settings.index.seed,
+        "calibration": RECIPE,
+        "era_years": settings.index.era_years,
+    }
     parent = current_generation_id(layout)
     if not force and (same := _same_inputs(layout, parent, inputs)):
         return BuildReport(parent, True, same, seconds=time.perf_counter() - started)
 
-    rows = collect_rows(Catalog(layout), encoder.model_id, encoder.preprocessing_digest)
+    rows = collect_rows(catalog, encoder.model_id, encoder.preprocessing_digest)
     used = {row["title_id"] for row in rows.pictures}
     counts = {
         "pictures": len(rows.pictures),

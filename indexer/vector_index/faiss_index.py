@@ -57,9 +57,14 @@ class VectorIndex:
         return self._places[0]
 
     def search(
-        self, vectors: np.ndarray, k: int, row_ids: np.ndarray | None = None
+        self,
+        vectors: np.ndarray,
+        k: int,
+        row_ids: np.ndarray | None = None,
+        *,
+        without: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The most similar vectors, of all or of these row ids.
+        """The most similar vectors, of all, of these row ids, or of all but those `without`.
 
         Shapes:  vectors (Q, D) -> similarity (Q, K), greatest first, and row ids (Q, K); -1 in
                  both where there are fewer than k
@@ -69,13 +74,16 @@ class VectorIndex:
         # One query is one scan on one core: more threads would only wait, and wake the
         # network's own threads while they do (3.4 ms became 0.4 ms on two cores).
         faiss.omp_set_num_threads(1 if len(vectors) == 1 else len(os.sched_getaffinity(0)))
-        k = min(k, self.count if row_ids is None else len(row_ids))
+        left = self.count - (0 if without is None else len(without))
+        k = min(k, left if row_ids is None else len(row_ids))
         if k == 0:
             return np.empty((len(vectors), 0), np.float32), np.empty((len(vectors), 0), np.int64)
-        params = None
-        if row_ids is not None:  # of one call only: threads share the index
+        selector: Any = None  # of one call only: threads share the index
+        if row_ids is not None:
             selector = faiss.IDSelectorBatch(row_ids)
-            params = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
+        elif without is not None:
+            selector = faiss.IDSelectorNot(faiss.IDSelectorBatch(without))
+        params = selector and faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
         similarity, ids = self._index.search(vectors, k, params=params)
         return np.where(ids < 0, np.float32(-1.0), similarity), ids
 

@@ -187,7 +187,7 @@ class Generation:
 
     @cached_property
     def labels(self) -> LabelModel:
-        """What tells labels from a vector and its neighbours."""
+        """Predicts labels from a vector and its neighbours."""
         return LabelModel.read(self.directory)
 
     @cached_property
@@ -351,12 +351,12 @@ def collect_garbage(layout: Layout, keep: int, *, dry_run: bool = False) -> list
     current = current_generation_id(layout)
     if current is None:
         return []  # without a pointer nobody can say which one is precious
-    kept = {current}
+    needed = {current}
     with contextlib.suppress(NoIndexError):
-        kept.add(read_manifest(layout.generation(current)).get("parent") or current)
+        needed.add(read_manifest(layout.generation(current)).get("parent") or current)
     newest = [name for name in reversed(generation_ids(layout)) if name <= current]
-    kept |= set(newest[:keep])
-    old = [name for name in generation_ids(layout) if name not in kept]
+    needed |= set(newest[:keep])
+    old = [name for name in generation_ids(layout) if name not in needed]
     return remove_generations(layout, old, dry_run=dry_run)
 
 

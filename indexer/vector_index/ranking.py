@@ -40,7 +40,7 @@ def title_centroids(vectors: np.ndarray, titles: Sequence[str]) -> np.ndarray:
 def expanded(query: np.ndarray, nearest: np.ndarray) -> np.ndarray:
     """The query and its nearest pictures as one query, each weighted by its similarity.
 
-    One picture says little about an author; ten that it resembles say what they have in common.
+    One picture shows little of an author; ten that it resembles show what they have in common.
     This mean finds more by the same author far down a list, though not at its head.
 
     Shapes:  query (D,) unit, nearest (K, D) unit rows -> (D,) unit

@@ -20,7 +20,7 @@ from schemas.storage.layout import Layout
 FULL_SELF_FIND = 10_000
 """Up to this many pictures every one must find itself through FAISS; above, a sample does
 (each costs a scan of the whole index), and every vector is compared bit by bit instead."""
-OTHERS = 200  # unchanged pictures that are looked at after a small change
+OTHERS = 200  # unchanged pictures that are checked after a small change
 RECALL_QUERIES = 50
 TIE = 2e-3  # float16 storage: 2**-11 relative on each factor, twice
 
@@ -44,7 +44,7 @@ def check_index(
 ) -> list[Check]:
     """Check that an index holds exactly these rows and finds them.
 
-    Above FULL_SELF_FIND rows, `first` are those to look at (the changed ones), with a few of
+    Above FULL_SELF_FIND rows, `first` are those to check (the changed ones), with a few of
     the others; None means any.
 
     Shapes:  rows.vectors (N, D); row ids come back as ids; first (M,) positions
@@ -78,8 +78,8 @@ def _adds_up(rows: IndexRows) -> Check:
     """Every picture has its vector and its title, and all others are accounted for."""
     right = len(rows.pictures) == len(rows.row_ids) == len(rows.vectors)
     right &= all(row["title_id"] in rows.titles for row in rows.pictures)
-    told = ", ".join(f"{n} left out for {what}" for what, n in rows.left_out.items() if n)
-    return Check("adds_up", right, told or "no stored picture is left out")
+    detail = ", ".join(f"{n} left out for {what}" for what, n in rows.left_out.items() if n)
+    return Check("adds_up", right, detail or "no stored picture is left out")
 
 
 def _finite(vectors: np.ndarray) -> Check:
@@ -125,7 +125,7 @@ LOOK = 50  # deeper, so that ties at the end of a list do not count as changes
 RE_ENCODED = 6
 ALIKE = 0.2
 """When a larger share of the pictures has changed, another catalog is measured, not another
-index: more authors are harder to tell apart, and that is no fault."""
+index: more authors are harder to tell apart: that is no fault."""
 SAME_VECTOR = 0.99  # cosine of a stored vector with a re-encoded one; float16 and threads cost 1e-3
 
 
@@ -194,8 +194,8 @@ class Predecessor:
         enough = has >= had * (1.0 - settings.max_loss)
         checks = [Check("yield", enough, f"{has:,} pictures after {had:,}")]
         if not same_model:
-            told = "another model: answers cannot be compared"
-            return [*checks, Check("canaries", True, told)]
+            detail = "another model: answers cannot be compared"
+            return [*checks, Check("canaries", True, detail)]
         shared = np.intersect1d(self.row_ids, rows.row_ids)
         asked = rows.vectors[np.isin(rows.row_ids, shared[:CANARIES])]
         if not len(asked):
@@ -208,8 +208,8 @@ class Predecessor:
             for score, row_id in zip(score_row, id_row, strict=True)
         ]
         share = float(np.mean(same))
-        told = f"{share:.4f} of {len(same)} answers are as they were"
-        return [*checks, Check("canaries", share >= 1.0 - settings.max_change, told)]
+        detail = f"{share:.4f} of {len(same)} answers are as they were"
+        return [*checks, Check("canaries", share >= 1.0 - settings.max_change, detail)]
 
 
 def check_labels(
@@ -228,7 +228,7 @@ def check_labels(
         return Check("labels", True, "too little or too much has changed to compare")
     if before.basis != after.basis:
         return Check("labels", True, f"measured on {after.basis}, before on {before.basis}")
-    told, passed = [], True
+    details, passed = [], True
     for kind in KINDS:
         if kind == "era" and before.era_years != after.era_years:
             continue  # narrower ones are harder to tell, and that is no fault
@@ -239,8 +239,8 @@ def check_labels(
         right = (old * asked[0] + new * asked[1] + 1.0) / (sum(asked) + 2.0)
         chance = 3.0 * (right * (1.0 - right) * sum(1.0 / n for n in asked)) ** 0.5
         passed &= new >= old - max(max_drop, chance)
-        told.append(f"{kind} {old:.3f} to {new:.3f}")
-    return Check("labels", passed, ", ".join(told) or "not measured")
+        details.append(f"{kind} {old:.3f} to {new:.3f}")
+    return Check("labels", passed, ", ".join(details) or "not measured")
 
 
 def check_encoder(
@@ -255,7 +255,7 @@ def check_encoder(
 
     encoder = Encoder.open(model_dir)
     order = [*np.argsort(rows.row_ids)[: RE_ENCODED // 2].tolist(), *first.tolist()]
-    worst, looked = 1.0, 0
+    worst, count = 1.0, 0
     for row in dict.fromkeys(order):
         picture = rows.pictures[row]
         file, picture_id = picture["file"] or "", picture["picture_id"]
@@ -263,8 +263,8 @@ def check_encoder(
         if isinstance(pixels, PictureError):
             continue  # the store's damage is the catalog's matter: the vector still answers
         worst = min(worst, float(encoder.encode([pixels]).vectors[0] @ rows.vectors[row]))
-        looked += 1
-        if looked == RE_ENCODED:
+        count += 1
+        if count == RE_ENCODED:
             break
-    told = f"{looked} pictures re-encoded, least cosine {worst:.4f}"
-    return Check("encoder", worst >= SAME_VECTOR, told)
+    detail = f"{count} pictures re-encoded, least cosine {worst:.4f}"
+    return Check("encoder", worst >= SAME_VECTOR, detail)

@@ -103,7 +103,7 @@ def need_training(command: str) -> None:
 
     Errors:  InputError
     """
-    for package in ("torch", "timm", "onnx", "matplotlib"):
+    for package in ("torch", "timm", "onnx"):
         if importlib.util.find_spec(package) is None:
             raise InputError(
                 f"`toonsearch {command}` needs {package}, which is not installed",

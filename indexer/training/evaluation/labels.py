@@ -1,4 +1,4 @@
-"""Author, genre and era of held-out series, told by the product's own code.
+"""Author, genre and era of held-out series, predicted by the product's own code.
 
 A catalog of authors that nothing was fitted on is built five times as `toonsearch index build`
 does it, each time without a fifth of the series and without a fifth of the authors. The held-out
@@ -10,7 +10,7 @@ most frequent label.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,6 +31,7 @@ from indexer.training.data import (
     apply_rules,
     series_folds,
 )
+from schemas.progress import Progress
 from schemas.records import DECADE, era_of
 
 SAMPLE = 2000
@@ -82,7 +83,7 @@ class _Told:
 
 def measure_labels(
     parts: Sequence[tuple[Benchmark, Vectors]],
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> LabelResult:
     """All label figures of some catalogs, each of authors that its embeddings do not know."""
     told: dict[tuple[str, str], list[_Told]] = defaultdict(list)
@@ -104,10 +105,10 @@ def measure_labels(
             unknown[0].append(strange[: len(known)][by_known])
             unknown[1].append(strange[len(known) :])
             if progress:
-                progress("labels", number * FOLDS + fold + 1, len(parts) * FOLDS)
+                progress(number * FOLDS + fold + 1, len(parts) * FOLDS, "labels")
     result = LabelResult()
-    for (kind, method), answers in told.items():
-        _add(result, kind, method, answers)
+    for (kind, method), several in told.items():
+        _add(result, kind, method, several)
     if any(map(len, unknown[1])):
         score = np.concatenate([*unknown[0], *unknown[1]])
         positive = np.repeat([0.0, 1.0], [sum(map(len, side)) for side in unknown])
@@ -142,7 +143,7 @@ def _ask(
         nearest = np.zeros(scores.shape)
         first = codes[kind][:, 0]
         nearest[first >= 0, first[first >= 0]] = 1.0
-        frequent = np.tile(np.float64(model.labels[kind].counts), (len(scores), 1))
+        frequent = np.tile(np.asarray(model.labels[kind].counts, float), (len(scores), 1))
         for method, shown in ((PRODUCT, scores), (NEAREST, nearest), (MAJORITY, frequent)):
             answers[kind, method] = _Told(truth[counts], names, shown[:known][counts])
     return answers, said.unknown_author

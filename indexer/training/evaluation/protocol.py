@@ -28,9 +28,10 @@ from indexer.training.evaluation.retrieval import (
     paired_interval,
 )
 from indexer.training.export import closed_form
-from indexer.training.features import FeatureStore, Progress
+from indexer.training.features import FeatureStore
 from indexer.training.model import CLIP, DIMENSION, FLOOR, fit_projection, unit
 from schemas.errors import InputError
+from schemas.progress import Progress
 
 FORMAT = "toonsearch.evaluation/2"
 QUICK_VIEWS = ("grey", "mirrored")
@@ -109,7 +110,7 @@ class Ground:
             z = (rows - learnt.mean(0)) / (learnt.std(0) + FLOOR)
             ood = np.sqrt(np.square(z.clip(-CLIP, CLIP)).mean(1))
         vectors = space.fit(self.store, train)(rows)
-        return self.store.bench.part(test), (np.float32(vectors), ood)
+        return self.store.bench.part(test), (vectors.astype(np.float32), ood)
 
     def measure(
         self, space: Space, above: Sequence[QueryFigures] | None
@@ -153,6 +154,10 @@ def standard_spaces(model: Path, note: str) -> list[Space]:
         authors = store.bench.manifest.authors[train]
         return fit_projection(store.get("statistics")[train], authors, (), None).apply
 
+    def narrow(store: FeatureStore, train: np.ndarray) -> Embed:
+        most = min(DIMENSION, *store.get("statistics")[train].shape)  # of a small benchmark
+        return closed_form(store, train, most).apply
+
     return [
         Space("raw pixels, 32 x 32", "pixels"),
         Space("color histogram", "colors"),
@@ -168,7 +173,7 @@ def standard_spaces(model: Path, note: str) -> list[Space]:
         Space(
             f"closed form, {DIMENSION} d",
             "statistics",
-            lambda store, train: closed_form(store, train).apply,
+            narrow,
             True,
         ),
         Space(

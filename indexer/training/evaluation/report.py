@@ -1,8 +1,8 @@
-"""The evaluation as a self-contained page, and its tables in the model card.
+"""The evaluation as a self-contained page, and its tables in the docs.
 
 `python -m indexer.training.evaluation.report --drawings DIR` is `make card`: the authors of
 `report.json` are asked, everything is fitted on the others, and what stands between the markers
-of the model card is replaced.
+of `docs/evaluation.md` (all tables) and `docs/model-card.md` (two of them) is replaced.
 """
 
 from __future__ import annotations
@@ -22,7 +22,13 @@ from matplotlib.figure import Figure
 
 from indexer.embedding.models import shipped_model_dir
 from indexer.training.data import MANIFEST_FILE, REPORT_FILE, benchmark_of_manifest, held_out
-from indexer.training.evaluation.protocol import Evaluation, evaluate, render
+from indexer.training.evaluation.protocol import (
+    Evaluation,
+    evaluate,
+    render,
+    retrieval_table,
+    view_table,
+)
 from indexer.training.features import default_cache, pictures_of
 from schemas.errors import InputError, ToonsearchError
 from schemas.storage.fsio import replace_file, storage_error
@@ -164,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line of this module."""
     parser = argparse.ArgumentParser(prog="python -m indexer.training.evaluation.report")
     parser.add_argument("--drawings", type=Path, required=True, help="folder with manifest.csv")
-    parser.add_argument("--card", type=Path, default=Path("docs/model-card.md"))
+    parser.add_argument("--docs", type=Path, default=Path("docs"), help="where the pages are")
     options = parser.parse_args(arguments)
     try:
         bench = benchmark_of_manifest(options.drawings / MANIFEST_FILE)
@@ -174,9 +180,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         asked = f"{len(found.ground.asked):,} pictures by {len(split.test)} authors"
         fitted = f"fitted on {len(split.train)} others"
-        replace_block(
-            options.card, f"{asked} are asked; everything is {fitted}.\n\n{render(found)}"
-        )
+        about = f"{asked} are asked; everything is {fitted}."
+        replace_block(options.docs / "evaluation.md", f"{about}\n\n{render(found)}")
+        tables = f"{retrieval_table(found.retrieval)}\n\n{view_table(found.retrieval)}"
+        replace_block(options.docs / "model-card.md", f"{about}\n\n{tables}")
     except ToonsearchError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

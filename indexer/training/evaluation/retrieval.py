@@ -60,7 +60,7 @@ class Gallery:
             reachable = np.minimum(relevant.sum(1), DEPTH)
             columns[0].append(rows)
             columns[1].append(right[:, 0])
-            columns[2].append(right[:, :10].any(1))
+            columns[2].append(np.asarray(right[:, :10].any(1)))
             columns[3].append((precision * right).sum(1) / reachable)
             columns[4].append(precision[:, :10].mean(1))
         rows, first, tenth, average, mean = (np.concatenate(column) for column in columns)

@@ -78,13 +78,8 @@ def evaluate(
     if authors is not None:
         bench = dataclasses.replace(bench, splits=(held_out(bench.manifest, authors),))
     with session.progress("Measuring") as bar:
-        shown = None if bar is None else lambda what, done, total: bar(done, total)
         found = protocol.evaluate(
-            bench,
-            folder,
-            cache=cache or default_cache(),
-            quick=quick,
-            progress=shown,
+            bench, folder, cache=cache or default_cache(), quick=quick, progress=bar
         )
     body = found.to_json()
     if as_json:

@@ -159,10 +159,10 @@ def _job(
     from indexer.training.runs import Job, catalog_encoded
 
     base = model_dir(model or settings.encoder.model, settings.layout)
-    vectors = None
+    known = None
     if manifest is None:
         bench = benchmark_of_catalog(settings.layout, training=True)
-        vectors = catalog_encoded(settings.layout, bench, base)
+        known = catalog_encoded(settings.layout, bench, base)
     else:
         bench = benchmark_of_manifest(manifest, training=True)
 
@@ -175,7 +175,7 @@ def _job(
         (session.note if "r_at_1" in row else session.detail)(", ".join(parts))
 
     models = settings.layout.models
-    return Job(bench, chosen, base, models, default_cache(), vectors, progress=tell)
+    return Job(bench, chosen, base, models, default_cache(), known, tell=tell)
 
 
 def _run(session: Session, job: Job, quick: bool) -> TrainReport:
@@ -183,7 +183,7 @@ def _run(session: Session, job: Job, quick: bool) -> TrainReport:
 
     with session.writing("train", dry_run=False), session.progress("Training") as bar:
         if bar is not None:
-            job.store.progress = job.count = lambda what, done, total: bar(done, total)
+            job.store.progress = job.progress = bar
         return train_heads(job) if quick else train_style(job)
 
 

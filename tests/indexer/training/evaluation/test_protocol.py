@@ -19,7 +19,7 @@ pytest.importorskip("matplotlib", reason="reports need matplotlib")
 from indexer.embedding.encoder import Encoded
 from indexer.embedding.models import shipped_model_dir
 from indexer.embedding.preprocess import PixelSpec
-from indexer.training import export, features
+from indexer.training import features
 from indexer.training.data import benchmark_of_manifest
 from indexer.training.evaluation import protocol, report
 from indexer.training.evaluation.protocol import (
@@ -36,7 +36,6 @@ from schemas.errors import InputError
 
 @pytest.fixture
 def found(drawings: Path, tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Evaluation:
-    monkeypatch.setattr(export.closed_form, "__defaults__", (8,))
     monkeypatch.setattr(features, "lite0", lambda: _NoHead())
     monkeypatch.setattr(features, "Encoder", _Encoder)
     bench = benchmark_of_manifest(drawings / "manifest.csv")
