@@ -93,10 +93,9 @@ def _clusters(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     counts = np.bincount(cube)
     used = np.flatnonzero(counts)
     weights = counts[used].astype(np.float64)
-    colors = np.stack([np.bincount(cube, channel)[used] for channel in pixels.T], axis=1)
-    colors /= weights[:, None]
+    sums = np.stack([np.bincount(cube, channel)[used] for channel in pixels.T], axis=1)
     rng = np.random.default_rng(0)
-    found = [_k_means(colors, weights, rng) for _ in range(STARTS)]
+    found = [_k_means(sums / weights[:, None], weights, rng) for _ in range(STARTS)]
     centres, counts, _ = min(found, key=lambda one: one[2])
     return centres[counts > 0], counts[counts > 0]
 

@@ -9,7 +9,9 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +39,7 @@ def fsync_file(path: Path) -> None:
 
 
 def sync_files(directory: Path) -> None:
-    """Make everything durable that was written to a directory's file system so far.
-
-    One call for thousands of files, where an fsync of each would cost more than they do.
+    """Make everything durable that was written to a directory's file system so far, in one call.
 
     Errors:  OSError when the file system cannot be written
     """
@@ -91,10 +91,33 @@ def storage_error(error: Exception, what: str) -> StorageError:
     if is_disk_full(error):
         return StorageError(
             f"the disk is full while writing {what}",
-            "Free some space and run the command again; what was done is kept.",
+            "Free some space and run the command again; what was done stays.",
         )
     reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
     return StorageError(f"{what} cannot be written ({reason})")
+
+
+@contextlib.contextmanager
+def storage_errors(what: str, *kinds: type[Exception]) -> Iterator[None]:
+    """Turn failed writes inside (OSError, and other kinds) into one clear line.
+
+    Errors:  StorageError
+    """
+    caught: tuple[type[Exception], ...] = (OSError, *kinds)
+    try:
+        yield
+    except caught as error:
+        raise storage_error(error, what) from error
+
+
+@contextlib.contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """A folder for half-made things, which is removed before and after; the caller makes it."""
+    shutil.rmtree(path, ignore_errors=True)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 # --- Digests: whether a file is, byte for byte, what it was when it was written.

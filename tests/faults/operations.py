@@ -80,12 +80,12 @@ def do_gc(root: Path) -> None:
 
 
 def do_forget(root: Path) -> None:
-    from indexer.forget import Wanted, forget
+    from indexer.forget import forget
     from search.web.db import forget_visitors
 
     settings = settings_of(root)
     with writing(settings.layout, "forget"):
-        forget(settings.layout, settings, Wanted(authors=("hand 1",)), forget_visitors)
+        forget(settings.layout, settings, {"author": ("hand 1",)}, forget_visitors)
 
 
 def do_maintain(root: Path) -> None:
