@@ -77,7 +77,7 @@ def test_what_visitors_keep_comes_along(place: Path) -> None:
     writer = sqlite3.connect(layout.web)
     writer.execute("pragma journal_mode = wal")
     writer.execute("create table shares (id text)")
-    writer.execute("insert into shares values ('kept')")
+    writer.execute("insert into shares values ('stays')")
     writer.commit()
     writer.execute("insert into shares values ('not yet')")  # still being written
     back_up(layout, place / "backups")
@@ -86,7 +86,7 @@ def test_what_visitors_keep_comes_along(place: Path) -> None:
     restored = Layout(place / "elsewhere")
     restore(place / "backups", restored)
     with contextlib.closing(sqlite3.connect(restored.web)) as found:
-        assert found.execute("select id from shares").fetchall() == [("kept",)]
+        assert found.execute("select id from shares").fetchall() == [("stays",)]
     layout.web.write_bytes(b"not a database, by any means" * 100)
     with pytest.raises(InputError, match=r"web\.sqlite cannot be copied"):
         back_up(layout, place / "backups")

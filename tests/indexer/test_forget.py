@@ -1,4 +1,4 @@
-"""Forgetting: gone from answers, tables, files and older generations; kept out afterwards."""
+"""Forgetting: gone from answers, tables, files and older generations; blocked afterwards."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_what_visitors_of_the_page_keep(place: Path) -> None:
     settings = settings_of(place)
     rows = Catalog(settings.layout).read("pictures", ["picture_id", "title_id"]).to_pylist()
     (settings.layout.cache / "views").mkdir(parents=True)
-    (settings.layout.cache / "views/kept").write_text(rows[0]["title_id"])
+    (settings.layout.cache / "views/cached").write_text(rows[0]["title_id"])
     with closing(sqlite3.connect(settings.layout.web)) as db:
         db.executescript(SCHEMA + "insert into accounts values (1, 'me', 'me', 'x', 0);")
         db.execute("insert into galleries values ('g', 1, 'mine', 0, 0, 0)")
