@@ -5,8 +5,8 @@
         <time>/web.sqlite      accounts, galleries and shared links of the page
         <time>/backup.json     every file with length and BLAKE3; written last
 
-No lock is needed, because what is copied is immutable. Should files be removed meanwhile, the
-copy starts again.
+No lock is needed, because files of tables, index and pictures are immutable. Should some be
+removed meanwhile, the copy starts again.
 """
 
 from __future__ import annotations

@@ -33,6 +33,8 @@ REGIONS = ROWS * COLUMNS
 COLORS = 3
 """Colours for each region."""
 STARTS = 3
+FIRST_ROUNDS = 4
+"""Of k-means from each start; the best one goes on."""
 ROUNDS = 30
 
 
@@ -94,40 +96,50 @@ def _clusters(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     used = np.flatnonzero(counts)
     weights = counts[used].astype(np.float64)
     sums = np.stack([np.bincount(cube, channel)[used] for channel in pixels.T], axis=1)
+    x = np.asarray(sums / weights[:, None], np.float32)
     rng = np.random.default_rng(0)
-    found = [_k_means(sums / weights[:, None], weights, rng) for _ in range(STARTS)]
-    centres, counts, _ = min(found, key=lambda one: one[2])
+    starts = [_refined(x, weights, _start(x, weights, rng), FIRST_ROUNDS) for _ in range(STARTS)]
+    centres, counts, _ = _refined(x, weights, max(starts, key=lambda one: one[2])[0], ROUNDS)
     return centres[counts > 0], counts[counts > 0]
 
 
-def _k_means(
-    x: np.ndarray, weights: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """Centres, their weights, and the sum of squared distances.
-
-    Shapes:  (M, 3), (M,) -> (C, 3), (C,)
-    """
-    centres = np.empty((0, 3))
+def _start(x: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """First centres, each drawn by weight x squared distance to the last ones; (C, 3)."""
     chance = weights
+    far = np.full(len(x), np.inf, np.float32)
+    centres: list[np.ndarray] = []
     while len(centres) < COLORS and chance.any():
         total = np.cumsum(chance)
         pick = np.searchsorted(total, rng.random() * total[-1], side="right")
-        centres = np.vstack([centres, x[min(pick, len(x) - 1)]])
-        chance = weights * _distances(x, centres).min(axis=1)
-    for _ in range(ROUNDS):
-        nearest = _distances(x, centres).argmin(axis=1)
-        mine = (nearest[:, None] == np.arange(len(centres))) * weights[:, None]  # (M, C)
-        count = mine.sum(axis=0)
-        before, centres = centres, mine.T @ x / np.maximum(count, 1.0)[:, None]
-        centres[count == 0] = before[count == 0]
+        centres.append(x[min(pick, len(x) - 1)])
+        far = np.minimum(far, ((x - centres[-1]) ** 2).sum(axis=1))
+        chance = weights * far
+    return np.stack(centres)
+
+
+def _refined(
+    x: np.ndarray, weights: np.ndarray, centres: np.ndarray, rounds: int
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Rounds of k-means until nothing moves: centres, their weights, and how good they are.
+
+    Shapes:  (M, 3), (M,), (C, 3) -> (C, 3), (C,)
+    """
+    weighted = x * weights[:, None]
+    for _ in range(rounds):
+        nearest = _scores(x, centres).argmax(axis=1)
+        count = np.bincount(nearest, weights, len(centres))
+        sums = np.stack([np.bincount(nearest, one, len(centres)) for one in weighted.T], axis=1)
+        before = centres
+        centres = np.where(count[:, None] > 0, sums / np.maximum(count, 1.0)[:, None], before)
+        centres = centres.astype(np.float32)
         if np.array_equal(before, centres):
             break
-    return centres, count, float((weights * _distances(x, centres).min(axis=1)).sum())
+    return centres, count, float(weights @ _scores(x, centres).max(axis=1))
 
 
-def _distances(x: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """Squared distances; (M, 3), (C, 3) -> (M, C)."""
-    return np.asarray(((x[:, None] - centres) ** 2).sum(axis=2))
+def _scores(x: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Largest for the nearest centre: -|x - c|^2 / 2 without |x|^2; (M, 3), (C, 3) -> (M, C)."""
+    return np.asarray(x @ centres.T - 0.5 * (centres * centres).sum(axis=1))
 
 
 # --- The colour stage: stored pictures without colours -> rows of the `colors` table.

@@ -238,11 +238,10 @@ def _writing() -> dict[str, Any]:
 
 
 def _last_of_each(data: pa.Table, key: Sequence[str]) -> pa.Table:
-    """Keep the last row of each key: a merge source must not name one key twice."""
-    seen: dict[tuple[Any, ...], int] = {}
-    for row, values in enumerate(zip(*(data[name].to_pylist() for name in key), strict=True)):
-        seen[values] = row
-    return data if len(seen) == data.num_rows else data.take(sorted(seen.values()))
+    """The last row of each key: a merge source must not name one key twice."""
+    keys = zip(*(data[name].to_pylist() for name in key), strict=True)
+    last = {values: row for row, values in enumerate(keys)}
+    return data if len(last) == data.num_rows else data.take(sorted(last.values()))
 
 
 # --- Keeping the tables tidy: few files, a checkpoint, and nothing left of what was deleted.

@@ -20,22 +20,18 @@ import blake3
 from schemas.errors import StorageError
 
 
+def fsync_file(path: Path, flags: int = 0) -> None:
+    """Make the contents of a file durable that another library wrote."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def fsync_directory(directory: Path) -> None:
     """Make renames and new names in a directory durable."""
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def fsync_file(path: Path) -> None:
-    """Make the contents of a file durable that another library wrote."""
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    fsync_file(directory, os.O_DIRECTORY)
 
 
 def sync_files(directory: Path) -> None:
