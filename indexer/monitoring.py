@@ -63,7 +63,7 @@ def coverage(layout: Layout, settings: Settings) -> Coverage:
         rows = connection.execute(
             "select source, status, coalesce(reason, 'unknown'), v.picture_id is not null, count(*)"
             " from pictures left join (select distinct picture_id from vectors"
-            " where model_id = ? and preprocessing = ?) v using (picture_id) group by all",
+            " where model_id = ? and preprocessing = ?) v using (picture_id) group by all order by all",
             [encoder.model_id, encoder.preprocessing_digest],
         ).fetchall()
     states: Counter[str] = Counter()
@@ -77,17 +77,23 @@ def coverage(layout: Layout, settings: Settings) -> Coverage:
             reasons["skipped" if status == "skipped" else "failed"][reason] += count
     titles = catalog.read("titles", ["title_id", "authors"]).to_pylist()
     names = {name for title in titles for name in author_names(title)}
-    facts = _generation(layout, catalog, settings, encoder.model_id)
     return Coverage(
-        sources.total(), states["embedded"], states["pending"],
-        dict(sorted(reasons["skipped"].items())), dict(sorted(reasons["failed"].items())),
-        len(titles), len(names), dict(sorted(sources.items())), encoder.model_id, *facts,
-    )  # fmt: skip
+        pictures=sources.total(),
+        embedded=states["embedded"],
+        pending=states["pending"],
+        skipped=dict(sorted(reasons["skipped"].items())),
+        failed=dict(sorted(reasons["failed"].items())),
+        titles=len(titles),
+        authors=len(names),
+        sources=dict(sources),
+        model_id=encoder.model_id,
+        **_generation(layout, catalog, settings, encoder.model_id),
+    )
 
 
 def _generation(
     layout: Layout, catalog: Catalog, settings: Settings, model_id: str
-) -> tuple[str | None, str | None, str, int, bool]:
+) -> dict[str, Any]:
     try:
         with Generation.open(layout) as generation:
             inputs = generation.manifest["inputs"]
@@ -96,11 +102,16 @@ def _generation(
             )
             stale |= inputs["calibration"] != RECIPE
             stale |= generation.calibration.era_years != settings.index.era_years
-            created = generation.manifest["created"]
-            return generation.id, created, "ok", generation.pictures_count, stale
+            return {
+                "generation_id": generation.id,
+                "generation_created": generation.manifest["created"],
+                "generation_state": "ok",
+                "indexed": generation.pictures_count,
+                "stale": stale,
+            }
     except NoIndexError as error:
         state = "none" if "no index yet" in error.message else error.message
-        return None, None, state, 0, True
+        return {"generation_state": state, "stale": True}
 
 
 # --- A night as Prometheus metrics, for the node exporter's textfile collector.

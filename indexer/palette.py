@@ -143,9 +143,6 @@ def _scores(x: np.ndarray, centres: np.ndarray) -> np.ndarray:
 
 
 # --- The colour stage: stored pictures without colours -> rows of the `colors` table.
-#
-# Incremental like embedding: a second run does only what is new, a kill costs at most one
-# batch, and a picture that cannot be read is counted and left for the next run.
 
 COMMIT_ROWS = 2048 * REGIONS * COLORS
 COMMIT_SECONDS = 60.0
@@ -223,8 +220,7 @@ def _pending(catalog: Catalog) -> tuple[list[tuple[str, str]], int]:
     """(picture_id, file) of stored pictures without colours, and how many have them."""
     known = set(catalog.read("colors", ["picture_id"])["picture_id"].unique().to_pylist())
     rows = catalog.read("pictures", ["picture_id", "file", "status"]).to_pylist()
-    stored = {row["picture_id"]: row["file"] for row in rows
-              if row["status"] == "stored" and row["file"] is not None}  # fmt: skip
+    stored = {row["picture_id"]: row["file"] for row in rows if row["status"] == "stored"}
     pending = sorted(item for item in stored.items() if item[0] not in known)
     return pending, len(stored) - len(pending)
 
