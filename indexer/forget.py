@@ -1,9 +1,9 @@
 """Forgetting: out of the answers at once, then out of every file, and kept out for good.
 
 In this order, so that a second run can end what a killed one began: the block list (nothing comes
-back from here on), visitors' rows, the tables' rows, a new generation without them, and then the
-stored pictures, deleted rows in data files and logs, and older generations. A generation that a
-reader still holds cannot be published any more, and is removed by the next clean-up.
+back from here on), visitors' rows, the tables' rows with their data files and logs, a new
+generation of what is left, and then the stored pictures and older generations. A generation that
+a reader still holds cannot be published any more, and is removed by the next clean-up.
 """
 
 from __future__ import annotations
@@ -115,6 +115,7 @@ def clean_up(
     named = [*found.pictures, *(title_id for title_id, _, _ in found.titles)]
     report.visitors = forget_visitors(layout.web, named)
     _delete_rows(layout, found, blocked)
+    maintain(layout, keep_history=False)
     report.files = _unused_files(layout)
     current = current_generation_id(layout)
     if current in blocked.refused:
@@ -127,7 +128,6 @@ def clean_up(
                 fsync_directory(folder)
     except OSError as error:
         raise storage_error(error, f"the pictures in {layout.pictures}") from error
-    maintain(layout, keep_history=False)
     there = set(generation_ids(layout)) & blocked.refused
     report.generations = remove_generations(layout, there)
     left = there - set(report.generations)

@@ -12,6 +12,7 @@ import dataclasses
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -297,13 +298,16 @@ def maintain(layout: Layout, *, keep_history: bool = True) -> list[str]:
         if files >= MANY_FILES or (not keep_history and files > 1):
             with committing(layout, name):
                 catalog.open(name).optimize.compact(post_commithook_properties=no_hooks())
-        with committing(layout, name):
-            catalog.open(name).vacuum(
-                retention_hours=KEEP_HOURS if keep_history else 0,
-                enforce_retention_duration=False,
-                dry_run=False,
-                post_commithook_properties=no_hooks(),
-            )
+        vacuum = partial(
+            catalog.open(name).vacuum,
+            retention_hours=KEEP_HOURS if keep_history else 0,
+            enforce_retention_duration=False,
+            post_commithook_properties=no_hooks(),
+        )
+        # Files that are gone already are listed for ever, and each vacuum makes new versions.
+        if any((directory / file).exists() for file in vacuum(dry_run=True)):
+            with committing(layout, name):
+                vacuum(dry_run=False)
         aside = layout.staging / f"log-{name}"
         try:
             shutil.rmtree(aside, ignore_errors=True)
