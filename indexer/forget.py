@@ -1,9 +1,9 @@
 """Forgetting: out of the answers, out of every file, and blocked for good.
 
-In this order, so that a second run can end what a killed one began: block list, visitors' rows,
-the tables' rows, a new generation, and then stored pictures, deleted rows in data files and logs,
-and older generations. A generation that a reader still holds cannot be published any more, and
-is removed by the next clean-up.
+In this order, so that a second run can end what a killed one began: the block list (nothing comes
+back from here on), visitors' rows, the tables' rows with their data files and logs, a new
+generation of what is left, and then the stored pictures and older generations. A generation that
+a reader still holds cannot be published any more, and is removed by the next clean-up.
 """
 
 from __future__ import annotations
@@ -107,6 +107,7 @@ def clean_up(
     named = [*found.pictures, *(title_id for title_id, _, _ in found.titles)]
     report.visitors = forget_visitors(layout.web, named)
     _delete_rows(layout, found, blocked)
+    maintain(layout, keep_history=False)
     report.files = _unused_files(layout)
     current = current_generation_id(layout)
     if current in blocked.refused:
@@ -117,7 +118,6 @@ def clean_up(
         for folder in {layout.picture(file).parent for file in report.files}:
             with contextlib.suppress(FileNotFoundError):
                 fsync_directory(folder)
-    maintain(layout, keep_history=False)
     there = set(generation_ids(layout)) & blocked.refused
     report.generations = remove_generations(layout, there)
     left = there - set(report.generations)

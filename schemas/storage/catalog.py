@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -271,13 +272,16 @@ def maintain(layout: Layout, *, keep_history: bool = True) -> list[str]:
         if files >= MANY_FILES or (not keep_history and files > 1):
             with committing(layout, name):
                 catalog.open(name).optimize.compact(**_no_hooks())
-        with committing(layout, name):
-            catalog.open(name).vacuum(
-                retention_hours=KEEP_HOURS if keep_history else 0,
-                enforce_retention_duration=False,
-                dry_run=False,
-                **_no_hooks(),
-            )
+        vacuum = partial(
+            catalog.open(name).vacuum,
+            retention_hours=KEEP_HOURS if keep_history else 0,
+            enforce_retention_duration=False,
+            **_no_hooks(),
+        )
+        # Files that are gone already are listed for ever, and each vacuum makes new versions.
+        if any((directory / file).exists() for file in vacuum(dry_run=True)):
+            with committing(layout, name):
+                vacuum(dry_run=False)
         with scratch_folder(layout.staging / f"log-{name}") as aside, committing(layout, name):
             commits.checkpoint(directory, catalog.version(name) or 0, aside)
         done.append(name)

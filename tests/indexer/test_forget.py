@@ -160,6 +160,13 @@ def test_everything_forgotten_answers_nothing(place: Path) -> None:
     assert traces(settings.layout.root, "hand") == []
 
 
+def test_the_generation_that_is_left_is_of_the_catalog_as_it_is(place: Path) -> None:
+    settings = settings_of(place)
+    for wanted in ({"author": ("hand 0",)}, {"title": ("nobody:1",)}):
+        forget(settings.layout, settings, wanted, forget_visitors)
+        assert build_generation(settings.layout, settings).unchanged
+
+
 def test_forgetting_before_it_ever_came(place: Path) -> None:
     settings = settings_of(place)
     report = forget(settings.layout, settings, {"author": ("Newcomer",)}, forget_visitors)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Option
 
+from schemas.storage.fsio import storage_error
 from search.cli.commands.index import build_and_publish, embed_new
 from search.cli.context import Session
 from search.cli.options import counted, examples, new_app
@@ -48,6 +49,10 @@ def demo(
     """
     session: Session = ctx.obj
     to = to.absolute()
+    try:
+        to.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(error, f"the folder {to}") from error
     settings = session.settings({} if session.data else {"store.root": str(to / "data")})
     if images is None:
         cases, showcase = _clip_art(session, settings, to)

@@ -68,7 +68,7 @@ function notes(answer) {
     if (note.startsWith("the picture itself")) said.push(t("itself"));
     else if (note.startsWith("left out: pictures by ")) said.push(t("leftOut", { who: note.slice(22) }));
     else if (note.startsWith("the filters left")) said.push(t("candidates", { n: number(answer.query.candidates_count), total: number(answer.query.pictures_count) }));
-    else if (note.startsWith("a picture of another kind")) said.push(t("outOfDistribution"));
+    else if (note.startsWith("out of distribution")) said.push(t("outOfDistribution"));
     else if (/^\d+ of the \d+/.test(note)) said.push(t("fewer"));
     else said.push(note);
   }
