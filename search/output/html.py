@@ -87,7 +87,7 @@ def _label_groups(labels: Labels) -> list[tuple[str, list[LabelProbability]]]:
     for kind, (_, word, _) in LABEL_KINDS.items():
         heading, group = word.capitalize(), list(labels.of(kind))
         if kind == "author" and group:
-            unknown = LabelProbability("an unknown artist", labels.unknown_author)
+            unknown = LabelProbability("none of the known artists", labels.unknown_author)
             group.insert(0 if labels.unknown_author > 0.5 else len(group), unknown)
         elif labels.is_out_of_distribution:
             heading += ": how common each is in the index"

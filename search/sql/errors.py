@@ -53,7 +53,7 @@ def explain(error: Exception, sql: str, cause: ToonsearchError | None = None) ->
         return InputError(
             "the statement has parameters without a value: "
             + ", ".join(f"${name}" for name in missing),
-            f"Give each one: -p {missing[0]} VALUE.",
+            f"Give each one: -p {missing[0]}=VALUE.",
         )
     if message := found(r"executing the UDF: (?:\w+: )?([^\n]+)"):
         return InputError(message.strip())

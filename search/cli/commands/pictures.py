@@ -168,7 +168,7 @@ def predict(
         Path,
         Option(
             metavar="FILE",
-            help="Parquet file with path, authors, unknown_author, genres, eras and problem.",
+            help="Parquet file with path, authors, genres, eras, unknown_author and problem.",
         ),
     ],
     model: Annotated[
@@ -214,7 +214,7 @@ def predict(
         )
     else:
         print(f"{source}: {report.embedded:,} predicted, {report.failed:,} failed, in {out}")
-        print(f"by none of the known artists, more likely than not: {report.unknown:,}")
+        print(f"probably by none of the known artists: {report.unknown:,}")
         if report.out_of_distribution:
             whose = "index" if model is None else "model"
             print(f"out of distribution for the {whose}: {report.out_of_distribution:,}")

@@ -73,7 +73,7 @@ def test_rows_and_bytes_are_cut(settings: Settings) -> None:
         ("select nme from titles", "Did you mean 'name'"),
         ("from titels", "Did you mean 'titles'"),
         ("selct 1", "syntax error near 'selct'"),
-        ("select $a", "-p a VALUE"),
+        ("select $a", "-p a=VALUE"),
         ("set threads = 3", "not allowed here"),
         ("select 1; select 2", "one statement"),
     ],
