@@ -129,24 +129,18 @@ def query(
             "query.expand": expand,
         }
     )
-    options = QueryOptions(
-        k=settings.query.k,
-        by=settings.query.by,
-        neighbours=settings.query.neighbours,
-        unknown_prior=settings.query.unknown_prior,
-        filters=Filters.from_params(
-            settings.query,
-            where=where,
-            genre=genre or (),
-            platform=platform or (),
-            year_from=year_from,
-            year_to=year_to,
-            exclude_author=exclude_author or (),
-            exclude_same_author=exclude_same_author,
-            exclude_title=exclude_title or (),
-        ),
-        expand=settings.query.expand,
+    filters = Filters.from_params(
+        settings.query,
+        where=where,
+        genre=genre or (),
+        platform=platform or (),
+        year_from=year_from,
+        year_to=year_to,
+        exclude_author=exclude_author or (),
+        exclude_same_author=exclude_same_author,
+        exclude_title=exclude_title or (),
     )
+    options = QueryOptions.of(settings.query, filters)
     if palette is not None or like_colors is not None:
         answer, read = _by_color(settings, options, pictures or [], crop, palette, like_colors)
     else:
