@@ -70,7 +70,7 @@ class Index:
             else read_picture(str(one), limits)
             for number, one in enumerate(pictures, 1)
         ]
-        chosen = Filters.from_params(settings) if filters is None else filters
+        chosen = filters or Filters(min_percentile=settings.min_percentile)
         return self._engine.query(read, QueryOptions.of(settings, chosen))
 
     def close(self) -> None:

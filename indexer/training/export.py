@@ -142,7 +142,7 @@ def closed_form(
 ) -> Projection:
     """The closed form fitted on some pictures of a benchmark; rows (M,)."""
     views = [store.get("statistics", view)[rows] for view in NUISANCE_VIEWS]
-    authors = store.bench.manifest.authors[rows]
+    authors = store.bench.authors[rows]
     return fit_projection(store.get("statistics")[rows], authors, views, dimension)
 
 
@@ -173,15 +173,14 @@ def shipped(store: FeatureStore) -> Export:
         f" the covariance within authors and of the views {', '.join(NUISANCE_VIEWS)}"
         f" (ridge {RIDGE:g}), {DIMENSION} principal directions",
         "data": f"{len(used)} public-domain drawings",
-        "authors": sorted(set(bench.manifest.authors.tolist()) - {""}),
+        "authors": sorted(set(bench.authors.tolist()) - {""}),
         "least_cosine_to_torch": round(cosine, 6),
         "torch": torch.__version__.split("+")[0],
         "onnx": onnx.__version__,
     }
     rows = store.get("statistics")[used]
-    ood = np.sqrt(np.square(projection.standardized(rows)).mean(1))
     classes = apply_rules(bench.part(used), LabelRules())
-    labels = fit_labels(projection.apply(rows), ood, classes)
+    labels = fit_labels(projection.apply(rows), projection.ood(rows), classes)
     return describe(data, DIMENSION, SHIPPED_SPEC, provenance, labels)
 
 

@@ -45,9 +45,18 @@ class Projection(NamedTuple):
     scale: np.ndarray  # (S,)
     matrix: np.ndarray  # (S, D)
 
+    @classmethod
+    def standardizing(cls, rows: np.ndarray) -> Projection:
+        """One that only standardises, by the mean and deviation of these statistics; (N, S)"""
+        return cls(rows.mean(0), 1.0 / (rows.std(0) + FLOOR), np.eye(rows.shape[1]))
+
     def standardized(self, rows: np.ndarray) -> np.ndarray:
         """Statistics in standard deviations of the training pictures; (N, S) -> (N, S)"""
         return np.asarray(np.clip((rows - self.center) * self.scale, -CLIP, CLIP))
+
+    def ood(self, rows: np.ndarray) -> np.ndarray:
+        """Out-of-distribution scores: root mean squares of what is standardised; (N, S) -> (N,)"""
+        return np.asarray(np.sqrt(np.square(self.standardized(rows)).mean(1)))
 
     def apply(self, rows: np.ndarray) -> np.ndarray:
         """Embeddings of statistics; (N, S) -> (N, D) unit"""
@@ -64,13 +73,12 @@ def fit_projection(
     authors: np.ndarray,
     views: Sequence[np.ndarray] = (),
     dimension: int | None = DIMENSION,
-    ridge: float = RIDGE,
 ) -> Projection:
-    """Standardise, multiply by (Sw + V + ridge I)^(-1/2), keep the strongest directions.
+    """Standardise, multiply by (Sw + V + RIDGE I)^(-1/2), keep the strongest directions.
 
     Sw is the mean within-author covariance and V the sum, over the views, of the covariance of
     what a view changes; each is scaled to unit mean variance. Without a `dimension` all
-    directions are kept.
+    directions stay.
 
     Shapes:  statistics and each view (N, S), authors (N,) -> Projection (S,), (S,), (S, D)
     Errors:  InputError when no author has two different pictures, or fewer than `dimension`
@@ -81,8 +89,7 @@ def fit_projection(
     count, width = rows.shape
     if dimension is not None and dimension > min(count, width):
         raise InputError(f"{count} pictures do not span {dimension} dimensions")
-    scale = 1.0 / (rows.std(0) + FLOOR)
-    identity = Projection(rows.mean(0), scale, np.eye(width))
+    identity = Projection.standardizing(rows)
     z = identity.standardized(rows)
     within = z.copy()
     for author in np.unique(authors):
@@ -90,7 +97,7 @@ def fit_projection(
         within[own] -= within[own].mean(0)
     if not np.square(within).sum() > FLOOR:
         raise InputError("the model needs an author with two different pictures")
-    total = ridge * np.eye(width) + _scatter(within)
+    total = RIDGE * identity.matrix + _scatter(within)
     for view in views:
         total += _scatter(identity.standardized(np.asarray(view, np.float64)) - z)
     values, vectors = np.linalg.eigh(total)
@@ -99,7 +106,7 @@ def fit_projection(
         whitened = unit(z @ matrix)
         _, directions = np.linalg.eigh(whitened.T @ whitened)
         matrix = matrix @ directions[:, ::-1][:, :dimension]
-    return Projection(identity.center, scale, matrix)
+    return identity._replace(matrix=matrix)
 
 
 def _scatter(deviations: np.ndarray) -> np.ndarray:

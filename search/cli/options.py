@@ -88,16 +88,6 @@ def _remember(ctx: typer.Context, param: typer.CallbackParam, value: Any) -> Non
         setattr(ctx.ensure_object(Session), str(param.name), value)
 
 
-def check_place(*files: Path | None) -> None:
-    """Refuse, before anything is computed, a file that cannot be written.
-
-    Errors:  InputError
-    """
-    for file in files:
-        if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
-            raise InputError(f"{file} is not a place for a file")
-
-
 def need_training(command: str) -> None:
     """Refuse, before anything is read, when the packages for training are missing.
 

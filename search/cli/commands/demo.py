@@ -199,7 +199,7 @@ def _truth(outcome: Outcome) -> str:
     author = case.author or "somebody"
     if case.kind == NEW_PICTURE:
         return f"drawn by {author}; other pictures of “{case.title}” are in the index"
-    return f"drawn by {author}; the index has other works by the same artist, not this one"
+    return f"drawn by {author}; the index has other titles by the same artist, not this one"
 
 
 def _report(shown: list[Outcome], outcomes: list[Outcome]) -> None:

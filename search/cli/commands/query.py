@@ -97,7 +97,7 @@ def query(
         bool, Option("--preview", "-p", help="Also show thumbnails in the terminal.")
     ] = False,
 ) -> None:
-    """Find the works drawn most like a picture, and by whom.
+    """Find the titles drawn most like a picture, and by whom.
 
     Several pictures make one query. All filters act before the search. --palette and
     --like-colors filter too; without any PICTURE they rank by colour alone (after
@@ -112,7 +112,7 @@ def query(
     if len(chosen) > 1:
         raise UsageError(f"--{chosen[0]} and --{chosen[1]} exclude each other", "Choose one.")
     if html is not None:
-        from search.output.html import check_target
+        from schemas.storage.fsio import check_target
 
         check_target(html)
     if not pictures and palette is None and like_colors is None:
@@ -129,16 +129,16 @@ def query(
             "query.expand": expand,
         }
     )
-    filters = Filters.from_params(
-        settings.query,
+    filters = Filters(
         where=where,
-        genre=genre or (),
-        platform=platform or (),
+        genres=tuple(genre or ()),
+        platforms=tuple(platform or ()),
         year_from=year_from,
         year_to=year_to,
-        exclude_author=exclude_author or (),
+        exclude_authors=tuple(exclude_author or ()),
         exclude_same_author=exclude_same_author,
-        exclude_title=exclude_title or (),
+        exclude_titles=tuple(exclude_title or ()),
+        min_percentile=settings.query.min_percentile,
     )
     options = QueryOptions.of(settings.query, filters)
     if palette is not None or like_colors is not None:

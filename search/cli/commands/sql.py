@@ -186,7 +186,7 @@ def _answer(
     if form == "parquet" and out is None:
         raise UsageError("Parquet needs a file", "Add --out FILE.parquet.")
     if out is not None:
-        from search.output.html import check_target
+        from schemas.storage.fsio import check_target
 
         check_target(out)
     result = asked.run(sql, params)
@@ -214,11 +214,12 @@ def _untrusted(
     out: Path | None,
 ) -> None:
     from search.output.data import write_result
-    from search.sql.sandbox import run_untrusted
+    from search.sql.sandbox import Sandbox
 
     if form == "parquet":
         raise UsageError("--untrusted writes no Parquet", "Choose another format.")
-    found = run_untrusted(sql, settings.layout, parameters=params)
+    with Sandbox(settings.layout) as sandbox:
+        found = sandbox.run(sql, params)
     session.detail(f"walls: {', '.join(found.walls)}")
     with _opened(out) as stream:
         write_result(stream, found.columns, found.types, found.rows, form)

@@ -133,7 +133,7 @@ def test_a_killed_run_goes_on_where_it_was_last_measured(
 
 
 def test_one_class_of_everything_is_nothing_to_learn(bench: Benchmark, tmp_path: Path) -> None:
-    alone = bench.part(np.flatnonzero(bench.manifest.authors == "artist 1"))
+    alone = bench.part(np.flatnonzero(bench.authors == "artist 1"))
     with pytest.raises(InputError, match="1 authors have"):
         job(alone, tmp_path)
 
