@@ -19,9 +19,7 @@ import numpy as np
 import onnx
 import torch
 from blake3 import blake3
-from onnx import numpy_helper
 
-from indexer.embedding.encoder import Encoder
 from indexer.embedding.models import DESCRIPTION_FILE, FORMAT_VERSION, MODEL_FILE
 from indexer.embedding.preprocess import PixelSpec, prepare
 from indexer.labels.predict import LabelModel
@@ -111,22 +109,6 @@ def write_model(export: Export, out: Path, name: str | None = None) -> Path:
     except OSError as error:
         raise InputError(f"{out}: the model cannot be written ({error})") from error
     return target
-
-
-def torch_encoder(model_dir: Path) -> tuple[StyleNetwork, PixelSpec]:
-    """The shipped network in torch eager: the yardstick of the benchmarks.
-
-    Errors:  NoIndexError when the folder holds no usable model
-             InputError when its graph was not made here
-    """
-    graph = onnx.load(model_dir / MODEL_FILE, load_external_data=False).graph
-    tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    try:
-        projection = Projection(*(tensors[name] for name in Projection._fields))
-    except KeyError as error:
-        raise InputError(f"{model_dir}: the graph has no projection ({error})") from error
-    network = StyleNetwork(load_statistics(), projection).eval()
-    return network, Encoder.open(model_dir).pixel_spec
 
 
 def checked_pictures(bench: Benchmark, spec: PixelSpec = SHIPPED_SPEC) -> Iterator[np.ndarray]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from indexer.training.export import (
 )
 from indexer.training.features import Backbone, FeatureStore, digest_of, pictures_of
 from indexer.training.model import SHIPPED_SPEC, StyleNetwork, export_graph, export_style, run_graph
-from indexer.training.trainer import Trainer, TrainSettings, gallery_of, r_at_1_of
+from indexer.training.trainer import STATE_FILE, Trainer, TrainSettings, gallery_of, r_at_1_of
 from schemas.errors import InputError, PartlyDoneError
 from schemas.progress import Progress
 from schemas.storage.catalog import Catalog
@@ -146,9 +146,9 @@ def train_style(job: Job) -> TrainReport:
     dimension = min(s.dimension, len(samples.train) - 1, width)
     projection = closed_form(store, np.arange(len(samples.train)), dimension)
     style = StyleNetwork(statistics, projection)
-    folder = job.models / RUNS / digest_of([s.to_json(), job.digest()])
+    folder = job.models / RUNS / digest_of([asdict(s), job.digest()])
     if job.fresh:
-        _forget(folder)
+        (folder / STATE_FILE).unlink(missing_ok=True)
     history = Trainer(style, samples, s, SHIPPED_SPEC, folder, job.note, job.progress).run()
     network, _ = export_style(style.cpu(), checked_pictures(job.bench))
     encoded = _encoded_by(network, job, dimension)
@@ -158,7 +158,7 @@ def train_style(job: Job) -> TrainReport:
     provenance = _provenance(job, report, "fine-tuned from the closed form")
     export = describe(network, dimension, SHIPPED_SPEC, provenance, labels, prefix)
     published = _publish(job, report, export)
-    _forget(folder)
+    (folder / STATE_FILE).unlink(missing_ok=True)
     return published
 
 
@@ -218,7 +218,7 @@ def _provenance(job: Job, report: TrainReport, method: str) -> dict[str, Any]:
         authors |= set(inherited.get("authors", []))
     return {
         "method": method,
-        "settings": job.settings.to_json(),
+        "settings": asdict(job.settings),
         "data": {
             "name": Path(job.bench.name).name,
             "digest": job.digest(),
@@ -247,8 +247,3 @@ def _publish(job: Job, report: TrainReport, export: Export) -> TrainReport:
     report.model = f"{export.model_id}-{mark}"
     report.folder = write_model(export, job.models, report.model)
     return report
-
-
-def _forget(folder: Path) -> None:
-    for file in folder.glob("state*"):
-        file.unlink()

@@ -35,7 +35,7 @@ from indexer.training.model import DIMENSION, StyleNetwork
 from schemas.errors import InputError
 from schemas.images import grey_thumbnail
 from schemas.progress import Progress
-from schemas.storage.fsio import replace_file, storage_error, write_file
+from schemas.storage.fsio import replace_file, storage_error
 
 MIXTURES = (0.25, 0.5, 0.75, 1.0)
 MATRIX_LR, HEAD_LR = 2e-5, 2e-3
@@ -44,8 +44,8 @@ START_WEIGHT = 0.05
 AVERAGE_DECAY = 0.98
 WARM_UP_STEPS = 20
 MAX_GRADIENT = 1.0
-STATE_FILE = "state.json"
-FORMAT_VERSION = 2
+STATE_FILE = "state.safetensors"
+DIGEST_BYTES = 32
 Weights = dict[str, Tensor]
 
 
@@ -66,9 +66,6 @@ class TrainSettings:
     seed: int = 0
     rules: LabelRules = field(default_factory=LabelRules)
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 @dataclass
 class RunState:
@@ -82,22 +79,17 @@ class RunState:
 
 
 def save_state(folder: Path, state: RunState, tensors: Weights) -> None:
-    """Write a state: the numbers first and the file that names them last, so that a kill leaves
-    the state before or the state after.
+    """Write a state: a digest and a safetensors file, replaced as one.
 
-    Errors:  InputError when the disk refuses
+    Errors:  StorageError when the disk refuses
     """
-    name = f"state-{state.step}.safetensors"
+    data = save(
+        {key: value.detach().cpu().contiguous() for key, value in tensors.items()},
+        metadata={"state": json.dumps(asdict(state))},
+    )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        data = save({key: value.detach().cpu().contiguous() for key, value in tensors.items()})
-        file = {"name": name, "bytes": len(data), "blake3": blake3(data).hexdigest()}
-        about = {"format_version": FORMAT_VERSION, "file": file, "state": asdict(state)}
-        write_file(folder / name, data)
-        replace_file(folder / STATE_FILE, json.dumps(about, indent=1).encode())
-        for old in folder.glob("state-*.safetensors"):
-            if old.name != name:
-                old.unlink()
+        replace_file(folder / STATE_FILE, blake3(data).digest() + data)
     except OSError as error:
         raise storage_error(error, f"the training state in {folder}") from error
 
@@ -107,21 +99,19 @@ def load_state(folder: Path) -> tuple[RunState, Weights] | None:
 
     Errors:  InputError when it is damaged
     """
-    path, hint = folder / STATE_FILE, "Start over with --fresh."
+    path = folder / STATE_FILE
     if not path.is_file():
         return None
     try:
-        about = json.loads(path.read_bytes())
-        if about["format_version"] != FORMAT_VERSION:
-            raise InputError(f"{path} has format {about['format_version']!r}", hint)
-        file = about["file"]
-        data = (folder / Path(file["name"]).name).read_bytes()
-        if len(data) != file["bytes"] or blake3(data).hexdigest() != file["blake3"]:
-            raise InputError(f"the training state in {folder} is damaged", hint)
-        return RunState(**about["state"]), load(data)
+        found = path.read_bytes()
+        digest, data = found[:DIGEST_BYTES], found[DIGEST_BYTES:]
+        if blake3(data).digest() != digest:
+            raise ValueError("its digest differs")
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        return RunState(**json.loads(header["__metadata__"]["state"])), load(data)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise InputError(
-            f"the training state in {folder} cannot be read ({error})", hint
+            f"the training state {path} cannot be read ({error})", "Start over with --fresh."
         ) from error
 
 
