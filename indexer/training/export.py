@@ -111,12 +111,12 @@ def write_model(export: Export, out: Path, name: str | None = None) -> Path:
     return target
 
 
-def checked_pictures(bench: Benchmark, spec: PixelSpec = SHIPPED_SPEC) -> Iterator[np.ndarray]:
+def checked_pictures(bench: Benchmark) -> Iterator[np.ndarray]:
     """Prepared pictures spread through a benchmark, on which a graph is compared to torch."""
     step = max(1, len(bench) // CHECKED_PICTURES)
     some = bench.part(np.arange(0, len(bench), step)[:CHECKED_PICTURES])
-    for image in pictures_of(some, spec.decode_px):
-        yield prepare(image, spec)
+    for image in pictures_of(some, SHIPPED_SPEC.decode_px):
+        yield prepare(image, SHIPPED_SPEC)
 
 
 def closed_form(

@@ -13,7 +13,7 @@ import typer
 from typer import Option
 from typer.core import TyperOption
 
-from schemas.errors import InputError
+from schemas.errors import InputError, UsageError
 from search.cli.context import Session
 
 DryRun = Annotated[bool, Option("--dry-run", "-n", help="Say what would be done, do nothing.")]
@@ -86,6 +86,17 @@ def anywhere() -> Iterable[TyperOption]:
 def _remember(ctx: typer.Context, param: typer.CallbackParam, value: Any) -> None:
     if value:
         setattr(ctx.ensure_object(Session), str(param.name), value)
+
+
+def one_of(flags: Mapping[str, bool]) -> str | None:
+    """The name of the one flag that is given.
+
+    Errors:  UsageError when there are two
+    """
+    given = [name for name, on in flags.items() if on]
+    if len(given) > 1:
+        raise UsageError(f"--{given[0]} and --{given[1]} exclude each other", "Choose one.")
+    return given[0] if given else None
 
 
 def need_training(command: str) -> None:

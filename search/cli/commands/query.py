@@ -12,7 +12,7 @@ from typer import Argument, Option
 
 from schemas.errors import UsageError
 from search.cli.context import Session
-from search.cli.options import AsJson, examples, new_app
+from search.cli.options import AsJson, examples, new_app, one_of
 
 if TYPE_CHECKING:
     from schemas.records import Answer
@@ -108,9 +108,7 @@ def query(
     # starts for that cost 50 ms on two cores.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     flags = {"json": as_json, "nl": nl, "csv": csv, "paths-only": paths_only or null}
-    chosen = [name for name, on in flags.items() if on]
-    if len(chosen) > 1:
-        raise UsageError(f"--{chosen[0]} and --{chosen[1]} exclude each other", "Choose one.")
+    chosen = one_of(flags)
     if html is not None:
         from schemas.storage.fsio import check_target
 
@@ -151,7 +149,7 @@ def query(
     if chosen:
         from search.output.data import write_answer
 
-        write_answer(sys.stdout, answer, level, layout, chosen[0], "\0" if null else "\n")
+        write_answer(sys.stdout, answer, level, layout, chosen, "\0" if null else "\n")
     else:
         from search.output import text
 
@@ -198,8 +196,7 @@ def _by_color(
 
     from search import palettes
 
-    if palette is not None and like_colors is not None:
-        raise UsageError("--palette and --like-colors exclude each other", "Choose one.")
+    one_of({"palette": palette is not None, "like-colors": like_colors is not None})
     if palette is not None:
         colors = palettes.parse_palette(palette)
     else:

@@ -13,7 +13,7 @@ from typer import Argument, Option
 
 from schemas.errors import InputError, UsageError, nearest
 from search.cli.context import Session
-from search.cli.options import examples, new_app
+from search.cli.options import examples, new_app, one_of
 
 if TYPE_CHECKING:
     from schemas.settings import Settings
@@ -120,11 +120,9 @@ def _parameters(given: list[str]) -> dict[str, str]:
 
 
 def _format(named: str | None, flags: dict[str, bool], out: Path | None) -> str:
-    chosen = [name for name, on in flags.items() if on] + ([named] if named else [])
-    if len(set(chosen)) > 1:
-        raise UsageError(f"--{chosen[0]} and --{chosen[1]} exclude each other", "Choose one.")
+    chosen = one_of({**flags, named: True} if named else flags)
     if chosen:
-        return chosen[0]
+        return chosen
     if out is None:
         return "table"
     if out.suffix not in ENDINGS:
