@@ -32,7 +32,7 @@ from schemas.errors import (
     ToonsearchError,
 )
 from schemas.progress import Progress
-from schemas.settings import CrawlSettings, Settings
+from schemas.settings import Settings
 from schemas.storage.catalog import Catalog
 from schemas.storage.layout import Layout
 
@@ -82,23 +82,26 @@ def crawl(
     Errors:  UsageError; InputError when the catalog or the frontier cannot be used
     """
     site_of(plan.site)
-    BlockList.with_file(layout, settings.crawl.block_list)
+    blocked = BlockList.with_file(layout, settings.crawl.block_list)
     with contextlib.ExitStack() as stack:
         path = layout.frontier(plan.site)
         if plan.dry_run:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="toonsearch-"))
             path = Path(folder, "frontier")
         else:
-            sweep(layout)
+            for file in layout.staging.glob("picture-*"):  # half written by a run that was killed
+                file.unlink(missing_ok=True)
         started, clock = datetime.now(UTC), time.monotonic()
         catalog = Catalog(layout)
-        frontier, resumed = _open(path, catalog, plan, settings.crawl)
+        marks = sorted(set().union(*blocked.marks.values()))
+        frontier, resumed = _open(path, catalog, plan, f"{plan.key} {settings.crawl.adult} {marks}")
         stack.callback(frontier.close)
         run = Run(
             layout,
             settings,
             plan,
             frontier,
+            blocked=blocked,
             version=version,
             max_seconds=max_seconds,
             samples=samples,
@@ -111,37 +114,30 @@ def crawl(
         _fetch(run)
         report = CrawlReport(
             plan.site,
-            counts=frontier.counts(),
+            counts=dict(frontier.counts),
             requests=run.requests,
             bytes_count=run.bytes,
             seconds=time.monotonic() - clock,
             resumed=resumed,
             problems=run.problems,
+            error=run.error if isinstance(run.error, ToonsearchError) else None,
         )
-        report.error = _error_of(run) or _quality_error(catalog, plan, report, accept_fewer)
+        if run.interrupted and frontier.pending:
+            hint = "What was fetched is saved; run it again to go on."
+            report.error = InterruptedRun("interrupted", hint)
+        report.error = report.error or _quality_error(catalog, plan, report, accept_fewer)
         if report.error is not None:
             report.outcome = "interrupted" if run.interrupted else "partly"
         if frontier.pending == 0:
-            frontier.drop("plan")  # finished: the next crawl starts over
+            frontier.put("plan", "")  # finished: the next crawl starts over
             report.counts["complete"] = int(not report.is_suspect)
         if not plan.dry_run:
             _record(catalog, plan, settings, report, started)
     return report
 
 
-def sweep(layout: Layout) -> None:
-    """Remove pictures that a killed run had half written; nobody else writes while we do."""
-    for file in layout.staging.glob("picture-*"):
-        file.unlink(missing_ok=True)
-
-
-def _open(
-    path: Path, catalog: Catalog, plan: Plan, settings: CrawlSettings
-) -> tuple[Frontier, bool]:
+def _open(path: Path, catalog: Catalog, plan: Plan, mark: str) -> tuple[Frontier, bool]:
     """The frontier to work on, and whether it continues a crawl that was cut short."""
-    blocked = BlockList.with_file(catalog.layout, settings.block_list)
-    marks = sorted(set().union(*blocked.marks.values()))
-    mark = f"{plan.key} {settings.adult} {marks}"
     if path.exists():
         try:
             frontier = Frontier(path)
@@ -150,7 +146,7 @@ def _open(
             fits = (frontier.get("plan"), frontier.get("format")) == (mark, FORMAT)
             if fits and time.time() - began < RESUMED_S:
                 return frontier, True
-            drain(frontier, catalog, settings.commit_rows)
+            drain(frontier, catalog)
             frontier.close()
         except (sqlite3.DatabaseError, ValueError, KeyError):
             pass  # damaged: the catalog knows what was committed, the rest is asked again
@@ -194,15 +190,9 @@ def _fetch(run: Run) -> None:
     if task.done() and not task.cancelled() and task.exception() is not None:
         raise task.exception() or AssertionError
     if run.error is not None and not isinstance(run.error, ToonsearchError):
-        raise run.error  # a bug of ours: the roof says so
+        raise run.error  # a bug of ours
     if run.frontier.pending and not run.stopping:
         raise AssertionError(f"{run.frontier.pending} requests were left")
-
-
-def _error_of(run: Run) -> ToonsearchError | None:
-    if run.interrupted and run.frontier.pending:
-        return InterruptedRun("interrupted", "What was fetched is saved; run it again to go on.")
-    return run.error if isinstance(run.error, ToonsearchError) else None
 
 
 def _quality_error(
@@ -213,7 +203,11 @@ def _quality_error(
     listed = counts.get("listed", 0)
     if counts.get("lists_failed") and not listed:
         return NetworkError(f"no list of {plan.site} could be read", "Try again later.")
-    before = last_listed(catalog, plan)
+    before = 0  # what the last good crawl of the same scope listed
+    for row in sorted(catalog.read("runs").to_pylist(), key=lambda row: row["ended"]):
+        past = json.loads(row["counts"])
+        if row["command"] == _command(plan) and past.get("complete"):
+            before = past.get("listed", 0)
     if before >= ENOUGH and listed < FAR_LESS * before and not accept_fewer:
         report.is_suspect = True
         return PartlyDoneError(
@@ -238,16 +232,6 @@ def _quality_error(
 
 def _command(plan: Plan) -> str:
     return f"crawl {plan.site} {sha256(plan.key.encode()).hexdigest()[:12]}"
-
-
-def last_listed(catalog: Catalog, plan: Plan) -> int:
-    """How many titles the last good crawl of the same scope listed; 0 when there was none."""
-    mine = [row for row in catalog.read("runs").to_pylist() if row["command"] == _command(plan)]
-    for row in sorted(mine, key=lambda row: row["ended"], reverse=True):
-        counts = json.loads(row["counts"])
-        if counts.get("complete"):
-            return int(counts.get("listed", 0))
-    return 0
 
 
 def _record(

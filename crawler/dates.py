@@ -1,38 +1,30 @@
-"""Dates as people type them, read without guessing.
-
-A wrong year puts a drawing into the wrong era for ever, an absent one is merely absent: so
-every doubt ends in None, and a day that could also be a month leaves the year alone.
-"""
+"""Dates as people type them, read without guessing: every doubt ends in None, and a day that
+could also be a month leaves the year alone."""
 
 from __future__ import annotations
 
 import datetime
-import difflib
 import re
 import unicodedata
 
 FIRST_YEAR, LAST_YEAR = 1000, 2100
 """Years outside are typing errors, sizes or serial numbers."""
 
-_MONTHS: dict[str, int] = {}
-for _number, _spellings in enumerate(
-    (
-        "january januar janvier enero gennaio janeiro januari jan janv ene gen",
-        "february februar fevrier febrero febbraio fevereiro februari feb fev febr",
-        "march marz mars marzo marco maart mar mrz",
-        "april avril abril aprile apr avr abr",
-        "may mai mayo maggio maio mei mag",
-        "june juni juin junio giugno junho jun giu",
-        "july juli juillet julio luglio julho jul juil lug",
-        "august aout agosto augustus aug ago",
-        "september septembre septiembre settembre setembro sep sept set",
-        "october oktober octobre octubre ottobre outubro oct okt ott out",
-        "november novembre noviembre novembro nov",
-        "december dezember decembre diciembre dicembre dezembro dec dez dic",
-    ),
-    start=1,
-):
-    _MONTHS.update(dict.fromkeys(_spellings.split(), _number))
+_SPELLINGS = (
+    "january januar janvier enero gennaio janeiro januari jan janv ene gen",
+    "february februar fevrier febrero febbraio fevereiro februari feb fev febr",
+    "march marz mars marzo marco maart mar mrz",
+    "april avril abril aprile apr avr abr",
+    "may mai mayo maggio maio mei mag",
+    "june juni juin junio giugno junho jun giu",
+    "july juli juillet julio luglio julho jul juil lug",
+    "august aout agosto augustus aug ago",
+    "september setember septembre septiembre settembre setembro sep sept set",
+    "october oktober octobre octubre ottobre outubro oct okt ott out",
+    "november novembre noviembre novembro nov",
+    "december dezember decembre diciembre dicembre dezembro dec dez dic",
+)
+_MONTHS = {word: number for number, words in enumerate(_SPELLINGS, 1) for word in words.split()}
 
 _YEAR_FIRST = re.compile(r"(?<!\d)(\d{4})\s*[-/.:\s]\s*(\d{1,2})\s*[-/.:\s]\s*(\d{1,2})(?!\d)")
 _YEAR_LAST = re.compile(r"(?<!\d)(\d{1,2})\s*[-/.\s]\s*(\d{1,2})\s*[-/.\s]\s*(\d{4})(?!\d)")
@@ -64,38 +56,21 @@ def _read(text: str) -> tuple[int | None, datetime.date | None]:
     if found := _YEAR_FIRST.search(plain):
         return _checked(*(int(part) for part in found.groups()))
     if found := _YEAR_LAST.search(plain):
-        first, second, year = (int(part) for part in found.groups())
-        return _checked(year, *_month_and_day(first, second))
+        month, day, year = (int(part) for part in found.groups())
+        if month > 12:
+            month, day = day, month
+        is_certain = month == day or day > 12
+        return _checked(year, month, day) if is_certain else _checked(year)
     if found := _SHORT_YEAR_LAST.match(plain):
-        return _read_short(int(found[1]), int(found[3]), int(found[4]))
+        # Only a day in the middle shows that the year comes last: "23-07-05" says nothing.
+        # Two digits mean 1969 to 2068, as POSIX has it.
+        month, day, year = int(found[1]), int(found[3]), int(found[4])
+        if not month <= 12 < day <= 31:
+            return None, None
+        return _checked(year + (2000 if year < 69 else 1900), month, day)
     if (found := _COMPACT.search(plain)) and _checked(*map(int, found.groups()))[1] is not None:
         return _checked(*map(int, found.groups()))
     return _read_words(plain)
-
-
-def _month_and_day(first: int, second: int) -> tuple[int, int]:
-    """Month and day of two numbers in unknown order; zeros when both orders are possible."""
-    if first == second:
-        return first, second
-    if first > 12 >= second:
-        return second, first
-    if second > 12 >= first:
-        return first, second
-    return 0, 0
-
-
-def _read_short(
-    first: int, second: int, short_year: int
-) -> tuple[int | None, datetime.date | None]:
-    """Three short numbers, of which the last is surely the year only if the middle is a day.
-
-    With 13 to 31 in the middle the order can only be month, day, year. All other texts may
-    begin with the year ("23-07-05", "04/12/05"), so they say nothing. Two digits stand for
-    1969 to 2068, as POSIX has it.
-    """
-    if not (first <= 12 < second <= 31):
-        return None, None
-    return _checked(short_year + (2000 if short_year < 69 else 1900), first, second)
 
 
 def _read_words(text: str) -> tuple[int | None, datetime.date | None]:
@@ -105,25 +80,13 @@ def _read_words(text: str) -> tuple[int | None, datetime.date | None]:
     if len(years) != 1:
         return None, None
     year = years.pop()
-    month = _named_month(text)
-    days = [int(day) for day in _DAY.findall(_LONE_YEAR.sub(" ", text))]
-    if month is None or len(days) != 1:
-        return year, None
-    return _checked(year, month, days[0])
-
-
-def _named_month(text: str) -> int | None:
-    """The month that exactly one word of the text names, a slip of the pen allowed."""
     marked = unicodedata.normalize("NFD", text.casefold())
     plain = "".join(ch for ch in marked if not unicodedata.combining(ch))
-    months = set()
-    for word in re.findall(r"[a-z]+", plain):
-        if word in _MONTHS:
-            months.add(_MONTHS[word])
-        elif len(word) >= 6:  # short words are one letter away from too many others
-            near = difflib.get_close_matches(word, _MONTHS, n=1, cutoff=0.85)
-            months.update(_MONTHS[hit] for hit in near)
-    return months.pop() if len(months) == 1 else None
+    months = {_MONTHS[word] for word in re.findall(r"[a-z]+", plain) if word in _MONTHS}
+    days = [int(day) for day in _DAY.findall(_LONE_YEAR.sub(" ", text))]
+    if len(months) != 1 or len(days) != 1:
+        return year, None
+    return _checked(year, months.pop(), days[0])
 
 
 def _checked(year: int, month: int = 0, day: int = 0) -> tuple[int | None, datetime.date | None]:

@@ -6,11 +6,11 @@ already there is left alone. The row that names it is committed afterwards.
 
 from __future__ import annotations
 
-import os
 import stat
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from schemas.images import (
     FORMATS,
@@ -24,7 +24,7 @@ from schemas.images import (
     perceptual_hash,
     picture_id_of,
 )
-from schemas.storage.fsio import fsync_directory
+from schemas.storage.fsio import fsync_directory, fsync_file
 from schemas.storage.layout import Layout
 
 CHECK_PX = 256  # enough to see that something is drawn, and cheap to decode to
@@ -45,6 +45,12 @@ class CheckedPicture:
     perceptual_hash: str | None = None
     detail: str = ""
 
+    def columns(self) -> dict[str, Any]:
+        """The facts as columns of `pictures`."""
+        facts = {**vars(self), "reason": None if self.reason is None else str(self.reason)}
+        del facts["detail"]
+        return facts
+
 
 def stamp_of(path: Path) -> str:
     """Size and modification time: while they stay, a file is not read again.
@@ -58,6 +64,14 @@ def stamp_of(path: Path) -> str:
     if not stat.S_ISREG(facts.st_mode):
         raise PictureError(Reason.NOT_A_FILE, "is not a file")
     return f"{facts.st_size}-{facts.st_mtime_ns}"
+
+
+def size_of(path: Path) -> int:
+    """The bytes of a file, -1 when there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
 
 
 def read_capped(path: Path, limits: PictureLimits) -> bytes:
@@ -124,11 +138,9 @@ def _store(layout: Layout, file: str, data: bytes, sync: bool) -> None:
     # A name of its own: two threads may hold two files with the same bytes.
     aside = layout.staging / f"picture-{uuid.uuid4().hex}"
     try:
-        with aside.open("wb") as handle:
-            handle.write(data)
-            if sync:
-                handle.flush()
-                os.fsync(handle.fileno())
+        aside.write_bytes(data)
+        if sync:
+            fsync_file(aside)
         aside.replace(path)
     except BaseException:
         aside.unlink(missing_ok=True)

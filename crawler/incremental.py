@@ -27,38 +27,33 @@ from crawler.state import as_json, episode_digest
 from schemas.blocklist import BlockList
 from schemas.records import Author, Episode, distinct_authors
 
+OPEN, ENDED = 1, 2
+"""A title's `phase`: something is awaited of it, or nothing any more. Other titles have 0."""
 
-def plain(record: Any) -> dict[str, Any]:
+
+def as_row(record: Any) -> dict[str, Any]:
     """A record as JSON holds it."""
-    row: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(record), default=_iso))
+    row: dict[str, Any] = json.loads(as_json(dataclasses.asdict(record)))
     return row
 
 
-def _iso(value: Any) -> str:
-    if isinstance(value, date):
-        return value.isoformat()
-    raise TypeError(type(value).__name__)
-
-
-def united(one: dict[str, Any], two: dict[str, Any]) -> dict[str, Any]:
+def merged(one: dict[str, Any], two: dict[str, Any]) -> dict[str, Any]:
     """One title from two pages that each describe a part; the order of the pages is no matter."""
     both = {name: two[name] if one.get(name) in (None, "") else one[name] for name in two}
     for name in ("genres", "tags"):
         both[name] = sorted({*(one[name] or ()), *(two[name] or ())})
-    before = [Author(**author) for author in one["authors"] or ()]
-    more = [Author(**author) for author in two["authors"] or ()]
-    people = distinct_authors(sorted({*before, *more}, key=lambda a: (a.name, a.role)))
-    if sorted(people, key=repr) == sorted(before, key=repr):
-        people = tuple(before)
-    both["authors"] = [dataclasses.asdict(author) for author in people]
+    known = [Author(**author) for author in one["authors"] or ()]
+    people = {*known, *(Author(**author) for author in two["authors"] or ())}
+    if people != set(known):
+        known = list(
+            distinct_authors(sorted(people, key=lambda author: (author.name, author.role)))
+        )
+    both["authors"] = [dataclasses.asdict(author) for author in known]
     return both
 
 
 class TitleTracker:
-    """The titles of a crawl. Call every method inside a frontier's transaction.
-
-    A title's column `seen` is 1 while something is awaited of it and 2 once it has ended.
-    """
+    """The titles of a crawl. Call every method inside a frontier's transaction."""
 
     def __init__(
         self, frontier: Frontier, site: Site, plan: Plan, *, adult: bool, blocked: BlockList
@@ -76,25 +71,19 @@ class TitleTracker:
         for request in requests:
             if request.title_id is not None:
                 known = self.get(request.title_id)
-                self.frontier.count("again" if known is not None and known["state"] else "new")
-                self.see(request.title_id, None, self._about(request.about, known), whole=True)
+                self.frontier.count("again" if known["state"] else "new")
+                self.open(request.title_id, None, self._about(request.about, known), whole=True)
         self.frontier.add(requests)
 
     def _retry_failed(self) -> None:
-        failed = self.db.execute(
-            "select title_id, about from titles where json_extract(state, '$.status') = 'failed'"
-        ).fetchall()
-        for row in failed:
-            about = json.loads(row["about"] or "{}")
-            self.see(row["title_id"], None, about, whole=True)
-            if self.site.title is not None:
-                self.frontier.add([self.site.title(row["title_id"], about)])
+        failed = "select title_id from titles where json_extract(state, '$.status') = 'failed'"
+        for (title_id,) in self.db.execute(failed).fetchall():
+            self.open(title_id, whole=True)
+            self.frontier.add([self.site.title(title_id, self.get(title_id)["about"])])
         for row in self.db.execute("select * from pictures where status = 'failed'").fetchall():
             title = self.get(row["title_id"])
-            if title is None or not title["seen"]:
-                state = json.loads((title and title["state"]) or "{}")
-                partial = state.get("reason") if state.get("status") == "partial" else None
-                self.see(row["title_id"], partial=partial)
+            if not title["phase"]:
+                self.open(row["title_id"], partial=_partial_reason(title["state"]))
             published = row["published"] and date.fromisoformat(row["published"])
             link = PictureLink(row["url"], row["kind"], row["episode_no"], published, row["year"])
             self._queue_picture(row["title_id"], link)
@@ -128,8 +117,8 @@ class TitleTracker:
         if not job.about.get("facts_only"):
             self.frontier.add(each for each in page.requests if self._is_awaited(each))
         if title_id is not None:
-            if any(parsed.merged for parsed in page.titles) and (row := self.get(title_id)):
-                about = json.loads(row["about"] or "{}")
+            if any(parsed.merged for parsed in page.titles):
+                about = self.get(title_id)["about"]
                 about["parsed"] = sorted({*about.get("parsed", ()), job.kind})
                 self.set(title_id, about=as_json(about))
             self.settle(title_id)
@@ -142,8 +131,8 @@ class TitleTracker:
     def gone(self, job: Job) -> None:
         """The site does not know a title. When a list has just named one that we hold, that
         is odd enough to be called a failure, which is tried again."""
-        row = self.get(str(job.title_id))
-        if row is not None and row["stored"] is not None and not self.plan.scope.titles:
+        stored = self.get(str(job.title_id))["stored"]
+        if stored is not None and not self.plan.scope.titles:
             self.fail(job, "gone")
         else:
             self.end(str(job.title_id), "skipped", "gone")
@@ -153,8 +142,8 @@ class TitleTracker:
         if job.title_id is None:
             self.frontier.count("lists_failed")
             return
-        if self.get(job.title_id) is None:
-            self.see(job.title_id)
+        if not self.get(job.title_id)["phase"]:
+            self.open(job.title_id)
         self.set(job.title_id, fail=reason)
         self.settle(job.title_id)
 
@@ -164,68 +153,53 @@ class TitleTracker:
         if request.title_id is None:
             return True
         row = self.get(request.title_id)
-        if row is None or row["seen"] != 1:
-            return False
-        return request.kind not in json.loads(row["about"] or "{}").get("parsed", ())
+        return row["phase"] == OPEN and request.kind not in row["about"].get("parsed", ())
 
-    def _about(self, about: Mapping[str, Any], known: Any) -> dict[str, Any]:
+    def _about(self, about: Mapping[str, Any], known: dict[str, Any]) -> dict[str, Any]:
         """What the site's functions need, and whether strips were fetched, or will be."""
-        before = json.loads(known["about"] or "{}") if known is not None else {}
-        strips = self.plan.scope.strips or before.get("strips")
+        strips = self.plan.scope.strips or known["about"].get("strips")
         return {**about, **({"strips": True} if strips else {})}
 
     def _take_listed(self, listed: ListedTitle) -> None:
         """Decide whether a listed title is asked for: wholly, for what moved, or not."""
-        known = self.get(listed.title_id)
-        if known is not None and known["seen"]:
+        title_id, known = listed.title_id, self.get(listed.title_id)
+        if known["phase"]:
             return
         self.frontier.count("listed")
-        if self.blocked.blocks_title(listed.title_id, listed.authors):
-            self._leave_out(listed.title_id)
+        if self.blocked.blocks_title(title_id, listed.authors):
+            self._leave_out(title_id)
             return
-        state = json.loads(known["state"]) if known is not None and known["state"] else {}
-        if not self.adult:
-            known_adult = (state.get("status"), state.get("reason")) == ("skipped", "adult")
-            if listed.adult or known_adult:
-                self.see(listed.title_id, listed.name, listed.about)
-                if listed.adult:
-                    self.end(listed.title_id, "skipped", "adult")
-                else:
-                    self.set(listed.title_id, seen=2)
-                    self.frontier.count("skipped_adult")
-                return
+        state = known["state"] or {}
+        known_adult = (state.get("status"), state.get("reason")) == ("skipped", "adult")
+        if not self.adult and (listed.adult or known_adult):
+            self.open(title_id, listed.name, listed.about)
+            self.end(title_id, "skipped", "adult")
+            return
         if not self._within("titles_asked", self.plan.max_titles):
             self.frontier.count("left_out")
             return
-        done = state.get("status") == "done"
+        lacks_strips = self.plan.scope.strips and not known["about"].get("strips")
+        done = state.get("status") == "done" and not lacks_strips
+        partial = _partial_reason(state) if self.plan.since is not None else None
         about = self._about(listed.about, known)
-        if self.plan.scope.strips and not json.loads(state.get("about") or "{}").get("strips"):
-            done = False
-        partial = state.get("status") == "partial" and self.plan.since is not None
-        self.see(
-            listed.title_id,
-            listed.name,
-            about,
-            whole=not (done or partial),
-            partial=state.get("reason") if partial else None,
-        )
-        self.set(listed.title_id, star_score=listed.star_score)
+        self.open(title_id, listed.name, about, whole=not (done or partial), partial=partial)
+        self.set(title_id, star_score=listed.star_score)
         if listed.finished is not None:
-            self.set(listed.title_id, finished=int(listed.finished))
-        if done and self._stands_still(listed, state):
-            self._count_saved(listed.title_id)
-            self._write_title(listed.title_id)
+            self.set(title_id, finished=int(listed.finished))
+        if done and self._is_unchanged(listed, state):
+            self._count_saved(title_id)
+            self._write_title(title_id)
         elif self.plan.dry_run:
             self.frontier.count("asked_again" if done else "new")
         elif (done or partial) and self.site.probe is not None:
-            probe = self.site.probe(listed.title_id, listed.about)
+            probe = self.site.probe(title_id, listed.about)
             self.frontier.add([dataclasses.replace(probe, about={**probe.about, "probe": True})])
-        elif self.site.title is not None:
+        else:
             self.frontier.count("again" if state else "new")
-            self.frontier.add([self.site.title(listed.title_id, listed.about)])
+            self.frontier.add([self.site.title(title_id, listed.about)])
 
     @staticmethod
-    def _stands_still(listed: ListedTitle, state: dict[str, Any]) -> bool:
+    def _is_unchanged(listed: ListedTitle, state: dict[str, Any]) -> bool:
         """Whether the list alone shows that nothing can be new."""
         if listed.finished and state.get("finished"):
             return True
@@ -236,30 +210,27 @@ class TitleTracker:
     def _take_title(self, parsed: ParsedTitle) -> None:
         title = parsed.title
         row = self.get(title.title_id)
-        is_new = row is None or not row["seen"]
-        if is_new:
+        if not row["phase"]:
             self.frontier.count("listed")
-        names = tuple(author.name for author in title.authors)
-        if self.blocked.blocks_title(title.title_id, names):
+        if self.blocked.blocks_title(title.title_id, [author.name for author in title.authors]):
             self._leave_out(title.title_id)
             return
-        if row is not None and row["seen"] == 2:
+        if row["phase"] == ENDED:
             return
-        if is_new:
+        if not row["phase"]:
             if not self._within("titles_asked", self.plan.max_titles):
                 self.frontier.count("left_out")
                 return
-            self.frontier.count("new" if row is None or row["stored"] is None else "unchanged")
-            about = json.loads((row and row["about"]) or "{}")
-            self.see(title.title_id, title.name, about)
+            self.frontier.count("new" if row["stored"] is None else "unchanged")
+            self.open(title.title_id, title.name)
         if parsed.adult and not self.adult:
             self.end(title.title_id, "skipped", "adult")
             return
         if self.plan.dry_run:
             return
-        draft = plain(title)
-        if parsed.merged and row is not None and row["draft"]:
-            draft = united(json.loads(row["draft"]), draft)
+        draft = as_row(title)
+        if parsed.merged and row["draft"]:
+            draft = merged(json.loads(row["draft"]), draft)
             if self.site.year_of is not None:
                 draft["year"] = self.site.year_of(draft["tags"])
         self.set(title.title_id, draft=as_json(draft), name=draft["name"])
@@ -275,12 +246,12 @@ class TitleTracker:
         """The title is on the block list."""
         self.frontier.cancel(title_id)
         self.frontier.count("skipped_blocked")
-        self.see(title_id)
-        self.set(title_id, seen=2)
+        self.open(title_id)
+        self.set(title_id, phase=ENDED)
 
     def _within(self, name: str, limit: int | None) -> bool:
-        """Count one more of something that has a limit; False when there is no room."""
-        if limit is not None and self.frontier.counted(name) >= limit:
+        """Count one more of something that has a limit; False at the limit."""
+        if limit is not None and self.frontier.counts.get(name, 0) >= limit:
             return False
         self.frontier.count(name)
         return True
@@ -295,9 +266,7 @@ class TitleTracker:
             return since is None or published is None or published >= since
 
         new = sum(self._episode(each) for each in page.episodes if is_wanted(each.published))
-        known = self.db.execute(
-            "select count(*) from episodes where title_id = ?", (title_id,)
-        ).fetchone()[0]
+        known = self.frontier.scalar("select count(*) from episodes where title_id = ?", title_id)
         moved = bool(new) or page.episodes_count != row["count"]
         self.set(title_id, count=page.episodes_count)
         if job.about.get("probe"):
@@ -305,15 +274,16 @@ class TitleTracker:
                 self._count_saved(title_id)
                 return
             self.frontier.count("changed")
-            if self.site.title is not None:
-                about = {**json.loads(row["about"] or "{}"), "facts_only": True}
-                self.frontier.add([self.site.title(title_id, about)])
+            about = {**row["about"], "facts_only": True}
+            self.frontier.add([self.site.title(title_id, about)])
         for link in page.pictures:
             if is_wanted(link.published):
                 self._want_picture(title_id, link)
         if self.plan.scope.strips and self.site.strip is not None:
-            for number in page.free:
-                self._want_strip(title_id, number)
+            query = "select episode_no from pictures where title_id = ? and kind = 'strip'"
+            stored = {number for (number,) in self.db.execute(query, (title_id,))}
+            wanted = [number for number in page.free if number not in stored]
+            self.frontier.add(self.site.strip(title_id, number, row["about"]) for number in wanted)
         dates = [e.published for e in page.episodes if e.published is not None]
         past = since is not None and bool(dates) and max(dates) < since
         if since is not None and (past or known < (page.episodes_count or 0)):
@@ -326,57 +296,51 @@ class TitleTracker:
 
     def _episode(self, episode: Episode) -> bool:
         """Write an episode that is new or differs; whether it is new."""
-        row = plain(episode)
-        mark = episode_digest(row)
+        row = as_row(episode)
+        digest = episode_digest(row)
         key = (episode.title_id, episode.episode_no)
-        before = self.db.execute(
-            "select digest from episodes where title_id = ? and episode_no = ?", key
-        ).fetchone()
-        if before is not None and before[0] == mark:
+        query = "select digest from episodes where title_id = ? and episode_no = ?"
+        before = self.frontier.scalar(query, *key)
+        if before == digest:
             return False
         self.db.execute(
-            "insert or replace into episodes values (?, ?, ?, ?)", (*key, row["published"], mark)
+            "insert or replace into episodes values (?, ?, ?, ?)", (*key, row["published"], digest)
         )
         self.frontier.send("episodes", f"{key[0]} {key[1]}", row, fresh=before is None)
         if before is None:
             self.frontier.count("episodes")
         return before is None
 
-    def _want_strip(self, title_id: str, number: int) -> None:
-        assert self.site.strip is not None
-        query = (
-            "select exists (select 1 from pictures where title_id = ? and episode_no = ?"
-            " and kind = 'strip')"
-        )
-        if not self.db.execute(query, (title_id, number)).fetchone()[0]:
-            about = json.loads(self.get(title_id)["about"] or "{}")
-            self.frontier.add([self.site.strip(title_id, number, about)])
-
     def _want_picture(self, title_id: str, link: PictureLink) -> None:
         """Queue a picture that the catalog does not have."""
-        query = "select exists (select 1 from pictures where title_id = ? and url = ?)"
-        if not self.db.execute(query, (title_id, link.url)).fetchone()[0]:
+        query = "select 1 from pictures where title_id = ? and url = ?"
+        if self.frontier.scalar(query, title_id, link.url) is None:
             self._queue_picture(title_id, link)
 
     def _queue_picture(self, title_id: str, link: PictureLink) -> None:
-        about = plain(link)
+        about = as_row(link)
         request = PageRequest(about.pop("url"), "picture", title_id, about)
         limit = self.plan.max_pictures
-        if limit is not None and self.frontier.counted("pictures_asked") >= limit:
+        if limit is not None and self.frontier.counts.get("pictures_asked", 0) >= limit:
             self.set(title_id, partial="max pictures")
         elif self.frontier.add([request]):
             self.frontier.count("pictures_asked")
 
     def _count_saved(self, title_id: str) -> None:
         self.frontier.count("unchanged")
-        query = "select count(*) from pictures where title_id = ?"
-        saved = self.db.execute(query, (title_id,)).fetchone()[0]
-        self.frontier.count("requests_saved", int(saved))
+        saved = self.frontier.scalar("select count(*) from pictures where title_id = ?", title_id)
+        self.frontier.count("requests_saved", saved)
 
     # A title's row, and the moment when nothing more is awaited of it
 
-    def get(self, title_id: str) -> Any:
-        return self.db.execute("select * from titles where title_id = ?", (title_id,)).fetchone()
+    def get(self, title_id: str) -> dict[str, Any]:
+        """A title's row with its JSON read; of a title that is not known, a row of nothing."""
+        found = self.db.execute("select * from titles where title_id = ?", (title_id,))
+        row = found.fetchone() or [None] * len(found.description)
+        title = dict(zip((name for name, *_ in found.description), row, strict=True))
+        title["about"] = json.loads(title["about"] or "{}")
+        title["state"] = title["state"] and json.loads(title["state"])
+        return title
 
     def set(self, title_id: str, **values: Any) -> None:
         names = ", ".join(f"{name} = ?" for name in values)
@@ -384,7 +348,7 @@ class TitleTracker:
             f"update titles set {names} where title_id = ?", (*values.values(), title_id)
         )
 
-    def see(
+    def open(
         self,
         title_id: str,
         name: str | None = None,
@@ -394,27 +358,28 @@ class TitleTracker:
         partial: str | None = None,
     ) -> None:
         """Make a title part of this crawl; `whole` when all its pages are to be followed."""
-        self.db.execute("insert or ignore into titles (title_id) values (?)", (title_id,))
-        self.set(title_id, seen=1, whole=int(whole), fail=None, partial=partial)
-        if name is not None:
-            self.set(title_id, name=name)
-        if about is not None:
-            self.set(title_id, about=json.dumps(dict(about), ensure_ascii=False))
+        text = None if about is None else as_json(dict(about))
+        self.db.execute(
+            "insert into titles (title_id, name, about, phase, whole, partial)"
+            " values (?, ?, ?, ?, ?, ?) on conflict do update set"
+            " name = coalesce(excluded.name, name), about = coalesce(excluded.about, about),"
+            " phase = excluded.phase, whole = excluded.whole, partial = excluded.partial,"
+            " fail = null",
+            (title_id, name, text, OPEN, whole, partial),
+        )
 
     def conditional_headers(self, title_id: str) -> dict[str, str]:
         """Headers that let the server answer that nothing has changed."""
         row = self.get(title_id)
-        if row is None:
-            return {}
         found = {"If-None-Match": row["etag"], "If-Modified-Since": row["modified"]}
         return {name: value for name, value in found.items() if value}
 
     def settle(self, title_id: str) -> None:
         """When nothing more is queued for a title, say so in the catalog."""
-        if self.frontier.is_open(title_id):  # nearly always, so it is asked first
+        if self.frontier.scalar("select 1 from jobs where title_id = ?", title_id) is not None:
             return
         row = self.get(title_id)
-        if row is None or row["seen"] != 1:
+        if row["phase"] != OPEN:
             return
         self._write_title(title_id)
         if row["fail"] is not None:
@@ -429,10 +394,9 @@ class TitleTracker:
         """A title cannot be had: nothing more is asked for it, what is known stays."""
         self.frontier.cancel(title_id)
         self.frontier.count(f"{status}_{reason}")
-        if self.get(title_id) is None:
-            self.see(title_id)
+        self.open(title_id)
         self._write_state(title_id, status, reason)
-        self.set(title_id, seen=2)
+        self.set(title_id, phase=ENDED)
 
     def _write_title(self, title_id: str) -> None:
         """Write the title's row when it differs from the stored one.
@@ -440,7 +404,7 @@ class TitleTracker:
         Its facts come from its own page, its dates from its episodes, its score from a list.
         """
         row = self.get(title_id)
-        if row is None or row["draft"] is None:
+        if row["draft"] is None:
             return
         draft = json.loads(row["draft"])
         first, last, known = self.db.execute(
@@ -467,9 +431,9 @@ class TitleTracker:
     def _write_state(self, title_id: str, status: str, reason: str | None) -> None:
         """Write what the crawl knows of a title when it differs from what was written."""
         row = self.get(title_id)
-        last = self.db.execute(
-            "select max(published) from episodes where title_id = ?", (title_id,)
-        ).fetchone()[0]
+        last = self.frontier.scalar(
+            "select max(published) from episodes where title_id = ?", title_id
+        )
         finished = row["finished"]
         state = {
             "title_id": title_id,
@@ -482,10 +446,13 @@ class TitleTracker:
             "last_date": last,
             "etag": row["etag"],
             "last_modified": row["modified"],
-            "about": row["about"],
+            "about": as_json(row["about"]),
         }
-        text = as_json(state)
-        if text != row["state"]:
+        if state != row["state"]:
+            self.set(title_id, state=as_json(state))
             state["checked_at"] = datetime.now(UTC).isoformat()
             self.frontier.send("crawl_state", title_id, state, fresh=row["state"] is None)
-            self.set(title_id, state=text)
+
+
+def _partial_reason(state: dict[str, Any] | None) -> str | None:
+    return state["reason"] if state and state.get("status") == "partial" else None

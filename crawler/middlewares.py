@@ -11,7 +11,7 @@ import asyncio
 import re
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ from scrapy.http.request import NO_CALLBACK
 from scrapy.resolver import HostResolution
 from twisted.internet.address import IPv4Address, IPv6Address
 
-from crawler.settings import AGENT, Refused, Run
+from crawler.settings import AGENT, Refused, RunPart, run_of
 from crawler.sites.base import Site
 from schemas.net import is_public
 
@@ -44,7 +44,7 @@ _OPT_OUT = re.compile(r"^(noai|noimageai|noindex|none)$", re.IGNORECASE)
 _META = re.compile(rb"<meta\s[^>]*name=[\"']?(?:robots|toonsearch)\b[^>]*>", re.IGNORECASE)
 
 
-def opts_out(headers: list[str], body: bytes = b"") -> bool:
+def opts_out(headers: Iterable[str], body: bytes = b"") -> bool:
     """Whether a response asks not to be used: `X-Robots-Tag`, or a robots meta element.
 
     A directive may be addressed (`otherbot: noindex`); those for others do not concern us.
@@ -164,26 +164,14 @@ class PinnedResolver:
         return resolution
 
 
-class _Middleware:
-    """What all middlewares here share: the run that they belong to."""
-
-    def __init__(self, crawler: Crawler) -> None:
-        self.crawler = crawler
-        self.run: Run = crawler.settings["TOONSEARCH_RUN"]
-
-    @classmethod
-    def from_crawler(cls, crawler: Crawler) -> Any:
-        return cls(crawler)
-
-
-class SiteHosts(_Middleware):
+class SiteHosts(RunPart):
     """Every request, redirected ones too, goes to the site only."""
 
     def process_request(self, request: Request) -> None:
         check_url(request.url, self.run.site)
 
 
-class RobotsTxt(_Middleware):
+class RobotsTxt(RunPart):
     """robots.txt of every host, before anything else of it; no answer means no."""
 
     def __init__(self, crawler: Crawler) -> None:
@@ -199,7 +187,7 @@ class RobotsTxt(_Middleware):
             self._rules[place] = asyncio.ensure_future(self._fetch(place))
         rules = await asyncio.shield(self._rules[place])
         if not rules.can_fetch(request.url, AGENT):
-            self.run.frontier.drop(f"robots {place}")  # ask again next time
+            self.run.frontier.put(f"robots {place}", "")  # ask again next time
             raise Refused(f"robots: {request.url}")
         delay = rules.crawl_delay(AGENT)
         if delay:
@@ -239,20 +227,12 @@ class RobotsTxt(_Middleware):
 class Retries(RetryMiddleware):
     """Retries, with the wait that the host asks for, or one that doubles."""
 
-    run: Run
-
-    @classmethod
-    def from_crawler(cls, crawler: Crawler) -> Any:
-        part = super().from_crawler(crawler)
-        part.run = crawler.settings["TOONSEARCH_RUN"]
-        return part
-
     def process_response(
         self, request: Request, response: Response, spider: Any = None
     ) -> Request | Response:
         if response.status in self.retry_http_codes:
             asked = retry_after(response.headers.get("Retry-After"))
-            if asked is not None and asked > self.run.settings.max_wait_s:
+            if asked is not None and asked > run_of(self.crawler).settings.max_wait_s:
                 raise Refused(f"wait: {asked:.0f} s")
             self._hold(request, asked)
         return super().process_response(request, response)
@@ -272,7 +252,8 @@ class Retries(RetryMiddleware):
         holds the whole host, requests that are queued already included.
         """
         tries = int(request.meta.get("retry_times", 0))
-        wait = min(self.run.settings.backoff_s * 2**tries, self.run.settings.max_wait_s)
+        settings = run_of(self.crawler).settings
+        wait = min(settings.backoff_s * 2**tries, settings.max_wait_s)
         slot = self.crawler.engine.downloader._get_slot(request)[1]
         slot.delay = max(slot.delay, 0.001)  # without a delay `lastseen` is not compared
         until = time.monotonic() + (wait if asked is None else asked)
@@ -283,21 +264,20 @@ class Redirects(RedirectMiddleware):
     """Redirects, with the site's own Referer; those to a login are an answer of their own."""
 
     def handle_referer(self, request: Request, response: Response) -> None:
-        return
+        pass
 
     def process_response(
         self, request: Request, response: Response, spider: Any = None
     ) -> Request | Response:
-        run: Run = self.crawler.settings["TOONSEARCH_RUN"]
         if 300 <= response.status < 400:
             target = (response.headers.get("Location") or b"").decode("latin-1")
-            for part, reason in run.site.redirect_reasons.items():
+            for part, reason in run_of(self.crawler).site.redirect_reasons.items():
                 if part in target:
                     raise Refused(f"redirect: {reason}")
         return super().process_response(request, response)
 
 
-class Budget(_Middleware):
+class Budget(RunPart):
     """At most so many requests and bytes in one run; what is left waits for the next.
 
     Near the end of the bytes a request waits for those on their way, each of which counts with

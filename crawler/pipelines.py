@@ -10,6 +10,7 @@ import asyncio
 import dataclasses
 import hashlib
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from crawler.images import CheckedPicture, check_and_store
 from crawler.incremental import TitleTracker
 from crawler.middlewares import opts_out
 from crawler.scheduler import Frontier, Job
-from crawler.settings import Run
+from crawler.settings import RunPart
 from crawler.sites.base import Page, PageError
 from crawler.spider import Fetched
 from crawler.state import commit, drain
@@ -113,10 +114,7 @@ class PictureRows:
         else:
             if holder is not None:
                 self._write_copy(dict(holder))
-            row = dataclasses.asdict(facts)
-            row["reason"] = None if facts.reason is None else str(facts.reason)
-            del row["detail"]
-            self._send(me, row, fresh=fresh)
+            self._send(me, facts.columns(), fresh=fresh)
         self.tracker.settle(title_id)
 
     def _write_copy(self, picture: dict[str, Any]) -> None:
@@ -146,24 +144,18 @@ def _place(picture: Any) -> tuple[int, str]:
     return (-1 if number is None else number, picture["url"])
 
 
-class CatalogPipeline:
+class CatalogPipeline(RunPart):
     """Scrapy's item pipeline."""
 
     def __init__(self, crawler: Crawler) -> None:
-        self.crawler = crawler
-        self.run: Run = crawler.settings["TOONSEARCH_RUN"]
+        super().__init__(crawler)
         self.rows = PictureRows(self.run.frontier, self.run.tracker, self.run.site.name)
         self.pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="pictures")
         self._flush: asyncio.Task[None] | None = None
         self._flushed_at = time.monotonic()
-        self._waiting = self.run.frontier.waiting_count
-        self._refusals: dict[str, int] = {}
-        self._failures: dict[str, int] = {}
+        self._refusals: Counter[str] = Counter()
+        self._failures: Counter[str] = Counter()
         self._odd = 0
-
-    @classmethod
-    def from_crawler(cls, crawler: Crawler) -> CatalogPipeline:
-        return cls(crawler)
 
     async def process_item(self, item: Fetched) -> Fetched:
         """Take in one outcome; what goes wrong here ends the run with a clear message."""
@@ -186,7 +178,7 @@ class CatalogPipeline:
             if self._flush is not None:
                 await self._flush
             if not self.run.plan.dry_run:
-                drain(self.run.frontier, self.run.catalog, self.run.settings.commit_rows)
+                drain(self.run.frontier, self.run.catalog)
         except (ToonsearchError, OSError) as error:
             self._stop(error)
         self.pool.shutdown()
@@ -199,7 +191,7 @@ class CatalogPipeline:
     async def _picture(self, item: Fetched) -> None:
         run, frontier = self.run, self.run.frontier
         reason = self._refusal(item)
-        if reason is None and opts_out(list(item.robots)):
+        if reason is None and opts_out(item.robots):
             reason = str(Reason.OPT_OUT)
         if reason is None:
             loop = asyncio.get_running_loop()
@@ -227,7 +219,7 @@ class CatalogPipeline:
                 tracker.unchanged(job.title_id)
             elif (reason := self._refusal(item)) is not None:
                 if self.run.stopping:
-                    frontier.add([job.request])  # the next run asks for it again
+                    frontier.add([job])  # the next run asks for it again
                 elif reason.startswith("redirect: ") and job.title_id is not None:
                     tracker.end(job.title_id, "skipped", reason.removeprefix("redirect: "))
                 elif reason in ("404", "410") and job.title_id is not None:
@@ -235,7 +227,7 @@ class CatalogPipeline:
                 else:
                     tracker.fail(job, reason)
                     self.run.problem(f"{job.url}: {reason}")
-            elif not opts_out(list(item.robots), item.body):
+            elif not opts_out(item.robots, item.body):
                 self._parse(item)
             elif job.title_id is not None:
                 tracker.end(job.title_id, "skipped", str(Reason.OPT_OUT))
@@ -249,7 +241,7 @@ class CatalogPipeline:
         run, job = self.run, item.job
         run.save_sample(job.kind, item.body)
         try:
-            page = run.site.parsers[job.kind](job.request, Page(job.url, item.body, run.site.name))
+            page = run.site.parsers[job.kind](job, Page(job.url, item.body, run.site.name))
         except PageError as error:
             self._odd += 1
             if job.title_id is None or self._odd >= MAX_ODD_PAGES:
@@ -292,11 +284,11 @@ class CatalogPipeline:
             waits = f" to wait {detail}" if detail else " to wait"
             error = NetworkError(f"{site}: {host} asks{waits}", _LATER)
         elif reason == "403":
-            self._refusals[host] = self._refusals.get(host, 0) + 1
+            self._refusals[host] += 1
             if self._refusals[host] >= MAX_REFUSALS:
                 error = NetworkError(f"{site}: {host} refuses us (403)", _LATER)
         elif word == "network" or reason.startswith("5"):
-            self._failures[host] = self._failures.get(host, 0) + 1
+            self._failures[host] += 1
             if self._failures[host] >= MAX_FAILURES:
                 error = NetworkError(f"{site}: {host} does not answer ({reason})", _LATER)
         if error is not None:
@@ -309,16 +301,10 @@ class CatalogPipeline:
             self._flush = None
         if self.run.plan.dry_run or self._flush is not None:
             return
-        if time.monotonic() - self._flushed_at > COMMIT_S or self._is_full():
+        is_full = self.run.frontier.waiting_count >= self.run.settings.commit_rows
+        if is_full or time.monotonic() - self._flushed_at > COMMIT_S:
             self._flushed_at = time.monotonic()
             self._flush = asyncio.ensure_future(self._commit())
-
-    def _is_full(self) -> bool:
-        self._waiting += 1  # counting rows costs more than knowing that there cannot be enough
-        if self._waiting < self.run.settings.commit_rows:
-            return False
-        self._waiting = self.run.frontier.waiting_count
-        return bool(self._waiting >= self.run.settings.commit_rows)
 
     async def _commit(self) -> None:
         frontier = self.run.frontier
@@ -327,4 +313,3 @@ class CatalogPipeline:
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(None, commit, self.run.catalog, rows)
             frontier.end_flush(rows)
-        self._waiting = frontier.waiting_count

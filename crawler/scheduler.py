@@ -3,8 +3,7 @@
 Every response is acknowledged in one transaction that removes its job, adds the jobs that it
 named and puts its rows into an outbox, which Delta commits empty in batches. A kill therefore
 loses nothing but the requests in flight, and rows that were being committed are merged by key
-the next time. Deleting the file costs requests, never data. SQLite rather than Scrapy's job
-directory, because that one is pickled and survives clean stops only.
+the next time. Deleting the file costs requests, never data.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import contextlib
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -21,7 +20,7 @@ from urllib.parse import urlsplit
 from crawler.sites.base import PageRequest
 from schemas.errors import InputError
 
-FORMAT = "1"
+FORMAT = "2"
 RANKS = {"list": 4, "chart": 4, "picture": 3, "strip": 3, "episodes": 2, "title": 1}
 """Lists first, because they show what there is; then what has been begun is finished before
 the next title, so that few titles are open at any time."""
@@ -35,7 +34,7 @@ create table if not exists jobs (
 create index if not exists jobs_by_host on jobs (host, rank desc, id);
 create index if not exists jobs_by_title on jobs (title_id);
 create table if not exists titles (
-  title_id text primary key, name text, about text, star_score real, seen integer default 0,
+  title_id text primary key, name text, about text, star_score real, phase integer default 0,
   whole integer default 0, count integer, etag text, modified text, fail text, partial text,
   finished integer, draft text, stored text, state text
 ) without rowid;
@@ -55,19 +54,12 @@ create index if not exists outbox_by_seq on outbox (seq);
 """
 
 
-class Job(NamedTuple):
-    """One request that has to be made."""
+@dataclass(frozen=True)
+class Job(PageRequest):
+    """One request that has to be made, with its row's number and its host."""
 
-    id: int
-    host: str
-    kind: str
-    url: str
-    title_id: str | None
-    about: dict[str, Any]
-
-    @property
-    def request(self) -> PageRequest:
-        return PageRequest(self.url, self.kind, self.title_id, self.about)
+    id: int = 0
+    host: str = ""
 
 
 class Waiting(NamedTuple):
@@ -80,34 +72,29 @@ class Waiting(NamedTuple):
     seq: int
 
 
-@dataclass
 class Frontier:
     """The file, open. All methods belong to one thread.
 
     Errors:  InputError when the file cannot be written
     """
 
-    path: Path
-    _claimed: set[int] = field(default_factory=set)
-    _by_host: dict[str, int] = field(default_factory=dict)
-    _counts: dict[str, int] = field(default_factory=dict)
-    _flushing: bool = False
-
-    def __post_init__(self) -> None:
+    def __init__(self, path: Path) -> None:
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             # NORMAL: a kill loses nothing; a power cut may lose the last moments, not the file.
             self.db.execute("pragma journal_mode = wal")
             self.db.execute("pragma synchronous = normal")
             self.db.executescript(SCHEMA)
         except (OSError, sqlite3.OperationalError) as error:
-            raise InputError(f"{self.path} cannot be written ({error})") from error
+            raise InputError(f"{path} cannot be written ({error})") from error
         self.db.row_factory = sqlite3.Row
-        rows = self.db.execute("select host, count(*) from jobs group by host")
-        self._by_host = dict(rows)
-        self._seq = int(self.db.execute("select coalesce(max(seq), 0) from outbox").fetchone()[0])
-        self._counts = json.loads(self.get("counts") or "{}")
+        self._claimed: set[int] = set()
+        self._flushing = False
+        self._seq: int = self.scalar("select max(seq) from outbox") or 0
+        # Queued jobs by host, those in flight included.
+        self.hosts = dict(self.db.execute("select host, count(*) from jobs group by host"))
+        self.counts: dict[str, int] = json.loads(self.get("counts") or "{}")
         if flushed := int(self.get("flushing") or 0):  # killed in a commit: it may have happened
             self.db.execute("update outbox set fresh = 0 where seq <= ?", (flushed,))
             self.put("flushing", "0")
@@ -118,37 +105,33 @@ class Frontier:
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """All or nothing, also for a kill."""
-        hosts, counts = dict(self._by_host), dict(self._counts)
+        hosts, counts = dict(self.hosts), dict(self.counts)
         self.db.execute("begin immediate")
         try:
             yield
         except BaseException:
             self.db.execute("rollback")
-            self._by_host, self._counts = hosts, counts
+            self.hosts, self.counts = hosts, counts
             raise
-        if counts != self._counts:
-            self.put("counts", json.dumps(self._counts))
+        if counts != self.counts:
+            self.put("counts", json.dumps(self.counts))
         self.db.execute("commit")
 
+    def scalar(self, query: str, *values: Any) -> Any:
+        """The first value of the first row, None when there is no row."""
+        row = self.db.execute(query, values).fetchone()
+        return None if row is None else row[0]
+
     def get(self, key: str) -> str | None:
-        row = self.db.execute("select value from meta where key = ?", (key,)).fetchone()
-        return None if row is None else str(row[0])
+        value: str | None = self.scalar("select value from meta where key = ?", key)
+        return value
 
     def put(self, key: str, value: str) -> None:
         self.db.execute("insert or replace into meta values (?, ?)", (key, value))
 
-    def drop(self, key: str) -> None:
-        self.db.execute("delete from meta where key = ?", (key,))
-
     def count(self, name: str, by: int = 1) -> None:
         """Count something; written with the transaction that it happens in."""
-        self._counts[name] = self._counts.get(name, 0) + by
-
-    def counts(self) -> dict[str, int]:
-        return dict(self._counts)
-
-    def counted(self, name: str) -> int:
-        return self._counts.get(name, 0)
+        self.counts[name] = self.counts.get(name, 0) + by
 
     # Jobs
 
@@ -166,7 +149,7 @@ class Frontier:
             )
             if cursor.rowcount > 0:
                 added += 1
-                self._by_host[host] = self._by_host.get(host, 0) + 1
+                self.hosts[host] = self.hosts.get(host, 0) + 1
         return added
 
     def claim(self, host: str, limit: int) -> list[Job]:
@@ -177,7 +160,7 @@ class Frontier:
             (host, limit + len(self._claimed)),
         )
         jobs = [
-            Job(number, host, kind, url, title_id, json.loads(about))
+            Job(url, kind, title_id, json.loads(about), number, host)
             for number, host, kind, url, title_id, about in rows
             if number not in self._claimed
         ][:limit]
@@ -187,7 +170,7 @@ class Frontier:
     def done(self, job: Job) -> None:
         """Forget a job; call it in the transaction that holds its outcome."""
         if self.db.execute("delete from jobs where id = ?", (job.id,)).rowcount:
-            self._by_host[job.host] -= 1
+            self.hosts[job.host] -= 1
 
     def release(self, job: Job) -> None:
         """After the transaction: the job's number may be used again."""
@@ -198,26 +181,15 @@ class Frontier:
         for host, count in self.db.execute(
             "select host, count(*) from jobs where title_id = ? group by host", (title_id,)
         ).fetchall():
-            self._by_host[host] -= count
+            self.hosts[host] -= count
         self.db.execute("delete from jobs where title_id = ?", (title_id,))
 
-    def is_open(self, title_id: str) -> bool:
-        """Whether anything is queued for a title."""
-        query = "select exists (select 1 from jobs where title_id = ?)"
-        return bool(self.db.execute(query, (title_id,)).fetchone()[0])
-
     def exists(self, job: Job) -> bool:
-        query = "select exists (select 1 from jobs where id = ?)"
-        return bool(self.db.execute(query, (job.id,)).fetchone()[0])
-
-    @property
-    def hosts(self) -> Mapping[str, int]:
-        """Queued jobs by host, those in flight included."""
-        return self._by_host
+        return self.scalar("select 1 from jobs where id = ?", job.id) is not None
 
     @property
     def pending(self) -> int:
-        return sum(self._by_host.values())
+        return sum(self.hosts.values())
 
     # Rows on their way to the catalog
 
@@ -237,7 +209,7 @@ class Frontier:
 
     @property
     def waiting_count(self) -> int:
-        return int(self.db.execute("select count(*) from outbox").fetchone()[0])
+        return int(self.scalar("select count(*) from outbox"))
 
     def begin_flush(self, limit: int) -> list[Waiting]:
         """The oldest rows of the outbox; from now on they may be in the catalog."""

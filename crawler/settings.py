@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from scrapy.exceptions import IgnoreRequest
 
@@ -22,7 +22,7 @@ from schemas.storage.fsio import storage_error, write_file
 from schemas.storage.layout import Layout
 
 if TYPE_CHECKING:
-    from scrapy.crawler import AsyncCrawlerProcess
+    from scrapy.crawler import AsyncCrawlerProcess, Crawler
 
 AGENT = "toonsearch"
 """The name that robots.txt is read for."""
@@ -54,20 +54,20 @@ class Run:
         plan: Plan,
         frontier: Frontier,
         *,
+        blocked: BlockList,
         version: str,
         max_seconds: float | None,
         samples: Path | None,
         progress: Progress | None,
     ) -> None:
-        self.layout, self.plan, self.frontier = layout, plan, frontier
+        self.layout, self.plan, self.frontier, self.blocked = layout, plan, frontier, blocked
         self.max_seconds, self.samples, self.progress = max_seconds, samples, progress
         self.settings: CrawlSettings = settings.crawl
         self.limits: PictureLimits = settings.decode.limits
         self.site: Site = site_of(plan.site)
         self.catalog = Catalog(layout)
-        self.blocked = BlockList.with_file(layout, self.settings.block_list)
         adult = self.settings.adult == "include"
-        self.tracker = TitleTracker(frontier, self.site, plan, adult=adult, blocked=self.blocked)
+        self.tracker = TitleTracker(frontier, self.site, plan, adult=adult, blocked=blocked)
         self.headers = {
             **self.site.headers,
             **(self.site.adult_headers if adult else {}),
@@ -133,6 +133,23 @@ class Run:
         if self.progress is not None and time.monotonic() - self._progress_at > 0.2:
             self._progress_at = time.monotonic()
             self.progress(self.requests, self.requests + self.frontier.pending)
+
+
+def run_of(crawler: Crawler) -> Run:
+    """The run that Scrapy's crawler belongs to."""
+    run: Run = crawler.settings["TOONSEARCH_RUN"]
+    return run
+
+
+class RunPart:
+    """A part of Scrapy's that belongs to a run."""
+
+    def __init__(self, crawler: Crawler) -> None:
+        self.crawler, self.run = crawler, run_of(crawler)
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> Self:
+        return cls(crawler)
 
 
 def scrapy_settings(run: Run) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from scrapy.exceptions import IgnoreRequest, StopDownload
 from scrapy.http import Request, Response
 
 from crawler.scheduler import Job
-from crawler.settings import PAGE_MAX_BYTES, Refused, Run
+from crawler.settings import PAGE_MAX_BYTES, Refused, Run, RunPart
 from schemas.errors import PartlyDoneError
 
 if TYPE_CHECKING:
@@ -35,22 +35,17 @@ class Fetched:
     robots: tuple[str, ...] = ()
 
 
-class Scheduler:
+class Scheduler(RunPart):
     """Scrapy's scheduler, drawing from the frontier; host by host, the idlest first."""
 
-    def __init__(self, run: Run) -> None:
-        self.run = run
+    def __init__(self, crawler: Crawler) -> None:
+        super().__init__(crawler)
+        self.run.finished = self.finished
         self._again: deque[Request] = deque()
         self._ready: dict[str, deque[Job]] = {}
-        self._out: dict[str, int] = {}
-        self._depth = 2 * run.settings.concurrency
+        self._out: Counter[str] = Counter()
+        self._depth = 2 * self.run.settings.concurrency
         self._alarm: asyncio.TimerHandle | None = None
-
-    @classmethod
-    def from_crawler(cls, crawler: Crawler) -> Scheduler:
-        scheduler = cls(crawler.settings["TOONSEARCH_RUN"])
-        scheduler.run.finished = scheduler.finished
-        return scheduler
 
     def open(self, spider: Spider) -> None:
         self.spider = spider
@@ -76,8 +71,8 @@ class Scheduler:
         if self._again:
             return self._again.popleft()
         hosts = self.run.frontier.hosts
-        for host in sorted(hosts, key=lambda name: self._out.get(name, 0)):
-            out = self._out.get(host, 0)
+        for host in sorted(hosts, key=self._out.__getitem__):
+            out = self._out[host]
             if out >= self._depth:
                 continue
             ready = self._ready.setdefault(host, deque())
@@ -93,11 +88,11 @@ class Scheduler:
 
     def finished(self, job: Job) -> None:
         """A job has left the frontier, or at least this run."""
-        self._out[job.host] = self._out.get(job.host, 1) - 1
+        self._out[job.host] -= 1
 
 
 class Spider(scrapy.Spider):
-    """One site; all that it knows stands in `crawler/sites`."""
+    """One site; the facts about it are in `crawler/sites`."""
 
     name = "toonsearch"
 

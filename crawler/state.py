@@ -1,8 +1,7 @@
 """From the catalog into a new frontier, and from its outbox into the catalog.
 
-A crawl begins by copying what the catalog knows of the site into the frontier's own tables,
-batch by batch: there each answer is looked up by key, and no number of titles has to fit
-into memory.
+A crawl begins by copying what the catalog knows of the site into the frontier's tables, batch
+by batch, so that each answer is found by key and no number of titles has to fit into memory.
 """
 
 from __future__ import annotations
@@ -12,9 +11,9 @@ import hashlib
 import json
 from collections.abc import Callable
 from datetime import date, datetime
-from pathlib import Path
 from typing import Any
 
+from crawler.images import size_of
 from crawler.scheduler import Frontier, Waiting
 from crawler.sites.base import PageRequest
 from schemas.storage.catalog import Catalog
@@ -24,16 +23,14 @@ from schemas.storage.tables import TABLES
 
 BATCH_ROWS = 10_000
 DRAIN_ROWS = 5_000
-"""At the end nothing is waited for, and few large commits are quicker than many small ones."""
+"""At the end few large commits are quicker than many small ones."""
 ORDER = ("titles", "episodes", "pictures", "crawl_state")
 """A title is called done after everything else of it is committed."""
 
 
 def episode_digest(row: dict[str, Any]) -> str:
     """What is compared to tell whether an episode's row has to be written again."""
-    published = row.get("published")
-    text = None if published is None else str(published)
-    parts = (row.get("name"), text, row.get("star_score"), row.get("url"))
+    parts = (row["name"], row["published"], row["star_score"], row["url"])
     return hashlib.blake2b(repr(parts).encode(), digest_size=9).hexdigest()
 
 
@@ -52,47 +49,39 @@ def load(frontier: Frontier, catalog: Catalog, site: str) -> None:
     with contextlib.closing(catalog.connect()) as connection, frontier.transaction():
         connection.execute("set memory_limit = '256MB'")
         connection.execute("set threads = 2")
-        for query, insert, values in COPIES:
+
+        def copy(query: str, insert: str, values: Callable[[dict[str, Any]], Any]) -> None:
             found: Any = connection.sql(query, params=[site])
             for batch in found.to_arrow_reader(BATCH_ROWS):
                 frontier.db.executemany(insert, [values(row) for row in batch.to_pylist()])
 
-
-COPIES: tuple[tuple[str, str, Callable[[dict[str, Any]], tuple[Any, ...]]], ...] = (
-    (
-        "select * exclude (crawled_at) from titles where platform = ?",
-        "insert or replace into titles (title_id, name, stored, draft) values (?, ?, ?, ?)",
-        lambda row: (row["title_id"], row["name"], as_json(row), as_json(row)),
-    ),
-    (
-        "select * exclude (checked_at) from crawl_state where site = ?",
-        "insert into titles (title_id, name, about, count, etag, modified, finished, state)"
-        " values (?, ?, ?, ?, ?, ?, ?, ?) on conflict do update set about = excluded.about,"
-        " count = excluded.count, etag = excluded.etag, modified = excluded.modified,"
-        " finished = excluded.finished, state = excluded.state",
-        lambda row: (
-            *(row[name] for name in ("title_id", "name", "about", "episodes_count", "etag")),
-            *(row["last_modified"], row["finished"], as_json(row)),
-        ),
-    ),
-    (
-        "select * from episodes where starts_with(title_id, ? || ':')",
-        "insert or replace into episodes values (?, ?, ?, ?)",
-        lambda row: (
-            *(row["title_id"], row["episode_no"], _text(row["published"]), episode_digest(row)),
-        ),
-    ),
-    (
-        "select * from pictures where source = ?",
-        "insert or replace into pictures values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        lambda row: (
-            *(row[name] for name in ("title_id", "source_path", "picture_id", "kind")),
-            *(row["episode_no"], _text(row["published"]), row["year"], row["source_stamp"]),
-            *(row["status"], row["bytes_count"]),
-        ),
-    ),
-)
-"""What is read of the catalog, and where it goes in the frontier."""
+        copy(
+            "select * exclude (crawled_at) from titles where platform = ?",
+            "insert into titles (title_id, name, stored, draft)"
+            " values (:title_id, :name, :json, :json)",
+            lambda row: {**row, "json": as_json(row)},
+        )
+        copy(
+            "select * exclude (checked_at) from crawl_state where site = ?",
+            "insert into titles (title_id, name, about, count, etag, modified, finished, state)"
+            " values (:title_id, :name, :about, :episodes_count, :etag, :last_modified, :finished,"
+            " :json) on conflict do update set about = excluded.about, count = excluded.count,"
+            " etag = excluded.etag, modified = excluded.modified, finished = excluded.finished,"
+            " state = excluded.state",
+            lambda row: {**row, "json": as_json(row)},
+        )
+        copy(
+            "select * replace (published::varchar as published) from episodes"
+            " where starts_with(title_id, ? || ':')",
+            "insert into episodes values (:title_id, :episode_no, :published, :digest)",
+            lambda row: {**row, "digest": episode_digest(row)},
+        )
+        copy(
+            "select * replace (published::varchar as published) from pictures where source = ?",
+            "insert or replace into pictures values (:title_id, :source_path, :picture_id, :kind,"
+            " :episode_no, :published, :year, :source_stamp, :status, :bytes_count)",
+            lambda row: row,
+        )
 
 
 def commit(catalog: Catalog, rows: list[Waiting]) -> None:
@@ -110,18 +99,15 @@ def commit(catalog: Catalog, rows: list[Waiting]) -> None:
         catalog.upsert(table, [_typed(table, w.row) for w in mine if w.row and not w.fresh])
 
 
-def drain(frontier: Frontier, catalog: Catalog, limit: int) -> int:
-    """Commit everything that waits; returns how many rows there were."""
-    total = 0
-    while rows := frontier.begin_flush(max(limit, DRAIN_ROWS)):
+def drain(frontier: Frontier, catalog: Catalog) -> None:
+    """Commit everything that waits."""
+    while rows := frontier.begin_flush(DRAIN_ROWS):
         commit(catalog, rows)
         frontier.end_flush(rows)
-        total += len(rows)
-    return total
 
 
 def recheck(frontier: Frontier, layout: Layout) -> None:
-    """PageRequest again for pictures whose rows wait, but whose files a power cut has taken.
+    """Queue again the pictures whose rows wait, but whose files a power cut has taken.
 
     Their titles are not done then, whatever waits to say so.
     """
@@ -129,7 +115,7 @@ def recheck(frontier: Frontier, layout: Layout) -> None:
     waiting = "select key, row from outbox where name = 'pictures' and row is not null"
     for key, text in frontier.db.execute(waiting):
         row = json.loads(text)
-        if row["status"] == "stored" and _size(layout.picture(row["file"])) != row["bytes_count"]:
+        if row["status"] == "stored" and size_of(layout.picture(row["file"])) != row["bytes_count"]:
             lost.append((key, row))
     with frontier.transaction():
         for key, row in lost:
@@ -141,13 +127,6 @@ def recheck(frontier: Frontier, layout: Layout) -> None:
             execute("update titles set state = '{}' where title_id = ?", (title_id,))
             about = {name: row[name] for name in ("kind", "episode_no", "published", "year")}
             frontier.add([PageRequest(url, "picture", title_id, about)])
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return -1
 
 
 _PARSE: dict[str, Any] = {"date": date.fromisoformat, "timestamp": datetime.fromisoformat}
@@ -162,7 +141,3 @@ def _typed(table: str, row: dict[str, Any]) -> dict[str, Any]:
         if parse is not None and isinstance(value, str):
             typed[column.name] = parse(value)
     return typed
-
-
-def _text(value: date | None) -> str | None:
-    return None if value is None else value.isoformat()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections import Counter
 from typing import Any
 
 from crawler.sites.base import SITES
@@ -21,38 +20,37 @@ def site_status(layout: Layout) -> dict[str, dict[str, Any]]:
     catalog = Catalog(layout)
     if not any(catalog.exists(table) for table in ("crawl_state", "runs")):
         return {}
-    states = catalog.read("crawl_state", ["site", "status", "reason"]).to_pylist()
     runs = [r for r in catalog.read("runs").to_pylist() if r["command"].startswith("crawl ")]
     with contextlib.closing(catalog.connect()) as connection:
         titles = dict(
             connection.execute("select platform, count(*) from titles group by 1").fetchall()
         )
-        pictures = connection.execute(
-            "select source, status, reason, count(*) from pictures group by all order by all"
+        counts = connection.execute(
+            "select site, 'title', status, coalesce(reason, ''), count(*)"
+            " from crawl_state group by all union all"
+            " select source, 'picture', status, coalesce(reason, ''), count(*)"
+            " from pictures group by all order by all"
         ).fetchall()
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for site in SITES:
-        mine = [row for row in states if row["site"] == site]
+        mine = [row[1:] for row in counts if row[0] == site]
         past = [row for row in runs if row["command"].split()[1] == site]
-        if not mine and not past:
+        if not past and not any(kind == "title" for kind, *_ in mine):
             continue
-        by_status: dict[str, dict[str, int]] = {}
-        for status in ("partial", "skipped", "failed"):
-            reasons = Counter(row["reason"] or "" for row in mine if row["status"] == status)
-            by_status[status] = {f"title: {why}": n for why, n in sorted(reasons.items())}
-        stored = 0
-        for source, state, reason, count in pictures:
-            if source == site and state == "failed":
-                by_status["failed"][f"picture: {reason}"] = count
-            elif source == site and state == "stored":
-                stored += count
         found[site] = {
             "titles": titles.get(site, 0),
-            "pictures": stored,
-            **by_status,
+            "pictures": sum(
+                n for kind, status, _, n in mine if (kind, status) == ("picture", "stored")
+            ),
+            "partial": {},
+            "skipped": {},
+            "failed": {},
             "unfinished": _unfinished(layout, site),
             "last": _last(past),
         }
+        for kind, status, reason, count in mine:
+            if status == "failed" or (kind == "title" and status in ("partial", "skipped")):
+                found[site][status][f"{kind}: {reason}"] = count
     return found
 
 

@@ -5,9 +5,8 @@
         <time>/web.sqlite      accounts, galleries and shared links of the page
         <time>/backup.json     every file with length and BLAKE3; written last
 
-All but one file that is copied is immutable, so that no lock is needed: a table is its newest
-commit and the files that it names, and a picture's file is there before its row. Should files
-be removed meanwhile, the copy starts again.
+No lock is needed, because files of tables, index and pictures are immutable. Should some be
+removed meanwhile, the copy starts again.
 """
 
 from __future__ import annotations
@@ -33,8 +32,9 @@ from schemas.storage.fsio import (
     fsync_directory,
     fsync_file,
     read_signed,
+    scratch_folder,
     signed_bytes,
-    storage_error,
+    storage_errors,
     write_file,
 )
 from schemas.storage.layout import Layout
@@ -71,13 +71,14 @@ def back_up(
     target = target.expanduser().absolute()
     _check_target(layout, target)
     name = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
-    aside = target / f".{name}.tmp"
-    try:
+    with (
+        storage_errors(f"the backup in {target}"),
+        scratch_folder(target / f".{name}.tmp") as aside,
+    ):
         target.mkdir(parents=True, exist_ok=True)
         for debris in target.glob(".*.tmp"):
             shutil.rmtree(debris, ignore_errors=True)
-        for attempt in range(ATTEMPTS):
-            shutil.rmtree(aside, ignore_errors=True)
+        for left in reversed(range(ATTEMPTS)):
             try:
                 generation = _copy(layout, Layout(aside))
                 named = Catalog(Layout(aside)).read("pictures", ["file"])["file"].to_pylist()
@@ -85,8 +86,9 @@ def back_up(
                 copied = _copy_pictures(layout, target, pictures, progress)
                 break
             except (FileNotFoundError, InputError):  # something was removed meanwhile
-                if attempt == ATTEMPTS - 1:
+                if not left:
                     raise
+                shutil.rmtree(aside)
         files = {
             str(path.relative_to(aside)): {
                 "bytes": path.stat().st_size,
@@ -103,15 +105,14 @@ def back_up(
         fsync_directory(target)
         if keep is not None:
             _prune(target, keep)
-    except OSError as error:
-        raise storage_error(error, f"the backup in {target}") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    size = sum(int(str(facts["bytes"])) for facts in files.values())
+    return _report(target / name, body, len(files) + copied)
+
+
+def _report(place: Path, body: dict[str, Any], copied: int) -> BackupReport:
+    files, pictures = body["files"], body["pictures"]
+    size = sum(facts["bytes"] for facts in files.values())
     total = len(files) + len(pictures)
-    return BackupReport(
-        str(target / name), total, len(files) + copied, size, len(pictures), generation
-    )
+    return BackupReport(str(place), total, copied, size, len(pictures), body["generation"])
 
 
 def _check_target(layout: Layout, target: Path) -> None:
@@ -122,7 +123,7 @@ def _check_target(layout: Layout, target: Path) -> None:
         raise InputError(f"{target} and the data root {root} must not hold each other")
     if target.exists() and not target.is_dir():
         raise InputError(f"{target} is not a folder")
-    for path in target.iterdir() if target.exists() else ():
+    for path in target.glob("*"):
         if not (path.name == "pictures" or path.name[0] == "." or _NAME.fullmatch(path.name)):
             raise InputError(f"{target} holds something else ({path.name})", "Use an empty one.")
 
@@ -203,9 +204,8 @@ def _sync_folders(root: Path) -> None:
 
 def _backups(target: Path) -> list[Path]:
     """The finished backups in a folder, oldest first."""
-    if not target.is_dir():
-        return []
-    return sorted(p for p in target.iterdir() if _NAME.fullmatch(p.name) and (p / RECORD).is_file())
+    found = (path.parent for path in target.glob(f"*/{RECORD}"))
+    return sorted(path for path in found if _NAME.fullmatch(path.name))
 
 
 def _read_record(source: Path) -> dict[str, Any]:
@@ -243,21 +243,21 @@ def restore(source: Path, layout: Layout, *, progress: Progress | None = None) -
     """
     source = source.expanduser().absolute()
     if not (source / RECORD).is_file():
-        found = _backups(source)
-        if not found:
-            raise InputError(f"there is no backup in {source}")
-        source = found[-1]
+        source = max(_backups(source), default=source)
+    if not (source / RECORD).is_file():
+        raise InputError(f"there is no backup in {source}")
     body = _read_record(source)
     root = layout.root.absolute()
     if root.exists() and any(root.iterdir()):
         raise InputError(
             f"the data root {root} is not empty", "Choose another with --data DIR, or move it away."
         )
-    aside = root.with_name(f".{root.name}.restoring")
-    shutil.rmtree(aside, ignore_errors=True)
     files, pictures = body["files"], body["pictures"]
     total = len(files) + len(pictures)
-    try:
+    with (
+        storage_errors(f"the data root {root}"),
+        scratch_folder(root.with_name(f".{root.name}.restoring")) as aside,
+    ):
         for name, facts in files.items():
             path = source / name
             if not path.is_file() or digest_file(path) != facts["blake3"]:
@@ -274,20 +274,16 @@ def restore(source: Path, layout: Layout, *, progress: Progress | None = None) -
                 progress(done, total)
         _sync_folders(aside)
         if body["generation"] is not None:
-            publish(Layout(aside), body["generation"])
+            try:
+                publish(Layout(aside), body["generation"])
+            except NoIndexError as error:
+                raise _damaged(error.message) from error
         root.parent.mkdir(parents=True, exist_ok=True)
         if root.exists():
             root.rmdir()
         aside.rename(root)
         fsync_directory(root.parent)
-    except NoIndexError as error:
-        raise _damaged(error.message) from error
-    except OSError as error:
-        raise storage_error(error, f"the data root {root}") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    size = sum(facts["bytes"] for facts in files.values())
-    return BackupReport(str(source), total, total, size, len(pictures), body["generation"])
+    return _report(source, body, total)
 
 
 def _damaged(what: str) -> InputError:

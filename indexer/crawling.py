@@ -56,12 +56,10 @@ def crawl_site(layout: Layout, site: str, *, seconds: float | None) -> CrawlOutc
         words = shlex.split(site)
     except ValueError as error:
         raise UsageError(f"nightly.sites: {site!r} cannot be read ({error})") from error
-    command = [
-        sys.executable, "-m", "search.cli.app", "--data", str(layout.root), "crawl", *words, "--json",
-    ]  # fmt: skip
+    program = [sys.executable, "-m", "search.cli.app", "--data", str(layout.root)]
     environ, handles = handed_on()
     with subprocess.Popen(
-        command,
+        [*program, "crawl", *words, "--json"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

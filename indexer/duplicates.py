@@ -1,9 +1,7 @@
 """Duplicates of the catalog: equal pictures, and near-duplicates by the same or other authors.
 
-Two pictures are near-duplicates when their perceptual hashes differ in few bits, which is quick to
-search, and their grey thumbnails correlate, which is what an eye would call the same. Both
-thresholds are those of the importer; a redrawn copy, or one that was cropped or turned, passes
-neither.
+Two pictures are near-duplicates when their perceptual hashes differ in few bits and their grey
+thumbnails correlate. A redrawn, cropped or turned copy is none.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""What pictures of a time look like laid over each other: mean, median and mode picture.
+"""The pictures of an era laid over each other: mean, median and mode picture.
 
-Every picture is squeezed into one square, so that a place on the result is a place on the
-page: paper, frame, title block and where the drawing sits show at a glance.
+Every picture is squeezed into one square, so that a place on the result is a place on the page.
 """
 
 from __future__ import annotations

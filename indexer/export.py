@@ -13,7 +13,7 @@ from typing import Any
 from indexer.vector_index.generations import current_generation_id, era_years_of
 from schemas.errors import InputError
 from schemas.progress import Progress
-from schemas.storage.fsio import storage_error
+from schemas.storage.fsio import scratch_folder, storage_errors
 from schemas.storage.layout import Layout
 from schemas.storage.snapshot import Snapshot, all_views, create_views, describe_views
 from schemas.storage.tables import TABLES, quoted
@@ -53,8 +53,10 @@ def export_catalog(
     snapshot = Snapshot.take(layout, era_years=era_years)
     names = [name for name in all_views() if views or name in TABLES]
     report = ExportReport(folder)
-    aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
+    with (
+        storage_errors(str(folder), duckdb.IOException),
+        scratch_folder(folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")) as aside,
+    ):
         aside.mkdir()
         with duckdb.connect(":memory:") as connection:
             connection.execute("set threads = 2")
@@ -72,10 +74,6 @@ def export_catalog(
                     progress(done, len(names))
             _write_dictionary(connection, aside, snapshot, report)
         _replace(aside, folder)
-    except (OSError, duckdb.IOException) as error:
-        raise storage_error(error, str(folder)) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return report
 
 
@@ -118,32 +116,29 @@ def _write_dictionary(
             "select table_name, column_name, data_type from duckdb_columns()"
         ).fetchall()
     }
-    views = all_views()
+    columns = {
+        name: [
+            {"name": column, "type": types.get((name, column), ""), "comment": comment}
+            for column, comment in all_views()[name].columns
+        ]
+        for name in report.rows
+    }
+    comments = {name: all_views()[name].comment for name in report.rows}
     body = {
         "snapshot": {
             name: {"version": t.version, "committed_at": t.committed_at and str(t.committed_at)}
             for name, t in snapshot.tables.items()
         },
         "files": {
-            f"{name}.parquet": {
-                "comment": views[name].comment,
-                "rows": rows,
-                "columns": [
-                    {"name": column, "type": types.get((name, column), ""), "comment": comment}
-                    for column, comment in views[name].columns
-                ],
-            }
+            f"{name}.parquet": {"comment": comments[name], "rows": rows, "columns": columns[name]}
             for name, rows in report.rows.items()
         },
     }
     (folder / DICTIONARY).write_text(json.dumps(body, indent=1) + "\n", "utf-8")
     lines = ["# A toonsearch catalog", ""]
     for name, rows in report.rows.items():
-        lines += [f"## {name}.parquet", "", f"{views[name].comment} {rows:,} rows.", ""]
+        lines += [f"## {name}.parquet", "", f"{comments[name]} {rows:,} rows.", ""]
         lines += ["| column | type | meaning |", "| --- | --- | --- |"]
-        lines += [
-            f"| {column} | {types.get((name, column), '')} | {comment} |".replace("\n", " ")
-            for column, comment in views[name].columns
-        ]
+        lines += [f"| {' | '.join(one.values())} |".replace("\n", " ") for one in columns[name]]
         lines.append("")
     (folder / README).write_text("\n".join(lines), "utf-8")

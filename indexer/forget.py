@@ -1,9 +1,9 @@
-"""Forgetting: out of the answers at once, then out of every file, and kept out for good.
+"""Forgetting: out of the answers, out of every file, and blocked for good.
 
 In this order, so that a second run can end what a killed one began: the block list (nothing comes
-back from here on), visitors' rows, the tables' rows, a new generation without them, and then the
-stored pictures, deleted rows in data files and logs, and older generations. A generation that a
-reader still holds cannot be published any more, and is removed by the next clean-up.
+back from here on), visitors' rows, the tables' rows with their data files and logs, a new
+generation of what is left, and then the stored pictures and older generations. A generation that
+a reader still holds cannot be published any more, and is removed by the next clean-up.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from schemas.blocklist import BlockList
 from schemas.errors import NoIndexError, NothingToIndex, UsageError
 from schemas.settings import Settings
 from schemas.storage.catalog import Catalog, maintain
-from schemas.storage.fsio import fsync_directory, storage_error
+from schemas.storage.fsio import fsync_directory, storage_errors
 from schemas.storage.layout import Layout
 from schemas.storage.tables import TABLES
 
@@ -35,16 +35,8 @@ ForgetVisitors = Callable[[Path, Sequence[str]], int]
 """Removes visitors' rows about these pictures and titles from a file; returns how many."""
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """Whom and what to forget: authors by name, titles and pictures by id."""
-
-    authors: tuple[str, ...] = ()
-    titles: tuple[str, ...] = ()
-    pictures: tuple[str, ...] = ()
-
-    def values(self) -> list[tuple[str, tuple[str, ...]]]:
-        return [("author", self.authors), ("title", self.titles), ("picture", self.pictures)]
+Wanted = Mapping[str, Sequence[str]]
+"""Whom and what to forget: names by "author", ids by "title" and "picture"."""
 
 
 @dataclass
@@ -67,11 +59,11 @@ class ForgetReport:
 def find(layout: Layout, wanted: Wanted) -> ForgetReport:
     """What a forgetting would take away, from the catalog and from the published index.
 
-    Errors:  UsageError when a wish is empty; InputError when a table cannot be read
+    Errors:  UsageError when nothing is given; InputError when a table cannot be read
     """
-    if not any(values for _, values in wanted.values()):
+    if not any(wanted.values()):
         raise UsageError("say whom or what to forget", "Give --author, --title or --picture.")
-    if any(not value.strip() for _, values in wanted.values() for value in values):
+    if any(not value.strip() for values in wanted.values() for value in values):
         raise UsageError("an empty name would forget nothing")
     return _matching(layout, _blocking(BlockList(), wanted))
 
@@ -115,19 +107,17 @@ def clean_up(
     named = [*found.pictures, *(title_id for title_id, _, _ in found.titles)]
     report.visitors = forget_visitors(layout.web, named)
     _delete_rows(layout, found, blocked)
+    maintain(layout, keep_history=False)
     report.files = _unused_files(layout)
     current = current_generation_id(layout)
     if current in blocked.refused:
         report.generation_id = _without(layout, settings, current)
-    try:
+    with storage_errors(f"the pictures in {layout.pictures}"):
         for file in report.files:
             layout.picture(file).unlink(missing_ok=True)
         for folder in {layout.picture(file).parent for file in report.files}:
             with contextlib.suppress(FileNotFoundError):
                 fsync_directory(folder)
-    except OSError as error:
-        raise storage_error(error, f"the pictures in {layout.pictures}") from error
-    maintain(layout, keep_history=False)
     there = set(generation_ids(layout)) & blocked.refused
     report.generations = remove_generations(layout, there)
     left = there - set(report.generations)
@@ -137,7 +127,7 @@ def clean_up(
 
 
 def _blocking(blocked: BlockList, wanted: Wanted) -> BlockList:
-    for kind, values in wanted.values():
+    for kind, values in wanted.items():
         blocked = blocked.adding(kind, values)
     return blocked
 
@@ -232,10 +222,8 @@ def _without(layout: Layout, settings: Settings, current: str | None) -> str | N
 def _remove_derived(layout: Layout) -> None:
     """What crawls still have to fetch and what was computed may name what was forgotten; both
     come again by themselves."""
-    try:
+    with storage_errors("what was computed"):
         for folder in (layout.root / "crawl", layout.cache):
             if folder.is_dir():
                 shutil.rmtree(folder)
         fsync_directory(layout.root)
-    except OSError as error:
-        raise storage_error(error, "what was computed") from error

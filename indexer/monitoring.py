@@ -16,7 +16,7 @@ from indexer.vector_index.metadata import author_names
 from schemas.errors import NoIndexError
 from schemas.settings import Settings
 from schemas.storage.catalog import Catalog
-from schemas.storage.fsio import replace_file, storage_error
+from schemas.storage.fsio import replace_file, storage_errors
 from schemas.storage.layout import Layout
 
 if TYPE_CHECKING:
@@ -59,38 +59,41 @@ def coverage(layout: Layout, settings: Settings) -> Coverage:
     """
     encoder = open_encoder(settings)
     catalog = Catalog(layout)
-    vectors = catalog.read("vectors", ["picture_id", "model_id", "preprocessing"])
-    known = {
-        picture
-        for picture, model, preprocessing in zip(
-            *(vectors[name].to_pylist() for name in vectors.column_names), strict=True
-        )
-        if (model, preprocessing) == (encoder.model_id, encoder.preprocessing_digest)
-    }
+    with catalog.connect() as connection:
+        rows = connection.execute(
+            "select source, status, coalesce(reason, 'unknown'), v.picture_id is not null, count(*)"
+            " from pictures left join (select distinct picture_id from vectors"
+            " where model_id = ? and preprocessing = ?) v using (picture_id) group by all order by all",
+            [encoder.model_id, encoder.preprocessing_digest],
+        ).fetchall()
     states: Counter[str] = Counter()
     reasons: dict[str, Counter[str]] = {"skipped": Counter(), "failed": Counter()}
     sources: Counter[str] = Counter()
-    pictures = catalog.read("pictures", ["picture_id", "status", "reason", "source"])
-    for row in pictures.to_pylist():
-        sources[row["source"]] += 1
-        if row["status"] == "stored":
-            states["embedded" if row["picture_id"] in known else "pending"] += 1
+    for source, status, reason, is_embedded, count in rows:
+        sources[source] += count
+        if status == "stored":
+            states["embedded" if is_embedded else "pending"] += count
         else:
-            status = "skipped" if row["status"] == "skipped" else "failed"
-            reasons[status][row["reason"] or "unknown"] += 1
+            reasons["skipped" if status == "skipped" else "failed"][reason] += count
     titles = catalog.read("titles", ["title_id", "authors"]).to_pylist()
     names = {name for title in titles for name in author_names(title)}
-    facts = _generation(layout, catalog, settings, encoder.model_id)
     return Coverage(
-        pictures.num_rows, states["embedded"], states["pending"],
-        dict(sorted(reasons["skipped"].items())), dict(sorted(reasons["failed"].items())),
-        len(titles), len(names), dict(sorted(sources.items())), encoder.model_id, *facts,
-    )  # fmt: skip
+        pictures=sources.total(),
+        embedded=states["embedded"],
+        pending=states["pending"],
+        skipped=dict(sorted(reasons["skipped"].items())),
+        failed=dict(sorted(reasons["failed"].items())),
+        titles=len(titles),
+        authors=len(names),
+        sources=dict(sources),
+        model_id=encoder.model_id,
+        **_generation(layout, catalog, settings, encoder.model_id),
+    )
 
 
 def _generation(
     layout: Layout, catalog: Catalog, settings: Settings, model_id: str
-) -> tuple[str | None, str | None, str, int, bool]:
+) -> dict[str, Any]:
     try:
         with Generation.open(layout) as generation:
             inputs = generation.manifest["inputs"]
@@ -99,11 +102,16 @@ def _generation(
             )
             stale |= inputs["calibration"] != RECIPE
             stale |= generation.calibration.era_years != settings.index.era_years
-            created = generation.manifest["created"]
-            return generation.id, created, "ok", generation.pictures_count, stale
+            return {
+                "generation_id": generation.id,
+                "generation_created": generation.manifest["created"],
+                "generation_state": "ok",
+                "indexed": generation.pictures_count,
+                "stale": stale,
+            }
     except NoIndexError as error:
         state = "none" if "no index yet" in error.message else error.message
-        return None, None, state, 0, True
+        return {"generation_state": state, "stale": True}
 
 
 # --- A night as Prometheus metrics, for the node exporter's textfile collector.
@@ -121,10 +129,8 @@ def write_metrics(path: Path, body: dict[str, Any], covered: Coverage | None) ->
 
     now = datetime.now(UTC).timestamp()
     success = last_success(path) if body["exit_code"] else now
-    try:
+    with storage_errors(str(path)):
         replace_file(path, generate_latest(_registry(body, covered, now, success)))
-    except OSError as error:
-        raise storage_error(error, str(path)) from error
 
 
 def _registry(
@@ -151,10 +157,10 @@ def _registry(
             counts.labels(stage["name"], what).set(count)
     if covered is not None:
         pictures = gauge("toonsearch_catalog_pictures", "Pictures by state.", "state")
-        pictures.labels("embedded").set(covered.embedded)
-        pictures.labels("pending").set(covered.pending)
-        pictures.labels("skipped").set(sum(covered.skipped.values()))
-        pictures.labels("failed").set(sum(covered.failed.values()))
+        states = {"embedded": covered.embedded, "pending": covered.pending}
+        states |= {"skipped": sum(covered.skipped.values()), "failed": sum(covered.failed.values())}
+        for state, count in states.items():
+            pictures.labels(state).set(count)
         indexed = gauge("toonsearch_index_pictures", "Pictures that the index in use holds.")
         indexed.set(covered.indexed)
         if covered.generation_created:

@@ -1,8 +1,8 @@
 """The nightly job: stages in a row, each of which may be killed and run again.
 
-A stage that fails is reported and the others go on, because yesterday's index keeps serving;
-only a failure that no later stage would survive (a full disk, a damaged catalog) ends the night.
-A budget bounds the stages that could take for ever, and leaves time for build and publish.
+A stage that fails is reported and the others go on; only a failure that no later stage would
+survive (a full disk, a damaged catalog) ends the night. A budget bounds crawl, import, embed and
+colors, and leaves time for build and publish.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ RESERVE_RATIO = 0.1
 """Share of the budget that is left for build and publish; more when the last ones took more."""
 RESERVE_MAX_S = 1800.0
 
-Tell = Callable[[str, dict[str, Any]], None]
-"""Hears an event and its facts as the night goes on."""
+Log = Callable[[str, dict[str, Any]], None]
+"""Called with each event and its facts as the night goes on."""
 
 
 @dataclass
@@ -71,25 +71,38 @@ class StageReport:
 
 
 @dataclass
-class NightlyReport:
-    """A night. `before` and `after` are the generations in use; `exit_code` is 4 when a stage
-    failed, or that of what ended the night."""
+class Night:
+    """What the stages of a night share, and afterwards its report.
 
-    run_id: str
-    started: datetime
+    `before` and `after` are the generations in use; `exit_code` is 4 when a stage failed, or that
+    of what ended the night.
+
+    Units:   deadline on the monotonic clock, None without a budget; seconds
+    """
+
     before: str | None
+    dry_run: bool = False
+    deadline: float | None = None
     after: str | None = None
     stages: list[StageReport] = field(default_factory=list)
     outcome: str = "done"
     exit_code: int = 0
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
     seconds: float = 0.0
-    dry_run: bool = False
+    token: str = field(default_factory=lambda: secrets.token_hex(4))
+
+    def is_over(self) -> bool:
+        """Whether the stages that may be cut short have to end."""
+        return self.left_s() == 0.0
+
+    def left_s(self) -> float | None:
+        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
 
     def summary(self) -> dict[str, Any]:
         """The report as JSON, the same on standard output, in `runs` and in logs."""
         stages = [dataclasses.asdict(stage) for stage in self.stages]
         return {
-            "run_id": self.run_id,
+            "run_id": f"{self.started:%Y%m%dT%H%M%S}-{self.token}",
             "started": self.started.isoformat(timespec="milliseconds"),
             "seconds": round(self.seconds, 3),
             "outcome": self.outcome,
@@ -98,25 +111,6 @@ class NightlyReport:
             "generation": {"before": self.before, "after": self.after},
             "stages": [{**stage, "seconds": round(stage["seconds"], 3)} for stage in stages],
         }
-
-
-class Night:
-    """What the stages of a night share: its budget, its report, and who hears of it."""
-
-    def __init__(self, report: NightlyReport, budget_s: float | None, reserve_s: float) -> None:
-        self.report = report
-        self.dry_run = report.dry_run
-        self.started = time.monotonic()
-        self.deadline: float | None = None
-        if budget_s is not None:
-            self.deadline = self.started + max(0.0, budget_s - min(reserve_s, budget_s / 2))
-
-    def is_over(self) -> bool:
-        """Whether the stages that may be cut short have to end."""
-        return self.deadline is not None and time.monotonic() >= self.deadline
-
-    def left_s(self) -> float | None:
-        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
 
 
 @dataclass(frozen=True)
@@ -133,48 +127,45 @@ def run_night(
     *,
     budget_s: float | None = None,
     dry_run: bool = False,
-    tell: Tell = lambda event, facts: None,
-) -> NightlyReport:
+    log: Log = lambda event, facts: None,
+) -> Night:
     """Run the stages in order. Needs the data root's lock, except for a dry run.
 
     Units:   budget in seconds
     Errors:  none for what a stage may run into: the report says it. KeyboardInterrupt ends
              the night in order, and is in the report as well
     """
-    reserve = 0.0
+    begun = time.monotonic()
+    night = Night(current_generation_id(layout), dry_run)
     if budget_s is not None:
-        known = 1.5 * _last_build_seconds(layout)
-        reserve = min(RESERVE_MAX_S, max(RESERVE_RATIO * budget_s, known))
-    run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
-    before = current_generation_id(layout)
-    report = NightlyReport(run_id, datetime.now(UTC), before, dry_run=dry_run)
-    night = Night(report, budget_s, reserve)
+        reserve = max(RESERVE_RATIO * budget_s, 1.5 * _last_build_seconds(layout))
+        night.deadline = begun + budget_s - min(reserve, RESERVE_MAX_S, budget_s / 2)
     for stage in stages:
-        mine = StageReport(stage.name)
-        report.stages.append(mine)
-        tell("stage started", {"stage": stage.name})
-        begun = time.perf_counter()
+        report = StageReport(stage.name)
+        night.stages.append(report)
+        log("stage started", {"stage": stage.name})
+        stage_begun = time.perf_counter()
         try:
-            stage.run(night, mine)
+            stage.run(night, report)
         except KeyboardInterrupt:
-            _fail(mine, InterruptedRun("interrupted"))
-            report.outcome, report.exit_code = "interrupted", InterruptedRun.exit_code
+            _fail(report, InterruptedRun("interrupted"))
+            night.outcome, night.exit_code = "interrupted", InterruptedRun.exit_code
         except Exception as error:
             found = error if isinstance(error, ToonsearchError) else _unforeseen(error)
-            _fail(mine, found)
-            report.outcome, report.exit_code = "partly", PartlyDoneError.exit_code
+            _fail(report, found)
+            night.outcome, night.exit_code = "partly", PartlyDoneError.exit_code
             if isinstance(found, StorageError) or is_disk_full(found):
-                report.outcome, report.exit_code = "failed", found.exit_code
-        mine.seconds = time.perf_counter() - begun
-        tell("stage ended", {"stage": stage.name, "outcome": mine.outcome, "detail": mine.detail,
-                             "seconds": round(mine.seconds, 3), **mine.counts})  # fmt: skip
-        if report.outcome in ("interrupted", "failed"):
+                night.outcome, night.exit_code = "failed", found.exit_code
+        report.seconds = time.perf_counter() - stage_begun
+        facts = {"stage": stage.name, "outcome": report.outcome, "detail": report.detail}
+        log("stage ended", {**facts, "seconds": round(report.seconds, 3), **report.counts})
+        if night.outcome in ("interrupted", "failed"):
             break
-    if report.outcome == "done" and any(mine.outcome == LEFT for mine in report.stages):
-        report.outcome = "partly"
-    report.after = current_generation_id(layout)
-    report.seconds = time.monotonic() - night.started
-    return report
+    if night.outcome == "done" and any(report.outcome == LEFT for report in night.stages):
+        night.outcome = "partly"
+    night.after = current_generation_id(layout)
+    night.seconds = time.monotonic() - begun
+    return night
 
 
 def _fail(stage: StageReport, error: ToonsearchError) -> None:
@@ -295,13 +286,12 @@ def index_stages(
         against = [c for c in found.checks if c.name in ("yield", "canaries", "labels")]
         detail = "; ".join(f"{check.name}: {check.detail}" for check in against)
         counts = {"checks": len(found.checks)}
-        night.report.stages.append(StageReport("check", detail=detail, counts=counts))
+        night.stages.append(StageReport("check", detail=detail, counts=counts))
         begun = time.perf_counter()
         publish(layout, found.generation_id)
         stage.detail = f"built in {found.seconds:.1f} s"
         seconds = time.perf_counter() - begun
-        published = StageReport("publish", detail=found.generation_id, seconds=seconds)
-        night.report.stages.append(published)
+        night.stages.append(StageReport("publish", detail=found.generation_id, seconds=seconds))
 
     def judge(night: Night, stage: StageReport) -> None:
         """What the index says of pictures that it has not judged yet."""

@@ -1,17 +1,17 @@
 """Dominant colours: a picture in a 3 x 2 grid, three colours for each region, 18 in all.
 
 k-means runs on the histogram of a region, not on its pixels: colours that fall into one
-small cube count as their mean with a weight. A drawing has a few hundred such cubes where
-it has ten thousand pixels, so several starts cost less than one pass over the pixels.
+small cube count as their mean with a weight.
 """
 
 from __future__ import annotations
 
+import colorsys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,10 +32,8 @@ ROWS, COLUMNS = 2, 3
 REGIONS = ROWS * COLUMNS
 COLORS = 3
 """Colours for each region."""
-BITS = 5
-"""Of each channel; a cube of the histogram is 8 levels wide."""
 STARTS = 3
-FIRST_ROUNDS = 2
+FIRST_ROUNDS = 4
 """Of k-means from each start; the best one goes on."""
 ROUNDS = 30
 
@@ -66,142 +64,85 @@ def picture_palette(image: Image.Image) -> Palette:
 
 
 def palette_of(pixels: np.ndarray) -> Palette:
-    """The palette of pixels.
+    """The palette of pixels; the same ones always give the same.
 
     Shapes:  (H, W, 3) uint8, H >= 2 and W >= 3
     """
-    cells = _cells(pixels)
-    centres = _refined(cells, _best_start(cells))  # (6, 3, 3)
-    share = _totals(cells, _nearest(cells.color, centres))[:, :, 3]  # (6, 3)
-    order = np.argsort(-share, axis=1, kind="stable")
-    share = np.take_along_axis(share, order, axis=1)
-    centres = np.take_along_axis(centres, order[:, :, None], axis=1)
-    centres = np.where(share[:, :, None] > 0, centres, centres[:, :1])
-    rgb = np.clip(np.rint(centres), 0, 255).astype(np.uint8)
-    return Palette(rgb, hsv_of(rgb), share / share.sum(axis=1, keepdims=True))
-
-
-class _Cells(NamedTuple):
-    """Histograms of P regions, padded to M cells with a count of 0.
-
-    Shapes:  color (P, M, 3) float32, the mean of a cell; sums (P, M, 4) float32: r, g, b and
-             1, each times the count
-    """
-
-    color: np.ndarray
-    sums: np.ndarray
-
-
-def _cells(pixels: np.ndarray) -> _Cells:
-    """Occupied cubes of each region; (H, W, 3) uint8 -> P = 6."""
     height, width, _ = pixels.shape
-    row = np.minimum(np.arange(height) * ROWS // height, ROWS - 1)
-    column = np.minimum(np.arange(width) * COLUMNS // width, COLUMNS - 1)
-    region = (row[:, None] * COLUMNS + column[None, :]).astype(np.int32)
-    planes = np.ascontiguousarray(pixels.reshape(-1, 3).T)  # (3, H * W)
-    r, g, b = planes >> (8 - BITS)
-    key = ((region.ravel() << BITS | r) << BITS | g) << BITS | b
-    count = np.bincount(key, minlength=REGIONS << (3 * BITS))
-    used = np.flatnonzero(count)  # ascending: region by region
-    number = np.empty(len(count), dtype=np.int32)
-    number[used] = np.arange(len(used), dtype=np.int32)
-    short = number[key]
-    sums = [*(np.bincount(short, plane, len(used)) for plane in planes), count[used]]
-    of = used >> (3 * BITS)
-    place = np.arange(len(used)) - np.searchsorted(of, np.arange(REGIONS))[of]
-    total = np.zeros((REGIONS, int(place.max()) + 1, 4), dtype=np.float32)
-    total[of, place] = np.stack(sums, axis=1)
-    return _Cells(total[:, :, :3] / np.maximum(total[:, :, 3:], 1.0), total)
+    tops = [-(-row * height // ROWS) for row in range(ROWS + 1)]
+    lefts = [-(-column * width // COLUMNS) for column in range(COLUMNS + 1)]
+    rgb = np.empty((REGIONS, COLORS, 3), np.uint8)
+    share = np.zeros((REGIONS, COLORS))
+    for region in range(REGIONS):
+        row, column = divmod(region, COLUMNS)
+        block = pixels[tops[row] : tops[row + 1], lefts[column] : lefts[column + 1]]
+        centres, counts = _clusters(block.reshape(-1, 3))
+        order = np.argsort(-counts, kind="stable")
+        rgb[region] = np.rint(centres[order[0]])
+        rgb[region, : len(order)] = np.rint(centres[order])
+        share[region, : len(order)] = counts[order] / counts.sum()
+    hues = [colorsys.rgb_to_hsv(*color) for color in (rgb.reshape(-1, 3) / 255.0).tolist()]
+    return Palette(rgb, np.reshape(hues, rgb.shape) * (360.0, 1.0, 1.0), share)
 
 
-def _best_start(cells: _Cells) -> np.ndarray:
-    """Short k-means from several starts in each region, and the best of them.
+def _clusters(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The best of several k-means from a fixed seed: at most three colours, and their pixels.
 
-    The starts are drawn as k-means++ does, from a fixed seed: the same picture always gives
-    the same palette.
-
-    Shapes:  P regions -> (P, 3, 3)
+    Shapes:  (N, 3) uint8 -> (C, 3), (C,) float64
     Source:  Arthur, Vassilvitskii 2007, "k-means++"
     """
-    regions = len(cells.color)
-    many = _Cells(*(np.repeat(part, STARTS, axis=0) for part in cells))  # R * STARTS problems
-    centres = _starts(many.color, many.sums[:, :, 3], np.random.default_rng(0))
-    centres = _refined(many, centres, FIRST_ROUNDS)
-    chosen = np.take_along_axis(centres, _nearest(many.color, centres)[:, :, None], axis=1)
-    gap = chosen - many.color
-    inertia = (many.sums[:, :, 3] * (gap * gap).sum(axis=2)).sum(axis=1)
-    best = inertia.reshape(regions, STARTS).argmin(axis=1)
-    return np.asarray(centres.reshape(regions, STARTS, COLORS, 3)[np.arange(regions), best])
+    cube = (pixels >> 3) @ np.array([1024, 32, 1])
+    counts = np.bincount(cube)
+    used = np.flatnonzero(counts)
+    weights = counts[used].astype(np.float64)
+    sums = np.stack([np.bincount(cube, channel)[used] for channel in pixels.T], axis=1)
+    x = np.asarray(sums / weights[:, None], np.float32)
+    rng = np.random.default_rng(0)
+    starts = [_refined(x, weights, _start(x, weights, rng), FIRST_ROUNDS) for _ in range(STARTS)]
+    centres, counts, _ = _refined(x, weights, max(starts, key=lambda one: one[2])[0], ROUNDS)
+    return centres[counts > 0], counts[counts > 0]
 
 
-def _refined(cells: _Cells, centres: np.ndarray, rounds: int = ROUNDS) -> np.ndarray:
-    """Rounds of k-means until nothing moves; (P, 3, 3) -> (P, 3, 3)."""
-    before: np.ndarray | None = None
-    for _ in range(rounds):
-        nearest = _nearest(cells.color, centres)
-        if before is not None and np.array_equal(nearest, before):
-            break
-        before = nearest
-        total = _totals(cells, nearest)
-        count = total[:, :, 3:]
-        centres = np.where(count > 0, total[:, :, :3] / np.maximum(count, 1.0), centres)
-    return centres
+def _start(x: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """First centres, each drawn by weight x squared distance to the last ones; (C, 3)."""
+    chance = weights
+    far = np.full(len(x), np.inf, np.float32)
+    centres: list[np.ndarray] = []
+    while len(centres) < COLORS and chance.any():
+        total = np.cumsum(chance)
+        pick = np.searchsorted(total, rng.random() * total[-1], side="right")
+        centres.append(x[min(pick, len(x) - 1)])
+        far = np.minimum(far, ((x - centres[-1]) ** 2).sum(axis=1))
+        chance = weights * far
+    return np.stack(centres)
 
 
-def _totals(cells: _Cells, nearest: np.ndarray) -> np.ndarray:
-    """Sums of the cells of each centre; (P, M) -> (P, 3, 4)."""
-    mine = nearest[:, None, :] == np.arange(COLORS)[None, :, None]  # (P, 3, M)
-    return np.asarray(mine.astype(np.float32) @ cells.sums)
+def _refined(
+    x: np.ndarray, weights: np.ndarray, centres: np.ndarray, rounds: int
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Rounds of k-means until nothing moves: centres, their weights, and how good they are.
 
-
-def _starts(x: np.ndarray, w: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """First centres: each drawn with probability weight x squared distance to the last ones.
-
-    Shapes:  (P, M, 3), (P, M) -> (P, 3, 3)
+    Shapes:  (M, 3), (M,), (C, 3) -> (C, 3), (C,)
     """
-    chance = w
-    far = np.full(w.shape, np.inf, dtype=np.float32)
-    centres = np.empty((len(x), COLORS, 3), dtype=np.float32)
-    for c in range(COLORS):
-        total = np.cumsum(chance, axis=1)
-        mark = rng.random((len(x), 1)) * total[:, -1:]
-        pick = np.minimum((total <= mark).sum(axis=1), x.shape[1] - 1)
-        pick = np.where(total[:, -1] > 0, pick, 0)  # every colour is a centre already
-        centres[:, c] = np.take_along_axis(x, pick[:, None, None], axis=1)[:, 0]
-        gap = x - centres[:, c][:, None]
-        far = np.minimum(far, np.einsum("pmk,pmk->pm", gap, gap))
-        chance = w * far
-    return centres
+    weighted = x * weights[:, None]
+    for _ in range(rounds):
+        nearest = _scores(x, centres).argmax(axis=1)
+        count = np.bincount(nearest, weights, len(centres))
+        sums = np.stack([np.bincount(nearest, one, len(centres)) for one in weighted.T], axis=1)
+        before = centres
+        centres = np.where(count[:, None] > 0, sums / np.maximum(count, 1.0)[:, None], before)
+        centres = centres.astype(np.float32)
+        if np.array_equal(before, centres):
+            break
+    return centres, count, float(weights @ _scores(x, centres).max(axis=1))
 
 
-def _nearest(x: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    """Place of the nearest centre; (P, M, 3), (P, C, 3) -> (P, M)."""
-    # |x - c|^2 without its constant part |x|^2
-    score = x @ centres.transpose(0, 2, 1) - 0.5 * (centres * centres).sum(axis=2)[:, None]
-    first, second, third = score[:, :, 0], score[:, :, 1], score[:, :, 2]
-    # argmax over an axis of three is several times slower
-    best = (second > first).astype(np.int8)
-    best[third > np.maximum(first, second)] = 2
-    return np.asarray(best)
-
-
-def hsv_of(rgb: np.ndarray) -> np.ndarray:
-    """Hue 0..360, saturation 0..1, value 0..1; (..., 3) uint8 -> (..., 3) float64."""
-    r, g, b = np.moveaxis(rgb.astype(np.float64) / 255.0, -1, 0)
-    top, low = np.maximum(np.maximum(r, g), b), np.minimum(np.minimum(r, g), b)
-    span = top - low
-    safe = np.where(span > 0, span, 1.0)
-    hue = np.where(
-        top == r, (g - b) / safe % 6, np.where(top == g, (b - r) / safe + 2, (r - g) / safe + 4)
-    )
-    hue = np.where(span > 0, hue * 60.0 % 360.0, 0.0)
-    return np.stack([hue, np.where(top > 0, span / np.where(top > 0, top, 1.0), 0.0), top], axis=-1)
+def _scores(x: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Largest for the nearest centre: -|x - c|^2 / 2 without |x|^2; (M, 3), (C, 3) -> (M, C)."""
+    return np.asarray(x @ centres.T - 0.5 * (centres * centres).sum(axis=1))
 
 
 # --- The colour stage: stored pictures without colours -> rows of the `colors` table.
-#
-# Incremental like embedding: a second run does only what is new, a kill costs at most one
-# batch, and a picture that cannot be read is counted and left for the next run.
 
 COMMIT_ROWS = 2048 * REGIONS * COLORS
 COMMIT_SECONDS = 60.0
@@ -279,8 +220,7 @@ def _pending(catalog: Catalog) -> tuple[list[tuple[str, str]], int]:
     """(picture_id, file) of stored pictures without colours, and how many have them."""
     known = set(catalog.read("colors", ["picture_id"])["picture_id"].unique().to_pylist())
     rows = catalog.read("pictures", ["picture_id", "file", "status"]).to_pylist()
-    stored = {row["picture_id"]: row["file"] for row in rows
-              if row["status"] == "stored" and row["file"] is not None}  # fmt: skip
+    stored = {row["picture_id"]: row["file"] for row in rows if row["status"] == "stored"}
     pending = sorted(item for item in stored.items() if item[0] not in known)
     return pending, len(stored) - len(pending)
 

@@ -1,8 +1,7 @@
 """Who and what must stay out: what `toonsearch forget` removed, and the operator's file.
 
 The list holds marks (keyed digests) instead of names, so that what was forgotten does not
-live on in it. It also names the generations that are too old to be published again, and says
-whether something still has to be cleared away.
+live on in it.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from schemas.errors import StorageError, UsageError
 from schemas.names import author_key, without_accents
-from schemas.storage.fsio import replace_file, storage_error
+from schemas.storage.fsio import replace_file, storage_errors
 from schemas.storage.layout import Layout
 
 FORMAT = 1
@@ -40,7 +39,7 @@ def name_forms(name: str) -> set[str]:
 
 
 def marks_of(kind: str, value: str) -> set[str]:
-    """What stands in the list for an author's name, a title's id or a picture's id."""
+    """The marks of an author's name, a title's id or a picture's id."""
     forms = name_forms(value) if kind == "author" else {value}
     key = f"toonsearch {kind}".encode()
     return {blake2b(form.encode(), digest_size=16, key=key).hexdigest() for form in forms}
@@ -108,11 +107,9 @@ class BlockList:
         body = asdict(self)
         body["marks"] = {kind: sorted(self.marks[kind]) for kind in KINDS}
         body["refused"] = sorted(self.refused)
-        try:
+        with storage_errors("the block list"):
             layout.root.mkdir(parents=True, exist_ok=True)
             replace_file(layout.blocked, _signed({"format": FORMAT, **body}))
-        except OSError as error:
-            raise storage_error(error, "the block list") from error
 
     def adding(self, kind: str, values: Iterable[str]) -> BlockList:
         marks = self.marks[kind].union(*(marks_of(kind, value) for value in values))

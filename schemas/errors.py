@@ -1,14 +1,5 @@
 """Every error that a user can meet, one class for each exit code.
 
-    ToonsearchError            1  our bug, or a failure that has no better name
-    |- UsageError              2  the command line or a setting is wrong
-    |- InputError              3  a picture, file, manifest or query cannot be used
-    |- PartlyDoneError         4  something was done, something was not
-    |- NoIndexError            5  no usable index, a damaged one, or one of another model
-    |- NetworkError            6  a host could not be reached or refused
-    |- LockedError            75  another run holds the lock (EX_TEMPFAIL)
-    `- InterruptedRun        130  Ctrl-C or SIGTERM
-
 Library code raises these and never prints or exits; `search/cli/app.py` turns them into one
 line on standard error and the exit code.
 """
@@ -26,7 +17,7 @@ class ToonsearchError(Exception):
     `message` is lower case without a full stop; `hint` is a full sentence or a command.
     """
 
-    exit_code: ClassVar[int] = 1
+    exit_code: ClassVar[int] = 1  # our bug, or a failure that has no better name
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -76,13 +67,13 @@ class NetworkError(ToonsearchError):
 
 
 class LockedError(ToonsearchError):
-    """Another run is writing."""
+    """Another run holds the lock (EX_TEMPFAIL)."""
 
     exit_code = 75
 
 
 class InterruptedRun(ToonsearchError):
-    """The run was stopped from outside; what was acknowledged is kept."""
+    """Ctrl-C or SIGTERM ended the run; what was acknowledged stays."""
 
     exit_code = 130
 

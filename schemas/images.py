@@ -1,9 +1,7 @@
 """What a picture file is: the only module that opens one.
 
-The crawler checks a picture here before it stores it, and the indexer decodes it here
-before it prepares pixels, so both accept exactly the same files. Only formats whose
-decoders have a clean record are allowed, and the dimensions are known to be within the
-caps before a pixel is decoded.
+Only formats whose decoders have a clean record are allowed, and the dimensions are known to
+be within the caps before a pixel is decoded.
 """
 
 from __future__ import annotations

@@ -47,20 +47,15 @@ class ManifestRow:
     @classmethod
     def of(cls, number: int, cells: Mapping[str, Any]) -> ManifestRow:
         """A row from cells by column."""
-        text = {name: _text(cells.get(name)) for name in COLUMNS}
+        single = ("path", "series", "title", "title_id", "year", "date", "kind", "url")
+        text = {name: _text(cells.get(name)) for name in single}
+        text |= {name: clean_name(text[name]) for name in ("series", "title")}
         return cls(
             number,
-            text["path"],
-            distinct_names(_several(cells.get("author"))),
-            clean_name(text["series"]),
-            clean_name(text["title"]),
-            text["title_id"],
-            _several(cells.get("genre")),
-            _several(cells.get("tags")),
-            text["year"],
-            text["date"],
-            text["kind"],
-            text["url"],
+            authors=distinct_names(_several(cells.get("author"))),
+            genres=_several(cells.get("genre")),
+            tags=_several(cells.get("tags")),
+            **text,
         )
 
 

@@ -10,7 +10,7 @@ import dataclasses
 import json
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -118,7 +118,7 @@ class QuerySettings:
 
 @dataclass(frozen=True)
 class CrawlSettings:
-    """How sites are asked."""
+    """How sites are crawled."""
 
     contact: str = _setting("", "Address or page that sites can write to; in every request.")
     delay_s: float = _setting(1.0, "Least seconds between two requests to a host.", low=0)
@@ -126,7 +126,7 @@ class CrawlSettings:
     timeout_s: float = _setting(30.0, "Longest seconds for an answer with its body.", low=0.1)
     retries: int = _setting(3, "Retries after 429, 5xx and broken connections.", low=0)
     backoff_s: float = _setting(5.0, "Seconds before the first retry, then doubled.", low=0)
-    max_wait_s: float = _setting(600.0, "A host that asks for more ends the crawl.", low=0)
+    max_wait_s: float = _setting(600.0, "A host that wants a longer wait ends the crawl.", low=0)
     max_requests: int = _setting(100_000, "Requests of one run; the next goes on.", low=1)
     max_bytes: int = _setting(20 * 1024**3, "Bytes of one run; the next goes on.", low=1)
     commit_rows: int = _setting(2000, "Rows of one commit to the catalog.", low=1)
@@ -149,7 +149,7 @@ class WebSettings:
         "invited", "Who may have an account.", choices=("off", "invited", "open")
     )
     url_queries: str = _setting("off", "Fetch pictures from given URLs.", choices=("off", "on"))
-    sql: str = _setting("off", "Whether visitors may ask in SQL.", choices=("off", "on"))
+    sql: str = _setting("off", "Whether visitors may query in SQL.", choices=("off", "on"))
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ def flatten(settings: Settings) -> dict[str, Any]:
 
 
 def setting_files(environ: Mapping[str, str], cwd: Path) -> list[Path]:
-    """The TOML files that are looked for, weakest first."""
+    """The TOML files that are read where they exist, weakest first."""
     user = Path(environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     return [
         Path("/etc/toonsearch/config.toml"),
@@ -244,9 +244,8 @@ def load_settings(
     sections: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
     origins: dict[str, str] = {}
     for key, value, origin in given:
-        checked = _checked(key, value, origin)
         section, _, name = key.partition(".")
-        sections[section][name] = checked
+        sections[section][name] = _checked(key, value, origin)
         origins[key] = origin
     built = {section: SECTIONS[section](**values) for section, values in sections.items()}
     return Settings(**built, origins=origins)
@@ -271,13 +270,13 @@ def _checked(key: str, value: Any, origin: str) -> Any:
     """A value in the type of its setting. Errors:  UsageError"""
     if key not in FIELDS:
         raise UsageError(f"unknown setting {key} in {origin}", nearest(key, FIELDS))
-    kind, allowed = str(FIELDS[key].type), FIELDS[key].metadata
+    allowed = FIELDS[key].metadata
+    convert, expected = _KINDS[str(FIELDS[key].type)]
     try:
-        typed = _CONVERTERS[kind](value)
-    except (TypeError, ValueError) as error:
+        typed = convert(value)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UsageError(
-            f"setting {key} in {origin} is not valid: {value!r}",
-            f"Expected is {_EXPECTED[kind]}.",
+            f"setting {key} in {origin} is not valid: {value!r}", f"Expected is {expected}."
         ) from error
     if allowed["choices"] and typed not in allowed["choices"]:
         raise UsageError(
@@ -299,12 +298,8 @@ def _number(kind: type[int] | type[float], value: Any) -> int | float:
 def _switch(value: Any) -> bool:
     if isinstance(value, bool):
         return value
-    if not isinstance(value, str):
-        raise TypeError
-    words = {"true": True, "yes": True, "on": True, "1": True}
-    words |= {"false": False, "no": False, "off": False, "0": False}
-    if value.strip().lower() not in words:
-        raise ValueError
+    words = dict.fromkeys(("true", "yes", "on", "1"), True)
+    words |= dict.fromkeys(("false", "no", "off", "0"), False)
     return words[value.strip().lower()]
 
 
@@ -322,19 +317,11 @@ def _texts(value: Any) -> tuple[str, ...]:
     return tuple(part.strip() for part in parts if part.strip())
 
 
-_CONVERTERS: dict[str, Any] = {
-    "int": lambda value: _number(int, value),
-    "float": lambda value: _number(float, value),
-    "bool": _switch,
-    "str": _text,
-    "Path": lambda value: Path(_text(value)).expanduser(),
-    "tuple[str, ...]": _texts,
-}
-_EXPECTED = {
-    "int": "a whole number (int)",
-    "float": "a number",
-    "bool": "true or false",
-    "str": "a text",
-    "Path": "a path",
-    "tuple[str, ...]": "a list of texts",
+_KINDS: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "int": (lambda value: _number(int, value), "a whole number (int)"),
+    "float": (lambda value: _number(float, value), "a number"),
+    "bool": (_switch, "true or false"),
+    "str": (_text, "a text"),
+    "Path": (lambda value: Path(_text(value)).expanduser(), "a path"),
+    "tuple[str, ...]": (_texts, "a list of texts"),
 }

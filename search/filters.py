@@ -238,7 +238,7 @@ def _explained(connection: sqlite3.Connection, expression: str, message: str) ->
         )
     if "not authorized" in message or "prohibited" in message:
         return InputError(ONLY_COLUMNS, LIST_OF_COLUMNS)
-    return InputError(f"--where: {message}", LIST_OF_COLUMNS)
+    return InputError(f"--where: {message.rstrip('.')}", LIST_OF_COLUMNS)
 
 
 def _syntax_error(connection: sqlite3.Connection, expression: str, token: str) -> InputError:

@@ -120,6 +120,8 @@ def read_picture(
         if not data:
             raise InputError("nothing came from standard input")
         return QueryPicture("standard input", data, crop)
+    if not source:
+        raise InputError("the name of a picture is empty")
     name = shown(source)
     try:
         with Path(source).open("rb") as file:

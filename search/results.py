@@ -161,7 +161,7 @@ def notes_of(
     latter were to be left out; the filters left `left` of `total` pictures.
     """
     if labels.is_out_of_distribution:
-        yield "a picture of another kind than the index's: nothing in it is drawn alike"
+        yield "out of distribution: the picture is unlike anything in the index"
     if own:
         yield f"the picture itself is in the index ({', '.join(own)})"
     if same:

@@ -49,7 +49,7 @@ class Outcome:
 
     @property
     def called_unknown(self) -> bool:
-        """Whether "none of the known artists" is the most probable answer."""
+        """Whether rather none of the known artists drew it than any of them."""
         return self.answer.labels.unknown_author > 0.5
 
     @property

@@ -18,9 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from schemas.errors import InputError, LockedError, NetworkError
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much is done and how much there is (0 = unknown)."""
+from schemas.progress import Progress
 
 _POLL_S = 0.2
 _APT_OPTIONS = ("-q", "-o", "Acquire::Retries=2", "-o", "Acquire::http::Timeout=30")
@@ -48,13 +46,12 @@ def unpack_packages(
     try:
         store.mkdir(parents=True, exist_ok=True)
         with _only_run(store):
-            if final.is_dir():  # another run finished while this one came to the lock
-                return final
-            for stale in store.glob("work-*"):  # of killed runs: the lock says nobody has them
+            for stale in store.glob("work-*"):  # of killed runs: nobody else holds the lock
                 shutil.rmtree(stale, ignore_errors=True)
-            with tempfile.TemporaryDirectory(dir=store, prefix="work-") as work:
-                packages = _download(names, Path(work), hint, progress)
-                _unpack(packages, inside, final, Path(work), progress)
+            if not final.is_dir():  # else another run finished while this one came to the lock
+                with tempfile.TemporaryDirectory(dir=store, prefix="work-") as work:
+                    packages = _download(names, Path(work), hint, progress)
+                    _unpack(packages, inside, final, Path(work), progress)
     except OSError as error:
         raise InputError(f"cannot write the pictures to {final.parent} ({error})", hint) from error
     return final
@@ -79,14 +76,18 @@ def _download(names: Sequence[str], work: Path, hint: str, progress: Progress) -
     for private in (False, True):
         options = [*_APT_OPTIONS, *(_private_lists(work) if private else ())]
         if private:
-            progress("fetching package lists", 0, 0)
+            progress(0, 0, "Fetching package lists")
             trouble = _run(["apt-get", *options, "update"], work) or trouble
         folder = work / f"packages-{private}"
         folder.mkdir()
-        total = sum(_size(name, options, work) for name in names)
+        total = _size(names, options, work)
 
         def report(folder: Path = folder, total: int = total) -> None:
-            progress("downloading", _bytes_in(folder), total)
+            done = 0
+            for path in folder.glob("**/*"):
+                with suppress(OSError):  # apt renames its files meanwhile
+                    done += path.stat().st_size if path.is_file() else 0
+            progress(done, total, "Downloading")
 
         failed = _run(["apt-get", *options, "download", *names], folder, report)
         packages = sorted(folder.glob("*.deb"))
@@ -113,14 +114,13 @@ def _private_lists(work: Path) -> list[str]:
     return [part for key, value in settings.items() for part in ("-o", f"{key}={value}")]
 
 
-def _size(name: str, options: Sequence[str], work: Path) -> int:
-    """The bytes of a package by apt's lists, 0 when they do not have it."""
-    command = ["apt-cache", *options, "show", "--no-all-versions", name]
+def _size(names: Sequence[str], options: Sequence[str], work: Path) -> int:
+    """The bytes of packages by apt's lists, 0 when they do not have them."""
+    command = ["apt-cache", *options, "show", "--no-all-versions", *names]
     done = subprocess.run(
         command, cwd=work, env=_plain(), stdin=subprocess.DEVNULL, capture_output=True, check=False
     )
-    found = re.search(rb"^Size: (\d+)$", done.stdout, re.MULTILINE)
-    return int(found[1]) if found else 0
+    return sum(map(int, re.findall(rb"^Size: (\d+)$", done.stdout, re.MULTILINE)))
 
 
 def _unpack(
@@ -128,14 +128,16 @@ def _unpack(
 ) -> None:
     """Unpack beside the final place, then rename: the only step that makes it visible."""
     tree = work / "tree"
-    for count, package in enumerate(packages):
-        progress("unpacking", count, len(packages))
+    for count, package in enumerate(packages, 1):
+        progress(count, len(packages), "Unpacking")
         if trouble := _run(["dpkg-deb", "-x", str(package), str(tree)], work):
-            raise InputError(f"dpkg-deb cannot unpack {package.name} ({trouble})", "Make room?")
+            raise InputError(
+                f"dpkg-deb cannot unpack {package.name} ({trouble})",
+                "Free some space and try again.",
+            )
     if not (tree / inside).is_dir():
         raise InputError(f"the packages hold no folder {inside}", "Is this another release?")
     (tree / inside).rename(final)
-    progress("unpacking", len(packages), len(packages))
 
 
 def _run(command: list[str], folder: Path, report: Callable[[], None] = lambda: None) -> str:
@@ -166,11 +168,3 @@ def _run(command: list[str], folder: Path, report: Callable[[], None] = lambda: 
 def _plain() -> dict[str, str]:
     """The environment with English, unadorned messages, whatever the user's language."""
     return {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
-
-
-def _bytes_in(folder: Path) -> int:
-    total = 0
-    for path in folder.glob("**/*"):
-        with suppress(OSError):  # apt renames its files meanwhile
-            total += path.stat().st_size if path.is_file() else 0
-    return total

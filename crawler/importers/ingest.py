@@ -22,6 +22,7 @@ from crawler.images import (
     check_and_store,
     read_capped,
     refused,
+    size_of,
     stamp_of,
 )
 from schemas.blocklist import BlockList
@@ -40,18 +41,6 @@ MAX_PROBLEMS = 20
 VANISHED_RATIO = 0.5
 """When more than this share of a source's files is gone at once, it is more likely an
 unmounted disk than a clean-up: nothing is removed without `prune`."""
-
-
-STORED_FACTS = (
-    "picture_id",
-    "status",
-    "file",
-    "format",
-    "width_px",
-    "height_px",
-    "bytes_count",
-    "perceptual_hash",
-)
 
 
 class ImportOptions(TypedDict, total=False):
@@ -97,9 +86,8 @@ class Item:
 
 @dataclass
 class ImportReport:
-    """What an import did. Counts: new, changed, unchanged, removed, of the files read skipped
-    and failed, and blocked ones, which were forgotten and leave no row; `left` were not
-    read, because time was up. `problems` are the first few, one line each."""
+    """What an import did. `blocked` files were forgotten and leave no row; `left` were not read,
+    because time was up; `problems` are the first few."""
 
     source: str
     counts: dict[str, int] = field(
@@ -121,22 +109,22 @@ class ImportReport:
 class KnownFile(NamedTuple):
     """What the catalog says of one file, by its columns' names."""
 
-    source_stamp: str
+    picture_id: str
     title_id: str
+    source_stamp: str
     status: str
     reason: str | None
     file: str | None
     bytes_count: int | None
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """The key of its row."""
+        return self.picture_id, self.title_id
+
     def is_stored(self, layout: Layout) -> bool:
         """Whether the stored file, where there should be one, is there in its length."""
-        if self.file is None:
-            return True
-        try:
-            found = layout.picture(self.file).stat().st_size
-        except OSError:
-            return False
-        return self.bytes_count is None or found == self.bytes_count
+        return self.file is None or size_of(layout.picture(self.file)) == self.bytes_count
 
 
 class KnownFiles:
@@ -144,19 +132,15 @@ class KnownFiles:
 
     def __init__(self, catalog: Catalog, source: str) -> None:
         self.catalog, self.source = catalog, source
-        columns = ["picture_id", "source", "source_path", *KnownFile._fields]
+        columns = ["source", "source_path", *KnownFile._fields]
         self.known: dict[str, KnownFile] = {}
-        self.keys: dict[str, list[tuple[str, str]]] = {}
         self.holder: dict[tuple[str, str], tuple[str, str]] = {}
         table = catalog.read("pictures", columns)
-        for picture, owner, path, *facts in zip(
-            *(table[name].to_pylist() for name in columns), strict=True
-        ):
+        for owner, path, *facts in zip(*(table[name].to_pylist() for name in columns), strict=True):
             file = KnownFile(*facts)
-            self.holder[picture, file.title_id] = (owner, path)
+            self.holder[file.key] = (owner, path)
             if owner == source:
                 self.known[path] = file
-                self.keys.setdefault(path, []).append((picture, file.title_id))
 
     def release(self, paths: Iterable[str]) -> None:
         """Give up the keys that these files hold, for copies of them to take over."""
@@ -174,26 +158,24 @@ class KnownFiles:
                 f"copy-{mark}", "skipped", Reason.DUPLICATE, bytes_count=facts.bytes_count
             )
         self.holder[facts.picture_id, title_id] = me
-        stored = {name: getattr(facts, name) for name in STORED_FACTS}
         return Picture(
             title_id=title_id,
             kind=item.kind,
             source=self.source,
             source_path=item.source_path,
             source_stamp=stamp,
-            reason=None if facts.reason is None else str(facts.reason),
             year=item.year,
             published=item.published,
-            **stored,
+            **facts.columns(),
         )
 
     def old_keys(self, paths: Iterable[str]) -> list[tuple[str, str]]:
         """Keys of the rows that these files had before, unless another file took one over."""
         return [
-            key
+            file.key
             for path in paths
-            for key in self.keys.get(path, ())
-            if self.holder.get(key, (self.source, path)) == (self.source, path)
+            if (file := self.known.get(path)) is not None
+            and self.holder.get(file.key, (self.source, path)) == (self.source, path)
         ]
 
 
@@ -219,7 +201,11 @@ def import_items(
     listed = {item.source_path: item for item in items}
     if not listed:
         raise InputError(f"no picture was found in {source}", "Nothing was changed in the catalog.")
-    wanted = {path: item for path, item in listed.items() if not _is_blocked(blocked, item)}
+    wanted = {
+        path: item
+        for path, item in listed.items()
+        if not blocked.blocks_title(item.title.title_id, [a.name for a in item.title.authors])
+    }
     report.counts["blocked"] = len(listed) - len(wanted)
     catalog = Catalog(layout)
     known_files = KnownFiles(catalog, source)
@@ -269,11 +255,6 @@ def import_items(
     return report
 
 
-def _is_blocked(blocked: BlockList, item: Item) -> bool:
-    title = item.title
-    return bool(blocked) and blocked.blocks_title(title.title_id, [a.name for a in title.authors])
-
-
 def _to_read(
     layout: Layout,
     items: Iterable[Item],
@@ -294,7 +275,7 @@ def _to_read(
         if before is None:
             report.counts["new"] += 1
         elif (
-            before[:2] != (stamp, item.title.title_id)
+            (before.source_stamp, before.title_id) != (stamp, item.title.title_id)
             or before.reason == Reason.STORE
             or (retry_failed and before.status == "failed")
             or not before.is_stored(layout)
@@ -329,7 +310,7 @@ def _check(
 
 
 def _changed_titles(catalog: Catalog, titles: Iterable[Title]) -> list[Title]:
-    """Titles that are new or differ from their row, so that a repeat commits nothing."""
+    """Titles that are new or differ from their row."""
     stored = {row["title_id"]: row for row in catalog.read("titles").to_pylist()}
 
     def same(title: Title) -> bool:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date
 from pathlib import Path
 from typing import Unpack
 
@@ -32,20 +30,10 @@ def import_manifest(
     """
     file = file.expanduser()
     rows = read_manifest(file)
-    name = name or file.stem
+    name, base = name or file.stem, file.resolve().parent
     notes: list[str] = []
-    items = manifest_items(rows, file.resolve().parent, name, notes)
-    report = import_items(layout, settings, f"manifest:{name}", items, **options)
-    report.problems[:0] = notes[:20]
-    return report
-
-
-def manifest_items(
-    rows: Sequence[ManifestRow], base: Path, name: str, notes: list[str]
-) -> list[Item]:
-    """Rows -> items; the rows of a series are merged into one title first."""
     titles: dict[str, Title] = {}
-    described: list[tuple[ManifestRow, str, int | None, date | None]] = []
+    items: list[Item] = []
     for row in rows:
         if not row.path:
             notes.append(f"row {row.number}: no path")
@@ -57,11 +45,11 @@ def manifest_items(
         title = _title(row, name, year)
         before = titles.get(title.title_id)
         titles[title.title_id] = title if before is None else _merged(before, title)
-        described.append((row, title.title_id, year, published))
-    return [
-        Item(base / row.path, row.path, titles[title_id], row.kind or "picture", year, published)
-        for row, title_id, year, published in described
-    ]
+        items.append(Item(base / row.path, row.path, title, row.kind or "picture", year, published))
+    items = [replace(item, title=titles[item.title.title_id]) for item in items]
+    report = import_items(layout, settings, f"manifest:{name}", items, **options)
+    report.problems[:0] = notes[:20]
+    return report
 
 
 def _title(row: ManifestRow, name: str, year: int | None) -> Title:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
 
 from schemas.errors import InputError, UsageError, nearest
 from schemas.names import clean_name
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 
 SITES = ("naver", "webtoons", "melon")
+T = TypeVar("T")
 
 
 class PageError(InputError):
@@ -57,6 +59,15 @@ class Page:
     def lacks(self, field: str, expected: str) -> PageError:
         """The error to raise where a field is missing that everything depends on."""
         return PageError(self.site, field, expected, self.url)
+
+    def need(self, value: T | None, field: str, expected: str) -> T:
+        """A value that everything depends on.
+
+        Errors:  PageError when it is None
+        """
+        if value is None:
+            raise self.lacks(field, expected)
+        return value
 
     def text(self) -> str:
         return self.body.decode("utf-8", "replace")
@@ -192,7 +203,7 @@ class Site:
     headers: Mapping[str, str]
     start: Callable[[Scope], list[PageRequest]]
     parsers: Mapping[str, Parser]
-    title: Callable[[str, Mapping[str, Any]], PageRequest] | None = None
+    title: Callable[[str, Mapping[str, Any]], PageRequest]
     probe: Callable[[str, Mapping[str, Any]], PageRequest] | None = None
     strip: Callable[[str, int, Mapping[str, Any]], PageRequest] | None = None
     redirect_reasons: Mapping[str, str] = field(default_factory=dict)
@@ -220,6 +231,11 @@ def site_of(name: str) -> Site:
 # --- Values as sites send them, checked: a wrong type is nothing, never a crash.
 
 
+def key_of(title_id: str) -> str:
+    """The site's own key of a title, fit for an address: `naver:183559` -> `183559`."""
+    return quote(title_id.partition(":")[2], safe="")
+
+
 def clean(value: Any) -> str | None:
     """A name as people read it: entities resolved, white space folded, None when empty."""
     if not isinstance(value, str | int | float) or isinstance(value, bool):
@@ -243,6 +259,13 @@ def https(url: Any) -> str | None:
     if text.startswith("http://"):
         return "https://" + text[7:]
     return text if text.startswith("https://") else None
+
+
+def slices(request: PageRequest, addresses: Iterable[Any]) -> tuple[PictureLink, ...]:
+    """The pictures of an episode's image strip."""
+    episode_no = whole(request.about.get("episode_no"))
+    links = (https(address) for address in addresses)
+    return tuple(PictureLink(url, "strip", episode_no) for url in links if url)
 
 
 def number(value: Any) -> float | None:

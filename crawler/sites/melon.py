@@ -9,7 +9,6 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from crawler.dates import parse_date
 from crawler.sites.base import (
@@ -23,6 +22,7 @@ from crawler.sites.base import (
     clean,
     html_tree,
     https,
+    key_of,
 )
 from schemas.errors import UsageError
 from schemas.records import Author, Title, distinct_authors
@@ -68,7 +68,9 @@ def start(scope: Scope) -> list[PageRequest]:
 
 def parse_chart(request: PageRequest, page: Page) -> ParsedPage:
     """The rows of a chart: album, artists, cover; the chart's year is the era."""
-    tree = html_tree(_within_table(page.text()))
+    text = page.text()
+    # Rows alone, as the list request may answer them, are lost by an HTML parser.
+    tree = html_tree(text if re.search(r"<table\b", text, re.I) else f"<table>{text}</table>")
     chart_rows = tree.css("tr.lst50, tr.lst100")
     if not chart_rows:
         raise page.lacks("tr.lst50", '<tr class="lst50" data-song-no="30838076">')
@@ -84,45 +86,38 @@ def parse_chart(request: PageRequest, page: Page) -> ParsedPage:
 
 
 def year_of(tags: Sequence[str]) -> int | None:
-    """The earliest yearly chart that an album stands in; else its decade's first year."""
+    """The year of an album's earliest yearly chart; else its decade's first year."""
     years = [int(y) for tag in tags for y in re.findall(r" chart (\d{4})$", tag)]
     decades = [int(y) for tag in tags for y in re.findall(r" chart (\d{4})s$", tag)]
     return min(years or decades, default=None)
 
 
 def title(title_id: str, about: Mapping[str, Any]) -> PageRequest:
-    key = quote(title_id.removeprefix("melon:"), safe="")
-    return PageRequest(f"{ROOT}/album/detail.htm?albumId={key}", "album", title_id, about)
-
-
-def _within_table(text: str) -> str:
-    """Rows alone, as the list request may answer them, are lost by an HTML parser."""
-    return text if re.search(r"<table\b", text, re.I) else f"<table>{text}</table>"
+    address = f"{ROOT}/album/detail.htm?albumId={key_of(title_id)}"
+    return PageRequest(address, "album", title_id, about)
 
 
 def _album(row: Selector, about: Mapping[str, Any], page: Page) -> ParsedTitle:
     album = row.css(".rank03 a")[:1]
     link = album.attrib.get("href", "") or row.css("a.image_typeAll::attr(href)").get("")
     found = re.search(r"goAlbumDetail\(\D*(\d+)", link)
-    if found is None:
-        raise page.lacks("div.rank03 a", "melon.link.goAlbumDetail('10128855')")
+    key = page.need(found, "div.rank03 a", "melon.link.goAlbumDetail('10128855')")[1]
     name = clean("".join(album.css("::text").getall()))
-    name = name or _alt(row.css("a.image_typeAll::attr(title)").get())
-    if name is None:
-        raise page.lacks("div.rank03 a", "the album's name")
+    shown = row.css("a.image_typeAll::attr(title)").get("").removesuffix(" - 페이지 이동")
+    name = page.need(name or clean(shown), "div.rank03 a", "the album's name")
     # The hidden span repeats the artists, so only direct children count.
     artists = [clean("".join(a.css("::text").getall())) for a in row.css(".rank02 > a")]
     year = int(about["year"])
     cover = https(row.css("a.image_typeAll img::attr(src)").get())
     tag = f"{about.get('genre', 'KPOP')} chart {year}{'s' * (about.get('period') == 'decade')}"
     record = Title(
-        title_id=f"melon:{found[1]}",
+        title_id=f"melon:{key}",
         platform="melon",
         name=name,
         authors=distinct_authors(Author(a, "artist") for a in artists if a),
         tags=(tag,),
         year=year,
-        url=f"{ROOT}/album/detail.htm?albumId={found[1]}",
+        url=f"{ROOT}/album/detail.htm?albumId={key}",
     )
     pictures: tuple[PictureLink, ...] = ()
     if cover is not None:
@@ -130,10 +125,6 @@ def _album(row: Selector, about: Mapping[str, Any], page: Page) -> ParsedTitle:
         pictures = (PictureLink(original, "cover"),)
     adult = bool(row.css(".bullet_icons.age_19, .icon_age19, .age_19"))
     return ParsedTitle(record, pictures, adult, merged=True)
-
-
-def _alt(text: str | None) -> str | None:
-    return clean((text or "").removesuffix(" - 페이지 이동"))
 
 
 def parse_album(request: PageRequest, page: Page) -> ParsedPage:

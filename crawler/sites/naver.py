@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from datetime import date
 from typing import Any
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from crawler.sites.base import (
     ListedTitle,
@@ -23,10 +23,12 @@ from crawler.sites.base import (
     Site,
     clean,
     https,
+    key_of,
     mapping,
     number,
     prose,
     rows,
+    slices,
     whole,
 )
 from schemas.records import Author, Episode, Title, distinct_authors
@@ -79,24 +81,20 @@ def start(scope: Scope) -> list[PageRequest]:
 
 def title(title_id: str, about: Mapping[str, Any]) -> PageRequest:
     return PageRequest(
-        f"{ROOT}/api/article/list/info?titleId={_key(title_id)}", "title", title_id, about
+        f"{ROOT}/api/article/list/info?titleId={key_of(title_id)}", "title", title_id, about
     )
 
 
 def episodes(title_id: str, about: Mapping[str, Any], page: int = 1) -> PageRequest:
     # Newest first: what is published while we read moves rows to later pages, where they are
-    # seen twice; in the other order a row that is taken away would hide another.
-    address = f"{ROOT}/api/article/list?titleId={_key(title_id)}&page={page}&sort=DESC"
+    # read twice; in the other order a row that is taken away would hide another.
+    address = f"{ROOT}/api/article/list?titleId={key_of(title_id)}&page={page}&sort=DESC"
     return PageRequest(address, "episodes", title_id, {**about, "page": page})
 
 
 def strip(title_id: str, episode_no: int, about: Mapping[str, Any]) -> PageRequest:
-    address = f"{ROOT}/webtoon/detail?titleId={_key(title_id)}&no={episode_no}"
+    address = f"{ROOT}/webtoon/detail?titleId={key_of(title_id)}&no={episode_no}"
     return PageRequest(address, "strip", title_id, {**about, "episode_no": episode_no})
-
-
-def _key(title_id: str) -> str:
-    return quote(title_id.removeprefix("naver:"), safe="")
 
 
 def parse_list(request: PageRequest, page: Page) -> ParsedPage:
@@ -114,11 +112,9 @@ def parse_list(request: PageRequest, page: Page) -> ParsedPage:
 
 
 def _listed(row: dict[str, Any], request: PageRequest, page: Page) -> ListedTitle:
-    key = whole(row.get("titleId"))
-    name = clean(row.get("titleName"))
-    if key is None or name is None:
-        missing = "titleList[].titleId" if key is None else "titleList[].titleName"
-        raise page.lacks(missing, '"titleId": 183559, "titleName": "신의 탑"')
+    example = '"titleId": 183559, "titleName": "신의 탑"'
+    key = page.need(whole(row.get("titleId")), "titleList[].titleId", example)
+    name = page.need(clean(row.get("titleName")), "titleList[].titleName", example)
     people = [
         clean(person.get("name"))
         for role in ("painters", "writers", "novelOriginAuthors")
@@ -157,10 +153,8 @@ def parse_title(request: PageRequest, page: Page) -> ParsedPage:
     body = page.json()
     if not isinstance(body, dict) or "titleId" not in body:
         return ParsedPage(skip_reason="gone")  # how the interface answers an unknown number
-    key, name = whole(body["titleId"]), clean(body.get("titleName"))
-    if key is None or name is None:
-        field = "titleId" if key is None else "titleName"
-        raise page.lacks(field, '"titleName": "전지적 독자 시점"')
+    key = page.need(whole(body["titleId"]), "titleId", '"titleId": 183559')
+    name = page.need(clean(body.get("titleName")), "titleName", '"titleName": "신의 탑"')
     age = mapping(body.get("age"))
     genres, tags = _labels(body)
     path = _LEVELS.get(str(body.get("webtoonLevelCode")), "webtoon")
@@ -230,7 +224,7 @@ def _labels(body: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def parse_episodes(request: PageRequest, page: Page) -> ParsedPage:
-    """One page of episodes. Paid previews stand in another list, which is left alone."""
+    """One page of episodes. Paid previews are in another list, which is not read."""
     body = mapping(page.json())
     if not isinstance(body.get("articleList"), list):
         raise page.lacks("articleList", '"articleList": [{"no": 1, "subtitle": "1화"}]')
@@ -240,11 +234,9 @@ def parse_episodes(request: PageRequest, page: Page) -> ParsedPage:
     free: list[int] = []
     shown = rows(body["articleList"])
     for row in shown:
-        no = whole(row.get("no"))
-        if no is None:
-            raise page.lacks("articleList[].no", '"no": 1')
+        no = page.need(whole(row.get("no")), "articleList[].no", '"no": 1')
         published = short_date(row.get("serviceDateDescription"))
-        url = f"{ROOT}/webtoon/detail?titleId={_key(title_id)}&no={no}"
+        url = f"{ROOT}/webtoon/detail?titleId={key_of(title_id)}&no={no}"
         name, score = clean(row.get("subtitle")), number(row.get("starScore"))
         found.append(Episode(title_id, no, name, published, score, url))
         if not row.get("charge"):
@@ -273,15 +265,9 @@ def parse_episodes(request: PageRequest, page: Page) -> ParsedPage:
 def parse_strip(request: PageRequest, page: Page) -> ParsedPage:
     """The slices of a free episode; age notices and guides are no drawings."""
     images = page.tree().css("#sectionContWide > img, #comic_view_area > div > img")
-    links = (https(image.attrib.get("src")) for image in images)
-    no = whole(request.about.get("episode_no"))
-    return ParsedPage(
-        pictures=tuple(
-            PictureLink(url, "strip", no)
-            for url in links
-            if url and "agerate" not in url and "ctguide" not in url
-        )
-    )
+    links = (image.attrib.get("src", "") for image in images)
+    drawn = (link for link in links if "agerate" not in link and "ctguide" not in link)
+    return ParsedPage(pictures=slices(request, drawn))
 
 
 def short_date(value: Any) -> date | None:

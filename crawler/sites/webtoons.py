@@ -1,6 +1,6 @@
 """WEBTOON (www.webtoons.com): HTML lists and title pages, and the mobile JSON of episodes.
 
-Source:  notes on public clients of 2025-2026; older page classes stand beside the new ones
+Source:  notes on public clients of 2025-2026; older page classes are read as well
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ from crawler.sites.base import (
     Site,
     clean,
     https,
+    key_of,
     mapping,
     number,
     prose,
     rows,
+    slices,
     whole,
 )
 from schemas.records import Author, Episode, Title, distinct_authors
@@ -61,47 +63,40 @@ def start(scope: Scope) -> list[PageRequest]:
     home = f"{ROOT}/{scope.language}"
     if scope.titles:
         return [title(f"webtoons:{number}", about) for number in scope.titles]
-    if scope.genres:
-        return [
-            PageRequest(
-                f"{home}/genres/{quote(genre, safe='')}?sortOrder=UPDATE", "list", None, about
-            )
-            for genre in scope.genres
-        ]
     lists = scope.lists or ("weekday", "finished")
-    requests = []
-    if "weekday" in lists:
-        days = LOCAL_DAYS.get(scope.language, DAYS)
-        requests += [
-            PageRequest(f"{home}/originals/{d}?sortOrder=UPDATE", "list", None, about) for d in days
-        ]
-    if "finished" in lists:
-        address = f"{home}/originals/complete?sortOrder=UPDATE"
-        requests.append(PageRequest(address, "list", None, {**about, "finished": True}))
-    return requests
+    pages = [f"genres/{quote(genre, safe='')}" for genre in scope.genres]
+    if not pages and "weekday" in lists:
+        pages = [f"originals/{day}" for day in LOCAL_DAYS.get(scope.language, DAYS)]
+    if not scope.genres and "finished" in lists:
+        pages.append("originals/complete")
+    return [
+        PageRequest(
+            f"{home}/{page}?sortOrder=UPDATE",
+            "list",
+            None,
+            {**about, "finished": True} if page == "originals/complete" else about,
+        )
+        for page in pages
+    ]
 
 
 def title(title_id: str, about: Mapping[str, Any]) -> PageRequest:
     # Only the number matters: the site normalises the genre and the name before it.
     section = "canvas" if about.get("canvas") else "webtoon"
     home = f"{ROOT}/{about.get('language', 'en')}/{section}/title/list"
-    return PageRequest(f"{home}?title_no={_key(title_id)}", "title", title_id, about)
+    return PageRequest(f"{home}?title_no={key_of(title_id)}", "title", title_id, about)
 
 
 def episodes(title_id: str, about: Mapping[str, Any]) -> PageRequest:
     section = "canvas" if about.get("canvas") else "webtoon"
-    address = f"{MOBILE}/api/v1/{section}/{_key(title_id)}/episodes?pageSize=99999&cursor=0"
+    address = f"{MOBILE}/api/v1/{section}/{key_of(title_id)}/episodes?pageSize=99999&cursor=0"
     return PageRequest(address, "episodes", title_id, about)
 
 
 def strip(title_id: str, episode_no: int, about: Mapping[str, Any]) -> PageRequest:
     home = f"{ROOT}/{about.get('language', 'en')}/webtoon/title/episode/viewer"
-    address = f"{home}?title_no={_key(title_id)}&episode_no={episode_no}"
+    address = f"{home}?title_no={key_of(title_id)}&episode_no={episode_no}"
     return PageRequest(address, "strip", title_id, {**about, "episode_no": episode_no})
-
-
-def _key(title_id: str) -> str:
-    return quote(title_id.removeprefix("webtoons:"), safe="")
 
 
 def parse_list(request: PageRequest, page: Page) -> ParsedPage:
@@ -109,13 +104,13 @@ def parse_list(request: PageRequest, page: Page) -> ParsedPage:
     listed: dict[str, ListedTitle] = {}
     for card in page.tree().css(CARDS):
         link = card.attrib.get("href", "")
-        key = card.attrib.get("data-title-no") or _query(link, "title_no")
+        key = card.attrib.get("data-title-no")
+        key = key or parse_qs(urlsplit(link).query).get("title_no", [None])[0]
         if whole(key) is None:
             continue
         name = _words(card, ".info_text .title, .subj, .info .subj")
         name = name or clean(card.css(".image_wrap img::attr(alt), img::attr(alt)").get())
-        if name is None:
-            raise page.lacks(".info_text .title", "the title's name")
+        name = page.need(name, ".info_text .title", "the title's name")
         author = _words(card, ".info_text .author, .author")
         about = {**request.about, **({"canvas": True} if "/canvas/" in link else {})}
         title_id = f"webtoons:{int(str(key))}"
@@ -139,7 +134,11 @@ def parse_title(request: PageRequest, page: Page) -> ParsedPage:
         raise page.lacks("h1.subj", '<h1 class="subj">Tower of God</h1>')
     title_id = str(request.title_id)
     day = _words(tree, "p.day_info, .day_info") or ""
-    genres = tree.css(".detail_header .genre, h2.genre, p.genre")
+    genres = [
+        text.casefold().replace("_", " ")
+        for node in tree.css(".detail_header .genre, h2.genre, p.genre")
+        if (text := clean("".join(node.css("::text").getall())))
+    ]
     cover = https(tree.css('meta[property="og:image"]::attr(content)').get())
     cover = cover or https(tree.css("span.thmb img::attr(src)").get())
     finished = bool(request.about.get("finished")) or bool(FINISHED.search(day))
@@ -151,7 +150,7 @@ def parse_title(request: PageRequest, page: Page) -> ParsedPage:
             platform="webtoons",
             name=name,
             authors=distinct_authors(Author(person) for person in _authors(tree)),
-            genres=tuple(dict.fromkeys(g for g in map(_genre, genres) if g)),
+            genres=tuple(dict.fromkeys(genres)),
             synopsis=prose("".join(tree.css("p.summary ::text").getall())),
             star_score=number(float(score)) if re.fullmatch(r"\d+(\.\d+)?", score) else None,
             finished=finished,
@@ -169,7 +168,7 @@ def _authors(tree: Selector) -> list[str]:
     if said and said.casefold() != "null":
         return _split(said)
     area = tree.css(".detail_header .author_area, div.author_area")[:1]
-    # Names stand as text or as links of their own; a button ("author info") among them.
+    # Names are text or links, with a button ("author info") among them.
     parts = [
         f", {node.xpath('string()').get()}, " if node.root.__class__ is not str else node.get()
         for node in area.xpath("./text() | .//a")
@@ -182,11 +181,6 @@ def _split(text: str | None) -> list[str]:
     return list(dict.fromkeys(p for p in (part.strip(" ,/") for part in parts) if p))
 
 
-def _genre(node: Selector) -> str | None:
-    text = clean("".join(node.css("::text").getall()))
-    return text.casefold().replace("_", " ") if text else None
-
-
 def parse_episodes(request: PageRequest, page: Page) -> ParsedPage:
     """All episodes in one answer."""
     body = mapping(mapping(page.json()).get("result"))
@@ -196,9 +190,7 @@ def parse_episodes(request: PageRequest, page: Page) -> ParsedPage:
     found: list[Episode] = []
     pictures: list[PictureLink] = []
     for row in rows(body["episodeList"]):
-        no = whole(row.get("episodeNo"))
-        if no is None:
-            raise page.lacks("episodeList[].episodeNo", '"episodeNo": 1')
+        no = page.need(whole(row.get("episodeNo")), "episodeList[].episodeNo", '"episodeNo": 1')
         published = _day(row.get("exposureDateMillis"))
         link = clean(row.get("viewerLink"))
         url = urljoin(ROOT, link) if link else None
@@ -209,10 +201,9 @@ def parse_episodes(request: PageRequest, page: Page) -> ParsedPage:
             pictures.append(PictureLink(address, "thumbnail", no, published))
     if found and not pictures:
         raise page.lacks("episodeList[].thumbnail", '"thumbnail": "/20200101_1/thumb.jpg"')
-    numbers = tuple(episode.episode_no for episode in found)
-    count = len(set(numbers))
+    numbers = tuple(dict.fromkeys(episode.episode_no for episode in found))
     return ParsedPage(
-        episodes=tuple(found), episodes_count=count, pictures=tuple(pictures), free=numbers
+        episodes=tuple(found), episodes_count=len(numbers), pictures=tuple(pictures), free=numbers
     )
 
 
@@ -226,19 +217,13 @@ def _day(millis: Any) -> Any:
 def parse_strip(request: PageRequest, page: Page) -> ParsedPage:
     """The slices of an episode."""
     images = page.tree().css("#_imageList img._images::attr(data-url)").getall()
-    no = whole(request.about.get("episode_no"))
-    links = (https(image) for image in images)
-    return ParsedPage(pictures=tuple(PictureLink(url, "strip", no) for url in links if url))
+    return ParsedPage(pictures=slices(request, images))
 
 
 def _words(node: Selector, query: str) -> str | None:
     """The text of the first element that has some."""
     texts = (clean(" ".join(found.css("::text").getall())) for found in node.css(query))
     return next((text for text in texts if text), None)
-
-
-def _query(url: str, name: str) -> str | None:
-    return parse_qs(urlsplit(url).query).get(name, [None])[0]
 
 
 SITE = Site(

@@ -153,7 +153,7 @@ def shipped(store: FeatureStore) -> Export:
         " (Apache-2.0), stages 0-5",
         "method": "mean and deviation of the channels after stages 1-5, standardised, whitened by"
         f" the covariance within authors and of the views {', '.join(NUISANCE_VIEWS)}"
-        f" (ridge {RIDGE:g}), {DIMENSION} principal directions",
+        f" (ridge {RIDGE:g}), {DIMENSION} directions in which authors differ",
         "data": f"{len(used)} public-domain drawings",
         "authors": sorted(set(bench.authors.tolist()) - {""}),
         "least_cosine_to_torch": round(cosine, 6),

@@ -31,6 +31,11 @@ CLIP = 6.0
 """Standardised statistics are cut at six deviations: flat drawings have a few wild ones."""
 RIDGE = 1.0
 DIMENSION = 256
+VIEW_SHARE = 0.3
+"""What a view changes counts so much beside what varies within authors."""
+TOTAL_SHARE = 0.1
+"""All pictures count so much beside the authors' means when directions are chosen: there are fewer
+authors than directions."""
 FLOOR = 1e-6
 MIN_COSINE = 0.9999
 OPSET = 18
@@ -74,11 +79,11 @@ def fit_projection(
     views: Sequence[np.ndarray] = (),
     dimension: int | None = DIMENSION,
 ) -> Projection:
-    """Standardise, multiply by (Sw + V + RIDGE I)^(-1/2), keep the strongest directions.
+    """Standardise, multiply by (Sw + V + RIDGE I)^(-1/2), keep the directions of authors.
 
-    Sw is the mean within-author covariance and V the sum, over the views, of the covariance of
-    what a view changes; each is scaled to unit mean variance. Without a `dimension` all
-    directions stay.
+    Sw is the mean within-author covariance and V the sum, over the views, of VIEW_SHARE times the
+    covariance of what a view changes; each is scaled to unit mean variance. The directions are
+    the strongest in which the means of authors differ. Without a `dimension` all are kept.
 
     Shapes:  statistics and each view (N, S), authors (N,) -> Projection (S,), (S,), (S, D)
     Errors:  InputError when no author has two different pictures, or fewer than `dimension`
@@ -99,12 +104,15 @@ def fit_projection(
         raise InputError("the model needs an author with two different pictures")
     total = RIDGE * identity.matrix + _scatter(within)
     for view in views:
-        total += _scatter(identity.standardized(np.asarray(view, np.float64)) - z)
+        changed = identity.standardized(np.asarray(view, np.float64)) - z
+        total += VIEW_SHARE * _scatter(changed)
     values, vectors = np.linalg.eigh(total)
     matrix = (vectors / np.sqrt(values)) @ vectors.T
     if dimension is not None:
         whitened = unit(z @ matrix)
-        _, directions = np.linalg.eigh(whitened.T @ whitened)
+        means = np.stack([whitened[authors == one].mean(0) for one in np.unique(authors)])
+        strength = means.T @ means / len(means) + TOTAL_SHARE * whitened.T @ whitened / count
+        _, directions = np.linalg.eigh(strength)
         matrix = matrix @ directions[:, ::-1][:, :dimension]
     return identity._replace(matrix=matrix)
 

@@ -1,24 +1,22 @@
 """The catalog: Delta Lake tables that are only ever appended to, merged or deleted from.
 
-Writers commit through `deltalake`, and each commit is synced and recorded
-(`schemas/storage/commits.py`) before it counts as done. Readers go through DuckDB over the file list of one version of each table,
-so that a writer never blocks them, and no DuckDB file holds anything.
+A commit counts as done when it is synced and recorded (`commits.py`). Readers go through the
+file list of one version of each table, so that a writer never blocks them.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from schemas.errors import StorageError
 from schemas.storage import commits
-from schemas.storage.fsio import storage_error
+from schemas.storage.fsio import scratch_folder, storage_errors
 from schemas.storage.layout import Layout
 from schemas.storage.tables import TABLES, arrow_schema, quoted, table_sql
 
@@ -46,15 +44,11 @@ class Catalog:
         self.layout = layout
 
     def exists(self, table: str = "pictures") -> bool:
-        return commits.newest_version(self.layout.table(table)) is not None
+        return self.version(table) is not None
 
     def version(self, table: str) -> int | None:
         """The table's current version, None while it has none."""
         return commits.newest_version(self.layout.table(table))
-
-    def count(self, table: str) -> int:
-        """Rows of the current version."""
-        return self.open(table).count() if self.exists(table) else 0
 
     def read(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
         """All rows of the current version; an empty table while there is none."""
@@ -74,7 +68,7 @@ class Catalog:
         try:
             found = pq.ParquetDataset(files).read(columns=schema.names)
         except (OSError, ValueError) as error:
-            raise _damaged(table, error) from error
+            raise commits.damaged(self.layout.table(table), error) from error
         return found.select(schema.names).cast(schema)
 
     def append(self, table: str, rows: pa.Table | Sequence[dict[str, Any]]) -> None:
@@ -84,13 +78,7 @@ class Catalog:
             from deltalake import write_deltalake
 
             with committing(self.layout, table):
-                write_deltalake(
-                    self._created(table),
-                    data,
-                    mode="append",
-                    writer_properties=_compressed(),
-                    post_commithook_properties=no_hooks(),
-                )
+                write_deltalake(self._created(table), data, mode="append", **_writing())
 
     def upsert(
         self,
@@ -122,11 +110,7 @@ class Catalog:
         for start in range(0, len(wanted), 1000):  # keeps each predicate parseable
             listed = ", ".join(quoted(value) for value in wanted[start : start + 1000])
             with committing(self.layout, table):
-                outcome = self.open(table).delete(
-                    f"{column} in ({listed})",
-                    writer_properties=_compressed(),
-                    post_commithook_properties=no_hooks(),
-                )
+                outcome = self.open(table).delete(f"{column} in ({listed})", **_writing())
             deleted += int(outcome.get("num_deleted_rows") or 0)
         return deleted
 
@@ -161,7 +145,7 @@ class Catalog:
                 schema=arrow_schema(table),
                 name=table,
                 mode="ignore",
-                post_commithook_properties=no_hooks(),
+                **_no_hooks(),
             )
         return self.open(table)
 
@@ -174,7 +158,7 @@ class Catalog:
         try:
             return commits.reading(directory, lambda: _opened(directory, version))
         except (DeltaError, OSError, ValueError) as error:
-            raise _damaged(table, error) from error
+            raise commits.damaged(directory, error) from error
 
     def files(self, table: str, version: int | None = None) -> list[str]:
         """Data files of a version, by default the current one."""
@@ -200,18 +184,18 @@ def _names(table: DeltaTable) -> list[str]:
 
 @contextlib.contextmanager
 def committing(layout: Layout, table: str) -> Iterator[None]:
-    """Record what is committed inside; a failure is one clear line, and what was committed
-    before stays."""
+    """Record what is committed inside; after a failure, what was committed before stays.
+
+    Errors:  StorageError
+    """
     from deltalake.exceptions import DeltaError
 
     directory = layout.table(table)
-    try:
+    with storage_errors(f"the catalog table {table!r}", DeltaError):
         yield
         version = commits.newest_version(directory)
         if version is not None:
             commits.record_commit(directory, version)
-    except (DeltaError, OSError) as error:
-        raise storage_error(error, f"the catalog table {table!r}") from error
 
 
 def _merge(
@@ -232,8 +216,7 @@ def _merge(
         predicate=" and ".join(f"t.{name} = s.{name}" for name in key),
         source_alias="s",
         target_alias="t",
-        writer_properties=_compressed(),
-        post_commithook_properties=no_hooks(),
+        **_writing(),
     )
     if gone:
         merge = merge.when_matched_delete(predicate="s.gone")
@@ -241,33 +224,25 @@ def _merge(
     merge.when_not_matched_insert(columns, predicate="not s.gone").execute()
 
 
-def _compressed() -> Any:
-    from deltalake import WriterProperties
-
-    return WriterProperties(compression="ZSTD")
-
-
-def no_hooks() -> Any:
+def _no_hooks() -> dict[str, Any]:
     """Checkpoints are made by `maintain`, which syncs them before anything older goes."""
     from deltalake import PostCommitHookProperties
 
-    return PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
+    hooks = PostCommitHookProperties(create_checkpoint=False, cleanup_expired_logs=False)
+    return {"post_commithook_properties": hooks}
 
 
-def _damaged(table: str, error: Exception) -> StorageError:
-    line = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return StorageError(
-        f"the catalog table {table!r} cannot be read ({line})",
-        "`toonsearch doctor` says what is wrong.",
-    )
+def _writing() -> dict[str, Any]:
+    from deltalake import WriterProperties
+
+    return {"writer_properties": WriterProperties(compression="ZSTD"), **_no_hooks()}
 
 
 def _last_of_each(data: pa.Table, key: Sequence[str]) -> pa.Table:
-    """Keep the last row of each key: a merge source must not name one key twice."""
-    seen: dict[tuple[Any, ...], int] = {}
-    for row, values in enumerate(zip(*(data[name].to_pylist() for name in key), strict=True)):
-        seen[values] = row
-    return data if len(seen) == data.num_rows else data.take(sorted(seen.values()))
+    """The last row of each key: a merge source must not name one key twice."""
+    keys = zip(*(data[name].to_pylist() for name in key), strict=True)
+    last = {values: row for row, values in enumerate(keys)}
+    return data if len(last) == data.num_rows else data.take(sorted(last.values()))
 
 
 # --- Keeping the tables tidy: few files, a checkpoint, and nothing left of what was deleted.
@@ -296,20 +271,18 @@ def maintain(layout: Layout, *, keep_history: bool = True) -> list[str]:
             continue
         if files >= MANY_FILES or (not keep_history and files > 1):
             with committing(layout, name):
-                catalog.open(name).optimize.compact(post_commithook_properties=no_hooks())
-        with committing(layout, name):
-            catalog.open(name).vacuum(
-                retention_hours=KEEP_HOURS if keep_history else 0,
-                enforce_retention_duration=False,
-                dry_run=False,
-                post_commithook_properties=no_hooks(),
-            )
-        aside = layout.staging / f"log-{name}"
-        try:
-            shutil.rmtree(aside, ignore_errors=True)
+                catalog.open(name).optimize.compact(**_no_hooks())
+        vacuum = partial(
+            catalog.open(name).vacuum,
+            retention_hours=KEEP_HOURS if keep_history else 0,
+            enforce_retention_duration=False,
+            **_no_hooks(),
+        )
+        # Files that are gone already are listed for ever, and each vacuum makes new versions.
+        if any((directory / file).exists() for file in vacuum(dry_run=True)):
             with committing(layout, name):
-                commits.checkpoint(directory, catalog.version(name) or 0, aside)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+                vacuum(dry_run=False)
+        with scratch_folder(layout.staging / f"log-{name}") as aside, committing(layout, name):
+            commits.checkpoint(directory, catalog.version(name) or 0, aside)
         done.append(name)
     return done

@@ -83,6 +83,11 @@ def _parsed(data: bytes) -> TableChecksums:
     return TableChecksums(int(body["version"]), body["files"])
 
 
+def _recorded(table: Path) -> dict[str, str]:
+    recorded = read_checksums(table)
+    return recorded.files if recorded else {}
+
+
 def write_checksums(table: Path, checksums: TableChecksums) -> None:
     """Replace the record. Errors:  OSError"""
     body = {"format": FORMAT, "version": checksums.version, "files": checksums.files}
@@ -96,16 +101,16 @@ def verify(table: Path, names: Iterable[str]) -> None:
 
     Errors:  InputError names the first one that is damaged; FileNotFoundError
     """
-    recorded = read_checksums(table)
-    known = recorded.files if recorded else {}
+    known = _recorded(table)
     for name in names:
         if name in known and digest_once(table / name) != known[name]:
             raise damaged(table, f"{name} is damaged")
 
 
-def damaged(table: Path, what: str) -> StorageError:
+def damaged(table: Path, what: str | Exception) -> StorageError:
+    line = str(what).splitlines()[0] if str(what) else type(what).__name__
     return StorageError(
-        f"the catalog table {table.name!r} cannot be read ({what})",
+        f"the catalog table {table.name!r} cannot be read ({line})",
         "`toonsearch doctor` says what can be done.",
     )
 
@@ -167,7 +172,7 @@ def reading(table: Path, read: Callable[[], _T]) -> _T:
 
 
 def prepare(table: Path) -> None:
-    """Make a new table's folder, with its record before its first commit."""
+    """Make a new table's folder, with a record before the first commit."""
     table.mkdir(parents=True, exist_ok=True)
     if read_checksums(table) is None:
         write_checksums(table, TableChecksums(-1, {}))
@@ -201,8 +206,7 @@ def record_commit(table: Path, version: int) -> None:
 
 def record_copy(table: Path, copy: Path, version: int, names: Iterable[str]) -> None:
     """Record a copy of these files of a table, with the checksums of the original."""
-    recorded = read_checksums(table)
-    known = recorded.files if recorded else {}
+    known = _recorded(table)
     files = {name: known.get(name) or digest_file(copy / name) for name in names}
     write_checksums(copy, TableChecksums(version, files))
 
@@ -210,9 +214,8 @@ def record_copy(table: Path, copy: Path, version: int, names: Iterable[str]) -> 
 def checkpoint(table: Path, version: int, aside: Path) -> None:
     """Put the state of a version into one file, and drop the older log entries.
 
-    The library writes a checkpoint in its place without syncing it, and a torn one makes a
-    table unreadable: so it is made in `aside`, on links to the log, and moved when it is
-    synced.
+    The library does not sync a checkpoint, and a torn one makes a table unreadable: so it is
+    made in `aside`, on links to the log, and moved when it is synced.
 
     Errors:  OSError, DeltaError
     """
@@ -275,7 +278,7 @@ def _is_whole(table: Path, version: int) -> bool:
 def recover(layout: Layout, *, thorough: bool) -> None:
     """Remove what a dead writer left half-made, and finish or undo its commits.
 
-    Without `thorough` only what is cheap to notice is looked for. Generations and stored
+    Without `thorough` only what is cheap to notice is repaired. Generations and stored
     pictures are complete once they have their name, and are never touched.
 
     Errors:  OSError
@@ -286,7 +289,7 @@ def recover(layout: Layout, *, thorough: bool) -> None:
         for debris in pointer.parent.glob(f".{pointer.name}.*.tmp"):
             _remove(debris)
     for table in _list(layout.tables):
-        with contextlib.suppress(InputError):  # damage, which whoever reads the table is told
+        with contextlib.suppress(InputError):  # damage, which readers report
             recorded = read_checksums(table)
             torn = recorded is None or recorded.version != max(versions(table), default=-1)
             # The library leaves half-made files without a word when only their removal fails.
@@ -306,8 +309,7 @@ def repair(table: Path) -> None:
     newest = newest_version(table)
     if newest is not None:
         record_commit(table, newest)
-    recorded = read_checksums(table)
-    files = recorded.files if recorded else {}
+    files = _recorded(table)
     for path in (*table.iterdir(), *(table / LOG).iterdir()):
         unfinished = ".parquet" in path.name or path.suffix == ".tmp" or path.parent != table
         if unfinished and path.is_file() and str(path.relative_to(table)) not in files:

@@ -9,7 +9,9 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,28 +20,22 @@ import blake3
 from schemas.errors import InputError, StorageError
 
 
+def fsync_file(path: Path, flags: int = 0) -> None:
+    """Make the contents of a file durable that another library wrote."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def fsync_directory(directory: Path) -> None:
     """Make renames and new names in a directory durable."""
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def fsync_file(path: Path) -> None:
-    """Make the contents of a file durable that another library wrote."""
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    fsync_file(directory, os.O_DIRECTORY)
 
 
 def sync_files(directory: Path) -> None:
-    """Make everything durable that was written to a directory's file system so far.
-
-    One call for thousands of files, where an fsync of each would cost more than they do.
+    """Make everything durable that was written to a directory's file system so far, in one call.
 
     Errors:  OSError when the file system cannot be written
     """
@@ -115,10 +111,33 @@ def storage_error(error: Exception, what: str) -> StorageError:
     if is_disk_full(error):
         return StorageError(
             f"the disk is full while writing {what}",
-            "Free some space and run the command again; what was done is kept.",
+            "Free some space and run the command again; what was done stays.",
         )
     reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
     return StorageError(f"{what} cannot be written ({reason})")
+
+
+@contextlib.contextmanager
+def storage_errors(what: str, *kinds: type[Exception]) -> Iterator[None]:
+    """Turn failed writes inside (OSError, and other kinds) into one clear line.
+
+    Errors:  StorageError
+    """
+    caught: tuple[type[Exception], ...] = (OSError, *kinds)
+    try:
+        yield
+    except caught as error:
+        raise storage_error(error, what) from error
+
+
+@contextlib.contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """A folder for half-made things, which is removed before and after; the caller makes it."""
+    shutil.rmtree(path, ignore_errors=True)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 # --- Digests: whether a file is, byte for byte, what it was when it was written.

@@ -1,11 +1,8 @@
 """One writer at a time: a lock on the data root that dies with its owner.
 
-The kernel releases an flock when the process ends, however it ends, so a stale lock cannot
-exist. The file's text tells people who holds it, and the next holder whether the last one
-came to its end: if not, what it left behind is cleared away first.
-
-A job that runs another command as its child hands its lock on (`handed_on`): the child then
-writes under its parent's lock, and keeps it should the parent die.
+The kernel releases an flock when the process ends, so a stale lock cannot exist. The file's text
+names the holder, and is empty when the last one came to its end: if not, what that left behind
+is cleared away first. A child process can write under its parent's lock (`handed_on`).
 """
 
 from __future__ import annotations
@@ -20,7 +17,7 @@ from datetime import UTC, datetime
 
 from schemas.errors import InputError, LockedError
 from schemas.storage.commits import recover
-from schemas.storage.fsio import fsync_directory, is_disk_full, storage_error
+from schemas.storage.fsio import fsync_directory, is_disk_full, storage_errors
 from schemas.storage.layout import Layout
 
 HANDED_ON = "TOONSEARCH_LOCK_HANDLE"
@@ -57,18 +54,16 @@ def writing(layout: Layout, command: str) -> Iterator[None]:
                 f"another run is writing to {layout.root}{_owner(handle)}",
                 "Wait until it has finished.",
             ) from error
-        try:
+        with storage_errors(f"the data root {layout.root}"):
             died = os.fstat(handle).st_size > 0
             _sign(handle, command)
             recover(layout, thorough=died)
-        except OSError as error:
-            raise storage_error(error, f"the data root {layout.root}") from error
         token = _held.set(handle)
         try:
             yield
         finally:
             _held.reset(token)
-        with contextlib.suppress(OSError):  # only costs the next run a thorough look
+        with contextlib.suppress(OSError):  # only costs the next run a thorough repair
             os.ftruncate(handle, 0)
     finally:
         os.close(handle)

@@ -1,8 +1,6 @@
-"""One consistent state of the whole catalog, for readers that ask more than once.
+"""Snapshots: one version of each table, all of the same instant, without locks.
 
-A snapshot pins one version of each table. Versions are read twice: when nothing was
-committed in between, they all held at the same instant, so a reader never sees vectors of
-pictures that it does not know. Writers are not blocked and do not block.
+Versions are read twice: when nothing was committed in between, they belong together.
 """
 
 from __future__ import annotations
@@ -30,9 +28,7 @@ if TYPE_CHECKING:
 ATTEMPTS = 5
 
 
-# --- The documented views: those of `views.sql`, and the tables. Everything that SQL can be asked
-# about is described here once, for `toonsearch sql --schema`, for DuckDB's own catalog, for the
-# data dictionary of an export and for hints when a name is mistyped.
+# --- The documented views: the tables, and those of `views.sql`.
 
 _HEAD = re.compile(r"^-- view: (\w+)$", re.MULTILINE)
 _COLUMN = re.compile(r"-- (\w+): (.+)")
@@ -181,25 +177,16 @@ def describe_views(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _snapshot_sql(snapshot: Snapshot) -> str:
-    rows = [
-        f"({quoted(name)}, {quoted(str(t.version))}, {_time(t.committed_at)})"
-        for name, t in snapshot.tables.items()
-        if t.version is not None
-    ]
+    rows = ["(null::varchar, null::varchar, null::timestamp)"]
+    for name, table in snapshot.tables.items():
+        if table.version is not None:
+            time = table.committed_at and table.committed_at.astimezone(UTC).replace(tzinfo=None)
+            moment = quoted(str(time)) if time else "null"
+            rows.append(f"({quoted(name)}, {quoted(str(table.version))}, {moment}::timestamp)")
     if snapshot.generation_id is not None:
         rows.append(f"('index', {quoted(snapshot.generation_id)}, null)")
-    if not rows:
-        return (
-            "select null::varchar as name, null::varchar as version,"
-            " null::timestamp as committed_at where false"
-        )
-    return f"select * from (values {', '.join(rows)}) v(name, version, committed_at)"
-
-
-def _time(moment: datetime | None) -> str:
-    if moment is None:
-        return "null::timestamp"
-    return f"timestamp {quoted(moment.astimezone(UTC).strftime('%Y-%m-%d %H:%M:%S.%f'))}"
+    values = ", ".join(rows)
+    return f"select * from (values {values}) v(name, version, committed_at) where name is not null"
 
 
 def _versions(layout: Layout, as_of: datetime | None) -> dict[str, TableVersion]:

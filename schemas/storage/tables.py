@@ -2,7 +2,6 @@
 
 Delta Lake knows no half floats, so vectors are stored as float32 lists whose values were
 rounded to float16 first: any engine can read them, and compression gets the zeros back.
-pyarrow is imported when a schema is asked for, because `search` never needs one.
 """
 
 from __future__ import annotations
@@ -33,147 +32,133 @@ class TableSpec:
     columns: tuple[Column, ...]
 
 
-def _columns(*rows: tuple[str, str, str]) -> tuple[Column, ...]:
-    return tuple(Column(*row) for row in rows)
+def _table(
+    name: str, comment: str, key: tuple[str, ...], *columns: tuple[str, str, str]
+) -> TableSpec:
+    return TableSpec(name, comment, key, tuple(Column(*column) for column in columns))
 
 
 TABLES: dict[str, TableSpec] = {
     spec.name: spec
     for spec in (
-        TableSpec(
+        _table(
             "titles",
             "A webtoon, album or book.",
             ("title_id",),
-            _columns(
-                ("title_id", "string", "platform:id"),
-                ("platform", "string", "where the title comes from"),
-                ("name", "string", "display name"),
-                ("authors", "authors", "people with their role, main author first"),
-                ("genres", "strings", "genres, main one first"),
-                ("tags", "strings", "other labels"),
-                ("year", "int32", "year of first publication or drawing"),
-                ("synopsis", "string", "the platform's own text"),
-                ("age_rating", "string", "the platform's code"),
-                ("star_score", "double", "mean score on the platform's scale"),
-                ("first_date", "date", "first episode"),
-                ("last_date", "date", "latest episode"),
-                ("finished", "bool", "no more episodes are expected"),
-                ("url", "string", "page of the title"),
-                ("crawled_at", "timestamp", "when this row was written (UTC)"),
-            ),
+            ("title_id", "string", "platform:id"),
+            ("platform", "string", "where the title comes from"),
+            ("name", "string", "display name"),
+            ("authors", "authors", "people with their role, main author first"),
+            ("genres", "strings", "genres, main one first"),
+            ("tags", "strings", "other labels"),
+            ("year", "int32", "year of first publication or drawing"),
+            ("synopsis", "string", "the platform's own text"),
+            ("age_rating", "string", "the platform's code"),
+            ("star_score", "double", "mean score on the platform's scale"),
+            ("first_date", "date", "first episode"),
+            ("last_date", "date", "latest episode"),
+            ("finished", "bool", "no more episodes are expected"),
+            ("url", "string", "page of the title"),
+            ("crawled_at", "timestamp", "when this row was written (UTC)"),
         ),
-        TableSpec(
+        _table(
             "episodes",
             "Episodes of titles.",
             ("title_id", "episode_no"),
-            _columns(
-                ("title_id", "string", "the title"),
-                ("episode_no", "int32", "the platform's number"),
-                ("name", "string", "display name"),
-                ("published", "date", "publication date"),
-                ("star_score", "double", "mean score"),
-                ("url", "string", "page of the episode"),
-            ),
+            ("title_id", "string", "the title"),
+            ("episode_no", "int32", "the platform's number"),
+            ("name", "string", "display name"),
+            ("published", "date", "publication date"),
+            ("star_score", "double", "mean score"),
+            ("url", "string", "page of the episode"),
         ),
-        TableSpec(
+        _table(
             "pictures",
             "Every picture that was brought in, stored or not, and why not.",
             ("picture_id", "title_id"),
-            _columns(
-                ("picture_id", "string", "SHA-256 of the bytes, or missing-<hash of the path>"),
-                ("title_id", "string", "the title it belongs to"),
-                ("kind", "string", "thumbnail, cover, panel or strip"),
-                ("episode_no", "int32", "episode, for thumbnails and strips"),
-                ("source", "string", "the import or site that brought it"),
-                ("source_path", "string", "path inside the import, or URL"),
-                ("source_stamp", "string", "size and mtime, or ETag: unchanged means not read"),
-                ("file", "string", "stored file, relative to pictures/"),
-                ("format", "string", "PNG, JPEG, WEBP or GIF"),
-                ("width_px", "int32", "as stored"),
-                ("height_px", "int32", "as stored"),
-                ("bytes_count", "int64", "as stored"),
-                ("perceptual_hash", "string", "64-bit DCT hash, 16 hex digits"),
-                ("year", "int32", "year of this picture, where it differs from the title's"),
-                ("published", "date", "publication date, where known"),
-                ("fetched_at", "timestamp", "when this row was written (UTC)"),
-                ("status", "string", "stored, skipped or failed"),
-                ("reason", "string", "why it was skipped or failed"),
-            ),
+            ("picture_id", "string", "SHA-256 of the bytes, or missing-<hash of the path>"),
+            ("title_id", "string", "the title it belongs to"),
+            ("kind", "string", "thumbnail, cover, panel or strip"),
+            ("episode_no", "int32", "episode, for thumbnails and strips"),
+            ("source", "string", "the import or site that brought it"),
+            ("source_path", "string", "path inside the import, or URL"),
+            ("source_stamp", "string", "size and mtime, or ETag: unchanged means not read"),
+            ("file", "string", "stored file, relative to pictures/"),
+            ("format", "string", "PNG, JPEG, WEBP or GIF"),
+            ("width_px", "int32", "as stored"),
+            ("height_px", "int32", "as stored"),
+            ("bytes_count", "int64", "as stored"),
+            ("perceptual_hash", "string", "64-bit DCT hash, 16 hex digits"),
+            ("year", "int32", "year of this picture, where it differs from the title's"),
+            ("published", "date", "publication date, where known"),
+            ("fetched_at", "timestamp", "when this row was written (UTC)"),
+            ("status", "string", "stored, skipped or failed"),
+            ("reason", "string", "why it was skipped or failed"),
         ),
-        TableSpec(
+        _table(
             "vectors",
             "Style vectors: unit length, so that their inner product is the cosine.",
             ("picture_id", "model_id"),
-            _columns(
-                ("picture_id", "string", "the picture"),
-                ("model_id", "string", "the encoder that made it"),
-                ("preprocessing", "string", "digest of the pixel preparation"),
-                ("vector", "floats", "unit vector, values rounded to float16"),
-                ("ood", "float", "out-of-distribution score, about 1 for training pictures"),
-            ),
+            ("picture_id", "string", "the picture"),
+            ("model_id", "string", "the encoder that made it"),
+            ("preprocessing", "string", "digest of the pixel preparation"),
+            ("vector", "floats", "unit vector, values rounded to float16"),
+            ("ood", "float", "out-of-distribution score, about 1 for training pictures"),
         ),
-        TableSpec(
+        _table(
             "predictions",
             "What a model says of a picture, its own title hidden from it.",
             ("picture_id", "model_id"),
-            _columns(
-                ("picture_id", "string", "the picture"),
-                ("model_id", "string", "the model"),
-                ("authors", "probabilities", "five most probable authors"),
-                ("genres", "probabilities", "five most probable genres"),
-                ("eras", "probabilities", "five most probable eras"),
-                ("unknown_author", "double", "mass of none of the known authors"),
-            ),
+            ("picture_id", "string", "the picture"),
+            ("model_id", "string", "the model"),
+            ("authors", "probabilities", "five most probable authors"),
+            ("genres", "probabilities", "five most probable genres"),
+            ("eras", "probabilities", "five most probable eras"),
+            ("unknown_author", "double", "mass of none of the known authors"),
         ),
-        TableSpec(
+        _table(
             "colors",
             "Three dominant colours of each of six regions of a picture.",
             ("picture_id", "region", "rank"),
-            _columns(
-                ("picture_id", "string", "the picture"),
-                ("region", "int32", "cell 0-5 of the 3 x 2 grid"),
-                ("rank", "int32", "0-2, largest share first"),
-                ("r", "int32", "red 0-255"),
-                ("g", "int32", "green 0-255"),
-                ("b", "int32", "blue 0-255"),
-                ("h", "double", "hue 0-360"),
-                ("s", "double", "saturation 0-1"),
-                ("v", "double", "value 0-1"),
-                ("share", "double", "share of the region 0-1"),
-            ),
+            ("picture_id", "string", "the picture"),
+            ("region", "int32", "cell 0-5 of the 3 x 2 grid"),
+            ("rank", "int32", "0-2, largest share first"),
+            ("r", "int32", "red 0-255"),
+            ("g", "int32", "green 0-255"),
+            ("b", "int32", "blue 0-255"),
+            ("h", "double", "hue 0-360"),
+            ("s", "double", "saturation 0-1"),
+            ("v", "double", "value 0-1"),
+            ("share", "double", "share of the region 0-1"),
         ),
-        TableSpec(
+        _table(
             "crawl_state",
-            "What the crawler knows of each title of a site, had or not.",
+            "What the crawler knows of each title of a site, fetched or not.",
             ("title_id",),
-            _columns(
-                ("title_id", "string", "the title, or one that could not be had"),
-                ("site", "string", "the site that was asked"),
-                ("name", "string", "as the site's list shows it"),
-                ("status", "string", "done, partial, skipped or failed"),
-                ("reason", "string", "why it is not done"),
-                ("finished", "bool", "no more episodes are expected"),
-                ("episodes_count", "int32", "episodes that the site had"),
-                ("last_date", "date", "latest episode"),
-                ("etag", "string", "of the newest page of episodes"),
-                ("last_modified", "string", "of the newest page of episodes"),
-                ("about", "string", "JSON that the site's module needs to ask again"),
-                ("checked_at", "timestamp", "when the site was last asked (UTC)"),
-            ),
+            ("title_id", "string", "the title, or one that could not be fetched"),
+            ("site", "string", "the site that lists it"),
+            ("name", "string", "as the site's list shows it"),
+            ("status", "string", "done, partial, skipped or failed"),
+            ("reason", "string", "why it is not done"),
+            ("finished", "bool", "no more episodes are expected"),
+            ("episodes_count", "int32", "episodes on the site"),
+            ("last_date", "date", "latest episode"),
+            ("etag", "string", "of the newest page of episodes"),
+            ("last_modified", "string", "of the newest page of episodes"),
+            ("about", "string", "JSON that the site's module needs for its next crawl"),
+            ("checked_at", "timestamp", "when the site was last crawled (UTC)"),
         ),
-        TableSpec(
+        _table(
             "runs",
             "Commands that wrote, and how they ended.",
             ("run_id",),
-            _columns(
-                ("run_id", "string", "start time and a random part"),
-                ("command", "string", "the sub-command"),
-                ("started", "timestamp", "UTC"),
-                ("ended", "timestamp", "UTC"),
-                ("counts", "string", "JSON object of counts by status"),
-                ("settings", "string", "digest of the settings"),
-                ("outcome", "string", "done, partly, failed or interrupted"),
-            ),
+            ("run_id", "string", "start time and a random part"),
+            ("command", "string", "the sub-command"),
+            ("started", "timestamp", "UTC"),
+            ("ended", "timestamp", "UTC"),
+            ("counts", "string", "JSON object of counts by status"),
+            ("settings", "string", "digest of the settings"),
+            ("outcome", "string", "done, partly, failed or interrupted"),
         ),
     )
 }
@@ -229,12 +214,6 @@ def arrow_schema(table: str) -> pa.Schema:
     import pyarrow as pa
 
     types: dict[str, pa.DataType] = {
-        "string": pa.string(),
-        "int32": pa.int32(),
-        "int64": pa.int64(),
-        "float": pa.float32(),
-        "double": pa.float64(),
-        "bool": pa.bool_(),
         "date": pa.date32(),
         "timestamp": pa.timestamp("us", tz="UTC"),
         "strings": pa.list_(pa.string()),
@@ -244,4 +223,6 @@ def arrow_schema(table: str) -> pa.Schema:
             pa.struct([("label", pa.string()), ("probability", pa.float64())])
         ),
     }
-    return pa.schema([(column.name, types[column.type]) for column in TABLES[table].columns])
+    return pa.schema(
+        [(c.name, types.get(c.type) or pa.type_for_alias(c.type)) for c in TABLES[table].columns]
+    )

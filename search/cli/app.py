@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import sys
 import threading
@@ -200,6 +201,8 @@ def _usage_error(error: typer.TyperException) -> ToonsearchError:
     ctx = getattr(error, "ctx", None)
     path = ctx.command_path if ctx is not None else "toonsearch"
     message, _, guess = error.format_message().rstrip(".").partition(". Did you mean")
+    message = re.sub(r"is not a valid int( range)?$", "is not a whole number", message)
+    message = re.sub(r"is not a valid float( range)?$", "is not a number", message)
     hint = f"Did you mean{guess} See `{path} --help`." if guess else f"See `{path} --help`."
     return UsageError(message[:1].lower() + message[1:], hint)
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from schemas.errors import UsageError
 from schemas.progress import Progress
 
 if TYPE_CHECKING:
@@ -38,7 +39,12 @@ class Session:
         from schemas.settings import load_settings
 
         root = None if self.data is None else str(Path(self.data).expanduser().absolute())
-        return load_settings({"store.root": root, **(flags or {})})
+        settings = load_settings({"store.root": root, **(flags or {})})
+        if Path(settings.store.root).is_file():
+            raise UsageError(
+                f"the data root {settings.store.root} is a file", "Choose a folder with --data DIR."
+            )
+        return settings
 
     def note(self, text: str) -> None:
         """Say something that is not data."""

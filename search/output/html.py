@@ -92,7 +92,7 @@ def _label_groups(labels: Labels) -> list[tuple[str, list[LabelProbability]]]:
     """Headings and what is shown under them, most probable first."""
     authors = list(labels.authors)
     if authors:
-        unknown = LabelProbability("an unknown artist", labels.unknown_author)
+        unknown = LabelProbability("none of the known artists", labels.unknown_author)
         authors.insert(0 if labels.unknown_author > 0.5 else len(authors), unknown)
     only = ": how common each is in the index" if labels.is_out_of_distribution else ""
     groups = (("Artist", authors), (f"Genre{only}", labels.genres), (f"Era{only}", labels.eras))

@@ -84,7 +84,7 @@ def label_lines(labels: Labels) -> list[str]:
         shown = [none, *labels.authors] if first else [*labels.authors, none]
         lines += ["", "Which artist?", *_bars([*shown, others])]
     only = (
-        " (out of distribution; so common is each in the index)"
+        " (out of distribution: only how common each is in the index)"
         if labels.is_out_of_distribution
         else ""
     )

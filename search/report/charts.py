@@ -169,7 +169,7 @@ def drift(rows: Sequence[Row]) -> dict[str, Any]:
     figure.update_traces(
         hovertemplate="%{fullData.name}<br>%{x}: %{y:.2f}, %{customdata[0]} pictures<extra></extra>"
     )
-    return _chart(figure, height=420, years=rows, y="cosine with the author's first year")
+    return _chart(figure, height=420, years=rows, y="cosine with the artist's first year")
 
 
 def color_drift(rows: Sequence[Row]) -> dict[str, Any]:

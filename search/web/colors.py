@@ -38,17 +38,19 @@ class PictureColors:
         self.layout = layout
         self._lock = threading.Lock()
         self._connection: Any = None
-        self._files: tuple[str, ...] = ()
-        self._checked = float("-inf")
+        self._files: Sequence[str] = ()
+        self._checked_s = float("-inf")
         self._cached: OrderedDict[str, ColorShares] = OrderedDict()
 
     def of_pictures(self, picture_ids: Sequence[str]) -> dict[str, ColorShares]:
         """Each picture's main colours; blocks for a moment."""
+        import duckdb
+
         with self._lock:
-            self._refresh()
-            missing = [one for one in dict.fromkeys(picture_ids) if one not in self._cached]
-            if missing and self._files:
-                self._read(missing)
+            try:
+                self._read(picture_ids)
+            except (ToonsearchError, duckdb.Error) as error:  # colours are a decoration
+                LOG.warning("the colours cannot be read: %s", error)
             found = {one: self._cached[one] for one in picture_ids if self._cached.get(one)}
             while len(self._cached) > MAX_CACHED:
                 self._cached.popitem(last=False)
@@ -64,34 +66,25 @@ class PictureColors:
                 weights[f"#{near.hex()}"] = weights.get(f"#{near.hex()}", 0.0) + one["share"]
         return _largest(list(weights.items()))
 
-    def _refresh(self) -> None:
-        """Find the table's files; when they have changed, forget what was cached."""
-        if time.monotonic() - self._checked < CHECK_EVERY_S:
-            return
-        self._checked = time.monotonic()
-        try:
-            files = tuple(Catalog(self.layout).files("colors"))
-        except ToonsearchError as error:  # colours are a decoration
-            LOG.warning("the colours cannot be read: %s", error)
-            return
-        if files != self._files:
-            self._files = files
-            self._cached.clear()
-
-    def _read(self, picture_ids: list[str]) -> None:
+    def _read(self, picture_ids: Sequence[str]) -> None:
+        """Cache the colours of pictures; a changed table is read again."""
         import duckdb
 
-        try:
-            if self._connection is None:
-                self._connection = duckdb.connect(config={"threads": 1, "memory_limit": "256MB"})
-            values = {"files": list(self._files), "ids": picture_ids}
-            rows = self._connection.execute(SQL, values).fetchall()
-        except duckdb.Error as error:
-            LOG.warning("the colours cannot be read: %s", error)
+        if time.monotonic() - self._checked_s > CHECK_EVERY_S:
+            self._checked_s = time.monotonic()
+            files = Catalog(self.layout).files("colors")
+            if files != self._files:
+                self._files = files
+                self._cached.clear()
+        missing = [one for one in dict.fromkeys(picture_ids) if one not in self._cached]
+        if not missing or not self._files:
             return
-        weights: dict[str, list[tuple[str, float]]] = {one: [] for one in picture_ids}
-        for picture_id, red, green, blue, weight in rows:
-            weights[picture_id].append((f"#{red:02x}{green:02x}{blue:02x}", float(weight)))
+        if self._connection is None:
+            self._connection = duckdb.connect(config={"threads": 1, "memory_limit": "256MB"})
+        values = {"files": list(self._files), "ids": missing}
+        weights: dict[str, list[tuple[str, float]]] = {one: [] for one in missing}
+        for picture_id, *rgb, weight in self._connection.execute(SQL, values).fetchall():
+            weights[picture_id].append((f"#{bytes(rgb).hex()}", float(weight)))
         for picture_id, found in weights.items():
             self._cached[picture_id] = _largest(found)
 

@@ -1,4 +1,4 @@
-"""What visitors keep, in one SQLite file under the data root: shared links, accounts, galleries.
+"""What visitors store, in one SQLite file under the data root: shared links, accounts, galleries.
 
 The file is made by the first write, so a server that only answers needs no writable disk. All
 methods block for a moment; routes run them on the store's own thread (`Store.run`). Nothing of
@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import hashlib
 import json
-import re
 import secrets
 import sqlite3
 import time
@@ -21,7 +20,7 @@ from dataclasses import dataclass
 from functools import cache
 from math import nan
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, TypeVarTuple
 
 import numpy as np
 
@@ -34,11 +33,10 @@ if TYPE_CHECKING:
 
 VERSION = 1
 SCHEMA = """
-create table if not exists shared_queries (
-  id text primary key, vector blob not null, ood real,
-  model_id text not null, preprocessing text not null, own text not null,
-  pictures_count integer not null, created real not null, expires real not null) without rowid;
-create index if not exists shared_queries_by_expiry on shared_queries (expires);
+create table if not exists shared_links (
+  id text primary key, vector blob not null, ood real, model_id text not null,
+  preprocessing text not null, own text not null, expires real not null) without rowid;
+create index if not exists shared_links_by_expiry on shared_links (expires);
 create table if not exists accounts (
   account_id integer primary key, name text not null, folded text unique not null,
   password_hash text not null, created real not null);
@@ -55,14 +53,17 @@ create table if not exists gallery_pictures (
   title_id text not null, added real not null, primary key (gallery_id, picture_id))
   without rowid;
 drop table if exists shares_in_grey; drop table if exists share_deviations;
-drop table if exists shares;
+drop table if exists shares; drop table if exists shared_queries;
 """
 """Accounts and galleries of 0.1.0 stay, its links to vectors of another model do not."""
 MAX_FILE_BYTES = 1 << 30
-"""The file may not grow beyond it, whatever visitors send: 500,000 shares take 0.7 GB."""
+"""The file may not grow beyond it, whatever visitors send."""
 PAGE_BYTES = 4096
+PRAGMAS = f"""
+pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on;
+pragma trusted_schema = off; pragma max_page_count = {MAX_FILE_BYTES // PAGE_BYTES};
+"""
 DAY_S = 86_400
-SHARE_ID = re.compile(r"s-[A-Za-z0-9_-]{22}")
 SESSION_S = 30 * DAY_S
 MIN_PASSWORD, MAX_PASSWORD = 10, 200
 MAX_ACCOUNTS = 10_000
@@ -71,14 +72,14 @@ MAX_GALLERIES = 100
 MAX_GALLERY_NAME = 120
 MAX_GALLERY_PICTURES = 1000
 MAX_LISTED = 200
-P = ParamSpec("P")
+Arguments = TypeVarTuple("Arguments")
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class EncodedQuery:
-    """A query without its pictures; `own` are those that the index itself holds. `ood` is the
-    encoder's out-of-distribution score, NaN where it is not known.
+    """A query without its pictures; `own` are the ids of those that the index itself holds.
+    `ood` is the encoder's out-of-distribution score, NaN where it is not known.
 
     Shapes:  vector (D,) float32, unit
     """
@@ -88,11 +89,10 @@ class EncodedQuery:
     model_id: str
     preprocessing: str
     own: tuple[str, ...]
-    pictures_count: int
 
 
 class Account(NamedTuple):
-    """Somebody who may keep galleries here."""
+    """Somebody who may have galleries here."""
 
     account_id: int
     name: str
@@ -106,33 +106,15 @@ class Store:
         self._pool = ThreadPoolExecutor(1, "store")
         self._connection: sqlite3.Connection | None = None
 
-    async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def run(self, work: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
         """Do something with the store on its thread."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, lambda: work(*args, **kwargs))
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
 
     def close(self) -> None:
         """Finish what is running and close the file."""
-
-        def closing() -> None:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
-
-        self._pool.submit(closing)
         self._pool.shutdown(wait=True)
-
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection | None]:
-        """The open file, or None while nobody has kept anything.
-
-        Errors:  ApiError when the file is damaged or cannot be read
-        """
-        with _explained():
-            if self._connection is None and not self.path.exists():
-                yield None
-            else:
-                yield self._opened()
+        if self._connection is not None:
+            self._connection.close()
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
@@ -140,16 +122,22 @@ class Store:
 
         Errors:  ApiError when the disk is full (507) or the file cannot be written
         """
-        with _explained():
-            connection = self._opened()
+        with _explained(), self._opened() as connection:
             connection.execute("begin immediate")
-            try:
-                yield connection
-                connection.execute("commit")
-            except BaseException:
-                with contextlib.suppress(sqlite3.Error):
-                    connection.execute("rollback")
-                raise
+            yield connection
+
+    def _rows(self, sql: str, *values: Any) -> list[sqlite3.Row]:
+        """The rows of a statement; none while nobody has stored anything.
+
+        Errors:  ApiError when the file is damaged or cannot be read
+        """
+        with _explained():
+            if self._connection is None and not self.path.exists():
+                return []
+            return self._opened().execute(sql, values).fetchall()
+
+    def _row(self, sql: str, *values: Any) -> sqlite3.Row | None:
+        return next(iter(self._rows(sql, *values)), None)
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -167,11 +155,8 @@ class Store:
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         self.path.chmod(0o600)  # password hashes are nobody else's business
-        connection.execute("pragma journal_mode = wal")
-        connection.execute("pragma synchronous = full")
-        connection.execute("pragma foreign_keys = on")
-        connection.execute("pragma trusted_schema = off")
-        connection.execute(f"pragma max_page_count = {MAX_FILE_BYTES // PAGE_BYTES}")
+        connection.row_factory = sqlite3.Row
+        connection.executescript(PRAGMAS)
         (version,) = connection.execute("pragma user_version").fetchone()
         if version not in (0, VERSION):
             raise ApiError(
@@ -181,54 +166,44 @@ class Store:
                 "Move it away: a new one is made.",
             )
         mark = "" if version else f"pragma user_version = {VERSION};"
-        connection.executescript(f"begin;{SCHEMA}{mark}commit;")  # writes what is missing alone
+        connection.executescript(f"begin;{SCHEMA}{mark}commit;")  # writes only what is missing
 
     # --- Shared links: the vector is stored, not the picture.
 
     def add_share(self, query: EncodedQuery, days: int) -> tuple[str, float]:
-        """Keep a query for some days; returns its id and when it expires (seconds since 1970).
+        """Store a query for some days; returns its id and when it expires (seconds since 1970).
 
         Expired ones are removed at the same time.
         """
         key, now = f"s-{secrets.token_urlsafe(16)}", time.time()
         expires = now + days * DAY_S
+        vector = query.vector.astype("<f4").tobytes()
+        own = json.dumps(query.own)
         with self.writing() as connection:
-            connection.execute("delete from shared_queries where expires < ?", (now,))
-            connection.execute(
-                "insert into shared_queries values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    key,
-                    query.vector.astype("<f4").tobytes(),
-                    query.ood,  # SQLite stores NaN as null
-                    query.model_id,
-                    query.preprocessing,
-                    json.dumps(query.own),
-                    query.pictures_count,
-                    now,
-                    expires,
-                ),
+            connection.execute("delete from shared_links where expires < ?", (now,))
+            connection.execute(  # SQLite stores NaN as null
+                "insert into shared_links values (?, ?, ?, ?, ?, ?, ?)",
+                (key, vector, query.ood, query.model_id, query.preprocessing, own, expires),
             )
         return key, expires
 
     def share(self, key: str) -> EncodedQuery | None:
         """The query behind a link; None when there is none, or no longer."""
-        if not SHARE_ID.fullmatch(key):
-            return None
         row = self._row(
-            "select vector, ood, model_id, preprocessing, own, pictures_count"
-            " from shared_queries where id = ? and expires >= ?",
-            (key, time.time()),
+            "select vector, ood, model_id, preprocessing, own from shared_links"
+            " where id = ? and expires >= ?",
+            key,
+            time.time(),
         )
         if row is None:
             return None
-        vector, ood, model_id, preprocessing, own, count = row
+        vector, ood, model_id, preprocessing, own = row
         return EncodedQuery(
             np.frombuffer(vector, "<f4"),
             nan if ood is None else ood,
             model_id,
             preprocessing,
             tuple(json.loads(own)),
-            count,
         )
 
     # --- Accounts. The store keeps a session's digest only, so a copy of the file opens nothing.
@@ -274,7 +249,7 @@ class Store:
 
         row = self._row(
             "select password_hash, account_id from accounts where folded = ?",
-            (folded(_printable(name)),),
+            folded(_printable(name)),
         )
         try:
             hashed = row[0] if row else _unused_hash()
@@ -302,7 +277,8 @@ class Store:
         row = secret and self._row(
             "select account_id, name from sessions join accounts using (account_id)"
             " where digest = ? and expires >= ?",
-            (_digest(secret), time.time()),
+            _digest(secret),
+            time.time(),
         )
         return Account(*row) if row else None
 
@@ -311,21 +287,16 @@ class Store:
     def galleries(self, account: Account | None) -> dict[str, list[dict[str, Any]]]:
         """One's own galleries and the public ones of others, the latest first."""
         own = account.account_id if account else -1
-        select = (
-            "select g.id, g.name, a.name as owner, g.public,"
-            " (select count(*) from gallery_pictures p where p.gallery_id = g.id)"
-            "  as pictures_count,"
-            " (select picture_id from gallery_pictures p where p.gallery_id = g.id"
-            "  order by added desc limit 1) as picture_id"
-            " from galleries g join accounts a using (account_id)"
-        )
-        order = f"order by g.changed desc limit {MAX_LISTED}"
-        return {
-            "mine": self._records(f"{select} where g.account_id = ? {order}", (own,)),
-            "public": self._records(
-                f"{select} where g.public and g.account_id <> ? {order}", (own,)
-            ),
-        }
+        select = f"""
+            select g.id, g.name, a.name as owner, g.public, count(p.picture_id) as pictures_count,
+              (select picture_id from gallery_pictures where gallery_id = g.id
+               order by added desc limit 1) as picture_id
+            from galleries g join accounts a using (account_id)
+              left join gallery_pictures p on p.gallery_id = g.id
+            where %s group by g.id order by g.changed desc limit {MAX_LISTED}"""
+        mine = self._rows(select % "g.account_id = ?", own)
+        public = self._rows(select % "g.public and g.account_id <> ?", own)
+        return {"mine": [dict(row) for row in mine], "public": [dict(row) for row in public]}
 
     def create_gallery(self, account: Account, name: str, public: bool) -> str:
         """Make an empty gallery; returns its id.
@@ -342,7 +313,7 @@ class Store:
                 raise ApiError(409, "full", f"one account may have {MAX_GALLERIES} galleries")
             connection.execute(
                 "insert into galleries values (?, ?, ?, ?, ?, ?)",
-                (key, account.account_id, name, int(public), now, now),
+                (key, account.account_id, name, public, now, now),
             )
         return key
 
@@ -352,31 +323,32 @@ class Store:
         Errors:  ApiError (404), also for a private one of somebody else
         """
         own = account.account_id if account else -1
-        found = self._records(
+        found = self._row(
             "select g.id, g.name, a.name as owner, g.public, g.account_id = ? as mine"
-            " from galleries g join accounts a using (account_id) where g.id = ?",
-            (own, key),
+            " from galleries g join accounts a using (account_id)"
+            " where g.id = ? and (g.public or mine)",
+            own,
+            key,
         )
-        if not found or not (found[0]["public"] or found[0]["mine"]):
+        if found is None:
             raise not_found("there is no such gallery")
-        pictures = self._records(
+        pictures = self._rows(
             "select picture_id, title_id from gallery_pictures where gallery_id = ?"
             " order by added desc, picture_id",
-            (key,),
+            key,
         )
-        return {**found[0], "pictures": pictures}
+        return {**dict(found), "pictures": [dict(row) for row in pictures]}
 
     def change_gallery(
         self, account: Account, key: str, name: str | None, public: bool | None
     ) -> None:
-        """Rename, publish or withdraw one's own gallery."""
-        if name is not None:
-            name = _clean_name(name, MAX_GALLERY_NAME)
+        """Rename, publish or withdraw one's own gallery; None leaves something as it is."""
+        name = name if name is None else _clean_name(name, MAX_GALLERY_NAME)
         with self._own_gallery(account, key) as connection:
             connection.execute(
                 "update galleries set name = coalesce(?, name), public = coalesce(?, public),"
                 " changed = ? where id = ?",
-                (name, None if public is None else int(public), time.time(), key),
+                (name, public, time.time(), key),
             )
 
     def remove_gallery(self, account: Account, key: str) -> None:
@@ -411,24 +383,10 @@ class Store:
     def _own_gallery(self, account: Account, key: str) -> Iterator[sqlite3.Connection]:
         """A transaction for the owner of a gallery alone."""
         with self.writing() as connection:
-            row = connection.execute(
-                "select account_id from galleries where id = ?", (key,)
-            ).fetchone()
-            if row is None or row[0] != account.account_id:
+            own = "select 1 from galleries where id = ? and account_id = ?"
+            if connection.execute(own, (key, account.account_id)).fetchone() is None:
                 raise not_found("there is no such gallery")
             yield connection
-
-    def _row(self, sql: str, values: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        with self.reading() as connection:
-            return connection.execute(sql, values).fetchone() if connection else None
-
-    def _records(self, sql: str, values: tuple[Any, ...]) -> list[dict[str, Any]]:
-        with self.reading() as connection:
-            if connection is None:
-                return []
-            cursor = connection.execute(sql, values)
-            names = [column[0] for column in cursor.description]
-            return [dict(zip(names, row, strict=True)) for row in cursor]
 
 
 @contextlib.contextmanager
@@ -437,15 +395,11 @@ def _explained() -> Iterator[None]:
         yield
     except (sqlite3.Error, OSError) as error:
         if is_disk_full(error):
-            raise ApiError(
-                507,
-                "disk_full",
-                "the disk of the server is full, nothing was saved",
-                "What was saved before is kept; try again later.",
-            ) from error
-        raise ApiError(
-            503, "store", "what visitors keep cannot be read or written now", "Try again later."
-        ) from error
+            hint = "What was saved before is safe; try again later."
+            message = "the disk of the server is full, nothing was saved"
+            raise ApiError(507, "disk_full", message, hint) from error
+        message = "what visitors store cannot be read or written now"
+        raise ApiError(503, "store", message, "Try again later.") from error
 
 
 def forget_visitors(path: Path, gone: Iterable[str]) -> int:
@@ -469,13 +423,13 @@ def forget_visitors(path: Path, gone: Iterable[str]) -> int:
                     " or title_id in (select id from gone)"
                 ).rowcount
                 count += db.execute(
-                    "delete from shared_queries where exists"
+                    "delete from shared_links where exists"
                     " (select 1 from json_each(own) join gone on gone.id = value)"
                 ).rowcount
             db.execute("pragma wal_checkpoint(truncate)")
             return count
     except sqlite3.Error as error:
-        raise storage_error(error, "what visitors of the page keep") from error
+        raise storage_error(error, "what visitors of the page store") from error
 
 
 @cache
@@ -502,7 +456,7 @@ def _printable(text: str) -> str:
 
 
 def _clean_name(text: str, longest: int) -> str:
-    """A name as it may be kept and shown.
+    """A name as it may be stored and shown.
 
     Errors:  ApiError (422)
     """

@@ -7,23 +7,22 @@ import os
 import re
 import secrets
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from typing import Annotated, Literal
 
-from fastapi import Depends, Query, Request
+from fastapi import Cookie, Depends, Query, Request
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from schemas.errors import UsageError
 from schemas.settings import Settings
-from schemas.storage.layout import Layout
 from search.engine import QueryOptions
 from search.filters import MAX_CHARACTERS, Filters
 from search.inputs import Crop, QueryPicture
 from search.sql.sandbox import Sandbox, SandboxLimits
 from search.web.colors import PictureColors
 from search.web.db import Account, EncodedQuery, Store
-from search.web.engine_pool import EnginePool
+from search.web.engine_pool import EnginePool, OpenEngine
 from search.web.errors import ApiError
 from search.web.image_pool import DecoderPool, ThumbnailCache
 from search.web.middleware import Metrics
@@ -40,8 +39,8 @@ SQL_LIMITS = SandboxLimits(
 
 
 class RecentQueries:
-    """The newest queries in memory, under ids that nobody can guess, to be asked again with
-    other filters. A link that is to live longer is a share (`search/web/db.py`)."""
+    """The newest queries in memory, under ids that nobody can guess, to be repeated with other
+    filters. A link that is to live longer is a share (`search/web/db.py`)."""
 
     def __init__(self) -> None:
         self._queries: OrderedDict[str, EncodedQuery] = OrderedDict()
@@ -50,12 +49,12 @@ class RecentQueries:
         """Add a query; returns its id."""
         key = secrets.token_urlsafe(16)
         self._queries[key] = query
-        while len(self._queries) > MAX_RECENT:
+        if len(self._queries) > MAX_RECENT:
             self._queries.popitem(last=False)
         return key
 
     def get(self, key: str) -> EncodedQuery | None:
-        """The query of an id, while it is held."""
+        """The query of an id, while it is in memory."""
         if key in self._queries:
             self._queries.move_to_end(key)
         return self._queries.get(key)
@@ -67,18 +66,14 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         cores = len(os.sched_getaffinity(0))
         self.settings = settings
-        self.engines = EnginePool(settings, threads=max(2, cores))
+        self.engines = EnginePool(settings)
         self.decoders = DecoderPool(max(2, min(cores, 4)), settings.decode.limits)
-        self.thumbnails = ThumbnailCache(settings.layout, self.decoders, settings.decode.limits)
+        self.thumbnails = ThumbnailCache(settings.layout, self.decoders)
         self.metrics = Metrics(self.engines, self.decoders)
         self.colors = PictureColors(settings.layout)
         self.recent = RecentQueries()
         self.store = Store(settings.layout.web)
         self.sandbox = Sandbox(settings.layout, SQL_LIMITS) if settings.web.sql == "on" else None
-
-    @property
-    def layout(self) -> Layout:
-        return self.settings.layout
 
     async def start(self) -> None:
         """Open the index and start the decoders."""
@@ -103,14 +98,38 @@ async def get_service(request: Request) -> Service:
 ServiceDependency = Annotated[Service, Depends(get_service)]
 
 
-async def get_visitor(request: Request, service: ServiceDependency) -> Account | None:
-    """Who is signed in, None for nobody.
+async def get_engine(service: ServiceDependency) -> AsyncIterator[OpenEngine]:
+    """The engine that answers now, leased until the request is answered.
 
-    Errors:  ApiError (403) when this server keeps no accounts
+    Errors:  NoIndexError while there is none
+    """
+    async with service.engines.lease() as opened:
+        yield opened
+
+
+Opened = Annotated[OpenEngine, Depends(get_engine)]
+
+
+async def check_accounts(service: ServiceDependency) -> None:
+    """Refuse when this server has no accounts.
+
+    Errors:  ApiError (403)
     """
     if service.settings.web.accounts == "off":
         raise ApiError(403, "off", "this server keeps no accounts")
-    return await service.store.run(service.store.account_of, request.cookies.get(COOKIE))
+
+
+AccountsOffered = Depends(check_accounts)
+
+
+Secret = Annotated[str | None, Cookie(alias=COOKIE, include_in_schema=False)]
+
+
+async def get_visitor(
+    service: ServiceDependency, _: Annotated[None, AccountsOffered], secret: Secret = None
+) -> Account | None:
+    """Who is signed in, None for nobody."""
+    return await service.store.run(service.store.account_of, secret)
 
 
 Visitor = Annotated[Account | None, Depends(get_visitor)]
@@ -132,6 +151,7 @@ Owner = Annotated[Account, Depends(get_owner)]
 # --- What a query asks: filters from its parameters, pictures from its body.
 
 Names = Annotated[list[Annotated[str, Query(max_length=400)]], Query(max_length=50)]
+Year = Annotated[int | None, Query(ge=-9999, le=9999)]
 
 
 async def get_options(
@@ -143,11 +163,13 @@ async def get_options(
     ] = None,
     genre: Annotated[Names, Query(description="Any of these genres.")] = [],  # noqa: B006
     platform: Annotated[Names, Query(description="Any of these platforms.")] = [],  # noqa: B006
-    year_from: Annotated[int | None, Query(ge=-9999, le=9999)] = None,
-    year_to: Annotated[int | None, Query(ge=-9999, le=9999)] = None,
+    year_from: Year = None,
+    year_to: Year = None,
     exclude_author: Annotated[Names, Query(description="Leave out these authors.")] = [],  # noqa: B006
     exclude_title: Annotated[Names, Query(description="Leave out an id or name.")] = [],  # noqa: B006
-    exclude_same_author: Annotated[bool, Query(description="Who else draws so?")] = False,
+    exclude_same_author: Annotated[
+        bool, Query(description="Leave out the artist of the query.")
+    ] = False,
     min_percentile: Annotated[float | None, Query(ge=0, le=100)] = None,
     unknown_prior: Annotated[
         float | None, Query(ge=0, le=0.99, description="How often an artist is unknown.")
@@ -167,8 +189,8 @@ async def get_options(
         min_percentile=settings.min_percentile if min_percentile is None else min_percentile,
     )
     return QueryOptions(
-        k=min(settings.k, MAX_K) if k is None else k,
-        by=settings.by if by is None else by,
+        k=k or min(settings.k, MAX_K),
+        by=by or settings.by,
         neighbours=settings.neighbours,
         unknown_prior=settings.unknown_prior if unknown_prior is None else unknown_prior,
         filters=filters,
@@ -179,41 +201,30 @@ async def get_options(
 Options = Annotated[QueryOptions, Depends(get_options)]
 
 
-@dataclass(frozen=True)
-class UploadedPicture:
-    """A picture as it came, and the part of it that counts."""
-
-    picture: QueryPicture
-    crop: str | None = None
-
-
-def checked_crop(crop: str | None) -> str | None:
-    """A crop that can be read, None for the whole picture.
+def parse_crop(text: str | None) -> Crop | None:
+    """A crop as it was sent, None for the whole picture.
 
     Errors:  ApiError (422)
     """
-    if not crop:
-        return None
     try:
-        Crop.parse(crop)
+        return Crop.parse(text) if text else None
     except UsageError as error:
         raise ApiError(422, "crop", error.message.removeprefix("--"), error.hint) from error
-    return crop
 
 
 async def get_crop(
     crop: Annotated[
         str | None, Query(max_length=100, description="x,y,w,h in pixels or percent.")
     ] = None,
-) -> str | None:
+) -> Crop | None:
     """The crop of a request."""
-    return checked_crop(crop)
+    return parse_crop(crop)
 
 
-CropText = Annotated[str | None, Depends(get_crop)]
+RequestCrop = Annotated[Crop | None, Depends(get_crop)]
 
 
-async def get_pictures(request: Request, crop: CropText) -> list[UploadedPicture]:
+async def get_pictures(request: Request, crop: RequestCrop) -> list[QueryPicture]:
     """The pictures of a body: raw bytes, or the file parts of multipart/form-data.
 
     In a form, the n-th `crop` field belongs to the n-th picture; an empty one means all of it.
@@ -224,7 +235,7 @@ async def get_pictures(request: Request, crop: CropText) -> list[UploadedPicture
     if kind == "multipart/form-data":
         pictures = await _form_pictures(request)
     elif kind.startswith("image/") or kind in ("", "application/octet-stream"):
-        pictures = [UploadedPicture(QueryPicture("picture", await request.body()), crop)]
+        pictures = [QueryPicture("picture", await request.body(), crop)]
     else:
         raise ApiError(
             415,
@@ -232,12 +243,15 @@ async def get_pictures(request: Request, crop: CropText) -> list[UploadedPicture
             f"a body of type {kind[:80]!r} cannot be read",
             "Send the picture itself, or multipart/form-data.",
         )
-    if not any(one.picture.data for one in pictures):
+    if not any(picture.data for picture in pictures):
         raise ApiError(422, "empty", "there is no picture in the request")
     return pictures
 
 
-async def _form_pictures(request: Request) -> list[UploadedPicture]:
+Pictures = Annotated[list[QueryPicture], Depends(get_pictures)]
+
+
+async def _form_pictures(request: Request) -> list[QueryPicture]:
     parser = MultiPartParser(
         request.headers,
         request.stream(),
@@ -248,23 +262,15 @@ async def _form_pictures(request: Request) -> list[UploadedPicture]:
     parser.spool_max_size = 1 << 40  # the body is capped already: nothing goes to disk
     try:
         form = await parser.parse()
-    except MultiPartException as error:
-        raise ApiError(
-            400,
-            "form",
-            f"the form cannot be read ({error.message})",
-            f"At most {MAX_PICTURES} pictures make one query.",
-        ) from error
-    except (KeyError, ValueError) as error:  # a boundary that is missing or no text
-        raise ApiError(400, "form", "the form cannot be read") from error
+    except (MultiPartException, KeyError, ValueError) as error:  # or a boundary that is no text
+        why = f" ({error.message})" if isinstance(error, MultiPartException) else ""
+        hint = f"At most {MAX_PICTURES} pictures make one query."
+        raise ApiError(400, "form", f"the form cannot be read{why}", hint) from error
     try:
         files = [part for part in form.getlist("picture") if isinstance(part, UploadFile)]
-        crops = [str(text) for text in form.getlist("crop")]
-        crops += [""] * len(files)
+        crops = [str(text) for text in form.getlist("crop")] + [""] * len(files)
         return [
-            UploadedPicture(
-                QueryPicture(_file_name(file.filename), await file.read()), checked_crop(crop)
-            )
+            QueryPicture(_file_name(file.filename), await file.read(), parse_crop(crop))
             for file, crop in zip(files, crops, strict=False)
         ]
     finally:
@@ -274,8 +280,5 @@ async def _form_pictures(request: Request) -> list[UploadedPicture]:
 def _file_name(filename: str | None) -> str:
     """The last part of a file name, as text that can be shown."""
     last = re.split(r"[/\\]", filename or "")[-1]
-    shown = "".join(c for c in last if c.isprintable())
-    return shown.encode("utf-8", "replace").decode("utf-8")[:MAX_NAME] or "picture"
-
-
-Pictures = Annotated[list[UploadedPicture], Depends(get_pictures)]
+    printable = "".join(c for c in last if c.isprintable())
+    return printable.encode("utf-8", "replace").decode("utf-8")[:MAX_NAME] or "picture"

@@ -1,6 +1,6 @@
 """The engine that answers now, and how the next generation takes its place.
 
-A request leases the engine and keeps it to its end. A new generation is opened and tried
+A request leases the engine and holds it to its end. A new generation is opened and checked
 beside the old one, which is closed when its last lease ends; one that cannot be opened is
 refused, once, and the old one goes on.
 """
@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import numpy as np
 
-from schemas.errors import InputError, NoIndexError, ToonsearchError
+from indexer.vector_index.ranking import unit
+from schemas.errors import NoIndexError, ToonsearchError
 from schemas.settings import Settings
 from search.engine import Engine, QueryOptions, StyleQuery
 
@@ -27,13 +27,20 @@ T = TypeVar("T")
 
 
 class OpenEngine:
-    """One engine with the number of requests that use it, and what is derived from it once."""
+    """One engine with the number of its users, and what is derived from it once."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.leases = 0
-        self.retired = False
+        self.generation = engine.generation
+        self.meta = engine.generation.meta
+        self.users_count = 1  # the pool itself, until a newer generation answers
         self._derived: dict[str, Any] = {}
+
+    def release(self) -> None:
+        """One user less; the last one closes the files."""
+        self.users_count -= 1
+        if self.users_count == 0:
+            self.engine.close()
 
     def once(self, name: str, work: Callable[[OpenEngine], T]) -> T:
         """Something that routes compute once for a generation, such as its list of names."""
@@ -42,25 +49,27 @@ class OpenEngine:
         found: T = self._derived[name]
         return found
 
+    def records(self, sql: str, *values: Any) -> list[dict[str, Any]]:
+        """Rows of the metadata, by the names of their columns."""
+        cursor = self.meta.execute(sql, values)
+        names = [column[0] for column in cursor.description]
+        return [dict(zip(names, row, strict=True)) for row in cursor]
+
     def centroid(self, row_ids: np.ndarray) -> StyleQuery:
         """The normalised mean of stored vectors; (N,) int64"""
-        mean = self.engine.generation.vectors(row_ids).mean(axis=0)
-        length = float(np.linalg.norm(mean))
-        if not length > 1e-6:
-            raise InputError("these pictures have nothing in common")
-        return StyleQuery(np.asarray(mean / length, dtype=np.float32))
+        mean = self.generation.vectors(row_ids).mean(axis=0)
+        return StyleQuery(np.asarray(unit(mean), np.float32))
 
 
 class EnginePool:
-    """Opens engines, lends the newest sound one, and watches the pointer."""
+    """Opens engines, lends the newest one that works, and watches the pointer."""
 
-    def __init__(self, settings: Settings, threads: int) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.layout = settings.layout
-        self.pool = ThreadPoolExecutor(threads, "search")
         self.refused: str | None = None
         """Why the newest generation is not the one that answers."""
-        self.opened_at: datetime | None = None
+        self.opened_at_s = 0.0
+        """When the index that answers was opened, in seconds since 1970; 0 without one."""
         self._current: OpenEngine | None = None
         self._pointer: bytes | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -68,10 +77,10 @@ class EnginePool:
     @property
     def pictures_count(self) -> int:
         """Pictures in the index that answers; 0 without one."""
-        return 0 if self._current is None else self._current.engine.generation.pictures_count
+        return 0 if self._current is None else self._current.generation.pictures_count
 
     async def start(self) -> None:
-        """Open what is published, and look for something newer from now on."""
+        """Open what is published, and watch for something newer from now on."""
         await self.refresh()
         self._watch = asyncio.create_task(self._watching())
 
@@ -81,9 +90,8 @@ class EnginePool:
             self._watch.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._watch
-        self.pool.shutdown(wait=True, cancel_futures=True)
         if self._current is not None:
-            self._retire(self._current)
+            self._current.release()
             self._current = None
 
     @contextlib.asynccontextmanager
@@ -99,22 +107,16 @@ class EnginePool:
                 "Run `toonsearch import folder DIR` and `toonsearch index build`;"
                 " this page finds it by itself.",
             )
-        current.leases += 1
+        current.users_count += 1
         try:
             yield current
         finally:
-            current.leases -= 1
-            if current.retired and current.leases == 0:
-                current.engine.close()
-
-    async def run(self, work: Callable[[], T]) -> T:
-        """Run blocking work on the search threads."""
-        return await asyncio.get_running_loop().run_in_executor(self.pool, work)
+            current.release()
 
     async def refresh(self) -> None:
         """Open the published generation if the pointer has moved since the last check."""
         try:
-            pointer: bytes | None = self.layout.current.read_bytes()
+            pointer: bytes | None = self.settings.layout.current.read_bytes()
         except OSError:
             pointer = None
         if pointer == self._pointer:
@@ -135,13 +137,13 @@ class EnginePool:
             return
         self.refused = None
         before, self._current = self._current, opened
-        self.opened_at = datetime.now(UTC)
-        LOG.info("generation %s answers now", opened.engine.generation.id)
+        self.opened_at_s = time.time()
+        LOG.info("generation %s answers now", opened.generation.id)
         if before is not None:
-            self._retire(before)
+            before.release()
 
     def _open(self) -> OpenEngine:
-        engine = Engine.open(self.layout, self.settings)
+        engine = Engine.open(self.settings.layout, self.settings)
         engine.encoder.take_turns()
         try:
             # One whole query: whatever is wrong shows now, and what is slow is done.
@@ -152,12 +154,6 @@ class EnginePool:
             engine.close()
             raise
         return OpenEngine(engine)
-
-    @staticmethod
-    def _retire(old: OpenEngine) -> None:
-        old.retired = True
-        if old.leases == 0:
-            old.engine.close()
 
     async def _watching(self) -> None:
         while True:

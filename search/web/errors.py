@@ -25,6 +25,15 @@ if TYPE_CHECKING:
     from starlette.responses import JSONResponse, Response
 
 LOG = logging.getLogger("toonsearch.web")
+STATUSES: tuple[tuple[type[ToonsearchError], int, str, dict[str, str]], ...] = (
+    (NoIndexError, 503, "no_index", {"Retry-After": "10"}),
+    (LockedError, 503, "locked", {"Retry-After": "5"}),
+    (NetworkError, 502, "network", {}),
+    (InputError, 422, "input", {}),
+    (UsageError, 422, "parameter", {}),
+    (ToonsearchError, 400, "refused", {}),
+)
+"""Status, code and headers of the program's own errors; the first that fits."""
 
 
 class ApiError(ToonsearchError):
@@ -52,25 +61,22 @@ def install(app: FastAPI) -> None:
     from fastapi.exceptions import RequestValidationError
     from starlette.exceptions import HTTPException
 
-    async def expected(request: Request, error: Exception) -> Response:
-        return error_response(error)
+    async def answer(request: Request, error: Exception) -> Response:
+        found = _api_error(error)
+        if found.code == "bug":
+            LOG.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        return error_response(found)
 
-    async def unexpected(request: Request, error: Exception) -> Response:
-        LOG.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return error_response(error)
-
-    for kind in (HTTPException, RequestValidationError, ToonsearchError):
-        app.add_exception_handler(kind, expected)
-    app.add_exception_handler(Exception, unexpected)
+    for kind in (HTTPException, RequestValidationError, ToonsearchError, Exception):
+        app.add_exception_handler(kind, answer)
 
 
-def error_response(error: Exception) -> JSONResponse:
+def error_response(error: ApiError) -> JSONResponse:
     """The answer to a request that failed."""
     from starlette.responses import JSONResponse
 
-    found = _api_error(error)
-    body = {"error": _sentence(found.message), "hint": found.hint, "code": found.code}
-    return JSONResponse(body, found.status, headers=found.headers)
+    body = {"error": _sentence(error.message), "hint": error.hint, "code": error.code}
+    return JSONResponse(body, error.status, headers=error.headers)
 
 
 def _api_error(error: Exception) -> ApiError:
@@ -92,27 +98,13 @@ def _api_error(error: Exception) -> ApiError:
     if not isinstance(error, ToonsearchError):
         hint = "It was written to the server's log."
         return ApiError(500, "bug", "something went wrong on our side", hint)
-    status, code, headers = _status_of(error)
-    return ApiError(status, code, error.message, error.hint, headers)
-
-
-def _status_of(error: ToonsearchError) -> tuple[int, str, dict[str, str]]:
-    """Status, code and headers of an error of the program's own."""
+    _, status, code, headers = next(one for one in STATUSES if isinstance(error, one[0]))
     if isinstance(error, PictureError):
-        status = {Reason.TOO_MANY_BYTES: 413, Reason.FORMAT: 415}.get(error.reason, 422)
-        return status, str(error.reason), {}
-    if isinstance(error, NoIndexError):
-        return 503, "no_index", {"Retry-After": "10"}
-    if isinstance(error, InputError):
-        full = is_disk_full(error) or "disk is full" in error.message
-        return (507, "disk_full", {}) if full else (422, "input", {})
-    if isinstance(error, UsageError):
-        return 422, "parameter", {}
-    if isinstance(error, LockedError):
-        return 503, "locked", {"Retry-After": "5"}
-    if isinstance(error, NetworkError):
-        return 502, "network", {}
-    return 400, "refused", {}
+        code = str(error.reason)
+        status = {Reason.TOO_MANY_BYTES: 413, Reason.FORMAT: 415}.get(error.reason, status)
+    elif isinstance(error, InputError) and is_disk_full(error):
+        status, code = 507, "disk_full"
+    return ApiError(status, code, error.message, error.hint, headers)
 
 
 def _sentence(message: str) -> str:

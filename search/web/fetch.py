@@ -29,7 +29,8 @@ HEADERS = (
 
 
 class PinnedBackend(httpcore.AsyncNetworkBackend):
-    """Connects to addresses that were resolved and checked here, never to a name."""
+    """Connects to addresses that were resolved and checked here, never to a name or a socket of
+    this machine."""
 
     def __init__(self, allowed: Callable[[str], bool] = is_public) -> None:
         self._allowed = allowed
@@ -59,45 +60,33 @@ class PinnedBackend(httpcore.AsyncNetworkBackend):
             addresses[0], port, timeout, local_address, socket_options
         )
 
-    async def connect_unix_socket(
-        self,
-        path: str,
-        timeout: float | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-    ) -> httpcore.AsyncNetworkStream:
-        raise InputError("only addresses on the public internet are fetched")
 
-
-def checked_url(url: str, ports: dict[str, int] | None = None) -> str:
-    """The address itself when it may be asked at all.
+def checked_url(url: str) -> str:
+    """The address itself when it may be fetched at all.
 
     Errors:  InputError
     """
-    allowed = PORTS if ports is None else ports
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
         raise InputError("that is not the address of a picture") from error
     printable = url.isascii() and url.isprintable() and " " not in url
-    if len(url) > MAX_URL or not printable or parts.scheme not in allowed or not parts.hostname:
+    if len(url) > MAX_URL or not printable or parts.scheme not in PORTS or not parts.hostname:
         raise InputError("that is not the address of a picture", "Give an http or https address.")
     if parts.username is not None or parts.password is not None or "\\" in url:
         raise InputError("an address with a password in it is not fetched")
-    if port not in (None, allowed[parts.scheme]):
-        raise InputError("only the usual ports of the web are asked")
+    if port not in (None, PORTS[parts.scheme]):
+        raise InputError("only the usual ports of the web are fetched from")
     return url
 
 
 async def fetch_picture(
-    url: str,
-    max_bytes: int,
-    backend: httpcore.AsyncNetworkBackend | None = None,
-    ports: dict[str, int] | None = None,
+    url: str, max_bytes: int, backend: httpcore.AsyncNetworkBackend | None = None
 ) -> bytes:
     """The bytes behind an address, within TIMEOUT_S and `max_bytes`.
 
-    Errors:  InputError when it may not be asked or is too large; NetworkError when it fails
+    Errors:  InputError when it may not be fetched or is too large; NetworkError when it fails
     """
     try:
         async with (
@@ -107,10 +96,10 @@ async def fetch_picture(
             ) as pool,
         ):
             for _ in range(MAX_REDIRECTS + 1):
-                async with pool.stream("GET", checked_url(url, ports), headers=HEADERS) as answer:
+                async with pool.stream("GET", checked_url(url), headers=HEADERS) as answer:
                     if answer.status in (301, 302, 303, 307, 308):
-                        place = _header(answer, b"location")
-                        url = urljoin(url, place)
+                        places = [v for k, v in answer.headers if k.lower() == b"location"]
+                        url = urljoin(url, b"".join(places[:1]).decode("latin-1"))
                         continue
                     if answer.status != 200:
                         raise NetworkError(f"the host answered {answer.status}")
@@ -120,13 +109,6 @@ async def fetch_picture(
     except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException) as error:
         raise NetworkError("the host could not be reached") from error
     raise NetworkError("the host sends from one address to the next")
-
-
-def _header(answer: httpcore.Response, name: bytes) -> str:
-    for key, value in answer.headers:
-        if key.lower() == name:
-            return str(value.decode("latin-1"))
-    return ""
 
 
 async def _body(answer: httpcore.Response, max_bytes: int) -> bytes:

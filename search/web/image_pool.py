@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from indexer.embedding.preprocess import PixelSpec
-from schemas.errors import InputError, ToonsearchError
-from schemas.images import FORMATS, PictureError, PictureLimits, Reason, picture_id_of
+from schemas.errors import InputError
+from schemas.images import FORMATS, PictureError, PictureLimits, Reason
 from schemas.storage.layout import Layout
 from search.inputs import QueryPicture
 from search.web.engine_pool import OpenEngine
@@ -27,26 +27,21 @@ from search.web.errors import not_found
 from search.web.image_worker import FRAME, MAX_HEADER_BYTES
 
 TIMEOUT_S = 8.0
-"""A 40-megapixel PNG takes 1 to 2 s on one slow core."""
+"""Several times as long as the largest allowed picture takes on a slow core."""
 MAX_BODY_BYTES = 1 << 24
-"""Of an answer: pixels of 4096 a side never come, 352 x 352 x 3 or a small copy do."""
+"""Of an answer: more than any prepared picture or small copy has."""
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
-class PreparedPicture(QueryPicture):
+class DecodedPicture(QueryPicture):
     """A query picture whose pixels another process has prepared."""
 
-    known_id: str = ""
-    prepared: np.ndarray | None = None
-
-    @property
-    def picture_id(self) -> str:
-        return self.known_id
+    decoded: np.ndarray | None = None
 
     def pixels(self, limits: PictureLimits, spec: PixelSpec) -> np.ndarray:
-        assert self.prepared is not None
-        return self.prepared
+        assert self.decoded is not None
+        return self.decoded
 
 
 @dataclass(frozen=True)
@@ -66,8 +61,6 @@ class DecoderPool:
         self.restarts_count = 0
         self._size = size
         self._free: asyncio.Queue[Process | None] = asyncio.Queue()
-        for _ in range(size):
-            self._free.put_nowait(None)
         self._thumbnail_turn = asyncio.Semaphore(max(1, size - 1))
         self._running: set[Process] = set()
         self._ending: set[asyncio.Task[int]] = set()
@@ -75,35 +68,27 @@ class DecoderPool:
     async def start(self) -> None:
         """Start all processes before the first picture comes."""
         for _ in range(self._size):
-            if (await self._free.get()) is None:
-                self._free.put_nowait(await self._spawn())
+            self._free.put_nowait(await self._spawn())
 
     async def close(self) -> None:
         """End all processes."""
         for process in list(self._running):
-            await self._end(process)
+            self._end(process)
         await asyncio.gather(*self._ending)
 
-    async def pixels(
-        self, picture: QueryPicture, crop: str | None, spec: PixelSpec
-    ) -> QueryPicture:
+    async def pixels(self, picture: QueryPicture, spec: PixelSpec) -> DecodedPicture:
         """A query picture with the pixels that the network sees.
 
         Errors:  PictureError, InputError
         """
+        crop = picture.crop and asdict(picture.crop)
         header = {"task": "pixels", "name": picture.name, "crop": crop, "spec": spec.to_json()}
         answer, body = await self._ask(header, picture.data)
         shape = (int(answer["height"]), int(answer["width"]), 3)
         if len(body) != shape[0] * shape[1] * shape[2]:
             raise PictureError(Reason.DAMAGED, f"{picture.name}: the picture cannot be decoded")
         pixels = np.frombuffer(body, np.uint8).reshape(shape)
-        return PreparedPicture(
-            picture.name,
-            b"",
-            None,
-            known_id=picture_id_of(picture.data),
-            prepared=pixels,
-        )
+        return DecodedPicture(picture.name, picture.data, picture.crop, pixels)
 
     async def thumbnail(self, data: bytes, side_px: int) -> Thumbnail:
         """A small copy of a stored picture.
@@ -115,50 +100,40 @@ class DecoderPool:
         return Thumbnail(body, int(answer["width"]), int(answer["height"]))
 
     async def _ask(self, header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
+        header = {**header, "limits": asdict(self.limits)}
         async with self._process() as process:
             try:
                 async with asyncio.timeout(self.timeout_s):
-                    answer, body = await _exchange(
-                        process, {**header, "limits": asdict(self.limits)}, data
-                    )
-            except TimeoutError:
-                raise PictureError(
-                    Reason.DAMAGED,
-                    "the picture takes too long to decode",
-                    "Save it again with another program.",
-                ) from None
-            except (OSError, ValueError, KeyError, asyncio.IncompleteReadError):
-                raise PictureError(
-                    Reason.DAMAGED,
-                    "the picture cannot be decoded",
-                    "Save it again with another program.",
-                ) from None
+                    answer, body = await _exchange(process, header, data)
+            except (OSError, ValueError, asyncio.IncompleteReadError) as error:
+                late = isinstance(error, TimeoutError)
+                why = "takes too long to decode" if late else "cannot be decoded"
+                hint = "Save it again with another program."
+                raise PictureError(Reason.DAMAGED, f"the picture {why}", hint) from None
         if "error" in answer:
-            raise _error(*answer["error"])
+            reason, message, hint = answer["error"]
+            if reason in set(Reason):
+                raise PictureError(Reason(reason), message, hint)
+            raise InputError(message, hint)
         return answer, body
 
     @contextlib.asynccontextmanager
     async def _process(self) -> AsyncIterator[Process]:
-        """A process of one's own; one that did not answer in full is replaced."""
+        """A process for one picture; one that did not answer in full is replaced."""
         process = await self._free.get()
-        sound = False
         try:
-            if process is None or process.returncode is not None:
-                if process is not None:
-                    self._running.discard(process)
-                process = await self._spawn()
+            if process is not None and process.returncode is not None:
+                self._end(process)
+                process = None
+            process = process or await self._spawn()
             yield process
-            sound = True
-        finally:
-            if not sound and process is not None:
+        except BaseException:
+            if process is not None:
                 self.restarts_count += 1
-                process_to_end, process = process, None
-                self._running.discard(process_to_end)
-                with contextlib.suppress(ProcessLookupError):
-                    process_to_end.kill()
-                task = asyncio.create_task(process_to_end.wait())
-                self._ending.add(task)
-                task.add_done_callback(self._ending.discard)
+                self._end(process)
+            process = None
+            raise
+        finally:
             self._free.put_nowait(process)
 
     async def _spawn(self) -> Process:
@@ -175,11 +150,13 @@ class DecoderPool:
         self._running.add(process)
         return process
 
-    async def _end(self, process: Process) -> None:
+    def _end(self, process: Process) -> None:
         self._running.discard(process)
         with contextlib.suppress(ProcessLookupError):
             process.kill()
-        await process.wait()
+        task = asyncio.create_task(process.wait())
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
 
 
 async def _exchange(
@@ -200,25 +177,18 @@ async def _exchange(
     return answer, body
 
 
-def _error(reason: str, message: str, hint: str) -> ToonsearchError:
-    if reason in set(Reason):
-        return PictureError(Reason(reason), message, hint)
-    return InputError(message, hint)
-
-
 # --- Thumbnails of stored pictures: by id only, re-encoded, the latest cached in memory.
 
 SIDES_PX = {"small": 200, "medium": 400, "large": 1280}
 CACHE_BYTES = 48 * 1024 * 1024
 PICTURE_ID = re.compile(r"[0-9a-f]{64}")
-EXTENSIONS = frozenset(FORMATS.values())
 
 
 class ThumbnailCache:
     """Makes each thumbnail once, also when many ask for it at the same time."""
 
-    def __init__(self, layout: Layout, decoders: DecoderPool, limits: PictureLimits) -> None:
-        self.layout, self.decoders, self.limits = layout, decoders, limits
+    def __init__(self, layout: Layout, decoders: DecoderPool) -> None:
+        self.layout, self.decoders = layout, decoders
         self._cached: OrderedDict[tuple[str, int], Thumbnail] = OrderedDict()
         self._cached_bytes = 0
         self._making: dict[tuple[str, int], asyncio.Task[Thumbnail]] = {}
@@ -228,7 +198,7 @@ class ThumbnailCache:
 
         Errors:  ApiError (404) when it holds no such picture or its file is gone
         """
-        file = self._file(opened, picture_id)
+        file = _stored_file(opened, picture_id)
         key = (picture_id, side_px)
         if key in self._cached:
             self._cached.move_to_end(key)
@@ -239,31 +209,9 @@ class ThumbnailCache:
             task.add_done_callback(lambda done: self._done(key, done))
         return await asyncio.shield(self._making[key])
 
-    def _file(self, opened: OpenEngine, picture_id: str) -> str:
-        """The stored file of a picture; nothing that was sent becomes part of a path."""
-        row = None
-        if PICTURE_ID.fullmatch(picture_id):
-            row = opened.engine.generation.meta.execute(
-                "select picture_id, file from pictures where picture_id = ? and file is not null",
-                (picture_id,),
-            ).fetchone()
-        if row is None:
-            raise not_found("the index holds no such picture")
-        known, file = row
-        allowed = {Layout.picture_file(known, extension) for extension in EXTENSIONS}
-        if file not in allowed:  # metadata from elsewhere must not name other files
-            raise not_found("the file of this picture is not in the store")
-        return str(file)
-
     async def _make(self, file: str, side_px: int) -> Thumbnail:
-        path, cap = self.layout.picture(file), self.limits.max_bytes + 1
-
-        def read() -> bytes:
-            with path.open("rb") as opened:
-                return opened.read(cap)
-
         try:
-            data = await asyncio.to_thread(read)
+            data = await asyncio.to_thread(self.layout.picture(file).read_bytes)
         except OSError:
             raise not_found("the file of this picture is gone") from None
         return await self.decoders.thumbnail(data, side_px)
@@ -277,3 +225,18 @@ class ThumbnailCache:
         while self._cached_bytes > CACHE_BYTES:
             _, oldest = self._cached.popitem(last=False)
             self._cached_bytes -= len(oldest.data)
+
+
+def _stored_file(opened: OpenEngine, picture_id: str) -> str:
+    """The stored file of a picture; nothing that was sent becomes part of a path."""
+    row = opened.meta.execute(
+        "select picture_id, file from pictures where picture_id = ? and file is not null",
+        (picture_id,),
+    ).fetchone()
+    if row is None or not PICTURE_ID.fullmatch(row[0]):
+        raise not_found("the index holds no such picture")
+    known, file = row
+    if file not in {Layout.picture_file(known, extension) for extension in FORMATS.values()}:
+        # metadata from elsewhere must not name other files
+        raise not_found("the file of this picture is not in the store")
+    return str(file)

@@ -25,15 +25,7 @@ MAX_HEADER_BYTES = 1 << 16
 WEBP_QUALITY = 78
 
 
-def write_frame(out: BinaryIO, header: dict[str, Any], body: bytes | memoryview) -> None:
-    """Write one frame and flush it."""
-    head = json.dumps(header).encode()
-    out.write(FRAME.pack(len(head), len(body)) + head)
-    out.write(body)
-    out.flush()
-
-
-def _frame(source: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
+def _read_frame(source: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
     lengths = source.read(FRAME.size)
     if len(lengths) < FRAME.size:
         return None
@@ -61,7 +53,7 @@ def _pixels(header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]
     from schemas.images import PictureLimits
     from search.inputs import Crop, QueryPicture
 
-    crop = Crop.parse(header["crop"]) if header.get("crop") else None
+    crop = header["crop"] and Crop(**header["crop"])
     picture = QueryPicture(header["name"], data, crop)
     made = picture.pixels(PictureLimits(**header["limits"]), PixelSpec.from_json(header["spec"]))
     height, width = made.shape[:2]
@@ -75,9 +67,9 @@ def _thumbnail(header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], byt
     side_px = int(header["side_px"])
     image = decode_picture(data, PictureLimits(**header["limits"]), target_px=side_px)
     image.thumbnail((side_px, side_px))
-    held = io.BytesIO()
-    image.save(held, "WEBP", quality=WEBP_QUALITY, method=3)
-    return {"height": image.height, "width": image.width}, held.getvalue()
+    file = io.BytesIO()
+    image.save(file, "WEBP", quality=WEBP_QUALITY, method=3)
+    return {"height": image.height, "width": image.width}, file.getvalue()
 
 
 TASKS = {"pixels": _pixels, "thumbnail": _thumbnail}
@@ -96,7 +88,7 @@ def main() -> None:
     PIL.Image.preinit()
     _confine()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group
-    while (frame := _frame(source)) is not None:
+    while (frame := _read_frame(source)) is not None:
         header, data = frame
         signal.alarm(CLOCK_S)
         try:
@@ -108,9 +100,11 @@ def main() -> None:
             answer, body = {"error": ["too_many_pixels", "the picture does not fit", ""]}, b""
         signal.alarm(0)
         del frame, data
-        write_frame(out, answer, body)
+        head = json.dumps(answer).encode()
+        out.write(FRAME.pack(len(head), len(body)) + head)
+        out.write(body)
+        out.flush()
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     main()

@@ -13,7 +13,8 @@ import math
 import socket
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.process_collector import ProcessCollector
@@ -69,21 +70,17 @@ class Rates:
 
     def _take(self, key: str, price: float, per_minute: int) -> None:
         now = self._clock()
-        level, then = self._buckets.pop(key, (float(per_minute), now))
-        level = min(float(per_minute), level + (now - then) * per_minute / 60.0)
+        level, then = self._buckets.pop(key, (per_minute, now))
+        level = min(per_minute, level + (now - then) * per_minute / 60.0)
         allowed = level >= price
         self._buckets[key] = (level - price if allowed else level, now)
-        while len(self._buckets) > MAX_CLIENTS:
+        if len(self._buckets) > MAX_CLIENTS:
             self._buckets.popitem(last=False)
         if not allowed:
             wait = max(1, math.ceil((price - level) * 60.0 / per_minute))
-            raise ApiError(
-                429,
-                "rate",
-                "that was too many requests in a short time",
-                f"Try again in {wait} seconds.",
-                {"Retry-After": str(wait)},
-            )
+            message = "that was too many requests in a short time"
+            hint = f"Try again in {wait} seconds."
+            raise ApiError(429, "rate", message, hint, {"Retry-After": str(wait)})
 
 
 def _client(scope: Scope) -> str:
@@ -108,40 +105,27 @@ class Metrics:
     """One server's figures; labels are routes, never what a client sent."""
 
     def __init__(self, engines: EnginePool, decoders: DecoderPool) -> None:
-        self.registry = registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        options: dict[str, Any] = {"namespace": "toonsearch", "registry": self.registry}
         self.requests = Counter(
-            "toonsearch_requests",
-            "Requests by route and status.",
-            ("route", "status"),
-            registry=registry,
+            "requests", "Requests by route and status.", ("route", "status"), **options
         )
         self.seconds = Histogram(
-            "toonsearch_request_seconds",
+            "request_seconds",
             "Time to the last byte by route.",
             ("route",),
             buckets=BUCKETS_S,
-            registry=registry,
+            **options,
         )
-        for name, help_text, value in (
-            ("pictures", "Pictures in the index that answers.", lambda: engines.pictures_count),
-            (
-                "index_opened_timestamp_seconds",
-                "When that index was opened.",
-                lambda: engines.opened_at.timestamp() if engines.opened_at else 0.0,
-            ),
-            (
-                "index_refused",
-                "1 while a newer index is refused.",
-                lambda: engines.refused is not None,
-            ),
-            (
-                "decoder_restarts",
-                "Decoder processes that were replaced.",
-                lambda: decoders.restarts_count,
-            ),
-        ):
-            Gauge(f"toonsearch_{name}", help_text, registry=registry).set_function(value)
+        pictures = Gauge("pictures", "Pictures in the index that answers.", **options)
+        pictures.set_function(lambda: engines.pictures_count)
+        opened = Gauge("index_opened_timestamp_seconds", "When that index was opened.", **options)
+        opened.set_function(lambda: engines.opened_at_s)
+        refused = Gauge("index_refused", "1 while a newer index is refused.", **options)
+        refused.set_function(lambda: engines.refused is not None)
+        restarts = Gauge("decoder_restarts", "Decoder processes that were replaced.", **options)
+        restarts.set_function(lambda: decoders.restarts_count)
 
 
 class Measure:
@@ -165,7 +149,8 @@ class Measure:
         try:
             await self.app(scope, receive, sending)
         finally:
-            route = getattr(scope.get("route"), "path", "none")
+            mounted = "/static" if scope["path"].startswith("/static/") else "none"
+            route = getattr(scope.get("route"), "path", mounted)
             self.metrics.requests.labels(route, str(status)).inc()
             self.metrics.seconds.labels(route).observe(time.perf_counter() - started)
 
@@ -175,23 +160,13 @@ class Measure:
 BODY_S = 30.0
 """A whole body must have come by then: 24 MiB at 6.7 Mbit/s."""
 IN_FLIGHT_BODIES = 4
-"""Bodies of full size that are held at once, over all clients."""
+"""Bodies of full size that are in memory at once, over all clients."""
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-
-POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self' blob:",
-        "connect-src 'self'",
-        "manifest-src 'self'",
-        "form-action 'self'",
-        "base-uri 'none'",
-        "frame-ancestors 'none'",
-        "require-trusted-types-for 'script'",
-        "trusted-types 'none'",
-    )
+CLOSE = {"Connection": "close"}
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:;"
+    " connect-src 'self'; manifest-src 'self'; form-action 'self'; base-uri 'none';"
+    " frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 )
 HEADERS = {
     "Content-Security-Policy": POLICY,
@@ -210,13 +185,13 @@ class Guard:
     def __init__(self, app: ASGIApp, settings: WebSettings) -> None:
         self.app, self.settings = app, settings
         self.rates = Rates(settings.rate)
-        self._hosts = {"localhost", socket.gethostname().lower(), *_listed(settings.hosts)}
-        self._held_bytes = 0
+        named = (name.strip().lower() for name in settings.hosts.split(","))
+        self._hosts = {"localhost", socket.gethostname().lower(), *named} - {""}
+        self._bodies_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            if scope["type"] == "lifespan":
-                await self.app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         send = _with_headers(send)
         headers = Headers(scope=scope)
@@ -224,17 +199,40 @@ class Guard:
             self._check_host(headers)
             self._check_origin(scope, headers)
             self.rates.take(scope)
-            length = _length(headers)
-            if length is not None and length > self.settings.max_bytes:
-                raise self.too_large()
+            length = headers.get("content-length", "")
+            if length.isdecimal() and int(length) > self.settings.max_bytes:
+                raise self._too_large()
         except ApiError as error:
             await error_response(error)(scope, receive, send)
             return
-        body = _Body(self, receive)
+        received_bytes, done, deadline = 0, False, time.monotonic() + BODY_S
+
+        async def receiving() -> Message:
+            """The body's next part, while it is neither late nor too large."""
+            nonlocal received_bytes, done
+            if done:
+                return await receive()
+            try:
+                async with asyncio.timeout(deadline - time.monotonic()):
+                    message = await receive()
+            except TimeoutError:
+                late = "the upload took too long"
+                raise ApiError(408, "slow", late, "Try again.", CLOSE) from None
+            count = len(message.get("body", b""))
+            received_bytes += count
+            self._bodies_bytes += count
+            if received_bytes > self.settings.max_bytes:
+                raise self._too_large()
+            if self._bodies_bytes > self.settings.max_bytes * IN_FLIGHT_BODIES:
+                hint = "Try again in a few seconds."
+                raise ApiError(503, "busy", "too many uploads at once", hint, {"Retry-After": "3"})
+            done = not message.get("more_body", False)
+            return message
+
         try:
-            await self.app(scope, body.receive, send)
+            await self.app(scope, receiving, send)
         finally:
-            self._held_bytes -= body.received_bytes
+            self._bodies_bytes -= received_bytes
 
     def _check_host(self, headers: Headers) -> None:
         values = headers.getlist("host")
@@ -246,12 +244,8 @@ class Guard:
                 return  # an address cannot be a name that somebody pointed at us
             except ValueError:
                 pass
-        raise ApiError(
-            421,
-            "host",
-            "this server does not go by that name",
-            "Name it in the setting web.hosts.",
-        )
+        hint = "Name it in the setting web.hosts."
+        raise ApiError(421, "host", "this server does not go by that name", hint)
 
     def _check_origin(self, scope: Scope, headers: Headers) -> None:
         """Another site may not make a visitor's browser change anything here."""
@@ -263,59 +257,9 @@ class Guard:
         if not own or site not in ("same-origin", "none"):
             raise ApiError(403, "origin", "requests from other sites are not accepted")
 
-    def hold(self, count: int) -> None:
-        """Count bytes of bodies in memory.
-
-        Errors:  ApiError when there are too many at once
-        """
-        self._held_bytes += count
-        if self._held_bytes > self.settings.max_bytes * IN_FLIGHT_BODIES:
-            raise ApiError(
-                503,
-                "busy",
-                "too many uploads at once",
-                "Try again in a few seconds.",
-                {"Retry-After": "3"},
-            )
-
-    def too_large(self) -> ApiError:
-        """The answer to a body over the cap."""
-        cap = self.settings.max_bytes
-        return ApiError(
-            413,
-            "too_many_bytes",
-            f"the upload is larger than {cap / 1e6:.0f} MB",
-            "Send a smaller copy.",
-            {"Connection": "close"},
-        )
-
-
-class _Body:
-    """Counts what comes in, and when."""
-
-    def __init__(self, guard: Guard, receive: Receive) -> None:
-        self.guard, self._receive = guard, receive
-        self.received_bytes = 0
-        self._done = False
-        self._deadline = time.monotonic() + BODY_S
-
-    async def receive(self) -> Message:
-        if self._done:
-            return await self._receive()
-        try:
-            async with asyncio.timeout(self._deadline - time.monotonic()):
-                message = await self._receive()
-        except TimeoutError:
-            raise ApiError(
-                408, "slow", "the upload took too long", "Try again.", {"Connection": "close"}
-            ) from None
-        count = len(message.get("body", b""))
-        self.received_bytes += count
-        self.guard.hold(count)
-        if self.received_bytes > self.guard.settings.max_bytes:
-            raise self.guard.too_large()
-        self._done = not message.get("more_body", False)
-        return message
+    def _too_large(self) -> ApiError:
+        message = f"the upload is larger than {self.settings.max_bytes / 1e6:.0f} MB"
+        return ApiError(413, "too_many_bytes", message, "Send a smaller copy.", CLOSE)
 
 
 def _with_headers(send: Send) -> Send:
@@ -324,15 +268,10 @@ def _with_headers(send: Send) -> Send:
             headers = MutableHeaders(scope=message)
             for name, value in HEADERS.items():
                 headers.setdefault(name, value)
-            headers.setdefault("Cache-Control", "no-store")
+            headers.setdefault("Cache-Control", "no-cache" if "etag" in headers else "no-store")
         await send(message)
 
     return sending
-
-
-def _length(headers: Headers) -> int | None:
-    text = headers.get("content-length")
-    return int(text) if text is not None and text.isascii() and text.isdigit() else None
 
 
 def _host_name(value: str) -> str | None:
@@ -342,7 +281,3 @@ def _host_name(value: str) -> str | None:
         return value[1:].partition("]")[0]
     name, _, port = value.partition(":")
     return name if not port or port.isdigit() else None
-
-
-def _listed(text: str) -> Iterable[str]:
-    return (name.strip().lower() for name in text.split(",") if name.strip())

@@ -68,8 +68,7 @@ class Label(BaseModel):
 
 class LabelGroups(BaseModel):
     """Probabilities; `unknown_author` is that of none of the known ones. The higher
-    `out_of_distribution`, the less the picture is like those of the index: so much of genres and
-    eras is no more than how common each is there."""
+    `out_of_distribution`, the more genres and eras only say how common each is in the index."""
 
     authors: list[Label]
     unknown_author: float
@@ -278,13 +277,18 @@ class SessionState(BaseModel):
     sql: bool
 
 
-class GalleryEntry(BaseModel):
-    """A gallery as it is listed."""
+class GalleryFacts(BaseModel):
+    """What a gallery is and whose."""
 
     id: str
     name: str
     owner: str
     public: bool
+
+
+class GalleryEntry(GalleryFacts):
+    """A gallery as it is listed."""
+
     pictures_count: int
     picture_id: str | None
 
@@ -305,13 +309,9 @@ class GalleryPicture(BaseModel):
     authors: list[str]
 
 
-class Gallery(BaseModel):
+class Gallery(GalleryFacts):
     """A gallery with its pictures, the latest first."""
 
-    id: str
-    name: str
-    owner: str
-    public: bool
     mine: bool
     pictures: list[GalleryPicture]
 

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import ipaddress
 import logging
+import os
 import signal
 import socket
 import sys
@@ -64,24 +65,20 @@ def listen(host: str, port: int) -> socket.socket:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
         raise UsageError(f"{host!r} is not an address of this machine") from error
-    family, kind, protocol, _, address = found[0]
-    listener = socket.socket(family, kind, protocol)
+    family, _, _, _, address = found[0]
+    both = family == socket.AF_INET6 and socket.has_dualstack_ipv6()  # `::` means IPv4 too
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(BACKLOG)
+        return socket.create_server(address, family=family, backlog=BACKLOG, dualstack_ipv6=both)
     except OSError as error:
-        listener.close()
         if error.errno == errno.EADDRINUSE:
-            raise UsageError(
-                f"port {port} is in use", "Choose another with --port, or 0 for any free one."
-            ) from error
+            hint = "Choose another with --port, or 0 for any free one."
+            raise UsageError(f"port {port} is in use", hint) from error
         if error.errno == errno.EACCES:
-            raise UsageError(
-                f"port {port} may not be used by this user", "Choose one above 1023."
-            ) from error
-        raise UsageError(f"{host}:{port} cannot be listened on ({error.strerror})") from error
-    return listener
+            message = f"port {port} may not be used by this user"
+            raise UsageError(message, "Choose one above 1023.") from error
+        raise UsageError(
+            f"{host}:{port} cannot be listened on ({os.strerror(error.errno or 0)})"
+        ) from error
 
 
 def address_of(listener: socket.socket) -> str:

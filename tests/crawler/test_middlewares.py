@@ -245,7 +245,10 @@ def test_budgets_end_a_run_and_the_next_goes_on(tmp_path: Path) -> None:
         assert runs > 2
         whole = settings_for(tmp_path / "whole", replica)
         crawled(whole)
-        assert Catalog(few.layout).count("pictures") == Catalog(whole.layout).count("pictures")
+        assert (
+            Catalog(few.layout).read("pictures").num_rows
+            == Catalog(whole.layout).read("pictures").num_rows
+        )
 
         for number, most in enumerate((60_000, 150_000)):
             small = settings_for(tmp_path / f"small {number}", replica, max_bytes=most)

@@ -42,7 +42,7 @@ def chain(order: dict[str, Any], scratch: Path) -> dict[str, Any]:
 
         return forked(job, out)
 
-    def look(_: int) -> dict[str, Any]:
+    def read_state(_: int) -> dict[str, Any]:
         return {"stored": operations.stored(root), "answers": operations.answers(root)}
 
     def whole(where: Path) -> Callable[[int], dict[str, Any]]:
@@ -63,7 +63,7 @@ def chain(order: dict[str, Any], scratch: Path) -> dict[str, Any]:
         if number % 7 == 3:
             folder = place / "drawings/hand 1/title 1.0"
             drawing(1, 500 + number % 5, 64).save(folder / f"{number % 4}.png")
-        before = forked(look, out)["result"]
+        before = forked(read_state, out)["result"]
         delay = float(rng.uniform(0.0, 1.1 * lasts.get(name, 0.3)))
         where = f"trial {number}: {name} killed after {delay:.4f} s"
         started = time.monotonic()
@@ -76,7 +76,7 @@ def chain(order: dict[str, Any], scratch: Path) -> dict[str, Any]:
             if found["code"] not in (0, 3, 5) and name != "publish":
                 wrong.append(f"{where}: {found['code']} {found['result']}")
         lasts.setdefault(name, 0.3)
-        after = forked(look, out)
+        after = forked(read_state, out)
         if after["code"] != 0:
             wrong.append(f"{where}: readers fail: {after['result']}")
             continue

@@ -151,7 +151,7 @@ def wrong(place: Path, trial: Trial, number: int) -> str | None:
 
     fsio._known.clear()  # as in a new process
     try:
-        told = _use(place, Path(trial["file"]), number)
+        problem = _use(place, Path(trial["file"]), number)
     except (InputError, NoIndexError) as error:
         of_index = place / "data/index" in Path(trial["file"]).parents
         if of_index is not isinstance(error, NoIndexError):
@@ -159,7 +159,7 @@ def wrong(place: Path, trial: Trial, number: int) -> str | None:
         return None
     except BaseException as error:  # a panic of Rust is no Exception
         return f"not a clean error: {type(error).__name__}: {error}"[:500]
-    return told
+    return problem
 
 
 def _use(place: Path, path: Path, number: int) -> str | None:

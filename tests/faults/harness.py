@@ -65,17 +65,17 @@ class Worker:
         shutil.rmtree(self.scratch, ignore_errors=True)
 
 
-def verdict(found: dict[str, Any], truth: dict[str, Any], operation: str) -> list[str]:
+def failures_of(found: dict[str, Any], truth: dict[str, Any], operation: str) -> list[str]:
     """What is wrong after a trial; empty when all is well."""
     wrong = []
-    for look in ("after", "after_again"):
-        if look not in found:
+    for moment in ("after", "after_again"):
+        if moment not in found:
             continue
-        seen = found[look]["result"]
-        if found[look]["code"] != 0:
-            wrong.append(f"{look}: readers fail: {seen}")
+        state = found[moment]["result"]
+        if found[moment]["code"] != 0:
+            wrong.append(f"{moment}: readers fail: {state}")
             continue
-        for table, have in seen["stored"].items():
+        for table, have in state["stored"].items():
             had = set(found["before"][table])
             written: set[str] = set()
             removed: set[str] = set()
@@ -85,12 +85,15 @@ def verdict(found: dict[str, Any], truth: dict[str, Any], operation: str) -> lis
                     removed = (removed | set(gone)) - set(ids)
             to_stay = (had & set(truth["attempted"][table])) | written
             if operation != "forget" and not to_stay - removed <= set(have):
-                wrong.append(f"{look}: {table} lost what was acknowledged")
-            if look == "after" and not set(have) <= had | set(truth["attempted"][table]) | written:
-                wrong.append(f"{look}: {table} holds what nobody stored")
+                wrong.append(f"{moment}: {table} lost what was acknowledged")
+            if (
+                moment == "after"
+                and not set(have) <= had | set(truth["attempted"][table]) | written
+            ):
+                wrong.append(f"{moment}: {table} holds what nobody stored")
         answers = [truth["old"], truth["new"]]
-        if look == "after" and seen["answers"] not in answers:
-            wrong.append(f"{look}: answers of neither the old nor the new generation")
+        if moment == "after" and state["answers"] not in answers:
+            wrong.append(f"{moment}: answers of neither the old nor the new generation")
     if "end" in found:
         if found["end"]["code"] != 0:
             wrong.append(f"the next run fails: {found['end']['result']}")

@@ -118,7 +118,9 @@ def power_losses(place: Path, source: Path = ROOT) -> list[str]:
             sound = worker.trial(state, operation, finish=False)
             if sound["code"] != 0:  # what the operation before it left is not enough to go on
                 return [f"{operation}: {sound['result']}"]
-            found = worker.trial(state, operation, "count", power="lost", finish=False, told=True)
+            found = worker.trial(
+                state, operation, "count", power="lost", finish=False, journal=True
+            )
             if found["after"] != sound["after"]:
                 return [f"{operation}: {found['after']}"]
             for number in vouching(found["journal"]):

@@ -80,12 +80,12 @@ def do_gc(root: Path) -> None:
 
 
 def do_forget(root: Path) -> None:
-    from indexer.forget import Wanted, forget
+    from indexer.forget import forget
     from search.web.db import forget_visitors
 
     settings = settings_of(root)
     with writing(settings.layout, "forget"):
-        forget(settings.layout, settings, Wanted(authors=("hand 1",)), forget_visitors)
+        forget(settings.layout, settings, {"author": ("hand 1",)}, forget_visitors)
 
 
 def do_maintain(root: Path) -> None:
@@ -124,7 +124,9 @@ def acknowledge(to: int) -> None:
     for name in ("append", "upsert"):
         real = getattr(Catalog, name)
 
-        def told(self: Catalog, table: str, rows: Any, _real: Any = real, **more: Any) -> None:
+        def acknowledging(
+            self: Catalog, table: str, rows: Any, _real: Any = real, **more: Any
+        ) -> None:
             _real(self, table, rows, **more)
             if table in ("pictures", "vectors"):
                 ids = (
@@ -135,7 +137,7 @@ def acknowledge(to: int) -> None:
                 gone = [key[0] for key in more.get("gone", ())]
                 os.write(to, json.dumps([table, ids, gone]).encode() + b"\n")
 
-        setattr(Catalog, name, told)
+        setattr(Catalog, name, acknowledging)
 
 
 def stored(root: Path) -> dict[str, list[str]]:

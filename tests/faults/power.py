@@ -54,7 +54,7 @@ def states(
 def cut(root: Path, lines: list[str], how: str, replaced: Path) -> None:
     """Undo what a power cut may undo, by the lines of the shim's journal.
 
-    `replaced` is the folder in which the shim kept what renames replaced: a name that was
+    `replaced` is the folder in which the shim saved what renames replaced: a name that was
     synced twice and then given a third time comes back as it was the second time.
 
     `how` is empty, torn (half of what was not synced), lost (names as well) or last (names as

@@ -17,7 +17,7 @@
 enum { OFF, COUNT, KILL, TORN, FAIL, SHORT };
 static int mode = OFF, code = EIO, journal = -1;
 static long target, calls;
-static char root[4096], kept[3072];
+static char root[4096], saved[3072];
 static size_t root_len;
 static __thread long current;
 
@@ -30,7 +30,7 @@ void shim_arm(int how, long n, int err, const char *folder, int log) {
 }
 long shim_calls(void) { return calls; }
 /* From now on what a rename replaces is linked into this folder, under the rename's number. */
-void shim_keep(const char *folder) { snprintf(kept, sizeof kept, "%s", folder); }
+void shim_keep(const char *folder) { snprintf(saved, sizeof saved, "%s", folder); }
 void shim_disarm(void) { mode = OFF; }
 
 #define REAL(name) static __typeof__(&name) real; if (!real) real = dlsym(RTLD_NEXT, #name)
@@ -109,9 +109,9 @@ int openat64(int dir, const char *path, int flags, ...) { REAL(openat64); BITS; 
         if (strike(op, one, two) == 1) return -1; } \
     return (whole); } while (0)
 static int replacing(const char *path) {
-    if (mode != OFF && kept[0] && inside(path)) {
+    if (mode != OFF && saved[0] && inside(path)) {
         char place[4096];
-        snprintf(place, sizeof place, "%s/%ld", kept, current);
+        snprintf(place, sizeof place, "%s/%ld", saved, current);
         syscall(SYS_linkat, AT_FDCWD, path, AT_FDCWD, place, 0);
     }
     return 0;

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.drawings import draw_folder, drawing
-from tests.faults.harness import Worker, compiler, scratch_place, verdict
+from tests.faults.harness import Worker, compiler, failures_of, scratch_place
 from tests.faults.power import states
 
 FULL = bool(os.environ.get("TOONSEARCH_FAULTS"))
@@ -68,7 +68,7 @@ class Bench:
         base = self.place / operation
         shutil.copytree(state, base)
         self.bases[operation] = base
-        whole = self.worker.trial(base, operation, "count", told=True)
+        whole = self.worker.trial(base, operation, "count", journal=True)
         assert whole["code"] == 0, whole["result"]
         assert whole["end"]["code"] == 0, whole["end"]["result"]
         assert whole["end"]["result"]["debris"] == []
@@ -89,7 +89,7 @@ class Bench:
             before = self.truths[operation]["before"]
             base = self.bases[operation]
             found = self.worker.trial(base, operation, before=before, **order)
-            bad = verdict(found, self.truths[operation], operation)
+            bad = failures_of(found, self.truths[operation], operation)
             if order["mode"] in ("fail", "short") and found["code"] in (70, "hung"):
                 bad.append(f"not a clean error: {found['result']}")
             if bad:
@@ -154,11 +154,11 @@ def failing(journal: list[str]) -> list[dict[str, Any]]:
     """Every call fails once; only those that write can be short, or lack space."""
     kinds = [line.split("\t")[1] for line in journal]
     calls = list(range(1, len(kinds) + 1))
-    room = [n for n in calls if kinds[n - 1] != "unlink"]
+    growing = [n for n in calls if kinds[n - 1] != "unlink"]
     writes = [n for n in calls if kinds[n - 1] == "write"]
     return [
         *({"mode": "fail", "n": n, "errno": errno.EIO} for n in some(calls, 0)),
-        *({"mode": "fail", "n": n, "errno": errno.ENOSPC} for n in some(room, 1)),
+        *({"mode": "fail", "n": n, "errno": errno.ENOSPC} for n in some(growing, 1)),
         *({"mode": "short", "n": n, "errno": 0} for n in some(writes, 2)),
     ]
 
@@ -181,6 +181,6 @@ def test_every_call(
     started = time.monotonic()
     wrong = bench.failures(operation, orders)
     took = time.monotonic() - started
-    told = f"{len(journal)} calls, {len(orders)} {what.__name__}, {len(wrong)} failures"
-    print(f"\n{operation}: {told}, {took:.0f} s")
+    summary = f"{len(journal)} calls, {len(orders)} {what.__name__}, {len(wrong)} failures"
+    print(f"\n{operation}: {summary}, {took:.0f} s")
     assert not wrong, "\n".join(wrong)

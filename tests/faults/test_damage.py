@@ -2,7 +2,7 @@
 
 `make test` strides over the headers and draws a few hundred other places; `make faults` flips
 every byte of manifests and headers, and draws 20,000. A failing trial is printed as an order,
-and kept with its data root where TOONSEARCH_ARTEFACTS says.
+and stays with its data root where TOONSEARCH_ARTEFACTS says.
 """
 
 from __future__ import annotations

@@ -89,9 +89,9 @@ def test_a_half_deleted_table(shell: Shell, table: str) -> None:
     assert code == 3
     assert f"the catalog table '{table}'" in err
     assert "Traceback" not in err
-    told = doctor(shell)
-    assert table in told
-    assert "restore" in told
+    output = doctor(shell)
+    assert table in output
+    assert "restore" in output
     assert answers(shell).split('"elapsed_ms"')[0] == before.split('"elapsed_ms"')[0]
     if table == "vectors":  # the repair that it names when there is no backup
         (shell.data / "tables").rename(shell.home / "damaged tables")
@@ -123,9 +123,9 @@ def test_a_store_with_missing_files_is_mended_by_the_next_night(shell: Shell) ->
     files[0].unlink()
     files[1].write_bytes(b"")
     answers(shell)
-    told = doctor(shell)
-    assert "2 stored files are missing or cut short" in told
-    assert "toonsearch nightly" in told
+    output = doctor(shell)
+    assert "2 stored files are missing or cut short" in output
+    assert "toonsearch nightly" in output
     shell.ok("nightly")
     assert files[0].stat().st_size > 0
     assert files[1].stat().st_size > 0

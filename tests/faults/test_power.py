@@ -13,7 +13,7 @@ from tests.faults.power import cut
 def root(tmp_path: Path) -> Path:
     for place in ("saved", "trial"):
         (tmp_path / place / "data").mkdir(parents=True)
-    (tmp_path / "saved/data/seal").write_text("one")
+    (tmp_path / "saved/data/pointer").write_text("one")
     (tmp_path / "replaced").mkdir()
     return tmp_path / "trial/data"
 
@@ -29,27 +29,27 @@ def after(root: Path, how: str, *calls: str) -> dict[str, str]:
 
 
 def test_a_name_comes_back_as_it_was_when_it_was_last_synced(root: Path) -> None:
-    (root / "seal").write_text("three")
+    (root / "pointer").write_text("three")
     (root.parents[1] / "replaced/3").write_text("one")
     (root.parents[1] / "replaced/6").write_text("two")
-    twice = ("create a", "fsync a", "rename a seal", "fsync .", "fsync b", "rename b seal")
-    assert after(root, "lost", *twice) == {"seal": "two"}
+    twice = ("create a", "fsync a", "rename a pointer", "fsync .", "fsync b", "rename b pointer")
+    assert after(root, "lost", *twice) == {"pointer": "two"}
 
 
 def test_of_two_names_that_were_not_synced_the_older_one_was_the_disks(root: Path) -> None:
-    (root / "seal").write_text("three")
+    (root / "pointer").write_text("three")
     (root.parents[1] / "replaced/2").write_text("one")
     (root.parents[1] / "replaced/4").write_text("two")
-    assert after(root, "lost", "fsync a", "rename a seal", "fsync b", "rename b seal") == {
-        "seal": "one"
+    assert after(root, "lost", "fsync a", "rename a pointer", "fsync b", "rename b pointer") == {
+        "pointer": "one"
     }
 
 
 def test_what_was_synced_stays_and_what_was_not_is_empty_or_torn(root: Path) -> None:
-    (root / "seal").write_text("one")
+    (root / "pointer").write_text("one")
     for how, left in (("empty", ""), ("torn", "ab"), ("lost", None), ("last", "")):
-        for name in ("kept", "gone"):
+        for name in ("synced", "gone"):
             (root / name).write_text("abcd")
-        found = after(root, how, "create kept", "fsync kept", "fsync .", "create gone")
-        assert found["kept"] == "abcd" and found["seal"] == "one"
+        found = after(root, how, "create synced", "fsync synced", "fsync .", "create gone")
+        assert found["synced"] == "abcd" and found["pointer"] == "one"
         assert found.get("gone") == left

@@ -26,25 +26,25 @@ from schemas.storage.catalog import Catalog
 from schemas.storage.layout import Layout
 
 layout, stop = Layout(Path(sys.argv[1])), Path(sys.argv[2])
-seen, asked = {}, 0
-kept = None
+answers, count = {}, 0
+generation = None
 while not stop.exists():
     # One reader keeps its generation for three queries, as a notebook does.
-    if kept is None or asked % 3 == 0:
-        if kept is not None:
-            kept.close()
-        kept = Generation.open(layout)
-    probes = np.random.default_rng(1).standard_normal((20, kept.dimension), dtype=np.float32)
-    ids = kept.index.search(probes, 5)[1]
-    rows = dict(kept.meta.execute("select row_id, title_id from catalog").fetchall())
+    if generation is None or count % 3 == 0:
+        if generation is not None:
+            generation.close()
+        generation = Generation.open(layout)
+    probes = np.random.default_rng(1).standard_normal((20, generation.dimension), dtype=np.float32)
+    ids = generation.index.search(probes, 5)[1]
+    rows = dict(generation.meta.execute("select row_id, title_id from catalog").fetchall())
     titles = [[rows[int(one)] for one in line if one >= 0] for line in ids]
     answer = hashlib.sha256(json.dumps(titles).encode()).hexdigest()
-    assert seen.setdefault(kept.id, answer) == answer, "one generation gave two answers"
+    assert answers.setdefault(generation.id, answer) == answer, "one generation gave two answers"
     pictures = Catalog(layout).read("pictures", ["picture_id", "title_id"])
     assert pictures.num_rows >= 12
-    asked += 1
+    count += 1
     time.sleep(0.05)
-print(json.dumps({"asked": asked, "seen": seen}))
+print(json.dumps({"count": count, "answers": answers}))
 """
 
 
@@ -76,15 +76,15 @@ def test_four_readers_notice_nothing(shell: Shell) -> None:
             shell.ok("nightly", "--accept", "all")
     finally:
         stop.touch()
-        told = [reader.communicate(timeout=300) for reader in readers]
-    found = [json.loads(out) if out else pytest.fail(err.decode()) for out, err in told]
+        outputs = [reader.communicate(timeout=300) for reader in readers]
+    found = [json.loads(out) if out else pytest.fail(err.decode()) for out, err in outputs]
     assert [reader.returncode for reader in readers] == [0] * 4
     everything: dict[str, set[str]] = {}
     for one in found:
-        assert one["asked"] > 3
-        for generation, answer in one["seen"].items():
+        assert one["count"] > 3
+        for generation, answer in one["answers"].items():
             everything.setdefault(generation, set()).add(answer)
-    assert len(everything) >= 2, "no reader ever saw a new generation"
+    assert len(everything) >= 2, "no reader ever opened a new generation"
     assert all(len(answers) == 1 for answers in everything.values())
 
 

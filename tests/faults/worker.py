@@ -45,7 +45,7 @@ def forked(
             try:
                 result = job(acks)
                 code = 0
-            except BaseException as error:  # told to the parent, whatever it is
+            except BaseException as error:  # reported to the parent, whatever it is
                 from schemas.errors import ToonsearchError
 
                 code = error.exit_code if isinstance(error, ToonsearchError) else 70
@@ -112,9 +112,9 @@ def trial(order: dict[str, Any], scratch: Path) -> dict[str, Any]:
         struck = order["mode"] == "kill" and found["code"] == -signal.SIGKILL
         # It died before that call.
         cut(root, lines[:-1] if struck else lines, order["power"], replaced)
-    found["journal"] = journal.read_text() if journal.exists() and order.get("told") else ""
+    found["journal"] = journal.read_text() if journal.exists() and order.get("journal") else ""
 
-    def look(_: int) -> dict[str, Any]:
+    def read_state(_: int) -> dict[str, Any]:
         return {"stored": operations.stored(root), "answers": operations.answers(root)}
 
     def end(_: int) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def trial(order: dict[str, Any], scratch: Path) -> dict[str, Any]:
         return {"contents": operations.contents(root), "debris": operations.debris(root)}
 
     found["before"] = before
-    found["after"] = forked(look, scratch / "out")
+    found["after"] = forked(read_state, scratch / "out")
     again = order.get("again")
     if again is not None:  # recovery is killed as well
 
@@ -131,7 +131,7 @@ def trial(order: dict[str, Any], scratch: Path) -> dict[str, Any]:
             operations.finish(root, forgotten=order["operation"] == "forget")
 
         forked(killed, scratch / "out")
-        found["after_again"] = forked(look, scratch / "out")
+        found["after_again"] = forked(read_state, scratch / "out")
     if order.get("finish", True):
         found["end"] = forked(end, scratch / "out")
     return found

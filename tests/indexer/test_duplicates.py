@@ -1,4 +1,4 @@
-"""Duplicates are found and kept apart from drawings that are only similar."""
+"""Duplicates are found and told from from drawings that are only similar."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Forgetting: gone from answers, tables, files and older generations; kept out afterwards."""
+"""Forgetting: gone from answers, tables, files and older generations; blocked afterwards."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from crawler.importers.folder import import_folder
 from indexer.embedding.embed import embed_pending
-from indexer.forget import Wanted, clean_up, find, forget
+from indexer.forget import clean_up, find, forget
 from indexer.vector_index.build import build_generation
 from indexer.vector_index.generations import Generation, generation_ids, publish, rollback
 from schemas.blocklist import BlockList
@@ -75,7 +75,7 @@ def authors(layout: Layout) -> set[str]:
 def test_an_author_leaves_every_file_and_stays_out(place: Path) -> None:
     settings = settings_of(place)
     layout = settings.layout
-    wanted = Wanted(authors=("Hand  2",))
+    wanted = {"author": ("Hand  2",)}
     found = find(layout, wanted)
     assert len(found.titles) == 2
     assert len(found.pictures) == 4
@@ -98,7 +98,7 @@ def test_a_title_and_a_picture(place: Path) -> None:
     title = rows[0]["title_id"]
     single = next(row["picture_id"] for row in rows if row["title_id"] != title)
     gone = {row["picture_id"] for row in rows if row["title_id"] == title} | {single}
-    forget(layout, settings, Wanted(titles=(title,), pictures=(single,)), forget_visitors)
+    forget(layout, settings, {"title": (title,), "picture": (single,)}, forget_visitors)
     assert traces(layout.root, title, *gone) == []
     night(place)
     assert traces(layout.root, title, *gone) == []
@@ -113,7 +113,7 @@ def test_a_generation_that_is_read_goes_later_and_is_refused_meanwhile(place: Pa
     layout = settings.layout
     old = generation_ids(layout)[-1]
     with Generation.open(layout, old) as reader:
-        report = forget(layout, settings, Wanted(authors=("hand 1",)), forget_visitors)
+        report = forget(layout, settings, {"author": ("hand 1",)}, forget_visitors)
         assert report.pending
         assert BlockList.read(layout).pending
         assert reader.meta.execute("select count(*) from titles").fetchone()[0] == 8
@@ -132,7 +132,7 @@ def test_what_visitors_of_the_page_keep(place: Path) -> None:
     settings = settings_of(place)
     rows = Catalog(settings.layout).read("pictures", ["picture_id", "title_id"]).to_pylist()
     (settings.layout.cache / "views").mkdir(parents=True)
-    (settings.layout.cache / "views/kept").write_text(rows[0]["title_id"])
+    (settings.layout.cache / "views/cached").write_text(rows[0]["title_id"])
     with closing(sqlite3.connect(settings.layout.web)) as db:
         db.executescript(SCHEMA + "insert into accounts values (1, 'me', 'me', 'x', 0);")
         db.execute("insert into galleries values ('g', 1, 'mine', 0, 0, 0)")
@@ -140,29 +140,36 @@ def test_what_visitors_of_the_page_keep(place: Path) -> None:
             values = ("g", row["picture_id"], row["title_id"], 0)
             db.execute("insert into gallery_pictures values (?, ?, ?, ?)", values)
             own = json.dumps([row["picture_id"]])
-            values = (row["picture_id"][:8], b"", 0.0, "m", "p", own, 1, 0, 9)
-            db.execute("insert into shared_queries values (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+            values = (row["picture_id"][:8], b"", 0.0, "m", "p", own, 9)
+            db.execute("insert into shared_links values (?, ?, ?, ?, ?, ?, ?)", values)
         db.commit()
-    found = forget(settings.layout, settings, Wanted(authors=("hand 2",)), forget_visitors)
+    found = forget(settings.layout, settings, {"author": ("hand 2",)}, forget_visitors)
     assert traces(settings.layout.root, *found.pictures, *(t[0] for t in found.titles)) == []
     with closing(sqlite3.connect(settings.layout.web)) as db:
-        for table in ("gallery_pictures", "shared_queries"):
+        for table in ("gallery_pictures", "shared_links"):
             assert db.execute(f"select count(*) from {table}").fetchone() == (len(rows) - 4,)
 
 
 def test_everything_forgotten_answers_nothing(place: Path) -> None:
     settings = settings_of(place)
     everybody = tuple(f"hand {n}" for n in range(4))
-    report = forget(settings.layout, settings, Wanted(authors=everybody), forget_visitors)
+    report = forget(settings.layout, settings, {"author": everybody}, forget_visitors)
     assert report.generation_id is None
     with pytest.raises(NoIndexError, match="no index yet"):
         Generation.open(settings.layout)
     assert traces(settings.layout.root, "hand") == []
 
 
+def test_the_generation_that_is_left_is_of_the_catalog_as_it_is(place: Path) -> None:
+    settings = settings_of(place)
+    for wanted in ({"author": ("hand 0",)}, {"title": ("nobody:1",)}):
+        forget(settings.layout, settings, wanted, forget_visitors)
+        assert build_generation(settings.layout, settings).unchanged
+
+
 def test_forgetting_before_it_ever_came(place: Path) -> None:
     settings = settings_of(place)
-    report = forget(settings.layout, settings, Wanted(authors=("Newcomer",)), forget_visitors)
+    report = forget(settings.layout, settings, {"author": ("Newcomer",)}, forget_visitors)
     assert (report.titles, report.pictures) == ([], [])
     assert len(generation_ids(settings.layout)) == 2
     folder = place / "drawings/newcomer/first"
@@ -174,6 +181,6 @@ def test_forgetting_before_it_ever_came(place: Path) -> None:
 
 def test_wishes_that_make_no_sense(place: Path) -> None:
     with pytest.raises(UsageError):
-        find(settings_of(place).layout, Wanted())
+        find(settings_of(place).layout, {})
     with pytest.raises(UsageError):
-        find(settings_of(place).layout, Wanted(authors=(" ",)))
+        find(settings_of(place).layout, {"author": (" ",)})

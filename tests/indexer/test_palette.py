@@ -1,9 +1,8 @@
-"""Dominant colours against scikit-learn's k-means, colorsys, and drawings of known colours; the
+"""Dominant colours against scikit-learn's k-means, and drawings of known colours; the
 colour stage: incremental, interrupted, and with files that went bad."""
 
 from __future__ import annotations
 
-import colorsys
 import warnings
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from indexer.palette import (
     REGIONS,
     ROWS,
     color_pending,
-    hsv_of,
     palette_of,
     picture_palette,
 )
@@ -95,13 +93,14 @@ def test_odd_shapes(size: tuple[int, int]) -> None:
     assert np.isfinite(palette.share).all()
 
 
-def test_hsv_against_colorsys() -> None:
-    rng = np.random.default_rng(2)
-    rgb = np.concatenate(
-        [rng.integers(0, 256, (200, 3)), [[0, 0, 0], [255, 255, 255], [255, 0, 0], [0, 0, 255]]]
-    ).astype(np.uint8)
-    expected = [colorsys.rgb_to_hsv(*(value / 255 for value in row)) for row in rgb.tolist()]
-    assert hsv_of(rgb) / [360, 1, 1] == pytest.approx(np.asarray(expected))
+def test_hsv_of_primaries() -> None:
+    pixels = np.zeros((2, 3, 3), dtype=np.uint8)
+    pixels[0] = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
+    pixels[1] = [(255, 255, 255), (0, 0, 0), (128, 0, 128)]
+    found = palette_of(pixels).hsv[:, 0]
+    assert found[:3].tolist() == [[0, 1, 1], [120, 1, 1], [240, 1, 1]]
+    assert found[3:5].tolist() == [[0, 0, 1], [0, 0, 0]]
+    assert found[5] == pytest.approx([300, 1, 128 / 255])
 
 
 @pytest.fixture

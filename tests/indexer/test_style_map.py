@@ -24,7 +24,7 @@ def clusters(count: int, each: int, dimension: int = 32) -> tuple[np.ndarray, np
     return vectors.astype(np.float32), np.repeat(np.arange(count), each)
 
 
-def kept(high: np.ndarray, low: np.ndarray, k: int = 10) -> float:
+def preserved(high: np.ndarray, low: np.ndarray, k: int = 10) -> float:
     """Share of the k nearest neighbours that are still among the k nearest on the map."""
 
     def nearest(points: np.ndarray) -> np.ndarray:
@@ -45,7 +45,7 @@ def test_neighbours_stay_neighbours() -> None:
     assert place.max() <= 1.0
     centred = vectors - vectors.mean(axis=0)
     _, _, axes = np.linalg.svd(centred, full_matrices=False)
-    assert kept(vectors, place) > 0.45 > kept(vectors, centred @ axes[:2].T)
+    assert preserved(vectors, place) > 0.45 > preserved(vectors, centred @ axes[:2].T)
     nearest = np.argsort(((place[:, None] - place[None]) ** 2).sum(axis=2), axis=1)[:, 1]
     assert np.mean(of[nearest] == of) > 0.98
 

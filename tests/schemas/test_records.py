@@ -14,8 +14,8 @@ YEARS = (1790, 1899, 1900, 1999, 2000, 2001, 2004, 2005, 2009, 2010, 2026)
 
 
 def test_decades_are_what_they_were() -> None:
-    told = [era_of(year, 10) for year in (1999, 2000, 2009, None)]
-    assert told == ["1990s", "2000s", "2000s", None]
+    eras = [era_of(year, 10) for year in (1999, 2000, 2009, None)]
+    assert eras == ["1990s", "2000s", "2000s", None]
 
 
 @pytest.mark.parametrize(

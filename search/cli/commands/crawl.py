@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable
 from datetime import date, datetime
 from enum import StrEnum
@@ -156,14 +155,7 @@ def naver(
     **options: Any,
 ) -> int:
     """Crawl Naver Webtoon: titles, episodes, thumbnails."""
-    from crawler.sites.base import Scope
-
-    scope = Scope(
-        lists=_lists(weekday, finished),
-        titles=_numbers(titles, weekday or finished),
-        strips=strips,
-    )
-    return _crawl(ctx.obj, "naver", scope, **options)
+    return _crawl(ctx.obj, "naver", _scope(weekday, finished, titles, strips), **options)
 
 
 @group.command(epilog=examples("toonsearch crawl webtoons --language en --genre romance"))
@@ -183,19 +175,12 @@ def webtoons(
     **options: Any,
 ) -> int:
     """Crawl WEBTOON: titles, episodes, thumbnails."""
-    from crawler.sites.base import Scope
     from crawler.sites.webtoons import LANGUAGES
     from schemas.errors import nearest
 
     if language not in LANGUAGES:
         raise UsageError(f"unknown language {language!r}", nearest(language, LANGUAGES))
-    scope = Scope(
-        lists=_lists(weekday, finished),
-        language=language,
-        genres=tuple(genre or ()),
-        strips=strips,
-        titles=_numbers(titles, weekday or finished or bool(genre)),
-    )
+    scope = _scope(weekday, finished, titles, strips, tuple(genre or ()), language)
     return _crawl(ctx.obj, "webtoons", scope, **options)
 
 
@@ -256,22 +241,28 @@ def status(ctx: typer.Context, as_json: AsJson = False) -> None:
                 print(f"{'':<10}{kind} {count:,}: {reason}")
 
 
-def _lists(weekday: bool, finished: bool) -> tuple[str, ...]:
-    return (*(("weekday",) if weekday else ()), *(("finished",) if finished else ()))
-
-
-def _numbers(titles: list[str] | None, lists: bool) -> tuple[str, ...]:
-    """Title numbers, with or without the site's name before them.
+def _scope(
+    weekday: bool,
+    finished: bool,
+    titles: list[str] | None,
+    strips: bool,
+    genres: tuple[str, ...] = (),
+    language: str = "en",
+) -> Scope:
+    """What to ask a site for; title numbers may have the site's name before them.
 
     Errors:  UsageError
     """
+    from crawler.sites.base import Scope
+
     numbers = tuple(title.rpartition(":")[2] for title in titles or ())
-    if titles and lists:
+    lists = tuple(name for name, on in (("weekday", weekday), ("finished", finished)) if on)
+    if numbers and (lists or genres):
         raise UsageError("--title stands alone", "Leave out --weekday, --finished and --genre.")
     for number in numbers:
         if not number.isascii() or not number.isdecimal():
             raise UsageError(f"{number!r} is not a title's number", "Such as --title 183559.")
-    return numbers
+    return Scope(lists=lists, titles=numbers, language=language, genres=genres, strips=strips)
 
 
 def _show(session: Session, report: CrawlReport, dry_run: bool, as_json: bool) -> None:
@@ -300,4 +291,3 @@ def _show(session: Session, report: CrawlReport, dry_run: bool, as_json: bool) -
             session.note(problem)
         if report.counts.get("pictures_stored") and report.error is None:
             session.note("next: `toonsearch index build`")
-    sys.stdout.flush()

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Option
 
+from schemas.storage.fsio import storage_error
 from search.cli.commands.index import build_and_publish, embed_new
 from search.cli.context import Session
 from search.cli.options import counted, examples, new_app
@@ -50,6 +49,10 @@ def demo(
     """
     session: Session = ctx.obj
     to = to.absolute()
+    try:
+        to.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(error, f"the folder {to}") from error
     settings = session.settings({} if session.data else {"store.root": str(to / "data")})
     if images is None:
         cases, showcase = _clip_art(session, settings, to)
@@ -73,10 +76,11 @@ def _clip_art(session: Session, settings: Settings, to: Path) -> tuple[list[Case
     from crawler.importers.manifest import import_manifest
     from search.trial import NEW_PICTURE, NEW_TITLE, UNKNOWN, Case
 
-    with _steps(session) as step:
-        root = fetch(to / "clipart", progress=step)
-    with _steps(session) as step:
-        summary = prepare(root, to, progress=step)
+    session.note("getting and checking Debian's clip art")
+    with session.progress("Preparing") as bar:
+        progress = bar or (lambda done, total, what="", /: None)
+        root = fetch(to / "clipart", progress=progress)
+        summary = prepare(root, to, progress=progress)
     dropped = sum(summary.dropped.values())
     session.note(
         f"{summary.found:,} drawings found: {summary.indexed:,} to index by"
@@ -85,14 +89,14 @@ def _clip_art(session: Session, settings: Settings, to: Path) -> tuple[list[Case
         f" ({' and '.join(summary.unknown_authors)}), {dropped:,} dropped ("
         f"{counted(summary.dropped)})"
     )
-    with session.writing("demo", dry_run=False), session.progress("Importing") as progress:
+    with session.writing("demo", dry_run=False), session.progress("Importing") as bar:
         import_manifest(
             settings.layout,
             settings,
             to / "catalog.csv",
             name="openclipart",
             prune=True,
-            progress=progress,
+            progress=bar,
         )
     catalog, queries, unknown = (
         _rows(to / f"{name}.csv") for name in ("catalog", "queries", "unknown")
@@ -103,8 +107,7 @@ def _clip_art(session: Session, settings: Settings, to: Path) -> tuple[list[Case
         kind = NEW_PICTURE if row["title_id"] in indexed else NEW_TITLE
         cases.append(Case(Path(row["path"]), row["author"], row["series"], kind))
     cases += [Case(Path(r["path"]), r["author"], r["series"], UNKNOWN) for r in unknown]
-    chosen = showcase(queries, unknown, 2 * SHOWN, catalog=catalog)
-    return cases, [Path(row["path"]) for row in chosen]
+    return cases, [Path(row["path"]) for row in (*showcase(queries), *showcase(unknown))]
 
 
 def _own_pictures(
@@ -124,39 +127,23 @@ def _own_pictures(
     items = list(folder_items(root, parse_pattern("{author}/{title}"), root.name))
     of_title = Counter(item.title.title_id for item in items)
     held: dict[str, Case] = {}
-    kept = []
+    rest = []
     for item in items:
         title = item.title
         if of_title[title.title_id] >= 3 and title.title_id not in held:
             author = title.authors[0].name if title.authors else ""
             held[title.title_id] = Case(item.path, author, title.name, NEW_PICTURE)
         else:
-            kept.append(replace(item, source_path=str(item.path)))
-    with session.writing("demo", dry_run=False), session.progress("Importing") as progress:
-        import_items(settings.layout, settings, f"demo:{root}", kept, prune=True, progress=progress)
+            rest.append(replace(item, source_path=str(item.path)))
     cases = list(held.values())[:200]
     if not cases:
         raise InputError(
             f"no folder under {images} has three pictures or more, so none can be held out",
             "Lay them out as author/title/picture.",
         )
+    with session.writing("demo", dry_run=False), session.progress("Importing") as progress:
+        import_items(settings.layout, settings, f"demo:{root}", rest, prune=True, progress=progress)
     return cases, [case.path for case in cases]
-
-
-@contextlib.contextmanager
-def _steps(session: Session) -> Iterator[Callable[[str, int, int], None]]:
-    """Progress of work that names its own steps: a bar, or a line for each step."""
-    said: set[str] = set()
-    with session.progress("Preparing") as bar:
-
-        def step(what: str, done: int, total: int) -> None:
-            if bar is not None:
-                bar(done, total)
-            elif what not in said:
-                said.add(what)
-                session.note(what)
-
-        yield step
 
 
 def _ask(session: Session, settings: Settings, cases: list[Case], k: int) -> list[Outcome]:
@@ -240,7 +227,7 @@ def _write_gallery(
         layout=settings.layout,
         limits=settings.decode.limits,
         title="Who draws like that?",
-        intro="Pictures that the index has never seen, and what it found to be drawn alike.",
+        intro="Pictures that the index does not have, and what it found to be drawn alike.",
         facts=figures(outcomes),
     )
 

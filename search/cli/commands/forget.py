@@ -44,9 +44,8 @@ def forget(
 
     session: Session = ctx.obj
     settings = session.settings()
-    wanted = removal.Wanted(
-        tuple(author or ()), tuple(title or ()), tuple(one.lower() for one in picture or ())
-    )
+    pictures = [one.lower() for one in picture or ()]
+    wanted = {"author": author or [], "title": title or [], "picture": pictures}
     report = removal.find(settings.layout, wanted)  # an unknown name must not take the lock
     if not dry_run:
         with session.writing("forget", dry_run):

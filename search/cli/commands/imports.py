@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Option
 
-from schemas.progress import Progress
 from search.cli.context import Session
 from search.cli.options import AsJson, DryRun, examples, new_app, show
 
@@ -54,23 +53,16 @@ def folder(
     """Import a folder whose levels name authors and titles."""
     from crawler.importers.folder import import_folder
 
-    session: Session = ctx.obj
-    settings = session.settings()
-    return _imported(
-        session,
-        lambda progress: import_folder(
-            settings.layout,
-            settings,
-            directory,
-            pattern=pattern,
-            name=name,
-            dry_run=dry_run,
-            prune=prune,
-            retry_failed=retry_failed,
-            progress=progress,
-        ),
-        dry_run,
+    return _import(
+        ctx.obj,
+        import_folder,
+        directory,
         as_json,
+        pattern=pattern,
+        name=name,
+        dry_run=dry_run,
+        prune=prune,
+        retry_failed=retry_failed,
     )
 
 
@@ -93,33 +85,32 @@ def manifest(
     """
     from crawler.importers.manifest import import_manifest
 
-    session: Session = ctx.obj
-    settings = session.settings()
-    return _imported(
-        session,
-        lambda progress: import_manifest(
-            settings.layout,
-            settings,
-            file,
-            name=name,
-            dry_run=dry_run,
-            prune=prune,
-            retry_failed=retry_failed,
-            progress=progress,
-        ),
-        dry_run,
+    return _import(
+        ctx.obj,
+        import_manifest,
+        file,
         as_json,
+        name=name,
+        dry_run=dry_run,
+        prune=prune,
+        retry_failed=retry_failed,
     )
 
 
-def _imported(
+def _import(
     session: Session,
-    work: Callable[[Progress | None], ImportReport],
-    dry_run: bool,
+    run: Callable[..., ImportReport],
+    source: Path,
     as_json: bool,
+    *,
+    dry_run: bool,
+    **options: Any,
 ) -> int:
+    settings = session.settings()
     with session.writing("import", dry_run), session.progress("Importing") as progress:
-        report = work(progress)
+        report = run(
+            settings.layout, settings, source, dry_run=dry_run, progress=progress, **options
+        )
     what = f"{'would import' if dry_run else 'imported'} {report.source}"
     code = show(
         what,

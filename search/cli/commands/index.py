@@ -37,8 +37,10 @@ def build(
     as_json: AsJson = False,
 ) -> None:
     """Embed what is new, build a generation, check it and publish it."""
+    from indexer.embedding.embed import embed_pending
     from indexer.forget import clean_up
-    from indexer.vector_index.build import build_generation
+    from indexer.vector_index.build import BuildReport, build_generation
+    from schemas.errors import NothingToIndex
     from search.web.db import forget_visitors
 
     session: Session = ctx.obj
@@ -46,7 +48,15 @@ def build(
     layout = settings.layout
     removed: list[str] = []
     if dry_run:
-        report = build_generation(layout, settings, dry_run=True, force=force)
+        pending = 0 if no_embed else embed_pending(layout, settings, dry_run=True).counts["pending"]
+        try:
+            report = build_generation(layout, settings, dry_run=True, force=force)
+        except NothingToIndex:
+            if not pending:
+                raise
+            report = BuildReport(None, False, {"pictures": 0})
+        if pending:
+            session.note(f"{pending:,} more pictures would be embedded and indexed too")
     else:
         with session.writing("index build", dry_run):
             clean_up(layout, settings, forget_visitors)
@@ -72,7 +82,9 @@ def build(
         return
     counts = counted(report.counts)
     if dry_run:
-        print(f"{'nothing has changed' if report.unchanged else 'would index'}: {counts}")
+        print(
+            f"{'nothing has changed' if report.unchanged and not pending else 'would index'}: {counts}"
+        )
     elif report.unchanged:
         print(f"{report.generation_id} is up to date: {counts}")
     else:

@@ -125,7 +125,7 @@ def _night(
 
     layout = settings.layout
     stages = stages_of(settings, accept)
-    report = run_night(layout, stages, budget_s=budget_s, dry_run=dry_run, tell=log)
+    report = run_night(layout, stages, budget_s=budget_s, dry_run=dry_run, log=log)
     body = report.summary()
 
     def metrics() -> None:

@@ -215,7 +215,7 @@ def predict(
         )
     else:
         print(f"{source}: {report.embedded:,} predicted, {report.failed:,} failed, in {out}")
-        print(f"by none of the known artists, more likely than not: {report.unknown:,}")
+        print(f"probably by none of the known artists: {report.unknown:,}")
         if report.out_of_distribution:
             whose = "index" if model is None else "model"
             print(f"out of distribution for the {whose}: {report.out_of_distribution:,}")

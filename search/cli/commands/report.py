@@ -110,8 +110,8 @@ def duplicates(
     exact = [" = ".join(_name(holder) for holder in group) for group in found.exact]
     for heading, lines in (
         ("exact: the same bytes in several titles", exact),
-        ("near: almost the same picture, same author", [_pair(p) for p in found.near]),
-        ("copied: almost the same picture, other author", [_pair(p) for p in found.copied]),
+        ("near: almost the same picture, same artist", [_pair(p) for p in found.near]),
+        ("copied: almost the same picture, other artist", [_pair(p) for p in found.copied]),
     ):
         print(f"{heading} ({len(lines):,})")
         for line in lines:

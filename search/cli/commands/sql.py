@@ -145,7 +145,8 @@ def _text(query: str | None, file: Path | None) -> str | None:
     try:
         return file.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} cannot be read ({error})") from error
+        why = getattr(error, "strerror", None) or error
+        raise InputError(f"{file} cannot be read ({why})") from error
 
 
 def _schema(asked: SqlSession, form: str, view: str | None) -> None:
@@ -192,7 +193,7 @@ def _answer(
         return
     if form == "parquet":
         assert out is not None
-        session.note(f"{write_parquet(out, result):,} rows are in {out}")
+        session.note(f"{out}: {write_parquet(out, result):,} rows")
         return
     with _opened(out) as stream:
         most = rows or None if stream.isatty() else None

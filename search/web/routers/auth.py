@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from search.web.db import SESSION_S
-from search.web.dependencies import COOKIE, Service, ServiceDependency
+from search.web.dependencies import COOKIE, AccountsOffered, Secret, Service, ServiceDependency
 from search.web.errors import ApiError
 from search.web.models import Credentials, SessionState, errors
 
@@ -20,72 +20,61 @@ router = APIRouter(prefix="/v1", tags=["accounts"])
 
 
 @router.get("/session", response_model=SessionState, responses=errors())
-async def session(request: Request, service: ServiceDependency) -> dict[str, Any]:
+async def session(service: ServiceDependency, secret: Secret = None) -> dict[str, Any]:
     """Who is signed in, and what is turned on."""
-    return await _state(service, request.cookies.get(COOKIE))
+    return await _state(service, secret)
 
 
-@router.post("/session", response_model=SessionState, responses=errors(401, 403, 507))
+@router.post(
+    "/session",
+    response_model=SessionState,
+    responses=errors(401, 403, 507),
+    dependencies=[AccountsOffered],
+)
 async def sign_in(
     body: Credentials, request: Request, response: Response, service: ServiceDependency
 ) -> dict[str, Any]:
     """Sign in: sets a cookie that only this site's own pages send."""
-    _check_offered(service)
     secret = await service.store.run(service.store.sign_in, body.name, body.password)
-    _set_cookie(response, request, secret)
+    secure = request.url.scheme == "https"
+    response.set_cookie(
+        COOKIE, secret, max_age=SESSION_S, httponly=True, samesite="strict", secure=secure
+    )
     return await _state(service, secret)
 
 
 @router.delete("/session", response_model=SessionState, responses=errors(507))
 async def sign_out(
-    request: Request, response: Response, service: ServiceDependency
+    response: Response, service: ServiceDependency, secret: Secret = None
 ) -> dict[str, Any]:
     """Sign out."""
-    if secret := request.cookies.get(COOKIE):
+    if secret:
         await service.store.run(service.store.sign_out, secret)
-    _set_cookie(response, request, None)
+    response.delete_cookie(COOKIE, httponly=True, samesite="strict")
     return await _state(service, None)
 
 
-@router.post("/accounts", response_model=SessionState, responses=errors(403, 409, 507))
+@router.post(
+    "/accounts",
+    response_model=SessionState,
+    responses=errors(403, 409, 507),
+    dependencies=[AccountsOffered],
+)
 async def register(
     body: Credentials, request: Request, response: Response, service: ServiceDependency
 ) -> dict[str, Any]:
     """Make an account, where anybody may."""
-    _check_offered(service)
     if service.settings.web.accounts != "open":
-        raise ApiError(
-            403,
-            "invited",
-            "accounts are made by whoever runs this server",
-            "toonsearch serve --add-account NAME",
-        )
+        message = "accounts are made by whoever runs this server"
+        raise ApiError(403, "invited", message, "toonsearch serve --add-account NAME")
     await service.store.run(service.store.create_account, body.name, body.password)
     return await sign_in(body, request, response, service)
-
-
-def _check_offered(service: Service) -> None:
-    if service.settings.web.accounts == "off":
-        raise ApiError(403, "off", "this server keeps no accounts")
-
-
-def _set_cookie(response: Response, request: Request, secret: str | None) -> None:
-    """Set the session's cookie, or take it away."""
-    response.set_cookie(
-        COOKIE,
-        secret or "",
-        max_age=SESSION_S if secret else 0,
-        httponly=True,
-        samesite="strict",
-        secure=request.url.scheme == "https",
-        path="/",
-    )
 
 
 async def _state(service: Service, secret: str | None) -> dict[str, Any]:
     web = service.settings.web
     account = None
-    if secret and web.accounts != "off":
+    if web.accounts != "off":
         account = await service.store.run(service.store.account_of, secret)
     return {
         "account": account.name if account else None,

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import difflib
 import json
-import sqlite3
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from fastapi import APIRouter, Query
 
+from indexer.vector_index.ranking import unit
 from search.engine import QueryOptions
 from search.filters import Filters, folded
 from search.output.data import hits
-from search.web.dependencies import ServiceDependency
+from search.web.colors import ColorShares
+from search.web.dependencies import Opened, Service, ServiceDependency
 from search.web.engine_pool import OpenEngine
 from search.web.errors import not_found
 from search.web.image_pool import PICTURE_ID
@@ -38,63 +40,62 @@ CENTROID_PICTURES = 400
 """A title's or author's centroid is of so many pictures, spread evenly over all."""
 MAX_PICTURES_PER_YEAR = 200
 MIN_YEARS = 3
-PICTURES_OF_TITLE = (
-    "select p.row_id, p.year, p.picture_id, p.kind, p.episode_no, p.width_px, p.height_px"
-    " from pictures p join titles t using (title_no) where t.title_id = ?"
-    " order by p.kind, p.episode_no, p.year, p.picture_id"
-)
-PICTURES_OF_AUTHOR = (
-    "select p.row_id, coalesce(p.year, t.year), p.picture_id, t.title_id, t.name"
-    " from pictures p join titles t using (title_no) join names n using (title_no)"
-    " where n.kind = 'author' and n.name = ? order by p.picture_id"
-)
+PICTURES_OF_TITLE = """
+select p.row_id, p.year, p.picture_id, p.kind, p.episode_no, p.width_px, p.height_px
+from pictures p join titles t using (title_no) where t.title_id = ?
+order by p.kind, p.episode_no, p.year, p.picture_id
+"""
+PICTURES_OF_AUTHOR = """
+select p.row_id, coalesce(p.year, t.year) as year, p.picture_id, t.title_id,
+  coalesce(nullif(t.name, ''), t.title_id) as title
+from pictures p join titles t using (title_no) join names n using (title_no)
+where n.kind = 'author' and n.name = ? order by p.picture_id
+"""
+CARDS = """
+select t.title_id, coalesce(nullif(t.name, ''), t.title_id) as title, t.authors, t.genres,
+  t.year, t.url, t.platform,
+  (select count(*) from pictures p where p.title_no = t.title_no) as pictures_count,
+  (select p.picture_id from pictures p where p.title_no = t.title_no
+   order by p.kind = 'cover' desc, p.picture_id limit 1) as picture_id
+from json_each(?) j join titles t on t.title_id = j.value order by j.key
+"""
+NAMES = {
+    "title": """
+select t.title_id, coalesce(nullif(t.name, ''), t.title_id), count(*), min(p.picture_id)
+from titles t join pictures p using (title_no) group by t.title_no
+""",
+    "author": """
+select n.name, n.name, count(*), min(p.picture_id)
+from names n join pictures p using (title_no) where n.kind = 'author' group by n.name
+""",
+}
+Picture = dict[str, Any]
+"""A picture of the metadata: `row_id`, `picture_id`, `year` and more."""
 Offset = Annotated[int, Query(ge=0, le=10_000_000)]
 Text = Annotated[str, Query(max_length=200)]
-Row = tuple[Any, ...]
 
 
 @router.get("/titles", response_model=TitleList, responses=errors())
-async def titles(
-    service: ServiceDependency, q: Text = "", genre: Text = "", offset: Offset = 0
-) -> dict[str, Any]:
+def titles(opened: Opened, q: Text = "", genre: Text = "", offset: Offset = 0) -> dict[str, Any]:
     """Titles by name, a page at a time, each with one picture."""
-    async with service.engines.lease() as opened:
-
-        def work() -> dict[str, Any]:
-            found = [entry.key for entry in search_names(opened, "title", q)]
-            meta = opened.engine.generation.meta
-            if genre:
-                rows = meta.execute(
-                    "select title_id from titles join names n using (title_no)"
-                    " where n.kind = 'genre' and n.name = ?",
-                    (genre,),
-                )
-                of_genre = {row[0] for row in rows}
-                found = [key for key in found if key in of_genre]
-            return {"count": len(found), "titles": _cards(meta, found[offset : offset + PAGE])}
-
-        return await service.engines.run(work)
+    found = [entry.key for entry in search_names(opened, "title", q)]
+    if genre:
+        rows = opened.meta.execute(
+            "select title_id from titles join names n using (title_no)"
+            " where n.kind = 'genre' and n.name = ?",
+            (genre,),
+        )
+        of_genre = {row[0] for row in rows}
+        found = [key for key in found if key in of_genre]
+    return {"count": len(found), "titles": _cards(opened, found[offset : offset + PAGE])}
 
 
 @router.get("/authors", response_model=AuthorList, responses=errors())
-async def authors(service: ServiceDependency, q: Text = "", offset: Offset = 0) -> dict[str, Any]:
+def authors(opened: Opened, q: Text = "", offset: Offset = 0) -> dict[str, Any]:
     """Authors by name, a page at a time, each with one picture."""
-    async with service.engines.lease() as opened:
-
-        def work() -> dict[str, Any]:
-            found = search_names(opened, "author", q)
-            meta = opened.engine.generation.meta
-            cards = [
-                {
-                    "author": entry.name,
-                    "pictures_count": entry.pictures_count,
-                    "picture_id": _picture_of_author(meta, entry.name),
-                }
-                for entry in found[offset : offset + PAGE]
-            ]
-            return {"count": len(found), "authors": cards}
-
-        return await service.engines.run(work)
+    found = search_names(opened, "author", q)
+    page = [{"author": entry.name, **entry._asdict()} for entry in found[offset : offset + PAGE]]
+    return {"count": len(found), "authors": page}
 
 
 @router.get(
@@ -103,57 +104,50 @@ async def authors(service: ServiceDependency, q: Text = "", offset: Offset = 0) 
     response_model_exclude_unset=True,
     responses=errors(404),
 )
-async def title(title_id: str, service: ServiceDependency, offset: Offset = 0) -> dict[str, Any]:
+def title(
+    title_id: str, opened: Opened, service: ServiceDependency, offset: Offset = 0
+) -> dict[str, Any]:
     """A title: its pictures, what is drawn alike, how its style moved."""
-    async with service.engines.lease() as opened:
-
-        def work() -> dict[str, Any]:
-            meta = opened.engine.generation.meta
-            cards = _cards(meta, [title_id])
-            if not cards:
-                raise not_found("the index holds no such title")
-            rows = meta.execute(PICTURES_OF_TITLE, (title_id,)).fetchall()
-            page = {**cards[0], "pictures": _pictures(rows[offset : offset + MAX_PICTURES])}
-            if offset == 0:
-                options = QueryOptions(k=NEIGHBOURS, filters=Filters(exclude_titles=(title_id,)))
-                page["similar"] = _similar_titles(opened, rows, options)
-                page["drift"] = drift(opened, [row[:3] for row in rows])
-                page["palette"] = service.colors.of_all([r[2] for r in rows[:PALETTE_PICTURES]])
-            return page
-
-        return await service.engines.run(work)
+    cards = _cards(opened, [title_id])
+    if not cards:
+        raise not_found("the index holds no such title")
+    rows = opened.records(PICTURES_OF_TITLE, title_id)
+    page = {**cards[0], "pictures": rows[offset : offset + MAX_PICTURES]}
+    if offset == 0:
+        options = QueryOptions(k=NEIGHBOURS, filters=Filters(exclude_titles=(title_id,)))
+        page["similar"] = _similar_titles(opened, rows, options)
+        page["drift"] = drift(opened, rows)
+        page["palette"] = _palette(service, rows)
+    return page
 
 
 @router.get("/authors/{name:path}", response_model=AuthorPage, responses=errors(404))
-async def author(name: str, service: ServiceDependency) -> dict[str, Any]:
+def author(name: str, opened: Opened, service: ServiceDependency) -> dict[str, Any]:
     """An author: titles, who draws alike, how the style moved."""
-    async with service.engines.lease() as opened:
-
-        def work() -> dict[str, Any]:
-            meta = opened.engine.generation.meta
-            rows = meta.execute(PICTURES_OF_AUTHOR, (name,)).fetchall()
-            if not rows:
-                raise not_found("the index holds no such author")
-            own = sorted({(row[4] or row[3], row[3]) for row in rows})
-            options = QueryOptions(k=6 * NEIGHBOURS, filters=Filters(exclude_authors=(name,)))
-            return {
-                "author": name,
-                "pictures_count": len(rows),
-                "titles_count": len(own),
-                "titles": _cards(meta, [title_id for _, title_id in own[:MAX_PICTURES]]),
-                "similar": _distinct_authors(_similar_titles(opened, rows, options)),
-                "drift": drift(opened, [row[:3] for row in rows]),
-                "palette": service.colors.of_all([row[2] for row in rows[:PALETTE_PICTURES]]),
-            }
-
-        return await service.engines.run(work)
+    rows = opened.records(PICTURES_OF_AUTHOR, name)
+    if not rows:
+        raise not_found("the index holds no such author")
+    own = sorted({(row["title"], row["title_id"]) for row in rows})
+    options = QueryOptions(k=6 * NEIGHBOURS, filters=Filters(exclude_authors=(name,)))
+    similar: dict[str, dict[str, Any]] = {}  # each main author with the title that came nearest
+    for one in _similar_titles(opened, rows, options):
+        if one["authors"]:
+            similar.setdefault(one["authors"][0], {**one, "author": one["authors"][0]})
+    return {
+        "author": name,
+        "pictures_count": len(rows),
+        "titles_count": len(own),
+        "titles": _cards(opened, [title_id for _, title_id in own[:MAX_PICTURES]]),
+        "similar": list(similar.values())[:NEIGHBOURS],
+        "drift": drift(opened, rows),
+        "palette": _palette(service, rows),
+    }
 
 
 @router.get("/facets", response_model=Facets, responses=errors())
-async def facets(service: ServiceDependency) -> dict[str, Any]:
+def facets(opened: Opened) -> dict[str, Any]:
     """What the index can be filtered by, with the number of pictures of each."""
-    async with service.engines.lease() as opened:
-        return await service.engines.run(lambda: opened.once("facets", _facets))
+    return opened.once("facets", _facets)
 
 
 @router.get("/colors", response_model=Colors, responses=errors())
@@ -167,118 +161,76 @@ async def colors(
 
 
 def _facets(opened: OpenEngine) -> dict[str, Any]:
-    generation = opened.engine.generation
-    genres = generation.meta.execute(
-        "select n.name, count(*) from names n join pictures p using (title_no)"
+    genres = opened.records(
+        "select n.name, count(*) as pictures_count from names n join pictures p using (title_no)"
         " where n.kind = 'genre' group by n.name order by 2 desc, 1 limit 200"
     )
-    platforms = generation.meta.execute(
-        "select t.platform, count(*) from titles t join pictures p using (title_no)"
+    platforms = opened.records(
+        "select t.platform as name, count(*) as pictures_count from titles t join pictures p using (title_no)"
         " where t.platform is not null group by 1 order by 2 desc, 1 limit 50"
     )
-    first, last = generation.meta.execute(
-        "select min(coalesce(p.year, t.year)), max(coalesce(p.year, t.year))"
+    years = opened.records(
+        "select min(coalesce(p.year, t.year)) as first, max(coalesce(p.year, t.year)) as last"
         " from pictures p join titles t using (title_no)"
-    ).fetchone()
+    )
     return {
-        "genres": [{"name": name, "pictures_count": count} for name, count in genres],
-        "platforms": [{"name": name, "pictures_count": count} for name, count in platforms],
-        "years": {"first": first, "last": last},
-        "pictures_count": generation.pictures_count,
-        "titles_count": generation.titles_count,
-        "authors_count": generation.authors_count,
-        "generation": generation.id,
+        "genres": genres,
+        "platforms": platforms,
+        "years": years[0],
+        "pictures_count": opened.generation.pictures_count,
+        "titles_count": opened.generation.titles_count,
+        "authors_count": opened.generation.authors_count,
+        "generation": opened.generation.id,
     }
 
 
-def _cards(meta: sqlite3.Connection, title_ids: Sequence[str]) -> list[dict[str, Any]]:
+def _cards(opened: OpenEngine, title_ids: Sequence[str]) -> list[dict[str, Any]]:
     """Titles as they are listed, in the order of their ids."""
-    cursor = meta.execute(
-        "select t.title_id, t.name, t.authors, t.genres, t.year, t.url, t.platform,"
-        " (select count(*) from pictures p where p.title_no = t.title_no),"
-        " (select p.picture_id from pictures p where p.title_no = t.title_no"
-        "  order by p.kind = 'cover' desc, p.picture_id limit 1)"
-        " from json_each(?) j join titles t on t.title_id = j.value order by j.key",
-        (json.dumps(title_ids),),
-    )
-    return [
-        {
-            "title_id": row[0],
-            "title": row[1] or row[0],
-            "authors": json.loads(row[2]),
-            "genres": json.loads(row[3]),
-            "year": row[4],
-            "url": row[5],
-            "platform": row[6],
-            "pictures_count": row[7],
-            "picture_id": row[8],
-        }
-        for row in cursor
-    ]
-
-
-def _picture_of_author(meta: sqlite3.Connection, author: str) -> str | None:
-    row = meta.execute(
-        "select p.picture_id from names n join pictures p using (title_no)"
-        " where n.kind = 'author' and n.name = ? limit 1",
-        (author,),
-    ).fetchone()
-    return None if row is None else str(row[0])
-
-
-def _pictures(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    keys = ("year", "picture_id", "kind", "episode_no", "width_px", "height_px")
-    return [dict(zip(keys, row[1:], strict=True)) for row in rows]
+    cards = opened.records(CARDS, json.dumps(title_ids))
+    for card in cards:
+        card["authors"], card["genres"] = json.loads(card["authors"]), json.loads(card["genres"])
+    return cards
 
 
 def _similar_titles(
-    opened: OpenEngine, rows: Sequence[Row], options: QueryOptions
+    opened: OpenEngine, pictures: Sequence[Picture], options: QueryOptions
 ) -> list[dict[str, Any]]:
     """Titles drawn like the mean of these pictures."""
-    ids = np.asarray([row[0] for row in rows], np.int64)
+    ids = np.asarray([picture["row_id"] for picture in pictures], np.int64)
     spread = ids[np.linspace(0, len(ids) - 1, min(len(ids), CENTROID_PICTURES)).astype(int)]
     answer = opened.engine.answer(opened.centroid(spread), options)
     return hits(answer, "title", None)
 
 
-def _distinct_authors(titles: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each main author once, with the title that came nearest."""
-    found: dict[str, dict[str, Any]] = {}
-    for one in titles:
-        if one["authors"]:
-            found.setdefault(one["authors"][0], {**one, "author": one["authors"][0]})
-    return list(found.values())[:NEIGHBOURS]
+def _palette(service: Service, pictures: Sequence[Picture]) -> ColorShares:
+    return service.colors.of_all([one["picture_id"] for one in pictures[:PALETTE_PICTURES]])
 
 
-def drift(opened: OpenEngine, rows: Sequence[Row]) -> list[dict[str, Any]]:
+def drift(opened: OpenEngine, pictures: Sequence[Picture]) -> list[dict[str, Any]]:
     """How a style moved: each year's mean picture against the first year's, oldest first;
-    nothing when there are too few years.
-
-    `rows` are (row id, year, picture id). A year is shown by the picture nearest to its mean.
-    """
-    years: dict[int, list[tuple[int, str]]] = {}
-    for row_id, year, picture_id in rows:
-        if year is not None and len(years.setdefault(year, [])) < MAX_PICTURES_PER_YEAR:
-            years[year].append((row_id, picture_id))
+    nothing when there are too few years. A year is shown by the picture nearest to its mean."""
+    years: dict[int, list[Picture]] = defaultdict(list)
+    for picture in pictures:
+        if picture["year"] is not None:
+            years[picture["year"]].append(picture)
     if len(years) < MIN_YEARS:
         return []
-    calibration, generation = opened.engine.calibration, opened.engine.generation
     found: list[dict[str, Any]] = []
     first: np.ndarray | None = None
     for year in sorted(years):
-        vectors = generation.vectors([row for row, _ in years[year]])  # (N, D)
-        mean = vectors.mean(axis=0)
-        mean /= max(float(np.linalg.norm(mean)), 1e-6)
+        some = years[year][:MAX_PICTURES_PER_YEAR]
+        vectors = opened.generation.vectors([one["row_id"] for one in some])  # (N, D)
+        mean = unit(vectors.mean(axis=0))
         first = mean if first is None else first
         similarity = float(first @ mean)
-        typical = int(np.argmax(vectors @ mean))
+        percentile = opened.engine.calibration.percentile(np.asarray(similarity))
         found.append(
             {
                 "year": year,
                 "pictures_count": len(vectors),
                 "similarity": round(similarity, 4),
-                "percentile": round(float(calibration.percentile(np.asarray(similarity))), 3),
-                "picture_id": years[year][typical][1],
+                "percentile": round(float(percentile), 3),
+                "picture_id": some[int(np.argmax(vectors @ mean))]["picture_id"],
             }
         )
     return found
@@ -288,12 +240,14 @@ def drift(opened: OpenEngine, rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 class Entry(NamedTuple):
-    """The name of a title (`key` is its id) or of an author (`key` is the name itself)."""
+    """The name of a title (`key` is its id) or of an author (`key` is the name itself), with one
+    of its pictures."""
 
     key: str
     name: str
     folded: str
     pictures_count: int
+    picture_id: str
 
 
 def search_names(opened: OpenEngine, kind: str, text: str) -> list[Entry]:
@@ -311,39 +265,20 @@ def search_names(opened: OpenEngine, kind: str, text: str) -> list[Entry]:
         names = {e.folded: e for e in reversed(entries)}
         near = difflib.get_close_matches(wanted, names, n=5, cutoff=0.6)
         return [names[name] for name in near]
-    return sorted(found, key=lambda entry: _rank(entry, wanted))
 
+    def rank(entry: Entry) -> tuple[int, int, str]:
+        name = entry.folded
+        near = (name == wanted, name.startswith(wanted), f" {wanted}" in name, True)
+        return near.index(True), -entry.pictures_count, name
 
-def _rank(entry: Entry, wanted: str) -> tuple[int, int, str]:
-    name = entry.folded
-    if name == wanted:
-        place = 0
-    elif name.startswith(wanted):
-        place = 1
-    elif f" {wanted}" in name:
-        place = 2
-    else:
-        place = 3
-    return place, -entry.pictures_count, name
+    return sorted(found, key=rank)
 
 
 def _names(opened: OpenEngine) -> dict[str, list[Entry]]:
     """All names of a generation, in the order of their folded form."""
-    meta = opened.engine.generation.meta
-    rows = {
-        "title": meta.execute(
-            "select t.title_id, coalesce(nullif(t.name, ''), t.title_id), count(*)"
-            " from titles t join pictures p using (title_no) group by t.title_no"
-        ),
-        "author": meta.execute(
-            "select n.name, n.name, count(*) from names n join pictures p using (title_no)"
-            " where n.kind = 'author' group by n.name"
-        ),
-    }
-    return {
-        kind: sorted(
-            (Entry(key, name, folded(name), count) for key, name, count in found),
-            key=lambda entry: (entry.folded, entry.key),
-        )
-        for kind, found in rows.items()
-    }
+    found: dict[str, list[Entry]] = {}
+    for kind, sql in NAMES.items():
+        rows = opened.meta.execute(sql)
+        entries = [Entry(key, name, folded(name), *facts) for key, name, *facts in rows]
+        found[kind] = sorted(entries, key=lambda entry: (entry.folded, entry.key))
+    return found

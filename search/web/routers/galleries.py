@@ -9,9 +9,9 @@ from typing import Any
 from fastapi import APIRouter
 
 from search.web.db import Account
-from search.web.dependencies import Owner, Service, ServiceDependency, Visitor
+from search.web.dependencies import Opened, Owner, Service, ServiceDependency, Visitor
+from search.web.engine_pool import OpenEngine
 from search.web.errors import not_found
-from search.web.image_pool import PICTURE_ID
 from search.web.models import (
     Gallery,
     GalleryChange,
@@ -32,25 +32,29 @@ async def all_galleries(visitor: Visitor, service: ServiceDependency) -> dict[st
 
 
 @router.post("", response_model=Gallery, responses=WRITES)
-async def create(body: NewGallery, owner: Owner, service: ServiceDependency) -> dict[str, Any]:
+async def create(
+    body: NewGallery, owner: Owner, service: ServiceDependency, opened: Opened
+) -> dict[str, Any]:
     """A new gallery."""
     key = await service.store.run(service.store.create_gallery, owner, body.name, body.public)
-    return await _described(service, owner, key)
+    return await _described(service, opened, owner, key)
 
 
 @router.get("/{gallery_id}", response_model=Gallery, responses=errors(403, 404))
-async def show(gallery_id: str, visitor: Visitor, service: ServiceDependency) -> dict[str, Any]:
+async def show(
+    gallery_id: str, visitor: Visitor, service: ServiceDependency, opened: Opened
+) -> dict[str, Any]:
     """A gallery, with what the index says of its pictures."""
-    return await _described(service, visitor, gallery_id)
+    return await _described(service, opened, visitor, gallery_id)
 
 
 @router.patch("/{gallery_id}", response_model=Gallery, responses=WRITES)
 async def change(
-    gallery_id: str, body: GalleryChange, owner: Owner, service: ServiceDependency
+    gallery_id: str, body: GalleryChange, owner: Owner, service: ServiceDependency, opened: Opened
 ) -> dict[str, Any]:
     """Rename, publish, withdraw."""
     await service.store.run(service.store.change_gallery, owner, gallery_id, body.name, body.public)
-    return await _described(service, owner, gallery_id)
+    return await _described(service, opened, owner, gallery_id)
 
 
 @router.delete("/{gallery_id}", status_code=204, responses=WRITES)
@@ -61,17 +65,18 @@ async def remove(gallery_id: str, owner: Owner, service: ServiceDependency) -> N
 
 @router.post("/{gallery_id}/pictures", status_code=204, responses=WRITES)
 async def add_picture(
-    gallery_id: str, body: NewGalleryPicture, owner: Owner, service: ServiceDependency
+    gallery_id: str,
+    body: NewGalleryPicture,
+    owner: Owner,
+    service: ServiceDependency,
+    opened: Opened,
 ) -> None:
     """Put a picture of the index into a gallery."""
-    row = None
-    if PICTURE_ID.fullmatch(body.picture_id):
-        async with service.engines.lease() as opened:
-            row = opened.engine.generation.meta.execute(
-                "select t.title_id from pictures p join titles t using (title_no)"
-                " where p.picture_id = ? limit 1",
-                (body.picture_id,),
-            ).fetchone()
+    row = opened.meta.execute(
+        "select t.title_id from pictures p join titles t using (title_no)"
+        " where p.picture_id = ? limit 1",
+        (body.picture_id,),
+    ).fetchone()
     if row is None:
         raise not_found("the index holds no such picture")
     await service.store.run(service.store.add_picture, owner, gallery_id, body.picture_id, row[0])
@@ -85,17 +90,17 @@ async def remove_picture(
     await service.store.run(service.store.remove_picture, owner, gallery_id, picture_id)
 
 
-async def _described(service: Service, visitor: Account | None, key: str) -> dict[str, Any]:
+async def _described(
+    service: Service, opened: OpenEngine, visitor: Account | None, key: str
+) -> dict[str, Any]:
     """A gallery with the names of its titles."""
     found = await service.store.run(service.store.gallery, visitor, key)
-    async with service.engines.lease() as opened:
-        rows = opened.engine.generation.meta.execute(
-            "select title_id, coalesce(name, title_id), authors from titles"
-            " where title_id in (select value from json_each(?))",
-            (json.dumps([one["title_id"] for one in found["pictures"]]),),
-        )
-        titles = {row[0]: {"title": row[1], "authors": json.loads(row[2])} for row in rows}
-    unknown: dict[str, Any] = {"title": None, "authors": []}
+    rows = opened.meta.execute(
+        "select title_id, coalesce(name, title_id), authors from titles"
+        " where title_id in (select value from json_each(?))",
+        (json.dumps([one["title_id"] for one in found["pictures"]]),),
+    )
+    titles = {title_id: (name, json.loads(authors)) for title_id, name, authors in rows}
     for one in found["pictures"]:
-        one.update(titles.get(one["title_id"], unknown))
+        one["title"], one["authors"] = titles.get(one["title_id"], (None, []))
     return found

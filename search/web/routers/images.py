@@ -7,7 +7,7 @@ from typing import Literal
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from search.web.dependencies import ServiceDependency
+from search.web.dependencies import Opened, ServiceDependency
 from search.web.image_pool import SIDES_PX
 from search.web.models import errors
 
@@ -23,11 +23,11 @@ async def picture(
     picture_id: str,
     request: Request,
     service: ServiceDependency,
+    opened: Opened,
     size: Literal["small", "medium", "large"] = "medium",
 ) -> Response:
     """A picture of the index, re-encoded at 200, 400 or 1280 pixels."""
-    async with service.engines.lease() as opened:
-        made = await service.thumbnails.get(opened, picture_id, SIDES_PX[size])
+    made = await service.thumbnails.get(opened, picture_id, SIDES_PX[size])
     headers = {"Cache-Control": "private, max-age=86400", "ETag": f'"{picture_id[:32]}-{size}"'}
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)

@@ -9,30 +9,25 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import Response
 
 from schemas.storage.layout import Layout
-from search.web.dependencies import ServiceDependency
+from search.web.dependencies import Opened, ServiceDependency
 from search.web.models import Health, errors
 
 router = APIRouter(tags=["operation"])
 
 
 @router.get("/healthz", response_model=Health, responses=errors())
-async def healthz(service: ServiceDependency) -> dict[str, Any]:
+def healthz(opened: Opened, service: ServiceDependency) -> dict[str, Any]:
     """Ask the index and the catalog something; 200 when both answer."""
-    async with service.engines.lease() as opened:
-
-        def work() -> dict[str, Any]:
-            generation = opened.engine.generation
-            row = generation.meta.execute("select row_id from pictures limit 1").fetchone()
-            found, _ = opened.engine.neighbours(generation.vectors(row)[0], 1)
-            return {
-                "nearest": round(float(found[0]), 3),
-                "generation": generation.id,
-                "catalog": _catalog_state(service.layout),
-            }
-
-        found = await service.engines.run(work)
+    row = opened.meta.execute("select row_id from pictures limit 1").fetchone()
+    found, _ = opened.engine.neighbours(opened.generation.vectors(row)[0], 1)
     refused = service.engines.refused
-    return {"status": "ok" if refused is None else "old index", **found, "refused": refused}
+    return {
+        "status": "ok" if refused is None else "old index",
+        "nearest": round(float(found[0]), 3),
+        "generation": opened.generation.id,
+        "catalog": _catalog_state(service.settings.layout),
+        "refused": refused,
+    }
 
 
 def _catalog_state(layout: Layout) -> str:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
-import json
 import time
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import APIRouter, Query
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from schemas.errors import ToonsearchError
@@ -24,12 +23,12 @@ from search.output.html import GallerySection, Thumbnail, render_gallery
 from search.results import titles_holding
 from search.web.db import EncodedQuery
 from search.web.dependencies import (
-    CropText,
+    Opened,
     Options,
     Pictures,
+    RequestCrop,
     Service,
     ServiceDependency,
-    UploadedPicture,
 )
 from search.web.engine_pool import OpenEngine
 from search.web.errors import ApiError, not_found
@@ -61,16 +60,35 @@ ANSWER: dict[str, Any] = {"response_model": QueryAnswer, "response_model_exclude
 
 
 @router.post("/query", **ANSWER, responses=errors(400, 408, 413, 415), openapi_extra=BODY)
-async def query(service: ServiceDependency, options: Options, pictures: Pictures) -> dict[str, Any]:
+async def query(
+    service: ServiceDependency, options: Options, pictures: Pictures, opened: Opened
+) -> dict[str, Any]:
     """Find the titles drawn most like the pictures in the body, taken together."""
-    return await _answer_pictures(service, pictures, options)
+    started = time.perf_counter()
+    engine, generation = opened.engine, opened.generation
+    decoded = await asyncio.gather(
+        *(service.decoders.pixels(one, engine.encoder.pixel_spec) for one in pictures)
+    )
+
+    def work() -> tuple[Answer, EncodedQuery]:
+        ids = [picture.picture_id for picture in decoded]
+        names = [picture.name for picture in decoded]
+        style = engine.encode(decoded)
+        answer = engine.answer(style, options, picture_ids=ids, names=names, started=started)
+        own = tuple(one for one in ids if titles_holding(opened.meta, [one]))
+        model = (generation.model_id, generation.preprocessing_digest)
+        return answer, EncodedQuery(style.vector, style.ood, *model, own)
+
+    answer, encoded = await run_in_threadpool(work)
+    return _body(service.recent.add(encoded), answer, options)
 
 
 @router.get("/fetched", **ANSWER, responses=errors(403, 415, 502))
 async def fetched(
     service: ServiceDependency,
+    opened: Opened,
     options: Options,
-    crop: CropText,
+    crop: RequestCrop,
     url: Annotated[str, Query(max_length=MAX_URL, description="Address of a picture.")],
 ) -> dict[str, Any]:
     """Ask about a picture on the web, where the server is allowed to fetch it."""
@@ -78,39 +96,34 @@ async def fetched(
         raise ApiError(403, "off", "this server does not fetch pictures")
     data = await fetch_picture(url, service.settings.decode.max_bytes)
     name = url.partition("?")[0].rpartition("/")[2][:200] or "picture"
-    picture = UploadedPicture(QueryPicture(name, data), crop)
-    return await _answer_pictures(service, [picture], options)
+    return await query(service, options, [QueryPicture(name, data, crop)], opened)
 
 
 @router.get("/results/{result_id}", **ANSWER, responses=errors(404, 410))
 async def result(
     result_id: str,
     service: ServiceDependency,
+    opened: Opened,
     options: Options,
     format: Annotated[
-        Literal["json", "csv", "html"] | None, Query(description="As a file to keep.")
+        Literal["json", "csv", "html"] | None, Query(description="As a file.")
     ] = None,
 ) -> Any:
     """Ask again about the same pictures, with other filters."""
     encoded = await _encoded_query(service, result_id)
-    async with service.engines.lease() as opened:
-        engine = opened.engine
-        if (encoded.model_id, encoded.preprocessing) != (
-            engine.generation.model_id,
-            engine.generation.preprocessing_digest,
-        ):
-            raise ApiError(
-                410,
-                "other_model",
-                "this result was made with another model",
-                "Ask with the picture again.",
-            )
+    generation = opened.generation
+    model = (generation.model_id, generation.preprocessing_digest)
+    if (encoded.model_id, encoded.preprocessing) != model:
+        message = "this result was made with another model"
+        raise ApiError(410, "other_model", message, "Ask with the picture again.")
+
+    def work() -> Answer:
         style = StyleQuery(encoded.vector, encoded.ood)
-        answer = await service.engines.run(
-            lambda: engine.answer(style, options, picture_ids=encoded.own)
-        )
-        if format is not None:
-            return await _download(service, opened, answer, options.by, format)
+        return opened.engine.answer(style, options, picture_ids=encoded.own)
+
+    answer = await run_in_threadpool(work)
+    if format is not None:
+        return await _download(service, opened, answer, options.by, format)
     return _body(result_id, answer, options)
 
 
@@ -129,53 +142,15 @@ async def share_result(result_id: str, service: ServiceDependency) -> dict[str, 
 
 
 @router.get("/pictures/{picture_id}/similar", **ANSWER, responses=errors(404))
-async def similar(picture_id: str, service: ServiceDependency, options: Options) -> dict[str, Any]:
+def similar(picture_id: str, opened: Opened, options: Options) -> dict[str, Any]:
     """Ask with a picture of the index, by its stored vector."""
-    async with service.engines.lease() as opened:
-        row = opened.engine.generation.meta.execute(
-            "select row_id from pictures where picture_id = ? order by row_id", (picture_id,)
-        ).fetchone()
-        if row is None:
-            raise not_found("the index holds no such picture")
-
-        def work() -> Answer:
-            stored = opened.centroid(np.asarray(row, np.int64))
-            return opened.engine.answer(stored, options, picture_ids=[picture_id])
-
-        answer = await service.engines.run(work)
-    return _body(None, answer, options)
-
-
-async def _answer_pictures(
-    service: Service, pictures: Sequence[UploadedPicture], options: QueryOptions
-) -> dict[str, Any]:
-    """Decode, encode, search, remember."""
-    started = time.perf_counter()
-    async with service.engines.lease() as opened:
-        engine = opened.engine
-        spec = engine.encoder.pixel_spec
-        prepared = await asyncio.gather(
-            *(service.decoders.pixels(one.picture, one.crop, spec) for one in pictures)
-        )
-        ids = [picture.picture_id for picture in prepared]
-
-        def work() -> tuple[Answer, StyleQuery, tuple[str, ...]]:
-            style = engine.encode(prepared)
-            names = [picture.name for picture in prepared]
-            answer = engine.answer(style, options, picture_ids=ids, names=names, started=started)
-            own = [one for one in ids if titles_holding(engine.generation.meta, [one])]
-            return answer, style, tuple(own)
-
-        answer, style, own = await service.engines.run(work)
-        encoded = EncodedQuery(
-            style.vector,
-            style.ood,
-            engine.generation.model_id,
-            engine.generation.preprocessing_digest,
-            own,
-            len(prepared),
-        )
-    return _body(service.recent.add(encoded), answer, options)
+    row = opened.meta.execute(
+        "select row_id from pictures where picture_id = ? order by row_id", (picture_id,)
+    ).fetchone()
+    if row is None:
+        raise not_found("the index holds no such picture")
+    style = opened.centroid(np.asarray(row, np.int64))
+    return _body(None, opened.engine.answer(style, options, picture_ids=[picture_id]), options)
 
 
 async def _encoded_query(service: Service, result_id: str) -> EncodedQuery:
@@ -186,7 +161,7 @@ async def _encoded_query(service: Service, result_id: str) -> EncodedQuery:
     found = service.recent.get(result_id)
     found = found or await service.store.run(service.store.share, result_id)
     if found is None:
-        raise not_found("this result is no longer kept", "Ask with the picture again.")
+        raise not_found("this result is no longer stored", "Ask with the picture again.")
     return found
 
 
@@ -197,35 +172,32 @@ def _body(result_id: str | None, answer: Answer, options: QueryOptions) -> dict[
 
 # --- A result as a file: JSON, CSV, or the self-contained HTML gallery.
 
+MEDIA_TYPES = {"json": "application/json", "csv": "text/csv", "html": "text/html"}
+
 
 async def _download(
     service: Service, opened: OpenEngine, answer: Answer, by: str, format: str
 ) -> Response:
-    if format == "json":
-        body = json.dumps(output.body(answer, by, None), ensure_ascii=False, indent=2)
-        kind = "application/json"
-    elif format == "csv":
-        out = io.StringIO()
-        output.write_answer(out, answer, by, None, "csv")
-        body, kind = out.getvalue(), "text/csv; charset=utf-8"
+    section = GallerySection(answer, (), by=by)
+    if format == "html":
+        images = await _thumbnails(service, opened, section)
+        body = await run_in_threadpool(render_gallery, [section], images)
     else:
-        images = await _thumbnails(service, opened, answer, by)
-        section = GallerySection(answer, (), by=by)
-        body = await service.engines.run(lambda: render_gallery([section], images))
-        kind = "text/html; charset=utf-8"
+        out = io.StringIO()
+        output.write_answer(out, answer, by, None, format)
+        body = out.getvalue()
     return Response(
         body.encode("utf-8", "replace"),
-        media_type=kind,
+        media_type=MEDIA_TYPES[format],
         headers={"Content-Disposition": f'attachment; filename="toonsearch.{format}"'},
     )
 
 
 async def _thumbnails(
-    service: Service, opened: OpenEngine, answer: Answer, by: str
+    service: Service, opened: OpenEngine, section: GallerySection
 ) -> dict[str, Thumbnail]:
     """Thumbnails of the hits by stored file, made by the decoders."""
-    hits = answer.pictures if by == "picture" else [h for t in answer.titles for h in t.hits]
-    files = {hit.file: hit.picture_id for hit in hits if hit.file is not None}
+    files = {hit.file: hit.picture_id for hit in section.hits if hit.file is not None}
     side_px = SIDES_PX["medium" if len(files) <= 60 else "small"]
 
     async def one(picture_id: str) -> Thumbnail | None:

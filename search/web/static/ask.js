@@ -32,8 +32,8 @@ function take(files) {
 function askAgain() {
   resultOf = null;
   if (!asked.length) return go("/");
-  const kept = location.pathname === "/" ? filtersOf(new URLSearchParams(location.search)) : {};
-  go(withParams("/", { r: "new", ...kept }), location.search.startsWith("?r="));
+  const filters = location.pathname === "/" ? filtersOf(new URLSearchParams(location.search)) : {};
+  go(withParams("/", { r: "new", ...filters }), location.search.startsWith("?r="));
 }
 
 export async function searchPage(main, params, signal) {
@@ -42,7 +42,7 @@ export async function searchPage(main, params, signal) {
   if (!params.get("r")) return home(main, signal);
   const filters = filtersOf(params);
   let answer;
-  if (params.get("r") === resultOf || (params.get("r") !== "new" && !asked.length) || !asked.length) {
+  if (params.get("r") === resultOf || !asked.length) {
     if (params.get("r") === "new") return home(main, signal);
     busy(main);
     answer = await get(`/v1/results/${encodeURIComponent(params.get("r"))}`, filters, signal);
@@ -62,7 +62,7 @@ async function likePage(main, params, signal) {
   const answer = await get(`/v1/pictures/${encodeURIComponent(id)}/similar`,
     { ...filters, exclude_title: params.getAll("exclude_title") }, signal);
   const shown = h("figure", { class: "asked" }, h("span", { class: "mat" }, picture(id, t("yourPicture", { n: "" }), { kind: "query", eager: true })));
-  await show(main, answer, filters, { tiles: shown, keep: { like: id, exclude_title: params.getAll("exclude_title") } }, signal);
+  await show(main, answer, filters, { tiles: shown, subject: { like: id, exclude_title: params.getAll("exclude_title") } }, signal);
 }
 
 async function urlPage(main, params, signal) {
@@ -81,10 +81,10 @@ function busy(main) {
 
 async function show(main, answer, filters, context, signal) {
   const facets = await get("/v1/facets", {}, signal);
-  const keep = context.keep ?? { r: answer.id };
+  const subject = context.subject ?? { r: answer.id };
   fill(main, answerView(answer, {
     ...context, filters, facets,
-    change: (next) => go(withParams("/", { ...keep, ...next }), true),
+    change: (next) => go(withParams("/", { ...subject, ...next }), true),
   }));
   say(t("found", { n: (answer.titles ?? answer.pictures).length }));
   document.title = `${t("result")} – toonsearch`;
@@ -184,9 +184,9 @@ function urlForm() {
 
 // Dropping and pasting work on every page.
 let depth = 0;
-const held = (event) => event.dataTransfer && [...event.dataTransfer.types].includes("Files");
+const hasFiles = (event) => event.dataTransfer && [...event.dataTransfer.types].includes("Files");
 addEventListener("dragenter", (event) => {
-  if (!held(event)) return;
+  if (!hasFiles(event)) return;
   event.preventDefault();
   depth += 1;
   document.body.classList.add("dragging");
@@ -196,11 +196,11 @@ addEventListener("dragleave", () => {
   depth = Math.max(0, depth - 1);
   if (!depth) document.body.classList.remove("dragging");
 });
-addEventListener("dragover", (event) => { if (held(event)) event.preventDefault(); });
+addEventListener("dragover", (event) => { if (hasFiles(event)) event.preventDefault(); });
 addEventListener("drop", (event) => {
   depth = 0;
   document.body.classList.remove("dragging");
-  if (!held(event)) return;
+  if (!hasFiles(event)) return;
   event.preventDefault();
   take(event.dataTransfer.files);
 });

@@ -1,6 +1,6 @@
 // Elements from values. Text is only ever text: nothing here parses HTML.
 
-const SVG = new Set(["svg", "rect", "path", "circle", "line", "polyline", "text", "title_"]);
+const SVG = new Set(["svg", "rect", "path", "circle", "polyline"]);
 
 export function h(tag, props = {}, ...children) {
   const node = SVG.has(tag)

@@ -35,7 +35,7 @@ function draw(main, state, points, signal) {
   const canvas = h("canvas", { class: "sky", tabindex: 0, role: "application", "aria-label": `${t("map")}. ${t("mapHelp")}` });
   const list = h("ul", { class: "grid" });
   const legend = h("ul", { class: "legend" });
-  const small = new Map(); // picture id -> image, for dots that are near enough to be seen
+  const thumbnails = new Map(); // picture id -> image
   const known = new Map(); // number -> what it is
 
   // Positions on the canvas, in its own pixels.
@@ -72,7 +72,7 @@ function draw(main, state, points, signal) {
     const side = 56 * f.ratio;
     const taken = []; // pictures do not cover one another
     for (const [n, one] of known) {
-      const image = small.get(one.picture_id);
+      const image = thumbnails.get(one.picture_id);
       if (!image?.complete || !image.naturalWidth || !shown.has(n)) continue;
       const fit = side / Math.max(image.naturalWidth, image.naturalHeight);
       const [w, hh] = [image.naturalWidth * fit, image.naturalHeight * fit];
@@ -103,11 +103,11 @@ function draw(main, state, points, signal) {
     shown = new Set(ready);
     for (const n of ready) {
       const one = known.get(n);
-      if (small.has(one.picture_id)) continue;
+      if (thumbnails.has(one.picture_id)) continue;
       const image = new Image();
       image.onload = paint;
       image.src = `/v1/pictures/${one.picture_id}?size=small`;
-      small.set(one.picture_id, image);
+      thumbnails.set(one.picture_id, image);
     }
     fill(list, ready.map((n) => known.get(n)).map((one) => h("li", {}, h("a", {
       href: withParams("/", { like: one.picture_id, exclude_title: one.title_id }),
@@ -116,11 +116,11 @@ function draw(main, state, points, signal) {
     paint();
   }, 200);
 
-  function look(next) {
+  function moveTo(next) {
     const zoom = Math.min(Math.max(next.zoom ?? eye.zoom, 1), MAX_ZOOM);
     const half = 0.5 / zoom;
-    const hold = (value) => Math.min(Math.max(value, Math.min(half, 0.5)), Math.max(1 - half, 0.5));
-    eye = { zoom, x: hold(next.x ?? eye.x), y: hold(next.y ?? eye.y) };
+    const inside = (value) => Math.min(Math.max(value, Math.min(half, 0.5)), Math.max(1 - half, 0.5));
+    eye = { zoom, x: inside(next.x ?? eye.x), y: inside(next.y ?? eye.y) };
     paint();
     settle();
   }
@@ -134,16 +134,16 @@ function draw(main, state, points, signal) {
     const [x, y] = [(px - f.left) / f.scale, (py - f.top) / f.scale];
     const zoom = Math.min(Math.max(eye.zoom * factor, 1), MAX_ZOOM);
     const ratio = eye.zoom / zoom;
-    look({ zoom, x: x + (eye.x - x) * ratio, y: y + (eye.y - y) * ratio });
+    moveTo({ zoom, x: x + (eye.x - x) * ratio, y: y + (eye.y - y) * ratio });
   }
 
   canvas.addEventListener("wheel", (event) => { event.preventDefault(); zoomAt(event.deltaY < 0 ? 1.25 : 0.8, event); }, { passive: false });
   canvas.addEventListener("keydown", (event) => {
     const step = 0.15 / eye.zoom;
     const act = {
-      ArrowLeft: () => look({ x: eye.x - step }), ArrowRight: () => look({ x: eye.x + step }),
-      ArrowUp: () => look({ y: eye.y - step }), ArrowDown: () => look({ y: eye.y + step }),
-      "+": () => zoomAt(1.5), "=": () => zoomAt(1.5), "-": () => zoomAt(1 / 1.5), 0: () => look({ x: 0.5, y: 0.5, zoom: 1 }),
+      ArrowLeft: () => moveTo({ x: eye.x - step }), ArrowRight: () => moveTo({ x: eye.x + step }),
+      ArrowUp: () => moveTo({ y: eye.y - step }), ArrowDown: () => moveTo({ y: eye.y + step }),
+      "+": () => zoomAt(1.5), "=": () => zoomAt(1.5), "-": () => zoomAt(1 / 1.5), 0: () => moveTo({ x: 0.5, y: 0.5, zoom: 1 }),
     }[event.key];
     if (act && !event.ctrlKey && !event.metaKey) { event.preventDefault(); act(); }
   });
@@ -160,7 +160,7 @@ function draw(main, state, points, signal) {
       zoomAt(far(event) / far(before), other);
     } else {
       const [dx, dy] = [event.clientX - before.clientX, event.clientY - before.clientY];
-      look({ x: eye.x - (dx * f.ratio) / f.scale, y: eye.y - (dy * f.ratio) / f.scale });
+      moveTo({ x: eye.x - (dx * f.ratio) / f.scale, y: eye.y - (dy * f.ratio) / f.scale });
     }
     moved += Math.abs(event.clientX - before.clientX) + Math.abs(event.clientY - before.clientY);
     fingers.set(event.pointerId, event);
@@ -186,7 +186,7 @@ function draw(main, state, points, signal) {
     h("header", {}, h("h1", {}, t("map")), h("p", { class: "soft" }, t("mapLead"), " ", t("mapHelp"),
       state.points_count < state.pictures_count ? ` (${number(state.points_count)} / ${number(state.pictures_count)})` : "")),
     h("div", { class: "skyline" }, canvas,
-      h("div", { class: "tools" }, button(t("zoomIn"), "+", () => zoomAt(1.6)), button(t("zoomOut"), "−", () => zoomAt(1 / 1.6)), button(t("wholeMap"), "⤢", () => look({ x: 0.5, y: 0.5, zoom: 1 })))),
+      h("div", { class: "tools" }, button(t("zoomIn"), "+", () => zoomAt(1.6)), button(t("zoomOut"), "−", () => zoomAt(1 / 1.6)), button(t("wholeMap"), "⤢", () => moveTo({ x: 0.5, y: 0.5, zoom: 1 })))),
     h("div", { class: "key" }, kinds.length ? [t("colourBy"), " ", choice] : null, legend),
     h("section", {}, h("h2", {}, t("inView")), list)));
   key();

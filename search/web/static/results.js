@@ -24,7 +24,7 @@ export function answerView(answer, context) {
   const found = answer.titles ?? answer.pictures;
   const k = Number(context.filters.k ?? STEP);
   return h("div", { class: "answer" },
-    h("div", { class: "question" }, context.tiles ?? h("p", { class: "soft" }, t("notKept")),
+    h("div", { class: "question" }, context.tiles ?? h("p", { class: "soft" }, t("notStored")),
       conclusion(answer.labels), labelGroups(answer.labels)),
     h("section", { class: "found", "aria-label": t("result") },
       toolbar(answer, context),
@@ -54,7 +54,8 @@ function labelGroups(labels) {
   const authors = !labels.authors.length ? [] : labels.unknown_author > 0.5 ? [none, ...labels.authors] : [...labels.authors, none];
   return [["artist", authors], ["genre", labels.genres], ["era", labels.eras]].map(([key, group]) => {
     const shown = group.filter((one) => one.probability >= 0.005);
-    return shown.length && h("div", { class: "labels" }, h("h3", {}, labels.out_of_distribution > 0.5 && key !== "artist" ? t("onlyShares", { what: t(key) }) : t(key)),
+    if (!shown.length) return null;
+    return h("div", { class: "labels" }, h("h3", {}, labels.out_of_distribution > 0.5 && key !== "artist" ? t("onlyShares", { what: t(key) }) : t(key)),
       h("dl", {}, shown.map((one) => h("div", { class: one.none ? "none" : null },
         h("dt", { title: one.label }, key === "artist" && !one.none ? h("a", { href: withParams("/author", { name: one.label }) }, one.label) : one.label),
         h("dd", {}, bar(one.probability, share(one.probability)), h("span", {}, share(one.probability)))))));
@@ -67,7 +68,7 @@ function notes(answer) {
     if (note.startsWith("the picture itself")) said.push(t("itself"));
     else if (note.startsWith("left out: pictures by ")) said.push(t("leftOut", { who: note.slice(22) }));
     else if (note.startsWith("the filters left")) said.push(t("candidates", { n: number(answer.query.candidates_count), total: number(answer.query.pictures_count) }));
-    else if (note.startsWith("a picture of another kind")) said.push(t("outOfDistribution"));
+    else if (note.startsWith("out of distribution")) said.push(t("outOfDistribution"));
     else if (/^\d+ of the \d+/.test(note)) said.push(t("fewer"));
     else said.push(note);
   }
@@ -162,7 +163,7 @@ function toolbar(answer, context) {
         h("label", { class: "check" }, h("input", { type: "checkbox", id: "f-else", checked: Boolean(filters.exclude_same_author), onchange: (e) => change({ exclude_same_author: e.target.checked || "" }) }), t("someoneElse")),
         chips,
         Object.keys(filters).length ? h("button", { type: "button", class: "plain", onclick: () => context.change({}) }, t("reset")) : null)),
-    answer.id ? keep(answer, filters) : null);
+    answer.id ? shareAndSave(answer, filters) : null);
 }
 
 // The author's name with suggestions from the index.
@@ -179,7 +180,7 @@ function authorField(choose) {
   return h("span", {}, input, list);
 }
 
-function keep(answer, filters) {
+function shareAndSave(answer, filters) {
   const address = `/v1/results/${encodeURIComponent(answer.id)}`;
   const out = h("div", { class: "shared" });
   const sharing = async () => {
@@ -194,7 +195,7 @@ function keep(answer, filters) {
       fill(out, h("span", { role: "alert" }, error.message));
     }
   };
-  return [h("div", { class: "keep" },
+  return [h("div", { class: "saving" },
     server.shares === false ? null : h("button", { type: "button", class: "button small share", onclick: sharing }, t("share")),
     h("span", { class: "soft" }, t("export"), " ",
       ["json", "csv", "html"].map((form) => [h("a", { href: withParams(address, { ...filters, format: form }), download: `toonsearch.${form}` }, form.toUpperCase()), " "]))),

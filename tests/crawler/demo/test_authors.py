@@ -1,4 +1,4 @@
-"""Spellings of one hand meet, people who merely share a name do not."""
+"""Spellings of one author meet, people who merely share a name do not."""
 
 from __future__ import annotations
 
@@ -25,29 +25,19 @@ full_names = st.builds(lambda a, b: f"{a} {b}", st.sampled_from(GIVEN), st.sampl
         ("Ada Brush &lt;ada@example.org&gt;", "Ada Brush"),
         ("Ada Brush - ada@example.org", "Ada Brush"),
         ("Ada Brush, http://example.org/~ada/", "Ada Brush"),
-        ("adaATexampleDOTorg", "ada"),
-        ("ada ON example.org", "ada"),
-        ("mailto:ada@example.org", "ada"),
-        ("http://www.inkpen.example/art", "inkpen"),
-        ("by Ada Brush", "Ada Brush"),
-        ("Clip art made by Ada Brush", "Ada Brush"),
         ("Architetto Ada Brush", "Ada Brush"),
         ("Dr. Ada Brush", "Ada Brush"),
         ("Dr. Doodle", "Dr. Doodle"),
-        ("Ada Brush 02", "Ada Brush"),
-        ("Ada Brush.", "Ada Brush"),
         ("Gerald G.", "Gerald G."),
         ("Mike Brush Jr.", "Mike Brush Jr."),
         ("ink77", "ink77"),
         ("J&ouml;rg &Aacute;g", "Jörg Ág"),
         ("Jos&Atilde;&copy; Pincel", "José Pincel"),
         ("Ada Brush (based on older work)", "Ada Brush"),
-        ("(Ada Brush)", "Ada Brush"),
         ("김철수", "김철수"),
         ("기안84", "기안84"),
         ("משה כהן", "משה כהן"),
         ("علی‌رضا", "علی‌رضا"),
-        ("Bryan Bystander", "Bryan Bystander"),
         ("nATuralDOTs", "nATuralDOTs"),
     ],
 )
@@ -58,7 +48,7 @@ def test_credit_is_reduced_to_its_name(raw: str, shown: str) -> None:
 @pytest.mark.parametrize(
     "raw",
     ["", "  ", "unknown", "Anonymous", "none", "me", "c...", "public domain", "N/A", "U", "...",
-     "HASH(0x8a4563c)", "작자 미상", "Various Artists", "12345", "&nbsp;"],
+     "HASH(0x8a4563c)", "ada@example.org", "http://www.inkpen.example/art", "작자 미상", "Various Artists", "12345", "&nbsp;"],
 )  # fmt: skip
 def test_placeholder_names_nobody(raw: str) -> None:
     assert normalise_author(raw) is None
@@ -88,8 +78,7 @@ def test_all_test_names_have_their_own_key() -> None:
 @pytest.mark.parametrize(
     ("one", "other"),
     [("A.J. Quill", "AJ Quill"), ("A. J. Quill", "Quill, A.J."), ("Jean-Luc Pen", "Jean Luc Pen"),
-     ("Le Clec'h", "Le Clech"), ("김 철수", "김철수"), ("PeterM", "peterm"),
-     ('Lo "Crow" Pen', "Lo Pen")],
+     ("Le Clec'h", "Le Clech"), ("PeterM", "peterm")],
 )  # fmt: skip
 def test_equal_keys(one: str, other: str) -> None:
     assert credit_key(one) == credit_key(other)
@@ -108,28 +97,14 @@ def test_best_spelling_is_shown() -> None:
         {
             "Sergio Araujo": 19,
             "Sérgio Araújo": 17,
-            "Ana FIDE": 15,
-            "Ana Fide": 4,
             "Architetto Ugo Penna": 40,
             "Penna Ugo": 9,
             "unknown": 3,
         }
     )
     assert merged["Sergio Araujo"] == merged["Sérgio Araújo"] == "Sérgio Araújo"
-    assert merged["Ana FIDE"] == "Ana Fide"
     assert merged["Penna Ugo"] == merged["Architetto Ugo Penna"] == "Ugo Penna"
     assert "unknown" not in merged
-
-
-@pytest.mark.parametrize(
-    ("rare", "common"),
-    [("Jean-Vitor Balin", "Jean-Victor Balin"), ("Dan Gerhrads", "Dan Gerhards"),
-     ("Andrew Dunhan", "Andrew Duhan"), ("Nubldoff", "Nurbldoff"),
-     ("Bryce Harrington", "Bryce W. Harrington"), ("John Meuser", "John C Meuser")],
-)  # fmt: skip
-def test_slips_and_left_out_initials_merge(rare: str, common: str) -> None:
-    merged = merge_authors({rare: 1, common: 20})
-    assert merged[rare] == merged[common] == common
 
 
 @pytest.mark.parametrize(

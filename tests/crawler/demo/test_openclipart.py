@@ -35,7 +35,7 @@ DATA = Path(__file__).parent / "data"
 REPO = Path(__file__).parents[3]
 
 
-def quiet(_what: str, _done: int, _total: int) -> None:
+def quiet(_done: int, _total: int, _what: str = "") -> None:
     """Progress that nobody watches."""
 
 
@@ -92,20 +92,19 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 def test_sound_svg() -> None:
     said = read_metadata((DATA / "sound.svg").read_bytes())
-    assert (said.author, said.title) == ("Ada Brush", "Teapot & cup")
+    assert said.author == "Ada Brush"
     assert said.date == "May 3, 2005"
     assert said.license_url == "http://web.resource.org/cc/PublicDomain"
 
 
 def test_broken_svg_is_searched() -> None:
     said = read_metadata((DATA / "broken.svg").read_bytes())
-    assert (said.author, said.title, said.date) == ("Bo Øst", "A kite", "2005/06/21")
+    assert (said.author, said.date) == ("Bo Øst", "2005/06/21")
 
 
 def test_entities_are_never_expanded() -> None:
     started = time.monotonic()
     said = read_metadata((DATA / "laughs.svg").read_bytes())
-    assert said.title == "Plain title"
     assert said.author == ""
     assert time.monotonic() - started < 1
 
@@ -144,7 +143,6 @@ def test_drawings_carry_their_metadata(tree: Path) -> None:
     gull, odd = drawings["animals/birds/gull0"], drawings["unsorted/odd"]
     assert (gull.author, gull.genre, gull.folder) == ("Ada Brush", "animals", "animals/birds")
     assert (gull.year, gull.date, gull.license) == (2005, "2005-05-30", "public domain")
-    assert gull.source == "debian:openclipart-svg/animals/birds/gull0.svg"
     assert (odd.genre, odd.year, odd.date) == ("", 2005, "")
     assert drawings["animals/nobody"].author is None
     assert drawings["people/cook_again"].svg is None
@@ -158,7 +156,7 @@ def test_links_stay_within_the_tree(tree: Path, tmp_path: Path) -> None:
     (tree / "png/animals/folder.png").mkdir()
     stems = {file.stem: file for file in list_drawings(tree)}
     assert not {"animals/out", "animals/ring", "animals/folder"} & set(stems)
-    assert stems["animals/within"].is_link
+    assert "animals/within" in stems
 
 
 def test_a_folder_that_is_no_clip_art(tmp_path: Path) -> None:
@@ -171,7 +169,7 @@ def test_a_folder_that_is_no_clip_art(tmp_path: Path) -> None:
 
 def test_every_drawing_is_counted_once(tree: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    summary = prepare(tree, out, seed=0, progress=quiet)
+    summary = prepare(tree, out, progress=quiet)
     assert summary.dropped == {
         "no_author": 2,  # one says "unknown", one has no SVG
         "pattern": 1,
@@ -188,6 +186,8 @@ def test_every_drawing_is_counted_once(tree: Path, tmp_path: Path) -> None:
     assert summary.found == sum(map(len, lists)) + sum(summary.dropped.values())
     paths = [row["path"] for rows in lists for row in rows]
     assert len(set(paths)) == len(paths)
+    sources = {row["source"] for rows in lists for row in rows}
+    assert "debian:openclipart-svg/people/cook.svg" in sources
     assert all(Path(path).is_absolute() and Path(path).is_file() for path in paths)
     assert {row["author"] for rows in lists for row in rows} == {
         "Ada Brush",
@@ -204,35 +204,33 @@ def test_every_drawing_is_counted_once(tree: Path, tmp_path: Path) -> None:
 
 def test_second_call_is_instant_and_any_change_is_seen(tree: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    first = prepare(tree, out, seed=0, progress=quiet)
+    first = prepare(tree, out, progress=quiet)
     assert not first.reused
 
-    def never(_what: str, _done: int, _total: int) -> None:
+    def never(_done: int, _total: int, _what: str = "") -> None:
         raise AssertionError("nothing was to be done")
 
-    again = prepare(tree, out, seed=0, progress=never)
+    again = prepare(tree, out, progress=never)
     assert again.reused
-    assert (again.files, again.dropped) == (first.files, first.dropped)
-    (out / "queries.csv").write_text("edited")
-    assert not prepare(tree, out, seed=0, progress=quiet).reused
+    assert again.dropped == first.dropped
     (out / "summary.json").write_text('{"version"')
-    assert not prepare(tree, out, seed=0, progress=quiet).reused
-    assert not prepare(tree, out, seed=1, progress=quiet).reused
+    assert not prepare(tree, out, progress=quiet).reused
     put(tree, "food/new", "Ada Brush")
-    assert prepare(tree, out, seed=1, progress=quiet).found == first.found + 1
+    assert prepare(tree, out, progress=quiet).found == first.found + 1
 
 
-def test_same_seed_gives_the_same_bytes(tree: Path, tmp_path: Path) -> None:
-    one = prepare(tree, tmp_path / "a", seed=7, progress=quiet)
-    two = prepare(tree, tmp_path / "b", seed=7, progress=quiet)
-    assert one.files == two.files
+def test_same_files_give_the_same_bytes(tree: Path, tmp_path: Path) -> None:
+    prepare(tree, tmp_path / "a", progress=quiet)
+    prepare(tree, tmp_path / "b", progress=quiet)
+    for name in FILES:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
 def test_interrupted_prepare_leaves_no_stamp(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-    prepare(tree, out, seed=0, progress=quiet)
+    prepare(tree, out, progress=quiet)
     put(tree, "food/new", "Ada Brush")
     real = openclipart.replace_file
     written: list[str] = []
@@ -245,17 +243,17 @@ def test_interrupted_prepare_leaves_no_stamp(
 
     monkeypatch.setattr(openclipart, "replace_file", failing)
     with pytest.raises(KeyboardInterrupt):
-        prepare(tree, out, seed=0, progress=quiet)
+        prepare(tree, out, progress=quiet)
     assert not (out / "summary.json").exists()
     monkeypatch.undo()
-    assert not prepare(tree, out, seed=0, progress=quiet).reused
+    assert not prepare(tree, out, progress=quiet).reused
     assert json.loads((out / "summary.json").read_text())["indexed"] > 0
 
 
 def test_empty_tree(tmp_path: Path) -> None:
     (tmp_path / "svg").mkdir()
     (tmp_path / "png").mkdir()
-    summary = prepare(tmp_path, tmp_path / "out", seed=0, progress=quiet)
+    summary = prepare(tmp_path, tmp_path / "out", progress=quiet)
     assert (summary.found, summary.indexed, summary.dropped) == (0, 0, {})
 
 
@@ -272,13 +270,13 @@ def made_up(author: str, genre: str, series: str, count: int) -> list[dict[str, 
 
 def test_unknown_authors_leave_wholly() -> None:
     rows = [*made_up("crisp", "people", "a", 10), *made_up("plain", "food", "b", 10)]
-    held = hold_out(rows, seed=0, unknown_authors=("plain", "somebody else"))
+    held = hold_out(rows, unknown_authors=("plain", "somebody else"))
     queries, unknown = held
     assert {rows[place]["author"] for place in unknown} == {"plain"}
     assert len(unknown) == 10
     assert not queries & unknown
-    assert held == hold_out(rows, seed=0, unknown_authors=("plain",))
-    assert not hold_out(rows, seed=0)[1]
+    assert held == hold_out(rows, unknown_authors=("plain",))
+    assert not hold_out(rows)[1]
 
 
 def test_held_out_series_go_whole_and_leave_a_style_behind() -> None:
@@ -288,24 +286,23 @@ def test_held_out_series_go_whole_and_leave_a_style_behind() -> None:
         *made_up("two", "food", "b", 2), *made_up("one", "food", "a", 40),
         *made_up("few", "food", "a", 3), *made_up("few", "food", "b", 4),
     ]  # fmt: skip
-    queries, _ = hold_out(rows, seed=3)
+    queries, _ = hold_out(rows)
     asked = [rows[place]["title_id"] for place in sorted(queries)]
     # The whole of many/a as a new work; elsewhere two pictures of works that stay.
     assert asked == [*["many/a"] * 3, *["many/b"] * 2, *["two/a"] * 2, *["one/a"] * 2]
 
 
-def test_showcase_varies_authors_and_genres() -> None:
-    queries = [
+def test_showcase_varies_authors_and_genres(tmp_path: Path) -> None:
+    rows = [
         *made_up("a", "signs and symbols", "flags", 3), *made_up("b", "people", "p", 3),
         *made_up("c", "people", "p", 1), *made_up("d", "food", "f", 1),
     ]  # fmt: skip
-    unknown = [*made_up("x", "food", "f", 3), *made_up("y", "animals", "n", 3)]
-    chosen = showcase(queries, unknown, 5)
-    assert [row["author"] for row in chosen] == ["b", "d", "c", "a", "x"]
-    assert [row["author"] for row in showcase(queries, unknown, 6)][-2:] == ["x", "y"]
-    assert showcase([], [], 6) == []
-    many = made_up("c", "people", "p", 100)
-    assert showcase(queries, unknown, 2, catalog=many)[0]["author"] == "c"
+    for size, row in enumerate(rows):
+        row["path"] = str(tmp_path / row["path"])
+        Path(row["path"]).write_bytes(bytes(size))
+    chosen = [Path(row["path"]).name for row in showcase(rows)]
+    assert chosen == ["df0", "cp0", "aflags2", "bp2", "aflags1", "bp1", "aflags0", "bp0"]
+    assert showcase([]) == []
 
 
 # --- fetching -------------------------------------------------------------------------------
@@ -320,7 +317,8 @@ with (room / "calls").open("a") as log:
     log.write(tool + " " + " ".join(words[-2:]) + "\\n")
 private = any("Dir::State::Lists" in word for word in words)
 if tool == "apt-cache":
-    print("Package: " + name + "\\nSize: " + str(len(data)))
+    for name in words[words.index("--no-all-versions") + 1 :]:
+        print("Package: " + name + "\\nSize: " + str(len(("package " + name) * 1000)))
 elif tool == "apt-get":
     if (room / "offline").exists():
         sys.exit("E: Could not resolve the host")
@@ -365,11 +363,11 @@ def calls(room: Path) -> list[str]:
 
 
 def test_fetch_unpacks_both_packages_once(room: Path, tmp_path: Path) -> None:
-    seen: list[tuple[str, int, int]] = []
+    seen: list[tuple[object, ...]] = []
     dest, absent = tmp_path / "dest", tmp_path / "absent"
     root = fetch(dest, progress=lambda *step: seen.append(step), installed=absent)
     assert sorted(path.name for path in root.iterdir()) == ["png", "svg"]
-    assert ("unpacking", 2, 2) in seen
+    assert (2, 2, "Unpacking") in seen
     assert not list(dest.glob(".*/*.deb"))
     before = calls(room)
     assert fetch(dest, progress=quiet, installed=absent) == root

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crawler import images
 from crawler.importers import ingest
 from crawler.importers.folder import import_folder, parse_pattern
 from crawler.importers.ingest import slug
@@ -315,7 +314,7 @@ def test_a_full_disk_is_one_line_and_keeps_what_was_done(
     def full(*_: object) -> None:
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr(images.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(InputError, match="disk is full"):
         import_folder(layout, SETTINGS, folder)
     monkeypatch.undo()

@@ -23,7 +23,7 @@ def picture(number: int, title: str = "t", status: str = "stored") -> Picture:
 
 
 def test_a_catalog_that_does_not_exist_is_empty(catalog: Catalog) -> None:
-    assert catalog.count("pictures") == 0
+    assert catalog.read("pictures").num_rows == 0
     assert catalog.version("pictures") is None
     assert catalog.read("pictures").num_rows == 0
     assert catalog.read("pictures").schema == arrow_schema("pictures")
@@ -47,7 +47,7 @@ def test_upsert_replaces_by_key_and_keeps_the_last_of_one_batch(catalog: Catalog
 
 def test_the_same_picture_in_two_titles_is_two_rows(catalog: Catalog) -> None:
     catalog.upsert("pictures", rows_of([picture(1, "a"), picture(1, "b")]))
-    assert catalog.count("pictures") == 2
+    assert catalog.read("pictures").num_rows == 2
 
 
 def test_nothing_to_write_commits_nothing(catalog: Catalog) -> None:
@@ -81,7 +81,7 @@ def test_delete_by_values(catalog: Catalog) -> None:
     catalog.upsert("pictures", rows_of([picture(n) for n in range(5)]))
     names = ["it's 1.png", "it's 2.png", "nobody's.png"]
     assert catalog.delete("pictures", "source_path", names) == 2
-    assert catalog.count("pictures") == 3
+    assert catalog.read("pictures").num_rows == 3
 
 
 def test_a_reader_keeps_its_version_while_a_writer_goes_on(catalog: Catalog) -> None:
@@ -89,7 +89,7 @@ def test_a_reader_keeps_its_version_while_a_writer_goes_on(catalog: Catalog) -> 
     with catalog.connect() as connection:
         catalog.upsert("pictures", rows_of([picture(1, status="failed"), picture(2)]))
         assert connection.execute("select status from pictures").fetchall() == [("stored",)]
-    assert catalog.count("pictures") == 2
+    assert catalog.read("pictures").num_rows == 2
 
 
 def test_a_damaged_table_is_one_clear_line(catalog: Catalog) -> None:

@@ -195,7 +195,7 @@ def test_nothing_is_removed_on_the_word_of_a_damaged_log(layout: Layout) -> None
     name = next(one["add"]["path"] for one in map(json.loads, entry.read_text().splitlines())
                 if "add" in one)  # fmt: skip
     flip(entry, entry.read_bytes().index(name.encode()) + 12)  # it names another file now
-    layout.lock.write_text('{"pid": 1}')  # a thorough look
+    layout.lock.write_text('{"pid": 1}')  # a thorough repair
     with writing(layout, "test"):
         pass
     assert {path: path.read_bytes() for path in table.glob("*.parquet")} == files

@@ -308,6 +308,21 @@ def test_shared_options_stand_on_either_side(
         assert f'root = "{tmp_path / "x"}"' in capsys.readouterr().out
 
 
+def test_the_demo_makes_its_folder_when_the_data_lie_elsewhere(
+    tmp_path: Path, drawings: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    to = tmp_path / "new" / "demo"
+    words = ["--data", str(tmp_path / "d"), "demo", "--images", str(drawings), "--to", str(to)]
+    assert main(words) == 0, capsys.readouterr().err
+    assert (to / "gallery.html").is_file()
+
+
+def test_a_file_is_no_data_root(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    assert main(["--data", str(tmp_path / "file"), "status"]) == 2
+    assert "is a file" in capsys.readouterr().err
+
+
 def test_a_whole_life(
     tmp_path: Path, drawings: Path, new_picture: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -321,6 +336,7 @@ def test_a_whole_life(
     first = drawings / HANDS[0]
     assert "would import" in said("import", "folder", str(first), "--dry-run")
     assert "8 new" in said("import", "folder", str(first))
+    assert "would index: 0 pictures" in said("index", "build", "--dry-run")
     assert "8 pending" in said("embed", "--dry-run")
     assert "8 embedded" in said("embed")
     assert "would index" in said("index", "build", "--dry-run")

@@ -96,6 +96,6 @@ def test_shares_of_the_catalog_are_not_printed_as_an_answer() -> None:
     assert "Which era?" in plain and "Which genre?" in plain
     headings = [line for line in strange if line.startswith(("Which genre", "Which era"))]
     assert headings == [
-        f"Which {kind}? (out of distribution; so common is each in the index)"
+        f"Which {kind}? (out of distribution: only how common each is in the index)"
         for kind in ("genre", "era")
     ]

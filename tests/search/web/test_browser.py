@@ -108,6 +108,7 @@ def test_drop_and_paste(page_of: Open, kind: str) -> None:
     assert HANDS[0] in page.locator(".labels dl").first.inner_text()
     labels = page.locator(".labels dl").first.locator("dt").all_inner_texts()
     assert len(set(labels)) == len(labels) and set(labels) <= {*HANDS, "none of these artists"}
+    assert page.locator(".question").inner_text().strip().endswith("%")  # no group is empty
 
 
 def test_choose_then_crop_by_mouse_then_whole(page_of: Open) -> None:
@@ -197,13 +198,13 @@ def test_a_shared_link_opens_elsewhere(page_of: Open) -> None:
     other = page_of("", at=link)
     other.wait_for_selector(".cards .card")
     assert titles(other) == titles(page)
-    assert "not kept" in other.locator(".question").inner_text()
+    assert "not stored" in other.locator(".question").inner_text()
     with other.expect_download() as saved:
         other.get_by_role("link", name="HTML").click()
     assert "toonsearch.html" in saved.value.suggested_filename
     gone = page_of("?r=s-0000000000000000000000")
     gone.wait_for_selector("[role=alert]")
-    assert "no longer kept" in gone.locator("[role=alert]").inner_text()
+    assert "no longer stored" in gone.locator("[role=alert]").inner_text()
 
 
 def test_language(page_of: Open) -> None:
@@ -353,7 +354,7 @@ def test_no_payload_runs(page_of: Open, hostile: str, tmp_path: Path) -> None:
     ask(page, file(0, 5, name))
     seen: set[str] = set()
 
-    def look(at: str, selector: str) -> None:
+    def visit(at: str, selector: str) -> None:
         page.goto(hostile + at)
         page.wait_for_selector(selector)
         page.wait_for_timeout(150)
@@ -370,18 +371,18 @@ def test_no_payload_runs(page_of: Open, hostile: str, tmp_path: Path) -> None:
     assert page.evaluate("window.__ran") is None
     assert name in page.locator(".tile .name").inner_text()
     result = page.url.removeprefix(hostile)
-    look(result + "&k=200", ".cards .card >> nth=50")
-    look(result + "&by=picture&k=60", ".cards .card")
-    look("browse", ".grid li >> nth=20")
+    visit(result + "&k=200", ".cards .card >> nth=50")
+    visit(result + "&by=picture&k=60", ".cards .card")
+    visit("browse", ".grid li >> nth=20")
     page.locator("button:has-text('Show more')").click()
     page.wait_for_selector(".grid li >> nth=60")
     for number in (0, 1, 7, 40, 111, 199):
         title = quote(f"x:{PAYLOADS[number]}{number}")
-        look(f"title?id={title}", ".work .cards")
-        look(f"author?name={quote(f'{PAYLOADS[number]} a{number % 50}')}", ".work")
+        visit(f"title?id={title}", ".work .cards")
+        visit(f"author?name={quote(f'{PAYLOADS[number]} a{number % 50}')}", ".work")
     for payload in PAYLOADS[::25]:
-        look(f"browse?q={quote(payload)}", ".finder")
-        look(f"?r={quote(payload)}", "[role=alert]")
+        visit(f"browse?q={quote(payload)}", ".finder")
+        visit(f"?r={quote(payload)}", "[role=alert]")
     shown = sum(any(payload.strip() in line for line in seen) for payload in PAYLOADS[:8])
     assert shown, "the payloads are on the page, as text"
     saved = page.request.get(f"{hostile}v1/results/{result[3:]}?format=html&k=100")

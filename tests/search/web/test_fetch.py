@@ -15,6 +15,7 @@ import pytest
 from schemas.errors import InputError, NetworkError, ToonsearchError
 from schemas.net import is_public
 from schemas.settings import Settings
+from search.web import fetch
 from search.web.fetch import PinnedBackend, fetch_picture
 from tests.search.hands import draw
 from tests.search.web.conftest import opened
@@ -130,12 +131,13 @@ def site() -> Iterator[int]:
         ("/nothing", "answered 404"),
     ],
 )  # fmt: skip
-def test_fetching(site: int, path: str, what: str | None) -> None:
+def test_fetching(site: int, path: str, what: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "PORTS", {"http": site})
     backend = PinnedBackend(allowed=lambda text: text == "127.0.0.1" or is_public(text))
-    url, ports = f"http://127.0.0.1:{site}{path}", {"http": site}
+    url = f"http://127.0.0.1:{site}{path}"
 
     async def run() -> bytes:
-        return await fetch_picture(url, 100_000, backend, ports)
+        return await fetch_picture(url, 100_000, backend)
 
     if what is None:
         assert asyncio.run(run()) == PICTURE

@@ -16,7 +16,7 @@ from indexer.embedding.preprocess import PixelSpec, picture_to_pixels
 from schemas.images import PictureError, PictureLimits, Reason, picture_id_of
 from search.inputs import QueryPicture
 from search.web import image_pool
-from search.web.image_pool import DecoderPool, PreparedPicture
+from search.web.image_pool import DecodedPicture, DecoderPool
 from tests.search.hands import draw
 
 LIMITS = PictureLimits()
@@ -45,10 +45,10 @@ def test_pixels_are_those_of_the_one_path() -> None:
         spec = PixelSpec(min_side_px=352)
         for seed in range(4):
             data = png(draw(seed % 3, seed))
-            made = await pool.pixels(QueryPicture("a", data), None, spec)
-            assert isinstance(made, PreparedPicture) and made.prepared is not None
+            made = await pool.pixels(QueryPicture("a", data), spec)
+            assert isinstance(made, DecodedPicture) and made.decoded is not None
             wanted = picture_to_pixels(data, LIMITS, spec)
-            assert np.array_equal(made.prepared, wanted)
+            assert np.array_equal(made.decoded, wanted)
             assert made.picture_id == picture_id_of(data)
 
     with_pool(work)
@@ -63,15 +63,15 @@ def test_a_process_that_dies_or_hangs_costs_one_picture(monkeypatch: pytest.Monk
         failures = 0
         for _ in range(4):
             try:
-                await pool.pixels(good, None, PixelSpec())
+                await pool.pixels(good, PixelSpec())
             except PictureError:
                 failures += 1
         assert failures <= 2  # one for each process that was killed
         pool.timeout_s = 0.0
         with pytest.raises(PictureError, match="too long"):
-            await pool.pixels(good, None, PixelSpec())
+            await pool.pixels(good, PixelSpec())
         pool.timeout_s = image_pool.TIMEOUT_S
-        await pool.pixels(good, None, PixelSpec())
+        await pool.pixels(good, PixelSpec())
         assert pool.restarts_count >= 1
 
     with_pool(work)
@@ -97,9 +97,9 @@ def test_the_largest_allowed_picture_fits_and_a_larger_one_is_refused() -> None:
     async def work(pool: DecoderPool) -> None:
         side = int(LIMITS.max_pixels**0.5)
         large = png(Image.new("RGBA", (side, side), (10, 20, 30, 90)))
-        await pool.pixels(QueryPicture("large", large), None, PixelSpec())
+        await pool.pixels(QueryPicture("large", large), PixelSpec())
         with pytest.raises(PictureError) as caught:
-            await pool.pixels(QueryPicture("bomb", bomb(60_000, 60_000)), None, PixelSpec())
+            await pool.pixels(QueryPicture("bomb", bomb(60_000, 60_000)), PixelSpec())
         assert caught.value.reason is Reason.TOO_MANY_PIXELS
 
     with_pool(work)

@@ -55,17 +55,18 @@ def test_an_author_shows_works_and_neighbours(client: TestClient, name: str) -> 
 
 
 def test_drift_compares_each_year_with_the_first(engine: Any) -> None:
-    rows = engine.generation.meta.execute("select row_id, picture_id from pictures").fetchall()
-    years = [(row, 2000 + n % 4, picture) for n, (row, picture) in enumerate(rows)]
-    found = drift(OpenEngine(engine), years)
+    opened = OpenEngine(engine)
+    pictures = opened.records("select row_id, picture_id, row_id % 4 + 2000 as year from pictures")
+    found = drift(opened, pictures)
     assert [one["year"] for one in found] == [2000, 2001, 2002, 2003]
     assert found[0]["similarity"] == pytest.approx(1.0, abs=1e-3)
-    vectors = engine.generation.vectors(np.asarray([row for row, year, _ in years if year == 2001]))
-    first = engine.generation.vectors(np.asarray([row for row, year, _ in years if year == 2000]))
-    a, b = first.mean(axis=0), vectors.mean(axis=0)
+    a, b = (
+        engine.generation.vectors([p["row_id"] for p in pictures if p["year"] == year]).mean(axis=0)
+        for year in (2000, 2001)
+    )
     expected = float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
     assert found[1]["similarity"] == pytest.approx(expected, abs=1e-3)
-    assert drift(OpenEngine(engine), [row for row in years if row[1] < 2002]) == []
+    assert drift(opened, [one for one in pictures if one["year"] < 2002]) == []
 
 
 def test_what_can_be_filtered_by(client: TestClient, engine: Any) -> None:

@@ -165,9 +165,9 @@ def test_a_full_disk_loses_nothing(anna: TestClient, own: Settings) -> None:
     store = anna.app.state.service.store  # type: ignore[attr-defined]
 
     def limit(pages: int | None) -> None:
-        with store.reading() as connection:
-            (count,) = connection.execute("pragma page_count").fetchone()
-            connection.execute(f"pragma max_page_count = {pages or count}")
+        connection = store._opened()
+        (count,) = connection.execute("pragma page_count").fetchone()
+        connection.execute(f"pragma max_page_count = {pages or count}")
 
     anna.portal.call(store.run, lambda: limit(None))  # type: ignore[union-attr]
     statuses = [anna.post("/v1/galleries", json={"name": "x" * 100}).status_code for _ in range(60)]

@@ -16,7 +16,7 @@ from schemas.settings import Settings
 from search.engine import Engine
 from search.web.engine_pool import OpenEngine
 from search.web.routers import map as routes
-from search.web.routers.map import POINT, color_points, read_map
+from search.web.routers.map import POINT, read_map
 from tests.search.hands import HANDS
 from tests.search.web.conftest import opened
 
@@ -62,12 +62,12 @@ def test_without_a_map_the_server_says_how_to_get_one(
 
 def test_the_map_has_the_eras_of_its_index(dated: Settings) -> None:
     with Engine.open(dated.layout, dated) as engine:
-        rows = engine.generation.row_ids.tolist()
-        points = np.zeros(len(rows), POINT)
-        labels = color_points(engine.generation, rows, points)
-        assert labels["era"] == ["2000-2004", "2005-2009", "2010-2014", "2015-2019"]
-        asked = engine.generation.meta.execute("select row_id, era from catalog").fetchall()
-        assert [labels["era"][n] for n in points["era"]] == [dict(asked)[row] for row in rows]
+        found = read_map(OpenEngine(engine))
+        assert found is not None
+        eras = found.labels["era"]
+        assert eras == ["2000-2004", "2005-2009", "2010-2014", "2015-2019"]
+        wanted = dict(engine.generation.meta.execute("select row_id, era from catalog").fetchall())
+        assert [eras[n] for n in found.points["era"]] == [wanted[row] for row in found.row_ids]
 
 
 def test_more_eras_than_colours_keep_the_largest_in_order(
@@ -75,9 +75,9 @@ def test_more_eras_than_colours_keep_the_largest_in_order(
 ) -> None:
     monkeypatch.setattr(routes, "GROUPS", 2)
     with Engine.open(dated.layout, dated) as engine:
-        rows = engine.generation.row_ids.tolist()
-        labels = color_points(engine.generation, rows, np.zeros(len(rows), POINT))
-        assert labels["era"] == ["2010-2014", "2015-2019"]  # two titles each
+        found = read_map(OpenEngine(engine))
+        assert found is not None
+        assert found.labels["era"] == ["2010-2014", "2015-2019"]  # two titles each
 
 
 def test_a_large_map_shows_a_part_spread_evenly(

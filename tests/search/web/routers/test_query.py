@@ -290,7 +290,7 @@ def test_without_an_index_the_page_says_how_to_build_one(
 
 @pytest.mark.parametrize("ood", [1.37, nan])
 def test_a_share_keeps_all_of_a_query(tmp_path: Path, ood: float) -> None:
-    query = EncodedQuery(np.eye(1, 8, dtype=np.float32)[0], ood, "model", "pixels", ("own",), 2)
+    query = EncodedQuery(np.eye(1, 8, dtype=np.float32)[0], ood, "model", "pixels", ("own",))
     store = Store(tmp_path / "web.sqlite")
     key, _ = store.add_share(query, 3)
     found = store.share(key)
@@ -318,10 +318,10 @@ def test_accounts_of_an_older_file_stay(tmp_path: Path) -> None:
     store.close()
     with contextlib.closing(sqlite3.connect(path)) as file:
         file.execute("create table shares (id text primary key) without rowid")
-        file.execute("drop table shared_queries")
+        file.execute("drop table shared_links")
     again = Store(path)
     assert again.account_of(again.sign_in("anna", "correct horse battery")) is not None
     again.close()
     with contextlib.closing(sqlite3.connect(path)) as file:
         tables = {row[0] for row in file.execute("select name from sqlite_schema")}
-    assert "shared_queries" in tables and "shares" not in tables
+    assert "shared_links" in tables and "shares" not in tables
