@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 # FAISS comes as a CPU and a GPU build that exclude each other; an NVIDIA driver decides.
 DEVICE ?= $(if $(shell command -v nvidia-smi),gpu,cpu)
 DEMO_DIR ?= demo
-SOURCES := schemas crawler indexer search tests bench
+SOURCES := schemas crawler indexer search tests bench toonsearch.py
 DRAWINGS ?= ../shared/drawings
 # What running needs, in every lock file beside the extra that the file is named after.
 EXTRAS := --extra crawl --extra web --extra report

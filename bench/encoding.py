@@ -65,7 +65,7 @@ def jpeg(number: int) -> bytes:
 def torch_loop() -> Callable[[Sequence[bytes]], object]:
     import torch
 
-    from indexer.training.export import torch_encoder
+    from bench.torch_query import torch_encoder
 
     network, spec = torch_encoder(shipped_model_dir())
     longest_px = spec.max_side_px

@@ -9,13 +9,27 @@ import sys
 from pathlib import Path
 
 import faiss
+import onnx
 import torch
+from onnx import numpy_helper
 
-from indexer.embedding.preprocess import picture_to_pixels
-from indexer.training.export import torch_encoder
+from indexer.embedding.encoder import Encoder
+from indexer.embedding.models import MODEL_FILE
+from indexer.embedding.preprocess import PixelSpec, picture_to_pixels
+from indexer.training.backbones import load_statistics
+from indexer.training.model import Projection, StyleNetwork
 from indexer.vector_index.generations import Generation
 from schemas.images import PictureLimits
 from schemas.storage.layout import Layout
+
+
+def torch_encoder(model_dir: Path) -> tuple[StyleNetwork, PixelSpec]:
+    """The network of a model folder in torch eager."""
+    graph = onnx.load(model_dir / MODEL_FILE, load_external_data=False).graph
+    tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    projection = Projection(*(tensors[name] for name in Projection._fields))
+    network = StyleNetwork(load_statistics(), projection).eval()
+    return network, Encoder.open(model_dir).pixel_spec
 
 
 def main(root: str, picture: str) -> None:

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from indexer.embedding.embed import in_order
-from schemas.errors import ToonsearchError
-from schemas.images import decode_picture, grey_thumbnail
+from schemas.images import decode_stored, grey_thumbnail
 from schemas.progress import Progress
 from schemas.records import author_names
 from schemas.settings import Settings
@@ -150,10 +149,9 @@ def _thumbnails(
     """Centred grey thumbnails of length one; place -> (1024,)."""
 
     def read(place: int) -> np.ndarray | None:
-        try:
-            data = layout.picture(holders[place][0].file or "").read_bytes()
-            image = decode_picture(data, settings.decode.limits, target_px=128)
-        except (OSError, ToonsearchError):
+        path = layout.picture(holders[place][0].file or "")
+        image = decode_stored(path, settings.decode.limits, 128)
+        if image is None:
             return None
         row = grey_thumbnail(image).astype(np.float32).ravel()
         row -= row.mean()

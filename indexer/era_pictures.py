@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from indexer.embedding.embed import in_order
-from schemas.errors import ToonsearchError
-from schemas.images import PictureLimits, decode_picture
+from schemas.images import PictureLimits, decode_stored
 from schemas.progress import Progress
 from schemas.storage.layout import Layout
 
@@ -50,12 +49,8 @@ def overlay(
     """
 
     def read(job: tuple[str, str]) -> np.ndarray | None:
-        try:
-            data = layout.picture(job[1]).read_bytes()
-            image = decode_picture(data, limits, target_px=2 * SIDE_PX)
-        except (OSError, ToonsearchError):
-            return None
-        return np.asarray(image.resize((SIDE_PX, SIDE_PX), resample=4))  # box
+        image = decode_stored(layout.picture(job[1]), limits, 2 * SIDE_PX)
+        return None if image is None else np.asarray(image.resize((SIDE_PX, SIDE_PX), 4))  # box
 
     stacks: dict[str, list[np.ndarray]] = {}
     for done, ((era, _), pixels) in enumerate(in_order(read, files, 64), 1):

@@ -198,6 +198,14 @@ def decode_picture(data: bytes, limits: PictureLimits, target_px: int | None = N
         raise PictureError(Reason.DAMAGED, f"the picture is damaged ({error})") from error
 
 
+def decode_stored(path: Path, limits: PictureLimits, target_px: int) -> Image.Image | None:
+    """A file of the store as `decode_picture` gives it, None when it is gone or damaged."""
+    try:
+        return decode_picture(path.read_bytes(), limits, target_px)
+    except (OSError, PictureError):
+        return None
+
+
 def _reduce_early(image: Image.Image, target_px: int | None) -> Image.Image:
     """Box-reduce by a whole factor while at least twice the target remains."""
     if target_px is None or image.mode not in ("L", "RGB", "RGBA", "LA", "CMYK"):

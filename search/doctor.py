@@ -1,4 +1,4 @@
-"""The checks behind `toonsearch doctor`: each a line with a verdict and a way out."""
+"""The checks behind `toonsearch doctor`: each a line that says how it stands and what to do."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Finding:
     """One checked thing. `exit_code` is that of a failure of its kind."""
 
     what: str
-    verdict: Literal["ok", "warn", "fail"]
+    state: Literal["ok", "warn", "fail"]
     detail: str
     fix: str = ""
     exit_code: int = 1

@@ -24,7 +24,7 @@ from indexer.vector_index.ranking import UNEXPANDED, expanded, top_pictures, top
 from schemas.errors import InputError, NoIndexError
 from schemas.images import PictureLimits
 from schemas.records import LABEL_KINDS, Answer, LabelProbability, Labels
-from schemas.settings import Settings
+from schemas.settings import QuerySettings, Settings
 from schemas.storage.layout import Layout
 from search.filters import NO_FILTERS, Filters, allowed
 from search.inputs import QueryPicture
@@ -68,6 +68,18 @@ class QueryOptions:
     unknown_prior: float = 0.5
     filters: Filters = NO_FILTERS
     expand: bool = True
+
+    @classmethod
+    def of(cls, settings: QuerySettings, filters: Filters) -> QueryOptions:
+        """Those of the settings, with these filters."""
+        return cls(
+            k=settings.k,
+            by=settings.by,
+            neighbours=settings.neighbours,
+            unknown_prior=settings.unknown_prior,
+            filters=filters,
+            expand=settings.expand,
+        )
 
 
 class Engine:

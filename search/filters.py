@@ -19,7 +19,6 @@ from schemas.names import author_key, without_accents
 
 if TYPE_CHECKING:
     from indexer.vector_index.generations import Generation
-    from schemas.settings import QuerySettings
 
 
 @dataclass(frozen=True)
@@ -32,6 +31,7 @@ class Filters:
     a picture must be nearer than. `pictures` are the only picture ids that may answer.
 
     Units:   min_percentile 0..100
+    Errors:  InputError when the years contradict each other
     """
 
     where: str | None = None
@@ -45,40 +45,16 @@ class Filters:
     min_percentile: float = 0.0
     pictures: tuple[str, ...] | None = None
 
-    @classmethod
-    def from_params(
-        cls,
-        settings: QuerySettings,
-        *,
-        where: str | None = None,
-        genre: Iterable[str] = (),
-        platform: Iterable[str] = (),
-        year_from: int | None = None,
-        year_to: int | None = None,
-        exclude_author: Iterable[str] = (),
-        exclude_same_author: bool = False,
-        exclude_title: Iterable[str] = (),
-        min_percentile: float | None = None,
-    ) -> Filters:
-        """Filters from options of the command line or parameters of a request.
-
-        Errors:  InputError when they contradict each other
-        """
-        if year_from is not None and year_to is not None and year_from > year_to:
+    def __post_init__(self) -> None:
+        if (
+            self.year_from is not None
+            and self.year_to is not None
+            and self.year_from > self.year_to
+        ):
             raise InputError(
-                f"no year is from {year_from} to {year_to}", "Give the earlier year first."
+                f"no year is from {self.year_from} to {self.year_to}",
+                "Give the earlier year first.",
             )
-        return cls(
-            where=where,
-            genres=tuple(genre),
-            platforms=tuple(platform),
-            year_from=year_from,
-            year_to=year_to,
-            exclude_authors=tuple(exclude_author),
-            exclude_same_author=exclude_same_author,
-            exclude_titles=tuple(exclude_title),
-            min_percentile=settings.min_percentile if min_percentile is None else min_percentile,
-        )
 
     def without_authors(self, names: Iterable[str]) -> Filters:
         """The same filters that also leave out these authors."""

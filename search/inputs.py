@@ -132,12 +132,9 @@ def read_picture(
         ) from error
     except (OSError, ValueError) as error:
         missing = getattr(error, "errno", None) in (errno.ENOENT, errno.ENOTDIR)
-        why = "does not exist" if missing else f"cannot be read ({_reason(error)})"
+        reason = getattr(error, "strerror", None) or error
+        why = "does not exist" if missing else f"cannot be read ({reason})"
         raise InputError(f"{name} {why}") from error
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or error)
 
 
 def shown(path: str) -> str:

@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,3 +54,23 @@ def only_loopback(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     monkeypatch.setattr(socket.socket, "connect", connect)
     yield
+
+
+@pytest.fixture(scope="session")
+def small_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `drawings/` and, in `data/`, a catalog and a published index of them."""
+    from crawler.importers.folder import import_folder
+    from indexer.embedding.embed import embed_pending
+    from indexer.vector_index.build import build_generation
+    from indexer.vector_index.generations import publish
+    from schemas.settings import load_settings
+    from tests.drawings import draw_folder
+
+    root = tmp_path_factory.mktemp("small")
+    settings = load_settings({"store.root": str(root / "data")}, environ={}, cwd=root)
+    import_folder(settings.layout, settings, draw_folder(root / "drawings", titles=1))
+    embed_pending(settings.layout, settings)
+    report = build_generation(settings.layout, settings)
+    assert report.generation_id is not None
+    publish(settings.layout, report.generation_id)
+    return root

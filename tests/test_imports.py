@@ -8,13 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from crawler.importers.folder import import_folder
-from indexer.embedding.embed import embed_pending
-from indexer.vector_index.build import build_generation
-from indexer.vector_index.generations import publish
-from schemas.settings import load_settings
-from tests.drawings import draw_folder
-
 ROOT = Path(__file__).resolve().parent.parent
 NEVER = ("torch", "scrapy", "pandas", "duckdb", "pyarrow", "deltalake", "rich", "asyncio")
 
@@ -39,27 +32,17 @@ def modules_after(arguments: list[str], cwd: Path) -> set[str]:
     return set(done.stdout.rpartition("MODULES ")[2].split())
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("imports")
-    settings = load_settings({"store.root": str(root / "data")}, environ={}, cwd=root)
-    import_folder(settings.layout, settings, draw_folder(root / "drawings", titles=1))
-    embed_pending(settings.layout, settings)
-    report = build_generation(settings.layout, settings)
-    assert report.generation_id is not None
-    publish(settings.layout, report.generation_id)
-    return root
-
-
 @pytest.mark.parametrize("form", [[], ["--json"], ["--where", "title <> 'x'", "--nl"]])
-def test_a_query_loads_only_what_it_uses(root: Path, form: list[str]) -> None:
-    picture = str(next((root / "drawings").rglob("*.png")))
-    loaded = modules_after(["query", picture, "--data", str(root / "data"), *form], root)
+def test_a_query_loads_only_what_it_uses(small_root: Path, form: list[str]) -> None:
+    picture = str(next((small_root / "drawings").rglob("*.png")))
+    loaded = modules_after(
+        ["query", picture, "--data", str(small_root / "data"), *form], small_root
+    )
     assert {"faiss", "onnxruntime", "numpy", "PIL"} <= loaded
     assert not loaded & set(NEVER)
 
 
-def test_help_loads_next_to_nothing(root: Path) -> None:
-    loaded = modules_after(["--help"], root)
+def test_help_loads_next_to_nothing(small_root: Path) -> None:
+    loaded = modules_after(["--help"], small_root)
     assert not any(name.startswith("search.cli.commands.") for name in loaded)
     assert not loaded & {*NEVER, "numpy", "faiss", "onnxruntime", "PIL", "sqlite3", "indexer"}

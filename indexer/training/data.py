@@ -11,7 +11,7 @@ import itertools
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,30 +25,16 @@ from schemas.records import DECADE, era_of
 from schemas.storage.catalog import Catalog
 from schemas.storage.layout import Layout
 
-# --- A manifest of labelled pictures, and its splits.
+# --- Labelled pictures and their splits.
 
 MANIFEST_FILE = "manifest.csv"
 SPLITS_FILE = "splits.json"
 REPORT_FILE = "report.json"
 """Authors on whom nothing is ever chosen; they are asked once for each release."""
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """Pictures of a folder with author and series, in the file's order."""
-
-    root: Path
-    paths: tuple[str, ...]
-    authors: np.ndarray  # (N,) str
-    series: np.ndarray  # (N,) str
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def part(self, rows: np.ndarray) -> Manifest:
-        """Some of the pictures, in the order of the rows; (M,) int."""
-        paths = tuple(self.paths[row] for row in rows.tolist())
-        return Manifest(self.root, paths, self.authors[rows], self.series[rows])
+SPLITS = 5
+FOLDS = 5
+MIN_AUTHORS = 4
+NO_YEAR = -1
 
 
 @dataclass(frozen=True)
@@ -59,7 +45,40 @@ class Split:
     test: frozenset[str]
 
 
-def held_out(manifest: Manifest, file: Path) -> Split:
+@dataclass(frozen=True)
+class Benchmark:
+    """Pictures of a folder with their labels; empty or NO_YEAR is "not known".
+
+    `genres` are those of each picture, the main one first.
+
+    Shapes:  N paths and genres; authors and series (N,) str, years (N,) int
+    """
+
+    root: Path
+    paths: tuple[str, ...]
+    authors: np.ndarray
+    series: np.ndarray
+    genres: tuple[tuple[str, ...], ...]
+    years: np.ndarray
+    name: str
+    splits: tuple[Split, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def part(self, rows: np.ndarray) -> Benchmark:
+        """Some of the pictures, in the order of the rows; (M,) int."""
+        return replace(
+            self,
+            paths=tuple(self.paths[row] for row in rows.tolist()),
+            authors=self.authors[rows],
+            series=self.series[rows],
+            genres=tuple(self.genres[row] for row in rows.tolist()),
+            years=self.years[rows],
+        )
+
+
+def held_out(bench: Benchmark, file: Path) -> Split:
     """The split whose test authors are those that a JSON file lists.
 
     Errors:  InputError when the file cannot be read or names an author without pictures
@@ -68,7 +87,7 @@ def held_out(manifest: Manifest, file: Path) -> Split:
         test = frozenset(str(name) for name in json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{file}: cannot be read ({error})") from error
-    known = frozenset(manifest.authors.tolist())
+    known = frozenset(bench.authors.tolist())
     if not test or test - known:
         missing = min(test - known, default="nobody")
         raise InputError(f"{file}: there is no picture by {missing!r}")
@@ -115,9 +134,6 @@ class LabelRules:
     min_pictures_per_author: int = 2
     merge: tuple[tuple[str, str], ...] = ()
     eras: tuple[tuple[int, int], ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def parse_merge(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
@@ -188,20 +204,18 @@ def apply_rules(bench: Benchmark, rules: LabelRules) -> Classes:
 
     Errors:  InputError when fewer than two authors are left: there is nothing to distinguish
     """
-    names, inverse, counts = np.unique(
-        bench.manifest.authors, return_inverse=True, return_counts=True
-    )
-    kept = np.flatnonzero((counts >= rules.min_pictures_per_author) & (names != ""))
-    if len(kept) < 2:
+    names, inverse, counts = np.unique(bench.authors, return_inverse=True, return_counts=True)
+    chosen = np.flatnonzero((counts >= rules.min_pictures_per_author) & (names != ""))
+    if len(chosen) < 2:
         raise InputError(
-            f"{len(kept)} authors have {rules.min_pictures_per_author} pictures or more;"
+            f"{len(chosen)} authors have {rules.min_pictures_per_author} pictures or more;"
             " at least 2 are needed",
             "Lower --min-pictures-per-author, or add pictures.",
         )
     code = np.full(len(names), NONE)
-    code[kept] = np.arange(len(kept))
+    code[chosen] = np.arange(len(chosen))
     merge = dict(rules.merge)
-    genres = [{merge.get(genre, genre) for genre in several} for several in bench.all_genres]
+    genres = [{merge.get(genre, genre) for genre in several} for several in bench.genres]
     genre_names = tuple(sorted(set().union(*genres)))
     shares = np.zeros((len(bench), len(genre_names)), np.float32)
     for row, several in enumerate(genres):
@@ -210,14 +224,14 @@ def apply_rules(bench: Benchmark, rules: LabelRules) -> Classes:
     eras = [_era(year, rules) for year in bench.years.tolist()]
     era_names = tuple(sorted(set(eras) - {""}))
     era = np.array([era_names.index(name) if name else NONE for name in eras])
-    _, series = np.unique(bench.manifest.series, return_inverse=True)
+    _, series = np.unique(bench.series, return_inverse=True)
     return Classes(
         code[inverse.reshape(-1)],
         series.reshape(-1),
         era,
         shares,
         {
-            "author": tuple(str(names[place]) for place in kept),
+            "author": tuple(str(names[place]) for place in chosen),
             "genre": genre_names,
             "era": era_names,
         },
@@ -235,43 +249,13 @@ def _era(year: int, rules: LabelRules) -> str:
     return ""
 
 
-SPLITS = 5
-FOLDS = 5
-MIN_AUTHORS = 4
-NO_YEAR = -1
+# --- Benchmarks from manifests and the catalog.
 
-
-@dataclass(frozen=True)
-class Benchmark:
-    """Pictures with labels; an empty author, series or genre stands for "not known".
-
-    Shapes:  genres (N,) str, years (N,) int, NO_YEAR where unknown
-    """
-
-    manifest: Manifest
-    genres: np.ndarray
-    years: np.ndarray
-    splits: tuple[Split, ...]
-    name: str
-    all_genres: tuple[tuple[str, ...], ...] = ()
-    """Every genre of each picture, the main one first."""
-
-    def __len__(self) -> int:
-        return len(self.manifest)
-
-    def part(self, rows: np.ndarray) -> Benchmark:
-        """Some of the pictures, in the same order; rows (M,) int."""
-        some = self.manifest.part(rows)
-        genres = tuple(self.all_genres[row] for row in rows.tolist())
-        return Benchmark(some, self.genres[rows], self.years[rows], self.splits, self.name, genres)
+FIX = "Correct the manifest and run the command again."
 
 
 def benchmark_of_rows(
-    rows: Sequence[ManifestRow],
-    root: Path,
-    name: str,
-    splits: Path | None = None,
-    training: bool = False,
+    rows: Sequence[ManifestRow], root: Path, name: str, training: bool = False
 ) -> Benchmark:
     """A benchmark from manifest rows.
 
@@ -281,8 +265,8 @@ def benchmark_of_rows(
     Errors:  InputError names the first file that is missing, a picture with two authors, or
              says that there are too few authors with two series
     """
-    kept: list[tuple[str, str, str, tuple[str, ...], int]] = []
-    seen: dict[str, tuple[str, str]] = {}
+    used: list[tuple[str, str, str, tuple[str, ...], int]] = []
+    labels_of: dict[str, tuple[str, str]] = {}
     spellings: dict[str, str] = {}
     for row in rows:
         path, author = row.path, next(iter(row.authors), "")
@@ -291,31 +275,23 @@ def benchmark_of_rows(
         if not path or not (training or (author and series)):
             continue
         series = series or path
-        if path in seen:
-            if seen[path] != (author, series):
+        if path in labels_of:
+            if labels_of[path] != (author, series):
                 raise InputError(f"row {row.number}: {path} has contradictory labels", FIX)
             continue
-        seen[path] = (author, series)
+        labels_of[path] = (author, series)
         if not (root / path).is_file():
             raise InputError(f"row {row.number}: there is no file {root / path}", FIX)
-        kept.append((path, author, series, row.genres, _year(row)))
-    if not kept:
+        used.append((path, author, series, row.genres, _year(row)))
+    if not used:
         raise InputError(f"{name}: no row has a path, an author and a series")
-    paths, authors, series_of, several, years = zip(*kept, strict=True)
-    genres = [next(iter(names), "") for names in several]
-    manifest = Manifest(root, tuple(paths), np.array(authors), np.array(series_of))
-    chosen: list[Split]
+    paths, authors, series_of, genres, years = zip(*used, strict=True)
+    arrays = np.array(authors), np.array(series_of), genres, np.array(years)
+    bench = Benchmark(root, paths, *arrays, name)
     if training:
-        chosen = []
-    elif splits is not None and splits.is_file():
-        chosen = read_splits(splits.parent)
-    else:
-        chosen = author_splits(manifest)
-    labels = np.array(genres), np.array(years)
-    return Benchmark(manifest, *labels, tuple(chosen), name, tuple(several))
-
-
-FIX = "Correct the manifest and run the command again."
+        return bench
+    has_splits = (root / SPLITS_FILE).is_file()
+    return replace(bench, splits=tuple(read_splits(root) if has_splits else author_splits(bench)))
 
 
 def _year(row: ManifestRow) -> int:
@@ -332,8 +308,7 @@ def benchmark_of_manifest(file: Path, training: bool = False) -> Benchmark:
 
     Errors:  as of `benchmark_of_rows`, and those of reading the manifest
     """
-    root = file.resolve().parent
-    return benchmark_of_rows(read_manifest(file), root, str(file), root / SPLITS_FILE, training)
+    return benchmark_of_rows(read_manifest(file), file.resolve().parent, str(file), training)
 
 
 def benchmark_of_catalog(layout: Layout, training: bool = False) -> Benchmark:
@@ -360,25 +335,25 @@ def benchmark_of_catalog(layout: Layout, training: bool = False) -> Benchmark:
     rows = manifest_rows(sorted(found.values(), key=lambda row: str(row["path"])))
     if not rows:
         raise InputError("the catalog holds no picture", "Run `toonsearch import` first.")
-    return benchmark_of_rows(rows, layout.pictures, "the catalog", training=training)
+    return benchmark_of_rows(rows, layout.pictures, "the catalog", training)
 
 
-def author_splits(manifest: Manifest, count: int = SPLITS, seed: int = 0) -> list[Split]:
+def author_splits(bench: Benchmark) -> list[Split]:
     """Halves of the authors, those with several series spread evenly over both.
 
     Errors:  InputError with fewer than four authors of two series: nothing can be asked
     """
-    names = np.unique(manifest.authors)
-    several = [a for a in names if len(np.unique(manifest.series[manifest.authors == a])) > 1]
+    names = np.unique(bench.authors)
+    several = [a for a in names if len(np.unique(bench.series[bench.authors == a])) > 1]
     if len(several) < MIN_AUTHORS:
         raise InputError(
             f"{len(several)} authors have two series or more; at least {MIN_AUTHORS} are needed",
-            "Style is measured between works: name the series of each picture.",
+            "Style is measured across series: name the series of each picture.",
         )
     rest = sorted(set(names.tolist()) - set(several))
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     splits = []
-    for _ in range(count):
+    for _ in range(SPLITS):
         halves: tuple[list[str], list[str]] = ([], [])
         for group in (several, rest):
             order = random.permutation(len(group))
@@ -388,27 +363,27 @@ def author_splits(manifest: Manifest, count: int = SPLITS, seed: int = 0) -> lis
     return splits
 
 
-def series_folds(manifest: Manifest, count: int = FOLDS) -> np.ndarray:
+def series_folds(bench: Benchmark) -> np.ndarray:
     """A fold for each picture: whole series, each author's spread over the folds.
 
     Shapes:  -> (N,) int
     """
-    folds = np.zeros(len(manifest), np.int64)
-    for number, author in enumerate(np.unique(manifest.authors)):
-        own = manifest.authors == author
-        for place, series in enumerate(np.unique(manifest.series[own])):
-            folds[own & (manifest.series == series)] = (place + number) % count
+    folds = np.zeros(len(bench), np.int64)
+    for number, author in enumerate(np.unique(bench.authors)):
+        own = bench.authors == author
+        for place, series in enumerate(np.unique(bench.series[own])):
+            folds[own & (bench.series == series)] = (place + number) % FOLDS
     return folds
 
 
-def several_series(manifest: Manifest) -> np.ndarray:
+def several_series(bench: Benchmark) -> np.ndarray:
     """Which pictures are by an author with two series or more; (N,) bool."""
-    pairs = np.unique(np.stack([manifest.authors, manifest.series], 1), axis=0)
+    pairs = np.unique(np.stack([bench.authors, bench.series], 1), axis=0)
     names, counts = np.unique(pairs[:, 0], return_counts=True)
-    return np.isin(manifest.authors, names[counts > 1])
+    return np.isin(bench.authors, names[counts > 1])
 
 
-# --- What training shows, and what it keeps aside.
+# --- What training learns from, and what it is measured on.
 
 MIN_SEVERAL = 6
 UNSEEN_SHARE = 0.25
@@ -422,13 +397,13 @@ def unseen_authors(bench: Benchmark, seed: int) -> frozenset[str]:
 
     Errors:  InputError when there are too few to spare any
     """
-    several = several_series(bench.manifest) & (bench.manifest.authors != "")
-    names = np.unique(bench.manifest.authors[several])
+    several = several_series(bench) & (bench.authors != "")
+    names = np.unique(bench.authors[several])
     if len(names) < MIN_SEVERAL:
         raise InputError(
             f"{len(names)} authors have two series or more; at least {MIN_SEVERAL} are needed, "
             f"{MIN_UNSEEN} of them to measure on",
-            "Style is measured between works: name the series of each picture.",
+            "Style is measured across series: name the series of each picture.",
         )
     count = max(MIN_UNSEEN, round(UNSEEN_SHARE * len(names)))
     chosen = np.random.default_rng(seed).choice(names, count, replace=False)
@@ -441,7 +416,7 @@ class Samples:
 
     def __init__(self, bench: Benchmark, classes: Classes, unseen: frozenset[str]) -> None:
         self.bench, self.classes = bench, classes
-        aside = np.isin(bench.manifest.authors, sorted(unseen))
+        aside = np.isin(bench.authors, sorted(unseen))
         self.train, evaluated = np.flatnonzero(~aside), np.flatnonzero(aside)
         self.evaluated = evaluated[:: max(1, -(-len(evaluated) // MAX_EVALUATED))]
         code = classes.author[self.train]

@@ -19,9 +19,7 @@ import numpy as np
 import onnx
 import torch
 from blake3 import blake3
-from onnx import numpy_helper
 
-from indexer.embedding.encoder import Encoder
 from indexer.embedding.models import DESCRIPTION_FILE, FORMAT_VERSION, MODEL_FILE
 from indexer.embedding.preprocess import PixelSpec, prepare
 from indexer.labels.predict import LabelModel
@@ -113,28 +111,12 @@ def write_model(export: Export, out: Path, name: str | None = None) -> Path:
     return target
 
 
-def torch_encoder(model_dir: Path) -> tuple[StyleNetwork, PixelSpec]:
-    """The shipped network in torch eager: the yardstick of the benchmarks.
-
-    Errors:  NoIndexError when the folder holds no usable model
-             InputError when its graph was not made here
-    """
-    graph = onnx.load(model_dir / MODEL_FILE, load_external_data=False).graph
-    tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    try:
-        projection = Projection(*(tensors[name] for name in Projection._fields))
-    except KeyError as error:
-        raise InputError(f"{model_dir}: the graph has no projection ({error})") from error
-    network = StyleNetwork(load_statistics(), projection).eval()
-    return network, Encoder.open(model_dir).pixel_spec
-
-
-def checked_pictures(bench: Benchmark, spec: PixelSpec = SHIPPED_SPEC) -> Iterator[np.ndarray]:
+def checked_pictures(bench: Benchmark) -> Iterator[np.ndarray]:
     """Prepared pictures spread through a benchmark, on which a graph is compared to torch."""
     step = max(1, len(bench) // CHECKED_PICTURES)
     some = bench.part(np.arange(0, len(bench), step)[:CHECKED_PICTURES])
-    for image in pictures_of(some, spec.decode_px):
-        yield prepare(image, spec)
+    for image in pictures_of(some, SHIPPED_SPEC.decode_px):
+        yield prepare(image, SHIPPED_SPEC)
 
 
 def closed_form(
@@ -142,7 +124,7 @@ def closed_form(
 ) -> Projection:
     """The closed form fitted on some pictures of a benchmark; rows (M,)."""
     views = [store.get("statistics", view)[rows] for view in NUISANCE_VIEWS]
-    authors = store.bench.manifest.authors[rows]
+    authors = store.bench.authors[rows]
     return fit_projection(store.get("statistics")[rows], authors, views, dimension)
 
 
@@ -173,15 +155,14 @@ def shipped(store: FeatureStore) -> Export:
         f" the covariance within authors and of the views {', '.join(NUISANCE_VIEWS)}"
         f" (ridge {RIDGE:g}), {DIMENSION} directions in which authors differ",
         "data": f"{len(used)} public-domain drawings",
-        "authors": sorted(set(bench.manifest.authors.tolist()) - {""}),
+        "authors": sorted(set(bench.authors.tolist()) - {""}),
         "least_cosine_to_torch": round(cosine, 6),
         "torch": torch.__version__.split("+")[0],
         "onnx": onnx.__version__,
     }
     rows = store.get("statistics")[used]
-    ood = np.sqrt(np.square(projection.standardized(rows)).mean(1))
     classes = apply_rules(bench.part(used), LabelRules())
-    labels = fit_labels(projection.apply(rows), ood, classes)
+    labels = fit_labels(projection.apply(rows), projection.ood(rows), classes)
     return describe(data, DIMENSION, SHIPPED_SPEC, provenance, labels)
 
 

@@ -58,14 +58,14 @@ def pictures_of(
 
     def read(name: str) -> Image.Image:
         try:
-            data = (bench.manifest.root / name).read_bytes()
+            data = (bench.root / name).read_bytes()
             # A view starts from the whole picture; otherwise JPEG may be reduced as it decodes.
             image = decode_picture(data, PictureLimits(), target_px=None if view else target_px)
         except (OSError, PictureError) as error:
             raise InputError(f"{name}: {error}") from error
         return view(image) if view else image
 
-    for _, image in in_order(read, bench.manifest.paths, WINDOW):
+    for _, image in in_order(read, bench.paths, WINDOW):
         yield image
 
 
@@ -92,7 +92,7 @@ class FeatureStore:
     """Computes features of a benchmark, or finds them in the cache.
 
     `model` is the folder behind `encoded`, `backbone` the network behind `statistics`; without
-    a `cache` nothing is kept.
+    a `cache` nothing is stored.
     """
 
     bench: Benchmark
@@ -134,9 +134,9 @@ class FeatureStore:
 
     def digest(self) -> str:
         """Changes with the pictures' names and bytes."""
-        root = self.bench.manifest.root
+        root = self.bench.root
         try:
-            files = [(name, digest_once(root / name)) for name in self.bench.manifest.paths]
+            files = [(name, digest_once(root / name)) for name in self.bench.paths]
         except OSError as error:
             raise InputError(f"{error.filename}: {error.strerror}") from error
         return digest_of(files)

@@ -1,4 +1,4 @@
-"""What training minimises: hands across series, labels, and staying near the start."""
+"""What training minimises: authors across series, labels, and staying near the start."""
 
 from __future__ import annotations
 

@@ -50,9 +50,18 @@ class Projection(NamedTuple):
     scale: np.ndarray  # (S,)
     matrix: np.ndarray  # (S, D)
 
+    @classmethod
+    def standardizing(cls, rows: np.ndarray) -> Projection:
+        """One that only standardises, by the mean and deviation of these statistics; (N, S)"""
+        return cls(rows.mean(0), 1.0 / (rows.std(0) + FLOOR), np.eye(rows.shape[1]))
+
     def standardized(self, rows: np.ndarray) -> np.ndarray:
         """Statistics in standard deviations of the training pictures; (N, S) -> (N, S)"""
         return np.asarray(np.clip((rows - self.center) * self.scale, -CLIP, CLIP))
+
+    def ood(self, rows: np.ndarray) -> np.ndarray:
+        """Out-of-distribution scores: root mean squares of what is standardised; (N, S) -> (N,)"""
+        return np.asarray(np.sqrt(np.square(self.standardized(rows)).mean(1)))
 
     def apply(self, rows: np.ndarray) -> np.ndarray:
         """Embeddings of statistics; (N, S) -> (N, D) unit"""
@@ -69,9 +78,8 @@ def fit_projection(
     authors: np.ndarray,
     views: Sequence[np.ndarray] = (),
     dimension: int | None = DIMENSION,
-    ridge: float = RIDGE,
 ) -> Projection:
-    """Standardise, multiply by (Sw + V + ridge I)^(-1/2), keep the directions of authors.
+    """Standardise, multiply by (Sw + V + RIDGE I)^(-1/2), keep the directions of authors.
 
     Sw is the mean within-author covariance and V the sum, over the views, of VIEW_SHARE times the
     covariance of what a view changes; each is scaled to unit mean variance. The directions are
@@ -86,8 +94,7 @@ def fit_projection(
     count, width = rows.shape
     if dimension is not None and dimension > min(count, width):
         raise InputError(f"{count} pictures do not span {dimension} dimensions")
-    scale = 1.0 / (rows.std(0) + FLOOR)
-    identity = Projection(rows.mean(0), scale, np.eye(width))
+    identity = Projection.standardizing(rows)
     z = identity.standardized(rows)
     within = z.copy()
     for author in np.unique(authors):
@@ -95,7 +102,7 @@ def fit_projection(
         within[own] -= within[own].mean(0)
     if not np.square(within).sum() > FLOOR:
         raise InputError("the model needs an author with two different pictures")
-    total = ridge * np.eye(width) + _scatter(within)
+    total = RIDGE * identity.matrix + _scatter(within)
     for view in views:
         changed = identity.standardized(np.asarray(view, np.float64)) - z
         total += VIEW_SHARE * _scatter(changed)
@@ -107,7 +114,7 @@ def fit_projection(
         strength = means.T @ means / len(means) + TOTAL_SHARE * whitened.T @ whitened / count
         _, directions = np.linalg.eigh(strength)
         matrix = matrix @ directions[:, ::-1][:, :dimension]
-    return Projection(identity.center, scale, matrix)
+    return identity._replace(matrix=matrix)
 
 
 def _scatter(deviations: np.ndarray) -> np.ndarray:

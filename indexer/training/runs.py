@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +32,7 @@ from indexer.training.export import (
 )
 from indexer.training.features import Backbone, FeatureStore, digest_of, pictures_of
 from indexer.training.model import SHIPPED_SPEC, StyleNetwork, export_graph, export_style, run_graph
-from indexer.training.trainer import (
-    Tell,
-    Trainer,
-    TrainSettings,
-    gallery_of,
-    r_at_1_of,
-)
+from indexer.training.trainer import STATE_FILE, Trainer, TrainSettings, gallery_of, r_at_1_of
 from schemas.errors import InputError, PartlyDoneError
 from schemas.progress import Progress
 from schemas.storage.catalog import Catalog
@@ -63,8 +58,8 @@ class TrainReport:
 class Job:
     """What `toonsearch train` is asked for: data, settings, the model to beat, where results go.
 
-    `known` are embeddings of all pictures by the base model, where the catalog has them; `tell`
-    hears of each training step.
+    `known` are embeddings of all pictures by the base model, where the catalog has them; `note`
+    is told each evaluation.
     """
 
     def __init__(
@@ -78,18 +73,22 @@ class Job:
         *,
         force: bool = False,
         fresh: bool = False,
-        tell: Tell | None = None,
-        progress: Progress | None = None,
+        note: Callable[[str], None] = lambda text: None,
     ) -> None:
         self.bench, self.settings, self.base, self.models = bench, settings, base, models
         self.known, self.force, self.fresh = known, force, fresh
-        self.tell, self.progress = tell, progress
+        self.note, self.cache = note, cache
+        self.progress: Progress | None = None
         self.classes = apply_rules(bench, settings.rules)
         self.unseen = unseen_authors(bench, settings.seed)
         self.samples = Samples(bench, self.classes, self.unseen)
         weights = None if settings.weights is None else Path(settings.weights)
-        backbone = Backbone(settings.backbone, weights, settings.random_weights)
-        self.store = FeatureStore(bench, cache, base, progress, backbone)
+        self.backbone = Backbone(settings.backbone, weights, settings.random_weights)
+
+    @property
+    def store(self) -> FeatureStore:
+        """Features of all pictures."""
+        return FeatureStore(self.bench, self.cache, self.base, self.progress, self.backbone)
 
     def encoded(self) -> Encoded:
         """Embeddings of all pictures by the base model."""
@@ -102,14 +101,14 @@ class Job:
         """R@1 of unseen authors by vectors of all pictures; (N, D)."""
         rows = self.samples.evaluated
         part = self.bench.part(rows)
-        gallery = gallery_of(pictures_of(part, None), part.manifest.authors, part.manifest.series)
+        gallery = gallery_of(pictures_of(part, None), part.authors, part.series)
         return r_at_1_of(gallery, vectors[rows])
 
     def digest(self) -> str:
         """Changes whenever a picture or a label does."""
-        manifest = self.bench.manifest
-        labels = [manifest.authors.tolist(), manifest.series.tolist(), self.bench.all_genres]
-        return digest_of([self.store.digest(), *labels, self.bench.years.tolist()])
+        bench = self.bench
+        labels = [bench.authors.tolist(), bench.series.tolist(), bench.genres, bench.years.tolist()]
+        return digest_of([self.store.digest(), *labels])
 
 
 def train_heads(job: Job) -> TrainReport:
@@ -139,7 +138,7 @@ def train_style(job: Job) -> TrainReport:
              PartlyDoneError when unseen authors are found less often than before (not forced)
     """
     s, samples = job.settings, job.samples
-    statistics = job.store.backbone.load()
+    statistics = job.backbone.load()
     export_graph(statistics)  # what cannot be exported is not trained
     before = job.unseen_r_at_1(job.encoded().vectors)
     store = job.store.part(samples.train)
@@ -147,10 +146,10 @@ def train_style(job: Job) -> TrainReport:
     dimension = min(s.dimension, len(samples.train) - 1, width)
     projection = closed_form(store, np.arange(len(samples.train)), dimension)
     style = StyleNetwork(statistics, projection)
-    folder = job.models / RUNS / digest_of([s.to_json(), job.digest()])
+    folder = job.models / RUNS / digest_of([asdict(s), job.digest()])
     if job.fresh:
-        _forget(folder)
-    history = Trainer(style, samples, s, SHIPPED_SPEC, folder, job.tell).run()
+        (folder / STATE_FILE).unlink(missing_ok=True)
+    history = Trainer(style, samples, s, SHIPPED_SPEC, folder, job.note, job.progress).run()
     network, _ = export_style(style.cpu(), checked_pictures(job.bench))
     encoded = _encoded_by(network, job, dimension)
     report = TrainReport("", None, before, job.unseen_r_at_1(encoded.vectors), history)
@@ -159,7 +158,7 @@ def train_style(job: Job) -> TrainReport:
     provenance = _provenance(job, report, "fine-tuned from the closed form")
     export = describe(network, dimension, SHIPPED_SPEC, provenance, labels, prefix)
     published = _publish(job, report, export)
-    _forget(folder)
+    (folder / STATE_FILE).unlink(missing_ok=True)
     return published
 
 
@@ -181,7 +180,7 @@ def catalog_encoded(layout: Layout, bench: Benchmark, model: Path) -> Encoded | 
     places = {key: place for place, key in enumerate(table["picture_id"].to_pylist())}
     pictures = catalog.read("pictures", ["picture_id", "file"]).to_pylist()
     at = {row["file"]: places.get(row["picture_id"]) for row in pictures if row["file"]}
-    chosen = [at.get(path) for path in bench.manifest.paths]
+    chosen = [at.get(path) for path in bench.paths]
     if not chosen or None in chosen:
         return None
     table = table.take(chosen)
@@ -213,13 +212,13 @@ def _labels(job: Job, report: TrainReport, encoded: Encoded) -> LabelModel:
 
 def _provenance(job: Job, report: TrainReport, method: str) -> dict[str, Any]:
     """What a model's description says of how it came to be."""
-    authors = set(job.bench.manifest.authors.tolist()) - job.unseen - {""}
+    authors = set(job.bench.authors.tolist()) - job.unseen - {""}
     inherited = json.loads((job.base / DESCRIPTION_FILE).read_bytes()).get("provenance", {})
     if method == "heads only":  # the network still knows whom it was fitted on
         authors |= set(inherited.get("authors", []))
     return {
         "method": method,
-        "settings": job.settings.to_json(),
+        "settings": asdict(job.settings),
         "data": {
             "name": Path(job.bench.name).name,
             "digest": job.digest(),
@@ -248,8 +247,3 @@ def _publish(job: Job, report: TrainReport, export: Export) -> TrainReport:
     report.model = f"{export.model_id}-{mark}"
     report.folder = write_model(export, job.models, report.model)
     return report
-
-
-def _forget(folder: Path) -> None:
-    for file in folder.glob("state*"):
-        file.unlink()

@@ -34,16 +34,19 @@ from indexer.training.losses import CosineHead, contrastive, label_loss, near_st
 from indexer.training.model import DIMENSION, StyleNetwork
 from schemas.errors import InputError
 from schemas.images import grey_thumbnail
-from schemas.storage.fsio import replace_file, storage_error, write_file
+from schemas.progress import Progress
+from schemas.storage.fsio import replace_file, storage_error
 
 MIXTURES = (0.25, 0.5, 0.75, 1.0)
+MATRIX_LR, HEAD_LR = 2e-5, 2e-3
+LABEL_WEIGHTS = {"author": 0.5, "genre": 0.2, "era": 0.2}
+START_WEIGHT = 0.05
+AVERAGE_DECAY = 0.98
 WARM_UP_STEPS = 20
 MAX_GRADIENT = 1.0
-STATE_FILE = "state.json"
-FORMAT_VERSION = 2
+STATE_FILE = "state.safetensors"
+DIGEST_BYTES = 32
 Weights = dict[str, Tensor]
-Tell = Callable[[dict[str, float]], None]
-"""Hears of a step, its loss, and R@1 of unseen authors where it was measured."""
 
 
 @dataclass(frozen=True)
@@ -59,19 +62,9 @@ class TrainSettings:
     authors: int = 8
     pictures_each: int = 4
     lr: float = 5e-5
-    matrix_lr: float = 2e-5
-    head_lr: float = 2e-3
-    author_weight: float = 0.5
-    genre_weight: float = 0.2
-    era_weight: float = 0.2
-    start_weight: float = 0.05
-    average: float = 0.98
     dimension: int = DIMENSION
     seed: int = 0
     rules: LabelRules = field(default_factory=LabelRules)
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass
@@ -86,22 +79,17 @@ class RunState:
 
 
 def save_state(folder: Path, state: RunState, tensors: Weights) -> None:
-    """Write a state: the numbers first and the file that names them last, so that a kill leaves
-    the state before or the state after.
+    """Write a state: a digest and a safetensors file, replaced as one.
 
-    Errors:  InputError when the disk refuses
+    Errors:  StorageError when the disk refuses
     """
-    name = f"state-{state.step}.safetensors"
+    data = save(
+        {key: value.detach().cpu().contiguous() for key, value in tensors.items()},
+        metadata={"state": json.dumps(asdict(state))},
+    )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        data = save({key: value.detach().cpu().contiguous() for key, value in tensors.items()})
-        file = {"name": name, "bytes": len(data), "blake3": blake3(data).hexdigest()}
-        about = {"format_version": FORMAT_VERSION, "file": file, "state": asdict(state)}
-        write_file(folder / name, data)
-        replace_file(folder / STATE_FILE, json.dumps(about, indent=1).encode())
-        for old in folder.glob("state-*.safetensors"):
-            if old.name != name:
-                old.unlink()
+        replace_file(folder / STATE_FILE, blake3(data).digest() + data)
     except OSError as error:
         raise storage_error(error, f"the training state in {folder}") from error
 
@@ -111,21 +99,19 @@ def load_state(folder: Path) -> tuple[RunState, Weights] | None:
 
     Errors:  InputError when it is damaged
     """
-    path, hint = folder / STATE_FILE, "Start over with --fresh."
+    path = folder / STATE_FILE
     if not path.is_file():
         return None
     try:
-        about = json.loads(path.read_bytes())
-        if about["format_version"] != FORMAT_VERSION:
-            raise InputError(f"{path} has format {about['format_version']!r}", hint)
-        file = about["file"]
-        data = (folder / Path(file["name"]).name).read_bytes()
-        if len(data) != file["bytes"] or blake3(data).hexdigest() != file["blake3"]:
-            raise InputError(f"the training state in {folder} is damaged", hint)
-        return RunState(**about["state"]), load(data)
+        found = path.read_bytes()
+        digest, data = found[:DIGEST_BYTES], found[DIGEST_BYTES:]
+        if blake3(data).digest() != digest:
+            raise ValueError("its digest differs")
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        return RunState(**json.loads(header["__metadata__"]["state"])), load(data)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise InputError(
-            f"the training state in {folder} cannot be read ({error})", hint
+            f"the training state {path} cannot be read ({error})", "Start over with --fresh."
         ) from error
 
 
@@ -139,10 +125,11 @@ class Trainer:
         settings: TrainSettings,
         spec: PixelSpec,
         folder: Path,
-        tell: Tell | None = None,
+        note: Callable[[str], None] = lambda text: None,
+        progress: Progress | None = None,
     ) -> None:
         self.samples, self.settings, self.spec, self.folder = samples, settings, spec, folder
-        self.tell, self.state = tell, RunState()
+        self.note, self.progress, self.state = note, progress, RunState()
         torch.manual_seed(settings.seed)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.style = style.to(self.device).eval()  # batch statistics stay those of the start
@@ -153,12 +140,12 @@ class Trainer:
         backbone = list(style.statistics.parameters())
         groups = [
             {"params": backbone, "lr": settings.lr, "weight_decay": 0.0},
-            {"params": [style.matrix], "lr": settings.matrix_lr, "weight_decay": 0.0},
-            {"params": list(self.heads.parameters()), "lr": settings.head_lr},
+            {"params": [style.matrix], "lr": MATRIX_LR, "weight_decay": 0.0},
+            {"params": list(self.heads.parameters()), "lr": HEAD_LR},
         ]
         self.optimizer = torch.optim.AdamW(groups, weight_decay=1e-2)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._lr_share)
-        self.average = AveragedModel(style, multi_avg_fn=get_ema_multi_avg_fn(settings.average))
+        self.average = AveragedModel(style, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE_DECAY))
         self.start, self.best = _copy(style), _copy(style)
         self._evaluated: tuple[list[np.ndarray], Gallery] | None = None
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="augment")
@@ -185,14 +172,14 @@ class Trainer:
                         "Lower the learning rate and start over with --fresh.",
                     )
                 self.state.step += 1
+                if self.progress:
+                    self.progress(self.state.step, s.steps, f"training, loss {loss:.3f}")
                 if self.state.step % s.eval_every == 0 or self.state.step == s.steps:
                     r_at_1 = self._record(self.average.module, loss)
                     if r_at_1 > self.state.best_r_at_1:
                         self.state.best_r_at_1, self.state.best_step = r_at_1, self.state.step
                         self.best = _copy(self.average.module)
                     self._save()
-                elif self.tell:
-                    self.tell({"step": self.state.step, "loss": loss})
         except (MemoryError, RuntimeError) as error:
             if not _no_memory(error):
                 raise
@@ -230,14 +217,13 @@ class Trainer:
             vectors = self.style(on(pixels))[0].float()
         classes = samples.classes
         loss = contrastive(vectors, on(classes.author[rows]), on(classes.series[rows]))
-        weights = {"author": s.author_weight, "genre": s.genre_weight, "era": s.era_weight}
-        for kind, weight in weights.items():
+        for kind, weight in LABEL_WEIGHTS.items():
             shares, balance = samples.shares(kind)
             loss = loss + weight * label_loss(
                 self.heads[kind](vectors), on(shares[rows]), on(balance)
             )
         trained = dict(self.style.named_parameters())
-        loss = loss + s.start_weight * near_start(
+        loss = loss + START_WEIGHT * near_start(
             list(trained.values()), [self.start[name] for name in trained]
         )
         self.optimizer.zero_grad(set_to_none=True)
@@ -250,10 +236,9 @@ class Trainer:
 
     def _record(self, network: nn.Module, loss: float) -> float:
         r_at_1 = self.unseen_r_at_1(network)
-        row = {"step": float(self.state.step), "loss": loss, "r_at_1": r_at_1}
-        self.state.history.append(row)
-        if self.tell:
-            self.tell(row)
+        step = self.state.step
+        self.state.history.append({"step": float(step), "loss": loss, "r_at_1": r_at_1})
+        self.note(f"step {step}, loss {loss:.3f}, R@1 on unseen authors {r_at_1:.3f}")
         return r_at_1
 
     def unseen_r_at_1(self, network: nn.Module) -> float:
@@ -263,7 +248,7 @@ class Trainer:
             images = list(pictures_of(part, self.spec.decode_px))
             self._evaluated = (
                 [prepare(image, self.spec) for image in images],
-                gallery_of(images, part.manifest.authors, part.manifest.series),
+                gallery_of(images, part.authors, part.series),
             )
         pictures, gallery = self._evaluated
         vectors = []

@@ -33,14 +33,14 @@ VERSION = "0.2.0"
 would cost a scan of the environment at every start."""
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "query": ("query", "Find the works drawn most like a picture, and by whom."),
+    "query": ("query", "Find the titles drawn most like a picture, and by whom."),
     "crawl": ("crawl", "Fetch titles and pictures from a site, politely."),
     "serve": ("serve", "Open a page where a picture is dropped, and an API for programs."),
     "import": ("imports", "Bring pictures into the catalog."),
     "embed": ("pictures", "Turn new pictures into vectors."),
-    "predict": ("pictures", "Tell author, genre and era of listed pictures."),
+    "predict": ("pictures", "Predict author, genre and era of listed pictures."),
     "train": ("train", "Fine-tune a network on your own drawings."),
-    "evaluate": ("evaluate", "Measure retrieval, labels and calibration."),
+    "evaluate": ("train", "Measure retrieval, labels and calibration."),
     "index": ("index", "Build, publish and check index generations."),
     "colors": ("pictures", "Find the dominant colours of new pictures."),
     "nightly": ("nightly", "Crawl, import, embed, build, check, publish, prune and report."),
@@ -132,7 +132,7 @@ def toonsearch(
         typer.Option("--version", is_eager=True, callback=_print_version, help="Show the version."),
     ] = False,
 ) -> None:
-    """Given a picture, find the works drawn in the most similar style, and say who may have
+    """Given a picture, find the titles drawn in the most similar style, and say who may have
     drawn it."""
     if ctx.invoked_subcommand is None:
         print(ctx.get_help())

@@ -13,7 +13,7 @@ import typer
 from typer import Option
 from typer.core import TyperOption
 
-from schemas.errors import InputError
+from schemas.errors import InputError, UsageError
 from search.cli.context import Session
 
 DryRun = Annotated[bool, Option("--dry-run", "-n", help="Say what would be done, do nothing.")]
@@ -88,14 +88,15 @@ def _remember(ctx: typer.Context, param: typer.CallbackParam, value: Any) -> Non
         setattr(ctx.ensure_object(Session), str(param.name), value)
 
 
-def check_place(*files: Path | None) -> None:
-    """Refuse, before anything is computed, a file that cannot be written.
+def one_of(flags: Mapping[str, bool]) -> str | None:
+    """The name of the one flag that is given.
 
-    Errors:  InputError
+    Errors:  UsageError when there are two
     """
-    for file in files:
-        if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
-            raise InputError(f"{file} is not a place for a file")
+    given = [name for name, on in flags.items() if on]
+    if len(given) > 1:
+        raise UsageError(f"--{given[0]} and --{given[1]} exclude each other", "Choose one.")
+    return given[0] if given else None
 
 
 def need_training(command: str) -> None:

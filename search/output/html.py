@@ -8,27 +8,34 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from schemas.errors import InputError
-from schemas.images import PictureLimits
+from schemas.images import PictureLimits, decode_stored
 from schemas.records import LABEL_KINDS, Answer, Hit, LabelProbability, Labels
-from schemas.storage.fsio import replace_file, storage_error
+from schemas.storage.fsio import check_target, write_text
 from schemas.storage.layout import Layout
 from search.inputs import QueryPicture
 from search.output.text import percent
-from search.output.thumbnails import Thumbnail, Thumbnails, query_key
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 TEMPLATES = Path(__file__).parent / "templates"
 SHOWN_LABEL = 0.005  # below half a percent a bar shows nothing
+BUDGET_BYTES = 2_700_000
+"""Of encoded pictures on one page: with the text it stays below 3 MB, which mail and chat
+programs still carry."""
+STEPS = ((360, 76), (280, 70), (220, 62), (170, 54), (120, 45), (80, 40))
+"""Longest side in pixels and WebP quality, best first; the first that fits is taken."""
 FULL_BAR = 5.0  # decades: a bar is full at 99.999 %
 
 
@@ -96,6 +103,76 @@ def _label_groups(labels: Labels) -> list[tuple[str, list[LabelProbability]]]:
     return groups
 
 
+# --- Small copies of pictures as data URIs, within a budget for the whole page.
+
+
+class Thumbnail(NamedTuple):
+    """An encoded picture and its size."""
+
+    uri: str
+    width_px: int
+    height_px: int
+
+
+def encode_webp(image: Image.Image, quality: int) -> Thumbnail:
+    """A picture as a data URI; a new file, so that no metadata is carried along."""
+    file = io.BytesIO()
+    image.save(file, "WEBP", quality=quality, method=4)
+    data = base64.standard_b64encode(file.getvalue()).decode("ascii")
+    return Thumbnail(f"data:image/webp;base64,{data}", *image.size)
+
+
+def query_key(picture: QueryPicture) -> str:
+    """The name under which a query's picture is found among thumbnails."""
+    return f"{picture.picture_id} {picture.crop}"
+
+
+class Thumbnails:
+    """Collects pictures first, so that their number decides their size."""
+
+    def __init__(self, layout: Layout, limits: PictureLimits) -> None:
+        self.layout, self.limits = layout, limits
+        self._images: dict[str, Image.Image] = {}
+
+    def add_stored(self, file: str | None) -> None:
+        """A picture of the catalog; one that cannot be read is left out."""
+        if file is None or file in self._images:
+            return
+        image = decode_stored(self.layout.picture(file), self.limits, STEPS[0][0])
+        if image is not None:
+            self._add(file, image)
+
+    def add_query(self, picture: QueryPicture) -> None:
+        """A picture that was asked about, under its `query_key`."""
+        key = query_key(picture)
+        if key not in self._images:
+            self._add(key, picture.image(self.limits, STEPS[0][0]))
+
+    def _add(self, key: str, image: Image.Image) -> None:
+        image.thumbnail((STEPS[0][0], STEPS[0][0]))
+        self._images[key] = image
+
+    def encoded(self, uses: Mapping[str, int]) -> dict[str, Thumbnail]:
+        """All pictures at the largest size at which the page keeps its budget.
+
+        `uses` says how often each key appears on the page; every time costs its bytes.
+        """
+        made: dict[str, Thumbnail] = {}
+        for side_px, quality in STEPS:
+            for key, image in self._images.items():
+                small = image.copy()
+                small.thumbnail((side_px, side_px))
+                made[key] = encode_webp(small, quality)
+            if sum(len(made[key].uri) * n for key, n in uses.items() if key in made) <= (
+                BUDGET_BYTES
+            ):
+                break
+        return made
+
+
+# --- The gallery.
+
+
 @dataclass(frozen=True)
 class GallerySection:
     """One query with its answer.
@@ -130,30 +207,6 @@ class GallerySection:
         return ", ".join(_file_name(picture.name) for picture in self.pictures)
 
 
-def check_target(path: Path) -> None:
-    """Refuse a place where no file can be written, before any work is done.
-
-    Errors:  InputError
-    """
-    if path.is_dir():
-        raise InputError(f"{path} is a directory", f"Name a file, such as {path / 'similar.html'}.")
-    if not path.absolute().parent.is_dir():
-        raise InputError(f"the folder {path.absolute().parent} does not exist", "Create it first.")
-
-
-def write_page(path: Path, page: str) -> int:
-    """Write a page, replacing the file atomically; returns its size in bytes.
-
-    Errors:  InputError when it cannot be written
-    """
-    data = page.encode("utf-8")
-    try:
-        replace_file(path.absolute(), data)
-    except OSError as error:
-        raise storage_error(error, str(path)) from error
-    return len(data)
-
-
 def write_gallery(
     path: Path,
     sections: Sequence[GallerySection],
@@ -170,7 +223,7 @@ def write_gallery(
     """
     check_target(path)
     images = gallery_images(sections, layout, limits)
-    write_page(path, render_gallery(sections, images, title=title, intro=intro, facts=facts))
+    write_text(path, render_gallery(sections, images, title=title, intro=intro, facts=facts))
 
 
 def gallery_images(

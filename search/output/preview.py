@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 
-from schemas.errors import ToonsearchError
-from schemas.images import PictureLimits, decode_picture
-from schemas.records import Answer, Hit
+from schemas.images import PictureLimits, decode_stored
+from schemas.records import Answer
 from schemas.storage.layout import Layout
 from search.cli.context import plain
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 ROWS = 8
 """Height of a thumbnail in lines; a letter is taken to be twice as high as wide."""
 CELL_PX = (10, 20)
+HEIGHT_PX = ROWS * CELL_PX[1]
 MOST_WIDTH_PX = 900
 KITTY_CHUNK_BYTES = 4096  # the protocol's own limit
 SIXEL_COLORS = 64
@@ -50,51 +50,37 @@ def terminal_style(environ: Mapping[str, str]) -> str:
 def write_previews(
     out: TextIO, answer: Answer, by: str, layout: Layout, limits: PictureLimits, style: str = "auto"
 ) -> None:
-    """A strip of thumbnails for each hit, in the order of the table."""
+    """A strip of thumbnails for each hit, in the order of the table; lost files are left out."""
     draw = {"kitty": kitty, "iterm": iterm, "sixel": sixel, "blocks": blocks}[
         terminal_style(os.environ) if style == "auto" else style
     ]
-    width_px = min(shutil.get_terminal_size().columns * CELL_PX[0], MOST_WIDTH_PX)
     groups = (
         [(f"{title.rank}  {title.name}", title.hits) for title in answer.titles]
         if by == "title"
         else [(f"{rank}", (hit,)) for rank, hit in enumerate(answer.pictures, 1)]
     )
     for caption, hits in groups:
-        images = [image for hit in hits if (image := _stored(hit, layout, limits)) is not None]
+        paths = [layout.picture(hit.file) for hit in hits if hit.file is not None]
+        found = (decode_stored(path, limits, 2 * HEIGHT_PX) for path in paths)
+        images = [image for image in found if image is not None]
         if images:
             out.write(plain(caption) + "\n")
-            out.writelines(draw(_strip(images, width_px)))
+            out.writelines(draw(_strip(images)))
             out.write("\n")
     out.flush()
 
 
-def _stored(hit: Hit, layout: Layout, limits: PictureLimits) -> Image.Image | None:
-    """The hit's picture; None when its file is gone, which must not cost the answer."""
-    if hit.file is None:
-        return None
-    try:
-        data = layout.picture(hit.file).read_bytes()
-        return decode_picture(data, limits, target_px=ROWS * CELL_PX[1] * 2)
-    except (OSError, ToonsearchError):
-        return None
-
-
-def _strip(images: list[Image.Image], most_width_px: int) -> Image.Image:
+def _strip(images: list[Image.Image]) -> Image.Image:
     """Pictures of one height side by side, cut where the line ends."""
     from PIL import Image
 
-    gap, height = CELL_PX[0], ROWS * CELL_PX[1]
-    scaled = [
-        image.resize((max(1, min(image.width * height // image.height, 4 * height)), height))
-        for image in images
-    ]
-    width = sum(image.width + gap for image in scaled)
-    strip = Image.new("RGB", (min(width, most_width_px), height))
+    widths = [max(1, min(one.width * HEIGHT_PX // one.height, 4 * HEIGHT_PX)) for one in images]
+    line_px = min(shutil.get_terminal_size().columns * CELL_PX[0], MOST_WIDTH_PX)
+    strip = Image.new("RGB", (min(sum(widths) + len(widths) * CELL_PX[0], line_px), HEIGHT_PX))
     left = 0
-    for image in scaled:
-        strip.paste(image, (left, 0))
-        left += image.width + gap
+    for image, width in zip(images, widths, strict=True):
+        strip.paste(image.resize((width, HEIGHT_PX)), (left, 0))
+        left += width + CELL_PX[0]
     return strip
 
 

@@ -18,10 +18,10 @@ from indexer.embedding.embed import in_order
 from indexer.era_pictures import EraPictures, overlay
 from indexer.style_map import lay_out
 from schemas.errors import ToonsearchError
-from schemas.images import decode_picture
+from schemas.images import decode_stored
 from schemas.settings import Settings
-from search.output.html import check_target, environment, write_page
-from search.output.thumbnails import Thumbnail, encode_webp
+from schemas.storage.fsio import check_target, write_text
+from search.output.html import Thumbnail, encode_webp, environment
 from search.report import charts
 from search.report.queries import SQL, Answers, Row
 from search.sql.session import SqlSession
@@ -80,7 +80,7 @@ def write_report(
             script=(TEMPLATES / "report.js").read_text("utf-8"),
             plotly=base64.b64encode(packed).decode("ascii"),
         )
-    return write_page(target, page)
+    return write_text(target, page)
 
 
 def _files(rows: Answers, copies: Duplicates) -> list[str | None]:
@@ -97,10 +97,8 @@ def _thumbnails(settings: Settings, files: Iterable[str | None]) -> dict[str, Th
     """Small copies of stored pictures; those that cannot be read are left out."""
 
     def read(file: str) -> Thumbnail | None:
-        try:
-            data = settings.layout.picture(file).read_bytes()
-            image = decode_picture(data, settings.decode.limits, target_px=THUMB_PX)
-        except (OSError, ToonsearchError):
+        image = decode_stored(settings.layout.picture(file), settings.decode.limits, THUMB_PX)
+        if image is None:
             return None
         image.thumbnail((THUMB_PX, THUMB_PX))
         return encode_webp(image, 62)

@@ -99,18 +99,15 @@ select command, outcome, started, ended, counts from runs order by started desc 
 }
 
 
-class Answers:
+class Answers(dict[str, list[Row]]):
     """Rows of the statements by name; each is run once, when its rows are first wanted."""
 
     def __init__(self, session: SqlSession) -> None:
+        super().__init__()
         self._session = session
-        self._rows: dict[str, list[Row]] = {}
 
-    def __getitem__(self, name: str) -> list[Row]:
-        if name not in self._rows:
-            result = self._session.run(SQL[name])
-            assert result is not None
-            self._rows[name] = [
-                dict(zip(result.columns, row, strict=True)) for row in result.rows()
-            ]
-        return self._rows[name]
+    def __missing__(self, name: str) -> list[Row]:
+        result = self._session.run(SQL[name])
+        assert result is not None
+        self[name] = [dict(zip(result.columns, row, strict=True)) for row in result.rows()]
+        return self[name]

@@ -36,14 +36,14 @@ def explain(error: Exception, sql: str, cause: ToonsearchError | None = None) ->
         what = f"near {token!r}" if token else "at its end"
         return InputError(f"the statement has a syntax error {what}{where}")
     if name := found(r"Table with name (\S+) does not exist"):
-        return no_view(name, all_views(), where)
+        return InputError(f"there is no view {name!r}{where}", nearest_name(name, all_views()))
     if name := found(r"Table Function with name (\S+) does not exist"):
         known = [*all_views(), "similar", "similar_titles"]
-        return InputError(f"there is no table function {name!r}{where}", nearest(name, known))
+        return InputError(f"there is no table function {name!r}{where}", nearest_name(name, known))
     if name := found(
         r"Referenced column \"?(.+?)\"? not found in FROM|does not have a column named \"(.+?)\""
     ):
-        return InputError(f"there is no column {name!r}{where}", nearest(name, _columns(sql)))
+        return InputError(f"there is no column {name!r}{where}", nearest_name(name, _columns(sql)))
     if name := found(r"Function with name \"?(\S+?)\"? does not exist"):
         meant = found(r"Did you mean \"(.+?)\"")
         hint = f"Did you mean {meant!r}?" if meant else ""
@@ -66,12 +66,7 @@ def explain(error: Exception, sql: str, cause: ToonsearchError | None = None) ->
     return InputError(f"the statement cannot be run: {head}{where}")
 
 
-def no_view(name: str, known: Iterable[str], where: str = "") -> InputError:
-    """The error of a statement that names a view that does not exist."""
-    return InputError(f"there is no view {name!r}{where}", nearest(name, known))
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
+def nearest_name(name: str, known: Iterable[str]) -> str:
     """A hint: the known name that is spelt most alike, or where all of them are listed."""
     near = difflib.get_close_matches(name.strip('"').lower(), list(known), n=1, cutoff=0.5)
     if near:

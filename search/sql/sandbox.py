@@ -25,7 +25,7 @@ from indexer.vector_index.generations import current_generation_id, era_years_of
 from schemas.errors import InputError, ToonsearchError
 from schemas.storage.layout import Layout
 from schemas.storage.snapshot import Snapshot, all_views
-from search.sql.errors import ASK_FOR_LESS, OUT_OF_MEMORY, no_view
+from search.sql.errors import ASK_FOR_LESS, OUT_OF_MEMORY, nearest_name
 
 if TYPE_CHECKING:
     import duckdb
@@ -98,7 +98,7 @@ def _check_table(node: dict[str, Any], known: set[str]) -> None:
     name = str(node.get("table_name"))
     outside = node.get("schema_name") not in ("", "main") or node.get("catalog_name")
     if outside or name.lower() not in known:
-        raise no_view(name, known)
+        raise InputError(f"there is no view {name!r}", nearest_name(name, known))
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
@@ -236,23 +236,6 @@ class Sandbox:
         if self._worker is not None:
             self._worker.kill()
             self._worker = None
-
-
-def run_untrusted(
-    sql: str,
-    layout: Layout,
-    *,
-    parameters: Mapping[str, Any] | None = None,
-    limits: SandboxLimits | None = None,
-) -> SandboxResult:
-    """Run one SELECT statement in a process of its own.
-
-    A server that answers many keeps a `Sandbox` instead, which saves the start (0.5 s).
-
-    Errors:  InputError says what was wrong, or that a limit was reached
-    """
-    with Sandbox(layout, limits) as sandbox:
-        return sandbox.run(sql, parameters)
 
 
 class _Worker:

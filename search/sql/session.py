@@ -42,21 +42,16 @@ class Result:
         self.columns = tuple(str(column[0]) for column in cursor.description or ())
         self.types = tuple(str(column[1]) for column in cursor.description or ())
 
-    def rows(self, most: int | None = None) -> Iterator[tuple[Any, ...]]:
-        """All rows, or the first ones.
+    def rows(self) -> Iterator[tuple[Any, ...]]:
+        """All rows.
 
         Errors:  InputError when the statement fails while it runs
         """
-        left = most
-        while left is None or left > 0:
-            count = FETCH_ROWS if left is None else min(left, FETCH_ROWS)
+        part: list[tuple[Any, ...]] | None = None
+        while part is None or part:
             with self._session.explaining(self._sql):
-                part = _interruptible(self.cursor, partial(self.cursor.fetchmany, count))
-            if not part:
-                return
+                part = _interruptible(self.cursor, partial(self.cursor.fetchmany, FETCH_ROWS))
             yield from part
-            if left is not None:
-                left -= len(part)
 
 
 class SqlSession:

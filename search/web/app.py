@@ -24,9 +24,9 @@ STATIC = HERE / "static"
 PAGES = ("/", "/title", "/author", "/browse", "/map", "/galleries", "/gallery", "/account")
 """Addresses that the HTML shell answers; its script draws what belongs there."""
 FIRST_SCRIPTS = ("dom.js", "strings.js", "api.js", "ask.js", "results.js", "works.js")
-SUMMARY = "Find the works drawn in the most similar style."
+SUMMARY = "Find the titles drawn in the most similar style."
 DESCRIPTION = (
-    "Given a picture, find the works drawn in the most similar style, and say which artist it"
+    "Given a picture, find the titles drawn in the most similar style, and say which artist it"
     " looks like. Errors are JSON: `error` is one sentence, `hint` says what to do, `code` is"
     " for programs."
 )

@@ -177,17 +177,16 @@ async def get_options(
 ) -> QueryOptions:
     """The same options as the command line would build."""
     settings = service.settings.query
-    filters = Filters.from_params(
-        settings,
+    filters = Filters(
         where=where,
-        genre=genre,
-        platform=platform,
+        genres=tuple(genre),
+        platforms=tuple(platform),
         year_from=year_from,
         year_to=year_to,
-        exclude_author=exclude_author,
+        exclude_authors=tuple(exclude_author),
         exclude_same_author=exclude_same_author,
-        exclude_title=exclude_title,
-        min_percentile=min_percentile,
+        exclude_titles=tuple(exclude_title),
+        min_percentile=settings.min_percentile if min_percentile is None else min_percentile,
     )
     return QueryOptions(
         k=k or min(settings.k, MAX_K),

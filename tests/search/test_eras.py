@@ -19,7 +19,7 @@ from schemas.settings import Settings
 from schemas.storage.catalog import Catalog
 from search.cli.app import main
 from search.engine import Engine, StyleQuery
-from search.sql.sandbox import run_untrusted
+from search.sql.sandbox import Sandbox
 from search.sql.session import SqlSession
 
 FIVE = {"2000-2004": 1, "2005-2009": 1, "2010-2014": 2, "2015-2019": 2}
@@ -101,7 +101,8 @@ def test_sql_has_the_eras_of_the_index(own: Settings, tmp_path: Path) -> None:
             result = asked.run("select era_of(2007), era_of(null)")
             assert result is not None
             assert list(result.rows()) == [("2005-2009" if years == 5 else "2000s", None)]
-        assert dict(run_untrusted(ASKED, own.layout).rows) == wanted
+        with Sandbox(own.layout) as sandbox:
+            assert dict(sandbox.run(ASKED).rows) == wanted
         export_catalog(own.layout, tmp_path / "out", force=True)
         table = pq.read_table(tmp_path / "out" / "eras.parquet")
         counts = zip(*(table[name].to_pylist() for name in ("era", "titles_count")), strict=True)

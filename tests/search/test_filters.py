@@ -10,7 +10,7 @@ import pytest
 
 from indexer.vector_index.generations import Generation
 from schemas.errors import InputError
-from schemas.settings import QuerySettings, Settings
+from schemas.settings import Settings
 from search.engine import Engine
 from search.filters import (
     COLUMNS,
@@ -210,8 +210,5 @@ def test_filters_equal_plain_python(dated: Settings, filters: Filters, keep: obj
 
 
 def test_years_the_wrong_way_round_are_refused() -> None:
-    settings = QuerySettings()
     with pytest.raises(InputError, match="from 2010 to 2000"):
-        Filters.from_params(settings, year_from=2010, year_to=2000)
-    assert Filters.from_params(settings).min_percentile == settings.min_percentile
-    assert Filters.from_params(settings, min_percentile=0.0).min_percentile == 0.0
+        Filters(year_from=2010, year_to=2000)

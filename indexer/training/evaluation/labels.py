@@ -43,7 +43,7 @@ Vectors = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class LabelFigures:
-    """One way of telling one kind of label; shares from 0 to 1."""
+    """One way of predicting one kind of label; shares from 0 to 1."""
 
     kind: str
     method: str
@@ -65,7 +65,7 @@ class LabelResult:
 
 
 @dataclass(frozen=True)
-class _Told:
+class _Answers:
     """Answers of one fold: probabilities (Q, C) of names (C,), where the truth is (Q,)."""
 
     truth: np.ndarray
@@ -85,11 +85,11 @@ def measure_labels(
     progress: Progress | None = None,
 ) -> LabelResult:
     """All label figures of some catalogs, each of authors that its embeddings do not know."""
-    told: dict[tuple[str, str], list[_Told]] = defaultdict(list)
+    found: dict[tuple[str, str], list[_Answers]] = defaultdict(list)
     unknown: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     for number, (bench, vectors) in enumerate(parts):
-        _, author = np.unique(bench.manifest.authors, return_inverse=True)
-        series = series_folds(bench.manifest)
+        _, author = np.unique(bench.authors, return_inverse=True)
+        series = series_folds(bench)
         for fold in range(FOLDS):
             missing = author % FOLDS == fold
             catalog = np.flatnonzero(~missing & (series != fold))
@@ -97,16 +97,16 @@ def measure_labels(
             if not len(known) or len(np.unique(author[catalog])) < 2:
                 continue
             asked = np.concatenate([known, np.flatnonzero(missing)])
-            found, strange = _ask(bench, vectors, catalog, asked, len(known))
-            for key, answers in found.items():
-                told[key].append(answers)
+            one_fold, unknown_author = _ask(bench, vectors, catalog, asked, len(known))
+            for key, answers in one_fold.items():
+                found[key].append(answers)
             by_known = np.isin(author[known], author[catalog])
-            unknown[0].append(strange[: len(known)][by_known])
-            unknown[1].append(strange[len(known) :])
+            unknown[0].append(unknown_author[: len(known)][by_known])
+            unknown[1].append(unknown_author[len(known) :])
             if progress:
                 progress(number * FOLDS + fold + 1, len(parts) * FOLDS, "labels")
     result = LabelResult()
-    for (kind, method), several in told.items():
+    for (kind, method), several in found.items():
         _add(result, kind, method, several)
     if any(map(len, unknown[1])):
         score = np.concatenate([*unknown[0], *unknown[1]])
@@ -120,8 +120,8 @@ def measure_labels(
 
 def _ask(
     bench: Benchmark, encoded: Vectors, catalog: np.ndarray, asked: np.ndarray, known: int
-) -> tuple[dict[tuple[str, str], _Told], np.ndarray]:
-    """What a catalog says of pictures, of the first `known` of which labels are told; and how
+) -> tuple[dict[tuple[str, str], _Answers], np.ndarray]:
+    """What a catalog says of pictures, of the first `known` of which labels are known; and how
     likely each is by nobody (Q,)."""
     vectors, ood = encoded
     classes = apply_rules(bench.part(catalog), LabelRules(min_pictures_per_author=1))
@@ -144,21 +144,21 @@ def _ask(
         nearest[first >= 0, first[first >= 0]] = 1.0
         frequent = np.tile(np.asarray(model.labels[kind].counts, float), (len(scores), 1))
         for method, shown in ((PRODUCT, scores), (NEAREST, nearest), (MAJORITY, frequent)):
-            answers[kind, method] = _Told(truth[counts], names, shown[:known][counts])
+            answers[kind, method] = _Answers(truth[counts], names, shown[:known][counts])
     return answers, said.unknown_author
 
 
 def _truth(bench: Benchmark, kind: str) -> np.ndarray:
     """The labels of pictures, empty where unknown; (N,) str"""
     if kind == "author":
-        return bench.manifest.authors
+        return bench.authors
     if kind == "genre":
-        return bench.genres
+        return np.array([next(iter(names), "") for names in bench.genres], np.str_)
     eras = [era_of(year, DECADE) if year != NO_YEAR else "" for year in bench.years.tolist()]
     return np.array(eras, np.str_)
 
 
-def _add(result: LabelResult, kind: str, method: str, answers: Sequence[_Told]) -> None:
+def _add(result: LabelResult, kind: str, method: str, answers: Sequence[_Answers]) -> None:
     truth = np.concatenate([one.truth for one in answers])
     best = np.concatenate([one.best() for one in answers])
     right = (best == truth).astype(float)

@@ -1,8 +1,8 @@
 """The whole protocol in one run: retrieval, degraded copies, labels, baselines.
 
 Whatever is fitted is fitted on the training authors of a split, and the test authors are asked;
-labels are told of whole series that nothing was fitted on. The model of a folder stands last,
-with a note when it has seen authors that are asked.
+labels are predicted for whole series that nothing was fitted on. The model of a folder stands
+last, with a note when it was fitted on authors that are asked.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from indexer.embedding.models import DESCRIPTION_FILE
 from indexer.training.augmentation import NUISANCE_VIEWS, VIEWS
 from indexer.training.data import Benchmark
-from indexer.training.evaluation.labels import LabelFigures, LabelResult, Vectors, measure_labels
+from indexer.training.evaluation.labels import LabelResult, Vectors, measure_labels
 from indexer.training.evaluation.retrieval import (
     Gallery,
     QueryFigures,
@@ -29,7 +29,7 @@ from indexer.training.evaluation.retrieval import (
 )
 from indexer.training.export import closed_form
 from indexer.training.features import FeatureStore
-from indexer.training.model import CLIP, DIMENSION, FLOOR, fit_projection, unit
+from indexer.training.model import DIMENSION, Projection, fit_projection, unit
 from schemas.errors import InputError
 from schemas.progress import Progress
 
@@ -44,7 +44,7 @@ class Space:
     """A way of embedding pictures: `fit` makes it from the training rows of a benchmark.
 
     feature     what of a picture it starts from (`indexer/training/features.py`)
-    with_views  whether degraded copies are measured, each of which is computed anew
+    with_views  whether degraded copies are measured, each of which is computed by itself
     """
 
     name: str
@@ -67,12 +67,20 @@ class RetrievalRow:
     views: dict[str, float]
 
 
+class Table(NamedTuple):
+    """A table of the report; the caption may be empty."""
+
+    caption: str
+    header: list[str]
+    rows: list[list[str]]
+
+
 class Ground:
     """A benchmark's splits as galleries, and the features of what they ask."""
 
     def __init__(self, store: FeatureStore, views: Sequence[str]) -> None:
         self.store, self.views = store, tuple(views)
-        authors, shown = store.bench.manifest.authors, ~store.blank()
+        authors, shown = store.bench.authors, ~store.blank()
         self.splits = [
             tuple(
                 np.flatnonzero(np.isin(authors, sorted(side)) & shown)
@@ -85,9 +93,9 @@ class Ground:
     @cached_property
     def galleries(self) -> list[Gallery]:
         """The test pictures of each split."""
-        manifest, grey = self.store.bench.manifest, self.store.get("pixels")
+        bench, grey = self.store.bench, self.store.get("pixels")
         return [
-            Gallery(manifest.authors[test], manifest.series[test], near_duplicates(grey[test]))
+            Gallery(bench.authors[test], bench.series[test], near_duplicates(grey[test]))
             for _, test in self.splits
         ]
 
@@ -106,9 +114,7 @@ class Ground:
         if space.feature == "encoded":
             ood = rows[:, -1]
         else:
-            learnt = self.rows(space.feature, None, train)
-            z = (rows - learnt.mean(0)) / (learnt.std(0) + FLOOR)
-            ood = np.sqrt(np.square(z.clip(-CLIP, CLIP)).mean(1))
+            ood = Projection.standardizing(self.rows(space.feature, None, train)).ood(rows)
         vectors = space.fit(self.store, train)(rows)
         return self.store.bench.part(test), (vectors.astype(np.float32), ood)
 
@@ -146,13 +152,15 @@ def standard_spaces(model: Path, note: str) -> list[Space]:
     """The rows of the table: baselines, the closed form in two widths, a model folder."""
 
     def standardized(store: FeatureStore, train: np.ndarray) -> Embed:
-        learnt = store.get("statistics")[train]
-        center, scale = learnt.mean(0), 1.0 / (learnt.std(0) + FLOOR)
-        return lambda rows: unit(np.clip((rows - center) * scale, -CLIP, CLIP))
+        projection = Projection.standardizing(store.get("statistics")[train])
+        return lambda rows: unit(projection.standardized(rows))
 
     def without_views(store: FeatureStore, train: np.ndarray) -> Embed:
-        authors = store.bench.manifest.authors[train]
+        authors = store.bench.authors[train]
         return fit_projection(store.get("statistics")[train], authors, (), None).apply
+
+    def wide(store: FeatureStore, train: np.ndarray) -> Embed:
+        return closed_form(store, train, None).apply
 
     def narrow(store: FeatureStore, train: np.ndarray) -> Embed:
         most = min(DIMENSION, *store.get("statistics")[train].shape)  # of a small benchmark
@@ -164,18 +172,8 @@ def standard_spaces(model: Path, note: str) -> list[Space]:
         Space("ImageNet head", "head"),
         Space("middle statistics, frozen", "statistics", standardized, True),
         Space("whitened by authors, 896 d", "statistics", without_views, True),
-        Space(
-            "closed form, 896 d",
-            "statistics",
-            lambda store, train: closed_form(store, train, None).apply,
-            True,
-        ),
-        Space(
-            f"closed form, {DIMENSION} d",
-            "statistics",
-            narrow,
-            True,
-        ),
+        Space("closed form, 896 d", "statistics", wide, True),
+        Space(f"closed form, {DIMENSION} d", "statistics", narrow, True),
         Space(
             f"model {model.name}",
             "encoded",
@@ -198,7 +196,7 @@ class Evaluation:
     ground: Ground = field(repr=False)
     shown: Space = field(repr=False)
     """Whose retrievals and labels are shown: the model, or the closed form where the model has
-    seen the authors."""
+    been fitted on the authors."""
 
     def to_json(self) -> dict[str, Any]:
         """All figures, without pictures."""
@@ -207,8 +205,8 @@ class Evaluation:
             "benchmark": {
                 "name": Path(self.bench.name).name,
                 "pictures": len(self.bench),
-                "authors": len(np.unique(self.bench.manifest.authors)),
-                "series": len(np.unique(self.bench.manifest.series)),
+                "authors": len(np.unique(self.bench.authors)),
+                "series": len(np.unique(self.bench.series)),
                 "splits": len(self.bench.splits),
                 "asked": len(self.ground.asked),
             },
@@ -254,8 +252,8 @@ def smaller(bench: Benchmark) -> Benchmark:
     """A part of a benchmark with all its series, evenly thinned, and two of its splits."""
     share = max(1, -(-len(bench) // QUICK_PICTURES))
     taken = []
-    for series in np.unique(bench.manifest.series):
-        own = np.flatnonzero(bench.manifest.series == series)
+    for series in np.unique(bench.series):
+        own = np.flatnonzero(bench.series == series)
         taken.append(own[:: min(share, max(1, len(own) // 4))])
     part = bench.part(np.sort(np.concatenate(taken)))
     return replace(part, splits=bench.splits[:2])
@@ -265,37 +263,38 @@ def leakage(bench: Benchmark, model: Path) -> str:
     """Whether the model was fitted on authors that are asked, in words; "" if not."""
     try:
         about = json.loads((model / DESCRIPTION_FILE).read_bytes())
-        seen = about["provenance"].get("authors")
+        fitted = about["provenance"].get("authors")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        seen = None
-    if seen is None:
+        fitted = None
+    if fitted is None:
         return "which authors it was fitted on is not recorded"
     asked = frozenset().union(*(split.test for split in bench.splits))
-    shared = asked & set(seen)
+    shared = asked & set(fitted)
     return f"it was fitted on {len(shared)} of these {len(asked)} authors" if shared else ""
+
+
+def tables(found: Evaluation) -> list[Table]:
+    """All tables."""
+    return [
+        retrieval_table(found.retrieval),
+        view_table(found.retrieval),
+        label_table(found.labels),
+    ]
 
 
 def render(found: Evaluation) -> str:
     """All tables in Markdown."""
-    return "\n\n".join(
-        [
-            retrieval_table(found.retrieval),
-            "R@1 when only the query is changed:",
-            view_table(found.retrieval),
-            "Labels of series held out:",
-            label_table(found.labels.figures),
-            unknown_line(found.labels),
-        ]
-    ).strip()
+    return "\n\n".join([*map(markdown, tables(found)), unknown_line(found.labels)]).strip()
 
 
-def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+def markdown(table: Table) -> str:
+    """A table with its caption."""
+    lines = [table.header, ["---"] * len(table.header), *table.rows]
+    rows = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return f"{table.caption}\n\n{rows}".strip()
 
 
-def retrieval_table(table: Sequence[RetrievalRow]) -> str:
+def retrieval_table(table: Sequence[RetrievalRow]) -> Table:
     """R@1, R@10, macro R@1, AP@100, mAP@10; R@1 of each split; gain over the row above."""
     rows = []
     for row in table:
@@ -306,41 +305,28 @@ def retrieval_table(table: Sequence[RetrievalRow]) -> str:
         name = f"{row.name} ({row.note})" if row.note else row.name
         rows.append([name, *(f"{value:.3f}" for value in values), by_split, gain])
     header = ["features", "R@1", "R@10", "macro R@1", "AP@100", "mAP@10", "R@1 by split"]
-    return markdown([*header, "gain of R@1 over the row above"], rows)
+    return Table("", [*header, "gain of R@1 over the row above"], rows)
 
 
-def view_table(table: Sequence[RetrievalRow]) -> str:
+def view_table(table: Sequence[RetrievalRow]) -> Table:
     """R@1 of each degraded copy."""
     rows = [row for row in table if row.views]
-    if not rows:
-        return "(not measured)"
-    views = list(rows[0].views)
     cells = [
         [row.name, *(f"{r:.3f}" for r in (row.figures.r_at_1, *row.views.values()))] for row in rows
     ]
-    return markdown(["features", "clean", *views], cells)
+    header = ["features", "clean", *(rows[0].views if rows else ())]
+    return Table("R@1 when only the query is changed:", header, cells)
 
 
-def label_table(figures: Sequence[LabelFigures]) -> str:
-    """Accuracy and calibration of each kind of label, by each way of telling it."""
-
-    def shown(value: float | None) -> str:
-        return "" if value is None else f"{value:.3f}"
-
-    rows = [
-        [
-            row.kind,
-            row.method,
-            f"{row.top1:.3f}",
-            shown(row.top5),
-            f"{row.macro_f1:.3f}",
-            shown(row.calibration_error),
-            str(row.queries),
-        ]
-        for row in figures
-    ]
+def label_table(labels: LabelResult) -> Table:
+    """Accuracy and calibration of each kind of label, by each way of predicting it."""
+    rows = []
+    for row in labels.figures:
+        values = (row.top1, row.top5, row.macro_f1, row.calibration_error)
+        shares = ["" if value is None else f"{value:.3f}" for value in values]
+        rows.append([row.kind, row.method, *shares, str(row.queries)])
     header = ["label", "by", "top-1", "top-5", "macro-F1", "calibration error", "queries"]
-    return markdown(header, rows)
+    return Table("Labels of series held out:", header, rows)
 
 
 def unknown_line(labels: LabelResult) -> str:

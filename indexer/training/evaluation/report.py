@@ -11,44 +11,35 @@ import argparse
 import base64
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from html import escape
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from jinja2 import Template
 from matplotlib.figure import Figure
+from PIL import Image
 
 from indexer.embedding.models import shipped_model_dir
 from indexer.training.data import MANIFEST_FILE, REPORT_FILE, benchmark_of_manifest, held_out
 from indexer.training.evaluation.protocol import (
     Evaluation,
     evaluate,
+    markdown,
     render,
-    retrieval_table,
-    view_table,
+    tables,
+    unknown_line,
 )
 from indexer.training.features import default_cache, pictures_of
 from schemas.errors import InputError, ToonsearchError
-from schemas.storage.fsio import replace_file, storage_error
+from schemas.storage.fsio import replace_file, write_text
 
 START, END = "<!-- evaluation -->", "<!-- /evaluation -->"
 THUMBNAIL_PX = 132
 SHEET_QUERIES = 12
 HITS = 6
 BINS = 10
-TEMPLATE = """<!doctype html><meta charset=utf-8><title>toonsearch: evaluation</title>
-<style>
-body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem }}
-table {{ border-collapse: collapse }} td, th {{ padding: .2rem .6rem; text-align: left;
-border-bottom: 1px solid #ccc }} .wide {{ overflow-x: auto }} .line {{ display: flex; gap: 6px;
-margin: 6px 0 }} img {{ height: {height}px; border: 4px solid #999 }} img.right {{ border-color:
-#1d8348 }} img.wrong {{ border-color: #c0392b }} svg {{ max-width: 100%; height: auto }}
-</style>
-<h1>Evaluation</h1>
-{body}
-"""
+TEMPLATE = Path(__file__).parent / "report.html.j2"
 
 
 def write_report(target: Path, found: Evaluation) -> None:
@@ -56,50 +47,22 @@ def write_report(target: Path, found: Evaluation) -> None:
 
     Errors:  InputError when it cannot be written
     """
-    facts = found.to_json()["benchmark"]
-    about = (
-        f"{facts['pictures']:,} pictures by {facts['authors']} authors in {facts['series']} series"
-        f" ({facts['name']}), {facts['splits']} author-disjoint splits; model {found.model}"
-    )
-    parts = [
-        f"<p>{escape(': '.join(filter(None, (about, found.model_note))))}</p>",
-        tables_to_html(render(found)),
-        "<h2>R@1</h2>",
-        _bars({row.name: row.figures.r_at_1 for row in found.retrieval}),
-    ]
     shown = next(row for row in found.retrieval if row.name == found.shown.name)
+    charts = {"R@1": _bars({row.name: row.figures.r_at_1 for row in found.retrieval})}
     if shown.views:
-        parts += ["<h2>R@1 of degraded queries</h2>"]
-        parts += [_bars({"clean": shown.figures.r_at_1, **shown.views})]
+        charts["R@1 of degraded queries"] = _bars({"clean": shown.figures.r_at_1, **shown.views})
     for kind, (confidence, right) in found.labels.reliability.items():
-        parts += [f"<h2>How often the first {kind} is right</h2>", _reliability(confidence, right)]
-    parts += [
-        f"<h2>Retrievals</h2><p>{escape(shown.name)}; first split, every so many-th query, not"
-        " chosen. Green: the same author in another series. Red: another author.</p>",
-        *_sheet(found),
-    ]
-    page = TEMPLATE.format(height=THUMBNAIL_PX, body="\n".join(parts))
-    try:
-        replace_file(target, page.encode())
-    except OSError as error:
-        raise storage_error(error, str(target)) from error
-
-
-def tables_to_html(markdown: str) -> str:
-    """Our own Markdown tables and lines as HTML."""
-    parts: list[str] = []
-    for block in markdown.split("\n\n"):
-        lines = block.split("\n")
-        if not lines[0].startswith("|"):
-            parts.append(f"<p>{escape(block)}</p>")
-            continue
-        rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-        body = "".join(
-            "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in row) + "</tr>"
-            for tag, row in zip(["th", *["td"] * len(rows)], [rows[0], *rows[2:]], strict=False)
-        )
-        parts.append(f"<div class=wide><table>{body}</table></div>")
-    return "\n".join(parts)
+        charts[f"How often the first {kind} is right"] = _reliability(confidence, right)
+    page = Template(TEMPLATE.read_text("utf-8"), autoescape=True, trim_blocks=True).render(
+        found=found,
+        facts=found.to_json()["benchmark"],
+        tables=tables(found),
+        unknown=unknown_line(found.labels),
+        charts=charts,
+        sheet=_sheet(found),
+        height_px=THUMBNAIL_PX,
+    )
+    write_text(target, page)
 
 
 def _svg(figure: Figure) -> str:
@@ -131,27 +94,24 @@ def _reliability(confidence: np.ndarray, right: np.ndarray) -> str:
     return _svg(figure)
 
 
-def _sheet(found: Evaluation) -> list[str]:
-    """A line of pictures for each query: the query and its first hits."""
+def _sheet(found: Evaluation) -> Iterator[list[tuple[str, str, str]]]:
+    """A line of pictures for each query: the query and its first hits, as (mark, author, data)."""
     part, (vectors, _) = found.ground.catalog(found.shown, 0)
     gallery = found.ground.galleries[0]
     rows = gallery.figures(vectors).rows
-    lines = []
     for row in rows[:: max(1, len(rows) // SHEET_QUERIES)][:SHEET_QUERIES].tolist():
         hits = gallery.nearest(vectors, row, HITS).tolist()
         marks = ["right" if gallery.authors[h] == gallery.authors[row] else "wrong" for h in hits]
         images = pictures_of(part.part(np.array([row, *hits])), THUMBNAIL_PX)
-        shown = zip(images, ["query", *marks], gallery.authors[[row, *hits]], strict=True)
-        lines.append(f"<div class=line>{''.join(_picture(*one) for one in shown)}</div>")
-    return lines
+        coded = map(_jpeg, images)
+        yield list(zip(["query", *marks], gallery.authors[[row, *hits]], coded, strict=True))
 
 
-def _picture(image: Any, mark: str, author: str) -> str:
+def _jpeg(image: Image.Image) -> str:
     image.thumbnail((2 * THUMBNAIL_PX, THUMBNAIL_PX))
     data = io.BytesIO()
     image.save(data, "JPEG", quality=72)
-    coded = base64.b64encode(data.getvalue()).decode()
-    return f'<img class={mark} title="{escape(author)}" src="data:image/jpeg;base64,{coded}">'
+    return base64.b64encode(data.getvalue()).decode()
 
 
 def replace_block(file: Path, text: str) -> None:
@@ -174,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         bench = benchmark_of_manifest(options.drawings / MANIFEST_FILE)
-        split = held_out(bench.manifest, options.drawings / REPORT_FILE)
+        split = held_out(bench, options.drawings / REPORT_FILE)
         found = evaluate(
             replace(bench, splits=(split,)), shipped_model_dir(), cache=default_cache()
         )
@@ -182,8 +142,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         fitted = f"fitted on {len(split.train)} others"
         about = f"{asked} are asked; everything is {fitted}."
         replace_block(options.docs / "evaluation.md", f"{about}\n\n{render(found)}")
-        tables = f"{retrieval_table(found.retrieval)}\n\n{view_table(found.retrieval)}"
-        replace_block(options.docs / "model-card.md", f"{about}\n\n{tables}")
+        two = "\n\n".join(map(markdown, tables(found)[:2]))
+        replace_block(options.docs / "model-card.md", f"{about}\n\n{two}")
     except ToonsearchError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

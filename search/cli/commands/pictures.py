@@ -15,7 +15,6 @@ from search.cli.options import (
     AsJson,
     DryRun,
     Limit,
-    check_place,
     counted,
     examples,
     new_app,
@@ -59,8 +58,9 @@ def embed(
     settings = session.settings()
     if manifest is not None and out is not None:
         from indexer.embedding.embed import embed_listed, listed_pictures
+        from schemas.storage.fsio import check_target
 
-        check_place(out)
+        check_target(out)
         listed = listed_pictures(manifest)[:limit]
         if dry_run:
             print(f"would embed {len(listed):,} pictures into {out}")
@@ -182,16 +182,17 @@ def predict(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> int:
-    """Tell author, genre and era of listed pictures.
+    """Predict author, genre and era of listed pictures.
 
     The published index answers with the labels of your own catalog. Each picture gets every
     label with its probability, and the probability that none of the known artists drew it.
     """
     from indexer.embedding.embed import listed_pictures
+    from schemas.storage.fsio import check_target
     from search.predictions import predict_listed
 
     session: Session = ctx.obj
-    check_place(out)
+    check_target(out)
     listed = listed_pictures(manifest)[:limit]
     if dry_run:
         print(f"would predict the labels of {len(listed):,} pictures into {out}")

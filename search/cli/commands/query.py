@@ -12,7 +12,7 @@ from typer import Argument, Option
 
 from schemas.errors import UsageError
 from search.cli.context import Session
-from search.cli.options import AsJson, examples, new_app
+from search.cli.options import AsJson, examples, new_app, one_of
 
 if TYPE_CHECKING:
     from schemas.records import Answer
@@ -97,7 +97,7 @@ def query(
         bool, Option("--preview", "-p", help="Also show thumbnails in the terminal.")
     ] = False,
 ) -> None:
-    """Find the works drawn most like a picture, and by whom.
+    """Find the titles drawn most like a picture, and by whom.
 
     Several pictures make one query. All filters act before the search. --palette and
     --like-colors filter too; without any PICTURE they rank by colour alone (after
@@ -108,11 +108,9 @@ def query(
     # starts for that cost 50 ms on two cores.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     flags = {"json": as_json, "nl": nl, "csv": csv, "paths-only": paths_only or null}
-    chosen = [name for name, on in flags.items() if on]
-    if len(chosen) > 1:
-        raise UsageError(f"--{chosen[0]} and --{chosen[1]} exclude each other", "Choose one.")
+    chosen = one_of(flags)
     if html is not None:
-        from search.output.html import check_target
+        from schemas.storage.fsio import check_target
 
         check_target(html)
     if not pictures and palette is None and like_colors is None:
@@ -129,24 +127,18 @@ def query(
             "query.expand": expand,
         }
     )
-    options = QueryOptions(
-        k=settings.query.k,
-        by=settings.query.by,
-        neighbours=settings.query.neighbours,
-        unknown_prior=settings.query.unknown_prior,
-        filters=Filters.from_params(
-            settings.query,
-            where=where,
-            genre=genre or (),
-            platform=platform or (),
-            year_from=year_from,
-            year_to=year_to,
-            exclude_author=exclude_author or (),
-            exclude_same_author=exclude_same_author,
-            exclude_title=exclude_title or (),
-        ),
-        expand=settings.query.expand,
+    filters = Filters(
+        where=where,
+        genres=tuple(genre or ()),
+        platforms=tuple(platform or ()),
+        year_from=year_from,
+        year_to=year_to,
+        exclude_authors=tuple(exclude_author or ()),
+        exclude_same_author=exclude_same_author,
+        exclude_titles=tuple(exclude_title or ()),
+        min_percentile=settings.query.min_percentile,
     )
+    options = QueryOptions.of(settings.query, filters)
     if palette is not None or like_colors is not None:
         answer, read = _by_color(settings, options, pictures or [], crop, palette, like_colors)
     else:
@@ -157,7 +149,7 @@ def query(
     if chosen:
         from search.output.data import write_answer
 
-        write_answer(sys.stdout, answer, level, layout, chosen[0], "\0" if null else "\n")
+        write_answer(sys.stdout, answer, level, layout, chosen, "\0" if null else "\n")
     else:
         from search.output import text
 
@@ -204,8 +196,7 @@ def _by_color(
 
     from search import palettes
 
-    if palette is not None and like_colors is not None:
-        raise UsageError("--palette and --like-colors exclude each other", "Choose one.")
+    one_of({"palette": palette is not None, "like-colors": like_colors is not None})
     if palette is not None:
         colors = palettes.parse_palette(palette)
     else:

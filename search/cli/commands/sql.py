@@ -13,7 +13,7 @@ from typer import Argument, Option
 
 from schemas.errors import InputError, UsageError, nearest
 from search.cli.context import Session
-from search.cli.options import examples, new_app
+from search.cli.options import examples, new_app, one_of
 
 if TYPE_CHECKING:
     from schemas.settings import Settings
@@ -120,11 +120,9 @@ def _parameters(given: list[str]) -> dict[str, str]:
 
 
 def _format(named: str | None, flags: dict[str, bool], out: Path | None) -> str:
-    chosen = [name for name, on in flags.items() if on] + ([named] if named else [])
-    if len(set(chosen)) > 1:
-        raise UsageError(f"--{chosen[0]} and --{chosen[1]} exclude each other", "Choose one.")
+    chosen = one_of({**flags, named: True} if named else flags)
     if chosen:
-        return chosen[0]
+        return chosen
     if out is None:
         return "table"
     if out.suffix not in ENDINGS:
@@ -187,7 +185,7 @@ def _answer(
     if form == "parquet" and out is None:
         raise UsageError("Parquet needs a file", "Add --out FILE.parquet.")
     if out is not None:
-        from search.output.html import check_target
+        from schemas.storage.fsio import check_target
 
         check_target(out)
     result = asked.run(sql, params)
@@ -215,11 +213,12 @@ def _untrusted(
     out: Path | None,
 ) -> None:
     from search.output.data import write_result
-    from search.sql.sandbox import run_untrusted
+    from search.sql.sandbox import Sandbox
 
     if form == "parquet":
         raise UsageError("--untrusted writes no Parquet", "Choose another format.")
-    found = run_untrusted(sql, settings.layout, parameters=params)
+    with Sandbox(settings.layout) as sandbox:
+        found = sandbox.run(sql, params)
     session.detail(f"walls: {', '.join(found.walls)}")
     with _opened(out) as stream:
         write_result(stream, found.columns, found.types, found.rows, form)

@@ -1,8 +1,9 @@
-"""`toonsearch train`: a style model of one's own."""
+"""`toonsearch train` and `evaluate`: a style model of one's own, and how good one is."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,8 +23,8 @@ from search.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from indexer.training.runs import Job, TrainReport
-    from indexer.training.trainer import TrainSettings
+    from indexer.training.data import Benchmark
+    from indexer.training.runs import TrainReport
     from schemas.settings import Settings
 
 app = new_app()
@@ -102,7 +103,10 @@ def train(
     need_training("train")
     if weights is not None and not weights.is_file():
         raise InputError(f"there are no weights at {weights}")
+    from indexer.embedding.models import model_dir
     from indexer.training.data import LabelRules, parse_eras, parse_merge
+    from indexer.training.features import default_cache
+    from indexer.training.runs import Job, catalog_encoded, train_heads, train_style
     from indexer.training.trainer import TrainSettings
 
     chosen = TrainSettings(
@@ -118,8 +122,19 @@ def train(
         seed=seed,
         rules=LabelRules(min_pictures_per_author, parse_merge(merge_genre or ()), parse_eras(eras)),
     )
-    job = _job(session, settings, chosen, manifest, model)
-    job.force, job.fresh = force, fresh
+    base = model_dir(model or settings.encoder.model, settings.layout)
+    bench = _benchmark(settings, manifest, training=True)
+    job = Job(
+        bench,
+        chosen,
+        base,
+        settings.layout.models,
+        default_cache(),
+        catalog_encoded(settings.layout, bench, base) if manifest is None else None,
+        force=force,
+        fresh=fresh,
+        note=session.note,
+    )
     counts = {k: len(v) for k, v in job.classes.names.items()}
     what = (
         f"{len(job.bench):,} pictures; {', '.join(f'{n} {k} classes' for k, n in counts.items())};"
@@ -129,7 +144,9 @@ def train(
         print(f"would learn from {what}")
         return
     session.note(f"learning from {what}")
-    _show(session, _run(session, job, quick), as_json)
+    with session.writing("train", dry_run), session.progress("Training") as job.progress:
+        report = train_heads(job) if quick else train_style(job)
+    _show(session, report, as_json)
 
 
 def _list(settings: Settings, as_json: bool) -> None:
@@ -145,46 +162,12 @@ def _list(settings: Settings, as_json: bool) -> None:
         print(f"{info.name}  {mark}  {info.dimension} d  {heads}  {info.state}")
 
 
-def _job(
-    session: Session,
-    settings: Settings,
-    chosen: TrainSettings,
-    manifest: Path | None,
-    model: str | None,
-) -> Job:
-    """Everything that can be wrong is found here, before hours are spent."""
-    from indexer.embedding.models import model_dir
+def _benchmark(settings: Settings, manifest: Path | None, training: bool = False) -> Benchmark:
     from indexer.training.data import benchmark_of_catalog, benchmark_of_manifest
-    from indexer.training.features import default_cache
-    from indexer.training.runs import Job, catalog_encoded
 
-    base = model_dir(model or settings.encoder.model, settings.layout)
-    known = None
     if manifest is None:
-        bench = benchmark_of_catalog(settings.layout, training=True)
-        known = catalog_encoded(settings.layout, bench, base)
-    else:
-        bench = benchmark_of_manifest(manifest, training=True)
-
-    def tell(row: dict[str, float]) -> None:
-        parts = [f"step {row['step']:.0f}"]
-        if "loss" in row:
-            parts.append(f"loss {row['loss']:.3f}")
-        if "r_at_1" in row:
-            parts.append(f"R@1 on unseen authors {row['r_at_1']:.3f}")
-        (session.note if "r_at_1" in row else session.detail)(", ".join(parts))
-
-    models = settings.layout.models
-    return Job(bench, chosen, base, models, default_cache(), known, tell=tell)
-
-
-def _run(session: Session, job: Job, quick: bool) -> TrainReport:
-    from indexer.training.runs import train_heads, train_style
-
-    with session.writing("train", dry_run=False), session.progress("Training") as bar:
-        if bar is not None:
-            job.store.progress = job.progress = bar
-        return train_heads(job) if quick else train_style(job)
+        return benchmark_of_catalog(settings.layout, training)
+    return benchmark_of_manifest(manifest, training)
 
 
 def _show(session: Session, report: TrainReport, as_json: bool) -> None:
@@ -215,3 +198,74 @@ def _show(session: Session, report: TrainReport, as_json: bool) -> None:
         f"use it: toonsearch predict --model {report.model} ..., or put"
         f' encoder.model = "{report.model}" into the settings'
     )
+
+
+@app.command(
+    epilog=examples(
+        "toonsearch evaluate",
+        "toonsearch evaluate --manifest drawings/manifest.csv --html report.html",
+        "toonsearch evaluate --model style-lite0-0123abcd --json",
+    )
+)
+def evaluate(
+    ctx: typer.Context,
+    manifest: Manifest = None,
+    model: Annotated[
+        str | None, Option(metavar="ID", help="`shipped`, an id or a folder; else encoder.model.")
+    ] = None,
+    html: Annotated[Path | None, Option(metavar="FILE", help="Write a report.")] = None,
+    out: Annotated[Path | None, Option(metavar="FILE", help="Write the JSON here.")] = None,
+    quick: Annotated[
+        bool, Option("--quick", help="A part of the pictures and of the table, to try it.")
+    ] = False,
+    authors: Annotated[
+        Path | None,
+        Option(
+            metavar="FILE",
+            help="JSON list of the authors to ask; everything is fitted on the others.",
+        ),
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        Option(metavar="DIR", help="Cache of features (default: the user's cache folder)."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure retrieval, labels and calibration.
+
+    Own series are masked, authors of a test were never learnt from, baselines stand in the same
+    table. Splits are those of splits.json beside the manifest, or five drawn at random.
+    """
+    from schemas.storage.fsio import check_target, write_text
+
+    for file in (html, out):
+        if file is not None:
+            check_target(file)
+    need_training("evaluate")
+    from indexer.embedding.models import model_dir
+    from indexer.training.data import held_out
+    from indexer.training.evaluation import protocol
+    from indexer.training.features import default_cache
+
+    session: Session = ctx.obj
+    settings = session.settings()
+    folder = model_dir(model or settings.encoder.model, settings.layout)
+    bench = _benchmark(settings, manifest)
+    if authors is not None:
+        bench = dataclasses.replace(bench, splits=(held_out(bench, authors),))
+    with session.progress("Measuring") as bar:
+        found = protocol.evaluate(
+            bench, folder, cache=cache or default_cache(), quick=quick, progress=bar
+        )
+    body = found.to_json()
+    if as_json:
+        print_json(body)
+    else:
+        print(protocol.render(found))
+    if out is not None:
+        write_text(out, json.dumps(body, ensure_ascii=False, indent=1) + "\n")
+    if html is not None:
+        from indexer.training.evaluation.report import write_report
+
+        write_report(html, found)
+        session.note(f"the report is in {html}")

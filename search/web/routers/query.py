@@ -19,8 +19,7 @@ from schemas.records import Answer
 from search.engine import QueryOptions, StyleQuery
 from search.inputs import QueryPicture
 from search.output import data as output
-from search.output.html import GallerySection, render_gallery
-from search.output.thumbnails import Thumbnail
+from search.output.html import GallerySection, Thumbnail, render_gallery
 from search.results import titles_holding
 from search.web.db import EncodedQuery
 from search.web.dependencies import (

@@ -35,13 +35,13 @@ def test_rules_make_classes_of_what_is_there(bench: Benchmark) -> None:
     assert found.names["author"] == tuple(f"artist {n}" for n in range(AUTHORS))
     assert found.names["genre"] == ("epic", "legend")
     assert found.names["era"] == ("1880-1899", "1900-1914")
-    row = bench.manifest.paths.index("stray.png")
+    row = bench.paths.index("stray.png")
     assert found.author[row] == found.era[row] == -1 and not found.genre[row].any()
-    row = bench.manifest.paths.index("once.png")
+    row = bench.paths.index("once.png")
     assert found.author[row] == -1 and found.genre[row].tolist() == [1, 0]
-    row = bench.manifest.paths.index("1-0-0.png")
+    row = bench.paths.index("1-0-0.png")
     assert found.genre[row].tolist() == [0.5, 0.5]
-    row = bench.manifest.paths.index("7-0-0.png")
+    row = bench.paths.index("7-0-0.png")
     assert found.era[row] == -1  # 1915 lies outside the ranges
     with pytest.raises(InputError, match="0 authors have 99 pictures"):
         apply_rules(bench, LabelRules(99))
@@ -50,10 +50,10 @@ def test_rules_make_classes_of_what_is_there(bench: Benchmark) -> None:
 def test_classes_are_a_dataset_for_labels(bench: Benchmark) -> None:
     classes = apply_rules(bench, LabelRules())
     data = classes.dataset(np.eye(len(bench), dtype=np.float32), np.ones(len(bench)))
-    row = bench.manifest.paths.index("1-0-0.png")
+    row = bench.paths.index("1-0-0.png")
     assert data.names["genre"][data.codes["genre"][row]] == "epic"  # the first by name of two
     assert data.names["author"][data.codes["author"][row]] == "artist 1"
-    assert data.codes["genre"][bench.manifest.paths.index("stray.png")] == -1
+    assert data.codes["genre"][bench.paths.index("stray.png")] == -1
 
 
 @pytest.mark.parametrize("text", ["1880", "1899-1880", "1880-1899,1890-1910", "a-b"])
@@ -68,16 +68,16 @@ def test_batches_cross_series_and_never_show_who_is_evaluated(bench: Benchmark) 
     unseen = unseen_authors(bench, 0)
     samples = Samples(bench, apply_rules(bench, LabelRules()), unseen)
     assert len(unseen) == 3 and unseen == unseen_authors(bench, 0)
-    assert set(bench.manifest.authors[samples.evaluated]) == unseen
+    assert set(bench.authors[samples.evaluated]) == unseen
     rows, seeds = samples.batch(5, 3, 2, 0)
     again, same = samples.batch(5, 3, 2, 0)
     assert np.array_equal(rows, again) and seeds == same
     assert not np.array_equal(rows, samples.batch(6, 3, 2, 0)[0])
-    assert not set(bench.manifest.authors[rows].tolist()) & unseen
-    for author in set(bench.manifest.authors[rows].tolist()) - {"", "seen once"}:
-        own = rows[bench.manifest.authors[rows] == author]
-        assert len(set(bench.manifest.series[own].tolist())) == 2
-    few = bench.part(np.flatnonzero(np.isin(bench.manifest.authors, ["artist 0", "artist 1"])))
+    assert not set(bench.authors[rows].tolist()) & unseen
+    for author in set(bench.authors[rows].tolist()) - {"", "seen once"}:
+        own = rows[bench.authors[rows] == author]
+        assert len(set(bench.series[own].tolist())) == 2
+    few = bench.part(np.flatnonzero(np.isin(bench.authors, ["artist 0", "artist 1"])))
     with pytest.raises(InputError, match="2 authors have two series"):
         unseen_authors(few, 0)
 
@@ -92,11 +92,11 @@ def test_rare_classes_count_more(bench: Benchmark) -> None:
 
 def test_a_benchmark_keeps_only_what_can_be_asked(drawings: Path) -> None:
     found = benchmark_of_manifest(drawings / "manifest.csv")
-    assert "stray.png" not in found.manifest.paths  # it has no author
-    assert found.years[found.manifest.paths.index("once.png")] == NO_YEAR
+    assert "stray.png" not in found.paths  # it has no author
+    assert found.years[found.paths.index("once.png")] == NO_YEAR
     (split,) = found.splits
     assert split.test == {f"artist {n}" for n in range(4, 8)}
-    report = held_out(found.manifest, drawings / "report.json")
+    report = held_out(found, drawings / "report.json")
     assert report.test == split.test and "seen once" in report.train
     assert not report.test & report.train
 
@@ -115,17 +115,17 @@ def test_benchmarks_that_cannot_be_used_are_named(tmp_path: Path, bench: Benchma
         read_splits(tmp_path)
     (tmp_path / "report.json").write_text(json.dumps(["nobody at all"]))
     with pytest.raises(InputError, match="nobody at all"):
-        held_out(bench.manifest, tmp_path / "report.json")
+        held_out(bench, tmp_path / "report.json")
     with pytest.raises(InputError, match="cannot be read"):
-        held_out(bench.manifest, tmp_path / "gone.json")
+        held_out(bench, tmp_path / "gone.json")
 
 
 def test_splits_and_folds_never_divide_an_author_or_a_series(drawings: Path) -> None:
-    manifest = benchmark_of_manifest(drawings / "manifest.csv").manifest
-    for split in author_splits(manifest):
+    bench = benchmark_of_manifest(drawings / "manifest.csv")
+    for split in author_splits(bench):
         assert not split.train & split.test
-        assert split.train | split.test == set(manifest.authors.tolist())
-    folds = series_folds(manifest)
-    for series in np.unique(manifest.series):
-        assert len(np.unique(folds[manifest.series == series])) == 1
-    assert several_series(manifest).sum() == len(manifest) - 1  # all but "seen once"
+        assert split.train | split.test == set(bench.authors.tolist())
+    folds = series_folds(bench)
+    for series in np.unique(bench.series):
+        assert len(np.unique(folds[bench.series == series])) == 1
+    assert several_series(bench).sum() == len(bench) - 1  # all but "seen once"

@@ -54,7 +54,7 @@ def test_a_changed_picture_is_another_benchmark(drawings: Path, tmp_path: Path) 
     Image.new("RGB", (60, 60), "red").save(copied / "0-0-0.png")
     store = FeatureStore(benchmark_of_manifest(copied / "manifest.csv"))
     assert store.digest() != before
-    row = store.bench.manifest.paths.index("0-0-0.png")
+    row = store.bench.paths.index("0-0-0.png")
     assert np.flatnonzero(store.blank()).tolist() == [row]
     (copied / "0-0-1.png").write_bytes(b"no picture")
     with pytest.raises(InputError, match=r"0-0-1\.png"):

@@ -13,12 +13,12 @@ pytest.importorskip("timm", reason="training needs timm")
 
 import torch
 
+from bench.torch_query import torch_encoder
 from indexer.embedding.encoder import Encoder
 from indexer.embedding.models import shipped_model_dir
 from indexer.embedding.preprocess import prepare
 from indexer.training import model as model_module
 from indexer.training.backbones import Statistics
-from indexer.training.export import torch_encoder
 from indexer.training.model import (
     CLIP,
     RIDGE,

@@ -25,7 +25,7 @@ from indexer.training import runs
 from indexer.training.data import Benchmark, benchmark_of_catalog
 from indexer.training.features import FeatureStore
 from indexer.training.runs import Job, catalog_encoded, train_heads, train_style
-from indexer.training.trainer import TrainSettings
+from indexer.training.trainer import TrainSettings, load_state
 from schemas.errors import InputError, PartlyDoneError
 from schemas.settings import Settings
 from schemas.storage.layout import Layout
@@ -125,15 +125,15 @@ def test_a_killed_run_goes_on_where_it_was_last_measured(
     command = [sys.executable, "-c", KILLED, str(drawings), str(tmp_path)]
     root = Path(__file__).parents[3]
     assert subprocess.run(command, cwd=root, timeout=600).returncode == -signal.SIGKILL
-    states = list((tmp_path / "models" / ".runs").rglob("state.json"))
-    assert [json.loads(file.read_bytes())["state"]["step"] for file in states] == [2]
+    states = [load_state(folder) for folder in (tmp_path / "models" / ".runs").iterdir()]
+    assert [found and found[0].step for found in states] == [2]
     assert not list((tmp_path / "models").glob("trained-*"))
     report = train_style(job(bench, tmp_path, force=True))
     assert [row["step"] for row in report.history] == [0, 2, 4, 4]
 
 
 def test_one_class_of_everything_is_nothing_to_learn(bench: Benchmark, tmp_path: Path) -> None:
-    alone = bench.part(np.flatnonzero(bench.manifest.authors == "artist 1"))
+    alone = bench.part(np.flatnonzero(bench.authors == "artist 1"))
     with pytest.raises(InputError, match="1 authors have"):
         job(alone, tmp_path)
 

@@ -19,9 +19,16 @@ from schemas.settings import Settings
 from schemas.storage.layout import Layout
 from search.engine import Engine, QueryOptions
 from search.inputs import QueryPicture
-from search.output.html import GallerySection, environment, gallery_images, write_gallery
+from search.output.html import (
+    BUDGET_BYTES,
+    GallerySection,
+    Thumbnails,
+    environment,
+    gallery_images,
+    query_key,
+    write_gallery,
+)
 from search.output.html import render_gallery as render_page
-from search.output.thumbnails import BUDGET_BYTES, Thumbnails, query_key
 from tests.search.answers import NASTY, answer
 from tests.search.artists import HANDS, draw
 from tests.search.pages import elements

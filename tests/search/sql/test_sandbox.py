@@ -19,7 +19,7 @@ from schemas.settings import Settings
 from schemas.storage.catalog import Catalog, rows_of
 from schemas.storage.layout import Layout
 from search.sql.errors import OUT_OF_MEMORY
-from search.sql.sandbox import Sandbox, SandboxLimits, run_untrusted
+from search.sql.sandbox import Sandbox, SandboxLimits
 from tests.search.sql.hostile import statements
 
 LIMITS = SandboxLimits(seconds=3.0, memory_bytes=256 * 1024 * 1024)
@@ -109,8 +109,8 @@ def test_a_worker_that_was_killed_is_replaced(sandbox: Sandbox) -> None:
     assert sandbox.run("select 2").rows == [[2]]
 
 
-def test_one_shot(settings: Settings) -> None:
-    found = run_untrusted("select count(*) from titles", settings.layout, limits=LIMITS)
+def test_walls_are_named(sandbox: Sandbox) -> None:
+    found = sandbox.run("select count(*) from titles")
     assert found.rows == [[6]]
     if os.uname().sysname == "Linux":
         assert "limits" in found.walls

@@ -128,7 +128,7 @@ def test_vectors_have_a_cosine_and_a_mean(session: SqlSession) -> None:
         ("select gener from catalog", "Did you mean 'genre'"),
         ("select c.gener from catalog c", "Did you mean 'genre'"),
         ("select cosin(1)", "no function 'cosin'"),
-        ("select $a", "-p a VALUE"),
+        ("select $a", "-p a=VALUE"),
         ("from similar('nowhere.png')", "nowhere.png does not exist"),
         ("from similar('x', 0)", "k is 0"),
         ("", "no statement"),

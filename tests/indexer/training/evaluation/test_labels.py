@@ -70,7 +70,7 @@ def test_the_product_is_measured_beside_its_floors(bench: Benchmark, vectors: np
 
 def test_the_nearest_picture_is_that_of_a_slow_loop(bench: Benchmark, vectors: np.ndarray) -> None:
     found = row_of(measure_labels([(bench, (vectors, np.ones(len(bench))))]), "author", NEAREST)
-    authors, folds = bench.manifest.authors, series_folds(bench.manifest)
+    authors, folds = bench.authors, series_folds(bench)
     number = np.unique(authors, return_inverse=True)[1]
     right = []
     for fold in range(FOLDS):
@@ -95,7 +95,7 @@ def test_what_is_asked_is_in_no_catalog(
     monkeypatch.setattr(labels_module, "_ask", watched)
     measure_labels([(bench, (vectors, np.ones(len(bench))))])
     assert len(asked) == FOLDS
-    authors, series = bench.manifest.authors, bench.manifest.series
+    authors, series = bench.authors, bench.series
     for catalog, queries, known in asked:
         assert not set(series[catalog]) & set(series[queries])
         assert not set(authors[catalog]) & set(authors[queries[known:]])

@@ -104,7 +104,7 @@ def test_nothing_is_fitted_on_whoever_is_asked(
     store = features.FeatureStore(bench, None, shipped_model_dir())
     ground = protocol.Ground(store, ())
     ((train, test),) = ground.splits
-    authors = bench.manifest.authors
+    authors = bench.authors
     assert set(authors[train]) == {f"artist {n}" for n in range(4)}
     assert set(authors[test]) == {f"artist {n}" for n in range(4, 8)}
     learnt: list[np.ndarray] = []
@@ -136,13 +136,13 @@ def test_a_smaller_benchmark_keeps_every_series(
     bench = benchmark_of_manifest(drawings / "manifest.csv")
     monkeypatch.setattr(protocol, "QUICK_PICTURES", 10)
     part = smaller(replace(bench, splits=bench.splits * 5))
-    assert set(part.manifest.series) == set(bench.manifest.series)
+    assert set(part.series) == set(bench.series)
     assert len(part) <= len(bench) and len(part.splits) == 2
 
 
 def test_a_test_side_without_two_series_is_refused(drawings: Path) -> None:
     bench = benchmark_of_manifest(drawings / "manifest.csv")
-    lone = bench.part(np.flatnonzero([path.endswith("0-0.png") for path in bench.manifest.paths]))
+    lone = bench.part(np.flatnonzero([path.endswith("0-0.png") for path in bench.paths]))
     ground = protocol.Ground(features.FeatureStore(lone), ())
     with pytest.raises(InputError, match="no author with two series"):
         ground.measure(protocol.Space("raw", "pixels"), None)

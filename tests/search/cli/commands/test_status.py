@@ -37,7 +37,7 @@ def test_status_and_doctor_agree(capsys: pytest.CaptureFixture[str]) -> None:
     assert body["pictures"] == body["embedded"] == 24
     assert main(["doctor", "--json"]) == 0
     found = {one["what"]: one for one in json.loads(capsys.readouterr().out)}
-    assert found["index"]["verdict"] == found["catalog"]["verdict"] == "ok"
+    assert found["index"]["state"] == found["catalog"]["state"] == "ok"
     assert main(["doctor"]) == 0
     assert capsys.readouterr().out.count("\n") == len(found)
 
