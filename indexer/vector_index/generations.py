@@ -73,7 +73,7 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     if body.get("format") != FORMAT:
         raise NoIndexError(
             f"generation {name} has format {body.get('format')}, this program reads {FORMAT}",
-            "Rebuild with `toonsearch index build`.",
+            REBUILD,
         )
     if body.get("id") != name:
         raise NoIndexError(f"generation {name} holds the files of {body.get('id')}", REBUILD)

@@ -378,5 +378,5 @@ def test_the_time_budget(tmp_path: Path) -> None:
         assert isinstance(report.error, PartlyDoneError)
         assert "time" in str(report.error)
         assert report.seconds < 40
-        stored = Catalog(Layout(tmp_path / "d")).count("pictures")
+        stored = Catalog(Layout(tmp_path / "d")).read("pictures").num_rows
         assert stored == report.counts["pictures_stored"] > 0, "what was fetched is committed"

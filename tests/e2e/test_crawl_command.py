@@ -140,7 +140,7 @@ def test_a_login_page_a_budget_and_a_lock(tmp_path: Path, replica: Replica) -> N
     shell.ok("crawl", "naver")
     shell.ok("crawl", "naver", "--save-samples", "samples")
     assert (tmp_path / "samples/naver_list.json").is_file()
-    stored = Catalog(Layout(shell.data)).count("pictures")
+    stored = Catalog(Layout(shell.data)).read("pictures").num_rows
     assert stored == sum(t.episodes + 1 for t in replica.site.titles.values())
 
 
@@ -160,14 +160,14 @@ def test_an_interrupted_crawl_keeps_what_it_has(tmp_path: Path, number: int) -> 
         assert b"interrupted" in err
         assert b"Traceback" not in err
         assert waited < 20
-        stored = Catalog(Layout(shell.data)).count("pictures")
+        stored = Catalog(Layout(shell.data)).read("pictures").num_rows
         assert stored > 10
         assert "requests are left" in shell.ok("crawl", "status")
         before = replica.total
         shell.environ["TOONSEARCH_CRAWL__DELAY_S"] = "0"
         shell.ok("crawl", "naver")
         whole = sum(t.episodes + 1 for t in replica.site.titles.values())
-        assert Catalog(Layout(shell.data)).count("pictures") == whole
+        assert Catalog(Layout(shell.data)).read("pictures").num_rows == whole
         assert len(list(replica.pictures())) <= whole + 8
         assert replica.total - before < whole
 
