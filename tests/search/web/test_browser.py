@@ -184,7 +184,7 @@ def test_more_like_this_title_author_browse_and_back(page_of: Open) -> None:
     page.go_back()
     page.wait_for_selector(".work .grid li")
     page.get_by_role("link", name="Browse").click()
-    page.get_by_label("Find a work or an author").fill("linea")  # the index has Anna Línea
+    page.get_by_label("Find a title or an author").fill("linea")  # the index has Anna Línea
     page.wait_for_selector("h2:has-text('Authors (1)')")
     assert page.locator(".people .who").all_inner_texts() == [HANDS[0]]
 
