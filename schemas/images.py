@@ -265,7 +265,9 @@ def perceptual_hash(image: Image.Image) -> int:
     grey = np.asarray(image.convert("L").resize((32, 32), resample=4), dtype=np.float64)
     cosines = _cosines()
     low = cosines @ grey @ cosines.T
-    bits = (low > np.median(low)).reshape(-1)
+    # Not np.median: it imports numpy.ma when it is first called, which fails when two threads do.
+    median = np.sort(low, axis=None)[31:33].mean()
+    bits = (low > median).reshape(-1)
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
 
 
