@@ -68,7 +68,9 @@ def listen(host: str, port: int) -> socket.socket:
     family, _, _, _, address = found[0]
     both = family == socket.AF_INET6 and socket.has_dualstack_ipv6()  # `::` means IPv4 too
     try:
-        return socket.create_server(address, family=family, backlog=BACKLOG, dualstack_ipv6=both)
+        listener = socket.create_server(
+            address, family=family, backlog=BACKLOG, dualstack_ipv6=both
+        )
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             hint = "Choose another with --port, or 0 for any free one."
@@ -79,6 +81,10 @@ def listen(host: str, port: int) -> socket.socket:
         raise UsageError(
             f"{host}:{port} cannot be listened on ({os.strerror(error.errno or 0)})"
         ) from error
+    # asyncio sets it for sockets that name TCP as their protocol only, and this one does not: an
+    # answer in two packets would then wait 40 ms for the acknowledgement of the first.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def address_of(listener: socket.socket) -> str:

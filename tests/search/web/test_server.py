@@ -1,0 +1,27 @@
+"""The listening socket of the page."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+
+import pytest
+
+from schemas.errors import UsageError
+from search.web.server import listen
+
+
+def test_answers_do_not_wait_for_acknowledgements() -> None:
+    with contextlib.closing(listen("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        accepted, _ = listener.accept()
+        with client, accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_a_port_in_use_is_one_line() -> None:
+    with (
+        contextlib.closing(listen("127.0.0.1", 0)) as listener,
+        pytest.raises(UsageError, match="in use"),
+    ):
+        listen("127.0.0.1", listener.getsockname()[1])
