@@ -47,6 +47,7 @@ class Reason(StrEnum):
     UNREACHABLE = "unreachable"
     ADDRESS = "address"
     OPT_OUT = "opt_out"
+    UNEXPECTED = "unexpected"
 
 
 SKIPPED = frozenset(

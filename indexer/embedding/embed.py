@@ -21,6 +21,7 @@ import numpy as np
 from indexer.embedding.encoder import Encoded, Encoder, Runtime
 from indexer.embedding.models import model_dir
 from indexer.embedding.preprocess import PixelSpec, picture_to_pixels
+from schemas.attempt import attempt
 from schemas.images import SKIPPED, PictureError, PictureLimits, Reason, stored_bytes
 from schemas.manifest import read_manifest
 from schemas.progress import Progress
@@ -42,15 +43,19 @@ WORKERS = 2  # decoding keeps up with the network on two cores; more threads onl
 
 def in_order(
     work: Callable[[Job], Done], jobs: Iterable[Job], window: int
-) -> Iterator[tuple[Job, Done]]:
-    """Each job with its outcome, in order, at most `window` jobs ahead of the reader."""
+) -> Iterator[tuple[Job, Done | PictureError]]:
+    """Each job with its outcome, or with what is wrong with its picture, in order, at most
+    `window` jobs ahead of the reader.
+
+    Errors:  what concerns all jobs and not one (`schemas.attempt`)
+    """
     with ThreadPoolExecutor(max_workers=WORKERS, thread_name_prefix="ahead") as pool:
-        ahead: deque[tuple[Job, Future[Done]]] = deque()
+        ahead: deque[tuple[Job, Future[Done | PictureError]]] = deque()
         remaining = iter(jobs)
         try:
             while True:
                 for job in remaining:
-                    ahead.append((job, pool.submit(work, job)))
+                    ahead.append((job, pool.submit(attempt, work, job)))
                     if len(ahead) >= window:
                         break
                 if not ahead:
