@@ -25,6 +25,7 @@ from schemas.images import (
     perceptual_hash,
     picture_id_of,
 )
+from schemas.images import read_capped as read_capped
 from schemas.storage.fsio import fsync_directory, fsync_file
 from schemas.storage.layout import Layout
 
@@ -75,21 +76,6 @@ def size_of(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return -1
-
-
-def read_capped(path: Path, limits: PictureLimits) -> bytes:
-    """Read a file, but never more than the byte cap.
-
-    Errors:  PictureError
-    """
-    try:
-        with path.open("rb") as handle:
-            data = handle.read(limits.max_bytes + 1)
-    except OSError as error:
-        raise PictureError(Reason.UNREADABLE, f"cannot be read ({error.strerror})") from error
-    if len(data) > limits.max_bytes:
-        raise PictureError(Reason.TOO_MANY_BYTES, f"has more than {limits.max_bytes:,} bytes")
-    return data
 
 
 def check_and_store(

@@ -303,7 +303,7 @@ def index_stages(
             stage.outcome = NOTHING
             return
         found = judge_pending(layout, dry_run=night.dry_run)
-        stage.fill(found.counts, {"judged", "pending"})
+        stage.fill(found.counts, {"judged", "pending"}, found.problems)
 
     def prune(night: Night, stage: StageReport) -> None:
         """Remove old generations and files of tables."""

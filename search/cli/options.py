@@ -88,6 +88,11 @@ def anywhere() -> Iterable[TyperOption]:
 def _remember(ctx: typer.Context, param: typer.CallbackParam, value: Any) -> None:
     if value:
         setattr(ctx.ensure_object(Session), str(param.name), value)
+    if value and param.name == "debug":
+        import logging
+
+        logging.basicConfig(format="toonsearch: %(message)s")
+        logging.getLogger("toonsearch").setLevel(logging.DEBUG)
 
 
 def one_of(flags: Mapping[str, bool]) -> str | None:
