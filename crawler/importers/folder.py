@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Unpack
 
 from crawler.dates import parse_year
-from crawler.importers.ingest import ImportOptions, ImportReport, Item, import_items, slug
+from crawler.importers.ingest import ImportOptions, ImportReport, Item, Source, import_items
 from schemas.errors import InputError, UsageError, nearest
 from schemas.names import clean_name
 from schemas.records import Author, Title
@@ -49,8 +49,8 @@ def import_folder(
         raise InputError(f"{directory} is not a folder")
     levels = parse_pattern(pattern)
     root = directory.resolve()
-    items = folder_items(root, levels, name or root.name or "folder")
-    return import_items(layout, settings, f"folder:{name or root}", items, **options)
+    source = Source.of("folder", root, name)
+    return import_items(layout, settings, source.key, folder_items(root, levels, source), **options)
 
 
 def parse_pattern(pattern: str) -> list[str]:
@@ -74,7 +74,7 @@ def parse_pattern(pattern: str) -> list[str]:
     return levels
 
 
-def folder_items(root: Path, levels: list[str], name: str) -> Iterator[Item]:
+def folder_items(root: Path, levels: list[str], source: Source) -> Iterator[Item]:
     """Every picture file below a folder, in a fixed order.
 
     Hidden files are left out, and folders behind symbolic links, which may form loops.
@@ -89,12 +89,11 @@ def folder_items(root: Path, levels: list[str], name: str) -> Iterator[Item]:
             relative = path.relative_to(root)
             labels = dict(zip(levels, map(clean_name, relative.parts[:-1]), strict=False))
             author, genre = labels.get("author"), labels.get("genre")
-            where = "".join(f"/{slug(labels[level])}" for level in levels if level in labels)
             year = parse_year(labels["year"]) if "year" in labels else None
             title = Title(
-                title_id=f"folder:{slug(name)}{where}",
+                title_id=source.title_id(*labels.values()),
                 platform="folder",
-                name=labels.get("title") or author or genre or name,
+                name=labels.get("title") or author or genre or source.name,
                 authors=(Author(author),) if author else (),
                 genres=(genre,) if genre else (),
                 year=year,

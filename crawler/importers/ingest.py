@@ -8,6 +8,7 @@ new or changed and notices what is gone.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,10 +26,11 @@ from crawler.images import (
     size_of,
     stamp_of,
 )
+from crawler.importers.walk import readable, unique_path
 from schemas.blocklist import BlockList
 from schemas.errors import InputError
 from schemas.images import PictureError, PictureLimits, Reason, picture_id_of
-from schemas.names import clean_name
+from schemas.names import author_key
 from schemas.progress import Progress
 from schemas.records import Picture, Title
 from schemas.settings import Settings
@@ -59,17 +61,58 @@ class ImportOptions(TypedDict, total=False):
 
 
 def slug(text: str) -> str:
-    """A readable part of an id; a short digest keeps different names apart where
-    punctuation was lost. Case, and spaces against hyphens, do not make a difference.
+    """A readable part of an id; a short digest keeps names apart that differ in punctuation.
+    What `author_key` calls one name has one slug.
 
     >>> slug("Tower of God"), slug("신의 탑")
     ('tower-of-god', '신의-탑')
     """
-    plain = clean_name(text)
-    short = re.sub(r"[^\w]+", "-", plain.casefold(), flags=re.UNICODE).strip("-_")
-    if short == plain.casefold().replace(" ", "-") and short:
+    key = author_key(text)
+    short = re.sub(r"[^\w]+", "-", key, flags=re.UNICODE).strip("-_")
+    if short and short == key.replace(" ", "-") and "-" not in key:
         return short
-    return f"{short[:60]}~{hashlib.sha256(plain.encode()).hexdigest()[:6]}".lstrip("-")
+    return f"{short[:60]}~{_digest(key.encode())}".lstrip("-")
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:6]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What an import brings pictures from: a place on this machine, or a name that was given.
+
+    key     as in the column `source`, such as `folder:/home/me/drawings` or `folder:mine`
+    prefix  what the ids of its titles begin with, such as `drawings~1f2e3d` or `mine`
+    name    what people call it
+    place   its real path, as text
+    """
+
+    key: str
+    prefix: str
+    name: str
+    place: str
+
+    @classmethod
+    def of(cls, kind: str, place: Path, name: str | None = None) -> Source:
+        """The source at a path. Without a name of its own its path is its identity, so that two
+        folders or lists of one name are two sources; with one, wherever it lies."""
+        real = place.resolve()
+        text = unique_path(real)
+        if name is not None:
+            return cls(f"{kind}:{name}", slug(name), name, text)
+        shown = readable(real.name if real.is_dir() else real.stem) or kind
+        prefix = f"{slug(shown)}~{_digest(os.fsencode(real))}"
+        return cls(f"{kind}:{text}", prefix, shown, text)
+
+    def title_id(self, *names: str) -> str:
+        """The id of a title by the names that tell it from others, its author's first; an empty
+        one says that it is not known.
+
+        >>> Source("folder:mine", "mine", "mine", "").title_id("Kim", "Tower of God")
+        'mine:kim/tower-of-god'
+        """
+        return f"{self.prefix}:{'/'.join(slug(name) if name.strip() else '-' for name in names) or '-'}"
 
 
 @dataclass(frozen=True)
