@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Unpack
 
-from crawler.dates import parse_year
 from crawler.importers.ingest import ImportOptions, ImportReport, Item, import_items, slug
+from schemas.dates import parse_year
 from schemas.errors import InputError, UsageError, nearest
 from schemas.names import clean_name
 from schemas.records import Author, Title

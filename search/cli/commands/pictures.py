@@ -61,7 +61,7 @@ def embed(
         from schemas.storage.fsio import check_target
 
         check_target(out)
-        listed = listed_pictures(manifest)[:limit]
+        listed = listed_pictures(manifest, session.note)[:limit]
         if dry_run:
             print(f"would embed {len(listed):,} pictures into {out}")
             return 0
@@ -193,7 +193,7 @@ def predict(
 
     session: Session = ctx.obj
     check_target(out)
-    listed = listed_pictures(manifest)[:limit]
+    listed = listed_pictures(manifest, session.note)[:limit]
     if dry_run:
         print(f"would predict the labels of {len(listed):,} pictures into {out}")
         return 0
