@@ -161,7 +161,7 @@ def _add(tree: Tree, path: Path, data: bytes) -> None:
 
 def _close(tree: Tree, folder: Path) -> None:
     """Make a folder one that cannot be listed; root lists it all the same."""
-    if any(folder.is_relative_to(other) for other in tree.closed):
+    if any(folder.is_relative_to(other) for other in tree.closed) or set(SYSTEM) & {*folder.parts}:
         return
     folder.chmod(0)
     try:
