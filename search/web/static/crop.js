@@ -31,8 +31,10 @@ export function cropDialog(url, before) {
     least = [(MIN * short) / width, (MIN * short) / height];
     strip = Math.max(width, height) > STRIP * short;
     if (strip) {
-      stage.classList.add(height > width ? "tall" : "wide");
-      box = [0, 0, short / width, short / height];
+      const tall = height > width;
+      stage.classList.add(tall ? "tall" : "wide");
+      const seen = 0.85 * (tall ? stage.clientHeight / image.clientHeight : stage.clientWidth / image.clientWidth);
+      box = tall ? [0, 0, 1, Math.min(width / height, seen)] : [0, 0, Math.min(height / width, seen), 1];
     }
     if (before) box = boxOf(before, { naturalWidth: 1, naturalHeight: 1 });
     draw();
