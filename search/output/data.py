@@ -248,7 +248,7 @@ def write_parquet(path: Path, result: Result) -> int:
 
     count = 0
     try:
-        with warnings.catch_warnings():
+        with result.explaining(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "makes an extra copy": of one batch at a time
             reader: Any = result.cursor.to_arrow_reader(BATCH_ROWS)
         with reader:
