@@ -31,7 +31,7 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 def within(cosines: np.ndarray) -> np.ndarray:
     """Cosines of stored vectors: as half floats their lengths are up to 1.0001, and a picture
     would be nearer to itself than is possible."""
-    return np.clip(cosines, -1.0, 1.0)
+    return np.asarray(np.clip(cosines, -1.0, 1.0))
 
 
 def title_centroids(vectors: np.ndarray, titles: Sequence[str]) -> np.ndarray:
