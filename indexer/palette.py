@@ -225,12 +225,9 @@ def _pending(catalog: Catalog) -> tuple[list[tuple[str, str]], int]:
     return pending, len(stored) - len(pending)
 
 
-def _palette(path: Path, picture_id: str, limits: PictureLimits) -> Palette | PictureError:
-    try:
-        data = stored_bytes(path, picture_id)
-        return picture_palette(decode_picture(data, limits, target_px=SIDE_PX))
-    except PictureError as error:
-        return error
+def _palette(path: Path, picture_id: str, limits: PictureLimits) -> Palette:
+    data = stored_bytes(path, picture_id)
+    return picture_palette(decode_picture(data, limits, target_px=SIDE_PX))
 
 
 def color_rows(picture_id: str, palette: Palette) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import stat
 import warnings
 from dataclasses import dataclass
 from enum import StrEnum
@@ -47,6 +48,7 @@ class Reason(StrEnum):
     UNREACHABLE = "unreachable"
     ADDRESS = "address"
     OPT_OUT = "opt_out"
+    UNEXPECTED = "unexpected"
 
 
 SKIPPED = frozenset(
@@ -84,6 +86,26 @@ class PictureLimits:
 def picture_id_of(data: bytes) -> str:
     """The picture's identity: SHA-256 of its bytes, in hex."""
     return hashlib.sha256(data).hexdigest()
+
+
+def read_capped(path: Path, limits: PictureLimits) -> bytes:
+    """The bytes of a user's file, never more than the cap; only files are read, because a pipe or
+    a device may never end.
+
+    Errors:  PictureError
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise PictureError(Reason.NOT_A_FILE, "is not a file")
+        with path.open("rb") as handle:
+            data = handle.read(limits.max_bytes + 1)
+    except FileNotFoundError as error:
+        raise PictureError(Reason.MISSING, f"cannot be found ({error.strerror})") from error
+    except OSError as error:
+        raise PictureError(Reason.UNREADABLE, f"cannot be read ({error.strerror})") from error
+    if len(data) > limits.max_bytes:
+        raise PictureError(Reason.TOO_MANY_BYTES, f"has more than {limits.max_bytes:,} bytes")
+    return data
 
 
 def stored_bytes(path: Path, picture_id: str) -> bytes:

@@ -18,7 +18,7 @@ from indexer.embedding.embed import in_order
 from indexer.era_pictures import EraPictures, overlay
 from indexer.style_map import lay_out
 from schemas.errors import ToonsearchError
-from schemas.images import decode_stored
+from schemas.images import PictureError, decode_stored
 from schemas.settings import Settings
 from schemas.storage.outputs import check_target, write_text
 from search.output.html import Thumbnail, encode_webp, environment
@@ -104,7 +104,11 @@ def _thumbnails(settings: Settings, files: Iterable[str | None]) -> dict[str, Th
         return encode_webp(image, 62)
 
     wanted = list(dict.fromkeys(file for file in files if file))
-    return {file: made for file, made in in_order(read, wanted, 64) if made is not None}
+    return {
+        file: made
+        for file, made in in_order(read, wanted, 64)
+        if made is not None and not isinstance(made, PictureError)
+    }
 
 
 def _data(

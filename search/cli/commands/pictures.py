@@ -143,14 +143,16 @@ def judge(
         report = judge_pending(
             settings.layout, again=again, dry_run=dry_run, limit=limit, progress=progress
         )
-    return show(
+    show(
         report.model_id,
         report.counts,
         dry_run,
         as_json,
         model=report.model_id,
         seconds=round(report.seconds, 3),
+        problems=report.problems,
     )
+    return _problems(session, report.problems, report.counts.get("failed", 0))
 
 
 @app.command(

@@ -1,0 +1,181 @@
+"""Which pictures lie below a folder: what is left out, what could not be seen, and the names
+of both as text."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import unicodedata
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from schemas.errors import InputError
+from schemas.storage.layout import is_content_address, own_folders
+
+PICTURE_SUFFIXES = frozenset(
+    (
+        *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif"),
+        *(".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif", ".jxl", ".psd", ".tga"),
+    )
+)
+"""Files that claim to be pictures. Those of formats that are not decoded get a row that
+says so; all other files are left alone."""
+
+SYSTEM_FOLDERS = frozenset(
+    (
+        *("@eadir", "#recycle", "#snapshot", "@tmp", "@sharebin"),  # Synology
+        *("@recycle", "@recently-snapshot", "@__thumb"),  # QNAP
+        *("$recycle.bin", "recycler", "system volume information", "found.000"),  # Windows
+        *("__macosx", "network trash folder", "temporary items"),  # macOS
+        *("lost+found", "~snapshot"),
+    )
+)
+"""Folders that a NAS or a system makes for itself, in lower case. They are left out, as is
+everything whose name begins with a dot (`.git`, `.Trash-1000`, `.thumbnails`, `._a.png`)."""
+
+
+@dataclass
+class Walk:
+    """What lies below a folder; paths are text, relative to it.
+
+    files     pictures as (path, text, readable names of the folders above), in a fixed order
+    unseen    folders that could not be listed, with why
+    links     links that are no pictures; they are not followed, since they may form loops
+    empty     folders with nothing in them, such as places where no disk is mounted
+    left_out  how many folders of each name were passed over: of systems and of this program
+    """
+
+    root: Path
+    files: list[tuple[Path, str, tuple[str, ...]]] = field(default_factory=list)
+    unseen: dict[str, str] = field(default_factory=dict)
+    links: list[str] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+def walk(root: Path) -> Walk:
+    """Find every picture file below a folder.
+
+    Errors:  InputError when the folder itself cannot be listed
+    """
+    found = Walk(root)
+    ahead: list[tuple[Path, tuple[str, ...], tuple[str, ...]]] = [(root, (), ())]
+    while ahead:
+        folder, place, names = ahead.pop()
+        try:
+            with os.scandir(folder) as listed:
+                entries = sorted(listed, key=lambda entry: entry.name)
+        except OSError as error:
+            if folder == root:
+                raise InputError(f"{root} cannot be listed ({error.strerror})") from error
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR):  # else it has just been removed
+                found.unseen["/".join(place)] = error.strerror or str(error)
+            continue
+        if not entries and place:
+            found.empty.append("/".join(place))
+        below = []
+        own = own_folders(folder, {entry.name for entry in entries})
+        for entry in entries:
+            is_folder, is_link = _kind_of(entry)
+            if is_folder and (entry.name in own or _is_of_a_system(entry.name)):
+                found.left_out[readable(entry.name)] += 1
+            if entry.name in own or _is_of_a_system(entry.name):
+                continue
+            here = (*place, unique(entry.name))
+            is_picture = Path(entry.name).suffix.lower() in PICTURE_SUFFIXES
+            if is_folder and not is_link:
+                below.append((Path(entry.path), here, (*names, readable(entry.name))))
+            elif is_link and not is_picture:
+                found.links.append("/".join(here))
+            if is_picture and is_content_address(Path(entry.path)):
+                found.left_out["pictures of a store"] += 1
+            elif is_picture:
+                found.files.append((Path(entry.path), "/".join(here), names))
+        ahead.extend(reversed(below))
+    return found
+
+
+def _is_of_a_system(name: str) -> bool:
+    return name.startswith(".") or name.lower() in SYSTEM_FOLDERS
+
+
+def _kind_of(entry: os.DirEntry[str]) -> tuple[bool, bool]:
+    """Whether an entry is a folder, and whether it is a link."""
+    is_link = entry.is_symlink()
+    try:
+        return entry.is_dir(), is_link
+    except OSError:
+        return False, is_link
+
+
+# --- Names: a file's name is bytes, and the catalog holds text.
+
+
+def readable(name: str) -> str:
+    """A file's name as text: UTF-8, else the code page that it is surely in, else its odd bytes
+    as `\\xb1`.
+
+    >>> readable(os.fsdecode("신의 탑".encode("cp949")))
+    '신의 탑'
+    """
+    raw = os.fsencode(name)
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        pass
+    for codec, is_sure in (("cp949", _is_korean), ("cp932", _is_japanese), ("cp1252", _is_latin)):
+        try:
+            text = raw.decode(codec)
+        except UnicodeDecodeError:
+            continue
+        if is_sure(text):
+            return text
+    return raw.decode("utf-8", "backslashreplace")
+
+
+def unique(name: str) -> str:
+    """A readable name that no other file has: names that are no UTF-8 get a mark of their bytes
+    before the ending, so that two spellings in two code pages stay two files."""
+    raw, text = os.fsencode(name), readable(name)
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError:
+        mark = hashlib.sha256(raw).hexdigest()[:6]
+        stem, dot, ending = text.rpartition(".")
+        return f"{stem}~{mark}.{ending}" if stem and dot else f"{text}~{mark}"
+    return text
+
+
+def unique_path(path: Path) -> str:
+    """A path as text, each of its parts unique."""
+    return "/".join(map(unique, str(path).split("/")))
+
+
+def _is_korean(text: str) -> bool:
+    """Hangul and signs, most of it syllables that are in use: other code pages give rare ones."""
+    odd = [char for char in text if not char.isascii()]
+    # EUC-KR has two bytes for those in use, and spells the others out.
+    common = sum("가" <= char <= "힣" and len(char.encode("euc_kr")) == 2 for char in odd)
+    is_fit = all("가" <= char <= "힣" or unicodedata.category(char)[0] in "PSZ" for char in odd)
+    return is_fit and 2 * common > len(odd)
+
+
+def _is_japanese(text: str) -> bool:
+    """Kana between ideographs; ideographs alone could be Chinese."""
+    odd = [char for char in text if not char.isascii()]
+    is_kana = ["\u3041" <= char <= "\u30fe" for char in odd]
+    return any(is_kana) and all(
+        kana or "\u3000" <= char <= "\u9fff" or "\uff01" <= char <= "\uff5e"
+        for kana, char in zip(is_kana, odd, strict=True)
+    )
+
+
+def _is_latin(text: str) -> bool:
+    """Single letters with accents between plain ones."""
+    odd = [char for char in text if not char.isascii()]
+    return not re.search(r"[^\x00-\x7f]{2}", text) and all(
+        unicodedata.category(char) in ("Ll", "Lu") for char in odd
+    )
