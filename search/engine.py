@@ -20,7 +20,13 @@ import numpy as np
 from indexer.embedding.encoder import Encoder, Runtime
 from indexer.labels.predict import Prediction, predict
 from indexer.vector_index.generations import Generation
-from indexer.vector_index.ranking import UNEXPANDED, expanded, top_pictures, top_titles
+from indexer.vector_index.ranking import (
+    UNEXPANDED,
+    expanded,
+    top_pictures,
+    top_titles,
+    within,
+)
 from schemas.errors import InputError, NoIndexError
 from schemas.images import PictureLimits
 from schemas.records import LABEL_KINDS, Answer, LabelProbability, Labels
@@ -319,7 +325,7 @@ class Engine:
         known = {row.row_id: place for place, row in enumerate(found.rows)}
         new = np.asarray([one for one in ids[0].tolist() if one not in known], np.int64)
         known |= {int(row_id): len(found.rows) + n for n, row_id in enumerate(new.tolist())}
-        similarity = np.concatenate([found.similarity, index.vectors(new) @ vector])
+        similarity = np.concatenate([found.similarity, within(index.vectors(new) @ vector)])
         percentile = self.calibration.percentile(similarity)
         passed = percentile >= options.filters.min_percentile
         whole = Found(similarity, percentile, passed, [*found.rows, *picture_rows(meta, new)])
