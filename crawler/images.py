@@ -6,6 +6,7 @@ already there is left alone. The row that names it is committed afterwards.
 
 from __future__ import annotations
 
+import errno
 import stat
 import uuid
 from dataclasses import dataclass
@@ -61,7 +62,9 @@ def stamp_of(path: Path) -> str:
     try:
         facts = path.stat()
     except OSError as error:
-        raise PictureError(Reason.MISSING, f"cannot be found ({error.strerror})") from error
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise PictureError(Reason.MISSING, f"cannot be found ({error.strerror})") from error
+        raise PictureError(Reason.UNREADABLE, f"cannot be read ({error.strerror})") from error
     if not stat.S_ISREG(facts.st_mode):
         raise PictureError(Reason.NOT_A_FILE, "is not a file")
     return f"{facts.st_size}-{facts.st_mtime_ns}"

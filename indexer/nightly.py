@@ -256,6 +256,8 @@ def index_stages(
 
         found = embed_pending(layout, settings, dry_run=night.dry_run, is_over=night.is_over)
         stage.fill(found.counts, {"embedded", "skipped", "failed", "pending"})
+        if stage.counts.get("failed") and not stage.counts.get("embedded"):
+            raise PartlyDoneError(f"none of {stage.counts['failed']:,} pictures could be read")
 
     def colors(night: Night, stage: StageReport) -> None:
         from indexer.palette import color_pending

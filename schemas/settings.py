@@ -142,6 +142,11 @@ class WebSettings:
     host: str = _setting("127.0.0.1", "Address to listen on.")
     port: int = _setting(8765, "Port to listen on.", low=0, high=65535)
     hosts: str = _setting("", "This server's names besides localhost, separated by commas.")
+    root_path: str = _setting("", "Path of the page at its proxy, such as /toon; empty: the top.")
+    proxies: str = _setting(
+        "127.0.0.1,::1",
+        "Proxies whose X-Forwarded-For and -Proto are believed, separated by commas.",
+    )
     max_bytes: int = _setting(24 * 1024 * 1024, "Larger requests are refused.", low=1)
     rate: int = _setting(120, "Queries a minute for one client; 0: any number.", low=0)
     share_days: int = _setting(90, "Days that a shared link lives; 0: no links.", low=0)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Unpack
 
 from crawler.dates import parse_date, parse_year
-from crawler.importers.ingest import ImportOptions, ImportReport, Item, import_items, slug
+from crawler.importers.ingest import ImportOptions, ImportReport, Item, Source, import_items
 from schemas.manifest import ManifestRow, read_manifest
 from schemas.records import Author, Title, distinct_authors
 from schemas.settings import Settings
@@ -30,7 +30,7 @@ def import_manifest(
     """
     file = file.expanduser()
     rows = read_manifest(file)
-    name, base = name or file.stem, file.resolve().parent
+    source, base = Source.of("manifest", file, name), file.resolve().parent
     notes: list[str] = []
     titles: dict[str, Title] = {}
     items: list[Item] = []
@@ -42,23 +42,23 @@ def import_manifest(
         year = parse_year(row.year) if row.year else published.year if published else None
         if row.year and year is None:
             notes.append(f"row {row.number}: year {row.year[:40]!r} is not a year")
-        title = _title(row, name, year)
+        title = _title(row, source, year)
         before = titles.get(title.title_id)
         titles[title.title_id] = title if before is None else _merged(before, title)
         items.append(Item(base / row.path, row.path, title, row.kind or "picture", year, published))
     items = [replace(item, title=titles[item.title.title_id]) for item in items]
-    report = import_items(layout, settings, f"manifest:{name}", items, **options)
+    report = import_items(layout, settings, source, items, **options)
     report.problems[:0] = notes[:20]
     return report
 
 
-def _title(row: ManifestRow, name: str, year: int | None) -> Title:
+def _title(row: ManifestRow, source: Source, year: int | None) -> Title:
     series = row.series or row.title
     part = series or "/".join(row.authors) or "untitled"
     return Title(
-        title_id=row.title_id or f"{slug(name)}:{slug(part)}",
-        platform=name,
-        name=row.title or series or next(iter(row.authors), name),
+        title_id=row.title_id or source.title_id(*row.authors[:1], part),
+        platform=source.name,
+        name=row.title or series or next(iter(row.authors), source.name),
         authors=tuple(Author(author) for author in row.authors),
         genres=row.genres,
         tags=row.tags,

@@ -3,11 +3,113 @@ of both as text."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
 import unicodedata
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from schemas.errors import InputError
+from schemas.storage.layout import is_content_address, own_folders
+
+PICTURE_SUFFIXES = frozenset(
+    (
+        *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif"),
+        *(".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif", ".jxl", ".psd", ".tga"),
+    )
+)
+"""Files that claim to be pictures. Those of formats that are not decoded get a row that
+says so; all other files are left alone."""
+
+SYSTEM_FOLDERS = frozenset(
+    (
+        *("@eadir", "#recycle", "#snapshot", "@tmp", "@sharebin"),  # Synology
+        *("@recycle", "@recently-snapshot", "@__thumb"),  # QNAP
+        *("$recycle.bin", "recycler", "system volume information", "found.000"),  # Windows
+        *("__macosx", "network trash folder", "temporary items"),  # macOS
+        *("lost+found", "~snapshot"),
+    )
+)
+"""Folders that a NAS or a system makes for itself, in lower case. They are left out, as is
+everything whose name begins with a dot (`.git`, `.Trash-1000`, `.thumbnails`, `._a.png`)."""
+
+
+@dataclass
+class Walk:
+    """What lies below a folder; paths are text, relative to it.
+
+    files     pictures as (path, text, readable names of the folders above), in a fixed order
+    unseen    folders that could not be listed, with why
+    links     links that are no pictures; they are not followed, since they may form loops
+    empty     folders with nothing in them, such as places where no disk is mounted
+    left_out  how many folders of each name were passed over: of systems and of this program
+    """
+
+    root: Path
+    files: list[tuple[Path, str, tuple[str, ...]]] = field(default_factory=list)
+    unseen: dict[str, str] = field(default_factory=dict)
+    links: list[str] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+def walk(root: Path) -> Walk:
+    """Find every picture file below a folder.
+
+    Errors:  InputError when the folder itself cannot be listed
+    """
+    found = Walk(root)
+    ahead: list[tuple[Path, tuple[str, ...], tuple[str, ...]]] = [(root, (), ())]
+    while ahead:
+        folder, place, names = ahead.pop()
+        try:
+            with os.scandir(folder) as listed:
+                entries = sorted(listed, key=lambda entry: entry.name)
+        except OSError as error:
+            if folder == root:
+                raise InputError(f"{root} cannot be listed ({error.strerror})") from error
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR):  # else it has just been removed
+                found.unseen["/".join(place)] = error.strerror or str(error)
+            continue
+        if not entries and place:
+            found.empty.append("/".join(place))
+        below = []
+        own = own_folders(folder, {entry.name for entry in entries})
+        for entry in entries:
+            is_folder, is_link = _kind_of(entry)
+            if is_folder and (entry.name in own or _is_of_a_system(entry.name)):
+                found.left_out[readable(entry.name)] += 1
+            if entry.name in own or _is_of_a_system(entry.name):
+                continue
+            here = (*place, unique(entry.name))
+            is_picture = Path(entry.name).suffix.lower() in PICTURE_SUFFIXES
+            if is_folder and not is_link:
+                below.append((Path(entry.path), here, (*names, readable(entry.name))))
+            elif is_link and not is_picture:
+                found.links.append("/".join(here))
+            if is_picture and is_content_address(Path(entry.path)):
+                found.left_out["pictures of a store"] += 1
+            elif is_picture:
+                found.files.append((Path(entry.path), "/".join(here), names))
+        ahead.extend(reversed(below))
+    return found
+
+
+def _is_of_a_system(name: str) -> bool:
+    return name.startswith(".") or name.lower() in SYSTEM_FOLDERS
+
+
+def _kind_of(entry: os.DirEntry[str]) -> tuple[bool, bool]:
+    """Whether an entry is a folder, and whether it is a link."""
+    is_link = entry.is_symlink()
+    try:
+        return entry.is_dir(), is_link
+    except OSError:
+        return False, is_link
+
 
 # --- Names: a file's name is bytes, and the catalog holds text.
 

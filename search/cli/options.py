@@ -13,11 +13,13 @@ import typer
 from typer import Option
 from typer.core import TyperOption
 
-from schemas.errors import InputError, UsageError
-from search.cli.context import Session
+from schemas.errors import InputError, InterruptedRun, UsageError
+from search.cli.context import Session, plain
 
 DryRun = Annotated[bool, Option("--dry-run", "-n", help="Say what would be done, do nothing.")]
 AsJson = Annotated[bool, Option("--json", help="Print one JSON object.")]
+
+Yes = Annotated[bool, Option("--yes", "-y", help="Do not ask.")]
 
 
 class Check(StrEnum):
@@ -102,6 +104,23 @@ def one_of(flags: Mapping[str, bool]) -> str | None:
     if len(given) > 1:
         raise UsageError(f"--{given[0]} and --{given[1]} exclude each other", "Choose one.")
     return given[0] if given else None
+
+
+def confirm(action: str, yes: bool) -> None:
+    """Ask before something is taken away.
+
+    Errors:  UsageError when nobody can answer; InterruptedRun for a no
+    """
+    if yes:
+        return
+    if not sys.stdin or not sys.stdin.isatty():
+        raise UsageError(
+            f"nobody can be asked here whether to {action}", "Add --yes, or look with --dry-run."
+        )
+    question = f"{action[:1].upper()}{action[1:]}? [y/N] "
+    print(plain(question), end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().casefold() not in ("y", "yes"):
+        raise InterruptedRun("nothing was changed")
 
 
 def need_training(command: str) -> None:

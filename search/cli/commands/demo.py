@@ -118,6 +118,7 @@ def _own_pictures(
 
     from crawler.importers.folder import folder_items, parse_pattern
     from crawler.importers.ingest import Source, import_items
+    from crawler.importers.walk import walk
     from schemas.errors import InputError
     from search.trial import NEW_PICTURE, Case
 
@@ -125,7 +126,7 @@ def _own_pictures(
         raise InputError(f"{images} is not a folder")
     root = images.resolve()
     source = Source.of("demo", root)
-    items = list(folder_items(root, parse_pattern("{author}/{title}"), source))
+    items = list(folder_items(walk(root), parse_pattern("{author}/{title}"), source))
     of_title = Counter(item.title.title_id for item in items)
     held: dict[str, Case] = {}
     rest = []
@@ -143,7 +144,7 @@ def _own_pictures(
             "Lay them out as author/title/picture.",
         )
     with session.writing("demo", dry_run=False), session.progress("Importing") as progress:
-        import_items(settings.layout, settings, source.key, rest, prune=True, progress=progress)
+        import_items(settings.layout, settings, source, rest, prune=True, progress=progress)
     return cases, [case.path for case in cases]
 
 
