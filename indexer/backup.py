@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
 import sqlite3
 from dataclasses import dataclass
@@ -37,13 +36,11 @@ from schemas.storage.fsio import (
     storage_errors,
     write_file,
 )
-from schemas.storage.layout import Layout
+from schemas.storage.layout import BACKUP_NAME, BACKUP_RECORD, Layout
 from schemas.storage.tables import TABLES
 
 FORMAT = 1
-RECORD = "backup.json"
 ATTEMPTS = 5
-_NAME = re.compile(r"[0-9]{8}T[0-9]{12}")
 
 
 @dataclass(frozen=True)
@@ -99,7 +96,7 @@ def back_up(
         }
         body = {"format": FORMAT, "created": name, "generation": generation}
         body |= {"files": files, "pictures": pictures}
-        write_file(aside / RECORD, signed_bytes(body))
+        write_file(aside / BACKUP_RECORD, signed_bytes(body))
         _sync_folders(aside)
         aside.rename(target / name)
         fsync_directory(target)
@@ -124,7 +121,7 @@ def _check_target(layout: Layout, target: Path) -> None:
     if target.exists() and not target.is_dir():
         raise InputError(f"{target} is not a folder")
     for path in target.glob("*"):
-        if not (path.name == "pictures" or path.name[0] == "." or _NAME.fullmatch(path.name)):
+        if not (path.name == "pictures" or path.name[0] == "." or BACKUP_NAME.fullmatch(path.name)):
             raise InputError(f"{target} holds something else ({path.name})", "Use an empty one.")
 
 
@@ -204,14 +201,14 @@ def _sync_folders(root: Path) -> None:
 
 def _backups(target: Path) -> list[Path]:
     """The finished backups in a folder, oldest first."""
-    found = (path.parent for path in target.glob(f"*/{RECORD}"))
-    return sorted(path for path in found if _NAME.fullmatch(path.name))
+    found = (path.parent for path in target.glob(f"*/{BACKUP_RECORD}"))
+    return sorted(path for path in found if BACKUP_NAME.fullmatch(path.name))
 
 
 def _read_record(source: Path) -> dict[str, Any]:
     """What a backup says it holds. Errors:  InputError"""
     try:
-        body = read_signed((source / RECORD).read_bytes())
+        body = read_signed((source / BACKUP_RECORD).read_bytes())
         if body["format"] != FORMAT:
             raise ValueError(f"it has format {body['format']}, this program reads {FORMAT}")
         for name in [*body["files"], *body["pictures"]]:
@@ -242,9 +239,9 @@ def restore(source: Path, layout: Layout, *, progress: Progress | None = None) -
              damaged, which leaves nothing behind
     """
     source = source.expanduser().absolute()
-    if not (source / RECORD).is_file():
+    if not (source / BACKUP_RECORD).is_file():
         source = max(_backups(source), default=source)
-    if not (source / RECORD).is_file():
+    if not (source / BACKUP_RECORD).is_file():
         raise InputError(f"there is no backup in {source}")
     body = _read_record(source)
     root = layout.root.absolute()

@@ -256,6 +256,8 @@ def index_stages(
 
         found = embed_pending(layout, settings, dry_run=night.dry_run, is_over=night.is_over)
         stage.fill(found.counts, {"embedded", "skipped", "failed", "pending"})
+        if stage.counts.get("failed") and not stage.counts.get("embedded"):
+            raise PartlyDoneError(f"none of {stage.counts['failed']:,} pictures could be read")
 
     def colors(night: Night, stage: StageReport) -> None:
         from indexer.palette import color_pending
@@ -301,7 +303,7 @@ def index_stages(
             stage.outcome = NOTHING
             return
         found = judge_pending(layout, dry_run=night.dry_run)
-        stage.fill(found.counts, {"judged", "pending"})
+        stage.fill(found.counts, {"judged", "pending"}, found.problems)
 
     def prune(night: Night, stage: StageReport) -> None:
         """Remove old generations and files of tables."""

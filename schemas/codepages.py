@@ -30,10 +30,12 @@ def from_code_page(raw: bytes) -> tuple[str, str] | None:
 def _is_korean(odd: list[str], text: str) -> bool:
     """Hangul that is in use, with a Chinese character at times: other code pages give rare
     syllables, or as many ideographs."""
+    hangul = [char for char in odd if "가" <= char <= "힣"]
     # EUC-KR has two bytes for the syllables that are in use, and spells out the others.
-    common = sum("가" <= char <= "힣" and len(char.encode("euc_kr")) == 2 for char in odd)
-    others = sum(unicodedata.category(char)[0] not in "PSZ" for char in odd) - common
-    return common > 8 * others and 3 * common > len(odd)
+    common = sum(len(char.encode("euc_kr")) == 2 for char in hangul)
+    signs = sum(unicodedata.category(char)[0] in "PSZ" for char in odd)
+    others = len(odd) - len(hangul) - signs
+    return 2 * common > max(len(hangul), signs) and common > 8 * others
 
 
 def _is_japanese(odd: list[str], text: str) -> bool:

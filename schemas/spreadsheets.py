@@ -182,10 +182,12 @@ def _codec(file: Path, head: bytes, notes: Notes) -> str:
         return codec
     if codec.startswith(("utf-16", "utf-32")):
         raise _unreadable(file, NO_TEXT, SAVE_AS)
-    odd = list(_odd_lines(file))
+    odd, lines = _odd_lines(file)
     if 2 * sum(map(_is_utf8, odd)) >= len(odd):
         return codec  # the rows of the others say so
     found = from_code_page(b"".join(odd))
+    if found is None and 10 * len(odd) < lines:
+        return codec
     if found is None or not _fits(file, found[1]):
         raise _unreadable(file, NO_TEXT, SAVE_AS)
     text, codec = found
@@ -197,16 +199,17 @@ def _codec(file: Path, head: bytes, notes: Notes) -> str:
     return codec
 
 
-def _odd_lines(file: Path) -> Iterator[bytes]:
-    """Lines that are not plain ASCII, up to 1 MB."""
-    size = 0
+def _odd_lines(file: Path) -> tuple[list[bytes], int]:
+    """Lines that are not plain ASCII, up to 1 MB of them, and of how many lines."""
+    odd: list[bytes] = []
+    lines = size = 0
     with file.open("rb") as handle:
-        for line in handle:
+        while size < 1 << 20 and (line := handle.readline(MAX_LINE_CHARS)):
+            lines += 1
             if not line.isascii():
                 size += len(line)
-                yield line
-            if size > 1 << 20:
-                return
+                odd.append(line)
+    return odd, lines
 
 
 def _is_utf8(raw: bytes) -> bool:

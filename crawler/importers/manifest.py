@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Iterable
@@ -10,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
 
-from crawler.importers.ingest import ImportOptions, ImportReport, Item, import_items, slug
+from crawler.importers.ingest import ImportOptions, ImportReport, Item, Source, import_items
 from schemas.manifest import COLUMNS, FIELDS, NO_PATH, Manifest, ManifestRow, read_manifest
 from schemas.names import author_key
 from schemas.records import Author, Title, distinct_authors
@@ -42,30 +41,23 @@ def import_manifest(
     file = file.expanduser()
     manifest = read_manifest(file)
     rows, notes = _once_each(manifest), manifest.notes
-    source = name or str(file.resolve())
-    prefix = slug(name) if name else f"{slug(file.stem)}~{_mark(source)}"
-    spellings: dict[str, str] = {}
+    source = Source.of("manifest", file, name)
     titles: dict[str, Title] = {}
     items: list[Item] = []
     for row in rows:
-        title = _title(row, name or file.stem, prefix, spellings)
+        title = _title(row, source)
         before = titles.get(title.title_id)
         titles[title.title_id] = title if before is None else _merged(before, title)
         path = manifest.file_of(row)
         items.append(Item(path, row.path, title, row.kind or "picture", row.year, row.published))
     items = [replace(item, title=titles[item.title.title_id]) for item in items]
-    report = import_items(layout, settings, f"manifest:{source}", items, **options)
+    report = import_items(layout, settings, source, items, **options)
     _note_missing_authors(rows, notes)
     report.counts["failed"] += notes.count(NO_PATH)
     if report.counts["failed"]:
         _explain_missing(rows, manifest)
     report.problems[:0] = notes.lines()
     return report
-
-
-def _mark(source: str) -> str:
-    """Keeps apart what two manifests of one name list."""
-    return hashlib.sha256(os.fsencode(source)).hexdigest()[:6]
 
 
 def _once_each(manifest: Manifest) -> list[ManifestRow]:
@@ -97,7 +89,9 @@ def _note_missing_authors(rows: Iterable[ManifestRow], notes: Notes) -> None:
     for row in rows:
         series = row.series or row.title
         if series and not row.authors and not row.title_id and author_key(series) in known:
-            said = f"{series!r} has an author in other rows, and none here: it is a title of its own"
+            said = (
+                f"{series!r} has an author in other rows, and none here: it is a title of its own"
+            )
             notes.add(row.number, NO_AUTHOR, said)
 
 
@@ -125,18 +119,17 @@ def _explain_missing(rows: Iterable[ManifestRow], manifest: Manifest) -> None:
         manifest.notes.add(row.number, MISSING, f"{row.path} {said}")
 
 
-def _title(row: ManifestRow, name: str, prefix: str, spellings: dict[str, str]) -> Title:
-    """The title of a row: source, authors and name make it. Whoever gives ids has them as they
-    are; one without a platform is the source's own."""
-    authors = tuple(spellings.setdefault(author_key(author), author) for author in row.authors)
+def _title(row: ManifestRow, source: Source) -> Title:
+    """The title of a row: source, authors and name make it. An id that is given counts as it is;
+    one without a platform is the source's own."""
     series = row.series or row.title
-    who = "+".join(sorted(slug(author_key(author)) for author in authors))
-    own = row.title_id or f"{who or '-'}/{slug(author_key(series)) if series else '-'}"
+    who = "; ".join(sorted(map(author_key, row.authors)))
+    own = f"{source.prefix}:{row.title_id}" if row.title_id else source.title_id(who, series)
     return Title(
-        title_id=own if ":" in row.title_id else f"{prefix}:{own}",
-        platform=name,
-        name=row.title or series or next(iter(authors), name),
-        authors=tuple(map(Author, authors)),
+        title_id=row.title_id if ":" in row.title_id else own,
+        platform=source.name,
+        name=row.title or series or next(iter(row.authors), source.name),
+        authors=tuple(map(Author, row.authors)),
         genres=row.genres,
         tags=row.tags,
         year=row.year,

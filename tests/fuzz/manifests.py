@@ -6,17 +6,22 @@ import csv
 import datetime
 import decimal
 import io
+import json
 import random
 import unicodedata
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from schemas.manifest import ManifestRow
+from schemas.errors import InputError
+from schemas.manifest import ManifestRow, read_manifest
 from schemas.names import clean_name, distinct_names
+from schemas.spreadsheets import MAX_NOTES
 
 PLAIN = ["Kim", "Lee Min", "Sun", "O'Neil", "A & B", "No. 5", 'size 5"', "x, y", "a|b", "tab\there"]
 WORDS = {
@@ -49,6 +54,70 @@ DATES = [
 
 Cells = list[dict[str, Any]]
 """Rows of values by column: texts, lists of texts, a number for a year, a day; None is empty."""
+
+
+def make(rng: np.random.Generator, folder: Path) -> None:
+    """Write a sound manifest with its rows, and one in which something is broken."""
+    chance = random.Random(int(rng.integers(2**62)))
+    for name in ("sound", "broken"):
+        (folder / name).mkdir()
+    _, rows = random_manifest(chance, folder / "sound")
+    (folder / "rows.json").write_text(_as_json(rows), "utf-8")
+    file, _ = random_manifest(chance, folder / "broken")
+    file.write_bytes(_broken(chance, file.read_bytes()))
+
+
+def check(folder: Path) -> None:
+    """The sound one says the same; of the other anything may come but surprises."""
+    (file,) = (folder / "sound").iterdir()
+    rows = [replace(row, number=0) for row in read_manifest(file).rows]
+    assert _as_json(rows) == (folder / "rows.json").read_text("utf-8")
+    (file,) = (folder / "broken").iterdir()
+    try:
+        found = read_manifest(file)
+    except InputError as error:
+        assert str(error)
+        return
+    for row in found.rows:
+        assert row.path
+        for text in (row.path, row.series, row.title, *row.authors, *row.genres, *row.tags):
+            text.encode()  # a catalog holds text
+    assert len(found.notes.lines()) < 2 * MAX_NOTES
+
+
+def _as_json(rows: list[ManifestRow]) -> str:
+    return json.dumps([asdict(row) for row in rows], default=str)
+
+
+def _broken(chance: random.Random, data: bytes) -> bytes:
+    """Bytes changed, cut, doubled or put in: quotes, separators, zeros, other encodings."""
+    for _ in range(chance.randrange(1, 6)):
+        place = chance.randrange(len(data) + 1)
+        piece = chance.choice(PIECES)
+        length = chance.choice((0, 0, 1, 2, len(piece)))
+        match chance.randrange(4):
+            case 0:
+                data = data[:place]
+            case 1:
+                data = data[:place] + data[place // 2 :]
+            case _:
+                data = data[:place] + piece + data[place + length :]
+    return data
+
+
+PIECES = (
+    *(b'"', b",", b";", b"\t", b"\n", b"\r", b"\0", b"\\", b'""', b"\xff\xfe", b"\xef\xbb\xbf"),
+    *("김".encode("cp949"), "김".encode(), "ベ".encode("cp932"), b"\xe9", b"\xed\xa0\x80", b"PAR1"),
+    *(b"nan", b"1e999", b"-1", b"99999999999999999999", b"2019.", b"x" * 9000, b"," * 3000),
+    *(
+        b"\npath,author\n",
+        b"path",
+        b"sep=|\n",
+        b"../../../etc/passwd",
+        b"C:\\x\\y.png",
+        b"\x1b[31m",
+    ),
+)
 
 
 def random_manifest(rng: random.Random, folder: Path) -> tuple[Path, list[ManifestRow]]:

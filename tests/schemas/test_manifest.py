@@ -135,6 +135,13 @@ def test_a_few_bytes_that_are_no_text_cost_their_own_cells_only(tmp_path: Path) 
     ]
 
 
+def test_a_line_of_unknown_text_among_many_costs_its_own_cells_only(tmp_path: Path) -> None:
+    lines = b"".join(b"p%d.png,Kim\n" % number for number in range(20))
+    found = read(tmp_path, b"path,author\n" + lines + "x.png,斗破苍穹\n".encode("gbk"))
+    assert [row.authors for row in found.rows] == [("Kim",)] * 20 + [()]
+    assert found.notes.lines() == ["row 22: author holds bytes that are no text: left out"]
+
+
 def test_what_excel_writes_before_the_columns(tmp_path: Path) -> None:
     found = read(tmp_path, "sep=;\r\npath;author\r\np0.png;Kim, Lee\r\n")
     assert found.rows == [ManifestRow(3, "p0.png", ("Kim, Lee",), file="p0.png")]

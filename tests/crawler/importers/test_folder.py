@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from PIL import Image
 
 from crawler.importers import ingest
 from crawler.importers.folder import import_folder, parse_pattern
-from crawler.importers.ingest import slug
+from crawler.importers.ingest import Source, slug
 from schemas.errors import InputError, UsageError
 from schemas.settings import Settings
 from schemas.storage.catalog import Catalog
@@ -55,8 +56,10 @@ def test_levels_become_authors_and_titles(layout: Layout, folder: Path) -> None:
     report = import_folder(layout, SETTINGS, folder)
     assert report.counts["new"] == 4
     found = titles(layout)
-    assert found["folder:pictures/kim/one"]["authors"] == [{"name": "Kim", "role": "author"}]
-    assert found["folder:pictures/신의-탑/탑"]["name"] == "탑"
+    prefix = Source.of("folder", folder).prefix
+    assert re.fullmatch("pictures~[0-9a-f]{6}", prefix)
+    assert found[f"{prefix}:kim/one"]["authors"] == [{"name": "Kim", "role": "author"}]
+    assert found[f"{prefix}:신의-탑/탑"]["name"] == "탑"
     for row in rows(layout).values():
         stored = layout.picture(row["file"])
         assert stored.read_bytes() == (folder / row["source_path"]).read_bytes()
@@ -67,11 +70,11 @@ def test_pictures_above_and_below_the_levels(layout: Layout, folder: Path) -> No
     draw(folder / "loose.png", 20)
     draw(folder / "Kim" / "sketch.png", 21)
     draw(folder / "Kim" / "One" / "deep" / "er" / "x.png", 22)
-    import_folder(layout, SETTINGS, folder)
+    import_folder(layout, SETTINGS, folder, name="Mine")
     found = rows(layout)
-    assert found["loose.png"]["title_id"] == "folder:pictures"
-    assert found["Kim/sketch.png"]["title_id"] == "folder:pictures/kim"
-    assert found["Kim/One/deep/er/x.png"]["title_id"] == "folder:pictures/kim/one"
+    assert found["loose.png"]["title_id"] == "mine:-"
+    assert found["Kim/sketch.png"]["title_id"] == "mine:kim"
+    assert found["Kim/One/deep/er/x.png"]["title_id"] == "mine:kim/one"
 
 
 def test_a_second_import_reads_and_commits_nothing(
@@ -151,6 +154,7 @@ def test_bad_files_are_rows_with_a_reason(layout: Layout, folder: Path) -> None:
         "Kim/loop.png": "missing",
     }
     assert (report.counts["skipped"], report.counts["failed"]) == (3, 4)
+    assert (report.counts["new"], report.files) == (4, 11)
     assert len(report.problems) == 7
 
 
@@ -158,7 +162,7 @@ def test_a_failed_file_is_tried_again_when_asked_or_changed(layout: Layout, fold
     (folder / "Kim/zero.png").touch()
     import_folder(layout, SETTINGS, folder)
     assert import_folder(layout, SETTINGS, folder).counts["changed"] == 0
-    assert import_folder(layout, SETTINGS, folder, retry_failed=True).counts["changed"] == 1
+    assert import_folder(layout, SETTINGS, folder, retry_failed=True).counts["failed"] == 1
     draw(folder / "Kim/zero.png", 50)
     import_folder(layout, SETTINGS, folder)
     found = rows(layout)
@@ -214,7 +218,7 @@ def test_slugs_keep_different_names_apart() -> None:
     names = ["A!", "A?", "a", "..", "/", "", "a b"]
     assert slug(" a\t b") == slug("a b")
     assert len({slug(name) for name in names}) == len(names)
-    assert slug("A-B") == slug("a b")  # case and hyphens are spelling, not identity
+    assert slug("A B") == slug("Ａ  b") != slug("a-b")  # width, case and spaces are spelling
     assert all(part and "/" not in part and part not in (".", "..") for part in map(slug, names))
 
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from crawler.importers import ingest
-from crawler.importers.ingest import ImportReport
+from crawler.importers.ingest import ImportReport, Source
 from crawler.importers.manifest import import_manifest
 from schemas.errors import InputError
 from schemas.settings import Settings
@@ -81,12 +81,16 @@ def test_manifests(layout: Layout, folder: Path, suffix: str) -> None:
     assert report.counts["failed"] == 1
     assert "row 4: year 'soon' is not a year" in report.problems
     one, _ = titles(layout)
-    assert (one["title_id"], one["name"]) == ("catalog:kim+lee/one", "One")
+    assert (one["title_id"], one["name"]) == (
+        Source.of("manifest", file, "catalog").title_id("kim; lee", "One"),
+        "One",
+    )
     assert (authors(one), one["genres"], one["year"]) == (["Kim", "Lee"], ["action", "drama"], 1998)
     found = rows(layout)
     assert found["p0.png"]["year"] == 1999
     assert found["gone.png"]["reason"] == "missing"
-    assert import_manifest(layout, SETTINGS, file, name="catalog").counts["unchanged"] == 4
+    again = import_manifest(layout, SETTINGS, file, name="catalog").counts
+    assert (again["unchanged"], again["failed"]) == (3, 1)
 
 
 def test_a_changed_label_changes_the_title_without_reading_pictures(
