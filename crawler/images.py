@@ -26,7 +26,7 @@ from schemas.images import (
     unread,
 )
 from schemas.images import read_capped as read_capped
-from schemas.storage.fsio import fsync_directory, fsync_file
+from schemas.storage.fsio import fsync_directory, fsync_file, storage_errors
 from schemas.storage.layout import Layout
 
 CHECK_PX = 256  # enough to see that something is drawn, and cheap to decode to
@@ -83,8 +83,8 @@ def check_and_store(
 
     Without `sync` the file may be lost in a power cut until `fsio.sync_files` was called.
 
-    Errors:  OSError when the store cannot be written; a bad picture is an answer, not an
-             error
+    Errors:  StorageError when the store cannot be written; a bad picture is an answer, not
+             an error
     """
     picture_id = picture_id_of(data)
     try:
@@ -95,7 +95,8 @@ def check_and_store(
     except PictureError as error:
         return refused(picture_id, error, len(data))
     file = layout.picture_file(picture_id, FORMATS[facts.format])
-    _store(layout, file, data, sync)
+    with storage_errors(f"the pictures in {layout.root}"):
+        _store(layout, file, data, sync)
     size_px, digits = (facts.width_px, facts.height_px), f"{perceptual_hash(image):016x}"
     return CheckedPicture(
         picture_id, "stored", None, file, facts.format, *size_px, len(data), digits
