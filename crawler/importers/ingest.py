@@ -197,16 +197,17 @@ class ImportReport:
         if len(self.problems) < MAX_PROBLEMS:
             self.problems.append(f"{path}: {why}")
 
-    def count(self, job: Job, facts: CheckedPicture) -> None:
-        """Take a file into account that was read."""
-        if facts.status == "stored":
+    def count(self, job: Job, row: Picture | CheckedPicture, detail: str) -> None:
+        """Take a file into account that was read, by its row."""
+        is_copy = row.reason == Reason.DUPLICATE
+        if row.status == "stored":
             self.counts["new" if job.before is None else "changed"] += 1
-        elif job.is_unchanged:
+        elif is_copy and job.is_unchanged:
             self.counts["unchanged"] += 1
         else:
-            self.counts[facts.status] += 1
-            if facts.reason is not Reason.DUPLICATE:
-                self.problem(job.item.source_path, facts.detail or str(facts.reason))
+            self.counts[row.status] += 1
+            if not is_copy:
+                self.problem(job.item.source_path, detail or str(row.reason))
 
     def keep(self, path: str, why: str) -> None:
         self.counts["kept"] += 1
@@ -378,11 +379,11 @@ def import_items(
                             report.keep(path, facts.detail)
                             continue
                         if _is_as_before(job, facts) and known_files.keep(path):
-                            report.count(job, facts)
+                            report.count(job, facts, facts.detail)
                             continue
                         read.append(path)
                         rows.append(known_files.row(job.item, job.stamp, facts))
-                        report.count(job, facts)
+                        report.count(job, rows[-1], facts.detail)
                     catalog.upsert("pictures", rows_of(rows), gone=known_files.old_keys(read))
             if done < len(todo):
                 report.counts["left"] = len(todo) - done
