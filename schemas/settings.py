@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.errors import UsageError, nearest
-from schemas.images import PictureLimits
+from schemas.images import MOST_PIXELS, PictureLimits
 from schemas.records import DECADE
 from schemas.storage.layout import Layout
 
@@ -57,9 +57,9 @@ class DecodeSettings:
     max_bytes: int = _setting(PictureLimits.max_bytes, "Larger files are skipped.", low=1)
     max_pixels: int = _setting(
         PictureLimits.max_pixels,
-        "Larger pictures are skipped before they are decoded.",
+        "Pictures that take more to decode are skipped: a JPEG counts for a quarter, WebP double.",
         low=1,
-        high=178_956_970,  # above this Pillow itself refuses
+        high=MOST_PIXELS,
     )
     min_side_px: int = _setting(
         PictureLimits.min_side_px, "Pictures with a shorter side are skipped.", low=1

@@ -22,7 +22,6 @@ from typing import NamedTuple, TypedDict, Unpack
 from crawler.images import (
     CheckedPicture,
     check_and_store,
-    read_capped,
     refused,
     size_of,
     stamp_of,
@@ -32,7 +31,7 @@ from crawler.importers.walk import readable, unique_path
 from schemas.attempt import attempt
 from schemas.blocklist import BlockList
 from schemas.errors import InputError
-from schemas.images import PictureError, PictureLimits, Reason, picture_id_of
+from schemas.images import PictureError, PictureLimits, Reason, picture_id_of, read_capped
 from schemas.names import author_key
 from schemas.progress import Progress
 from schemas.records import Picture, Title
@@ -47,6 +46,8 @@ MANY_GONE = 10
 VANISHED_RATIO = 0.5
 """When more than this share of a source's files is gone at once, it is more likely an
 unmounted disk than a clean-up: nothing is removed without `prune`. A few are always removed."""
+AGAIN = frozenset({Reason.STORE, Reason.UNREADABLE})
+"""Reasons that may be over while a file looks as before."""
 EMPTY = "is empty now"
 
 
@@ -352,7 +353,7 @@ def import_items(
     if not (todo or gone or changed_titles):
         return report
     try:
-        with recorded(catalog, source.key, source.place, report.counts):
+        with recorded(catalog, source.key, source.place, report.counts, before):
             catalog.upsert("titles", rows_of(changed_titles))
             done = 0
             with ThreadPoolExecutor(max_workers=2, thread_name_prefix="import") as pool:
@@ -373,6 +374,9 @@ def import_items(
                             continue
                         if _is_kept(job, facts, prune) and known_files.keep(path):
                             report.keep(path, facts.detail)
+                            continue
+                        if _is_as_before(job, facts) and known_files.keep(path):
+                            report.count(job, facts)
                             continue
                         read.append(path)
                         rows.append(known_files.row(job.item, job.stamp, facts))
@@ -473,7 +477,7 @@ def _to_read(
         elif (
             before is None
             or not is_same
-            or before.reason == Reason.STORE
+            or before.reason in AGAIN
             or (options.get("retry_failed") and before.status == "failed")
             or not before.is_stored(layout)
         ):
@@ -495,6 +499,12 @@ def _is_kept(job: Job, found: PictureError | CheckedPicture, prune: bool) -> boo
     return found.reason is Reason.UNREADABLE or (found.reason is Reason.MISSING and not prune)
 
 
+def _is_as_before(job: Job, facts: CheckedPicture) -> bool:
+    """Whether a file that was read in vain has its row already."""
+    before, row = job.before, (facts.picture_id, job.item.title.title_id, job.stamp, facts.status)
+    return before is not None and (*before[:4], before.reason) == (*row, facts.reason)
+
+
 def _check(
     layout: Layout, limits: PictureLimits, blocked: BlockList, job: Job
 ) -> CheckedPicture | None:
@@ -503,7 +513,7 @@ def _check(
     Errors:  StorageError when the store cannot be written
     """
     mark = hashlib.sha256(job.item.source_path.encode()).hexdigest()
-    data = attempt(_bytes_of, job.item.path, limits)
+    data = attempt(read_capped, job.item.path, limits)
     if isinstance(data, PictureError):
         return refused(f"missing-{mark}", data, None)
     if blocked.blocks("picture", picture_id_of(data)):
@@ -512,11 +522,6 @@ def _check(
     if isinstance(facts, PictureError):
         return refused(picture_id_of(data), facts, len(data))
     return facts
-
-
-def _bytes_of(path: Path, limits: PictureLimits) -> bytes:
-    stamp_of(path)  # what is no file is not opened
-    return read_capped(path, limits)
 
 
 def _stored(layout: Layout, limits: PictureLimits, data: bytes) -> CheckedPicture:

@@ -43,7 +43,7 @@ class Walk:
 
     files     pictures as (path, text, readable names of the folders above), in a fixed order
     unseen    folders that could not be listed, with why
-    links     links that are no pictures; they are not followed, since they may form loops
+    links     links that end in no file; they are not followed, since they may form loops
     empty     folders with nothing in them, such as places where no disk is mounted
     left_out  how many folders of each name were passed over: of systems and of this program
     """
@@ -79,16 +79,16 @@ def walk(root: Path) -> Walk:
         below = []
         own = own_folders(folder, {entry.name for entry in entries})
         for entry in entries:
-            is_folder, is_link = _kind_of(entry)
-            if is_folder and (entry.name in own or _is_of_a_system(entry.name)):
-                found.left_out[readable(entry.name)] += 1
+            is_picture = Path(entry.name).suffix.lower() in PICTURE_SUFFIXES
+            kind = _kind_of(entry, is_picture)
             if entry.name in own or _is_of_a_system(entry.name):
+                if kind == "folder":
+                    found.left_out[readable(entry.name)] += 1
                 continue
             here = (*place, unique(entry.name))
-            is_picture = Path(entry.name).suffix.lower() in PICTURE_SUFFIXES
-            if is_folder and not is_link:
+            if kind == "folder":
                 below.append((Path(entry.path), here, (*names, readable(entry.name))))
-            elif is_link and not is_picture:
+            elif kind == "link":
                 found.links.append("/".join(here))
             if is_picture and is_content_address(Path(entry.path)):
                 found.left_out["pictures of a store"] += 1
@@ -102,13 +102,19 @@ def _is_of_a_system(name: str) -> bool:
     return name.startswith(".") or name.lower() in SYSTEM_FOLDERS
 
 
-def _kind_of(entry: os.DirEntry[str]) -> tuple[bool, bool]:
-    """Whether an entry is a folder, and whether it is a link."""
-    is_link = entry.is_symlink()
+def _kind_of(entry: os.DirEntry[str], is_picture: bool) -> str:
+    """folder, link (where it ends in no file) or file. What a broken disk does not tell is taken
+    for a folder, so that its pictures count as unseen."""
+    is_link = False
     try:
-        return entry.is_dir(), is_link
+        is_link = entry.is_symlink()
+        if entry.is_dir(follow_symlinks=False):
+            return "folder"
+        return "link" if is_link and not (is_picture or entry.is_file()) else "file"
     except OSError:
-        return False, is_link
+        if is_picture:
+            return "file"
+        return "link" if is_link else "folder"
 
 
 # --- Names: a file's name is bytes, and the catalog holds text.

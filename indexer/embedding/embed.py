@@ -34,8 +34,8 @@ from schemas.manifest import read_manifest
 from schemas.progress import Progress
 from schemas.settings import Settings
 from schemas.storage.catalog import Catalog
-from schemas.storage.fsio import fsync_directory, storage_error
 from schemas.storage.layout import Layout
+from schemas.storage.outputs import output_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -382,17 +382,8 @@ def parquet_file(out: Path, schema: pa.Schema) -> Iterator[Callable[[dict[str, o
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    aside = out.with_name(f".{out.name}.tmp")
-    try:
-        with pq.ParquetWriter(aside, schema) as writer:
-            yield lambda columns: writer.write_table(pa.table(columns, schema))
-        aside.replace(out)
-        fsync_directory(out.absolute().parent)
-    except OSError as error:
-        raise storage_error(error, str(out)) from error
-    finally:
-        with contextlib.suppress(OSError):
-            aside.unlink()
+    with output_file(out) as file, pq.ParquetWriter(file, schema) as writer:
+        yield lambda columns: writer.write_table(pa.table(columns, schema))
 
 
 @dataclass

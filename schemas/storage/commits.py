@@ -36,8 +36,8 @@ from schemas.storage.fsio import (
     signed_bytes,
 )
 from schemas.storage.layout import Layout
+from schemas.storage.mirrors import LOG, bring_home, plain_path
 
-LOG = "_delta_log"
 CHECKSUMS = "_checksums.json"
 FORMAT = 1
 MAX_CHECKSUMS_BYTES = 1 << 26
@@ -226,7 +226,8 @@ def checkpoint(table: Path, version: int, aside: Path) -> None:
         (aside / LOG).mkdir(parents=True)
         for logged in log_files(table):
             os.link(table / logged, aside / logged)
-        DeltaTable(aside, version=version).create_checkpoint()
+        DeltaTable(plain_path(aside), version=version).create_checkpoint()
+        bring_home(aside)
         fsync_file(aside / name)
         last = read_checksums(table)
         assert last is not None

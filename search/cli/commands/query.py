@@ -12,7 +12,7 @@ from typer import Argument, Option
 
 from schemas.errors import UsageError
 from search.cli.context import Session
-from search.cli.options import AsJson, examples, new_app, one_of
+from search.cli.options import AsJson, check_output, examples, new_app, one_of
 
 if TYPE_CHECKING:
     from schemas.records import Answer
@@ -109,10 +109,6 @@ def query(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     flags = {"json": as_json, "nl": nl, "csv": csv, "paths-only": paths_only or null}
     chosen = one_of(flags)
-    if html is not None:
-        from schemas.storage.fsio import check_target
-
-        check_target(html)
     if not pictures and palette is None and like_colors is None:
         raise UsageError("missing argument 'PICTURE...'", "See `toonsearch query --help`.")
     from search.engine import QueryOptions
@@ -127,6 +123,7 @@ def query(
             "query.expand": expand,
         }
     )
+    check_output(settings, html, "html", *(pictures or ()), *filter(None, [like_colors]))
     filters = Filters(
         where=where,
         genres=tuple(genre or ()),

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Option
 
-from schemas.errors import InputError
+from schemas.errors import InputError, UsageError
 from search.cli.context import Session
 from search.cli.options import (
     AsJson,
     DryRun,
     Manifest,
+    check_output,
     examples,
     need_training,
     new_app,
@@ -236,19 +237,22 @@ def evaluate(
     Own series are masked, authors of a test were never learnt from, baselines stand in the same
     table. Splits are those of splits.json beside the manifest, or five drawn at random.
     """
-    from schemas.storage.fsio import check_target, write_text
-
-    for file in (html, out):
-        if file is not None:
-            check_target(file)
+    session: Session = ctx.obj
+    settings = session.settings()
+    inputs = [file for file in (manifest, authors) if file is not None]
+    if manifest is not None:
+        inputs.append(manifest.resolve().with_name("splits.json"))
+    check_output(settings, html, "html", *inputs)
+    check_output(settings, out, "json", *inputs)
+    if html is not None and out is not None and html.resolve() == out.resolve():
+        raise UsageError("--html and --out name one file", "Name two.")
     need_training("evaluate")
     from indexer.embedding.models import model_dir
     from indexer.training.data import held_out
     from indexer.training.evaluation import protocol
     from indexer.training.features import default_cache
+    from schemas.storage.outputs import write_text
 
-    session: Session = ctx.obj
-    settings = session.settings()
     folder = model_dir(model or settings.encoder.model, settings.layout)
     bench = _benchmark(settings, manifest)
     if authors is not None:
