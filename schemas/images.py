@@ -7,6 +7,7 @@ be within the caps before a pixel is decoded.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import math
@@ -100,6 +101,13 @@ def picture_id_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def unread(error: OSError) -> PictureError:
+    """What an error of the system says of a file: it is missing, or there and not to be read."""
+    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+        return PictureError(Reason.MISSING, f"cannot be found ({error.strerror})")
+    return PictureError(Reason.UNREADABLE, f"cannot be read ({error.strerror})")
+
+
 def read_capped(path: Path, limits: PictureLimits) -> bytes:
     """The bytes of a user's file, never more than the cap; only files are read, because a pipe or
     a device may never end.
@@ -111,10 +119,8 @@ def read_capped(path: Path, limits: PictureLimits) -> bytes:
             raise PictureError(Reason.NOT_A_FILE, "is not a file")
         with path.open("rb") as handle:
             data = handle.read(limits.max_bytes + 1)
-    except FileNotFoundError as error:
-        raise PictureError(Reason.MISSING, f"cannot be found ({error.strerror})") from error
     except OSError as error:
-        raise PictureError(Reason.UNREADABLE, f"cannot be read ({error.strerror})") from error
+        raise unread(error) from error
     if len(data) > limits.max_bytes:
         raise PictureError(Reason.TOO_MANY_BYTES, f"has more than {limits.max_bytes:,} bytes")
     return data

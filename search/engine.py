@@ -20,13 +20,19 @@ import numpy as np
 from indexer.embedding.encoder import Encoder, Runtime
 from indexer.labels.predict import Prediction, predict
 from indexer.vector_index.generations import Generation
-from indexer.vector_index.ranking import UNEXPANDED, expanded, top_pictures, top_titles
+from indexer.vector_index.ranking import (
+    UNEXPANDED,
+    expanded,
+    top_pictures,
+    top_titles,
+    within,
+)
 from schemas.errors import InputError, NoIndexError
 from schemas.images import PictureLimits
 from schemas.records import LABEL_KINDS, Answer, LabelProbability, Labels
 from schemas.settings import QuerySettings, Settings
 from schemas.storage.layout import Layout
-from search.filters import NO_FILTERS, Filters, allowed
+from search.filters import NO_FILTERS, Filters, allowed, unknown_names
 from search.inputs import QueryPicture
 from search.results import (
     Found,
@@ -186,7 +192,8 @@ class Engine:
             shown = {found.rows[place].title_id for place in places}
             ranked = [title for title in ranked if title.title_id in shown]
         titles = title_hits(meta, found, ranked[: options.k])
-        notes = notes_of(
+        notes = unknown_names(meta, filters)
+        notes += notes_of(
             labels,
             own=own,
             same=same,
@@ -319,7 +326,7 @@ class Engine:
         known = {row.row_id: place for place, row in enumerate(found.rows)}
         new = np.asarray([one for one in ids[0].tolist() if one not in known], np.int64)
         known |= {int(row_id): len(found.rows) + n for n, row_id in enumerate(new.tolist())}
-        similarity = np.concatenate([found.similarity, index.vectors(new) @ vector])
+        similarity = np.concatenate([found.similarity, within(index.vectors(new) @ vector)])
         percentile = self.calibration.percentile(similarity)
         passed = percentile >= options.filters.min_percentile
         whole = Found(similarity, percentile, passed, [*found.rows, *picture_rows(meta, new)])

@@ -21,8 +21,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from schemas.images import PictureLimits, stored_preview
 from schemas.records import LABEL_KINDS, Answer, Hit, LabelProbability, Labels
-from schemas.storage.fsio import check_target, write_text
 from schemas.storage.layout import Layout
+from schemas.storage.outputs import check_target, write_text
 from search.inputs import QueryPicture
 from search.output.text import percent
 
@@ -220,7 +220,7 @@ def write_gallery(
 
     Errors:  InputError when it cannot be written
     """
-    check_target(path)
+    check_target(path, "html")
     images = gallery_images(sections, layout, limits)
     write_text(path, render_gallery(sections, images, title=title, intro=intro, facts=facts))
 
