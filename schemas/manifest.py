@@ -200,6 +200,8 @@ class _Rows:
                 self._short_dates.append((len(self.rows), text))
                 found["published"] = None
         file = listed if self.root is None else _file(self.root, listed)
+        if "./" in file and ".." not in file:  # one file has one name; `..` may lead over a link
+            file = os.path.normpath(file)
         self.rows.append(ManifestRow(number, path, file=file, **found))
 
     def finish(self) -> None:
