@@ -163,9 +163,10 @@ def undo_import(layout: Layout, run: ImportRun, *, dry_run: bool = False) -> Und
     report.counts["titles_removed"] = len(titles_gone)
     report.counts["titles_restored"] = len(titles_back)
     if not dry_run:
-        catalog.upsert("pictures", back, gone=gone)
+        # Pictures after titles: they tell a second run which titles are meant.
         catalog.upsert("titles", titles_back)
         catalog.delete("titles", "title_id", titles_gone)
+        catalog.upsert("pictures", back, gone=gone)
         catalog.upsert("runs", [{**run.row, "outcome": UNDONE}])
     return report
 

@@ -154,6 +154,7 @@ SITE = Site(
     start=start,
     parsers={"chart": parse_chart, "album": parse_album},
     title=title,
+    address=("melon.com", "albumId"),
     year_of=year_of,
     redirect_reasons={"member.melon.com": "adult", "/login": "adult"},
 )

@@ -110,7 +110,8 @@ def test_changed_new_and_removed_files(layout: Layout, folder: Path) -> None:
 
 def test_copies_stay_accounted_for_and_take_over(layout: Layout, folder: Path) -> None:
     (folder / "Kim/One/z copy.png").write_bytes((folder / "Kim/One/a.png").read_bytes())
-    import_folder(layout, SETTINGS, folder)
+    counts = import_folder(layout, SETTINGS, folder).counts
+    assert (counts["new"], counts["skipped"]) == (4, 1)
     found = rows(layout)
     assert found["Kim/One/a.png"]["status"] == "stored"
     assert (found["Kim/One/z copy.png"]["status"], found["Kim/One/z copy.png"]["reason"]) == (
@@ -119,7 +120,8 @@ def test_copies_stay_accounted_for_and_take_over(layout: Layout, folder: Path) -
     )
     assert import_folder(layout, SETTINGS, folder).counts["unchanged"] == 5
     (folder / "Kim/One/a.png").unlink()
-    import_folder(layout, SETTINGS, folder)
+    counts = import_folder(layout, SETTINGS, folder).counts
+    assert (counts["changed"], counts["removed"], counts["unchanged"]) == (1, 1, 3)
     found = rows(layout)
     assert found["Kim/One/z copy.png"]["status"] == "stored"
     assert len(found) == 4

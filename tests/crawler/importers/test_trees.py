@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,12 @@ def test_every_file_of_a_tree_is_accounted_for(tmp_path: Path, seed: int) -> Non
     assert len({row["source_path"] for row in rows}) == len(rows)
     good = [row for row in rows if row["status"] == "stored" or row["reason"] == "duplicate"]
     assert len(good) == len(tree.sound)
+    counts = Counter(row["status"] for row in rows)
+    assert counts == {
+        status: first.counts[name]
+        for status, name in (("stored", "new"), ("skipped", "skipped"), ("failed", "failed"))
+        if first.counts[name]
+    }
     assert all(row["reason"] for row in rows if row["status"] != "stored")
     assert first.counts["unread_folders"] == len(tree.closed)
     idle = {"new", "changed", "removed", "titles", "kept"}
