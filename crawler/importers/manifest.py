@@ -47,7 +47,7 @@ def import_manifest(
     for row in rows:
         title = _title(row, source)
         before = titles.get(title.title_id)
-        titles[title.title_id] = title if before is None else _merged(before, title)
+        titles[title.title_id] = title if before in (None, title) else _merged(before, title)
         path = manifest.file_of(row)
         items.append(Item(path, row.path, title, row.kind or "picture", row.year, row.published))
     items = [replace(item, title=titles[item.title.title_id]) for item in items]
