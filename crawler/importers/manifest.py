@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
@@ -38,7 +39,8 @@ def import_manifest(
 
     Errors:  InputError when the file as a whole cannot be used
     """
-    file = file.expanduser()
+    with suppress(RuntimeError):  # the home of nobody
+        file = file.expanduser()
     manifest = read_manifest(file)
     rows, notes = _once_each(manifest), manifest.notes
     source = Source.of("manifest", file, name)
