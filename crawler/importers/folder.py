@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections import Counter
@@ -48,6 +49,9 @@ def import_folder(
     """
     levels = parse_pattern(pattern)
     try:
+        if not directory.is_dir():  # a setting may say ~/drawings
+            with contextlib.suppress(RuntimeError):
+                directory = directory.expanduser()
         if not directory.is_dir():
             raise InputError(f"{directory} is not a folder")
         root = directory.resolve()
