@@ -32,7 +32,7 @@ from schemas.images import PictureLimits
 from schemas.records import LABEL_KINDS, Answer, LabelProbability, Labels
 from schemas.settings import QuerySettings, Settings
 from schemas.storage.layout import Layout
-from search.filters import NO_FILTERS, Filters, allowed
+from search.filters import NO_FILTERS, Filters, allowed, unknown_names
 from search.inputs import QueryPicture
 from search.results import (
     Found,
@@ -192,7 +192,8 @@ class Engine:
             shown = {found.rows[place].title_id for place in places}
             ranked = [title for title in ranked if title.title_id in shown]
         titles = title_hits(meta, found, ranked[: options.k])
-        notes = notes_of(
+        notes = unknown_names(meta, filters)
+        notes += notes_of(
             labels,
             own=own,
             same=same,

@@ -6,12 +6,11 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import re
-import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from schemas.codepages import from_code_page
 from schemas.errors import InputError
 from schemas.storage.layout import is_content_address, own_folders
 
@@ -132,13 +131,9 @@ def readable(name: str) -> str:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
         pass
-    for codec, is_sure in (("cp949", _is_korean), ("cp932", _is_japanese), ("cp1252", _is_latin)):
-        try:
-            text = raw.decode(codec)
-        except UnicodeDecodeError:
-            continue
-        if is_sure(text):
-            return text
+    found = from_code_page(raw)
+    if found is not None:
+        return found[0]
     return raw.decode("utf-8", "backslashreplace")
 
 
@@ -158,30 +153,3 @@ def unique(name: str) -> str:
 def unique_path(path: Path) -> str:
     """A path as text, each of its parts unique."""
     return "/".join(map(unique, str(path).split("/")))
-
-
-def _is_korean(text: str) -> bool:
-    """Hangul and signs, most of it syllables that are in use: other code pages give rare ones."""
-    odd = [char for char in text if not char.isascii()]
-    # EUC-KR has two bytes for those in use, and spells the others out.
-    common = sum("가" <= char <= "힣" and len(char.encode("euc_kr")) == 2 for char in odd)
-    is_fit = all("가" <= char <= "힣" or unicodedata.category(char)[0] in "PSZ" for char in odd)
-    return is_fit and 2 * common > len(odd)
-
-
-def _is_japanese(text: str) -> bool:
-    """Kana between ideographs; ideographs alone could be Chinese."""
-    odd = [char for char in text if not char.isascii()]
-    is_kana = ["\u3041" <= char <= "\u30fe" for char in odd]
-    return any(is_kana) and all(
-        kana or "\u3000" <= char <= "\u9fff" or "\uff01" <= char <= "\uff5e"
-        for kana, char in zip(is_kana, odd, strict=True)
-    )
-
-
-def _is_latin(text: str) -> bool:
-    """Single letters with accents between plain ones."""
-    odd = [char for char in text if not char.isascii()]
-    return not re.search(r"[^\x00-\x7f]{2}", text) and all(
-        unicodedata.category(char) in ("Ll", "Lu") for char in odd
-    )

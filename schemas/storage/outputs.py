@@ -68,9 +68,10 @@ def check_target(path: Path, kind: str, inputs: Iterable[str | Path] = ()) -> No
     if old is not None and not stat.S_ISREG(old.st_mode):
         return
     for one in inputs:
-        if old is not None and _is_same(old, one):
+        above = Path(os.path.realpath(str(one).replace("\0", "")))
+        if real == above or (old is not None and _is_same(old, one)):
             raise UsageError(f"{path} is an input", "It would be lost: name another file.")
-        if "\0" not in str(one) and Path(os.path.realpath(one)) in real.parents:
+        if above in real.parents:
             raise UsageError(f"{path} lies in {one}, which toonsearch reads", "Name another file.")
     if old is not None and _is_same(old, 0):
         raise UsageError(f"{path} is what standard input reads", "Name another file.")

@@ -18,7 +18,7 @@ import numpy as np
 
 KINDS = tuple(
     kind
-    for kind in ("pictures", "answers", "configuration", "manifests", "trees")
+    for kind in ("pictures", "answers", "configuration", "tree_imports", "manifest_imports")
     if find_spec(f"tests.fuzz.{kind}")
 )
 

@@ -128,8 +128,8 @@ def _with_other_metadata(rng: Rng, format: str, sound: bytes) -> tuple[str, byte
                 pieces[at] = _gif_metadata(rng)
             else:
                 pieces[at] = replace(piece, body=_other_bytes(rng, piece.body), raw=None)
-    if pieces[-1].name in ("EOI", "IEND", "end", "rest") or format == "WEBP":
-        tail = tail or (rng.bytes(9) if not rng.integers(6) else b"")
+    if pieces[-1].name not in ("EOI", "IEND", "end", "rest") and format != "WEBP":
+        tail = b""  # without an end mark it would belong to the pixels
     return keeps, join(format, pieces) + tail, steps
 
 
@@ -252,7 +252,8 @@ def _changed(rng: Rng, format: str, data: bytes, sound: bytes) -> tuple[bytes, s
     try:
         pieces = split(format, data)
     except (IndexError, KeyError, ValueError, UnicodeError):
-        pieces = split(format, sound)  # what an earlier change left is no file any more
+        pieces = []  # what an earlier change left is no file any more
+    pieces = pieces or split(format, sound)
     at = int(rng.integers(len(pieces)))
     piece = pieces[at]
     what = int(rng.integers(12))

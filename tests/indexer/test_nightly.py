@@ -160,7 +160,8 @@ def test_what_a_stage_does_to_the_night(tmp_path: Path) -> None:
 
     assert night(stage("a"), stage("b")) == (["done", "done"], "done", 0)
     assert night(stage("a", left=3), stage("b")) == (["time was up", "done"], "partly", 0)
-    for error in (ValueError("bug"), NetworkError("no host")):
+    panic = type("PanicException", (BaseException,), {})("as libraries in Rust raise it")
+    for error in (ValueError("bug"), NetworkError("no host"), panic):
         assert night(stage("a", error), stage("b")) == (["failed", "done"], "partly", 4)
     for error in (StorageError("damaged"), OSError(errno.ENOSPC, "full")):
         assert night(stage("a", error), stage("b")) == (["failed"], "failed", 3)

@@ -61,7 +61,7 @@ def embed(
         from indexer.embedding.embed import embed_listed, listed_pictures
 
         check_output(settings, out, "parquet", manifest)
-        listed = listed_pictures(manifest)[:limit]
+        listed = listed_pictures(manifest, session.note)[:limit]
         if dry_run:
             print(f"would embed {len(listed):,} pictures into {out}")
             return 0
@@ -195,7 +195,7 @@ def predict(
     session: Session = ctx.obj
     settings = session.settings()
     check_output(settings, out, "parquet", manifest)
-    listed = listed_pictures(manifest)[:limit]
+    listed = listed_pictures(manifest, session.note)[:limit]
     if dry_run:
         print(f"would predict the labels of {len(listed):,} pictures into {out}")
         return 0

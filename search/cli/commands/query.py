@@ -58,7 +58,7 @@ def query(
         bool, Option("--exclude-same-author", help="Who else draws like this?")
     ] = False,
     exclude_title: Annotated[
-        Names, Option(metavar="TITLE", help="Leave out an id or name.")
+        Names, Option(metavar="TITLE", help="Leave out an id, a name or a page's address.")
     ] = None,
     min_percentile: Annotated[
         float | None,
@@ -132,7 +132,7 @@ def query(
         year_to=year_to,
         exclude_authors=tuple(exclude_author or ()),
         exclude_same_author=exclude_same_author,
-        exclude_titles=tuple(exclude_title or ()),
+        exclude_titles=tuple(map(_title, exclude_title or ())),
         min_percentile=settings.query.min_percentile,
     )
     options = QueryOptions.of(settings.query, filters)
@@ -163,6 +163,13 @@ def query(
         section = GallerySection(answer, tuple(read), by=level)
         write_gallery(html, [section], layout=layout, limits=limits)
         session.note(f"the gallery is in {html}")
+
+
+def _title(text: str) -> str:
+    """A title's id or name, as it is given or as an address names it. Errors:  UsageError"""
+    from crawler.sites.base import title_of_address
+
+    return (title_of_address(text) or (text,))[0]
 
 
 def _by_style(

@@ -118,7 +118,7 @@ def sql(
 
 def _moment(text: str) -> datetime:
     """A moment as ISO 8601 writes it, or a day in any usual spelling. Errors:  UsageError"""
-    from crawler.dates import parse_date
+    from schemas.dates import parse_date
     from search.sql.session import moment_of
 
     try:
