@@ -123,7 +123,7 @@ def crawl(
             error=run.error if isinstance(run.error, ToonsearchError) else None,
         )
         if run.interrupted and frontier.pending:
-            hint = "What was fetched is saved; run it again to go on."
+            hint = "" if plan.dry_run else "What was fetched is saved; run it again to go on."
             report.error = InterruptedRun("interrupted", hint)
         report.error = report.error or _quality_error(
             catalog, plan, report, accept_fewer, run.odd_list

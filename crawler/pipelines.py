@@ -307,7 +307,7 @@ class CatalogPipeline(RunPart):
         word, _, detail = reason.partition(": ")
         error: ToonsearchError | None = None
         if word == "redirect" and item.job.title_id is None:
-            error = NetworkError(f"{site} wants a login for {item.job.url}", _LATER)
+            error = NetworkError(f"{site} wants a login for {item.job.url}", self._later)
         elif word == "budget":
             error = PartlyDoneError(
                 "the budget of requests or bytes is used up",
@@ -317,21 +317,25 @@ class CatalogPipeline(RunPart):
             hint = "Nothing more was asked; `toonsearch import` remains."
             error = NetworkError(f"robots.txt of {site} forbids {detail}", hint)
         elif word == "unreachable":
-            error = NetworkError(f"{detail}: {site} cannot be reached", _LATER)
+            error = NetworkError(f"{detail}: {site} cannot be reached", self._later)
         elif word == "wait" or reason == "429":
             waits = f" to wait {detail}" if detail else " to wait"
-            error = NetworkError(f"{site}: {host} asks{waits}", _LATER)
+            error = NetworkError(f"{site}: {host} asks{waits}", self._later)
         elif reason == "403":
             self._refusals[host] += 1
             if self._refusals[host] >= MAX_REFUSALS:
-                error = NetworkError(f"{site}: {host} refuses us (403)", _LATER)
+                error = NetworkError(f"{site}: {host} refuses us (403)", self._later)
         elif word == "network" or reason.startswith("5"):
             self._failures[host] += 1
             if self._failures[host] >= MAX_FAILURES:
-                error = NetworkError(f"{site}: {host} does not answer ({reason})", _LATER)
+                error = NetworkError(f"{site}: {host} does not answer ({reason})", self._later)
         if error is not None:
             self.run.stop(error)
         return reason
+
+    @property
+    def _later(self) -> str:
+        return "Try again later." if self.run.plan.dry_run else _LATER
 
     def _commit_when_due(self) -> None:
         if self._flush is not None and self._flush.done():

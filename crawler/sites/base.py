@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from schemas.attempt import unexpected
 from schemas.errors import InputError, UsageError, nearest
@@ -190,10 +191,14 @@ class ParsedPage:
 
 @dataclass(frozen=True)
 class Scope:
-    """What the user asked for; each site reads what concerns it."""
+    """What the user asked for; each site reads what concerns it.
+
+    `canvas` are those of the titles that stand in a section for anybody's own.
+    """
 
     lists: tuple[str, ...] = ()
     titles: tuple[str, ...] = ()
+    canvas: tuple[str, ...] = ()
     language: str = "en"
     genres: tuple[str, ...] = ()
     from_year: int | None = None
@@ -230,6 +235,8 @@ class Site:
 
     hosts             the only ones that may be asked (`*.` allows sub-domains)
     title, probe      requests for a whole title, and for whether it has moved
+    address           host name of its pages without `www.` and `m.`, and the parameter of their
+                      addresses that is a title's number
     year_of           the year of a title that several pages describe, from its tags
     redirect_reasons  part of a redirect's target -> why the title is skipped then
     adult_headers     sent as well when the user wants titles for adults
@@ -243,6 +250,7 @@ class Site:
     title: Callable[[str, Mapping[str, Any]], PageRequest]
     probe: Callable[[str, Mapping[str, Any]], PageRequest] | None = None
     strip: Callable[[str, int, Mapping[str, Any]], PageRequest] | None = None
+    address: tuple[str, str] | None = None
     redirect_reasons: Mapping[str, str] = field(default_factory=dict)
     adult_headers: Mapping[str, str] = field(default_factory=dict)
     year_of: Callable[[Sequence[str]], int | None] | None = None
@@ -263,6 +271,39 @@ def site_of(name: str) -> Site:
         raise UsageError(f"unknown site {name!r}", nearest(name, SITES))
     site: Site = import_module(f"crawler.sites.{name}").SITE
     return site
+
+
+def title_of_address(text: str) -> tuple[str, tuple[str, ...]] | None:
+    """The title id that the address of a page names (`naver:747269`), as people paste it, and the
+    parts of its path; None for a text that is no address.
+
+    Errors:  UsageError for an address that is no title's
+    """
+    pasted = html.unescape(text.strip(" \t\r\n<>\"'"))
+    known = {name: of for name in SITES if (of := site_of(name).address)}
+    hosts = "|".join(re.escape(host) for host, _ in known.values())
+    if not re.match(rf"[a-z]*://|//|([\w-]+\.)*({hosts})(:\d+)?[/?]", pasted, re.I):
+        return None
+    try:
+        parts = urlsplit("https://" + re.sub(r"^([a-z]*:)?//", "", pasted, flags=re.I))
+        host = re.sub(r"^((www|m\d?|mobile)\.)+", "", parts.hostname or "")
+        given = {_bare(name): value.strip() for name, value in parse_qsl(parts.query)}
+    except ValueError:
+        host, given = "", {}
+    for name, (own, parameter) in known.items():
+        number = given.get(_bare(parameter), "")
+        if host == own and re.fullmatch(r"[0-9]{1,10}", number):
+            path = tuple(part for part in parts.path.lower().split("/") if part)
+            return f"{name}:{int(number)}", path
+    raise UsageError(
+        f"{text!r} is not the address of a title",
+        f"Such as https://{known['naver'][0]}/webtoon/list?titleId=183559.",
+    )
+
+
+def _bare(name: str) -> str:
+    """The name of a parameter as desktop and mobile pages share it."""
+    return name.lower().replace("_", "")
 
 
 # --- Values as sites send them, checked: a wrong type, and a text that is too long to be what it

@@ -299,6 +299,7 @@ SITE = Site(
         "strip": parse_strip,
     },
     title=title,
+    address=("comic.naver.com", "titleId"),
     probe=episodes,
     strip=strip,
     redirect_reasons={"nid.naver.com": "adult", "nidlogin": "adult"},

@@ -62,7 +62,11 @@ def start(scope: Scope) -> list[PageRequest]:
     about = {"language": scope.language}
     home = f"{ROOT}/{scope.language}"
     if scope.titles:
-        return [title(f"webtoons:{number}", about) for number in scope.titles]
+        canvas = {**about, "canvas": True}
+        return [
+            title(f"webtoons:{number}", canvas if number in scope.canvas else about)
+            for number in scope.titles
+        ]
     lists = scope.lists or ("weekday", "finished")
     pages = [f"genres/{quote(genre, safe='')}" for genre in scope.genres]
     if not pages and "weekday" in lists:
@@ -263,6 +267,7 @@ SITE = Site(
         "strip": parse_strip,
     },
     title=title,
+    address=("webtoons.com", "title_no"),
     probe=episodes,
     strip=strip,
     redirect_reasons={"/ageGate": "adult", "/login": "adult"},

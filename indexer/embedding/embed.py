@@ -30,12 +30,12 @@ from schemas.images import (
     read_capped,
     stored_bytes,
 )
-from schemas.manifest import read_manifest
+from schemas.manifest import NO_PATH, RAGGED, read_manifest
 from schemas.progress import Progress
 from schemas.settings import Settings
 from schemas.storage.catalog import Catalog
-from schemas.storage.fsio import fsync_directory, storage_error
 from schemas.storage.layout import Layout
+from schemas.storage.outputs import output_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -321,13 +321,15 @@ MAX_PROBLEMS = 20
 Listed = Sequence[tuple[str, Path]]
 
 
-def listed_pictures(manifest: Path) -> Listed:
-    """The pictures of a manifest, as (path as listed, file).
+def listed_pictures(manifest: Path, note: Callable[[str], None]) -> Listed:
+    """The pictures of a manifest, as (path as listed, file); rows that list none are a note.
 
     Errors:  InputError
     """
-    root = manifest.resolve().parent
-    return [(row.path, root / row.path) for row in read_manifest(manifest) if row.path]
+    listed = read_manifest(manifest)
+    for line in listed.notes.lines(NO_PATH, RAGGED):
+        note(line)
+    return [(row.path, listed.file_of(row)) for row in listed.rows]
 
 
 @dataclass(frozen=True)
@@ -382,17 +384,8 @@ def parquet_file(out: Path, schema: pa.Schema) -> Iterator[Callable[[dict[str, o
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    aside = out.with_name(f".{out.name}.tmp")
-    try:
-        with pq.ParquetWriter(aside, schema) as writer:
-            yield lambda columns: writer.write_table(pa.table(columns, schema))
-        aside.replace(out)
-        fsync_directory(out.absolute().parent)
-    except OSError as error:
-        raise storage_error(error, str(out)) from error
-    finally:
-        with contextlib.suppress(OSError):
-            aside.unlink()
+    with output_file(out) as file, pq.ParquetWriter(file, schema) as writer:
+        yield lambda columns: writer.write_table(pa.table(columns, schema))
 
 
 @dataclass

@@ -65,6 +65,13 @@ class Layout:
         """What a crawl still has to fetch; deleting it costs requests, never data."""
         return self.root / "crawl" / f"{site}.sqlite"
 
+    @property
+    def own(self) -> tuple[Path, ...]:
+        """Everything that lies under the data root; no output of a command may go there."""
+        files = (self.lock, self.web, self.blocked)
+        folders = (self.tables, self.pictures, self.index, self.models, self.cache, self.staging)
+        return (*files, *folders, self.frontier("").parent)
+
     def table(self, name: str) -> Path:
         return self.tables / name
 

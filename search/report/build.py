@@ -20,7 +20,7 @@ from indexer.style_map import lay_out
 from schemas.errors import ToonsearchError
 from schemas.images import PictureError, decode_stored
 from schemas.settings import Settings
-from schemas.storage.fsio import check_target, write_text
+from schemas.storage.outputs import check_target, write_text
 from search.output.html import Thumbnail, encode_webp, environment
 from search.report import charts
 from search.report.queries import SQL, Answers, Row
@@ -42,7 +42,7 @@ def write_report(
     Errors:  InputError when the catalog cannot be read or the file not be written;
              ToonsearchError when a package is not installed
     """
-    check_target(target)
+    check_target(target, "html")
     for package in ("plotly", "openTSNE"):
         if find_spec(package) is None:
             raise ToonsearchError(

@@ -14,7 +14,7 @@ from typer import Option
 from schemas.storage.fsio import storage_error
 from search.cli.commands.index import build_and_publish, embed_new
 from search.cli.context import Session
-from search.cli.options import counted, examples, new_app
+from search.cli.options import check_output, counted, examples, new_app
 
 if TYPE_CHECKING:
     from schemas.settings import Settings
@@ -54,6 +54,13 @@ def demo(
     except OSError as error:
         raise storage_error(error, f"the folder {to}") from error
     settings = session.settings({} if session.data else {"store.root": str(to / "data")})
+    check_output(settings, to / "gallery.html", "html")
+    if images is None:
+        from crawler.demo.openclipart import FILES
+
+        for part in FILES:
+            check_output(settings, to / part, "csv")
+        check_output(settings, to / "summary.json", "json")
     if images is None:
         cases, showcase = _clip_art(session, settings, to)
     else:
