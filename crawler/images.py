@@ -6,7 +6,6 @@ already there is left alone. The row that names it is committed afterwards.
 
 from __future__ import annotations
 
-import errno
 import stat
 import uuid
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from schemas.images import (
     is_blank,
     perceptual_hash,
     picture_id_of,
+    unread,
 )
 from schemas.images import read_capped as read_capped
 from schemas.storage.fsio import fsync_directory, fsync_file, storage_errors
@@ -62,9 +62,7 @@ def stamp_of(path: Path) -> str:
     try:
         facts = path.stat()
     except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-            raise PictureError(Reason.MISSING, f"cannot be found ({error.strerror})") from error
-        raise PictureError(Reason.UNREADABLE, f"cannot be read ({error.strerror})") from error
+        raise unread(error) from error
     if not stat.S_ISREG(facts.st_mode):
         raise PictureError(Reason.NOT_A_FILE, "is not a file")
     return f"{facts.st_size}-{facts.st_mtime_ns}"

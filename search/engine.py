@@ -48,17 +48,21 @@ from search.results import (
 Nearest = tuple[np.ndarray, list[PictureRow]]
 WIDENING = 4  # factor by which the list grows while it holds too few titles
 LABELS_SHOWN = 5
+LONG = 2
+"""A picture so many times as long as wide loses its strokes when it is shrunk to what the network
+takes."""
 
 
 class StyleQuery(NamedTuple):
-    """A style that is asked about, and the encoder's out-of-distribution score, NaN where it is
-    not known.
+    """A style that is asked about, the encoder's out-of-distribution score, NaN where it is not
+    known, and notes on how its pictures were seen.
 
     Shapes:  vector (D,) float32, unit
     """
 
     vector: np.ndarray
     ood: float = float("nan")
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -212,7 +216,7 @@ class Engine:
             candidates_count=count,
             elapsed_ms=(time.perf_counter() - started) * 1000.0,
             queries=tuple(names),
-            notes=tuple(notes),
+            notes=(*query.notes, *notes),
         )
 
     def encode(self, pictures: Sequence[QueryPicture]) -> StyleQuery:
@@ -233,7 +237,12 @@ class Engine:
         if not length > 1e-6:
             raise InputError("the pictures have nothing in common", "Ask about them one by one.")
         ood = float(np.exp(np.log(np.maximum(encoded.ood, 1e-6)).mean()))
-        return StyleQuery(np.asarray(mean / length, dtype=np.float32), ood)
+        notes = tuple(
+            f"too long to be seen whole: {picture.name} was shrunk until it fits, ask about a part"
+            for picture, pixels in zip(pictures, prepared, strict=True)
+            if max(pixels.shape[:2]) > LONG * min(pixels.shape[:2])
+        )
+        return StyleQuery(np.asarray(mean / length, dtype=np.float32), ood, notes)
 
     def neighbours(self, vector: np.ndarray, k: int, row_ids: np.ndarray | None = None) -> Nearest:
         """The nearest pictures, of all or of these row ids: similarity (K,) float32, nearest

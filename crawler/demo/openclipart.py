@@ -21,12 +21,12 @@ from pathlib import Path
 
 import numpy as np
 
-from crawler.dates import parse_date, parse_year
 from crawler.demo.authors import merge_authors, normalise_author
 from crawler.demo.debian import unpack_packages
 from crawler.demo.svg import MAX_BYTES, read_metadata
 from crawler.importers.ingest import slug
 from schemas.attempt import attempt
+from schemas.dates import parse_date, parse_year
 from schemas.errors import InputError
 from schemas.images import (
     PictureError,

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Unpack
 
-from crawler.dates import parse_year
 from crawler.importers.ingest import (
     EMPTY,
     ImportOptions,
@@ -20,6 +19,7 @@ from crawler.importers.ingest import (
     import_items,
 )
 from crawler.importers.walk import Walk, walk
+from schemas.dates import parse_year
 from schemas.errors import InputError, UsageError, nearest
 from schemas.names import clean_name
 from schemas.records import Author, Title

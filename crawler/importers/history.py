@@ -19,7 +19,7 @@ from schemas.storage.layout import Layout
 from schemas.storage.tables import TABLES
 
 COMMAND = "import"
-UNDONE = "undone"
+UNDONE, INTERRUPTED = "undone", "interrupted"
 Row = dict[str, Any]
 Key = tuple[str, ...]
 
@@ -53,22 +53,30 @@ def last_import(catalog: Catalog, source: str) -> ImportRun | None:
 
 @contextlib.contextmanager
 def recorded(
-    catalog: Catalog, source: str, place: str, counts: Mapping[str, int]
+    catalog: Catalog,
+    source: str,
+    place: str,
+    counts: Mapping[str, int],
+    before: ImportRun | None,
 ) -> Iterator[None]:
-    """Record an import before it writes, and what it did afterwards."""
+    """Record an import before it writes, and what it did afterwards. One that goes on after an
+    interrupted one, the last of its source, is the same import."""
     started = datetime.now(UTC)
     versions = {name: catalog.version(name) for name in ("pictures", "titles")}
+    run_id = f"{started:%Y%m%dT%H%M%S}-{uuid4().hex[:8]}"
+    if before is not None and before.row["outcome"] == INTERRUPTED:
+        versions, run_id = before.versions, before.row["run_id"]
     facts: dict[str, Any] = {"source": source, "place": place, "versions": versions}
     row = {
-        "run_id": f"{started:%Y%m%dT%H%M%S}-{uuid4().hex[:8]}",
+        "run_id": run_id,
         "command": COMMAND,
         "started": started,
         "ended": started,
         "counts": json.dumps(facts, ensure_ascii=False),
         "settings": "",
-        "outcome": "interrupted",
+        "outcome": INTERRUPTED,
     }
-    catalog.append("runs", [row])
+    catalog.upsert("runs", [row])
     yield
     facts |= {name: count for name, count in counts.items() if count}
     partly = any(counts.get(name) for name in ("failed", "kept", "unread_folders", "left"))
@@ -155,9 +163,10 @@ def undo_import(layout: Layout, run: ImportRun, *, dry_run: bool = False) -> Und
     report.counts["titles_removed"] = len(titles_gone)
     report.counts["titles_restored"] = len(titles_back)
     if not dry_run:
-        catalog.upsert("pictures", back, gone=gone)
+        # Pictures after titles: they tell a second run which titles are meant.
         catalog.upsert("titles", titles_back)
         catalog.delete("titles", "title_id", titles_gone)
+        catalog.upsert("pictures", back, gone=gone)
         catalog.upsert("runs", [{**run.row, "outcome": UNDONE}])
     return report
 

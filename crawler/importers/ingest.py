@@ -22,7 +22,6 @@ from typing import NamedTuple, TypedDict, Unpack
 from crawler.images import (
     CheckedPicture,
     check_and_store,
-    read_capped,
     refused,
     size_of,
     stamp_of,
@@ -32,7 +31,7 @@ from crawler.importers.walk import readable, unique_path
 from schemas.attempt import attempt
 from schemas.blocklist import BlockList
 from schemas.errors import InputError
-from schemas.images import PictureError, PictureLimits, Reason, picture_id_of
+from schemas.images import PictureError, PictureLimits, Reason, picture_id_of, read_capped
 from schemas.names import author_key
 from schemas.progress import Progress
 from schemas.records import Picture, Title
@@ -47,6 +46,10 @@ MANY_GONE = 10
 VANISHED_RATIO = 0.5
 """When more than this share of a source's files is gone at once, it is more likely an
 unmounted disk than a clean-up: nothing is removed without `prune`. A few are always removed."""
+UNSEEN = frozenset({Reason.MISSING, Reason.UNREADABLE})
+"""Reasons that say nothing of the picture itself."""
+AGAIN = frozenset({Reason.STORE, Reason.UNREADABLE})
+"""Reasons that may be over while a file looks as before."""
 EMPTY = "is empty now"
 
 
@@ -194,20 +197,21 @@ class ImportReport:
         if len(self.problems) < MAX_PROBLEMS:
             self.problems.append(f"{path}: {why}")
 
-    def count(self, job: Job, facts: CheckedPicture) -> None:
-        """Take a file into account that was read."""
-        if facts.status == "stored":
+    def count(self, job: Job, row: Picture | CheckedPicture, detail: str) -> None:
+        """Take a file into account that was read, by its row."""
+        is_copy = row.reason == Reason.DUPLICATE
+        if row.status == "stored":
             self.counts["new" if job.before is None else "changed"] += 1
-        elif job.is_unchanged:
+        elif is_copy and job.is_unchanged:
             self.counts["unchanged"] += 1
         else:
-            self.counts[facts.status] += 1
-            if facts.reason is not Reason.DUPLICATE:
-                self.problem(job.item.source_path, facts.detail or str(facts.reason))
+            self.counts[row.status] += 1
+            if not is_copy:
+                self.problem(job.item.source_path, detail or str(row.reason))
 
     def keep(self, path: str, why: str) -> None:
         self.counts["kept"] += 1
-        self.problem(path, f"{why}; the picture that is stored stays")
+        self.problem(path, f"{why}; it stays as it was")
 
 
 class KnownFile(NamedTuple):
@@ -352,7 +356,7 @@ def import_items(
     if not (todo or gone or changed_titles):
         return report
     try:
-        with recorded(catalog, source.key, source.place, report.counts):
+        with recorded(catalog, source.key, source.place, report.counts, before):
             catalog.upsert("titles", rows_of(changed_titles))
             done = 0
             with ThreadPoolExecutor(max_workers=2, thread_name_prefix="import") as pool:
@@ -374,9 +378,12 @@ def import_items(
                         if _is_kept(job, facts, prune) and known_files.keep(path):
                             report.keep(path, facts.detail)
                             continue
+                        if _is_as_before(job, facts) and known_files.keep(path):
+                            report.count(job, facts, facts.detail)
+                            continue
                         read.append(path)
                         rows.append(known_files.row(job.item, job.stamp, facts))
-                        report.count(job, facts)
+                        report.count(job, rows[-1], facts.detail)
                     catalog.upsert("pictures", rows_of(rows), gone=known_files.old_keys(read))
             if done < len(todo):
                 report.counts["left"] = len(todo) - done
@@ -453,7 +460,7 @@ def _to_read(
     are a copy of may be gone. Also how many are missing that are stored."""
     todo: list[Job] = []
     copies: list[Job] = []
-    missing = 0
+    missing, retry = 0, options.get("retry_failed", False)
     for item in items:
         before = known_files.known.get(item.source_path)
         found = attempt(stamp_of, item.path)
@@ -467,14 +474,14 @@ def _to_read(
         if error is not None and _is_kept(job, error, options.get("prune", False)):
             report.keep(item.source_path, error.message)
             missing += error.reason is Reason.MISSING
-        elif error is not None and is_same and not options.get("retry_failed"):
+        elif error is not None and error.reason in UNSEEN and is_same and not retry:
             report.counts["failed"] += 1
             report.problem(item.source_path, error.message)
         elif (
             before is None
             or not is_same
-            or before.reason == Reason.STORE
-            or (options.get("retry_failed") and before.status == "failed")
+            or before.reason in AGAIN
+            or (retry and before.status == "failed")
             or not before.is_stored(layout)
         ):
             todo.append(job)
@@ -489,10 +496,16 @@ def _to_read(
 
 
 def _is_kept(job: Job, found: PictureError | CheckedPicture, prune: bool) -> bool:
-    """Whether a file is stored and only cannot be seen now."""
-    if job.before is None or job.before.status != "stored":
+    """Whether a file was fine and only cannot be seen now."""
+    if job.before is None or job.before.status == "failed" or found.reason not in UNSEEN:
         return False
-    return found.reason is Reason.UNREADABLE or (found.reason is Reason.MISSING and not prune)
+    return found.reason is Reason.UNREADABLE or not prune
+
+
+def _is_as_before(job: Job, facts: CheckedPicture) -> bool:
+    """Whether a file that was read in vain has its row already."""
+    before, row = job.before, (facts.picture_id, job.item.title.title_id, job.stamp, facts.status)
+    return before is not None and (*before[:4], before.reason) == (*row, facts.reason)
 
 
 def _check(
@@ -503,7 +516,7 @@ def _check(
     Errors:  StorageError when the store cannot be written
     """
     mark = hashlib.sha256(job.item.source_path.encode()).hexdigest()
-    data = attempt(_bytes_of, job.item.path, limits)
+    data = attempt(read_capped, job.item.path, limits)
     if isinstance(data, PictureError):
         return refused(f"missing-{mark}", data, None)
     if blocked.blocks("picture", picture_id_of(data)):
@@ -512,11 +525,6 @@ def _check(
     if isinstance(facts, PictureError):
         return refused(picture_id_of(data), facts, len(data))
     return facts
-
-
-def _bytes_of(path: Path, limits: PictureLimits) -> bytes:
-    stamp_of(path)  # what is no file is not opened
-    return read_capped(path, limits)
 
 
 def _stored(layout: Layout, limits: PictureLimits, data: bytes) -> CheckedPicture:

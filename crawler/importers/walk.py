@@ -6,12 +6,11 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import re
-import unicodedata
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from schemas.codepages import from_code_page
 from schemas.errors import InputError
 from schemas.storage.layout import is_content_address, own_folders
 
@@ -43,7 +42,7 @@ class Walk:
 
     files     pictures as (path, text, readable names of the folders above), in a fixed order
     unseen    folders that could not be listed, with why
-    links     links that are no pictures; they are not followed, since they may form loops
+    links     links that end in no file; they are not followed, since they may form loops
     empty     folders with nothing in them, such as places where no disk is mounted
     left_out  how many folders of each name were passed over: of systems and of this program
     """
@@ -79,16 +78,16 @@ def walk(root: Path) -> Walk:
         below = []
         own = own_folders(folder, {entry.name for entry in entries})
         for entry in entries:
-            is_folder, is_link = _kind_of(entry)
-            if is_folder and (entry.name in own or _is_of_a_system(entry.name)):
-                found.left_out[readable(entry.name)] += 1
+            is_picture = Path(entry.name).suffix.lower() in PICTURE_SUFFIXES
+            kind = _kind_of(entry, is_picture)
             if entry.name in own or _is_of_a_system(entry.name):
+                if kind == "folder":
+                    found.left_out[readable(entry.name)] += 1
                 continue
             here = (*place, unique(entry.name))
-            is_picture = Path(entry.name).suffix.lower() in PICTURE_SUFFIXES
-            if is_folder and not is_link:
+            if kind == "folder":
                 below.append((Path(entry.path), here, (*names, readable(entry.name))))
-            elif is_link and not is_picture:
+            elif kind == "link":
                 found.links.append("/".join(here))
             if is_picture and is_content_address(Path(entry.path)):
                 found.left_out["pictures of a store"] += 1
@@ -102,13 +101,19 @@ def _is_of_a_system(name: str) -> bool:
     return name.startswith(".") or name.lower() in SYSTEM_FOLDERS
 
 
-def _kind_of(entry: os.DirEntry[str]) -> tuple[bool, bool]:
-    """Whether an entry is a folder, and whether it is a link."""
-    is_link = entry.is_symlink()
+def _kind_of(entry: os.DirEntry[str], is_picture: bool) -> str:
+    """folder, link (where it ends in no file) or file. What a broken disk does not tell is taken
+    for a folder, so that its pictures count as unseen."""
+    is_link = False
     try:
-        return entry.is_dir(), is_link
+        is_link = entry.is_symlink()
+        if entry.is_dir(follow_symlinks=False):
+            return "folder"
+        return "link" if is_link and not (is_picture or entry.is_file()) else "file"
     except OSError:
-        return False, is_link
+        if is_picture:
+            return "file"
+        return "link" if is_link else "folder"
 
 
 # --- Names: a file's name is bytes, and the catalog holds text.
@@ -126,13 +131,9 @@ def readable(name: str) -> str:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
         pass
-    for codec, is_sure in (("cp949", _is_korean), ("cp932", _is_japanese), ("cp1252", _is_latin)):
-        try:
-            text = raw.decode(codec)
-        except UnicodeDecodeError:
-            continue
-        if is_sure(text):
-            return text
+    found = from_code_page(raw)
+    if found is not None:
+        return found[0]
     return raw.decode("utf-8", "backslashreplace")
 
 
@@ -152,30 +153,3 @@ def unique(name: str) -> str:
 def unique_path(path: Path) -> str:
     """A path as text, each of its parts unique."""
     return "/".join(map(unique, str(path).split("/")))
-
-
-def _is_korean(text: str) -> bool:
-    """Hangul and signs, most of it syllables that are in use: other code pages give rare ones."""
-    odd = [char for char in text if not char.isascii()]
-    # EUC-KR has two bytes for those in use, and spells the others out.
-    common = sum("가" <= char <= "힣" and len(char.encode("euc_kr")) == 2 for char in odd)
-    is_fit = all("가" <= char <= "힣" or unicodedata.category(char)[0] in "PSZ" for char in odd)
-    return is_fit and 2 * common > len(odd)
-
-
-def _is_japanese(text: str) -> bool:
-    """Kana between ideographs; ideographs alone could be Chinese."""
-    odd = [char for char in text if not char.isascii()]
-    is_kana = ["\u3041" <= char <= "\u30fe" for char in odd]
-    return any(is_kana) and all(
-        kana or "\u3000" <= char <= "\u9fff" or "\uff01" <= char <= "\uff5e"
-        for kana, char in zip(is_kana, odd, strict=True)
-    )
-
-
-def _is_latin(text: str) -> bool:
-    """Single letters with accents between plain ones."""
-    odd = [char for char in text if not char.isascii()]
-    return not re.search(r"[^\x00-\x7f]{2}", text) and all(
-        unicodedata.category(char) in ("Ll", "Lu") for char in odd
-    )

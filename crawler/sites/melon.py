@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from crawler.dates import parse_date
 from crawler.sites.base import (
     Page,
     PageRequest,
@@ -24,6 +23,7 @@ from crawler.sites.base import (
     https,
     key_of,
 )
+from schemas.dates import parse_date
 from schemas.errors import UsageError
 from schemas.records import Author, Title, distinct_authors
 

@@ -30,7 +30,7 @@ from schemas.images import (
     read_capped,
     stored_bytes,
 )
-from schemas.manifest import read_manifest
+from schemas.manifest import NO_PATH, RAGGED, read_manifest
 from schemas.progress import Progress
 from schemas.settings import Settings
 from schemas.storage.catalog import Catalog
@@ -321,13 +321,15 @@ MAX_PROBLEMS = 20
 Listed = Sequence[tuple[str, Path]]
 
 
-def listed_pictures(manifest: Path) -> Listed:
-    """The pictures of a manifest, as (path as listed, file).
+def listed_pictures(manifest: Path, note: Callable[[str], None]) -> Listed:
+    """The pictures of a manifest, as (path as listed, file); rows that list none are a note.
 
     Errors:  InputError
     """
-    root = manifest.resolve().parent
-    return [(row.path, root / row.path) for row in read_manifest(manifest) if row.path]
+    listed = read_manifest(manifest)
+    for line in listed.notes.lines(NO_PATH, RAGGED):
+        note(line)
+    return [(row.path, listed.file_of(row)) for row in listed.rows]
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ def anywhere() -> Iterable[TyperOption]:
 
 
 def _remember(ctx: typer.Context, param: typer.CallbackParam, value: Any) -> None:
-    if value:
+    if value is not None and value is not False:
         setattr(ctx.ensure_object(Session), str(param.name), value)
     if value and param.name == "debug":
         import logging

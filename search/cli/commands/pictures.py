@@ -62,7 +62,7 @@ def embed(
 
         check_output(settings, out, "parquet", manifest)
         say = _say(session, out, as_json)
-        listed = listed_pictures(manifest)[:limit]
+        listed = listed_pictures(manifest, session.note)[:limit]
         if dry_run:
             print(f"would embed {len(listed):,} pictures into {out}")
             return 0
@@ -197,7 +197,7 @@ def predict(
     settings = session.settings()
     check_output(settings, out, "parquet", manifest)
     say = _say(session, out, as_json)
-    listed = listed_pictures(manifest)[:limit]
+    listed = listed_pictures(manifest, session.note)[:limit]
     if dry_run:
         print(f"would predict the labels of {len(listed):,} pictures into {out}")
         return 0

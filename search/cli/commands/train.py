@@ -124,7 +124,7 @@ def train(
         rules=LabelRules(min_pictures_per_author, parse_merge(merge_genre or ()), parse_eras(eras)),
     )
     base = model_dir(model or settings.encoder.model, settings.layout)
-    bench = _benchmark(settings, manifest, training=True)
+    bench = _benchmark(session, manifest, training=True)
     job = Job(
         bench,
         chosen,
@@ -163,12 +163,15 @@ def _list(settings: Settings, as_json: bool) -> None:
         print(f"{info.name}  {mark}  {info.dimension} d  {heads}  {info.state}")
 
 
-def _benchmark(settings: Settings, manifest: Path | None, training: bool = False) -> Benchmark:
+def _benchmark(session: Session, manifest: Path | None, training: bool = False) -> Benchmark:
     from indexer.training.data import benchmark_of_catalog, benchmark_of_manifest
 
     if manifest is None:
-        return benchmark_of_catalog(settings.layout, training)
-    return benchmark_of_manifest(manifest, training)
+        return benchmark_of_catalog(session.settings().layout, training)
+    bench = benchmark_of_manifest(manifest, training)
+    for line in bench.notes:
+        session.note(line)
+    return bench
 
 
 def _show(session: Session, report: TrainReport, as_json: bool) -> None:
@@ -254,7 +257,7 @@ def evaluate(
     from schemas.storage.outputs import write_text
 
     folder = model_dir(model or settings.encoder.model, settings.layout)
-    bench = _benchmark(settings, manifest)
+    bench = _benchmark(session, manifest)
     if authors is not None:
         bench = dataclasses.replace(bench, splits=(held_out(bench, authors),))
     with session.progress("Measuring") as bar:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 from pathlib import Path
@@ -15,7 +14,6 @@ from PIL import Image
 from crawler.importers import ingest
 from crawler.importers.folder import import_folder, parse_pattern
 from crawler.importers.ingest import Source, slug
-from crawler.importers.manifest import import_manifest
 from schemas.errors import InputError, UsageError
 from schemas.settings import Settings
 from schemas.storage.catalog import Catalog
@@ -112,7 +110,8 @@ def test_changed_new_and_removed_files(layout: Layout, folder: Path) -> None:
 
 def test_copies_stay_accounted_for_and_take_over(layout: Layout, folder: Path) -> None:
     (folder / "Kim/One/z copy.png").write_bytes((folder / "Kim/One/a.png").read_bytes())
-    import_folder(layout, SETTINGS, folder)
+    counts = import_folder(layout, SETTINGS, folder).counts
+    assert (counts["new"], counts["skipped"]) == (4, 1)
     found = rows(layout)
     assert found["Kim/One/a.png"]["status"] == "stored"
     assert (found["Kim/One/z copy.png"]["status"], found["Kim/One/z copy.png"]["reason"]) == (
@@ -121,7 +120,8 @@ def test_copies_stay_accounted_for_and_take_over(layout: Layout, folder: Path) -
     )
     assert import_folder(layout, SETTINGS, folder).counts["unchanged"] == 5
     (folder / "Kim/One/a.png").unlink()
-    import_folder(layout, SETTINGS, folder)
+    counts = import_folder(layout, SETTINGS, folder).counts
+    assert (counts["changed"], counts["removed"], counts["unchanged"]) == (1, 1, 3)
     found = rows(layout)
     assert found["Kim/One/z copy.png"]["status"] == "stored"
     assert len(found) == 4
@@ -222,93 +222,6 @@ def test_slugs_keep_different_names_apart() -> None:
     assert len({slug(name) for name in names}) == len(names)
     assert slug("A B") == slug("Ａ  b") != slug("a-b")  # width, case and spaces are spelling
     assert all(part and "/" not in part and part not in (".", "..") for part in map(slug, names))
-
-
-def write_manifest(path: Path, table: list[dict[str, object]]) -> Path:
-    columns = list(dict.fromkeys(key for row in table for key in row))
-    with path.open("w", encoding="utf-8-sig", newline="") as handle:
-        writer = csv.DictWriter(handle, columns)
-        writer.writeheader()
-        writer.writerows(table)
-    return path
-
-
-@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet"])
-def test_manifests(layout: Layout, folder: Path, suffix: str) -> None:
-    table: list[dict[str, object]] = [
-        {
-            "path": "Kim/One/a.png",
-            "author": "Kim; Lee",
-            "series": "One",
-            "genre": "action",
-            "year": "1999",
-        },
-        {
-            "path": "Kim/One/b.png",
-            "author": "Kim",
-            "series": "One",
-            "genre": "drama",
-            "year": "1998",
-        },
-        {"path": "Kim/Two/c.png", "author": "Kim", "series": "Two", "genre": "", "year": "soon"},
-        {"path": "gone.png", "author": "Kim", "series": "Two", "genre": "", "year": ""},
-    ]
-    manifest = folder / f"catalog{suffix}"
-    if suffix == ".parquet":
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        pq.write_table(pa.Table.from_pylist(table), manifest)
-    else:
-        write_manifest(manifest, table)
-        if suffix == ".tsv":
-            manifest.write_text(manifest.read_text("utf-8-sig").replace(",", "\t"))
-    report = import_manifest(layout, SETTINGS, manifest)
-    assert (report.counts["new"], report.counts["failed"]) == (3, 1)
-    assert any("row 4: year 'soon'" in line for line in report.problems)
-    one = titles(layout)[Source.of("manifest", manifest).title_id("Kim", "One")]
-    assert [author["name"] for author in one["authors"]] == ["Kim", "Lee"]
-    assert (one["genres"], one["year"]) == (["action", "drama"], 1998)
-    found = rows(layout)
-    assert found["Kim/One/a.png"]["year"] == 1999
-    assert found["gone.png"]["reason"] == "missing"
-    again = import_manifest(layout, SETTINGS, manifest).counts
-    assert (again["unchanged"], again["failed"]) == (3, 1)
-
-
-def test_a_changed_label_changes_the_title_without_reading_pictures(
-    layout: Layout, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    row: dict[str, object] = {
-        "path": "Kim/One/a.png",
-        "author": "Kim",
-        "series": "One",
-        "genre": "x",
-    }
-    import_manifest(layout, SETTINGS, write_manifest(folder / "m.csv", [row]), name="m")
-    monkeypatch.setattr(ingest, "read_capped", lambda *_: pytest.fail("read a file"))
-    changed = write_manifest(folder / "m.csv", [{**row, "genre": "y"}])
-    import_manifest(layout, SETTINGS, changed, name="m")
-    assert titles(layout)["m:kim/one"]["genres"] == ["y"]
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("", "lists no picture"),
-        ("file,author\na.png,Kim\n", "no column 'path'"),
-        ('path\n"unclosed', "cannot be read"),
-        ("path\n\xff".encode("latin-1").decode("latin-1"), "picture"),
-    ],
-)
-def test_bad_manifests(layout: Layout, tmp_path: Path, text: str, says: str) -> None:
-    (tmp_path / "m.csv").write_text(text)
-    try:
-        report = import_manifest(layout, SETTINGS, tmp_path / "m.csv")
-    except InputError as error:
-        assert says in str(error)
-    else:
-        assert report.counts["failed"] == 1
 
 
 def test_a_full_disk_is_one_line_and_keeps_what_was_done(
