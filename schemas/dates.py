@@ -59,10 +59,15 @@ def is_short_date(text: str) -> bool:
     return _SHORT_YEAR_FIRST.fullmatch(_plain(text)) is not None
 
 
-def parse_short_date(text: str) -> datetime.date | None:
+def parse_short_date(text: str, *, day_first: bool = False) -> datetime.date | None:
     """`19.03.02`, read as Korean sites write it: 2019-03-02. None when that is no day up to now."""
     found = _SHORT_YEAR_FIRST.fullmatch(_plain(text))
-    return _checked(_century(found[1]), int(found[2]), int(found[3]))[1] if found else None
+    if found is None:
+        return None
+    year, month, day = found.groups()
+    if day_first:
+        year, day = day, year
+    return _checked(_century(year), int(month), int(day))[1]
 
 
 def parse_serial_date(text: str) -> datetime.date | None:

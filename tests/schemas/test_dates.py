@@ -117,6 +117,7 @@ def test_two_digits_never_mean_the_future() -> None:
     now = datetime.date.today()
     soon = now.year + 2
     assert parse_short_date(f"{now:%y.%m.%d}") == now
+    assert parse_short_date(f"{now:%d.%m.%y}", day_first=True) == now
     assert parse_short_date(f"{soon % 100:02}.01.01") is None
 
 
