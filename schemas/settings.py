@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.errors import UsageError, nearest
-from schemas.images import PictureLimits
+from schemas.images import MOST_PIXELS, PictureLimits
 from schemas.records import DECADE
 from schemas.storage.fsio import refusal
 from schemas.storage.layout import Layout
@@ -90,9 +90,9 @@ class DecodeSettings:
     max_bytes: int = _setting(PictureLimits.max_bytes, "Larger files are skipped.", low=1)
     max_pixels: int = _setting(
         PictureLimits.max_pixels,
-        "Larger pictures are skipped before they are decoded.",
+        "Pictures that take more to decode are skipped: a JPEG counts for a quarter, WebP double.",
         low=1,
-        high=178_956_970,  # above this Pillow itself refuses
+        high=MOST_PIXELS,
     )
     min_side_px: int = _setting(
         PictureLimits.min_side_px, "Pictures with a shorter side are skipped.", low=1
@@ -176,6 +176,12 @@ class WebSettings:
     port: int = _setting(8765, "Port to listen on.", low=0, high=65535)
     hosts: str = _setting(
         "", "This server's names besides localhost, separated by commas.", joined=","
+    )
+    root_path: str = _setting("", "Path of the page at its proxy, such as /toon; empty: the top.")
+    proxies: str = _setting(
+        "127.0.0.1,::1",
+        "Proxies whose X-Forwarded-For and -Proto are believed, separated by commas.",
+        joined=",",
     )
     max_bytes: int = _setting(24 * 1024 * 1024, "Larger requests are refused.", low=1)
     rate: int = _setting(120, "Queries a minute for one client; 0: any number.", low=0)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from indexer.vector_index.ranking import within
 from schemas.errors import InputError
 from schemas.storage.fsio import fsync_file
 from schemas.storage.mirrors import utf8_path
@@ -89,7 +90,7 @@ class VectorIndex:
             selector = faiss.IDSelectorNot(faiss.IDSelectorBatch(without))
         params = selector and faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
         similarity, ids = self._index.search(vectors, k, params=params)
-        return np.where(ids < 0, np.float32(-1.0), similarity), ids
+        return np.where(ids < 0, np.float32(-1.0), within(similarity)), ids
 
     def vectors(self, row_ids: np.ndarray | Sequence[int]) -> np.ndarray:
         """The stored vectors of rows (float16 in float32).

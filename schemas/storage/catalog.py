@@ -51,19 +51,21 @@ class Catalog:
         """The table's current version, None while it has none."""
         return commits.newest_version(self.layout.table(table))
 
-    def read(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """All rows of the current version; an empty table while there is none."""
+    def read(
+        self, table: str, columns: Sequence[str] | None = None, version: int | None = None
+    ) -> pa.Table:
+        """All rows of a version, by default the current one; an empty table while there is none."""
         schema = arrow_schema(table)
         if columns is not None:
             import pyarrow as pa
 
             schema = pa.schema([schema.field(name) for name in columns])
-        return commits.reading(self.layout.table(table), lambda: self._read(table, schema))
+        return commits.reading(self.layout.table(table), lambda: self._read(table, schema, version))
 
-    def _read(self, table: str, schema: pa.Schema) -> pa.Table:
+    def _read(self, table: str, schema: pa.Schema, version: int | None) -> pa.Table:
         import pyarrow.parquet as pq
 
-        files = self.files(table)
+        files = self.files(table, version)
         if not files:
             return schema.empty_table()
         try:

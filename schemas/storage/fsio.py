@@ -17,7 +17,7 @@ from typing import Any
 
 import blake3
 
-from schemas.errors import InputError, StorageError, UnreachableError
+from schemas.errors import StorageError, UnreachableError
 
 
 def fsync_file(path: Path, flags: int = 0) -> None:
@@ -72,30 +72,6 @@ def replace_file(path: Path, data: bytes) -> None:
             aside.unlink()
         raise
     fsync_directory(path.parent)
-
-
-def check_target(path: Path) -> None:
-    """Refuse a place where no file can be written, before any work is done.
-
-    Errors:  InputError
-    """
-    if path.is_dir():
-        raise InputError(f"{path} is a directory", "Name a file in it.")
-    if not path.absolute().parent.is_dir():
-        raise InputError(f"the folder {path.absolute().parent} does not exist", "Create it first.")
-
-
-def write_text(path: Path, text: str) -> int:
-    """Replace a file of the user's by a text; returns its size in bytes.
-
-    Errors:  StorageError when it cannot be written
-    """
-    data = text.encode()
-    try:
-        replace_file(path.absolute(), data)
-    except OSError as error:
-        raise storage_error(error, str(path)) from error
-    return len(data)
 
 
 def is_disk_full(error: BaseException) -> bool:

@@ -14,10 +14,12 @@ from schemas.errors import (
     LockedError,
     NetworkError,
     NoIndexError,
+    StorageError,
     ToonsearchError,
     UsageError,
 )
 from schemas.images import PictureError, Reason
+from schemas.settings import FIELDS
 from schemas.storage.fsio import is_disk_full
 
 if TYPE_CHECKING:
@@ -34,6 +36,12 @@ STATUSES: tuple[tuple[type[ToonsearchError], int, str, dict[str, str]], ...] = (
     (ToonsearchError, 400, "refused", {}),
 )
 """Status, code and headers of the program's own errors; the first that fits."""
+DESCRIBED = "What may be asked is described in openapi.json."
+VISITOR_HINTS = {
+    "too_many_bytes": "Send a smaller copy.",
+    "too_many_pixels": "Send a smaller copy, or a part of it.",
+}
+"""By code, in place of hints that name a setting."""
 
 
 class ApiError(ToonsearchError):
@@ -75,8 +83,14 @@ def error_response(error: ApiError) -> JSONResponse:
     """The answer to a request that failed."""
     from starlette.responses import JSONResponse
 
-    body = {"error": _sentence(error.message), "hint": error.hint, "code": error.code}
-    return JSONResponse(body, error.status, headers=error.headers)
+    return JSONResponse(error_body(error), error.status, headers=error.headers)
+
+
+def error_body(error: Exception, name: str = "") -> dict[str, str]:
+    """What is said of an error; `name`, of a picture that it is about, is left out of it."""
+    found = _api_error(error)
+    sentence = _sentence(found.message.removeprefix(f"{name}: "))
+    return {"error": sentence, "hint": found.hint, "code": found.code}
 
 
 def _api_error(error: Exception) -> ApiError:
@@ -86,25 +100,32 @@ def _api_error(error: Exception) -> ApiError:
     if isinstance(error, ApiError):
         return error
     if isinstance(error, HTTPException):
-        code, message = {
-            404: ("not_found", "there is no such page"),
-            405: ("method", "this address cannot be used that way"),
-        }.get(error.status_code, ("http", str(error.detail)))
-        return ApiError(error.status_code, code, message, headers=error.headers)
+        code, message, hint = {
+            404: ("not_found", "there is no such page", "Start from the first page."),
+            405: ("method", "this address cannot be used that way", DESCRIBED),
+        }.get(error.status_code, ("http", str(error.detail), ""))
+        return ApiError(error.status_code, code, message, hint, error.headers)
     if isinstance(error, RequestValidationError):
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"][1:]) or "the request"
-        return ApiError(422, "parameter", f"{place}: {first['msg']}")
+        return ApiError(422, "parameter", f"{place}: {first['msg']}", DESCRIBED)
     if not isinstance(error, ToonsearchError):
         hint = "It was written to the server's log."
         return ApiError(500, "bug", "something went wrong on our side", hint)
+    if isinstance(error, StorageError) and not is_disk_full(error):
+        LOG.error("%s", error)
+        message = "the server cannot read or write its data"
+        return ApiError(503, "store", message, "Try again later.")
     _, status, code, headers = next(one for one in STATUSES if isinstance(error, one[0]))
     if isinstance(error, PictureError):
         code = str(error.reason)
         status = {Reason.TOO_MANY_BYTES: 413, Reason.FORMAT: 415}.get(error.reason, status)
     elif isinstance(error, InputError) and is_disk_full(error):
         status, code = 507, "disk_full"
-    return ApiError(status, code, error.message, error.hint, headers)
+    hint = error.hint
+    if any(setting in hint for setting in FIELDS):  # for whoever runs the server
+        hint = VISITOR_HINTS.get(code, "")
+    return ApiError(status, code, error.message, hint, headers)
 
 
 def _sentence(message: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +15,7 @@ from search.cli.options import (
     AsJson,
     DryRun,
     Limit,
+    check_output,
     counted,
     examples,
     new_app,
@@ -58,10 +59,10 @@ def embed(
     settings = session.settings()
     if manifest is not None and out is not None:
         from indexer.embedding.embed import embed_listed, listed_pictures
-        from schemas.storage.fsio import check_target
 
-        check_target(out)
-        listed = listed_pictures(manifest)[:limit]
+        check_output(settings, out, "parquet", manifest)
+        say = _say(session, out, as_json)
+        listed = listed_pictures(manifest, session.note)[:limit]
         if dry_run:
             print(f"would embed {len(listed):,} pictures into {out}")
             return 0
@@ -71,7 +72,7 @@ def embed(
         if as_json:
             print_json({"model": done.model_id, **counts, "out": str(out)})
         else:
-            print(f"{done.model_id}: {counted(counts)}, in {out}")
+            say(f"{done.model_id}: {counted(counts)}, in {out}")
         return _problems(session, done.problems, done.failed)
     with session.writing("embed", dry_run), session.progress("Embedding") as progress:
         report = embed_pending(
@@ -143,14 +144,16 @@ def judge(
         report = judge_pending(
             settings.layout, again=again, dry_run=dry_run, limit=limit, progress=progress
         )
-    return show(
+    show(
         report.model_id,
         report.counts,
         dry_run,
         as_json,
         model=report.model_id,
         seconds=round(report.seconds, 3),
+        problems=report.problems,
     )
+    return _problems(session, report.problems, report.counts.get("failed", 0))
 
 
 @app.command(
@@ -188,19 +191,18 @@ def predict(
     label with its probability, and the probability that none of the known artists drew it.
     """
     from indexer.embedding.embed import listed_pictures
-    from schemas.storage.fsio import check_target
     from search.predictions import predict_listed
 
     session: Session = ctx.obj
-    check_target(out)
-    listed = listed_pictures(manifest)[:limit]
+    settings = session.settings()
+    check_output(settings, out, "parquet", manifest)
+    say = _say(session, out, as_json)
+    listed = listed_pictures(manifest, session.note)[:limit]
     if dry_run:
         print(f"would predict the labels of {len(listed):,} pictures into {out}")
         return 0
     with session.progress("Predicting") as progress:
-        source, report = predict_listed(
-            session.settings(), listed, out, model=model, progress=progress
-        )
+        source, report = predict_listed(settings, listed, out, model=model, progress=progress)
     if as_json:
         print_json(
             {
@@ -214,12 +216,23 @@ def predict(
             }
         )
     else:
-        print(f"{source}: {report.embedded:,} predicted, {report.failed:,} failed, in {out}")
-        print(f"probably by none of the known artists: {report.unknown:,}")
+        say(f"{source}: {report.embedded:,} predicted, {report.failed:,} failed, in {out}")
+        say(f"probably by none of the known artists: {report.unknown:,}")
         if report.out_of_distribution:
             whose = "index" if model is None else "model"
-            print(f"out of distribution for the {whose}: {report.out_of_distribution:,}")
+            say(f"out of distribution for the {whose}: {report.out_of_distribution:,}")
     return _problems(session, report.problems, report.failed)
+
+
+def _say(session: Session, out: Path, as_json: bool) -> Callable[[str], None]:
+    """How to tell what was done: not among rows that go to standard output themselves."""
+    from schemas.storage.outputs import stream_of
+
+    if stream_of(out) is None:
+        return print
+    if as_json:
+        raise UsageError(f"--json and --out {out} would be mixed", "Leave one out.")
+    return session.note
 
 
 def _problems(session: Session, problems: Iterable[str], failed: int) -> int:
