@@ -30,7 +30,7 @@ from schemas.errors import (
     nearest,
 )
 from schemas.storage.fsio import is_disk_full, is_out_of_memory, refusal, unreachable
-from search.cli.context import Session, plain, prepare_streams
+from search.cli.context import Session, fit_memory, plain, prepare_streams
 from search.cli.options import anywhere, examples
 
 if TYPE_CHECKING:
@@ -103,6 +103,8 @@ class LazyGroup(TyperGroup):
 
     def invoke(self, ctx: Context) -> Any:
         """Run the command; what Typer would turn into its own words is passed on as it is."""
+        if not {"--help", "--version"} & {*ctx._protected_args, *ctx.args}:
+            fit_memory()
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()

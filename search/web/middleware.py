@@ -318,8 +318,7 @@ class _Body:
         self._guard, self._client, self._receive = guard, client, receive
         self._received_bytes = 0
         self._is_open = self._is_whole = False
-        self._end_s = time.monotonic() + BODY_S
-        self._deadline_s = time.monotonic() + STALL_S
+        self._end_s = self._deadline_s = 0.0
 
     async def receive(self) -> Message:
         """The next part.
@@ -330,6 +329,8 @@ class _Body:
             return await self._receive()
         if not self._is_open:
             self._is_open = True
+            self._end_s = time.monotonic() + BODY_S
+            self._deadline_s = time.monotonic() + STALL_S
             self._guard.count(self._client, 1, 0)
         try:
             async with asyncio.timeout(self._deadline_s - time.monotonic()):

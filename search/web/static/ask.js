@@ -7,7 +7,7 @@ import { cropDialog } from "./crop.js";
 import { chosen } from "./given.js";
 import { answerView, filtersOf } from "./results.js";
 import { boxOf, shrunk } from "./shrink.js";
-import { go, problem, server } from "./app.js";
+import { go, known, problem, server } from "./app.js";
 
 export const MAX_PICTURES = 8;
 let asked = []; // { file, crop, url } of this visit; never stored
@@ -167,6 +167,8 @@ function chooser(label, style, camera = false) {
 async function home(main, signal) {
   const facts = h("p", { class: "soft facts" });
   const examples = h("div", { class: "examples" });
+  const urls = h("div", {});
+  known.then(() => { if (server.urls) fill(urls, urlForm()); });
   fill(main,
     h("section", { class: "hero" },
       h("h1", {}, t("headline")),
@@ -178,7 +180,7 @@ async function home(main, signal) {
           h("path", { d: "M4 40 L24 24 L36 34 L48 20 L60 32" })),
         h("p", { class: "invite" }, t("drop")),
         h("p", { class: "buttons" }, chooser(t("choose"), "button main"), h("span", { class: "touch" }, chooser(t("photo"), "button", true))),
-        server.urls ? urlForm() : null,
+        urls,
         h("p", { class: "soft" }, t("several"))),
       facts),
     h("section", { class: "start", hidden: true }, h("h2", {}, t("tryOne")), examples));

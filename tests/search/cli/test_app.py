@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ import typer
 from PIL import Image
 from typer import _completion_shared
 
+from crawler import images
 from schemas.errors import InputError, LockedError, NetworkError, NoIndexError
 from schemas.settings import Settings
 from schemas.storage.locking import writing
@@ -186,6 +188,33 @@ def test_a_bug_says_that_it_is_one(
     assert "this is a bug in toonsearch (KeyError" in complaint(capsys)
     assert main(["--debug", "status"]) == 1
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_an_unforeseen_error_about_one_file_is_its_own_and_debug_says_where_it_arose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b"):
+        Image.effect_noise((32, 32), 90).save(tmp_path / f"{name}.png")
+    real, calls = images.is_blank, []
+
+    def is_blank(image: Any) -> bool:
+        calls.append(image)
+        if len(calls) % 2:
+            raise KeyError("MPO")
+        return real(image)
+
+    monkeypatch.setattr(images, "is_blank", is_blank)
+    logger = logging.getLogger("toonsearch")
+    monkeypatch.setattr(logger, "level", logging.WARNING)
+    monkeypatch.setattr(logger, "handlers", [])
+    command = ["--data", str(tmp_path / "data"), "import", "folder", str(tmp_path), "--json"]
+    assert main(command) == 4
+    said = capsys.readouterr()
+    assert json.loads(said.out)["counts"]["failed"] == 1
+    assert "Traceback" not in said.err
+    assert main(["--debug", *command, "--retry-failed"]) == 4
+    assert "in is_blank" in capsys.readouterr().err
+    assert main([*command, "--retry-failed"]) == 0
 
 
 def test_interruptions_are_130(
