@@ -27,7 +27,7 @@ _SPELLINGS = (
 _MONTHS = {word: number for number, words in enumerate(_SPELLINGS, 1) for word in words.split()}
 
 _DASHES = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"))
-_PLAIN_YEAR = re.compile(r"(\d{4})(?:\.\d{1,2}\.?)?|(\d,\d{3})")
+_PLAIN_YEAR = re.compile(r"(\d{4})(?:\.(?:0+|\d{1,2}\.?))?|(\d,\d{3})(?:\.0+)?")
 """A year as a number has it (2019.0, 2,019), or with its month (2019.03)."""
 _YEAR_FIRST = re.compile(r"(?<!\d)(\d{4})\s*[-/.:\s]\s*(\d{1,2})\s*[-/.:\s]\s*(\d{1,2})(?!\d)")
 _YEAR_LAST = re.compile(r"(?<!\d)(\d{1,2})\s*[-/.\s]\s*(\d{1,2})\s*[-/.\s]\s*(\d{4})(?!\d)")

@@ -363,7 +363,9 @@ def _shown(value: Any) -> str:
         return repr(str(value)) if str(value).strip() else "empty"
     if isinstance(value, int | float):
         return f"{value:.15g}"[:40] if abs(value) < 1e300 else "a number without end"
-    return {list: "a list", tuple: "a list", dict: "a table"}.get(type(value), "a date or time")
+    if isinstance(value, list | tuple):
+        return "a list"
+    return "a table" if isinstance(value, dict) else "a date or time"
 
 
 def _number(kind: type[int] | type[float], value: Any) -> int | float:

@@ -37,7 +37,7 @@ def plain_path(table: Path) -> Path:
     for inner in ("", LOG):
         there, here = Path(real, inner), mirror / inner
         here.mkdir(exist_ok=True)
-        names = set(os.listdir(there)) if there.is_dir() else set()
+        names = {path.name for path in there.iterdir()} if there.is_dir() else set()
         for name in names:
             if not (there / name).is_dir():
                 with contextlib.suppress(FileExistsError):
