@@ -22,6 +22,8 @@ from schemas.errors import InputError
 
 LOG = "_delta_log"
 _AWKWARD = frozenset(r"[]|^\%*?")
+_linked: dict[Path, set[str]] = {}
+"""Of each mirror the files of its table that it was given: what a library may remove."""
 
 
 def plain_path(table: Path) -> Path:
@@ -45,6 +47,8 @@ def plain_path(table: Path) -> Path:
         for path in here.iterdir():
             if path.is_symlink() and path.name not in names:
                 path.unlink(missing_ok=True)
+        if not inner:
+            _linked[mirror] = names
     return mirror
 
 
@@ -78,9 +82,9 @@ def bring_home(table: Path) -> None:
                 aside.replace(there / path.name)
                 path.unlink()
                 path.symlink_to(there / path.name)
-    for path in Path(real).glob("*.parquet"):
-        if not (mirror / path.name).is_symlink():
-            path.unlink()
+    for name in _linked.get(mirror, set()):
+        if name.endswith(".parquet") and not (mirror / name).is_symlink():
+            Path(real, name).unlink(missing_ok=True)
 
 
 def _is_plain(path: str) -> bool:
