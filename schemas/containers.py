@@ -273,7 +273,7 @@ def _orientation(exif: bytes, xmp: bytes) -> int:
     said = _exif_orientation(exif)
     if said is None and (found := _XMP_ORIENTATION.search(xmp)):
         said = int(found[1])
-    return said if said in range(1, 9) else 1
+    return said if said is not None and 1 <= said <= 8 else 1
 
 
 def _exif_orientation(exif: bytes) -> int | None:

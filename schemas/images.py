@@ -292,8 +292,10 @@ def decode_preview(
     size = _open(file, limits).size
     left, top, right, bottom = _unturned(size, file, part) if part else (0, 0, *size)
     short, long = sorted((right - left, bottom - top))
-    stretch = max(1.0, long / (PREVIEW_RATIO * short))
-    image = fullest_part(decode_picture(data, limits, round(side_px * stretch), part))
+    whole_px = round(side_px * max(1.0, long / (PREVIEW_RATIO * short)))
+    image = decode_picture(data, limits, whole_px, part)
+    image.thumbnail((whole_px, whole_px))
+    image = fullest_part(image)
     image.thumbnail((side_px, side_px))
     return image
 
@@ -401,7 +403,7 @@ class _Job:
         if scale < 1:
             image.draft(None, (max(1, int(width * scale)), max(1, int(height * scale))))
 
-    def _with_end(self) -> Image.Image | None:
+    def _with_end(self) -> ImageFile | None:
         """A JPEG that lacks its end marker, None when it lacks more.
 
         Whether pixels are missing shows by what follows: more data change a picture only where
@@ -516,7 +518,7 @@ def _opaque(image: Image.Image) -> Image.Image:
         return image if image.mode == "RGB" else image.convert("RGB")
     layer = image.convert("RGBA")
     white = _laid_on(layer, 255)
-    if layer.getextrema()[3][0] == 255:  # type: ignore[index]
+    if layer.getchannel("A").getextrema()[0] == 255:
         return white
     shown = _range(white)
     if shown >= FAINT_RANGE and not is_blank(white):

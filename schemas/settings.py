@@ -324,6 +324,8 @@ def _decoded(data: bytes) -> str:
     if len(data) > MAX_FILE_BYTES:
         raise tomllib.TOMLDecodeError(f"it is larger than {MAX_FILE_BYTES:,} bytes")
     is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if b"\0" in data and not is_utf16:
+        raise UnicodeDecodeError("utf-8", data, 0, 1, "a zero byte")
     return data.decode("utf-16" if is_utf16 else "utf-8-sig").replace("\r\n", "\n")
 
 

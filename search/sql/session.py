@@ -260,7 +260,7 @@ def moment_of(text: str) -> datetime:
     """
     from schemas.dates import parse_date
 
-    day = None if ":" in text else parse_date(text)
+    day = None if re.search(r":|\dT\d", text) else parse_date(text)
     try:
         found = datetime.fromisoformat(text.strip() if day is None else day.isoformat())
     except ValueError:

@@ -224,7 +224,8 @@ class Guard:
         self.app, self.settings = app, settings
         self.rates = Rates(settings.rate)
         named = (name.strip().lower() for name in settings.hosts.split(","))
-        self._hosts = {"localhost", socket.gethostname().lower(), *named} - {""}
+        own = socket.gethostname().lower()
+        self._hosts = {"localhost", own, f"{own}.local", *named} - {""}
         self._refused_hosts: set[str] = set()
         self._uploads: Tally[str] = Tally()
         self._held_bytes: Tally[str] = Tally()

@@ -12,6 +12,10 @@ from indexer.monitoring import coverage
 from schemas.settings import Settings, load_settings
 from search.cli.app import main
 
+IMPORTED = 250
+"""One list or tree in so many is imported and embedded, which takes a second; the others are only
+read. `make fuzz` imports more of them."""
+
 
 def run(data: Path, *arguments: str, codes: tuple[int, ...] = (0, 3, 4)) -> tuple[int, Any]:
     """Run a command with --json; its exit code and what it printed, None when it refused."""

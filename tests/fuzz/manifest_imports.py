@@ -11,12 +11,10 @@ from pathlib import Path
 
 from schemas.errors import InputError
 from schemas.manifest import NO_PATH, read_manifest
+from tests.fuzz import commands
 from tests.fuzz.commands import check_import
 from tests.fuzz.manifests import random_manifest
 from tests.fuzz.samples import Rng, png
-
-IMPORTED = 100
-"""One manifest in so many is imported and embedded; the others are only read."""
 
 
 def make(rng: Rng, folder: Path) -> None:
@@ -27,7 +25,7 @@ def make(rng: Rng, folder: Path) -> None:
     is_sound = bool(rng.integers(2))
     if not is_sound:
         file.write_bytes(_damaged(rng, file.read_bytes()))
-    is_imported = not rng.integers(IMPORTED)
+    is_imported = not rng.integers(commands.IMPORTED)
     for row in rows if is_imported else ():
         picture = below / row.path
         if rng.integers(4) and not picture.exists():

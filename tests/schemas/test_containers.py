@@ -118,8 +118,9 @@ def test_what_stands_beside_the_pixels_of_a_png_does_not_matter(
 
 def test_a_whole_tail_of_texts_does_not_matter() -> None:
     info = PngImagePlugin.PngInfo()
+    packed = zlib.compress(bytes(1_000_000))
     for number in range(80):  # more than Pillow's own cap of 64 MB
-        info.add(b"zTXt", b"n%d\0\0" % number + zlib.compress(bytes(1_000_000)), True)
+        info.add(b"zTXt", b"n%d\0\0" % number + packed, True)
     assert np.array_equal(pixels(saved("PNG", pnginfo=info)), np.asarray(drawing()))
 
 

@@ -21,6 +21,7 @@ export function forgetPictures() {
 
 // Ask about these as well; gives those that are too many.
 export function take(pictures) {
+  for (const dialog of document.querySelectorAll("dialog")) dialog.close(); // it speaks of what was asked before
   if (here() || !new URLSearchParams(location.search).has("r")) forgetPictures();
   const room = MAX_PICTURES - asked.length;
   for (const file of pictures.slice(0, room)) asked.push({ file, crop: null, url: URL.createObjectURL(file) });

@@ -47,7 +47,8 @@ def test_refusals_carry_it_too(client: TestClient) -> None:
         ("localhost", True), ("localhost:8765", True), ("127.0.0.1:1", True), ("[::1]:80", True),
         ("toons.example.org", True), ("TOONS.example.org:443", True), ("evil.example", False),
         ("localhost.evil.example", False), ("", False), ("127.0.0.1.nip.io", False),
-        ("localhost:80@evil.example", False),
+        ("localhost:80@evil.example", False), (f"{socket.gethostname()}.local:8765", True),
+        ("localhost:", True), ("[::1", False), ("localhost:x", False), ("evil.local", False),
     ],
 )  # fmt: skip
 def test_only_our_own_names_are_answered(settings: Settings, host: str, fine: bool) -> None:
