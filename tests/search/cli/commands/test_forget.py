@@ -71,12 +71,11 @@ def test_yes_and_the_option_delete(
 def test_without_anybody_to_ask_nothing_is_deleted(
     catalog: Catalog, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for stdin in (io.StringIO("y\n"), None):
-        monkeypatch.setattr(sys, "stdin", stdin)
-        assert main(["forget", "--title", "naver:747269"]) == 2
-        told = capsys.readouterr()
-        assert told.out == "" and "Add --yes" in told.err
-        assert main(["forget", "--title", "naver:747269", "--dry-run"]) == 0
-        assert "would forget 1 titles" in capsys.readouterr().out
+    answering(monkeypatch, "y\n", terminal=False)
+    assert main(["forget", "--title", "naver:747269"]) == 2
+    told = capsys.readouterr()
+    assert told.out == "" and "Add --yes" in told.err
+    assert main(["forget", "--title", "naver:747269", "--dry-run"]) == 0
+    assert "would forget 1 titles" in capsys.readouterr().out
     assert main(["forget", "--title", "https://example.org/?titleId=747269", "--yes"]) == 2
     assert len(left(catalog)) == 2
