@@ -99,12 +99,12 @@ class LazyGroup(TyperGroup):
             if Path(args[0]).is_file():
                 hint = f"To search with a picture: `toonsearch query {args[0]}`."
             raise UsageError(f"no such command {args[0]!r}", hint)
+        if "--help" not in args:
+            fit_memory(args[0])
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Context) -> Any:
         """Run the command; what Typer would turn into its own words is passed on as it is."""
-        if not {"--help", "--version"} & {*ctx._protected_args, *ctx.args}:
-            fit_memory()
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()

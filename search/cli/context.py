@@ -101,8 +101,11 @@ def colour_wanted(stream: Any) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-LEAST_MEMORY_BYTES = 1_500_000_000
-"""Address space that every command gets by with; below it libraries crash while they start."""
+LEAST_MEMORY_BYTES = 750_000_000
+MUCH_MEMORY_BYTES = 1_500_000_000
+"""Address space that commands which only read get by with, and all others: with less, libraries
+crash instead of saying so."""
+READING = frozenset({"query", "sql", "status", "config"})
 THRIFT = {
     "OPENBLAS_NUM_THREADS": "1",
     "OMP_NUM_THREADS": "1",
@@ -112,10 +115,10 @@ THRIFT = {
 """What keeps libraries from reserving gigabytes that they never use."""
 
 
-def fit_memory() -> None:
+def fit_memory(command: str) -> None:
     """Where the address space is limited (`ulimit -v`), have libraries reserve less of it.
 
-    Errors:  InputError when it is too small to start at all
+    Errors:  InputError when it is too small for the command to start at all
     """
     import resource
 
@@ -123,10 +126,11 @@ def fit_memory() -> None:
     given = min((limit for limit in limits if limit != resource.RLIM_INFINITY), default=None)
     if given is None:
         return
-    if given < LEAST_MEMORY_BYTES:
+    least = LEAST_MEMORY_BYTES if command in READING else MUCH_MEMORY_BYTES
+    if given < least:
         raise InputError(
             f"there is not enough memory: this shell allows {given / 1e6:,.0f} MB of address space,"
-            f" {LEAST_MEMORY_BYTES / 1e6:,.0f} MB are needed",
+            f" {least / 1e6:,.0f} MB are needed",
             "Raise the limit, as with `ulimit -v 2000000`.",
         )
     for name, value in THRIFT.items():

@@ -302,8 +302,8 @@ def test_output_onto_a_full_disk(words: str) -> None:
 
 
 def test_a_small_address_space_is_told_before_libraries_crash() -> None:
-    for kilobytes in (300_000, 600_000, 1_000_000):
-        done = shell(f"ulimit -v {kilobytes}; toonsearch status")
+    for kilobytes, command in ((300_000, "status"), (600_000, "status"), (1_000_000, "doctor")):
+        done = shell(f"ulimit -v {kilobytes}; toonsearch {command}")
         assert (done.returncode, len(done.stderr.splitlines())) == (3, 1)
         assert "there is not enough memory" in done.stderr
     assert shell("ulimit -v 300000; toonsearch status --help").returncode == 0
@@ -312,7 +312,7 @@ def test_a_small_address_space_is_told_before_libraries_crash() -> None:
 @pytest.mark.slow
 def test_a_limited_address_space_will_do(new_picture: Path) -> None:
     for command in (f"query {new_picture} -q", "status", "sql 'from titles'"):
-        done = shell(f"ulimit -v 1600000; toonsearch {command}")
+        done = shell(f"ulimit -v 800000; toonsearch {command}")
         assert (done.returncode, done.stderr) == (0, "")
 
 
