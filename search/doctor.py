@@ -41,7 +41,7 @@ class Finding:
     """One checked thing. `exit_code` is that of a failure of its kind."""
 
     what: str
-    state: Literal["ok", "warn", "fail"]
+    verdict: Literal["ok", "warn", "fail"]
     detail: str
     fix: str = ""
     exit_code: int = 1

@@ -41,7 +41,7 @@ def test_status_and_doctor_agree(capsys: pytest.CaptureFixture[str]) -> None:
     assert body["pictures"] == body["embedded"] == 24
     assert main(["doctor", "--json"]) == 0
     found = {one["what"]: one for one in json.loads(capsys.readouterr().out)}
-    assert found["index"]["state"] == found["catalog"]["state"] == "ok"
+    assert found["index"]["verdict"] == found["catalog"]["verdict"] == "ok"
     assert main(["doctor"]) == 0
     assert capsys.readouterr().out.count("\n") == len(found)
 
@@ -97,7 +97,7 @@ def test_what_another_user_may_not_read_is_not_damaged(
         closed in ("tables", "tables/pictures/_delta_log", ".")
     )
     assert b"bug" not in told.stderr
-    wrong = {one["what"]: one for one in json.loads(found.stdout) if one["state"] != "ok"}
+    wrong = {one["what"]: one for one in json.loads(found.stdout) if one["verdict"] != "ok"}
     assert "cannot be read by this user" in wrong[failing]["detail"]
     assert all(
         "restore" not in one["fix"] and "move" not in one["fix"] and "Import" not in one["fix"]
