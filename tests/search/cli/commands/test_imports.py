@@ -68,6 +68,17 @@ def test_a_dry_run_shows_the_tree(
     assert not Path(data[1]).exists()
 
 
+def test_many_problems_say_how_many_more(
+    folder: Path, data: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for n in range(23):
+        (folder / f"Kim/One/text{n}.png").write_text("no picture")
+    main([*data, "import", "folder", str(folder)])
+    told = capsys.readouterr().err.splitlines()
+    assert sum("not a picture" in line for line in told) == 20
+    assert "toonsearch: and 3 more: `toonsearch status` counts the reasons" in told
+
+
 def test_counts_add_up_in_json(
     folder: Path, data: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
