@@ -72,7 +72,7 @@ def test_many_problems_say_how_many_more(
     folder: Path, data: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     for n in range(23):
-        (folder / f"Kim/One/text{n}.png").write_text("no picture")
+        (folder / f"Kim/One/text{n}.png").write_text(f"no picture {n}")
     main([*data, "import", "folder", str(folder)])
     told = capsys.readouterr().err.splitlines()
     assert sum("not a picture" in line for line in told) == 20
