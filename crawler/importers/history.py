@@ -34,6 +34,11 @@ class ImportRun:
     versions: dict[str, int | None]
     row: Row
 
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether it did not come to its end: the next import of its source ends it."""
+        return bool(self.row["outcome"] == INTERRUPTED)
+
 
 def imports(catalog: Catalog) -> list[ImportRun]:
     """Imports that were not taken back, the last one first. Errors:  InputError"""
@@ -64,7 +69,7 @@ def recorded(
     started = datetime.now(UTC)
     versions = {name: catalog.version(name) for name in ("pictures", "titles")}
     run_id = f"{started:%Y%m%dT%H%M%S}-{uuid4().hex[:8]}"
-    if before is not None and before.row["outcome"] == INTERRUPTED:
+    if before is not None and before.is_interrupted:
         versions, run_id = before.versions, before.row["run_id"]
     facts: dict[str, Any] = {"source": source, "place": place, "versions": versions}
     row = {

@@ -103,6 +103,29 @@ def test_a_killed_import_and_its_end_are_one(
     assert contents(layout) == first
 
 
+def test_an_import_that_was_killed_after_its_last_picture_is_ended_by_the_next(
+    layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = fill(tmp_path / "in", a1=1)
+    real, calls = Catalog.upsert, []
+
+    def upsert(self: Catalog, table: str, rows: Any, **more: Any) -> None:
+        calls.append(table)
+        if calls.count("runs") == 2:
+            raise KeyboardInterrupt
+        real(self, table, rows, **more)
+
+    with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
+        broken.setattr(Catalog, "upsert", upsert)
+        import_folder(layout, SETTINGS, root)
+    first = contents(layout)
+    assert import_folder(layout, SETTINGS, root).counts["unchanged"] == len(first[0]) == 1
+    assert not imports(Catalog(layout))[0].is_interrupted
+    import_folder(layout, SETTINGS, fill(root, b1=2))
+    undo(layout)
+    assert contents(layout) == first, "only the last import is taken back"
+
+
 def test_a_killed_undo_is_finished_by_the_next(
     layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
