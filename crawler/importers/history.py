@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from crawler.importers.walk import unique_path
 from schemas.blocklist import BlockList
-from schemas.errors import InputError, StorageError, nearest
+from schemas.errors import InputError, StorageError, UnreachableError, nearest
 from schemas.storage.catalog import Catalog
 from schemas.storage.layout import Layout
 from schemas.storage.tables import TABLES
@@ -185,6 +185,8 @@ def _rows_of(catalog: Catalog, run: ImportRun, table: str) -> list[Row]:
         return []
     try:
         rows: list[Row] = catalog.read(table, version=version).to_pylist()
+    except UnreachableError:
+        raise
     except StorageError as error:
         raise InputError(
             f"what the catalog held before the import of {run.source}"

@@ -162,6 +162,19 @@ def test_what_was_cleared_away_is_said(layout: Layout, tmp_path: Path) -> None:
     assert contents(layout) == before
 
 
+def test_what_cannot_be_reached_was_not_cleared_away(layout: Layout, tmp_path: Path) -> None:
+    root = fill(tmp_path / "in", a1=1)
+    import_folder(layout, SETTINGS, root)
+    catalog = Catalog(layout)
+    old = set(catalog.files("pictures"))
+    import_folder(layout, SETTINGS, fill(root, a1=10))
+    for file in map(Path, old - set(catalog.files("pictures"))):
+        file.unlink()
+        file.symlink_to(file)  # the system refuses it, as it does what another user owns
+    with pytest.raises(InputError, match="Too many levels"):
+        undo(layout)
+
+
 def test_what_was_forgotten_stays_forgotten(layout: Layout, tmp_path: Path) -> None:
     root = fill(tmp_path / "in", a1=1, b1=2)
     import_folder(layout, SETTINGS, root, name="mine")
