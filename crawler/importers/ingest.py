@@ -356,7 +356,8 @@ def import_items(
             report.counts["unchanged" if job.is_unchanged else what] += 1
         report.counts["removed"] = len(gone)
         return report
-    if not (todo or gone or changed_titles):
+    unfinished = before is not None and before.is_interrupted
+    if not (todo or gone or changed_titles or unfinished):
         return report
     try:
         with recorded(catalog, source.key, source.place, report.counts, before):
