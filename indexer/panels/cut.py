@@ -156,8 +156,9 @@ class _Page:
             (rows, self.edges[0], (1, run)),
             (columns, self.edges[1], (run, 1)),
         ):
-            joined = cv2.morphologyEx(edges, cv2.MORPH_CLOSE, np.ones(tuple(min(n, 5) for n in size), np.uint8))
-            lines[: edges.shape[0], : edges.shape[1]] = cv2.morphologyEx(joined, cv2.MORPH_OPEN, np.ones(size, np.uint8))
+            lines[: edges.shape[0], : edges.shape[1]] = cv2.morphologyEx(
+                edges, cv2.MORPH_OPEN, np.ones(size, np.uint8)
+            )
         hidden = cv2.resize(self.balloons, rows.shape[::-1], interpolation=cv2.INTER_NEAREST)
         count, _, stats, _ = cv2.connectedComponentsWithStats(rows | columns, connectivity=8)
         found = []
@@ -174,10 +175,15 @@ class _Page:
             seen = [float(line.any(axis).mean()) for line, _, axis in sides]
             whole = [float((line | over).any(axis).mean()) for line, over, axis in sides]
             if min(whole) > 0.9 and min(seen) > 0.5:
-                s = self.step
-                found.append(
-                    _Piece(int(x) * s, int(y) * s, int(x + w) * s, int(y + h) * s, min(seen), "frame")
-                )
+                x0, y0, x1, y1 = (int(v) * self.step for v in (x, y, x + w, y + h))
+                gap = self.ground[y0:y1, x0:x1]
+                own = 1 - gap
+                if not (
+                    self._at_gutter(own, gap)
+                    or self._at_slant(own, gap)
+                    or self._at_edge(own, gap, x0, y0)
+                ):
+                    found.append(_Piece(x0, y0, x1, y1, min(seen), "frame"))
         return self._outermost(found)
 
     def _outermost(self, frames: list[_Piece]) -> list[_Piece]:
@@ -266,53 +272,35 @@ class _Page:
         """Part a piece along a slanted gutter of which a part is seen."""
         import cv2
 
-        height, width = own.shape
-        side = max(5, int(0.07 * self.unit))
+        whole, s = own, self.step
+        own, gap = np.ascontiguousarray(own[::s, ::s]), np.ascontiguousarray(gap[::s, ::s])
+        unit = self.unit / s
+        side = max(5, int(0.07 * unit))
         thin = gap - cv2.morphologyEx(gap, cv2.MORPH_OPEN, np.ones((side, side), np.uint8))
         best: tuple[float, np.ndarray] | None = None
-        for kernel in ((1, 13), (13, 1)):
+        for kernel in ((1, 12 // s), (12 // s, 1)):
             run = cv2.morphologyEx(thin, cv2.MORPH_OPEN, np.ones(kernel, np.uint8))
             _, labels, stats, _ = cv2.connectedComponentsWithStats(run, connectivity=8)
-            long = np.hypot(stats[1:, 2], stats[1:, 3]) >= 0.12 * self.unit
+            long = np.hypot(stats[1:, 2], stats[1:, 3]) >= 0.12 * unit
             for label in np.flatnonzero(long) + 1:
                 x, y, w, h, _ = stats[label]
                 ys, xs = np.nonzero(labels[y : y + h, x : x + w] == label)
                 points = np.column_stack([xs + x, ys + y]).astype(np.float32)
                 line = cv2.fitLine(points, cv2.DIST_L2, 0, 0.01, 0.01).ravel()
-                if np.abs(_distance(line, points[:, 0], points[:, 1])).mean() > 0.012 * self.unit:
+                if np.abs(_distance(line, points[:, 0], points[:, 1])).mean() > 0.012 * unit:
                     continue
-                step = self._slant_step(own, gap, line)
+                step = _slant_step(own, gap, line, unit)
                 if step > 0.35 and (best is None or step > best[0]):
                     best = (step, line)
         if best is None:
             return None
-        grid_y, grid_x = np.ogrid[:height, :width]
-        distance = _distance(best[1], grid_x, grid_y)
-        halves = [((side & (own > 0)).astype(np.uint8), 0, 0) for side in (distance > 2, distance < -2)]
+        line = best[1] * [1, 1, s, s]
+        grid_y, grid_x = np.ogrid[: whole.shape[0], : whole.shape[1]]
+        distance = _distance(line, grid_x, grid_y)
+        halves = [((side & (whole > 0)).astype(np.uint8), 0, 0) for side in (distance > 2, distance < -2)]
         if min(int(half.sum()) for half, _, _ in halves) < self.least**2:
             return None
         return halves[0], halves[1]
-
-    def _slant_step(self, own: np.ndarray, gap: np.ndarray, line: np.ndarray) -> float:
-        """How much more is drawn on both sides of a line than along it; -1 for no gutter."""
-        height, width = own.shape
-        vx, vy, px, py = (float(value) for value in line)
-        along = np.arange(-(height + width), height + width, 2)
-        xs, ys = px + along * vx, py + along * vy
-
-        def cover(offset: float) -> tuple[float, float]:
-            x = np.rint(xs - offset * vy).astype(int)
-            y = np.rint(ys + offset * vx).astype(int)
-            inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-            drawn, empty = own[y[inside], x[inside]].sum(), gap[y[inside], x[inside]].sum()
-            return drawn / max(1, drawn + empty), empty / max(1, inside.sum())
-
-        middle, empty = cover(0)
-        if middle > 0.55 or empty < 0.3:
-            return -1.0
-        reach = range(3, int(0.06 * self.unit), 4)
-        sides = [max((cover(sign * offset)[0] for offset in reach), default=0.0) for sign in (1, -1)]
-        return min(sides) - middle if min(sides) > 0.6 else -1.0
 
     def _at_edge(self, own: np.ndarray, gap: np.ndarray, x0: int, y0: int) -> _Halves:
         """Part a piece where one straight edge runs across all of it: panels without a gutter."""
@@ -377,6 +365,29 @@ def _straight(gap: np.ndarray, middle: int) -> bool:
     return True
 
 
+def _slant_step(own: np.ndarray, gap: np.ndarray, line: np.ndarray, unit: float) -> float:
+    """How much more is drawn on both sides of a line than along it; -1 for no gutter."""
+    height, width = own.shape
+    vx, vy, px, py = (float(value) for value in line)
+    along = np.arange(-(height + width), height + width, 2)
+    xs, ys = px + along * vx, py + along * vy
+
+    def cover(offset: float) -> tuple[float, float]:
+        x = np.rint(xs - offset * vy).astype(int)
+        y = np.rint(ys + offset * vx).astype(int)
+        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+        drawn, empty = own[y[inside], x[inside]].sum(), gap[y[inside], x[inside]].sum()
+        return drawn / max(1, drawn + empty), empty / max(1, inside.sum())
+
+    middle, empty = cover(0)
+    if middle > 0.55 or empty < 0.3:
+        return -1.0
+    reach = range(2, int(0.06 * unit), 2)
+    sides = [max((cover(sign * offset)[0] for offset in reach), default=0.0) for sign in (1, -1)]
+    return min(sides) - middle if min(sides) > 0.6 else -1.0
+
+
+
 def _distance(line: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Signed distances of points from a line given as direction and point."""
     vx, vy, px, py = line
@@ -390,15 +401,15 @@ def _sides(own: np.ndarray) -> tuple[int, int, int, int]:
 
     def side(first: np.ndarray, seen: np.ndarray) -> int:
         count = np.bincount(first[seen])
-        near = np.convolve(count, np.ones(5), "same")
-        often = np.flatnonzero(near >= max(0.25 * seen.sum(), 8))
+        near = np.convolve(count, np.ones(3), "same")
+        often = np.flatnonzero(near >= max(0.4 * seen.sum(), 8))
         if not len(often) or often[0] <= 2:
             return 0
-        return int(often[0] + count[often[0] : often[0] + 5].argmax())
+        return int(often[0] + count[often[0] : often[0] + 3].argmax())
 
     top, bottom = side(own.argmax(0), columns), height - side(own[::-1].argmax(0), columns)
     left, right = side(own.argmax(1), rows), width - side(own[:, ::-1].argmax(1), rows)
-    if top >= bottom or left >= right or own[top:bottom, left:right].sum() < 0.8 * own.sum():
+    if top >= bottom or left >= right or own[top:bottom, left:right].sum() < 0.85 * own.sum():
         return 0, 0, width, height
     return left, top, right, bottom
 
@@ -454,7 +465,7 @@ def _between_gaps(pieces: list[_Piece], unit: int, least: float) -> Iterator[lis
             one, two = ordered[: k + 1], ordered[k + 1 :]
             if gap >= 0.06 * unit or (
                 all(_substantial(part, unit, least) for part in (one, two))
-                and (gap >= 0.05 * unit or all(_dense(part) for part in (one, two)))
+                and (gap >= 0.035 * unit or all(_dense(part) for part in (one, two)))
             ):
                 best = (float(gap), one, two)
                 break

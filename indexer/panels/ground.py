@@ -8,6 +8,7 @@ lettering inside are balloons. Everything is measured in `unit`, the shorter sid
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -90,13 +91,18 @@ class _Region:
         window = np.s_[self.y : self.y + self.h, self.x : self.x + self.w]
         self.mask = (labels[window] == label).astype(np.uint8)
         self.pixels = image[window]
+        self.clean_rows = 0.0
+
+    @cached_property
+    def sample(self) -> np.ndarray:
+        """Some of the pixels, (N, 3)."""
         step = max(1, int((self.area / 20000) ** 0.5))
         some = self.pixels[::step, ::step][self.mask[::step, ::step] > 0]
-        if not len(some):
-            some = self.pixels[self.mask > 0]
-        self.colour = np.median(some, axis=0)
-        self.colour_spread = float(some.astype(np.float32).std(axis=0).max())
-        self.clean_rows = 0.0
+        return some if len(some) else self.pixels[self.mask > 0]
+
+    @cached_property
+    def colour(self) -> np.ndarray:
+        return np.asarray(np.median(self.sample, axis=0))
 
     def is_ground(self) -> bool:
         """Whether the region is ground without a doubt: it runs across the page or round it."""
@@ -163,7 +169,7 @@ class _Region:
         size = self.area / self.unit**2
         if not 0.0012 < size < 0.08 or min(self.w, self.h) < 0.03 * self.unit:
             return None
-        if 40 < self.colour.mean() < 190 or self.colour_spread > 5:
+        if 40 < self.colour.mean() < 190 or self.sample.std(axis=0).max() > 5:
             return None
         contours, _ = cv2.findContours(self.mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         outline = max(contours, key=cv2.contourArea)
@@ -195,9 +201,12 @@ def _grown(
     total = total.astype(np.float32)
     weight[weight < 0.1] = 0  # too few levels are left of so few pixels
     total[weight == 0] = 0
-    around = np.clip(_spread(total, weight), 0, 255).astype(np.uint8)
-    around = cv2.resize(around, (width, height), interpolation=cv2.INTER_LINEAR)
-    near = (most(cv2.absdiff(image, around)) <= NEAR).astype(np.uint8)
+    around = _spread(total, weight)
+    low, high = (
+        cv2.resize(np.clip(around + shift, 0, 255).astype(np.uint8), (width, height))
+        for shift in (-NEAR, NEAR)
+    )
+    near = cv2.inRange(image, low, high)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(near, connectivity=4)
     is_ground = np.zeros(count, np.uint8)
     is_ground[labels[::step, ::step][seeds > 0]] = 1
