@@ -11,10 +11,12 @@ DEVICE ?= $(if $(shell command -v nvidia-smi),gpu,cpu)
 DEMO_DIR ?= demo
 SOURCES := schemas crawler indexer search tests bench toonsearch.py
 DRAWINGS ?= ../shared/drawings
+FIELD ?= ../shared/field
+MINUTES ?= 20
 # What running needs, in every lock file beside the extra that the file is named after.
 EXTRAS := --extra crawl --extra web --extra report
 
-.PHONY: answers help env test-env train-env demo test faults check format bench figures picture docs model card lock clean
+.PHONY: answers help env test-env train-env demo test faults fuzz field check format bench figures picture docs model card lock clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +46,13 @@ test: test-env ## Run all tests (those of training need `make train-env` first)
 
 faults: test-env ## Kill, cut the power and fail at every call, and at KILLS random moments (3000)
 	@TOONSEARCH_FAULTS=full TOONSEARCH_KILLS=$(or $(KILLS),3000) $(BIN)/python -m pytest -q -s tests/faults
+
+fuzz: test-env ## Try odd pictures, manifests, folders and answers for MINUTES (20)
+	@$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
+
+field: env ## Run what users met, FIELD=folder with check.py, on the installed command (ONLY=F01,F02)
+	@test -f $(FIELD)/check.py || { echo "make field: there is no $(FIELD)/check.py; name its folder with FIELD=..." >&2; exit 2; }
+	@$(BIN)/python $(FIELD)/check.py --toonsearch $(BIN)/toonsearch $(if $(ONLY),--only $(ONLY))
 
 check: test-env ## Format, lint, types and fast tests
 	@$(BIN)/ruff format --check --quiet $(SOURCES) || { echo "make check: run make format" >&2; exit 1; }

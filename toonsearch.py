@@ -41,7 +41,7 @@ class Index:
         from schemas.settings import load_settings
         from search.engine import Engine
 
-        self._root = None if data_root is None else str(Path(data_root).expanduser().absolute())
+        self._root = None if data_root is None else str(data_root)
         settings = load_settings({"store.root": self._root})
         self._engine = Engine.open(settings.layout, settings)
 

@@ -123,9 +123,11 @@ def crawl(
             error=run.error if isinstance(run.error, ToonsearchError) else None,
         )
         if run.interrupted and frontier.pending:
-            hint = "What was fetched is saved; run it again to go on."
+            hint = "" if plan.dry_run else "What was fetched is saved; run it again to go on."
             report.error = InterruptedRun("interrupted", hint)
-        report.error = report.error or _quality_error(catalog, plan, report, accept_fewer)
+        report.error = report.error or _quality_error(
+            catalog, plan, report, accept_fewer, run.odd_list
+        )
         if report.error is not None:
             report.outcome = "interrupted" if run.interrupted else "partly"
         if frontier.pending == 0:
@@ -196,13 +198,19 @@ def _fetch(run: Run) -> None:
 
 
 def _quality_error(
-    catalog: Catalog, plan: Plan, report: CrawlReport, accept_fewer: bool
+    catalog: Catalog,
+    plan: Plan,
+    report: CrawlReport,
+    accept_fewer: bool,
+    odd_list: ToonsearchError | None,
 ) -> ToonsearchError | None:
-    """The quality check of a crawl that came to its end."""
+    """The quality check of a crawl that came to its end; `odd_list` says what was wrong with a
+    list."""
     counts = report.counts
     listed = counts.get("listed", 0)
     if counts.get("lists_failed") and not listed:
-        return NetworkError(f"no list of {plan.site} could be read", "Try again later.")
+        unread = NetworkError(f"no list of {plan.site} could be read", "Try again later.")
+        return odd_list or unread
     before = 0  # what the last good crawl of the same scope listed
     for row in sorted(catalog.read("runs").to_pylist(), key=lambda row: row["ended"]):
         past = json.loads(row["counts"])

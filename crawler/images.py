@@ -23,8 +23,10 @@ from schemas.images import (
     is_blank,
     perceptual_hash,
     picture_id_of,
+    unread,
 )
-from schemas.storage.fsio import fsync_directory, fsync_file
+from schemas.images import read_capped as read_capped
+from schemas.storage.fsio import fsync_directory, fsync_file, storage_errors
 from schemas.storage.layout import Layout
 
 CHECK_PX = 256  # enough to see that something is drawn, and cheap to decode to
@@ -60,7 +62,7 @@ def stamp_of(path: Path) -> str:
     try:
         facts = path.stat()
     except OSError as error:
-        raise PictureError(Reason.MISSING, f"cannot be found ({error.strerror})") from error
+        raise unread(error) from error
     if not stat.S_ISREG(facts.st_mode):
         raise PictureError(Reason.NOT_A_FILE, "is not a file")
     return f"{facts.st_size}-{facts.st_mtime_ns}"
@@ -74,21 +76,6 @@ def size_of(path: Path) -> int:
         return -1
 
 
-def read_capped(path: Path, limits: PictureLimits) -> bytes:
-    """Read a file, but never more than the byte cap.
-
-    Errors:  PictureError
-    """
-    try:
-        with path.open("rb") as handle:
-            data = handle.read(limits.max_bytes + 1)
-    except OSError as error:
-        raise PictureError(Reason.UNREADABLE, f"cannot be read ({error.strerror})") from error
-    if len(data) > limits.max_bytes:
-        raise PictureError(Reason.TOO_MANY_BYTES, f"has more than {limits.max_bytes:,} bytes")
-    return data
-
-
 def check_and_store(
     layout: Layout, limits: PictureLimits, data: bytes, *, sync: bool = True
 ) -> CheckedPicture:
@@ -96,8 +83,8 @@ def check_and_store(
 
     Without `sync` the file may be lost in a power cut until `fsio.sync_files` was called.
 
-    Errors:  OSError when the store cannot be written; a bad picture is an answer, not an
-             error
+    Errors:  StorageError when the store cannot be written; a bad picture is an answer, not
+             an error
     """
     picture_id = picture_id_of(data)
     try:
@@ -108,7 +95,8 @@ def check_and_store(
     except PictureError as error:
         return refused(picture_id, error, len(data))
     file = layout.picture_file(picture_id, FORMATS[facts.format])
-    _store(layout, file, data, sync)
+    with storage_errors(f"the pictures in {layout.root}"):
+        _store(layout, file, data, sync)
     size_px, digits = (facts.width_px, facts.height_px), f"{perceptual_hash(image):016x}"
     return CheckedPicture(
         picture_id, "stored", None, file, facts.format, *size_px, len(data), digits

@@ -72,7 +72,7 @@ def retry_after(value: bytes | None, now: datetime | None = None) -> float | Non
         return float(text)
     try:
         moment = parsedate_to_datetime(text)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError, IndexError):  # a hostile or broken date
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

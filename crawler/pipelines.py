@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import hashlib
+import sqlite3
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from crawler.images import CheckedPicture, check_and_store
+from crawler.images import CheckedPicture, check_and_store, refused
 from crawler.incremental import TitleTracker
 from crawler.middlewares import opts_out
 from crawler.scheduler import Frontier, Job
@@ -22,9 +23,10 @@ from crawler.settings import RunPart
 from crawler.sites.base import Page, PageError
 from crawler.spider import Fetched
 from crawler.state import commit, drain
+from schemas.attempt import attempt, concerns_all, unexpected
 from schemas.blocklist import BlockList
 from schemas.errors import NetworkError, PartlyDoneError, ToonsearchError
-from schemas.images import SKIPPED, PictureLimits, Reason, picture_id_of
+from schemas.images import SKIPPED, PictureError, PictureLimits, Reason, picture_id_of
 from schemas.storage.fsio import storage_error
 from schemas.storage.layout import Layout
 
@@ -48,6 +50,13 @@ REASONS = {
     str(Reason.OPT_OUT): Reason.OPT_OUT,
 }
 _LATER = "What was fetched is saved; run it again later to go on."
+
+
+def _ends_the_run(error: Exception) -> bool:
+    """Whether an exception is not about one answer: the layout has changed, or nothing can be
+    written any more."""
+    damaged = type(error) in (sqlite3.DatabaseError, sqlite3.OperationalError)
+    return damaged or isinstance(error, PageError) or concerns_all(error)
 
 
 def missing(reason: str) -> CheckedPicture:
@@ -156,14 +165,18 @@ class CatalogPipeline(RunPart):
         self._refusals: Counter[str] = Counter()
         self._failures: Counter[str] = Counter()
         self._odd = 0
+        self.run.give_up = self._give_up
 
     async def process_item(self, item: Fetched) -> Fetched:
-        """Take in one outcome; what goes wrong here ends the run with a clear message."""
+        """Take in one outcome. What goes wrong with it is its own failure; what concerns all
+        others as well ends the run with a clear message."""
         try:
-            if item.job.kind == "picture":
-                await self._picture(item)
-            else:
-                self._page(item)
+            try:
+                await (self._picture(item) if item.job.kind == "picture" else self._page(item))
+            except Exception as error:
+                if _ends_the_run(error):
+                    raise
+                self._give_up(item.job, error)
             self._commit_when_due()
         except Exception as error:  # Scrapy would log it and go on with a job that hangs
             self._stop(error)
@@ -195,9 +208,13 @@ class CatalogPipeline(RunPart):
             reason = str(Reason.OPT_OUT)
         if reason is None:
             loop = asyncio.get_running_loop()
-            facts = await loop.run_in_executor(
-                self.pool, checked, run.layout, run.limits, run.blocked, item.body
+            found = await loop.run_in_executor(
+                self.pool, attempt, checked, run.layout, run.limits, run.blocked, item.body
             )
+            if isinstance(found, PictureError):
+                run.problem(f"{item.job.url}: {found.message}")
+                found = refused(picture_id_of(item.body), found, len(item.body))
+            facts = found
         elif run.stopping:
             return  # the job waits for another run
         else:
@@ -209,7 +226,7 @@ class CatalogPipeline(RunPart):
             self.rows.write(item.job, facts, item.etag or item.modified or str(len(item.body)))
         frontier.release(item.job)
 
-    def _page(self, item: Fetched) -> None:
+    async def _page(self, item: Fetched) -> None:
         frontier, tracker, job = self.run.frontier, self.run.tracker, item.job
         with frontier.transaction():
             if not frontier.exists(job):
@@ -237,18 +254,39 @@ class CatalogPipeline(RunPart):
                 )
         frontier.release(job)
 
+    def _give_up(self, job: Job, error: Exception) -> None:
+        """Record a job whose outcome nobody foresaw as failed, so that it does not come back."""
+        frontier, found = self.run.frontier, unexpected(error)
+        with frontier.transaction():
+            frontier.done(job)
+            if job.kind == "picture":
+                self.rows.write(job, refused("", found, None), "")
+            else:
+                self.run.tracker.fail(job, f"{found.reason}: {type(error).__name__}")
+        frontier.release(job)
+        self.run.problem(f"{job.url}: {found.message}")
+
     def _parse(self, item: Fetched) -> None:
         run, job = self.run, item.job
         run.save_sample(job.kind, item.body)
         try:
             page = run.site.parsers[job.kind](job, Page(job.url, item.body, run.site.name))
-        except PageError as error:
-            self._odd += 1
-            if job.title_id is None or self._odd >= MAX_ODD_PAGES:
+        except Exception as error:
+            if not isinstance(error, PageError) and _ends_the_run(error):
                 raise
-            run.tracker.fail(job, f"layout: {error.field}")
-            run.problem(error.message)
+            odd = PageError.of(run.site.name, job.url, error)
+            self._odd += 1
+            if self._odd >= MAX_ODD_PAGES:
+                raise odd from error
+            if job.title_id is None:
+                run.odd_list = odd
+            run.tracker.fail(job, f"layout: {odd.field}")
+            run.problem(odd.message)
             return
+        for message in page.odd:
+            run.problem(message)
+        if page.odd:
+            run.frontier.count("odd_entries", len(page.odd))
         if page.skip_reason is None:
             self._odd = 0
         elif page.skip_reason == "gone" and job.title_id and not run.plan.scope.titles:
@@ -269,7 +307,7 @@ class CatalogPipeline(RunPart):
         word, _, detail = reason.partition(": ")
         error: ToonsearchError | None = None
         if word == "redirect" and item.job.title_id is None:
-            error = NetworkError(f"{site} wants a login for {item.job.url}", _LATER)
+            error = NetworkError(f"{site} wants a login for {item.job.url}", self._later)
         elif word == "budget":
             error = PartlyDoneError(
                 "the budget of requests or bytes is used up",
@@ -279,21 +317,25 @@ class CatalogPipeline(RunPart):
             hint = "Nothing more was asked; `toonsearch import` remains."
             error = NetworkError(f"robots.txt of {site} forbids {detail}", hint)
         elif word == "unreachable":
-            error = NetworkError(f"{detail}: {site} cannot be reached", _LATER)
+            error = NetworkError(f"{detail}: {site} cannot be reached", self._later)
         elif word == "wait" or reason == "429":
             waits = f" to wait {detail}" if detail else " to wait"
-            error = NetworkError(f"{site}: {host} asks{waits}", _LATER)
+            error = NetworkError(f"{site}: {host} asks{waits}", self._later)
         elif reason == "403":
             self._refusals[host] += 1
             if self._refusals[host] >= MAX_REFUSALS:
-                error = NetworkError(f"{site}: {host} refuses us (403)", _LATER)
+                error = NetworkError(f"{site}: {host} refuses us (403)", self._later)
         elif word == "network" or reason.startswith("5"):
             self._failures[host] += 1
             if self._failures[host] >= MAX_FAILURES:
-                error = NetworkError(f"{site}: {host} does not answer ({reason})", _LATER)
+                error = NetworkError(f"{site}: {host} does not answer ({reason})", self._later)
         if error is not None:
             self.run.stop(error)
         return reason
+
+    @property
+    def _later(self) -> str:
+        return "Try again later." if self.run.plan.dry_run else _LATER
 
     def _commit_when_due(self) -> None:
         if self._flush is not None and self._flush.done():

@@ -12,7 +12,7 @@ from scrapy.exceptions import IgnoreRequest
 
 from crawler.incremental import TitleTracker
 from crawler.scheduler import Frontier, Job
-from crawler.sites.base import Plan, Site, site_of
+from crawler.sites.base import PageError, Plan, Site, site_of
 from schemas.blocklist import BlockList
 from schemas.images import PictureLimits
 from schemas.progress import Progress
@@ -76,6 +76,8 @@ class Run:
             "Accept-Encoding": "gzip, deflate",
         }
         self.finished: Callable[[Job], None] = lambda job: None
+        self.give_up: Callable[[Job, Exception], None] = lambda job, error: None
+        self.odd_list: PageError | None = None
         self.requests = self.bytes = 0
         self.problems: list[str] = []
         self.error: Exception | None = None

@@ -81,8 +81,13 @@ class Scheduler(RunPart):
             while ready:
                 job = ready.popleft()
                 if self.run.frontier.exists(job):
+                    try:
+                        request = self.spider.request(job)
+                    except Exception as error:  # no address: it would come back for ever
+                        self.run.give_up(job, error)
+                        continue
                     self._out[host] = out + 1
-                    return self.spider.request(job)
+                    return request
                 self.run.frontier.release(job)  # its title has ended meanwhile
         return None
 

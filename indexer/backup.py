@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from indexer.vector_index.generations import Generation, current_generation_id, publish
-from schemas.errors import InputError, NoIndexError
+from schemas.errors import InputError, NoIndexError, UsageError
 from schemas.images import picture_id_of
 from schemas.progress import Progress
 from schemas.storage import commits
@@ -37,13 +37,14 @@ from schemas.storage.fsio import (
     storage_errors,
     write_file,
 )
-from schemas.storage.layout import Layout
+from schemas.storage.layout import BACKUP_NAME, BACKUP_RECORD, Layout
 from schemas.storage.tables import TABLES
 
 FORMAT = 1
-RECORD = "backup.json"
 ATTEMPTS = 5
-_NAME = re.compile(r"[0-9]{8}T[0-9]{12}")
+_SHARED = re.compile(r"pictures(/[0-9a-f]{2})?")
+_PICTURE = re.compile(r"\.?[0-9a-f]{64}\..+")
+"""Of a stored picture, or of one that was being copied."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,8 @@ def back_up(
 
     With `keep`, older backups beyond that many are removed, with pictures that no other names.
 
-    Errors:  InputError when the folder is not one of backups, lies in the data root, or
-             cannot be written
+    Errors:  UsageError when the folder is not one of backups or lies in the data root;
+             InputError when it cannot be written
     """
     target = target.expanduser().absolute()
     _check_target(layout, target)
@@ -77,7 +78,8 @@ def back_up(
     ):
         target.mkdir(parents=True, exist_ok=True)
         for debris in target.glob(".*.tmp"):
-            shutil.rmtree(debris, ignore_errors=True)
+            if BACKUP_NAME.fullmatch(debris.name[1:-4]):
+                shutil.rmtree(debris, ignore_errors=True)
         for left in reversed(range(ATTEMPTS)):
             try:
                 generation = _copy(layout, Layout(aside))
@@ -99,7 +101,7 @@ def back_up(
         }
         body = {"format": FORMAT, "created": name, "generation": generation}
         body |= {"files": files, "pictures": pictures}
-        write_file(aside / RECORD, signed_bytes(body))
+        write_file(aside / BACKUP_RECORD, signed_bytes(body))
         _sync_folders(aside)
         aside.rename(target / name)
         fsync_directory(target)
@@ -116,16 +118,18 @@ def _report(place: Path, body: dict[str, Any], copied: int) -> BackupReport:
 
 
 def _check_target(layout: Layout, target: Path) -> None:
-    root = layout.root.absolute()
+    root, real = layout.root.resolve(), target.resolve()
     if not layout.tables.is_dir():
         raise InputError(f"there is no catalog in {root} to back up")
-    if target == root or root in target.parents or target in root.parents:
-        raise InputError(f"{target} and the data root {root} must not hold each other")
+    if real == root or root in real.parents or real in root.parents:
+        raise UsageError(f"{target} and the data root {root} must not hold each other")
     if target.exists() and not target.is_dir():
-        raise InputError(f"{target} is not a folder")
-    for path in target.glob("*"):
-        if not (path.name == "pictures" or path.name[0] == "." or _NAME.fullmatch(path.name)):
-            raise InputError(f"{target} holds something else ({path.name})", "Use an empty one.")
+        raise UsageError(f"{target} is not a folder")
+    # Pictures that no backup names are removed: none of anybody else's may be among them.
+    for path in (*target.glob("*"), *target.glob("pictures/*")):
+        name = str(path.relative_to(target))
+        if not (path.name[0] in ".@#" or BACKUP_NAME.fullmatch(name) or _SHARED.fullmatch(name)):
+            raise UsageError(f"{target} holds something else ({name})", "Use an empty one.")
 
 
 def _copy(layout: Layout, copy: Layout) -> str | None:
@@ -204,14 +208,14 @@ def _sync_folders(root: Path) -> None:
 
 def _backups(target: Path) -> list[Path]:
     """The finished backups in a folder, oldest first."""
-    found = (path.parent for path in target.glob(f"*/{RECORD}"))
-    return sorted(path for path in found if _NAME.fullmatch(path.name))
+    found = (path.parent for path in target.glob(f"*/{BACKUP_RECORD}"))
+    return sorted(path for path in found if BACKUP_NAME.fullmatch(path.name))
 
 
 def _read_record(source: Path) -> dict[str, Any]:
     """What a backup says it holds. Errors:  InputError"""
     try:
-        body = read_signed((source / RECORD).read_bytes())
+        body = read_signed((source / BACKUP_RECORD).read_bytes())
         if body["format"] != FORMAT:
             raise ValueError(f"it has format {body['format']}, this program reads {FORMAT}")
         for name in [*body["files"], *body["pictures"]]:
@@ -231,7 +235,7 @@ def _prune(target: Path, keep: int) -> None:
     named = {name for left in found[-keep:] for name in _read_record(left)["pictures"]}
     pictures = target / "pictures"
     for path in pictures.glob("*/*/*"):
-        if str(path.relative_to(pictures)) not in named:
+        if _PICTURE.fullmatch(path.name) and str(path.relative_to(pictures)) not in named:
             path.unlink()
 
 
@@ -242,9 +246,9 @@ def restore(source: Path, layout: Layout, *, progress: Progress | None = None) -
              damaged, which leaves nothing behind
     """
     source = source.expanduser().absolute()
-    if not (source / RECORD).is_file():
+    if not (source / BACKUP_RECORD).is_file():
         source = max(_backups(source), default=source)
-    if not (source / RECORD).is_file():
+    if not (source / BACKUP_RECORD).is_file():
         raise InputError(f"there is no backup in {source}")
     body = _read_record(source)
     root = layout.root.absolute()

@@ -160,7 +160,7 @@ def _thumbnails(
 
     found: dict[int, np.ndarray] = {}
     for done, (place, row) in enumerate(in_order(read, places.tolist(), 64), 1):
-        if row is not None:
+        if isinstance(row, np.ndarray):
             found[place] = row
         if progress:
             progress(done, len(places))

@@ -54,7 +54,7 @@ def overlay(
 
     stacks: dict[str, list[np.ndarray]] = {}
     for done, ((era, _), pixels) in enumerate(in_order(read, files, 64), 1):
-        if pixels is not None:
+        if isinstance(pixels, np.ndarray):
             stacks.setdefault(era, []).append(pixels)
         if progress:
             progress(done, len(files))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import uuid
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from indexer.vector_index.generations import current_generation_id, era_years_of
-from schemas.errors import InputError
+from schemas.errors import InputError, UsageError
 from schemas.progress import Progress
 from schemas.storage.fsio import scratch_folder, storage_errors
 from schemas.storage.layout import Layout
@@ -43,12 +44,13 @@ def export_catalog(
 
     The folder appears whole or not at all.
 
-    Errors:  InputError when the folder exists (and not `force`) or cannot be written
+    Errors:  UsageError when the folder exists (and not `force`), is no export, or is the catalog's
+             own; InputError when it cannot be written
     """
     import duckdb
 
-    folder = folder.absolute()
-    _check_target(folder, force)
+    folder = Path(os.path.realpath(folder))  # what a link leads to is replaced, not the link
+    _check_target(layout, folder, force)
     era_years = era_years_of(layout, current_generation_id(layout))
     snapshot = Snapshot.take(layout, era_years=era_years)
     names = [name for name in all_views() if views or name in TABLES]
@@ -77,18 +79,23 @@ def export_catalog(
     return report
 
 
-def _check_target(folder: Path, force: bool) -> None:
+def _check_target(layout: Layout, folder: Path, force: bool) -> None:
     if not folder.parent.is_dir():
         raise InputError(f"the folder {folder.parent} does not exist", "Create it first.")
+    root = Path(os.path.realpath(layout.root))
+    owned = [root / path.relative_to(layout.root) for path in layout.own]
+    if folder == root or folder in root.parents or {folder, *folder.parents} & {*owned}:
+        raise UsageError(f"{folder} holds the catalog, or lies in it", "Name another folder.")
     if not folder.exists():
         return
     if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder", "Name a new one.")
+        raise UsageError(f"{folder} is not a folder", "Name a new one.")
     names = {file.name for file in folder.iterdir()}
     if names and not force:
-        raise InputError(f"{folder} is not empty", "Choose another, or replace it with --force.")
-    if names - {f"{name}.parquet" for name in all_views()} - {DICTIONARY, README}:
-        raise InputError(f"{folder} is not an export", "--force replaces exports only.")
+        raise UsageError(f"{folder} is not empty", "Choose another, or replace it with --force.")
+    known = {f"{name}.parquet" for name in all_views()} | {DICTIONARY, README}
+    if names and (DICTIONARY not in names or names - known):
+        raise UsageError(f"{folder} is not an export", "--force replaces exports only.")
 
 
 def _replace(aside: Path, folder: Path) -> None:

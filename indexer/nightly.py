@@ -20,6 +20,7 @@ from typing import Any
 from indexer.crawling import crawl_site
 from indexer.forget import ForgetVisitors, clean_up
 from indexer.vector_index.generations import current_generation_id, publish
+from schemas.attempt import concerns_all
 from schemas.errors import (
     InterruptedRun,
     NothingToIndex,
@@ -150,7 +151,9 @@ def run_night(
         except KeyboardInterrupt:
             _fail(report, InterruptedRun("interrupted"))
             night.outcome, night.exit_code = "interrupted", InterruptedRun.exit_code
-        except Exception as error:
+        except BaseException as error:
+            if not isinstance(error, Exception) and concerns_all(error):
+                raise
             found = error if isinstance(error, ToonsearchError) else _unforeseen(error)
             _fail(report, found)
             night.outcome, night.exit_code = "partly", PartlyDoneError.exit_code
@@ -174,7 +177,7 @@ def _fail(stage: StageReport, error: ToonsearchError) -> None:
     stage.tomorrow = stage.tomorrow or "all of it"
 
 
-def _unforeseen(error: Exception) -> ToonsearchError:
+def _unforeseen(error: BaseException) -> ToonsearchError:
     if is_disk_full(error):
         return StorageError("the disk is full", "Free some space.")
     line = str(error).splitlines()[0] if str(error) else ""
@@ -256,6 +259,8 @@ def index_stages(
 
         found = embed_pending(layout, settings, dry_run=night.dry_run, is_over=night.is_over)
         stage.fill(found.counts, {"embedded", "skipped", "failed", "pending"})
+        if stage.counts.get("failed") and not stage.counts.get("embedded"):
+            raise PartlyDoneError(f"none of {stage.counts['failed']:,} pictures could be read")
 
     def colors(night: Night, stage: StageReport) -> None:
         from indexer.palette import color_pending
@@ -301,7 +306,7 @@ def index_stages(
             stage.outcome = NOTHING
             return
         found = judge_pending(layout, dry_run=night.dry_run)
-        stage.fill(found.counts, {"judged", "pending"})
+        stage.fill(found.counts, {"judged", "pending"}, found.problems)
 
     def prune(night: Night, stage: StageReport) -> None:
         """Remove old generations and files of tables."""

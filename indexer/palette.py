@@ -54,12 +54,15 @@ class Palette:
 
 
 def picture_palette(image: Image.Image) -> Palette:
-    """The palette of an upright RGB picture of any size."""
-    if max(image.size) > SIDE_PX:
+    """The palette of an upright RGB picture of any size; a long strip keeps enough pixels across
+    for every region."""
+    longest = max(image.size)
+    if longest > SIDE_PX:
         from PIL import Image
 
-        image = image.copy()
-        image.thumbnail((SIDE_PX, SIDE_PX), resample=Image.Resampling.BOX)  # cannot overshoot
+        width, height = (max(1, round(side * SIDE_PX / longest)) for side in image.size)
+        size = (max(COLUMNS, width), max(ROWS, height))
+        image = image.resize(size, resample=Image.Resampling.BOX)  # cannot overshoot
     return palette_of(np.asarray(image.convert("RGB")))
 
 
@@ -225,12 +228,9 @@ def _pending(catalog: Catalog) -> tuple[list[tuple[str, str]], int]:
     return pending, len(stored) - len(pending)
 
 
-def _palette(path: Path, picture_id: str, limits: PictureLimits) -> Palette | PictureError:
-    try:
-        data = stored_bytes(path, picture_id)
-        return picture_palette(decode_picture(data, limits, target_px=SIDE_PX))
-    except PictureError as error:
-        return error
+def _palette(path: Path, picture_id: str, limits: PictureLimits) -> Palette:
+    data = stored_bytes(path, picture_id)
+    return picture_palette(decode_picture(data, limits, target_px=SIDE_PX))
 
 
 def color_rows(picture_id: str, palette: Palette) -> list[dict[str, Any]]:

@@ -44,6 +44,10 @@ class StorageError(InputError):
     """The data root cannot be read or written: whatever comes next would fail as well."""
 
 
+class UnreachableError(StorageError):
+    """What lies there may be whole, but this user or this machine cannot get at it."""
+
+
 class NothingToIndex(InputError):
     """No picture of the catalog has a vector yet."""
 

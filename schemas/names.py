@@ -9,15 +9,18 @@ from collections.abc import Iterable
 _FOLDS = str.maketrans(
     {"ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ı": "i"}
 )
+_INVISIBLE = dict.fromkeys(map(ord, "\0\u00ad\u200b\u200e\u200f\u2060\ufeff"))
+"""What copying from web pages and files brings along. Joiners stay: some scripts need them."""
 
 
 def clean_name(text: str) -> str:
-    """A name as it is stored and shown: composed (NFC), each white space one space.
+    """A name as it is stored and shown: composed (NFC), each white space one space, and nothing
+    that cannot be seen.
 
     >>> clean_name(" Kim\\t Min ")
     'Kim Min'
     """
-    return " ".join(unicodedata.normalize("NFC", text).split())
+    return " ".join(unicodedata.normalize("NFC", text.translate(_INVISIBLE)).split())
 
 
 def author_key(name: str) -> str:
@@ -26,7 +29,7 @@ def author_key(name: str) -> str:
     >>> author_key("Ｋｉｍ  Min") == author_key("kim min")
     True
     """
-    folded = unicodedata.normalize("NFKC", name).casefold()
+    folded = unicodedata.normalize("NFKC", name.translate(_INVISIBLE)).casefold()
     return " ".join(unicodedata.normalize("NFKC", folded).split())
 
 

@@ -6,6 +6,8 @@ TOONSEARCH_SECTION__KEY < flags. Functions receive their section only.
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import dataclasses
 import json
 import os
@@ -16,31 +18,62 @@ from pathlib import Path
 from typing import Any
 
 from schemas.errors import UsageError, nearest
-from schemas.images import PictureLimits
+from schemas.images import MOST_PIXELS, PictureLimits
 from schemas.records import DECADE
+from schemas.storage.fsio import refusal
 from schemas.storage.layout import Layout
 
 PREFIX = "TOONSEARCH_"
+MAX_FILE_BYTES = 1 << 20
+MOST = 1e15
+"""No number of any setting means anything above this; machine integers end later."""
+MAX_ROOT_BYTES = 400
+"""SQLite opens no path of more than 512."""
 
 
 def _setting(
     default: Any,
     text: str,
     *,
-    low: float = float("-inf"),
-    high: float = float("inf"),
+    low: float = 0,
+    high: float = MOST,
     choices: tuple[str, ...] = (),
+    joined: str = "",
 ) -> Any:
-    """A field of a section: its default, what it means, and what it may be."""
-    metadata = {"text": text, "low": low, "high": high, "choices": choices}
+    """A field of a section: its default, what it means, and what it may be. A text with
+    `joined` may also be given as a list, whose parts that is put between."""
+    metadata = {"text": text, "low": low, "high": high, "choices": choices, "joined": joined}
     if callable(default):
         return field(default_factory=default, metadata=metadata)
     return field(default=default, metadata=metadata)
 
 
 def _default_root() -> Path:
-    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(base) / "toonsearch"
+    folder = _user_folder(os.environ, "XDG_DATA_HOME", ".local/share")
+    if folder is None:
+        raise UsageError(
+            "this user has no home folder to keep data in", "Choose one with --data, or set HOME."
+        )
+    return folder / "toonsearch"
+
+
+def _user_folder(environ: Mapping[str, str], name: str, otherwise: str) -> Path | None:
+    """A folder by the XDG rules, in which one that is empty or relative counts as not given;
+    None for a user without a home."""
+    given, home = Path(environ.get(name, "")), Path(environ.get("HOME", ""))
+    if given.is_absolute():
+        return given
+    try:
+        return (home if home.is_absolute() else _home()) / otherwise
+    except KeyError:
+        return None
+
+
+def _home() -> Path:
+    """The home of this user's passwd entry. Errors:  KeyError without one"""
+    import pwd
+
+    return Path(pwd.getpwuid(os.getuid()).pw_dir)
 
 
 @dataclass(frozen=True)
@@ -57,9 +90,9 @@ class DecodeSettings:
     max_bytes: int = _setting(PictureLimits.max_bytes, "Larger files are skipped.", low=1)
     max_pixels: int = _setting(
         PictureLimits.max_pixels,
-        "Larger pictures are skipped before they are decoded.",
+        "Pictures that take more to decode are skipped: a JPEG counts for a quarter, WebP double.",
         low=1,
-        high=178_956_970,  # above this Pillow itself refuses
+        high=MOST_PIXELS,
     )
     min_side_px: int = _setting(
         PictureLimits.min_side_px, "Pictures with a shorter side are skipped.", low=1
@@ -78,8 +111,8 @@ class EncoderSettings:
     runtime: str = _setting(
         "auto", "What runs the network.", choices=("auto", "onnxruntime", "openvino")
     )
-    threads: int = _setting(0, "Threads of the runtime; 0 lets it choose.", low=0)
-    batch: int = _setting(32, "Pictures that are decoded ahead for one pass.", low=1)
+    threads: int = _setting(0, "Threads of the runtime; 0 lets it choose.", high=1024)
+    batch: int = _setting(32, "Pictures that are decoded ahead for one pass.", low=1, high=10_000)
 
 
 @dataclass(frozen=True)
@@ -141,7 +174,15 @@ class WebSettings:
 
     host: str = _setting("127.0.0.1", "Address to listen on.")
     port: int = _setting(8765, "Port to listen on.", low=0, high=65535)
-    hosts: str = _setting("", "This server's names besides localhost, separated by commas.")
+    hosts: str = _setting(
+        "", "This server's names besides localhost, separated by commas.", joined=","
+    )
+    root_path: str = _setting("", "Path of the page at its proxy, such as /toon; empty: the top.")
+    proxies: str = _setting(
+        "127.0.0.1,::1",
+        "Proxies whose X-Forwarded-For and -Proto are believed, separated by commas.",
+        joined=",",
+    )
     max_bytes: int = _setting(24 * 1024 * 1024, "Larger requests are refused.", low=1)
     rate: int = _setting(120, "Queries a minute for one client; 0: any number.", low=0)
     share_days: int = _setting(90, "Days that a shared link lives; 0: no links.", low=0)
@@ -209,14 +250,15 @@ def flatten(settings: Settings) -> dict[str, Any]:
     }
 
 
-def setting_files(environ: Mapping[str, str], cwd: Path) -> list[Path]:
+def setting_files(environ: Mapping[str, str], cwd: Path | None = None) -> list[Path]:
     """The TOML files that are read where they exist, weakest first."""
-    user = Path(environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    return [
-        Path("/etc/toonsearch/config.toml"),
-        user / "toonsearch" / "config.toml",
-        cwd / "toonsearch.toml",
-    ]
+    user = _user_folder(environ, "XDG_CONFIG_HOME", ".config")
+    files = [Path("/etc/toonsearch/config.toml")]
+    if user is not None:
+        files.append(user / "toonsearch" / "config.toml")
+    with contextlib.suppress(FileNotFoundError):  # the current folder may have been removed
+        files.append((cwd or Path.cwd()) / "toonsearch.toml")
+    return files
 
 
 def load_settings(
@@ -232,7 +274,6 @@ def load_settings(
     Errors:  UsageError names the key, the place and the nearest known key
     """
     environ = os.environ if environ is None else environ
-    cwd = Path.cwd() if cwd is None else cwd
     given: list[tuple[str, Any, str]] = []
     for file in setting_files(environ, cwd):
         given += [(key, value, str(file)) for key, value in _read_toml(file).items()]
@@ -253,17 +294,37 @@ def load_settings(
 
 def _read_toml(file: Path) -> dict[str, Any]:
     try:
-        tree = tomllib.loads(file.read_text(encoding="utf-8"))
+        with file.open("rb") as handle:
+            tree = tomllib.loads(_decoded(handle.read(MAX_FILE_BYTES + 1)))
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"the settings file {file} cannot be read ({error})") from error
+    except OSError as error:
+        said, hint = refusal(error) or (f"cannot be read ({error.strerror})", "")
+        raise UsageError(f"the settings file {file} {said}", hint) from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the settings file {file} is not UTF-8", "Save it as UTF-8.") from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise UsageError(f"the settings file {file} cannot be read ({why})") from error
     flat: dict[str, Any] = {}
     for section, content in tree.items():
-        if section not in SECTIONS or not isinstance(content, dict):
+        if section not in SECTIONS:
             raise UsageError(f"unknown section {section!r} in {file}", nearest(section, SECTIONS))
+        if not isinstance(content, dict):
+            raise UsageError(
+                f"{section!r} in {file} is {_shown(content)}",
+                f"Expected is a section [{section}], with a line for each setting.",
+            )
         flat.update({f"{section}.{key}": value for key, value in content.items()})
     return flat
+
+
+def _decoded(data: bytes) -> str:
+    """TOML as text; Notepad puts a mark of the byte order before it, or writes UTF-16."""
+    if len(data) > MAX_FILE_BYTES:
+        raise tomllib.TOMLDecodeError(f"it is larger than {MAX_FILE_BYTES:,} bytes")
+    is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if is_utf16 else "utf-8-sig").replace("\r\n", "\n")
 
 
 def _checked(key: str, value: Any, origin: str) -> Any:
@@ -272,21 +333,37 @@ def _checked(key: str, value: Any, origin: str) -> Any:
         raise UsageError(f"unknown setting {key} in {origin}", nearest(key, FIELDS))
     allowed = FIELDS[key].metadata
     convert, expected = _KINDS[str(FIELDS[key].type)]
+    place = "on the command line" if origin == "flag" else f"in {origin}"
+    what = f"setting {key} {place} is {_shown(value)}"
     try:
+        if allowed["joined"] and isinstance(value, list):
+            value = allowed["joined"].join(_texts(value))
         typed = convert(value)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise UsageError(what, f"Expected is {expected}.") from error
+    except RuntimeError as error:
         raise UsageError(
-            f"setting {key} in {origin} is not valid: {value!r}", f"Expected is {expected}."
+            f"{what}, and there is no such user's home folder",
+            f"For a folder of that name: './{value}'.",
         ) from error
     if allowed["choices"] and typed not in allowed["choices"]:
-        raise UsageError(
-            f"setting {key} in {origin} is {typed!r}", nearest(str(typed), allowed["choices"])
-        )
+        raise UsageError(what, nearest(str(typed), allowed["choices"]))
     low, high = allowed["low"], allowed["high"]
     if isinstance(typed, int | float) and not low <= typed <= high:
-        most = "or more" if high == float("inf") else f"to {high}"
-        raise UsageError(f"setting {key} in {origin} is {typed}", f"Allowed is {low} {most}.")
+        most = "or more" if high == MOST and typed < low else f"to {high:.15g}"
+        raise UsageError(what, f"Allowed is {low} {most}.")
     return typed
+
+
+def _shown(value: Any) -> str:
+    """A value as people wrote it, or what it is."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str | Path):
+        return repr(str(value)) if str(value).strip() else "empty"
+    if isinstance(value, int | float):
+        return f"{value:.15g}"[:40] if abs(value) < 1e300 else "a number without end"
+    return {list: "a list", tuple: "a list", dict: "a table"}.get(type(value), "a date or time")
 
 
 def _number(kind: type[int] | type[float], value: Any) -> int | float:
@@ -304,17 +381,25 @@ def _switch(value: Any) -> bool:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, bool):
+    if not isinstance(value, str) or "\0" in value:
         raise TypeError
-    return str(value)
+    return value
+
+
+def _path(value: Any) -> Path:
+    """An absolute path. Errors:  TypeError, ValueError, RuntimeError for the home of nobody"""
+    text = _text(str(value) if isinstance(value, Path) else value)
+    if not text.strip():
+        raise ValueError
+    return Path(text).expanduser().absolute()
 
 
 def _texts(value: Any) -> tuple[str, ...]:
     """A list of texts; from the environment, separated by semicolons."""
     parts = value.split(";") if isinstance(value, str) else value
-    if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
+    if not isinstance(parts, list | tuple):
         raise TypeError
-    return tuple(part.strip() for part in parts if part.strip())
+    return tuple(part for part in (_text(part).strip() for part in parts) if part)
 
 
 _KINDS: dict[str, tuple[Callable[[Any], Any], str]] = {
@@ -322,6 +407,6 @@ _KINDS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "float": (lambda value: _number(float, value), "a number"),
     "bool": (_switch, "true or false"),
     "str": (_text, "a text"),
-    "Path": (lambda value: Path(_text(value)).expanduser(), "a path"),
+    "Path": (_path, "a path"),
     "tuple[str, ...]": (_texts, "a list of texts"),
 }

@@ -20,13 +20,19 @@ import numpy as np
 from indexer.embedding.encoder import Encoder, Runtime
 from indexer.labels.predict import Prediction, predict
 from indexer.vector_index.generations import Generation
-from indexer.vector_index.ranking import UNEXPANDED, expanded, top_pictures, top_titles
+from indexer.vector_index.ranking import (
+    UNEXPANDED,
+    expanded,
+    top_pictures,
+    top_titles,
+    within,
+)
 from schemas.errors import InputError, NoIndexError
 from schemas.images import PictureLimits
 from schemas.records import LABEL_KINDS, Answer, LabelProbability, Labels
 from schemas.settings import QuerySettings, Settings
 from schemas.storage.layout import Layout
-from search.filters import NO_FILTERS, Filters, allowed
+from search.filters import NO_FILTERS, Filters, allowed, unknown_names
 from search.inputs import QueryPicture
 from search.results import (
     Found,
@@ -42,17 +48,21 @@ from search.results import (
 Nearest = tuple[np.ndarray, list[PictureRow]]
 WIDENING = 4  # factor by which the list grows while it holds too few titles
 LABELS_SHOWN = 5
+LONG = 2
+"""A picture so many times as long as wide loses its strokes when it is shrunk to what the network
+takes."""
 
 
 class StyleQuery(NamedTuple):
-    """A style that is asked about, and the encoder's out-of-distribution score, NaN where it is
-    not known.
+    """A style that is asked about, the encoder's out-of-distribution score, NaN where it is not
+    known, and notes on how its pictures were seen.
 
     Shapes:  vector (D,) float32, unit
     """
 
     vector: np.ndarray
     ood: float = float("nan")
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -182,7 +192,8 @@ class Engine:
             shown = {found.rows[place].title_id for place in places}
             ranked = [title for title in ranked if title.title_id in shown]
         titles = title_hits(meta, found, ranked[: options.k])
-        notes = notes_of(
+        notes = unknown_names(meta, filters)
+        notes += notes_of(
             labels,
             own=own,
             same=same,
@@ -205,7 +216,7 @@ class Engine:
             candidates_count=count,
             elapsed_ms=(time.perf_counter() - started) * 1000.0,
             queries=tuple(names),
-            notes=tuple(notes),
+            notes=(*query.notes, *notes),
         )
 
     def encode(self, pictures: Sequence[QueryPicture]) -> StyleQuery:
@@ -226,7 +237,12 @@ class Engine:
         if not length > 1e-6:
             raise InputError("the pictures have nothing in common", "Ask about them one by one.")
         ood = float(np.exp(np.log(np.maximum(encoded.ood, 1e-6)).mean()))
-        return StyleQuery(np.asarray(mean / length, dtype=np.float32), ood)
+        notes = tuple(
+            f"too long to be seen whole: {picture.name} was shrunk until it fits, ask about a part"
+            for picture, pixels in zip(pictures, prepared, strict=True)
+            if max(pixels.shape[:2]) > LONG * min(pixels.shape[:2])
+        )
+        return StyleQuery(np.asarray(mean / length, dtype=np.float32), ood, notes)
 
     def neighbours(self, vector: np.ndarray, k: int, row_ids: np.ndarray | None = None) -> Nearest:
         """The nearest pictures, of all or of these row ids: similarity (K,) float32, nearest
@@ -310,7 +326,7 @@ class Engine:
         known = {row.row_id: place for place, row in enumerate(found.rows)}
         new = np.asarray([one for one in ids[0].tolist() if one not in known], np.int64)
         known |= {int(row_id): len(found.rows) + n for n, row_id in enumerate(new.tolist())}
-        similarity = np.concatenate([found.similarity, index.vectors(new) @ vector])
+        similarity = np.concatenate([found.similarity, within(index.vectors(new) @ vector)])
         percentile = self.calibration.percentile(similarity)
         passed = percentile >= options.filters.min_percentile
         whole = Found(similarity, percentile, passed, [*found.rows, *picture_rows(meta, new)])

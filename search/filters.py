@@ -76,9 +76,11 @@ def allowed(generation: Generation, filters: Filters) -> np.ndarray | None:
     conditions: list[tuple[str, str]] = []  # SQL with one placeholder, and its value
     if filters.genres:
         named = "select title_no from names where kind = 'genre' and name in"
-        conditions.append((f"title_no in ({named} {_LIST})", json.dumps(filters.genres)))
+        genres, _ = label_names(meta, "genre", filters.genres)
+        conditions.append((f"title_no in ({named} {_LIST})", json.dumps(genres)))
     if filters.platforms:
-        conditions.append((f"t.platform in {_LIST}", json.dumps(filters.platforms)))
+        platforms, _ = label_names(meta, "platform", filters.platforms)
+        conditions.append((f"t.platform in {_LIST}", json.dumps(platforms)))
     if filters.pictures is not None:
         conditions.append((f"p.picture_id in {_LIST}", json.dumps(filters.pictures)))
     for sign, year in ((">=", filters.year_from), ("<=", filters.year_to)):
@@ -263,6 +265,10 @@ def _syntax_error(connection: sqlite3.Connection, expression: str, token: str) -
 # --- Names of authors and titles, as people type them.
 
 
+MOST_NAMED = 12
+"""So few names are all told where none is near."""
+
+
 def folded(name: str) -> str:
     """A name as people compare it: as `author_key`, and without accents."""
     return without_accents(author_key(name))
@@ -289,6 +295,39 @@ def title_ids(connection: sqlite3.Connection, wanted: Sequence[str]) -> list[str
     return _known("title", connection, sql, wanted)
 
 
+_LABELS = {
+    "genre": ("name", "names where kind = 'genre'"),
+    "platform": ("platform", "titles where platform is not null"),
+}
+
+
+def label_names(
+    connection: sqlite3.Connection, what: str, wanted: Sequence[str]
+) -> tuple[list[str], list[str]]:
+    """The index's spellings of genres or platforms, and a note on each that it does not have."""
+    column, table = _LABELS[what]
+    sql = f"select distinct {column}, {column} from {table}"
+    is_there = f"select 1 from {table} and {column} = ? limit 1"
+    found: list[str] = []
+    notes = []
+    for name in wanted:
+        if connection.execute(is_there, (name,)).fetchone():
+            found.append(name)
+            continue
+        try:
+            found += _known(what, connection, sql, [name])
+        except InputError as error:
+            notes.append(str(error))
+    return found, notes
+
+
+def unknown_names(connection: sqlite3.Connection, filters: Filters) -> list[str]:
+    """Notes on genres and platforms that the index does not have, with the nearest that it has."""
+    _, genres = label_names(connection, "genre", filters.genres)
+    _, platforms = label_names(connection, "platform", filters.platforms)
+    return [*genres, *platforms]
+
+
 def _known(what: str, connection: sqlite3.Connection, sql: str, wanted: Sequence[str]) -> list[str]:
     if not wanted:  # folding a hundred thousand names takes longer than the search
         return []
@@ -301,6 +340,8 @@ def _known(what: str, connection: sqlite3.Connection, sql: str, wanted: Sequence
             near = difflib.get_close_matches(folded(name), by_key, n=3, cutoff=0.6)
             names = " or ".join(repr(by_key[key][0][0]) for key in near)
             hint = f"Did you mean {names}?" if near else ""
+            if not near and 0 < len(by_key) <= MOST_NAMED:
+                hint = f"It has {', '.join(sorted(repr(of[0][0]) for of in by_key.values()))}."
             raise InputError(f"the index has no {what} {name!r}", hint)
         found += [value for _, value in by_key[folded(name)]]
     return found

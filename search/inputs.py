@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from schemas.errors import InputError, UsageError
-from schemas.images import PictureError, PictureLimits, Reason, decode_picture, picture_id_of
+from schemas.images import (
+    Box,
+    PictureError,
+    PictureLimits,
+    Reason,
+    decode_picture,
+    decode_preview,
+    is_blank,
+    picture_id_of,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,28 +89,57 @@ class QueryPicture:
         return picture_id_of(self.data)
 
     def image(self, limits: PictureLimits, target_px: int | None = None) -> Image.Image:
-        """The part that the query is about, upright and on white.
+        """The part that the query is about, as `decode_picture` gives it.
 
         Errors:  PictureError, with the picture's name
         """
-        try:
-            if self.crop is None:
-                return decode_picture(self.data, limits, target_px)
-            whole = decode_picture(self.data, limits)  # a crop counts pixels of the full size
-            box = self.crop.box(*whole.size)
-            if min(box[2] - box[0], box[3] - box[1]) < limits.min_side_px:
+        with self._named():
+            return decode_picture(self.data, limits, target_px, self._part(limits))
+
+    def preview(self, limits: PictureLimits, side_px: int) -> Image.Image:
+        """A small copy of that part, as `decode_preview` gives it.
+
+        Errors:  PictureError, with the picture's name
+        """
+        with self._named():
+            return decode_preview(self.data, limits, side_px, self._part(limits))
+
+    def pixels(self, limits: PictureLimits, spec: PixelSpec) -> np.ndarray:
+        """What the network sees of it.
+
+        Errors:  PictureError, with the picture's name
+        """
+        from indexer.embedding.preprocess import prepare
+
+        image = self.image(limits, spec.decode_px)
+        with self._named():
+            if is_blank(image):
+                raise PictureError(
+                    Reason.BLANK, "nothing is drawn on it", "Ask about a drawing, or a part of one."
+                )
+        return prepare(image, spec)
+
+    def _part(self, limits: PictureLimits) -> Callable[[int, int], Box] | None:
+        crop = self.crop
+        if crop is None:
+            return None
+
+        def box(width_px: int, height_px: int) -> Box:
+            found = crop.box(width_px, height_px)
+            if min(found[2] - found[0], found[3] - found[1]) < limits.min_side_px:
                 raise PictureError(
                     Reason.TOO_SMALL, f"the crop's shorter side needs {limits.min_side_px} pixels"
                 )
-            return whole.crop(box)
+            return found
+
+        return box
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
         except PictureError as error:
             raise PictureError(error.reason, f"{self.name}: {error.message}", error.hint) from error
-
-    def pixels(self, limits: PictureLimits, spec: PixelSpec) -> np.ndarray:
-        """What the network sees of it."""
-        from indexer.embedding.preprocess import prepare
-
-        return prepare(self.image(limits, spec.decode_px), spec)
 
 
 def read_picture(

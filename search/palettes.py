@@ -27,7 +27,7 @@ from schemas.images import PictureLimits
 from schemas.records import Answer, Labels
 from schemas.storage.layout import Layout
 from schemas.storage.snapshot import Snapshot, create_views
-from search.filters import NO_FILTERS, Filters, allowed
+from search.filters import NO_FILTERS, Filters, allowed, unknown_names
 from search.inputs import read_picture
 from search.results import Found, picture_rows, title_hits
 
@@ -232,5 +232,8 @@ def query_by_color(
             candidates_count=len(place),
             elapsed_ms=(time.perf_counter() - started) * 1000.0,
             queries=(query.said,),
-            notes=("similarity is of colours, not of style",),
+            notes=(
+                *unknown_names(meta, filters),
+                "similarity is of colours, not of style",
+            ),
         )

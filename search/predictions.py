@@ -33,7 +33,9 @@ from indexer.embedding.encoder import Encoder
 from indexer.embedding.models import model_dir
 from indexer.labels.heads import has_heads
 from indexer.labels.predict import LabelModel, Prediction, predict
+from schemas.attempt import attempt
 from schemas.errors import NoIndexError
+from schemas.images import PictureError
 from schemas.progress import Progress
 from schemas.records import LABEL_KINDS
 from schemas.settings import Settings
@@ -135,10 +137,15 @@ def _write(
     with parquet_file(out, schema) as write:
         limits = settings.decode.limits
         for batch in listed_vectors(predictor.encoder, limits, listed, progress):
-            predicted = [
-                None if row.vector is None else predictor.predict(StyleQuery(row.vector, row.ood))
-                for row in batch
-            ]
+            predicted: list[Prediction | None] = []
+            for at, row in enumerate(batch):
+                if row.vector is None:
+                    predicted.append(None)
+                    continue
+                found = attempt(predictor.predict, StyleQuery(row.vector, row.ood))
+                if isinstance(found, PictureError):
+                    batch[at] = ListedVector(row.name, None, problem=found.message)
+                predicted.append(None if isinstance(found, PictureError) else found)
             write(_columns(batch, predicted))
             report.count(batch)
             report.unknown += sum(one.unknown_author[0] > 0.5 for one in predicted if one)

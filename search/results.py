@@ -11,7 +11,7 @@ import numpy as np
 
 from indexer.vector_index.generations import Generation
 from indexer.vector_index.metadata import CODES
-from indexer.vector_index.ranking import CENTROID, UNEXPANDED, RankedTitle
+from indexer.vector_index.ranking import CENTROID, UNEXPANDED, RankedTitle, within
 from schemas.records import Hit, Labels, TitleHit
 
 HITS_PER_TITLE = 3
@@ -89,7 +89,7 @@ def centroid_similarity(
         (json.dumps(sorted(set(titles.tolist()))),),
     ).fetchall()
     near = np.frombuffer(b"".join(blob for _, blob in found), CENTROID).astype(np.float32)
-    cosines = near.reshape(len(found), generation.dimension) @ vector
+    cosines = within(near.reshape(len(found), generation.dimension) @ vector)
     return dict(zip((name for name, _ in found), cosines.tolist(), strict=True))
 
 

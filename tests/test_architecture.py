@@ -230,7 +230,7 @@ def test_every_module_says_what_it_is() -> None:
 
 
 def test_tests_mirror_the_tree() -> None:
-    beside = {"e2e", "faults"}
+    beside = {"e2e", "faults", "fuzz"}
     folders = {path.parent.relative_to(ROOT / "tests") for path in ROOT.glob("tests/**/test_*.py")}
     lost = [
         one.as_posix()

@@ -21,12 +21,12 @@ from pathlib import Path
 
 import numpy as np
 
-from crawler.dates import parse_date, parse_year
 from crawler.demo.authors import merge_authors, normalise_author
 from crawler.demo.debian import unpack_packages
 from crawler.demo.svg import MAX_BYTES, read_metadata
-from crawler.images import read_capped
 from crawler.importers.ingest import slug
+from schemas.attempt import attempt
+from schemas.dates import parse_date, parse_year
 from schemas.errors import InputError
 from schemas.images import (
     PictureError,
@@ -36,6 +36,7 @@ from schemas.images import (
     grey_thumbnail,
     is_blank,
     perceptual_hash,
+    read_capped,
 )
 from schemas.progress import Progress
 from schemas.storage.fsio import replace_file
@@ -195,8 +196,11 @@ def check_all(drawings: Sequence[Drawing], progress: Progress) -> list[Drawing]:
     checked: list[Drawing] = []
     pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="drawings")
     try:
-        for drawing in pool.map(check_drawing, drawings):
-            checked.append(drawing)
+        outcomes = pool.map(lambda drawing: attempt(check_drawing, drawing), drawings)
+        for drawing, found in zip(drawings, outcomes, strict=True):
+            if isinstance(found, PictureError):
+                found = replace(drawing, reason=str(found.reason))
+            checked.append(found)
             progress(len(checked), len(drawings), "Checking pictures")
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Unpack
 
-from crawler.dates import parse_year
-from crawler.importers.ingest import ImportOptions, ImportReport, Item, import_items, slug
+from crawler.importers.ingest import (
+    EMPTY,
+    ImportOptions,
+    ImportReport,
+    Item,
+    Source,
+    Unseen,
+    import_items,
+)
+from crawler.importers.walk import Walk, walk
+from schemas.dates import parse_year
 from schemas.errors import InputError, UsageError, nearest
 from schemas.names import clean_name
 from schemas.records import Author, Title
 from schemas.settings import Settings
 from schemas.storage.layout import Layout
-
-PICTURE_SUFFIXES = frozenset(
-    (
-        *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif"),
-        *(".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif", ".jxl", ".psd", ".tga"),
-    )
-)
-"""Files that claim to be pictures. Those of formats that are not decoded get a row that
-says so; all other files are left alone."""
 
 LEVELS = ("author", "title", "genre", "year")
 
@@ -44,13 +45,23 @@ def import_folder(
 
     Errors:  InputError, UsageError for a wrong pattern
     """
-    directory = directory.expanduser()
-    if not directory.is_dir():
-        raise InputError(f"{directory} is not a folder")
     levels = parse_pattern(pattern)
-    root = directory.resolve()
-    items = folder_items(root, levels, name or root.name or "folder")
-    return import_items(layout, settings, f"folder:{name or root}", items, **options)
+    try:
+        if not directory.is_dir():
+            raise InputError(f"{directory} is not a folder")
+        root = directory.resolve()
+    except OSError as error:
+        raise InputError(f"{directory} cannot be read ({error.strerror})") from error
+    source = Source.of("folder", root, name)
+    found = walk(root)
+    doubtful = dict.fromkeys(found.links, "is a link now") | dict.fromkeys(found.empty, EMPTY)
+    items = folder_items(found, levels, source)
+    unseen = Unseen(
+        {path: f"cannot be listed ({why})" for path, why in found.unseen.items()}, doubtful
+    )
+    report = import_items(layout, settings, source, items, unseen, **options)
+    report.notes += notes_on(found, levels)
+    return report
 
 
 def parse_pattern(pattern: str) -> list[str]:
@@ -74,29 +85,88 @@ def parse_pattern(pattern: str) -> list[str]:
     return levels
 
 
-def folder_items(root: Path, levels: list[str], name: str) -> Iterator[Item]:
-    """Every picture file below a folder, in a fixed order.
+def folder_items(found: Walk, levels: list[str], source: Source) -> Iterator[Item]:
+    """Every picture file below a folder, in a fixed order, with what its folders say."""
+    for path, text, names in found.files:
+        labels = dict(zip(levels, map(clean_name, names), strict=False))
+        author, genre = labels.get("author"), labels.get("genre")
+        year = parse_year(labels["year"]) if "year" in labels else None
+        title = Title(
+            title_id=source.title_id(*labels.values()),
+            platform="folder",
+            name=labels.get("title") or author or genre or source.name,
+            authors=(Author(author),) if author else (),
+            genres=(genre,) if genre else (),
+            year=year,
+        )
+        yield Item(path, text, title, year=year)
 
-    Hidden files are left out, and folders behind symbolic links, which may form loops.
-    """
-    for folder, folders, files in os.walk(root):
-        folders[:] = sorted(f for f in folders if not f.startswith("."))
-        disguised = [f for f in folders if Path(f).suffix.lower() in PICTURE_SUFFIXES]
-        for file in sorted(files + disguised):
-            path = Path(folder, file)
-            if file.startswith(".") or path.suffix.lower() not in PICTURE_SUFFIXES:
-                continue
-            relative = path.relative_to(root)
-            labels = dict(zip(levels, map(clean_name, relative.parts[:-1]), strict=False))
-            author, genre = labels.get("author"), labels.get("genre")
-            where = "".join(f"/{slug(labels[level])}" for level in levels if level in labels)
-            year = parse_year(labels["year"]) if "year" in labels else None
-            title = Title(
-                title_id=f"folder:{slug(name)}{where}",
-                platform="folder",
-                name=labels.get("title") or author or genre or name,
-                authors=(Author(author),) if author else (),
-                genres=(genre,) if genre else (),
-                year=year,
-            )
-            yield Item(path, str(relative), title, year=year)
+
+# --- Notes on a tree that does not look like authors and titles.
+
+MANY_AUTHORS = 20
+PLACES = frozenset(
+    (
+        *("/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/media", "/mnt", "/opt"),
+        *("/proc", "/root", "/run", "/srv", "/sys", "/tmp", "/usr", "/var", "/var/tmp"),
+    )
+)
+"""Folders of a system, below which no level is an author."""
+HOME_FOLDERS = frozenset(
+    (
+        *("desktop", "documents", "downloads", "pictures", "music", "videos", "public"),
+        *("바탕화면", "문서", "다운로드", "사진", "appdata", "library", "snap", "node_modules"),
+        *("dcim", "camera", "screenshots", "venv", "site-packages", "windows", "program files"),
+    )
+)
+
+
+def notes_on(found: Walk, levels: list[str]) -> list[str]:
+    """What is worth a look: folders that were passed over, and why the levels may be wrong."""
+    notes = []
+    if found.left_out:
+        names = [f"{name} ({n:,})" if n > 1 else name for name, n in found.left_out.most_common(5)]
+        more = f" and {len(found.left_out) - 5:,} more" if len(found.left_out) > 5 else ""
+        notes.append(f"left out: {', '.join(names)}{more}")
+    if found.links:
+        notes.append(
+            f"links are not followed: {', '.join(found.links[:3])}"
+            + (f" and {len(found.links) - 3:,} more" if len(found.links) > 3 else "")
+        )
+    if doubts := _doubts(found, levels):
+        how = "--dry-run shows what it makes, `toonsearch import undo` takes it back"
+        notes.append(f"is this author by author? {'; '.join(doubts)}; {how}")
+    return notes
+
+
+def _doubts(found: Walk, levels: list[str]) -> list[str]:
+    """Why the folders may not mean what the pattern says."""
+    count = len(found.files)
+    if "author" not in levels or not count:
+        return []
+    doubts = []
+    if str(found.root) in PLACES or str(found.root) == os.environ.get("HOME"):
+        doubts.append(f"{found.root} is a folder of the system or of all that you have")
+    place = levels.index("author")
+    authors = Counter(names[place] for _, _, names in found.files if len(names) > place)
+    odd = sorted(name for name in authors if name.casefold() in HOME_FOLDERS)
+    if odd:
+        doubts.append(f"{', '.join(odd[:3])} would be authors")
+    nameless = count - authors.total()
+    if nameless:
+        doubts.append(f"{nameless:,} of {count:,} pictures have no author above them")
+    # Folders below a title are fine where they are numbered, as episodes are.
+    deeper = [
+        len(names)
+        for _, _, names in found.files
+        if len(names) > len(levels) and not re.search(r"\d", names[len(levels)])
+    ]
+    if 2 * len(deeper) > count:
+        fit = "a folder further down"
+        if Counter(deeper).most_common(1)[0][0] == 3:
+            fit = "--pattern {genre}/{author}/{title}"
+        doubts.append(f"{len(deeper):,} of {count:,} pictures lie below the levels: perhaps {fit}")
+    single = sum(n == 1 for n in authors.values())
+    if len(authors) > MANY_AUTHORS and 2 * single > len(authors):
+        doubts.append(f"{single:,} of {len(authors):,} authors have one picture")
+    return doubts

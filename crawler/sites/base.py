@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, urlsplit
 
+from schemas.attempt import unexpected
 from schemas.errors import InputError, UsageError, nearest
 from schemas.names import clean_name
 from schemas.records import Episode, Title
@@ -25,16 +27,29 @@ if TYPE_CHECKING:
 
 SITES = ("naver", "webtoons", "melon")
 T = TypeVar("T")
+Entry = TypeVar("Entry")
 
 
 class PageError(InputError):
     """A response lacks what this site's responses have."""
 
     def __init__(self, site: str, field: str, expected: str, url: str) -> None:
-        super().__init__(
-            f"{site} answered {url} without {field!r}: expected is {expected}",
-            f"The site may have changed; compare crawler/sites/{site}.py with the answer.",
-        )
+        self._set(site, field, f"{site} answered {url} without {field!r}: expected is {expected}")
+
+    @classmethod
+    def of(cls, site: str, url: str, error: BaseException) -> PageError:
+        """An exception that nobody foresaw, about a response or an entry of it."""
+        if isinstance(error, cls):
+            return error
+        found = cls.__new__(cls)
+        what = unexpected(error).message
+        found._set(site, type(error).__name__, f"{site} answered {url} oddly: {what}")
+        found.__cause__ = error
+        return found
+
+    def _set(self, site: str, field: str, message: str) -> None:
+        hint = f"The site may have changed; compare crawler/sites/{site}.py with the answer."
+        super().__init__(message, hint)
         self.site, self.field = site, field
 
 
@@ -75,6 +90,27 @@ class Page:
     def tree(self) -> Selector:
         """The body as HTML, whatever it is."""
         return html_tree(self.text())
+
+    def each(
+        self, entries: Iterable[Entry], parse: Callable[[Entry], T]
+    ) -> tuple[list[T], tuple[str, ...]]:
+        """The entries of a list, parsed one by one, and what is wrong with those that are left
+        out because they lack what everything depends on.
+
+        Errors:  PageError when most of them do: then the layout has changed
+        """
+        found: list[T] = []
+        odd: list[PageError] = []
+        messages = []
+        for number, entry in enumerate(entries, 1):
+            try:
+                found.append(parse(entry))
+            except Exception as error:  # an odd entry must not cost the others
+                odd.append(PageError.of(self.site, self.url, error))
+                messages.append(f"{odd[-1].message} (entry {number})")
+        if len(odd) > len(found):
+            raise odd[0]
+        return found, tuple(messages)
 
     def json(self) -> Any:
         """The body as JSON, None when it is none."""
@@ -137,7 +173,8 @@ class ParsedPage:
 
     `requests` are made in any case; `more` is the next page of the same list of episodes,
     newest first, which is left out when nothing new can be there. `free` are the episodes
-    whose strips anybody may read. `skip_reason` ends a title: gone, adult or region.
+    whose strips anybody may read. `skip_reason` ends a title: gone, adult or region. `odd`
+    says what is wrong with entries that are left out.
     """
 
     listed: tuple[ListedTitle, ...] = ()
@@ -149,14 +186,19 @@ class ParsedPage:
     more: PageRequest | None = None
     free: tuple[int, ...] = ()
     skip_reason: str | None = None
+    odd: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Scope:
-    """What the user asked for; each site reads what concerns it."""
+    """What the user asked for; each site reads what concerns it.
+
+    `canvas` are those of the titles that stand in a section for anybody's own.
+    """
 
     lists: tuple[str, ...] = ()
     titles: tuple[str, ...] = ()
+    canvas: tuple[str, ...] = ()
     language: str = "en"
     genres: tuple[str, ...] = ()
     from_year: int | None = None
@@ -193,6 +235,8 @@ class Site:
 
     hosts             the only ones that may be asked (`*.` allows sub-domains)
     title, probe      requests for a whole title, and for whether it has moved
+    address           host name of its pages without `www.` and `m.`, and the parameter of their
+                      addresses that is a title's number
     year_of           the year of a title that several pages describe, from its tags
     redirect_reasons  part of a redirect's target -> why the title is skipped then
     adult_headers     sent as well when the user wants titles for adults
@@ -206,6 +250,7 @@ class Site:
     title: Callable[[str, Mapping[str, Any]], PageRequest]
     probe: Callable[[str, Mapping[str, Any]], PageRequest] | None = None
     strip: Callable[[str, int, Mapping[str, Any]], PageRequest] | None = None
+    address: tuple[str, str] | None = None
     redirect_reasons: Mapping[str, str] = field(default_factory=dict)
     adult_headers: Mapping[str, str] = field(default_factory=dict)
     year_of: Callable[[Sequence[str]], int | None] | None = None
@@ -228,7 +273,44 @@ def site_of(name: str) -> Site:
     return site
 
 
-# --- Values as sites send them, checked: a wrong type is nothing, never a crash.
+def title_of_address(text: str) -> tuple[str, tuple[str, ...]] | None:
+    """The title id that the address of a page names (`naver:747269`), as people paste it, and the
+    parts of its path; None for a text that is no address.
+
+    Errors:  UsageError for an address that is no title's
+    """
+    pasted = html.unescape(text.strip(" \t\r\n<>\"'"))
+    known = {name: of for name in SITES if (of := site_of(name).address)}
+    hosts = "|".join(re.escape(host) for host, _ in known.values())
+    if not re.match(rf"[a-z]*://|//|([\w-]+\.)*({hosts})(:\d+)?[/?]", pasted, re.I):
+        return None
+    try:
+        parts = urlsplit("https://" + re.sub(r"^([a-z]*:)?//", "", pasted, flags=re.I))
+        host = re.sub(r"^((www|m\d?|mobile)\.)+", "", parts.hostname or "")
+        given = {_bare(name): value.strip() for name, value in parse_qsl(parts.query)}
+    except ValueError:
+        host, given = "", {}
+    for name, (own, parameter) in known.items():
+        number = given.get(_bare(parameter), "")
+        if host == own and re.fullmatch(r"[0-9]{1,10}", number):
+            path = tuple(part for part in parts.path.lower().split("/") if part)
+            return f"{name}:{int(number)}", path
+    raise UsageError(
+        f"{text!r} is not the address of a title",
+        f"Such as https://{known['naver'][0]}/webtoon/list?titleId=183559.",
+    )
+
+
+def _bare(name: str) -> str:
+    """The name of a parameter as desktop and mobile pages share it."""
+    return name.lower().replace("_", "")
+
+
+# --- Values as sites send them, checked: a wrong type, and a text that is too long to be what it
+# should be, is nothing and never a crash.
+
+MAX_NAME_CHARS = 1000
+MAX_PROSE_CHARS = 100_000
 
 
 def key_of(title_id: str) -> str:
@@ -238,27 +320,45 @@ def key_of(title_id: str) -> str:
 
 def clean(value: Any) -> str | None:
     """A name as people read it: entities resolved, white space folded, None when empty."""
-    if not isinstance(value, str | int | float) or isinstance(value, bool):
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15:
+        value = str(value)
+    if not isinstance(value, str) or len(value) > MAX_NAME_CHARS:
         return None
-    return clean_name(html.unescape(str(value))) or None
+    return clean_name(_writable(html.unescape(value))) or None
 
 
 def prose(value: Any) -> str | None:
     """A longer text, whose line breaks stay."""
-    if not isinstance(value, str):
+    if not isinstance(value, str) or len(value) > MAX_PROSE_CHARS:
         return None
-    lines = (" ".join(line.split()) for line in html.unescape(value).splitlines())
+    lines = (" ".join(line.split()) for line in _writable(html.unescape(value)).splitlines())
     return "\n".join(lines).strip() or None
+
+
+def _writable(text: str) -> str:
+    """Text that every table can hold: without zero bytes and halves of surrogate pairs."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
 
 
 def https(url: Any) -> str | None:
     """An absolute https address of a picture or page, None when there is none."""
     text = url.strip() if isinstance(url, str) else ""
     if text.startswith("//"):
-        return "https:" + text
+        text = "https:" + text
     if text.startswith("http://"):
-        return "https://" + text[7:]
-    return text if text.startswith("https://") else None
+        text = "https://" + text[7:]
+    return text if text.startswith("https://") and is_address(text) else None
+
+
+def is_address(text: str) -> bool:
+    """Whether an address can be asked for."""
+    try:
+        parts = urlsplit(text)
+        parts.port  # noqa: B018 - it is read when it is asked for
+        text.encode("utf-8")
+    except ValueError:
+        return False
+    return bool(parts.hostname) and "\0" not in text
 
 
 def slices(request: PageRequest, addresses: Iterable[Any]) -> tuple[PictureLink, ...]:
@@ -277,7 +377,7 @@ def number(value: Any) -> float | None:
 
 def whole(value: Any) -> int | None:
     """A non-negative 32-bit number, such as an episode's."""
-    if isinstance(value, str) and value.isdecimal():
+    if isinstance(value, str) and value.isdecimal() and len(value) <= 10:
         value = int(value)
     good = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
     return value if good else None
@@ -286,6 +386,11 @@ def whole(value: Any) -> int | None:
 def mapping(value: Any) -> dict[str, Any]:
     """A JSON object, empty when it is something else."""
     return value if isinstance(value, dict) else {}
+
+
+def texts(value: Any) -> list[str]:
+    """The texts of a JSON list, empty when it is something else."""
+    return [text for text in value if isinstance(text, str)] if isinstance(value, list) else []
 
 
 def rows(value: Any) -> list[dict[str, Any]]:

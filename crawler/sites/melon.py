@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from crawler.dates import parse_date
 from crawler.sites.base import (
     Page,
     PageRequest,
@@ -24,6 +23,7 @@ from crawler.sites.base import (
     https,
     key_of,
 )
+from schemas.dates import parse_date
 from schemas.errors import UsageError
 from schemas.records import Author, Title, distinct_authors
 
@@ -74,7 +74,7 @@ def parse_chart(request: PageRequest, page: Page) -> ParsedPage:
     chart_rows = tree.css("tr.lst50, tr.lst100")
     if not chart_rows:
         raise page.lacks("tr.lst50", '<tr class="lst50" data-song-no="30838076">')
-    titles = [_album(row, request.about, page) for row in chart_rows]
+    titles, odd = page.each(chart_rows, lambda row: _album(row, request.about, page))
     if not any(parsed.pictures for parsed in titles):
         raise page.lacks(
             "a.image_typeAll img",
@@ -82,7 +82,7 @@ def parse_chart(request: PageRequest, page: Page) -> ParsedPage:
         )
     requests = {parsed.title.title_id: title(parsed.title.title_id, {}) for parsed in titles}
     details = tuple(requests.values()) if request.about.get("details") else ()
-    return ParsedPage(titles=tuple(titles), requests=details)
+    return ParsedPage(titles=tuple(titles), requests=details, odd=odd)
 
 
 def year_of(tags: Sequence[str]) -> int | None:
@@ -154,6 +154,7 @@ SITE = Site(
     start=start,
     parsers={"chart": parse_chart, "album": parse_album},
     title=title,
+    address=("melon.com", "albumId"),
     year_of=year_of,
     redirect_reasons={"member.melon.com": "adult", "/login": "adult"},
 )

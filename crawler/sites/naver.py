@@ -29,6 +29,7 @@ from crawler.sites.base import (
     prose,
     rows,
     slices,
+    texts,
     whole,
 )
 from schemas.records import Author, Episode, Title, distinct_authors
@@ -107,8 +108,9 @@ def parse_list(request: PageRequest, page: Page) -> ParsedPage:
         entries = rows(found.get("titleList", found.get("curationViewList")))
     if not entries:
         raise page.lacks("titleList", 'JSON as {"titleList": [{"titleId": 1}]}')
-    listed = tuple(_listed(row, request, page) for row in entries)
-    return ParsedPage(listed=listed, requests=_next_list(request, mapping(found.get("pageInfo"))))
+    listed, odd = page.each(entries, lambda row: _listed(row, request, page))
+    more = _next_list(request, mapping(found.get("pageInfo")))
+    return ParsedPage(listed=tuple(listed), requests=more, odd=odd)
 
 
 def _listed(row: dict[str, Any], request: PageRequest, page: Page) -> ListedTitle:
@@ -186,7 +188,7 @@ def _authors(body: dict[str, Any], page: Page) -> tuple[Author, ...]:
         credits = [
             (clean(person.get("name")), kind)
             for person in rows(people)
-            for kind in person.get("artistTypeList") or ["ARTIST_WRITER"]
+            for kind in texts(person.get("artistTypeList")) or ["ARTIST_WRITER"]
         ]
         order = {kind: place for place, kind in enumerate(ROLES)}
         credits.sort(key=lambda credit: order.get(credit[1], len(order)))
@@ -217,7 +219,7 @@ def _labels(body: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
             genres.append(GENRES[code][0] if code in GENRES else _BY_NAME[name])
         if name:
             tags.append(name)
-    for code in mapping(body.get("gfpAdCustomParam")).get("genreTypes") or []:
+    for code in texts(mapping(body.get("gfpAdCustomParam")).get("genreTypes")):
         if code in GENRES:
             genres.append(GENRES[code][0])
     return tuple(dict.fromkeys(genres)), tuple(dict.fromkeys(tags))
@@ -229,21 +231,23 @@ def parse_episodes(request: PageRequest, page: Page) -> ParsedPage:
     if not isinstance(body.get("articleList"), list):
         raise page.lacks("articleList", '"articleList": [{"no": 1, "subtitle": "1화"}]')
     title_id = str(request.title_id)
-    found: list[Episode] = []
     pictures: list[PictureLink] = []
     free: list[int] = []
     shown = rows(body["articleList"])
-    for row in shown:
+
+    def episode(row: dict[str, Any]) -> Episode:
         no = page.need(whole(row.get("no")), "articleList[].no", '"no": 1')
         published = short_date(row.get("serviceDateDescription"))
         url = f"{ROOT}/webtoon/detail?titleId={key_of(title_id)}&no={no}"
-        name, score = clean(row.get("subtitle")), number(row.get("starScore"))
-        found.append(Episode(title_id, no, name, published, score, url))
         if not row.get("charge"):
             free.append(no)
         thumbnail = https(row.get("thumbnailUrl"))
         if thumbnail and not row.get("thumbnailLock"):
             pictures.append(PictureLink(thumbnail, "thumbnail", no, published))
+        score = number(row.get("starScore"))
+        return Episode(title_id, no, clean(row.get("subtitle")), published, score, url)
+
+    found, odd = page.each(shown, episode)
     if found and not pictures and not any(row.get("thumbnailLock") for row in shown):
         raise page.lacks(
             "articleList[].thumbnailUrl", '"thumbnailUrl": "https://image-comic.pstatic.net/..."'
@@ -259,6 +263,7 @@ def parse_episodes(request: PageRequest, page: Page) -> ParsedPage:
         pictures=tuple(pictures),
         more=more,
         free=tuple(free),
+        odd=odd,
     )
 
 
@@ -294,6 +299,7 @@ SITE = Site(
         "strip": parse_strip,
     },
     title=title,
+    address=("comic.naver.com", "titleId"),
     probe=episodes,
     strip=strip,
     redirect_reasons={"nid.naver.com": "adult", "nidlogin": "adult"},

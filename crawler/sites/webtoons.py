@@ -62,7 +62,11 @@ def start(scope: Scope) -> list[PageRequest]:
     about = {"language": scope.language}
     home = f"{ROOT}/{scope.language}"
     if scope.titles:
-        return [title(f"webtoons:{number}", about) for number in scope.titles]
+        canvas = {**about, "canvas": True}
+        return [
+            title(f"webtoons:{number}", canvas if number in scope.canvas else about)
+            for number in scope.titles
+        ]
     lists = scope.lists or ("weekday", "finished")
     pages = [f"genres/{quote(genre, safe='')}" for genre in scope.genres]
     if not pages and "weekday" in lists:
@@ -101,13 +105,13 @@ def strip(title_id: str, episode_no: int, about: Mapping[str, Any]) -> PageReque
 
 def parse_list(request: PageRequest, page: Page) -> ParsedPage:
     """The cards of a list."""
-    listed: dict[str, ListedTitle] = {}
-    for card in page.tree().css(CARDS):
+
+    def card_title(card: Selector) -> ListedTitle | None:
         link = card.attrib.get("href", "")
         key = card.attrib.get("data-title-no")
         key = key or parse_qs(urlsplit(link).query).get("title_no", [None])[0]
         if whole(key) is None:
-            continue
+            return None
         name = _words(card, ".info_text .title, .subj, .info .subj")
         name = name or clean(card.css(".image_wrap img::attr(alt), img::attr(alt)").get())
         name = page.need(name, ".info_text .title", "the title's name")
@@ -116,12 +120,15 @@ def parse_list(request: PageRequest, page: Page) -> ParsedPage:
         title_id = f"webtoons:{int(str(key))}"
         finished = True if request.about.get("finished") else None
         authors = tuple(_split(author))
-        listed[title_id] = ListedTitle(title_id, name, authors, finished=finished, about=about)
+        return ListedTitle(title_id, name, authors, finished=finished, about=about)
+
+    found, odd = page.each(page.tree().css(CARDS), card_title)
+    listed = {title.title_id: title for title in found if title is not None}
     if not listed:
         if len(page.body) < REFUSAL_BYTES:
             raise page.lacks("ul.webtoon_list", "a list; it may not be shown in your country")
         raise page.lacks("ul.webtoon_list", '<a class="link" data-title-no="95">')
-    return ParsedPage(listed=tuple(listed.values()))
+    return ParsedPage(listed=tuple(listed.values()), odd=odd)
 
 
 def parse_title(request: PageRequest, page: Page) -> ParsedPage:
@@ -187,24 +194,39 @@ def parse_episodes(request: PageRequest, page: Page) -> ParsedPage:
     if not isinstance(body.get("episodeList"), list):
         raise page.lacks("result.episodeList", '{"result": {"episodeList": [{"episodeNo": 1}]}}')
     title_id = str(request.title_id)
-    found: list[Episode] = []
     pictures: list[PictureLink] = []
-    for row in rows(body["episodeList"]):
+
+    def episode(row: dict[str, Any]) -> Episode:
         no = page.need(whole(row.get("episodeNo")), "episodeList[].episodeNo", '"episodeNo": 1')
         published = _day(row.get("exposureDateMillis"))
         link = clean(row.get("viewerLink"))
-        url = urljoin(ROOT, link) if link else None
-        found.append(Episode(title_id, no, clean(row.get("episodeTitle")), published, None, url))
+        url = _joined(ROOT, link)
         thumbnail = clean(row.get("thumbnail"))
         if thumbnail:
-            address = https(thumbnail) or urljoin(PICTURES, thumbnail)
-            pictures.append(PictureLink(address, "thumbnail", no, published))
+            address = https(thumbnail) or _joined(PICTURES, thumbnail)
+            if address:
+                pictures.append(PictureLink(address, "thumbnail", no, published))
+        return Episode(title_id, no, clean(row.get("episodeTitle")), published, None, url)
+
+    found, odd = page.each(rows(body["episodeList"]), episode)
     if found and not pictures:
         raise page.lacks("episodeList[].thumbnail", '"thumbnail": "/20200101_1/thumb.jpg"')
     numbers = tuple(dict.fromkeys(episode.episode_no for episode in found))
     return ParsedPage(
-        episodes=tuple(found), episodes_count=len(numbers), pictures=tuple(pictures), free=numbers
+        episodes=tuple(found),
+        episodes_count=len(numbers),
+        pictures=tuple(pictures),
+        free=numbers,
+        odd=odd,
     )
+
+
+def _joined(root: str, link: str | None) -> str | None:
+    """An address on the site, None when there is none."""
+    try:
+        return https(urljoin(root, link)) if link else None
+    except ValueError:
+        return None
 
 
 def _day(millis: Any) -> Any:
@@ -245,6 +267,7 @@ SITE = Site(
         "strip": parse_strip,
     },
     title=title,
+    address=("webtoons.com", "title_no"),
     probe=episodes,
     strip=strip,
     redirect_reasons={"/ageGate": "adult", "/login": "adult"},

@@ -18,16 +18,24 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
-from indexer.embedding.encoder import Encoded, Encoder, Runtime
+from indexer.embedding.encoder import Encoder, Runtime
 from indexer.embedding.models import model_dir
 from indexer.embedding.preprocess import PixelSpec, picture_to_pixels
-from schemas.images import SKIPPED, PictureError, PictureLimits, Reason, stored_bytes
-from schemas.manifest import read_manifest
+from schemas.attempt import attempt, concerns_all
+from schemas.images import (
+    SKIPPED,
+    PictureError,
+    PictureLimits,
+    Reason,
+    read_capped,
+    stored_bytes,
+)
+from schemas.manifest import NO_PATH, RAGGED, read_manifest
 from schemas.progress import Progress
 from schemas.settings import Settings
 from schemas.storage.catalog import Catalog
-from schemas.storage.fsio import fsync_directory, storage_error
 from schemas.storage.layout import Layout
+from schemas.storage.outputs import output_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,15 +50,19 @@ WORKERS = 2  # decoding keeps up with the network on two cores; more threads onl
 
 def in_order(
     work: Callable[[Job], Done], jobs: Iterable[Job], window: int
-) -> Iterator[tuple[Job, Done]]:
-    """Each job with its outcome, in order, at most `window` jobs ahead of the reader."""
+) -> Iterator[tuple[Job, Done | PictureError]]:
+    """Each job with its outcome, or with what is wrong with its picture, in order, at most
+    `window` jobs ahead of the reader.
+
+    Errors:  what concerns all jobs and not one (`schemas.attempt`)
+    """
     with ThreadPoolExecutor(max_workers=WORKERS, thread_name_prefix="ahead") as pool:
-        ahead: deque[tuple[Job, Future[Done]]] = deque()
+        ahead: deque[tuple[Job, Future[Done | PictureError]]] = deque()
         remaining = iter(jobs)
         try:
             while True:
                 for job in remaining:
-                    ahead.append((job, pool.submit(work, job)))
+                    ahead.append((job, pool.submit(attempt, work, job)))
                     if len(ahead) >= window:
                         break
                 if not ahead:
@@ -203,10 +215,36 @@ def read_stored(
 ) -> np.ndarray | PictureError:
     """A stored picture, checked to be the one that it was, as a model takes it; or what is wrong
     with it."""
+    return attempt(
+        lambda: picture_to_pixels(stored_bytes(layout.picture(file), picture_id), limits, spec)
+    )
+
+
+def encode_each(
+    encoder: Encoder, pixels: Sequence[np.ndarray]
+) -> list[tuple[np.ndarray, float] | PictureError]:
+    """The vector (D,) and out-of-distribution score of each prepared picture, or what is wrong
+    with it; a picture that the network cannot take does not cost the others.
+
+    Errors:  those of a network that takes no picture at all
+    """
     try:
-        return picture_to_pixels(stored_bytes(layout.picture(file), picture_id), limits, spec)
-    except PictureError as error:
-        return error
+        found = encoder.encode(pixels)
+    except Exception as error:
+        if concerns_all(error):
+            raise
+        side_px = encoder.pixel_spec.multiple_px
+        encoder.encode([np.zeros((side_px, side_px, 3), np.uint8)])  # is it the network?
+        return [
+            one if isinstance(one, PictureError) else (one.vectors[0], float(one.ood[0]))
+            for one in (attempt(encoder.encode, [picture]) for picture in pixels)
+        ]
+    return [
+        (vector, score)
+        if np.isfinite(vector).all()
+        else PictureError(Reason.UNEXPECTED, "the network gives no numbers for it")
+        for vector, score in zip(found.vectors, found.ood.tolist(), strict=True)
+    ]
 
 
 class _Writer:
@@ -216,20 +254,20 @@ class _Writer:
         self.catalog, self.report = catalog, report
         self.model_id, self.preprocessing = encoder.model_id, encoder.preprocessing_digest
         self.ids: list[str] = []
-        self.encoded: list[Encoded] = []
+        self.encoded: list[tuple[np.ndarray, float]] = []
         self.refused: list[dict[str, Any]] = []
         self.revived: list[dict[str, Any]] = []
         self.last = time.monotonic()
 
     def add(self, rows: list[dict[str, Any]], encoder: Encoder, pixels: list[np.ndarray]) -> None:
-        if rows:
-            self.encoded.append(encoder.encode(pixels))
-            self.ids += [row["picture_id"] for row in rows]
-            self.revived += [
-                {**row, "status": "stored", "reason": None}
-                for row in rows
-                if row["status"] != "stored"
-            ]
+        for row, outcome in zip(rows, encode_each(encoder, pixels), strict=True):
+            if isinstance(outcome, PictureError):
+                self.refuse(row, outcome)
+                continue
+            self.encoded.append(outcome)
+            self.ids.append(row["picture_id"])
+            if row["status"] != "stored":
+                self.revived.append({**row, "status": "stored", "reason": None})
         if len(self.ids) >= COMMIT_ROWS or time.monotonic() - self.last > COMMIT_SECONDS:
             self.commit()
 
@@ -240,7 +278,7 @@ class _Writer:
 
     def commit(self) -> None:
         if self.ids:
-            vectors, ood = (np.concatenate(parts) for parts in zip(*self.encoded, strict=True))
+            vectors, ood = (np.stack(parts) for parts in zip(*self.encoded, strict=True))
             self.catalog.append(
                 "vectors", vector_rows(self.ids, vectors, self.model_id, self.preprocessing, ood)
             )
@@ -283,13 +321,15 @@ MAX_PROBLEMS = 20
 Listed = Sequence[tuple[str, Path]]
 
 
-def listed_pictures(manifest: Path) -> Listed:
-    """The pictures of a manifest, as (path as listed, file).
+def listed_pictures(manifest: Path, note: Callable[[str], None]) -> Listed:
+    """The pictures of a manifest, as (path as listed, file); rows that list none are a note.
 
     Errors:  InputError
     """
-    root = manifest.resolve().parent
-    return [(row.path, root / row.path) for row in read_manifest(manifest) if row.path]
+    listed = read_manifest(manifest)
+    for line in listed.notes.lines(NO_PATH, RAGGED):
+        note(line)
+    return [(row.path, listed.file_of(row)) for row in listed.rows]
 
 
 @dataclass(frozen=True)
@@ -311,26 +351,24 @@ def listed_vectors(
     """
     spec = encoder.pixel_spec
 
-    def read(job: tuple[str, Path]) -> np.ndarray | PictureError:
-        try:
-            return picture_to_pixels(job[1].read_bytes(), limits, spec)
-        except PictureError as error:
-            return error
-        except OSError as error:
-            return PictureError(Reason.UNREADABLE, f"cannot be read ({error.strerror})")
+    def read(job: tuple[str, Path]) -> np.ndarray:
+        return picture_to_pixels(read_capped(job[1], limits), limits, spec)
 
     batch: list[tuple[str, np.ndarray | PictureError]] = []
     for done, ((name, _), outcome) in enumerate(in_order(read, listed, 128), 1):
         batch.append((name, outcome))
         if len(batch) == BATCH_ROWS or done == len(listed):
             good = [part for _, part in batch if not isinstance(part, PictureError)]
-            encoded = encoder.encode(good)
-            made = zip(encoded.vectors, encoded.ood.tolist(), strict=True)
+            made = iter(encode_each(encoder, good))
+            found = [
+                (name, part if isinstance(part, PictureError) else next(made))
+                for name, part in batch
+            ]
             yield [
                 ListedVector(name, None, problem=part.message)
                 if isinstance(part, PictureError)
-                else ListedVector(name, *next(made))
-                for name, part in batch
+                else ListedVector(name, *part)
+                for name, part in found
             ]
             batch = []
         if progress:
@@ -346,17 +384,8 @@ def parquet_file(out: Path, schema: pa.Schema) -> Iterator[Callable[[dict[str, o
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    aside = out.with_name(f".{out.name}.tmp")
-    try:
-        with pq.ParquetWriter(aside, schema) as writer:
-            yield lambda columns: writer.write_table(pa.table(columns, schema))
-        aside.replace(out)
-        fsync_directory(out.absolute().parent)
-    except OSError as error:
-        raise storage_error(error, str(out)) from error
-    finally:
-        with contextlib.suppress(OSError):
-            aside.unlink()
+    with output_file(out) as file, pq.ParquetWriter(file, schema) as writer:
+        yield lambda columns: writer.write_table(pa.table(columns, schema))
 
 
 @dataclass

@@ -14,7 +14,7 @@ from typing import Any
 from indexer.embedding.preprocess import PixelSpec
 from indexer.labels.heads import has_heads
 from schemas.errors import InputError, NoIndexError, nearest
-from schemas.storage.fsio import read_verified
+from schemas.storage.fsio import read_verified, refusal
 from schemas.storage.layout import Layout
 
 FORMAT_VERSION = 3
@@ -56,9 +56,8 @@ class ModelDescription:
                 network={"bytes": int(network["bytes"]), "blake3": str(network["blake3"])},
             )
         except OSError as error:
-            raise NoIndexError(
-                f"no model in {model_dir} ({error.strerror or error})", "Reinstall toonsearch."
-            ) from error
+            said, hint = refusal(error) or (f"is missing ({error.strerror})", "Reinstall toonsearch.")
+            raise NoIndexError(f"no model in {model_dir}: {path.name} {said}", hint) from error
         except (ValueError, KeyError, TypeError, AttributeError, InputError) as error:
             raise NoIndexError(f"{path} is not a model description ({error})") from error
 
@@ -86,7 +85,8 @@ def verified_network(path: Path, description: ModelDescription) -> bytes:
     try:
         data = read_verified(path, description.network, MAX_MODEL_BYTES)
     except OSError as error:
-        raise NoIndexError(f"{path}: {error.strerror or error}", hint) from error
+        said, hint = refusal(error) or (f"cannot be read ({error.strerror or error})", hint)
+        raise NoIndexError(f"{path} {said}", hint) from error
     except ValueError as error:
         raise NoIndexError(f"{path}: {error}", hint) from error
     # A tensor kept outside the graph names its file under this key: such a model could make

@@ -19,6 +19,8 @@ from indexer.labels.calibration import LabelDataset
 from indexer.labels.predict import LabelModel, Prediction, predict
 from indexer.vector_index.generations import Generation
 from indexer.vector_index.metadata import CODES
+from schemas.attempt import attempt
+from schemas.images import PictureError
 from schemas.progress import Progress
 from schemas.records import LABEL_KINDS, is_era
 from schemas.storage.catalog import Catalog
@@ -30,16 +32,19 @@ if TYPE_CHECKING:
 
 SHOWN = 5
 BATCH = 512
+MAX_PROBLEMS = 10
 PRIOR = 0.5  # how often a picture is by an unknown author before anything is known of it
 
 
 @dataclass
 class JudgeReport:
-    """What a run did. Counts: judged, already (and pending, for a dry run)."""
+    """What a run did. Counts: judged, already, failed (and pending, for a dry run); `problems`
+    are the first few titles whose pictures failed, in words."""
 
     model_id: str
     counts: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
+    problems: list[str] = field(default_factory=list)
 
 
 def judge_pending(
@@ -73,12 +78,13 @@ def judge_pending(
         report.counts["judged"] = 0
         for start in range(0, len(pending), BATCH):
             part = pending[start : start + BATCH]
-            data = pa.Table.from_pylist(judged.rows(part), schema=arrow_schema("predictions"))
+            rows = judged.rows(part, report)
+            data = pa.Table.from_pylist(rows, schema=arrow_schema("predictions"))
             if any_written:
                 catalog.upsert("predictions", data)
             else:
                 catalog.append("predictions", data)
-            report.counts["judged"] += len(part)
+            report.counts["judged"] += len(rows)
             if progress:
                 progress(start + len(part), len(pending))
     report.seconds = time.perf_counter() - started
@@ -125,30 +131,40 @@ class _Judge:
             for kind in self.model.labels
         )
 
-    def rows(self, part: np.ndarray) -> list[dict[str, Any]]:
-        """Predictions of the pictures at these places, title by title."""
+    def rows(self, part: np.ndarray, report: JudgeReport) -> list[dict[str, Any]]:
+        """Predictions of the pictures at these places, title by title; a title that fails is
+        noted and costs no other."""
         titles = self.data.title[part]
         found = []
         for title in dict.fromkeys(titles.tolist()):
             places = part[titles == title]
-            predicted = self.predict(places)
-            for query, place in enumerate(places.tolist()):
-                labels = {
+            rows = attempt(self._title_rows, places)
+            if isinstance(rows, PictureError):
+                report.counts["failed"] = report.counts.get("failed", 0) + len(places)
+                if len(report.problems) < MAX_PROBLEMS:
+                    report.problems.append(f"{self.picture_ids[places[0]]}: {rows.message}")
+                continue
+            found += rows
+        return found
+
+    def _title_rows(self, places: np.ndarray) -> list[dict[str, Any]]:
+        """Predictions of pictures of one title."""
+        predicted = self.predict(places)
+        return [
+            {
+                "picture_id": str(self.picture_ids[place]),
+                "model_id": self.generation.model_id,
+                **{
                     column: [
                         {"label": label, "probability": share}
                         for label, share in predicted.ranked(query, kind, SHOWN)
                     ]
                     for kind, (column, *_) in LABEL_KINDS.items()
-                }
-                found.append(
-                    {
-                        "picture_id": str(self.picture_ids[place]),
-                        "model_id": self.generation.model_id,
-                        **labels,
-                        "unknown_author": float(predicted.unknown_author[query]),
-                    }
-                )
-        return found
+                },
+                "unknown_author": float(predicted.unknown_author[query]),
+            }
+            for query, place in enumerate(places.tolist())
+        ]
 
     def predict(self, places: np.ndarray) -> Prediction:
         """What is predicted of pictures of one title without that title and its copies; (B,)"""

@@ -19,7 +19,7 @@ import numpy as np
 
 from indexer.labels.calibration import LabelDataset
 from schemas.errors import InputError, UsageError
-from schemas.manifest import ManifestRow, manifest_rows, read_manifest
+from schemas.manifest import WRONG_YEAR, ManifestRow, manifest_rows, read_manifest
 from schemas.names import author_key
 from schemas.records import DECADE, era_of
 from schemas.storage.catalog import Catalog
@@ -49,7 +49,7 @@ class Split:
 class Benchmark:
     """Pictures of a folder with their labels; empty or NO_YEAR is "not known".
 
-    `genres` are those of each picture, the main one first.
+    `genres` are those of each picture, the main one first; `notes` say what is odd about the rows.
 
     Shapes:  N paths and genres; authors and series (N,) str, years (N,) int
     """
@@ -62,6 +62,7 @@ class Benchmark:
     years: np.ndarray
     name: str
     splits: tuple[Split, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -269,7 +270,7 @@ def benchmark_of_rows(
     labels_of: dict[str, tuple[str, str]] = {}
     spellings: dict[str, str] = {}
     for row in rows:
-        path, author = row.path, next(iter(row.authors), "")
+        path, author = row.file, next(iter(row.authors), "")
         author = spellings.setdefault(author_key(author), author)
         series = row.title_id or row.series or row.title
         if not path or not (training or (author and series)):
@@ -282,7 +283,7 @@ def benchmark_of_rows(
         labels_of[path] = (author, series)
         if not (root / path).is_file():
             raise InputError(f"row {row.number}: there is no file {root / path}", FIX)
-        used.append((path, author, series, row.genres, _year(row)))
+        used.append((path, author, series, row.genres, row.year or NO_YEAR))
     if not used:
         raise InputError(f"{name}: no row has a path, an author and a series")
     paths, authors, series_of, genres, years = zip(*used, strict=True)
@@ -294,21 +295,16 @@ def benchmark_of_rows(
     return replace(bench, splits=tuple(read_splits(root) if has_splits else author_splits(bench)))
 
 
-def _year(row: ManifestRow) -> int:
-    if not row.year:
-        return NO_YEAR
-    year = int(row.year) if row.year.isdecimal() else 0
-    if not 1000 <= year <= 2100:
-        raise InputError(f"row {row.number}: {row.year[:40]!r} is not a year", FIX)
-    return year
-
-
 def benchmark_of_manifest(file: Path, training: bool = False) -> Benchmark:
     """A benchmark from a manifest file, with the splits that lie beside it.
 
     Errors:  as of `benchmark_of_rows`, and those of reading the manifest
     """
-    return benchmark_of_rows(read_manifest(file), file.resolve().parent, str(file), training)
+    manifest = read_manifest(file)
+    if wrong := manifest.notes.of(WRONG_YEAR):
+        raise InputError(wrong[0], FIX)
+    bench = benchmark_of_rows(manifest.rows, manifest.root, str(file), training)
+    return replace(bench, notes=tuple(manifest.notes.lines()))
 
 
 def benchmark_of_catalog(layout: Layout, training: bool = False) -> Benchmark:

@@ -66,6 +66,8 @@ def pictures_of(
         return view(image) if view else image
 
     for _, image in in_order(read, bench.paths, WINDOW):
+        if isinstance(image, PictureError):
+            raise image
         yield image
 
 

@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from indexer.vector_index.ranking import within
 from schemas.errors import InputError
 from schemas.storage.fsio import fsync_file
+from schemas.storage.mirrors import utf8_path
 
 
 class VectorIndex:
@@ -31,7 +33,7 @@ class VectorIndex:
         """Map an index into memory. The caller has checked its digest."""
         import faiss
 
-        return cls(faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC))
+        return cls(faiss.read_index(str(utf8_path(path)), faiss.IO_FLAG_MMAP_IFC))
 
     @cached_property
     def stored_ids(self) -> np.ndarray:
@@ -88,7 +90,7 @@ class VectorIndex:
             selector = faiss.IDSelectorNot(faiss.IDSelectorBatch(without))
         params = selector and faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
         similarity, ids = self._index.search(vectors, k, params=params)
-        return np.where(ids < 0, np.float32(-1.0), similarity), ids
+        return np.where(ids < 0, np.float32(-1.0), within(similarity)), ids
 
     def vectors(self, row_ids: np.ndarray | Sequence[int]) -> np.ndarray:
         """The stored vectors of rows (float16 in float32).
@@ -131,7 +133,7 @@ def write_index(path: Path, vectors: np.ndarray, row_ids: np.ndarray) -> None:
     import faiss
 
     try:
-        faiss.write_index(index_of(vectors, row_ids)._index, str(path))
+        faiss.write_index(index_of(vectors, row_ids)._index, str(utf8_path(path)))
     except RuntimeError as error:  # FAISS reports a full disk this way
         raise OSError(28 if "write error" in str(error) else 5, str(error)) from error
     fsync_file(path)

@@ -39,6 +39,7 @@ from schemas.storage.fsio import (
     digest_file,
     fsync_directory,
     read_signed,
+    refusal,
     replace_file,
     storage_error,
 )
@@ -63,9 +64,7 @@ def read_manifest(directory: Path) -> dict[str, Any]:
         with (directory / MANIFEST).open("rb") as handle:
             data = handle.read(MAX_MANIFEST_BYTES + 1)
     except OSError as error:
-        raise NoIndexError(
-            f"generation {name} has no readable manifest ({error.strerror})", REBUILD
-        ) from error
+        raise _unreadable(f"the manifest of generation {name}", error) from error
     try:
         body = read_signed(data)
     except ValueError as error:
@@ -80,6 +79,11 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     return body
 
 
+def _unreadable(what: str, error: Exception) -> NoIndexError:
+    said, hint = refusal(error) or ("cannot be read", REBUILD)
+    return NoIndexError(f"{what} {said}", hint)
+
+
 def check_files(directory: Path, manifest: dict[str, Any]) -> None:
     """Check every file's length and digest; files that are not listed are ignored.
 
@@ -90,9 +94,7 @@ def check_files(directory: Path, manifest: dict[str, Any]) -> None:
         try:
             right = path.stat().st_size == facts["bytes"] and (digest_file(path) == facts["blake3"])
         except (OSError, ValueError) as error:
-            raise NoIndexError(
-                f"generation {directory.name} is damaged: {name} cannot be read", REBUILD
-            ) from error
+            raise _unreadable(f"{name} of generation {directory.name}", error) from error
         if not right:
             raise NoIndexError(f"generation {directory.name} is damaged: {name}", REBUILD)
 
@@ -139,6 +141,8 @@ class Generation:
                 if attempt < 2 and generation_id is None:
                     continue  # collected between reading the pointer and opening: read again
                 raise NoIndexError(f"generation {name} has no manifest", REBUILD) from None
+            except OSError as error:
+                raise _unreadable(f"generation {name}", error) from error
             try:
                 manifest = read_manifest(directory)
                 if current and current[1] != manifest["digest"]:
@@ -236,7 +240,7 @@ def _read_current(layout: Layout) -> tuple[str, str] | None:
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
-        raise NoIndexError("the index pointer cannot be read", REBUILD) from error
+        raise _unreadable("the index pointer", error) from error
     name, _, digest = text.strip().partition(" ")
     if not _ID.fullmatch(name) or text != f"{name} {digest}\n":
         raise NoIndexError("the index pointer is damaged", REBUILD)

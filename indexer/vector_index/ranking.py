@@ -28,6 +28,12 @@ def unit(vectors: np.ndarray) -> np.ndarray:
     return np.asarray(vectors / np.maximum(lengths, 1e-6))
 
 
+def within(cosines: np.ndarray) -> np.ndarray:
+    """Cosines of stored vectors: as half floats their lengths are up to 1.0001, and a picture
+    would be nearer to itself than is possible."""
+    return np.asarray(np.clip(cosines, -1.0, 1.0))
+
+
 def title_centroids(vectors: np.ndarray, titles: Sequence[str]) -> np.ndarray:
     """The unit vector of the mean of each title's pictures, in the order of the titles' ids.
 

@@ -18,6 +18,7 @@ from urllib.parse import unquote
 from schemas.storage import commits
 from schemas.storage.fsio import scratch_folder, storage_errors
 from schemas.storage.layout import Layout
+from schemas.storage.mirrors import bring_home, plain_path
 from schemas.storage.tables import TABLES, arrow_schema, quoted, table_sql
 
 if TYPE_CHECKING:
@@ -50,19 +51,21 @@ class Catalog:
         """The table's current version, None while it has none."""
         return commits.newest_version(self.layout.table(table))
 
-    def read(self, table: str, columns: Sequence[str] | None = None) -> pa.Table:
-        """All rows of the current version; an empty table while there is none."""
+    def read(
+        self, table: str, columns: Sequence[str] | None = None, version: int | None = None
+    ) -> pa.Table:
+        """All rows of a version, by default the current one; an empty table while there is none."""
         schema = arrow_schema(table)
         if columns is not None:
             import pyarrow as pa
 
             schema = pa.schema([schema.field(name) for name in columns])
-        return commits.reading(self.layout.table(table), lambda: self._read(table, schema))
+        return commits.reading(self.layout.table(table), lambda: self._read(table, schema, version))
 
-    def _read(self, table: str, schema: pa.Schema) -> pa.Table:
+    def _read(self, table: str, schema: pa.Schema, version: int | None) -> pa.Table:
         import pyarrow.parquet as pq
 
-        files = self.files(table)
+        files = self.files(table, version)
         if not files:
             return schema.empty_table()
         try:
@@ -139,14 +142,16 @@ class Catalog:
         from deltalake import DeltaTable
 
         if not self.exists(table):
-            commits.prepare(self.layout.table(table))
+            directory = self.layout.table(table)
+            commits.prepare(directory)
             DeltaTable.create(
-                self.layout.table(table),
+                plain_path(directory),
                 schema=arrow_schema(table),
                 name=table,
                 mode="ignore",
                 **_no_hooks(),
             )
+            bring_home(directory)
         return self.open(table)
 
     def open(self, table: str, version: int | None = None) -> DeltaTable:
@@ -161,10 +166,11 @@ class Catalog:
             raise commits.damaged(directory, error) from error
 
     def files(self, table: str, version: int | None = None) -> list[str]:
-        """Data files of a version, by default the current one."""
+        """Data files of a version, by default the current one, by paths that any library takes."""
         if not self.exists(table):
             return []
-        return [str(self.layout.table(table) / name) for name in _names(self.open(table, version))]
+        names = data_files(self.open(table, version))
+        return [str(plain_path(self.layout.table(table)) / name) for name in names]
 
 
 def _opened(directory: Path, version: int | None) -> DeltaTable:
@@ -172,13 +178,13 @@ def _opened(directory: Path, version: int | None) -> DeltaTable:
 
     newest = commits.newest_version(directory) if version is None else version
     commits.verify(directory, commits.log_files(directory))
-    table = DeltaTable(directory, version=newest)
-    commits.verify(directory, _names(table))
+    table = DeltaTable(plain_path(directory), version=newest)
+    commits.verify(directory, data_files(table))
     return table
 
 
-def _names(table: DeltaTable) -> list[str]:
-    """Data files relative to the table; the library gives URIs, in which a space is %20."""
+def data_files(table: DeltaTable) -> list[str]:
+    """Names of the data files; the library gives URIs, in which a space is %20."""
     return [unquote(uri.rpartition("/")[2]) for uri in table.file_uris()]
 
 
@@ -193,6 +199,7 @@ def committing(layout: Layout, table: str) -> Iterator[None]:
     directory = layout.table(table)
     with storage_errors(f"the catalog table {table!r}", DeltaError):
         yield
+        bring_home(directory)
         version = commits.newest_version(directory)
         if version is not None:
             commits.record_commit(directory, version)

@@ -34,10 +34,11 @@ from schemas.storage.fsio import (
     read_signed,
     replace_file,
     signed_bytes,
+    unreachable,
 )
 from schemas.storage.layout import Layout
+from schemas.storage.mirrors import LOG, bring_home, plain_path
 
-LOG = "_delta_log"
 CHECKSUMS = "_checksums.json"
 FORMAT = 1
 MAX_CHECKSUMS_BYTES = 1 << 26
@@ -68,7 +69,7 @@ def read_checksums(table: Path) -> TableChecksums | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise damaged(table, f"{CHECKSUMS}: {error.strerror}") from error
+        raise damaged(table, error) from error
     try:
         return _parsed(data)
     except (ValueError, KeyError, TypeError) as error:
@@ -108,11 +109,20 @@ def verify(table: Path, names: Iterable[str]) -> None:
 
 
 def damaged(table: Path, what: str | Exception) -> StorageError:
+    """An error about a table: that it is damaged, or that this user cannot get at it."""
+    if isinstance(what, StorageError):
+        return what
+    if isinstance(what, Exception) and (closed := unreachable(what, _named(table))):
+        return closed
     line = str(what).splitlines()[0] if str(what) else type(what).__name__
     return StorageError(
-        f"the catalog table {table.name!r} cannot be read ({line})",
+        f"{_named(table)} cannot be read ({line})",
         "`toonsearch doctor` says what can be done.",
     )
+
+
+def _named(table: Path) -> str:
+    return f"the catalog table {table.name!r}"
 
 
 def versions(table: Path) -> list[int]:
@@ -226,7 +236,8 @@ def checkpoint(table: Path, version: int, aside: Path) -> None:
         (aside / LOG).mkdir(parents=True)
         for logged in log_files(table):
             os.link(table / logged, aside / logged)
-        DeltaTable(aside, version=version).create_checkpoint()
+        DeltaTable(plain_path(aside), version=version).create_checkpoint()
+        bring_home(aside)
         fsync_file(aside / name)
         last = read_checksums(table)
         assert last is not None
@@ -246,6 +257,10 @@ def _list(folder: Path) -> list[Path]:
         return list(folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        if closed := unreachable(error, str(folder)):
+            raise closed from error
+        raise
 
 
 def _added(table: Path, version: int) -> dict[str, int]:

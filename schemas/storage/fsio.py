@@ -17,7 +17,7 @@ from typing import Any
 
 import blake3
 
-from schemas.errors import InputError, StorageError
+from schemas.errors import StorageError, UnreachableError
 
 
 def fsync_file(path: Path, flags: int = 0) -> None:
@@ -74,36 +74,66 @@ def replace_file(path: Path, data: bytes) -> None:
     fsync_directory(path.parent)
 
 
-def check_target(path: Path) -> None:
-    """Refuse a place where no file can be written, before any work is done.
-
-    Errors:  InputError
-    """
-    if path.is_dir():
-        raise InputError(f"{path} is a directory", "Name a file in it.")
-    if not path.absolute().parent.is_dir():
-        raise InputError(f"the folder {path.absolute().parent} does not exist", "Create it first.")
-
-
-def write_text(path: Path, text: str) -> int:
-    """Replace a file of the user's by a text; returns its size in bytes.
-
-    Errors:  StorageError when it cannot be written
-    """
-    data = text.encode()
-    try:
-        replace_file(path.absolute(), data)
-    except OSError as error:
-        raise storage_error(error, str(path)) from error
-    return len(data)
-
-
 def is_disk_full(error: BaseException) -> bool:
     """Whether a failure means that no space is left, whichever library says so."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
     text = str(error).lower()  # SQLite, Delta and FAISS only say it in words
     return "no space left" in text or "disk is full" in text or "disk quota" in text
+
+
+_NO_MEMORY = (
+    "failed to map segment",
+    "cannot allocate memory",
+    "bad_alloc",
+    "bad allocation",
+    "unable to allocate",
+    "out of memory",
+    "start new thread",
+    "resource temporarily unavailable",
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a failure means that there is not enough memory, whichever library says so."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(words in text for words in _NO_MEMORY)
+
+
+OWNER = "Run as its owner, or give this user the right to read it."
+_REFUSALS = {
+    errno.EACCES: OWNER,
+    errno.EPERM: OWNER,
+    errno.ELOOP: "Links lead round in a circle: name the folder itself.",
+    errno.ENAMETOOLONG: "Choose a shorter name.",
+    errno.EMFILE: "Allow more open files with `ulimit -n`.",
+    errno.ENFILE: "Close other programs.",
+    errno.ESTALE: "Mount its file system again.",
+    errno.ENOTCONN: "Mount its file system again.",
+    errno.EHOSTDOWN: "Mount its file system again.",
+    errno.EIO: "Look after the disk; `dmesg` may say more.",
+    errno.EROFS: "Its file system is mounted to be read only.",
+}
+"""What the system refuses without saying that anything is damaged, and what helps."""
+
+
+def refusal(error: BaseException | str) -> tuple[str, str] | None:
+    """Why a file cannot be reached though it may be whole, as what follows its name, and what
+    helps; None for other failures. Libraries only say it in words."""
+    number = getattr(error, "errno", None)
+    text = str(error).lower()
+    for code, hint in _REFUSALS.items():
+        reason = os.strerror(code)
+        if number == code or reason.lower() in text or f"(os error {code})" in text:
+            by = " by this user" if hint is OWNER else ""
+            return f"cannot be read{by} ({reason})", hint
+    return None
+
+
+def unreachable(error: BaseException, what: str) -> UnreachableError | None:
+    """The same as an error about `what`."""
+    found = refusal(error)
+    return UnreachableError(f"{what} {found[0]}", found[1]) if found else None
 
 
 def storage_error(error: Exception, what: str) -> StorageError:

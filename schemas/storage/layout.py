@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +65,13 @@ class Layout:
         """What a crawl still has to fetch; deleting it costs requests, never data."""
         return self.root / "crawl" / f"{site}.sqlite"
 
+    @property
+    def own(self) -> tuple[Path, ...]:
+        """Everything that lies under the data root; no output of a command may go there."""
+        files = (self.lock, self.web, self.blocked)
+        folders = (self.tables, self.pictures, self.index, self.models, self.cache, self.staging)
+        return (*files, *folders, self.frontier("").parent)
+
     def table(self, name: str) -> Path:
         return self.tables / name
 
@@ -76,3 +86,35 @@ class Layout:
     def picture_file(picture_id: str, extension: str) -> str:
         """The content address of a picture, relative to the picture store."""
         return f"{picture_id[:2]}/{picture_id[2:4]}/{picture_id}.{extension}"
+
+
+# --- Recognising what this program wrote, wherever it lies, so that it is never imported.
+
+BACKUP_RECORD = "backup.json"
+"""What a backup is complete with; its folder is named by its time."""
+BACKUP_NAME = re.compile(r"[0-9]{8}T[0-9]{12}")
+_DATA_FOLDERS = frozenset({"tables", "pictures", "index", "models", "cache", "staging", "crawl"})
+_DEMO_FILES = ("summary.json", "catalog.csv", "queries.csv", "unknown.csv")
+
+
+def own_folders(folder: Path, names: Collection[str]) -> frozenset[str]:
+    """Which folders in this one, of the names that it holds, are toonsearch's: those of a data
+    root, of a folder of backups, and the demo's clip art."""
+    own: frozenset[str] = frozenset()
+    with contextlib.suppress(OSError):
+        is_root = "tables" in names and any(folder.glob("tables/*/_delta_log"))
+        if is_root or ("index" in names and Layout(folder).current.is_file()):
+            own |= _DATA_FOLDERS
+        times = [name for name in names if BACKUP_NAME.fullmatch(name)]
+        if backups := {name for name in times if (folder / name / BACKUP_RECORD).is_file()}:
+            own |= {"pictures", *backups}
+        if all(name in names for name in _DEMO_FILES):
+            own |= {"clipart"}
+    return own
+
+
+def is_content_address(path: Path) -> bool:
+    """Whether a file lies where a store of pictures would put it, such as `ab/cd/abcd....png`."""
+    name = path.stem
+    ends = (path.parent.parent.name, path.parent.name)
+    return bool(re.fullmatch(r"[0-9a-f]{64}", name)) and ends == (name[:2], name[2:4])

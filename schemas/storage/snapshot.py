@@ -5,20 +5,19 @@ Versions are read twice: when nothing was committed in between, they belong toge
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
 from schemas.errors import InputError
 from schemas.records import DECADE, era_sql
 from schemas.storage import commits
-from schemas.storage.catalog import Catalog
+from schemas.storage.catalog import Catalog, data_files
 from schemas.storage.layout import Layout
+from schemas.storage.mirrors import plain_path
 from schemas.storage.tables import TABLES, quoted, table_sql
 
 if TYPE_CHECKING:
@@ -152,10 +151,13 @@ def create_views(
     `folder` is where the connection finds the tables, by default where they lie; `public`
     hides where on this machine a picture came from.
     """
-    folder = f"{snapshot.layout.tables.absolute()}/" if folder is None else folder
     connection.execute("set timezone = 'UTC'")
     for name, table in snapshot.tables.items():
-        files = tuple(f"{folder}{file}" for file in table.files)
+        if folder is None:
+            place = plain_path(snapshot.layout.table(name)) if table.files else Path()
+            files = [str(place / Path(file).name) for file in table.files]
+        else:
+            files = [f"{folder}{file}" for file in table.files]
         connection.execute(f"create view {name} as {table_sql(name, files, public)}")
     connection.execute(f"create view {SNAPSHOT_VIEW.name} as {_snapshot_sql(snapshot)}")
     # What the views call for the label of a year.
@@ -212,15 +214,13 @@ def _version(layout: Layout, name: str, as_of: datetime | None) -> TableVersion:
             table.load_as_version(max(earlier))
         except (DeltaError, OSError, ValueError) as error:
             raise _cleared(name, as_of) from error
-    # Delta gives absolute paths, spelt as in URIs.
-    paths = [Path(unquote(uri.removeprefix("file://"))) for uri in table.file_uris()]
-    files = tuple(sorted(os.path.relpath(path, layout.tables) for path in paths))
+    names = sorted(data_files(table))
     if as_of is not None:
-        if not all(path.exists() for path in paths):
+        if not all((layout.table(name) / file).exists() for file in names):
             raise _cleared(name, as_of)
-        commits.verify(layout.table(name), (path.name for path in paths))
+        commits.verify(layout.table(name), names)
     version = table.version()
-    return TableVersion(version, times.get(version), files)
+    return TableVersion(version, times.get(version), tuple(f"{name}/{file}" for file in names))
 
 
 def _cleared(name: str, as_of: datetime) -> InputError:

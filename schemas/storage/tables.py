@@ -207,7 +207,9 @@ def _column_sql(column: Column, public: bool) -> str:
     if column.type == "timestamp":  # without pytz, DuckDB's client knows no zones
         return f"timezone('UTC', {column.name}) as {column.name}"
     if public and column.name in ("source", "source_path"):  # "folder:/home/me/x" -> "folder:x"
-        return rf"regexp_replace({column.name}, '(^|:)/([^/].*)?/', '\1') as {column.name}"
+        return rf"regexp_replace({column.name}, '(^|:)/([^/].*)?/', '\1', 's') as {column.name}"
+    if public and column.name == "counts":  # of runs, as JSON
+        return rf"regexp_replace({column.name}, '/([^\"/]+/)+', '', 'g') as {column.name}"
     return f'"{column.name}"'
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import signal
@@ -15,14 +16,21 @@ import traceback
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 from typer.core import TyperGroup
 
-from schemas.errors import InputError, InterruptedRun, ToonsearchError, UsageError, nearest
-from schemas.storage.fsio import is_disk_full
-from search.cli.context import Session, plain, use_utf8
+from schemas.errors import (
+    InputError,
+    InterruptedRun,
+    ToonsearchError,
+    UnreachableError,
+    UsageError,
+    nearest,
+)
+from schemas.storage.fsio import is_disk_full, is_out_of_memory, refusal, unreachable
+from search.cli.context import Session, plain, prepare_streams
 from search.cli.options import anywhere, examples
 
 if TYPE_CHECKING:
@@ -102,7 +110,7 @@ class LazyGroup(TyperGroup):
         except KeyboardInterrupt:
             raise InterruptedRun("interrupted", "What was done is kept.") from None
         except BrokenPipeError:
-            return _end_quietly()
+            return 0
 
     def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -140,48 +148,58 @@ def toonsearch(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code."""
-    use_utf8()
+    prepare_streams()
     session = Session()
-    with _terminated_like_interrupted():
-        try:
-            code = typer.main.get_command(app).main(
-                args=None if arguments is None else list(arguments),
-                prog_name="toonsearch",
-                standalone_mode=False,
-                obj=session,
-            )
-            sys.stdout.flush()
-            return code if isinstance(code, int) else 0
-        except (KeyboardInterrupt, typer.Abort):
-            return _complain(session, InterruptedRun("interrupted", "What was done is kept."))
-        except BrokenPipeError:
-            return _end_quietly()
-        except typer.TyperException as error:
-            return _complain(session, _usage_error(error))
-        except ToonsearchError as error:
-            return _complain(session, error)
-        except SystemExit as stop:  # shell completion ends this way
-            return stop.code if isinstance(stop.code, int) else 1
-        except Exception as error:
-            return _complain(session, _bug(error))
+    with _ended_like_interrupted():
+        code = _run(session, arguments)
+    for stream in (sys.stdout, sys.stderr):
+        _leave(stream)
+    return code
+
+
+def _run(session: Session, arguments: Sequence[str] | None) -> int:
+    try:
+        code = typer.main.get_command(app).main(
+            args=None if arguments is None else list(arguments),
+            prog_name="toonsearch",
+            standalone_mode=False,
+            obj=session,
+        )
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except (KeyboardInterrupt, typer.Abort):
+        return _complain(session, InterruptedRun("interrupted", "What was done is kept."))
+    except BrokenPipeError:
+        return 0  # whoever read our output has seen enough (`| head`): that is success
+    except typer.TyperException as error:
+        return _complain(session, _usage_error(error))
+    except ToonsearchError as error:
+        return _complain(session, error)
+    except SystemExit as stop:  # shell completion ends this way
+        return stop.code if isinstance(stop.code, int) else 1
+    except BaseException as error:  # a panic in a library is no Exception
+        return _complain(session, _foreseen(error) or _bug(error))
 
 
 @contextlib.contextmanager
-def _terminated_like_interrupted() -> Iterator[None]:
-    """SIGTERM ends a run as Ctrl-C does: through the `finally` blocks, keeping what is done."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+def _ended_like_interrupted() -> Iterator[None]:
+    """SIGTERM and a closed terminal end a run as Ctrl-C does: through the `finally` blocks,
+    keeping what is done. Who ignores them (`nohup`) goes on doing so."""
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _complain(session: Session, error: ToonsearchError) -> int:
     """Say in one line what happened and what to do; returns the exit code."""
-    with contextlib.suppress(BrokenPipeError):
+    with contextlib.suppress(OSError):  # nobody listens, or the disk is full
         if session.debug:
             traceback.print_exception(error.__cause__ or error)
         word = "" if isinstance(error, InterruptedRun) else "error: "
@@ -189,11 +207,13 @@ def _complain(session: Session, error: ToonsearchError) -> int:
     return error.exit_code
 
 
-def _end_quietly() -> int:
-    """Whoever read our output has seen enough (`| head`): that is success."""
-    with contextlib.suppress(OSError, ValueError):  # replaced streams have no descriptor
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
+def _leave(stream: TextIO) -> None:
+    """Drop what a stream could not write, so that Python does not try again at its end."""
+    try:
+        stream.flush()
+    except OSError:
+        with contextlib.suppress(OSError, ValueError):  # replaced streams have no descriptor
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _usage_error(error: typer.TyperException) -> ToonsearchError:
@@ -207,18 +227,42 @@ def _usage_error(error: typer.TyperException) -> ToonsearchError:
     return UsageError(message[:1].lower() + message[1:], hint)
 
 
-def _bug(error: Exception) -> ToonsearchError:
-    """An exception that nobody foresaw, as one line."""
-    found: ToonsearchError
-    if isinstance(error, MemoryError):
-        found = ToonsearchError("there is not enough memory", "Close other programs, or ask less.")
+def _foreseen(error: BaseException) -> ToonsearchError | None:
+    """What this user or machine has to mend, wherever it came up, as one line."""
+    found: ToonsearchError | None = None
+    if is_out_of_memory(error):
+        found = InputError("there is not enough memory", "Close other programs, or ask less.")
     elif is_disk_full(error):
         found = InputError("the disk is full", "Free some space and run the command again.")
-    else:
-        found = ToonsearchError(
-            f"this is a bug in toonsearch ({type(error).__name__}: {error})",
-            "Run again with --debug and report what it shows.",
-        )
+    elif isinstance(error, RuntimeError) and "home directory" in str(error):
+        found = UsageError("there is no such user's home folder", "Name the folder itself.")
+    elif isinstance(error, FileNotFoundError) and error.filename is None and _is_lost():
+        found = InputError("the current folder is gone", "Change to another, or name it whole.")
+    elif isinstance(error, OSError) and isinstance(error.filename, str | bytes):
+        what = os.fsdecode(error.filename)
+        found = unreachable(error, what) or InputError(f"{what}: {error.strerror}")
+    elif refused := refusal(error):
+        found = UnreachableError(str(error), refused[1])
+    elif isinstance(error, OSError) and error.errno not in (None, errno.EBADF, errno.EINVAL):
+        found = InputError(str(error.strerror))
+    if found is not None:
+        found.__cause__ = error
+    return found
+
+
+def _is_lost() -> bool:
+    try:
+        return not Path.cwd()
+    except FileNotFoundError:
+        return True
+
+
+def _bug(error: BaseException) -> ToonsearchError:
+    """An exception that nobody foresaw, as one line."""
+    found = ToonsearchError(
+        f"this is a bug in toonsearch ({type(error).__name__}: {error})",
+        "Run again with --debug and report what it shows.",
+    )
     found.__cause__ = error
     return found
 

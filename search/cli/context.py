@@ -12,7 +12,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas.errors import UsageError
@@ -36,20 +35,24 @@ class Session:
 
         Errors:  UsageError names the key and its origin
         """
-        from schemas.settings import load_settings
+        from schemas.settings import MAX_ROOT_BYTES, load_settings
 
-        root = None if self.data is None else str(Path(self.data).expanduser().absolute())
-        settings = load_settings({"store.root": root, **(flags or {})})
-        if Path(settings.store.root).is_file():
+        settings = load_settings({"store.root": self.data, **(flags or {})})
+        root = settings.store.root
+        if root.is_file():
+            raise UsageError(f"the data root {root} is a file", "Choose a folder with --data DIR.")
+        if (length := len(os.fsencode(os.path.realpath(root)))) > MAX_ROOT_BYTES:
             raise UsageError(
-                f"the data root {settings.store.root} is a file", "Choose a folder with --data DIR."
+                f"the path of the data root has {length:,} bytes, {MAX_ROOT_BYTES} are the most",
+                "Choose a folder nearer to the top with --data DIR.",
             )
         return settings
 
     def note(self, text: str) -> None:
         """Say something that is not data."""
         if not self.quiet:
-            print(f"toonsearch: {plain(text)}", file=sys.stderr)
+            with contextlib.suppress(OSError):  # work goes on when nobody listens
+                print(f"toonsearch: {plain(text)}", file=sys.stderr)
 
     def detail(self, text: str) -> None:
         """Say something that only `-v` wants to hear."""
@@ -98,8 +101,13 @@ def colour_wanted(stream: Any) -> bool:
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def use_utf8() -> None:
-    """Write UTF-8 whatever the locale says; file names keep their odd bytes."""
+def prepare_streams() -> None:
+    """Stand in for standard streams that are closed, and write UTF-8 whatever the locale says;
+    file names keep their odd bytes."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            # The lowest free descriptor is the closed one: no file of ours may get its number.
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(encoding="utf-8", errors="surrogateescape")

@@ -7,17 +7,22 @@ import sys
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Option
 from typer.core import TyperOption
 
-from schemas.errors import InputError, UsageError
-from search.cli.context import Session
+from schemas.errors import InputError, InterruptedRun, UsageError
+from search.cli.context import Session, plain
+
+if TYPE_CHECKING:
+    from schemas.settings import Settings
 
 DryRun = Annotated[bool, Option("--dry-run", "-n", help="Say what would be done, do nothing.")]
 AsJson = Annotated[bool, Option("--json", help="Print one JSON object.")]
+
+Yes = Annotated[bool, Option("--yes", "-y", help="Do not ask.")]
 
 
 class Check(StrEnum):
@@ -84,8 +89,13 @@ def anywhere() -> Iterable[TyperOption]:
 
 
 def _remember(ctx: typer.Context, param: typer.CallbackParam, value: Any) -> None:
-    if value:
+    if value is not None and value is not False:
         setattr(ctx.ensure_object(Session), str(param.name), value)
+    if value and param.name == "debug":
+        import logging
+
+        logging.basicConfig(format="toonsearch: %(message)s")
+        logging.getLogger("toonsearch").setLevel(logging.DEBUG)
 
 
 def one_of(flags: Mapping[str, bool]) -> str | None:
@@ -97,6 +107,38 @@ def one_of(flags: Mapping[str, bool]) -> str | None:
     if len(given) > 1:
         raise UsageError(f"--{given[0]} and --{given[1]} exclude each other", "Choose one.")
     return given[0] if given else None
+
+
+def check_output(settings: Settings, out: Path | None, kind: str, *inputs: str | Path) -> None:
+    """Refuse an output, before any work is done, that would cost an input, something of the data
+    root, a file that settings name, or a file of another kind; see `check_target`.
+
+    Errors:  UsageError, InputError
+    """
+    if out is None:
+        return
+    from schemas.storage.outputs import check_target
+
+    files = [origin for origin in settings.origins.values() if "/" in origin]
+    files += [file for file in (*settings.nightly.manifests, settings.crawl.block_list) if file]
+    check_target(out, kind, (*inputs, *files, *settings.layout.own))
+
+
+def confirm(action: str, yes: bool) -> None:
+    """Ask before something is taken away.
+
+    Errors:  UsageError when nobody can answer; InterruptedRun for a no
+    """
+    if yes:
+        return
+    if not sys.stdin or not sys.stdin.isatty():
+        raise UsageError(
+            f"nobody can be asked here whether to {action}", "Add --yes, or look with --dry-run."
+        )
+    question = f"{action[:1].upper()}{action[1:]}? [y/N] "
+    print(plain(question), end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().casefold() not in ("y", "yes"):
+        raise InterruptedRun("nothing was changed")
 
 
 def need_training(command: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 from uuid import UUID
 
+from schemas.errors import InputError
 from schemas.records import LABEL_KINDS, Answer, Hit, LabelProbability, TitleHit
 from schemas.storage.fsio import storage_error
 from schemas.storage.layout import Layout
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 FORMATS = ("table", "json", "nl", "csv", "markdown", "parquet")
 BATCH_ROWS = 65_536  # of Arrow
+_CHANGED_BY_PARQUET = re.compile(r"\b(BIT|BIGNUM|UHUGEINT|VARIANT|TIME WITH TIME ZONE)\b")
+"""Types of DuckDB that would lose their meaning, or a part of their values."""
+_QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
 MOST_CELLS = 60  # of one value in a table on a terminal
 NUMBERS = ("INT", "DOUBLE", "FLOAT", "DECIMAL", "HUGEINT")
 
@@ -234,22 +239,53 @@ def write_markdown(
 def write_parquet(path: Path, result: Result) -> int:
     """Write rows as a Parquet file; returns their number.
 
-    Errors:  InputError when it cannot be written
+    Errors:  InputError when it cannot be written, or names a column that Parquet cannot hold
     """
+    import pyarrow as pa
     import pyarrow.parquet as pq
+
+    from schemas.storage.outputs import output_file
 
     count = 0
     try:
-        with warnings.catch_warnings():
+        with result.explaining(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "makes an extra copy": of one batch at a time
             reader: Any = result.cursor.to_arrow_reader(BATCH_ROWS)
-        with reader, pq.ParquetWriter(path, reader.schema, compression="zstd") as writer:
-            for batch in reader:
-                writer.write_batch(batch)
-                count += batch.num_rows
+        with reader:
+            _check_for_parquet(reader.schema, result)
+            schema = pa.schema(
+                one.with_name(name)
+                for one, name in zip(reader.schema, unique(result.columns), strict=True)
+            )
+            with (
+                result.explaining(),
+                output_file(path) as file,
+                pq.ParquetWriter(file, schema, compression="zstd") as writer,
+            ):
+                for batch in reader:
+                    writer.write_batch(pa.RecordBatch.from_arrays(batch.columns, schema=schema))
+                    count += batch.num_rows
     except OSError as error:
         raise storage_error(error, str(path)) from error
     return count
+
+
+def _check_for_parquet(schema: Any, result: Result) -> None:
+    """Refuse columns that Parquet has no type for, or only one that changes the values."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for column, name, kind in zip(schema, result.columns, result.types, strict=True):
+        is_held = not _CHANGED_BY_PARQUET.search(_QUOTED.sub("", kind))
+        try:
+            pq.ParquetWriter(pa.BufferOutputStream(), pa.schema([column])).close()
+        except pa.ArrowException:
+            is_held = False
+        if not is_held:
+            raise InputError(
+                f"Parquet cannot hold the column {name!r}, which is of type {kind}",
+                "Cast it, as in x::varchar, or choose another format.",
+            )
 
 
 def _numbers(types: Sequence[str]) -> list[bool]:

@@ -19,10 +19,10 @@ from urllib.parse import urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from schemas.images import PictureLimits, decode_stored
+from schemas.images import PictureLimits, stored_preview
 from schemas.records import LABEL_KINDS, Answer, Hit, LabelProbability, Labels
-from schemas.storage.fsio import check_target, write_text
 from schemas.storage.layout import Layout
+from schemas.storage.outputs import check_target, write_text
 from search.inputs import QueryPicture
 from search.output.text import percent
 
@@ -36,6 +36,8 @@ BUDGET_BYTES = 2_700_000
 programs still carry."""
 STEPS = ((360, 76), (280, 70), (220, 62), (170, 54), (120, 45), (80, 40))
 """Longest side in pixels and WebP quality, best first; the first that fits is taken."""
+LEAST_PX = 60
+"""Of a shorter side: a thinner copy shows nothing."""
 FULL_BAR = 5.0  # decades: a bar is full at 99.999 %
 
 
@@ -138,19 +140,15 @@ class Thumbnails:
         """A picture of the catalog; one that cannot be read is left out."""
         if file is None or file in self._images:
             return
-        image = decode_stored(self.layout.picture(file), self.limits, STEPS[0][0])
+        image = stored_preview(self.layout.picture(file), self.limits, STEPS[0][0])
         if image is not None:
-            self._add(file, image)
+            self._images[file] = image
 
     def add_query(self, picture: QueryPicture) -> None:
         """A picture that was asked about, under its `query_key`."""
         key = query_key(picture)
         if key not in self._images:
-            self._add(key, picture.image(self.limits, STEPS[0][0]))
-
-    def _add(self, key: str, image: Image.Image) -> None:
-        image.thumbnail((STEPS[0][0], STEPS[0][0]))
-        self._images[key] = image
+            self._images[key] = picture.preview(self.limits, STEPS[0][0])
 
     def encoded(self, uses: Mapping[str, int]) -> dict[str, Thumbnail]:
         """All pictures at the largest size at which the page keeps its budget.
@@ -161,7 +159,8 @@ class Thumbnails:
         for side_px, quality in STEPS:
             for key, image in self._images.items():
                 small = image.copy()
-                small.thumbnail((side_px, side_px))
+                longest = max(side_px, -(-LEAST_PX * max(image.size) // min(image.size)))
+                small.thumbnail((longest, longest))
                 made[key] = encode_webp(small, quality)
             if sum(len(made[key].uri) * n for key, n in uses.items() if key in made) <= (
                 BUDGET_BYTES
@@ -221,7 +220,7 @@ def write_gallery(
 
     Errors:  InputError when it cannot be written
     """
-    check_target(path)
+    check_target(path, "html")
     images = gallery_images(sections, layout, limits)
     write_text(path, render_gallery(sections, images, title=title, intro=intro, facts=facts))
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 
-from schemas.images import PictureLimits, decode_stored
+from schemas.images import PREVIEW_RATIO, PictureLimits, stored_preview
 from schemas.records import Answer
 from schemas.storage.layout import Layout
 from search.cli.context import plain
@@ -28,6 +28,7 @@ ROWS = 8
 """Height of a thumbnail in lines; a letter is taken to be twice as high as wide."""
 CELL_PX = (10, 20)
 HEIGHT_PX = ROWS * CELL_PX[1]
+LONGEST_PX = round(PREVIEW_RATIO * HEIGHT_PX)
 MOST_WIDTH_PX = 900
 KITTY_CHUNK_BYTES = 4096  # the protocol's own limit
 SIXEL_COLORS = 64
@@ -61,7 +62,7 @@ def write_previews(
     )
     for caption, hits in groups:
         paths = [layout.picture(hit.file) for hit in hits if hit.file is not None]
-        found = (decode_stored(path, limits, 2 * HEIGHT_PX) for path in paths)
+        found = (stored_preview(path, limits, LONGEST_PX) for path in paths)
         images = [image for image in found if image is not None]
         if images:
             out.write(plain(caption) + "\n")
@@ -74,7 +75,7 @@ def _strip(images: list[Image.Image]) -> Image.Image:
     """Pictures of one height side by side, cut where the line ends."""
     from PIL import Image
 
-    widths = [max(1, min(one.width * HEIGHT_PX // one.height, 4 * HEIGHT_PX)) for one in images]
+    widths = [one.width * HEIGHT_PX // one.height for one in images]
     line_px = min(shutil.get_terminal_size().columns * CELL_PX[0], MOST_WIDTH_PX)
     strip = Image.new("RGB", (min(sum(widths) + len(widths) * CELL_PX[0], line_px), HEIGHT_PX))
     left = 0

@@ -18,9 +18,9 @@ from indexer.embedding.embed import in_order
 from indexer.era_pictures import EraPictures, overlay
 from indexer.style_map import lay_out
 from schemas.errors import ToonsearchError
-from schemas.images import decode_stored
+from schemas.images import PictureError, decode_stored
 from schemas.settings import Settings
-from schemas.storage.fsio import check_target, write_text
+from schemas.storage.outputs import check_target, write_text
 from search.output.html import Thumbnail, encode_webp, environment
 from search.report import charts
 from search.report.queries import SQL, Answers, Row
@@ -42,7 +42,7 @@ def write_report(
     Errors:  InputError when the catalog cannot be read or the file not be written;
              ToonsearchError when a package is not installed
     """
-    check_target(target)
+    check_target(target, "html")
     for package in ("plotly", "openTSNE"):
         if find_spec(package) is None:
             raise ToonsearchError(
@@ -104,7 +104,11 @@ def _thumbnails(settings: Settings, files: Iterable[str | None]) -> dict[str, Th
         return encode_webp(image, 62)
 
     wanted = list(dict.fromkeys(file for file in files if file))
-    return {file: made for file, made in in_order(read, wanted, 64) if made is not None}
+    return {
+        file: made
+        for file, made in in_order(read, wanted, 64)
+        if made is not None and not isinstance(made, PictureError)
+    }
 
 
 def _data(

@@ -61,6 +61,8 @@ def explain(error: Exception, sql: str, cause: ToonsearchError | None = None) ->
         return InputError(OUT_OF_MEMORY, ASK_FOR_LESS)
     if "file system operations are disabled" in text or "Loading external extensions" in text:
         return InputError("the statement reaches outside the catalog", "It may only read views.")
+    if "'pytz'" in text:  # of a statement that is no SELECT
+        return InputError("a time with time zone cannot be told here", "Cast it to timestamp.")
     if "configuration has been locked" in text:
         return InputError("the statement changes a setting", "It may only read views.")
     return InputError(f"the statement cannot be run: {head}{where}")

@@ -23,6 +23,7 @@ import resource
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -40,6 +41,7 @@ from schemas.storage.tables import quoted
 from search.output.data import plain_value
 from search.sql.errors import ASK_FOR_LESS, OUT_OF_MEMORY, explain
 from search.sql.sandbox import one_select
+from search.sql.session import with_times_as_text
 
 if TYPE_CHECKING:
     import duckdb
@@ -127,8 +129,15 @@ class Worker:
         self.failure, sql = None, request["sql"]
         try:
             statement = one_select(self.connection, sql)
-            cursor = self.connection.execute(statement, request["parameters"] or None)
-            return {**self._rows(cursor), "elapsed_ms": 1e3 * (time.perf_counter() - started)}
+            parameters = request["parameters"] or None
+            cursor = self.connection.execute(statement, parameters)
+            columns = cursor.description or []
+            told = with_times_as_text(statement.query, [str(column[1]) for column in columns])
+            if told is not None:
+                self.connection.abort()
+                cursor = self.connection.execute(told, parameters)
+            rows = self._rows(cursor, columns)
+            return {**rows, "elapsed_ms": 1e3 * (time.perf_counter() - started)}
         except ToonsearchError as error:
             return _as_json(error)
         except (duckdb.Error, RuntimeError, ValueError, TypeError, KeyError) as error:
@@ -136,9 +145,7 @@ class Worker:
         except MemoryError:
             return _as_json(InputError(OUT_OF_MEMORY, ASK_FOR_LESS))
 
-    def _rows(self, cursor: duckdb.DuckDBPyConnection) -> dict[str, Any]:
-        columns = [str(column[0]) for column in cursor.description or ()]
-        types = [str(column[1]) for column in cursor.description or ()]
+    def _rows(self, cursor: duckdb.DuckDBPyConnection, columns: Sequence[Any]) -> dict[str, Any]:
         rows: list[list[Any]] = []
         size, truncated = 0, False
         while not truncated and (part := cursor.fetchmany(256)):
@@ -149,7 +156,8 @@ class Worker:
                     truncated = True
                     break
                 rows.append(plain)
-        return {"columns": columns, "types": types, "rows": rows, "truncated": truncated}
+        names, types = ([str(column[place]) for column in columns] for place in (0, 1))
+        return {"columns": names, "types": types, "rows": rows, "truncated": truncated}
 
     def _failed(self, error: ToonsearchError) -> None:
         self.failure = error

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -31,16 +33,39 @@ if TYPE_CHECKING:
     from search.engine import Engine
 
 FETCH_ROWS = 10_000
+_ACKNOWLEDGED = (("Success",), ("Count",))
+"""All that statements say which give no rows."""
+_TIMES = re.compile(
+    r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|\b(?:TIMESTAMP WITH TIME ZONE|TIMESTAMPTZ_NS|INTERVAL)\b"""
+)
+"""In the name of a type: what is quoted, and times that Python does not have as DuckDB does."""
 T = TypeVar("T")
 
 
 class Result:
-    """The rows of one statement, to be read once."""
+    """The rows of one statement, to be read once, before the next statement runs."""
 
-    def __init__(self, session: SqlSession, cursor: duckdb.DuckDBPyConnection, sql: str) -> None:
-        self.cursor, self._session, self._sql = cursor, session, sql
-        self.columns = tuple(str(column[0]) for column in cursor.description or ())
-        self.types = tuple(str(column[1]) for column in cursor.description or ())
+    def __init__(
+        self, session: SqlSession, statement: duckdb.Statement, values: dict[str, str], sql: str
+    ) -> None:
+        import duckdb
+
+        self._session, self._query, self._values, self._sql = session, statement.query, values, sql
+        self.cursor = self._execute(statement)
+        self.columns = tuple(str(column[0]) for column in self.cursor.description or ())
+        self.types = tuple(str(column[1]) for column in self.cursor.description or ())
+        self._is_select = statement.type == duckdb.StatementType.SELECT
+        self.has_rows = self._is_select or (*self.columns,) not in ((), *_ACKNOWLEDGED)
+
+    def _execute(self, query: duckdb.Statement | str) -> duckdb.DuckDBPyConnection:
+        connection = self._session.connection
+        with self.explaining():
+            run = partial(connection.execute, query, self._values or None)
+            return _interruptible(connection, run)
+
+    def explaining(self) -> AbstractContextManager[None]:
+        """Turn what goes wrong while the rows are read into one line about the statement."""
+        return self._session.explaining(self._sql)
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
         """All rows.
@@ -48,8 +73,12 @@ class Result:
         Errors:  InputError when the statement fails while it runs
         """
         part: list[tuple[Any, ...]] | None = None
+        told = with_times_as_text(self._query, self.types) if self._is_select else None
+        if told is not None:
+            self._session.abandon()
+            self.cursor = self._execute(told)
         while part is None or part:
-            with self._session.explaining(self._sql):
+            with self.explaining():
                 part = _interruptible(self.cursor, partial(self.cursor.fetchmany, FETCH_ROWS))
             yield from part
 
@@ -79,7 +108,7 @@ class SqlSession:
     def close(self) -> None:
         """Let go of the index and the connection."""
         self._open.close()
-        self._abandon()
+        self.abandon()
         for name in ("similar_pictures_list", "similar_titles_list", "mean_of_vectors"):
             self.connection.remove_function(name)
         self.connection.close()
@@ -93,26 +122,34 @@ class SqlSession:
     def run(self, sql: str, parameters: Mapping[str, str] | None = None) -> Result | None:
         """Run the statements of a text; the result of the last one, None when it has none.
 
+        Errors:  as `results`
+        """
+        last: Result | None = None
+        for result in self._executed(sql, parameters):
+            last = result if result.has_rows else None
+        return last
+
+    def results(self, sql: str, parameters: Mapping[str, str] | None = None) -> Iterator[Result]:
+        """The result of each statement of a text that has one; each runs when it is asked for.
+
         Errors:  InputError points at what is wrong; UsageError for a parameter too many
         """
+        return (result for result in self._executed(sql, parameters) if result.has_rows)
+
+    def _executed(self, sql: str, parameters: Mapping[str, str] | None) -> Iterator[Result]:
         given = dict(parameters or {})
-        unused = set(given)
-        self._abandon()
         with self.explaining(sql):
             statements = self.connection.extract_statements(sql)
-            if not statements:
-                raise InputError("there is no statement", "Try: toonsearch sql --schema")
-            for statement in statements:
-                values = {n: given[n] for n in statement.named_parameters if n in given}
-                unused -= values.keys()
-                cursor = _interruptible(
-                    self.connection,
-                    partial(self.connection.execute, statement, values or None),
-                )
+        if not statements:
+            raise InputError("there is no statement", "Try: toonsearch sql --schema")
+        unused = set(given).difference(*(one.named_parameters for one in statements))
         if unused:
             name = sorted(unused)[0]
             raise UsageError(f"the statement has no parameter ${name}", f"Write ${name} in it.")
-        return Result(self, cursor, sql) if cursor.description else None
+        for statement in statements:
+            self.abandon()
+            values = {n: given[n] for n in statement.named_parameters if n in given}
+            yield Result(self, statement, values, sql)
 
     def schema(self) -> list[tuple[str, str, str, str]]:
         """(view, column, type, comment) of everything that a statement may read."""
@@ -140,7 +177,7 @@ class SqlSession:
         except (duckdb.Error, RuntimeError, ValueError, TypeError) as error:
             raise explain(error, sql, self._failure) from error
 
-    def _abandon(self) -> None:
+    def abandon(self) -> None:
         """Give up a result that was not read to its end: DuckDB would refuse other work."""
         import duckdb
 
@@ -172,6 +209,28 @@ class SqlSession:
 
         picture = read_picture(name, self.settings.decode.limits)
         return self._engine.encode([picture]).vector
+
+
+def with_times_as_text(query: str, types: Sequence[str]) -> str | None:
+    """The query with its times with time zone, in UTC, and its intervals as text, wherever they
+    lie; None where it has none.
+
+    DuckDB needs another package to give the first to Python, and gives a month as 30 days.
+    """
+    import duckdb
+
+    texts = [_TIMES.sub(lambda f: f[0] if f[0][0] in "'\"" else "VARCHAR", kind) for kind in types]
+    if texts == list(types):
+        return None
+    ends = (at for at, kind in duckdb.tokenize(query) if kind == duckdb.token_type.operator)
+    data = query.encode()  # places are counted in bytes
+    end = next((at for at in ends if data[at : at + 1] == b";"), len(data))
+    names = [f"c{number}" for number in range(len(types))]
+    casts = ", ".join(
+        name if text == kind else f"cast({name} as {text})"
+        for name, text, kind in zip(names, texts, types, strict=True)
+    )
+    return f"select {casts} from ({data[:end].decode()}\n) as r({', '.join(names)})"
 
 
 def _interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], T]) -> T:

@@ -50,12 +50,10 @@ def run_shell(sql: SqlSession, session: Session, form: str, rows: int) -> None:
 def _answer(sql: SqlSession, text: str, form: str, most: int | None) -> None:
     """One statement; whatever goes wrong is one line, and the prompt comes back."""
     try:
-        result = sql.run(text)
-        if result is None or result.columns == ("Success",):
-            return
-        if write_result(sys.stdout, result.columns, result.types, result.rows(), form, most):
-            print(f"only the first {most:,} rows are shown", file=sys.stderr)
-        sys.stdout.flush()
+        for result in sql.results(text):
+            if write_result(sys.stdout, result.columns, result.types, result.rows(), form, most):
+                print(f"only the first {most:,} rows are shown", file=sys.stderr)
+            sys.stdout.flush()
     except KeyboardInterrupt:
         sql.connection.interrupt()
         print("stopped", file=sys.stderr)

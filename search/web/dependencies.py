@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Literal
 
 from fastapi import Cookie, Depends, Query, Request
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
@@ -224,6 +225,11 @@ async def get_crop(
 RequestCrop = Annotated[Crop | None, Depends(get_crop)]
 
 
+NAME_HINT = "Name the part picture, with a filename, as in curl -F picture=@a.png."
+SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF")
+"""How files of the formats begin that can be read."""
+
+
 async def get_pictures(request: Request, crop: RequestCrop) -> list[QueryPicture]:
     """The pictures of a body: raw bytes, or the file parts of multipart/form-data.
 
@@ -234,25 +240,44 @@ async def get_pictures(request: Request, crop: RequestCrop) -> list[QueryPicture
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         pictures = await _form_pictures(request)
-    elif kind.startswith("image/") or kind in ("", "application/octet-stream"):
-        pictures = [QueryPicture("picture", await request.body(), crop)]
     else:
-        raise ApiError(
-            415,
-            "format",
-            f"a body of type {kind[:80]!r} cannot be read",
-            "Send the picture itself, or multipart/form-data.",
-        )
+        data = await request.body()
+        is_named = kind.startswith("image/") or kind in ("", "application/octet-stream")
+        if data and not is_named and not data.startswith(SIGNATURES):
+            raise ApiError(
+                415,
+                "format",
+                f"a body of type {kind[:80]!r} cannot be read",
+                "Send the picture itself, or multipart/form-data.",
+            )
+        pictures = [QueryPicture("picture", data, crop)]
     if not any(picture.data for picture in pictures):
-        raise ApiError(422, "empty", "there is no picture in the request")
+        raise ApiError(422, "empty", "there is no picture in the request", NAME_HINT)
     return pictures
 
 
 Pictures = Annotated[list[QueryPicture], Depends(get_pictures)]
 
 
+class _FormParser(MultiPartParser):
+    """Takes a part for a file, also without a file name, where its name or type says so."""
+
+    def on_headers_finished(self) -> None:
+        part = self._current_part
+        _, options = parse_options_header(part.content_disposition)
+        kind = dict(part.item_headers).get(b"content-type", b"").strip().lower()
+        is_file = (
+            options.get(b"name") == b"picture"
+            or kind.startswith((b"image/", b"application/octet-stream"))
+            or b"filename*=" in (part.content_disposition or b"")
+        )
+        if is_file and b"filename" not in options:
+            part.content_disposition = (part.content_disposition or b"") + b'; filename=""'
+        super().on_headers_finished()
+
+
 async def _form_pictures(request: Request) -> list[QueryPicture]:
-    parser = MultiPartParser(
+    parser = _FormParser(
         request.headers,
         request.stream(),
         max_files=MAX_PICTURES,
@@ -263,18 +288,31 @@ async def _form_pictures(request: Request) -> list[QueryPicture]:
     try:
         form = await parser.parse()
     except (MultiPartException, KeyError, ValueError) as error:  # or a boundary that is no text
-        why = f" ({error.message})" if isinstance(error, MultiPartException) else ""
-        hint = f"At most {MAX_PICTURES} pictures make one query."
+        why = f" ({error.message.rstrip('.')})" if isinstance(error, MultiPartException) else ""
+        hint = NAME_HINT
+        if "exceeded maximum size" in why:
+            why = f" (a part without a filename has more than {MAX_FIELD_BYTES} bytes)"
+        elif "Too many" in why:
+            hint = f"At most {MAX_PICTURES} pictures make one query."
         raise ApiError(400, "form", f"the form cannot be read{why}", hint) from error
     try:
-        files = [part for part in form.getlist("picture") if isinstance(part, UploadFile)]
-        crops = [str(text) for text in form.getlist("crop")] + [""] * len(files)
-        return [
-            QueryPicture(_file_name(file.filename), await file.read(), parse_crop(crop))
-            for file, crop in zip(files, crops, strict=False)
-        ]
+        parts = [(name, part) for name, part in form.multi_items() if isinstance(part, UploadFile)]
+        found = [(name, part.filename, await part.read()) for name, part in parts]
+        crops = [str(text) for text in form.getlist("crop")]
     finally:
         await form.close()
+    named = [one for one in found if one[0] == "picture"]
+    others = [one for one in found if one[0] != "picture" and one[2].startswith(SIGNATURES)]
+    if others and (named or len(others) > 1):
+        message = f"the form holds a picture in a part named {others[0][0][:80]!r}"
+        raise ApiError(422, "form", message, NAME_HINT)
+    asked = named or others
+    crops += [""] * len(asked)
+    return [
+        QueryPicture(_file_name(name), data, parse_crop(crop))
+        for (_, name, data), crop in zip(asked, crops, strict=False)
+        if data or name
+    ]
 
 
 def _file_name(filename: str | None) -> str:

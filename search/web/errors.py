@@ -14,10 +14,12 @@ from schemas.errors import (
     LockedError,
     NetworkError,
     NoIndexError,
+    StorageError,
     ToonsearchError,
     UsageError,
 )
 from schemas.images import PictureError, Reason
+from schemas.settings import FIELDS
 from schemas.storage.fsio import is_disk_full
 
 if TYPE_CHECKING:
@@ -34,6 +36,11 @@ STATUSES: tuple[tuple[type[ToonsearchError], int, str, dict[str, str]], ...] = (
     (ToonsearchError, 400, "refused", {}),
 )
 """Status, code and headers of the program's own errors; the first that fits."""
+VISITOR_HINTS = {
+    "too_many_bytes": "Send a smaller copy.",
+    "too_many_pixels": "Send a smaller copy, or a part of it.",
+}
+"""By code, in place of hints that name a setting."""
 
 
 class ApiError(ToonsearchError):
@@ -75,8 +82,14 @@ def error_response(error: ApiError) -> JSONResponse:
     """The answer to a request that failed."""
     from starlette.responses import JSONResponse
 
-    body = {"error": _sentence(error.message), "hint": error.hint, "code": error.code}
-    return JSONResponse(body, error.status, headers=error.headers)
+    return JSONResponse(error_body(error), error.status, headers=error.headers)
+
+
+def error_body(error: Exception, name: str = "") -> dict[str, str]:
+    """What is said of an error; `name`, of a picture that it is about, is left out of it."""
+    found = _api_error(error)
+    sentence = _sentence(found.message.removeprefix(f"{name}: "))
+    return {"error": sentence, "hint": found.hint, "code": found.code}
 
 
 def _api_error(error: Exception) -> ApiError:
@@ -98,13 +111,20 @@ def _api_error(error: Exception) -> ApiError:
     if not isinstance(error, ToonsearchError):
         hint = "It was written to the server's log."
         return ApiError(500, "bug", "something went wrong on our side", hint)
+    if isinstance(error, StorageError) and not is_disk_full(error):
+        LOG.error("%s", error)
+        message = "the server cannot read or write its data"
+        return ApiError(503, "store", message, "Try again later.")
     _, status, code, headers = next(one for one in STATUSES if isinstance(error, one[0]))
     if isinstance(error, PictureError):
         code = str(error.reason)
         status = {Reason.TOO_MANY_BYTES: 413, Reason.FORMAT: 415}.get(error.reason, status)
     elif isinstance(error, InputError) and is_disk_full(error):
         status, code = 507, "disk_full"
-    return ApiError(status, code, error.message, error.hint, headers)
+    hint = error.hint
+    if any(setting in hint for setting in FIELDS):  # for whoever runs the server
+        hint = VISITOR_HINTS.get(code, "")
+    return ApiError(status, code, error.message, hint, headers)
 
 
 def _sentence(message: str) -> str:

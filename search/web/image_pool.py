@@ -26,8 +26,8 @@ from search.web.engine_pool import OpenEngine
 from search.web.errors import not_found
 from search.web.image_worker import FRAME, MAX_HEADER_BYTES
 
-TIMEOUT_S = 8.0
-"""Several times as long as the largest allowed picture takes on a slow core."""
+TIMEOUT_S = 20.0
+"""Several times as long as the largest allowed picture takes."""
 MAX_BODY_BYTES = 1 << 24
 """Of an answer: more than any prepared picture or small copy has."""
 ROOT = Path(__file__).resolve().parents[2]

@@ -2,16 +2,19 @@
 
 The host it names must be ours (a page elsewhere could point its own name at this machine),
 whatever changes something must come from our own page, a client has a rate, and a body has
-a size and a time. What goes out carries a content policy that runs no script but ours.
+a size and a pace. What goes out carries a content policy that runs no script but ours.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
+import logging
 import math
+import re
 import socket
 import time
+from collections import Counter as Tally
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +28,8 @@ from schemas.settings import WebSettings
 from search.web.engine_pool import EnginePool
 from search.web.errors import ApiError, error_response
 from search.web.image_pool import DecoderPool
+
+LOG = logging.getLogger("toonsearch.web")
 
 # --- How often one client may ask: a bucket of tokens for each address, within fixed memory.
 
@@ -155,13 +160,46 @@ class Measure:
             self.metrics.seconds.labels(route).observe(time.perf_counter() - started)
 
 
-# --- Hosts, origins, rates and the size and time of bodies.
+# --- What proxies do to an address.
 
-BODY_S = 30.0
-"""A whole body must have come by then: 24 MiB at 6.7 Mbit/s."""
+
+class Entrance:
+    """ASGI middleware that gives routes the paths that they expect, whatever a proxy made of them.
+
+    The sub-path is taken off where the proxy left it, slashes that it doubled at the start become
+    one, and HEAD is answered like GET; the server leaves out the body.
+    """
+
+    def __init__(self, app: ASGIApp, root_path: str) -> None:
+        self.app, self.root_path = app, root_path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            method = "GET" if scope["method"] == "HEAD" else scope["method"]
+            path = f"/{scope['path'].lstrip('/')}"
+            if f"{path}/".startswith(f"{self.root_path}/"):
+                path = path[len(self.root_path) :] or "/"
+            scope = {**scope, "method": method, "path": path}
+        await self.app(scope, receive, send)
+
+
+# --- Hosts, origins, rates, and the size and pace of bodies.
+
+STALL_S = 30.0
+"""A body may stand still for so long, and less while it has been slower than PACE_BYTES_S."""
+PACE_BYTES_S = 8_000
+"""A steady upload of this pace is waited for: a slow phone sends ten times as much."""
+BODY_S = 600.0
+"""A whole body must have come by then: 24 MiB at 0.34 Mbit/s."""
+UPLOADS_PER_CLIENT = 16
+"""Bodies that one client may be sending at once."""
 IN_FLIGHT_BODIES = 4
-"""Bodies of full size that are in memory at once, over all clients."""
+"""Bodies of full size that are in memory at once, over all clients; half of it for one client."""
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+PLACE = re.compile(r"(\[[^\[\]]+\]|[^\[\]:@/]+)(?::([0-9]{0,5}))?")
+PORTS = {"http": 80, "https": 443}
+MAX_REFUSED_HOSTS = 20
+"""Names that the log is told of."""
 CLOSE = {"Connection": "close"}
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:;"
@@ -187,7 +225,9 @@ class Guard:
         self.rates = Rates(settings.rate)
         named = (name.strip().lower() for name in settings.hosts.split(","))
         self._hosts = {"localhost", socket.gethostname().lower(), *named} - {""}
-        self._bodies_bytes = 0
+        self._refused_hosts: set[str] = set()
+        self._uploads: Tally[str] = Tally()
+        self._held_bytes: Tally[str] = Tally()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -201,65 +241,125 @@ class Guard:
             self.rates.take(scope)
             length = headers.get("content-length", "")
             if length.isdecimal() and int(length) > self.settings.max_bytes:
-                raise self._too_large()
+                raise self.too_large()
         except ApiError as error:
             await error_response(error)(scope, receive, send)
             return
-        received_bytes, done, deadline = 0, False, time.monotonic() + BODY_S
-
-        async def receiving() -> Message:
-            """The body's next part, while it is neither late nor too large."""
-            nonlocal received_bytes, done
-            if done:
-                return await receive()
-            try:
-                async with asyncio.timeout(deadline - time.monotonic()):
-                    message = await receive()
-            except TimeoutError:
-                late = "the upload took too long"
-                raise ApiError(408, "slow", late, "Try again.", CLOSE) from None
-            count = len(message.get("body", b""))
-            received_bytes += count
-            self._bodies_bytes += count
-            if received_bytes > self.settings.max_bytes:
-                raise self._too_large()
-            if self._bodies_bytes > self.settings.max_bytes * IN_FLIGHT_BODIES:
-                hint = "Try again in a few seconds."
-                raise ApiError(503, "busy", "too many uploads at once", hint, {"Retry-After": "3"})
-            done = not message.get("more_body", False)
-            return message
-
+        body = _Body(self, _client(scope), receive)
         try:
-            await self.app(scope, receiving, send)
+            await self.app(scope, body.receive, send)
         finally:
-            self._bodies_bytes -= received_bytes
+            body.let_go()
 
     def _check_host(self, headers: Headers) -> None:
         values = headers.getlist("host")
-        if len(values) == 1 and (host := _host_name(values[0])) is not None:
-            if host in self._hosts:
+        if not values:
+            return  # HTTP/1.0 may leave it out; no browser does, so nobody was led here by a name
+        place = _place(values[0]) if len(values) == 1 else None
+        if place is not None:
+            if place[0] in self._hosts:
                 return
             try:
-                ipaddress.ip_address(host)
+                ipaddress.ip_address(place[0])
                 return  # an address cannot be a name that somebody pointed at us
             except ValueError:
                 pass
-        hint = "Name it in the setting web.hosts."
+        if values[0] not in self._refused_hosts and len(self._refused_hosts) < MAX_REFUSED_HOSTS:
+            self._refused_hosts.add(values[0])
+            LOG.warning("the name %.200r is not answered; if it is ours: web.hosts", values[0])
+        hint = "Whoever runs it can add this name; its log says how."
         raise ApiError(421, "host", "this server does not go by that name", hint)
 
     def _check_origin(self, scope: Scope, headers: Headers) -> None:
-        """Another site may not make a visitor's browser change anything here."""
-        if scope["method"] in SAFE:
+        """Another site may not make a visitor's browser change anything here.
+
+        Sec-Fetch-Site is the browser's own word, which no script can change, so it also holds
+        behind a proxy that rewrites Host. Browsers send it over https and to this machine; where
+        it is missing, Origin must be Host.
+        """
+        site = headers.get("sec-fetch-site", "none")
+        if scope["method"] in SAFE or site == "same-origin":
             return
         origin = headers.get("origin")
-        site = headers.get("sec-fetch-site", "none")
-        own = origin is None or origin.partition("://")[2].lower() == headers["host"].lower()
-        if not own or site not in ("same-origin", "none"):
-            raise ApiError(403, "origin", "requests from other sites are not accepted")
+        if site == "none" and (origin is None or _is_at(origin, headers.get("host", ""))):
+            return
+        hint = "If this is the page's own address, its proxy must pass Host on; see docs/web.md."
+        raise ApiError(403, "origin", "requests from other sites are not accepted", hint)
 
-    def _too_large(self) -> ApiError:
+    def too_large(self) -> ApiError:
         message = f"the upload is larger than {self.settings.max_bytes / 1e6:.0f} MB"
-        return ApiError(413, "too_many_bytes", message, "Send a smaller copy.", CLOSE)
+        hint = "Send a smaller copy, or fewer pictures at a time."
+        return ApiError(413, "too_many_bytes", message, hint, CLOSE)
+
+    def count(self, client: str, uploads: int, received_bytes: int) -> None:
+        """Take note of a body that begins, grows or ends.
+
+        Errors:  ApiError (503) when there are too many of them
+        """
+        self._uploads[client] += uploads
+        self._held_bytes[client] += received_bytes
+        for tally in (self._uploads, self._held_bytes):
+            if tally[client] <= 0:
+                del tally[client]
+        most_bytes = self.settings.max_bytes * IN_FLIGHT_BODIES
+        if (
+            self._uploads[client] > UPLOADS_PER_CLIENT
+            or self._held_bytes[client] > most_bytes / 2
+            or self._held_bytes.total() > most_bytes
+        ) and (uploads > 0 or received_bytes > 0):
+            hint, headers = "Try again in a few seconds.", {"Retry-After": "3", **CLOSE}
+            raise ApiError(503, "busy", "too many uploads at once", hint, headers)
+
+
+class _Body:
+    """A request's body as it comes in, while it is neither late nor too large."""
+
+    def __init__(self, guard: Guard, client: str, receive: Receive) -> None:
+        self._guard, self._client, self._receive = guard, client, receive
+        self._received_bytes = 0
+        self._is_open = self._is_whole = False
+        self._end_s = time.monotonic() + BODY_S
+        self._deadline_s = time.monotonic() + STALL_S
+
+    async def receive(self) -> Message:
+        """The next part.
+
+        Errors:  ApiError (408, 413, 503)
+        """
+        if self._is_whole:
+            return await self._receive()
+        if not self._is_open:
+            self._is_open = True
+            self._guard.count(self._client, 1, 0)
+        try:
+            async with asyncio.timeout(self._deadline_s - time.monotonic()):
+                message = await self._receive()
+        except TimeoutError:
+            hint = "Send a smaller picture, or try again over a faster connection."
+            raise ApiError(408, "slow", "the upload came too slowly", hint, CLOSE) from None
+        count = len(message.get("body", b""))
+        self._received_bytes += count
+        if self._received_bytes > self._guard.settings.max_bytes:
+            self._received_bytes -= count
+            raise self._guard.too_large()
+        self._guard.count(self._client, 0, count)
+        # What has come buys time, but never more than a stall: a fast start is no credit.
+        bought_s = self._deadline_s + count / PACE_BYTES_S
+        self._deadline_s = min(bought_s, time.monotonic() + STALL_S, self._end_s)
+        if not message.get("more_body", False):
+            self._is_whole = True
+            self._close()
+        return message
+
+    def let_go(self) -> None:
+        """The request is answered: its bytes are no longer held."""
+        self._close()
+        self._guard.count(self._client, 0, -self._received_bytes)
+
+    def _close(self) -> None:
+        if self._is_open:
+            self._is_open = False
+            self._guard.count(self._client, -1, 0)
 
 
 def _with_headers(send: Send) -> Send:
@@ -274,10 +374,14 @@ def _with_headers(send: Send) -> Send:
     return sending
 
 
-def _host_name(value: str) -> str | None:
-    """The name in a Host header, without its port."""
-    value = value.strip().lower()
-    if value.startswith("["):
-        return value[1:].partition("]")[0]
-    name, _, port = value.partition(":")
-    return name if not port or port.isdigit() else None
+def _place(value: str, port: int = 0) -> tuple[str, int] | None:
+    """The name and port of a Host header; `port` where it names none."""
+    found = PLACE.fullmatch(value.strip().lower())
+    return found and (found[1].strip("[]"), int(found[2] or port))
+
+
+def _is_at(origin: str, host: str) -> bool:
+    """Whether an Origin is the place that a Host header names."""
+    scheme, _, place = origin.partition("://")
+    port = PORTS.get(scheme.lower())
+    return port is not None and _place(place, port) == _place(host, port) is not None

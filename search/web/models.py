@@ -91,14 +91,23 @@ class QueryFacts(BaseModel):
     notes: list[str]
 
 
+class RefusedPicture(Error):
+    """A picture of a query that could not be used, while others could."""
+
+    picture: int = Field(description="Its place in the request, from 1.")
+    name: str
+
+
 class QueryAnswer(BaseModel):
-    """`titles` or `pictures`, as `query.by` says; `id` asks again under /v1/results/{id}."""
+    """`titles` or `pictures`, as `query.by` says; `id` asks again under /v1/results/{id}.
+    `refused` stands where some of the pictures could not be used."""
 
     id: str | None
     query: QueryFacts
     titles: list[FoundTitle] | None = None
     pictures: list[FoundPicture] | None = None
     labels: LabelGroups
+    refused: list[RefusedPicture] | None = None
 
 
 class SharedLink(BaseModel):

@@ -130,9 +130,11 @@ def serve(
 ) -> None:
     """Serve until the process is told to stop."""
     logging.basicConfig(stream=sys.stderr, format="toonsearch: %(message)s", level=logging.WARNING)
+    app = create_app(settings)
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         http=PatientProtocol,
+        forwarded_allow_ips=settings.web.proxies,
         ws="none",
         lifespan="on",
         log_config=None,
@@ -142,7 +144,7 @@ def serve(
         timeout_keep_alive=10,
         timeout_graceful_shutdown=5,
     )
-    address = address_of(listener)
+    address = address_of(listener) + f"{app.state.root_path}/".lstrip("/")
 
     def ready() -> None:
         note(f"the page is at {address} (Ctrl-C stops it)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from datetime import date
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from crawler import images, state
+from crawler.incremental import TitleTracker
 from crawler.sites.base import Plan, Scope
 from schemas.errors import InputError, NetworkError, PartlyDoneError, UsageError
 from schemas.storage.catalog import Catalog
@@ -310,6 +312,112 @@ def test_far_fewer_titles_than_last_time(tmp_path: Path) -> None:
         assert contents(settings.layout)["pictures"] == before["pictures"]
         assert crawled(settings, accept_fewer=True).error is None
         assert crawled(settings).error is None
+
+
+def odd_list(site: ReplicaSite) -> Answer:
+    """A list with sound entries and others that are odd in many ways."""
+    good = [site._row(title) for title in site.titles.values()]
+    odd = [
+        None, 7, [], {}, {"titleId": -5, "titleName": "a"}, {"titleId": 10**30, "titleName": "a"},
+        {"titleId": "9" * 5000, "titleName": "a"}, {"titleId": 8, "titleName": None},
+        {"titleId": 9, "titleName": "x" * 10_000_000}, {"titleId": True, "titleName": "a"},
+    ]  # fmt: skip
+    return Answer(json.dumps({"titleList": [*good, *odd, *good]}).encode())
+
+
+def odd_titles(site: ReplicaSite) -> dict[str, Answer]:
+    """Answers for single titles: those of even numbers are odd but usable."""
+    sound = site._info(site.titles[1000])
+    articles = json.loads(site._articles(site.titles[1000], 1).body)["articleList"]
+
+    def info(**more: Any) -> Answer:
+        return Answer(json.dumps({**sound, **more}).encode())
+
+    def episodes(*rows: Any, **more: Any) -> Answer:
+        return Answer(json.dumps({"articleList": [*articles, *rows], **more}).encode())
+
+    return {
+        "info?titleId=1000": info(titleId=1000, titleName="a\ud800b\u0000c", synopsis="\udfff"),
+        "info?titleId=1001": Answer(b"[" * 200_000),
+        "info?titleId=1002": info(titleId=1002, curationTagList=7, gfpAdCustomParam=[3],
+                                  age={"type": [1]}, webtoonLevelCode={}, finished="?"),
+        "info?titleId=1003": info(titleId=1003, titleName="x" * 10_000_000),
+        "list?titleId=1004": episodes(
+            None, {"no": -1}, {"no": 1e400}, {"no": 10**30}, {"no": "\ud800"},
+            {"no": 3, "serviceDateDescription": "99.99.99", "starScore": 1e300,
+             "thumbnailUrl": "https://[::1/x.jpg"},
+            totalCount=10**40, pageInfo={"totalPages": -3}),
+        "list?titleId=1005": Answer(b'{"articleList": "\\ud800"}'),
+    }  # fmt: skip
+
+
+def test_odd_answers_are_rows_and_notes_and_cost_no_other(tmp_path: Path) -> None:
+    site = site_of(titles=8, episodes=3)
+    site.titles[1000].episodes = 8
+    with Replica(site) as replica:
+        replica.faults["week=mon"] = lambda n: odd_list(site)
+        replica.faults["week=dailyPlus"] = lambda n: Answer(b'{"titleList": []}')
+        for part, answer in odd_titles(site).items():
+            replica.faults[part] = lambda n, answer=answer: answer
+        settings = settings_for(tmp_path / "d", replica)
+        report = crawled(settings)
+        assert isinstance(report.error, PartlyDoneError)
+        assert report.counts["odd_entries"] >= 7 + 4
+        assert report.counts["lists_failed"] == 1
+        assert any("entry" in problem for problem in report.problems)
+        states = table(settings.layout, "crawl_state", "title_id")
+        failed = {key: row["reason"] for key, row in states.items() if row["status"] == "failed"}
+        assert failed == {"naver:1003": "layout: titleName", "naver:1005": "layout: articleList"}
+        names = {row["name"] for row in table(settings.layout, "titles", "title_id").values()}
+        assert "a?bc" in names
+        good = [site.titles[number] for number in (1006, 1007)]
+        assert {title.name for title in good} <= names
+        replica.faults.clear()
+        assert crawled(settings, Plan("naver", retry_failed=True)).error is None
+        assert crawled(settings).error is None
+        states = table(settings.layout, "crawl_state", "title_id")
+        assert {states[f"naver:{number}"]["status"] for number in site.titles} == {"done"}
+
+
+def test_an_unforeseen_error_is_a_row_and_the_next_crawl_goes_on(tmp_path: Path) -> None:
+    site = site_of(titles=3, episodes=4)
+    with Replica(site) as replica:
+        settings = settings_for(tmp_path / "d", replica)
+        report = crawled(settings, "naver", _break_now_and_then)
+        assert isinstance(report.error, PartlyDoneError), report
+        rows = Catalog(settings.layout).read("pictures").to_pylist()
+        reasons = Counter(row["reason"] for row in rows if row["status"] == "failed")
+        assert set(reasons) == {"unexpected"} and len(rows) > 2 * reasons["unexpected"] > 0
+        assert any("KeyError: 'MPO'" in problem for problem in report.problems)
+        states = table(settings.layout, "crawl_state", "title_id")
+        assert "unexpected: RecursionError" in {row["reason"] for row in states.values()}
+        assert crawled(settings).error is None, "nothing sticks"
+        assert crawled(settings, Plan("naver", retry_failed=True)).error is None
+        fresh = settings_for(tmp_path / "fresh", replica)
+        crawled(fresh)
+        assert contents(settings.layout)["pictures"] == contents(fresh.layout)["pictures"]
+
+
+def _break_now_and_then() -> None:
+    """Every third picture, and one title, make a part of the program raise what nobody foresaw."""
+    real, calls = images.is_blank, []
+
+    def is_blank(image: Any) -> bool:
+        calls.append(image)
+        if len(calls) % 3 == 0:
+            raise KeyError("MPO")
+        return real(image)
+
+    take, takes = TitleTracker.take, []
+
+    def take_most(self: TitleTracker, job: Any, *args: Any) -> None:
+        if job.kind == "title":
+            takes.append(job)
+            if len(takes) == 2:
+                raise RecursionError("maximum recursion depth exceeded")
+        take(self, job, *args)
+
+    images.is_blank, TitleTracker.take = is_blank, take_most  # type: ignore[method-assign]
 
 
 WRITES = {"pictures": (images, "_store", 8), "tables": (state, "sync_files", 0)}

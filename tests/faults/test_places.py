@@ -133,7 +133,7 @@ def test_a_store_with_missing_files_is_mended_by_the_next_night(shell: Shell) ->
 
 
 def test_a_damaged_block_list_stops_imports_and_not_answers(shell: Shell) -> None:
-    shell.ok("forget", "--author", "Nobody Here")
+    shell.ok("forget", "--author", "Nobody Here", "--yes")
     (shell.data / "forgotten.json").write_text("{}")
     assert "block list" in shell.fails(3, "import", "folder", "drawings")
     assert shell.run("nightly")[0] == 3
@@ -145,7 +145,7 @@ def test_unfinished_forgetting_is_told(shell: Shell) -> None:
     from indexer.vector_index.generations import Generation
 
     with Generation.open(Layout(shell.data)):
-        code, _, err = shell.run("forget", "--author", "hand 3")
+        code, _, err = shell.run("forget", "--author", "hand 3", "--yes")
         assert code == 4
         assert "still being read" in err
         assert "index build" in doctor(shell)

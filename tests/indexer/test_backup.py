@@ -14,7 +14,7 @@ from indexer.backup import back_up, restore
 from indexer.embedding.embed import embed_pending
 from indexer.vector_index.build import build_generation
 from indexer.vector_index.generations import Generation, publish
-from schemas.errors import InputError
+from schemas.errors import InputError, UsageError
 from schemas.settings import Settings, load_settings
 from schemas.storage.catalog import Catalog, maintain
 from schemas.storage.layout import Layout
@@ -144,6 +144,19 @@ def test_keep(place: Path) -> None:
     assert len(list((place / "backups/pictures").rglob("*.png"))) == 8
 
 
+def test_what_systems_leave_in_a_folder_of_backups_stays(place: Path) -> None:
+    layout, target = settings_of(place).layout, place / "backups"
+    back_up(layout, target)
+    left = [target / "@eaDir/x", target / ".own.tmp/x", target / "pictures/ab/cd/@eaDir"]
+    for path in left:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    copy = target / "pictures" / "ab/cd" / f".{'0' * 64}.png.tmp"
+    copy.write_bytes(b"")
+    back_up(layout, target, keep=1)
+    assert all(path.exists() for path in left) and not copy.exists()
+
+
 def test_every_file_of_a_backup_matters(place: Path) -> None:
     report = back_up(settings_of(place).layout, place / "backups")
     files = [p for p in Path(report.path).rglob("*") if p.is_file()]
@@ -165,9 +178,17 @@ def test_places_that_will_not_do(place: Path) -> None:
     layout = settings_of(place).layout
     (place / "full").mkdir()
     (place / "full/letter.txt").write_text("mine")
-    for target in (layout.root, layout.root / "backups", place, place / "full"):
-        with pytest.raises(InputError):
+    (place / "link").symlink_to(layout.root)
+    (place / "album/pictures/2019/summer").mkdir(parents=True)
+    (place / "album/pictures/2019/summer/a.jpg").write_bytes(b"mine")
+    inside = layout.root / "backups"
+    for name in ("full", "link", "link/backups", "full/letter.txt", "album"):
+        with pytest.raises(UsageError):
+            back_up(layout, place / name, keep=1)
+    for target in (layout.root, inside, place):
+        with pytest.raises(UsageError):
             back_up(layout, target)
+    assert (place / "album/pictures/2019/summer/a.jpg").read_bytes() == b"mine"
     with pytest.raises(InputError, match="no backup"):
         restore(place / "full", Layout(place / "new"))
     back_up(layout, place / "backups")

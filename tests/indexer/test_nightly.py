@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import signal
 import time
 from pathlib import Path
@@ -11,14 +12,17 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from crawler.importers.folder import import_folder
 from indexer.crawling import _understood
 from indexer.monitoring import last_success, write_metrics
-from indexer.nightly import Night, Stage, StageReport, past_nights, run_night
+from indexer.nightly import Night, Stage, StageReport, index_stages, past_nights, run_night
 from schemas.errors import NetworkError, PartlyDoneError, StorageError, UsageError
+from schemas.settings import load_settings
 from schemas.storage.layout import Layout
-from search.cli.commands.nightly import seconds_of
+from search.cli.commands.nightly import seconds_of, stages_of
 from tests.drawings import draw_folder, drawing
 from tests.e2e.test_command_line import Shell
+from tests.fuzz.trees import picture
 
 
 @pytest.fixture
@@ -156,11 +160,80 @@ def test_what_a_stage_does_to_the_night(tmp_path: Path) -> None:
 
     assert night(stage("a"), stage("b")) == (["done", "done"], "done", 0)
     assert night(stage("a", left=3), stage("b")) == (["time was up", "done"], "partly", 0)
-    for error in (ValueError("bug"), NetworkError("no host")):
+    panic = type("PanicException", (BaseException,), {})("as libraries in Rust raise it")
+    for error in (ValueError("bug"), NetworkError("no host"), panic):
         assert night(stage("a", error), stage("b")) == (["failed", "done"], "partly", 4)
     for error in (StorageError("damaged"), OSError(errno.ENOSPC, "full")):
         assert night(stage("a", error), stage("b")) == (["failed"], "failed", 3)
     assert night(stage("a", KeyboardInterrupt()), stage("b")) == (["failed"], "interrupted", 130)
+
+
+def test_imports_that_cannot_see_everything_are_not_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = [f"disk/{n}.png" for n in range(12)]
+    for n, name in enumerate([*listed, "in/Kim/one/a.png", "in/Lee/two/b.png"]):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(picture(n))
+    (tmp_path / "works.csv").write_text("\n".join(["path", *listed]))
+    flags = {
+        "store.root": str(tmp_path / "data"),
+        "nightly.folders": [str(tmp_path / "in")],
+        "nightly.manifests": [str(tmp_path / "works.csv")],
+    }
+    settings = load_settings(flags, environ={}, cwd=tmp_path)
+    imports = [stage for stage in stages_of(settings) if stage.name.startswith("import")]
+
+    def night() -> tuple[list[str], int, str]:
+        report = run_night(settings.layout, imports)
+        write_metrics(tmp_path / "night.prom", report.summary(), None)
+        details = " ".join(stage.detail for stage in report.stages)
+        return [stage.outcome for stage in report.stages], report.exit_code, details
+
+    assert night()[:2] == (["done", "done"], 0)
+    real = os.scandir
+    with monkeypatch.context() as broken:
+
+        def scandir(path: Path) -> object:
+            if Path(path).name == "Lee":
+                raise PermissionError(errno.EACCES, "Permission denied")
+            return real(path)
+
+        broken.setattr(os, "scandir", scandir)
+        (tmp_path / "disk").rename(tmp_path / "away")
+        for _ in range(2):
+            outcomes, code, details = night()
+            assert (outcomes, code) == (["failed", "failed"], 4)
+            assert "Lee: cannot be listed" in details
+            assert "12 of 12 pictures" in details
+        metrics = (tmp_path / "night.prom").read_text()
+        assert f'stage_failed{{stage="import {tmp_path / "in"}"}} 1.0' in metrics
+    (tmp_path / "away").rename(tmp_path / "disk")
+    assert night()[:2] == (["nothing new", "nothing new"], 0)
+    for name in listed[:3]:
+        (tmp_path / name).unlink()
+    outcomes, code, details = night()
+    assert (outcomes, code) == (["nothing new", "failed"], 4)
+    assert "3 pictures could not be seen" in details
+
+
+def test_embedding_nothing_that_can_be_read_is_not_done(tmp_path: Path) -> None:
+    (tmp_path / "in/Kim").mkdir(parents=True)
+    for n in range(3):
+        (tmp_path / f"in/Kim/{n}.png").write_bytes(picture(n))
+    settings = load_settings({"store.root": str(tmp_path / "data")}, environ={}, cwd=tmp_path)
+    layout = settings.layout
+    embed = index_stages(layout, settings, lambda path, ids: 0)[:1]
+    import_folder(layout, settings, tmp_path / "in")
+    for path in layout.pictures.rglob("*.png"):
+        path.unlink()
+    report = run_night(layout, embed)
+    assert (report.stages[0].outcome, report.exit_code) == ("failed", 4)
+    assert "none of 3 pictures could be read" in report.stages[0].detail
+    import_folder(layout, settings, tmp_path / "in")
+    report = run_night(layout, embed)
+    assert (report.stages[0].outcome, report.stages[0].counts["embedded"]) == ("done", 3)
 
 
 def test_budgets() -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from crawler.importers.folder import import_folder
+from indexer import palette
 from indexer.palette import (
     COLORS,
     COLUMNS,
@@ -84,7 +86,7 @@ def test_shares_add_up_and_fall() -> None:
     assert np.array_equal(palette.rgb, again.rgb)
 
 
-@pytest.mark.parametrize("size", [(3, 2), (8, 600), (700, 8), (9, 9)])
+@pytest.mark.parametrize("size", [(3, 2), (8, 600), (700, 8), (9, 9), (8, 9000), (9000, 8)])
 def test_odd_shapes(size: tuple[int, int]) -> None:
     rng = np.random.default_rng(1)
     image = Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
@@ -140,6 +142,24 @@ def test_bad_files_are_counted_and_the_rest_is_done(settings: Settings) -> None:
     report = color_pending(settings.layout, settings)
     assert report.counts == {"already": 0, "coloured": PICTURES - 2, "failed": 2}
     assert len(report.problems) == 2
+
+
+def test_an_unforeseen_error_costs_one_picture(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = palette.decode_picture, []
+
+    def odd(*arguments: Any, **options: Any) -> Image.Image:
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise MemoryError
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(palette, "decode_picture", odd)
+    report = color_pending(settings.layout, settings)
+    assert (report.counts["coloured"], report.counts["failed"]) == (PICTURES - 1, 1)
+    assert "MemoryError" in report.problems[0]
+    assert color_pending(settings.layout, settings).counts["coloured"] == 1
 
 
 def test_ctrl_c_keeps_what_was_done(settings: Settings) -> None:

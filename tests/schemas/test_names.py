@@ -42,6 +42,15 @@ def test_what_is_stored_keeps_case_and_width() -> None:
     assert distinct_authors(people) == (Author("SIU"), Author("siu", "writer"))
 
 
+def test_what_cannot_be_seen_does_not_count() -> None:
+    copied = "\ufeffKim\u200b Min\u00ad-Ho\u200e"
+    assert clean_name(copied) == "Kim Min-Ho"
+    assert author_key(copied) == author_key("Kim Min-Ho")
+    assert clean_name("\u200b\u2060") == ""
+    joined = "می\u200cخواهم"  # a joiner is spelling in Persian
+    assert clean_name(joined) == joined
+
+
 def test_the_commonest_spelling_of_a_name() -> None:
     found = common_spellings(["SIU", "siu", "siu", "Ｓｉｕ", "Mira", "mira"])
     assert found == {"SIU": "siu", "siu": "siu", "Ｓｉｕ": "siu", "Mira": "Mira", "mira": "Mira"}

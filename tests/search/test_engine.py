@@ -57,6 +57,21 @@ def test_every_picture_finds_itself_first(engine: Engine, drawings: Path) -> Non
         assert "in the index" in answer.notes[0]
 
 
+def test_no_similarity_is_above_one(engine: Engine, drawings: Path) -> None:
+    over, stored = 0.0, engine.generation.vectors(engine.generation.row_ids)
+    for file in sorted(drawings.rglob("*.png"))[::3]:
+        asked = read_picture(str(file), engine.limits)
+        vector = engine.encode([asked]).vector
+        over = max(over, float((stored @ vector).max()))
+        for by in ("picture", "title"):
+            answer = engine.query([asked], QueryOptions(k=24, by=by))
+            told = [hit.similarity for hit in answer.pictures]
+            for title in answer.titles:
+                told += [title.score, title.similarity, *(hit.similarity for hit in title.hits)]
+            assert max(told) <= 1.0
+    assert over > 1.0  # as half floats are stored, some lengths are above one
+
+
 @pytest.mark.parametrize("hand", range(3))
 def test_a_new_picture_finds_its_hand(engine: Engine, hand: int) -> None:
     answer = engine.query([picture(hand, 77)], QueryOptions(k=2))

@@ -11,15 +11,17 @@ import pytest
 from indexer.vector_index.generations import Generation
 from schemas.errors import InputError
 from schemas.settings import Settings
-from search.engine import Engine
+from search.engine import Engine, QueryOptions, StyleQuery
 from search.filters import (
     COLUMNS,
+    NO_FILTERS,
     Filters,
     allowed,
     author_names,
     folded,
     matching_rows,
     title_ids,
+    unknown_names,
 )
 
 
@@ -186,6 +188,7 @@ def test_an_unknown_author_names_the_nearest(engine: Engine) -> None:
          lambda r: r["year"] <= 2010 and r["title"][5] == "0"),
         (Filters(platforms=("folder",)), lambda r: r["platform"] == "folder"),
         (Filters(platforms=("x", "y")), lambda r: False),
+        (Filters(platforms=("x", "FOLDER ")), lambda r: r["platform"] == "folder"),
         (Filters(genres=("animals",)), lambda r: False),
         (Filters(exclude_authors=("ANNA linea",)), lambda r: r["author"] != "Anna Línea"),
         (Filters(exclude_titles=("book 00",), exclude_authors=("Chung 정",)),
@@ -207,6 +210,20 @@ def test_filters_equal_plain_python(dated: Settings, filters: Filters, keep: obj
         found = allowed(generation, Filters(pictures=(one["picture_id"],)))
         assert found is not None and one["row_id"] in found.tolist()
         assert allowed(generation, Filters(min_percentile=99.0, exclude_same_author=True)) is None
+
+
+def test_genres_and_platforms_that_are_not_there_are_told(engine: Engine) -> None:
+    meta = engine.generation.meta
+    wanted = Filters(platforms=("folder", "Folder", "foldr", "naver"), genres=("fantasy",))
+    assert unknown_names(meta, wanted) == [
+        "the index has no genre 'fantasy'",
+        "the index has no platform 'foldr'. Did you mean 'folder'?",
+        "the index has no platform 'naver'. It has 'folder'.",
+    ]
+    assert unknown_names(meta, NO_FILTERS) == []
+    vector = engine.generation.vectors([int(engine.generation.row_ids[0])])[0]
+    answer = engine.answer(StyleQuery(vector), QueryOptions(filters=wanted))
+    assert answer.titles == () and "'foldr'" in " ".join(answer.notes)
 
 
 def test_years_the_wrong_way_round_are_refused() -> None:

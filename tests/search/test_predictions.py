@@ -52,6 +52,28 @@ def test_every_label_gets_a_probability_and_all_of_it_adds_up(
         assert row["genres"] == [] and row["eras"] == []  # the folder has neither
 
 
+def test_an_unforeseen_error_is_one_rows_problem(
+    settings: Settings, new_picture: Path, tmp_path: Path
+) -> None:
+    draw(2, 55).save(tmp_path / "other.png")
+    encoder, calls = open_encoder(settings), []
+
+    def predict(query: StyleQuery) -> Prediction:
+        calls.append(query)
+        if len(calls) == 1:
+            raise KeyError("label")
+        return Prediction({}, {}, np.array([0.2]), np.array([0.1]))
+
+    names = ["other.png", new_picture.name]
+    listed = [(name, tmp_path / name) for name in names]
+    out = tmp_path / "predictions.parquet"
+    _, report = _write(Predictor(encoder, "none", predict), settings, listed, out, None)
+    assert (report.embedded, report.failed, report.unknown) == (1, 1, 0)
+    first, second = pq.read_table(out).to_pylist()
+    assert "KeyError" in first["problem"] and first["unknown_author"] is None
+    assert second["problem"] is None and second["unknown_author"] == 0.2
+
+
 def test_unknown_authors_are_counted(settings: Settings, new_picture: Path, tmp_path: Path) -> None:
     told = iter([(0.9, 0.8), (0.9, 0.1), (0.2, 0.0)])
 

@@ -32,7 +32,8 @@ from indexer.training.evaluation.protocol import (
 )
 from indexer.training.features import default_cache, pictures_of
 from schemas.errors import InputError, ToonsearchError
-from schemas.storage.fsio import replace_file, write_text
+from schemas.storage.fsio import replace_file
+from schemas.storage.outputs import write_text
 
 START, END = "<!-- evaluation -->", "<!-- /evaluation -->"
 THUMBNAIL_PX = 132

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from datetime import date, datetime
+from datetime import date
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -43,10 +43,11 @@ class Chart(StrEnum):
 
 
 def _day(text: str) -> date:
-    try:
-        found = datetime.strptime(text, "%Y-%m-%d").date()
-    except ValueError:
-        raise UsageError(f"{text!r} is not a date", "Write it as 2026-01-31.") from None
+    from crawler.dates import parse_date
+
+    found = parse_date(text)
+    if found is None:
+        raise UsageError(f"{text!r} is not a date", "Write it as 2026-01-31.")
     if found > date.today():
         raise UsageError(f"{text} lies in the future")
     return found
@@ -54,7 +55,10 @@ def _day(text: str) -> date:
 
 Weekday = Annotated[bool, Option("--weekday", help="Only titles that are being published.")]
 Finished = Annotated[bool, Option("--finished", help="Only finished titles.")]
-Titles = Annotated[list[str] | None, Option("--title", metavar="ID", help="Only this title.")]
+Titles = Annotated[
+    list[str] | None,
+    Option("--title", metavar="ID", help="Only this title: its number, or its page's address."),
+]
 Strips = Annotated[bool, Option("--strips", help="Also the image strips of free episodes.")]
 
 
@@ -155,7 +159,8 @@ def naver(
     **options: Any,
 ) -> int:
     """Crawl Naver Webtoon: titles, episodes, thumbnails."""
-    return _crawl(ctx.obj, "naver", _scope(weekday, finished, titles, strips), **options)
+    scope = _scope("naver", weekday, finished, titles, strips)
+    return _crawl(ctx.obj, "naver", scope, **options)
 
 
 @group.command(epilog=examples("toonsearch crawl webtoons --language en --genre romance"))
@@ -163,8 +168,12 @@ def naver(
 def webtoons(
     ctx: typer.Context,
     language: Annotated[
-        str, Option(metavar="CODE", help="en, zh-hant, th, id, es, fr or de.")
-    ] = "en",
+        str | None,
+        Option(
+            metavar="CODE",
+            help="en, zh-hant, th, id, es, fr or de; else that of an address, or en.",
+        ),
+    ] = None,
     genre: Annotated[
         list[str] | None, Option(metavar="NAME", help="Only this genre's list.")
     ] = None,
@@ -178,9 +187,11 @@ def webtoons(
     from crawler.sites.webtoons import LANGUAGES
     from schemas.errors import nearest
 
-    if language not in LANGUAGES:
+    if language is not None and language not in LANGUAGES:
         raise UsageError(f"unknown language {language!r}", nearest(language, LANGUAGES))
-    scope = _scope(weekday, finished, titles, strips, tuple(genre or ()), language)
+    scope = _scope(
+        "webtoons", weekday, finished, titles, strips, tuple(genre or ()), language, LANGUAGES
+    )
     return _crawl(ctx.obj, "webtoons", scope, **options)
 
 
@@ -242,27 +253,47 @@ def status(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 
 def _scope(
+    site: str,
     weekday: bool,
     finished: bool,
     titles: list[str] | None,
     strips: bool,
     genres: tuple[str, ...] = (),
-    language: str = "en",
+    language: str | None = None,
+    languages: tuple[str, ...] = (),
 ) -> Scope:
-    """What to ask a site for; title numbers may have the site's name before them.
+    """What to ask a site for. A title is given by its number, its id or the address of a page,
+    which may also say one of the `languages`.
 
     Errors:  UsageError
     """
-    from crawler.sites.base import Scope
+    from crawler.sites.base import Scope, title_of_address
 
-    numbers = tuple(title.rpartition(":")[2] for title in titles or ())
     lists = tuple(name for name, on in (("weekday", weekday), ("finished", finished)) if on)
-    if numbers and (lists or genres):
+    if titles and (lists or genres):
         raise UsageError("--title stands alone", "Leave out --weekday, --finished and --genre.")
-    for number in numbers:
+    numbers, canvas, said = [], [], set()
+    for text in titles or ():
+        title_id, path = title_of_address(text) or (text.strip(), ())
+        of, _, number = title_id.rpartition(":")
         if not number.isascii() or not number.isdecimal():
-            raise UsageError(f"{number!r} is not a title's number", "Such as --title 183559.")
-    return Scope(lists=lists, titles=numbers, language=language, genres=genres, strips=strips)
+            raise UsageError(f"{text!r} is not a title's number", "Such as --title 183559.")
+        if of not in ("", site):
+            raise UsageError(f"{text!r} is a title of {of}", f"Try `toonsearch crawl {of}`.")
+        numbers.append(number)
+        if {"canvas", "challenge"} & {*path}:
+            canvas.append(number)
+        said |= {part for part in path[:1] if part in languages}
+    if len(said | {language} - {None}) > 1:
+        raise UsageError("the titles are of several languages", "Ask for one after the other.")
+    return Scope(
+        lists=lists,
+        titles=tuple(numbers),
+        canvas=tuple(canvas),
+        language=language or next(iter(said), "en"),
+        genres=genres,
+        strips=strips,
+    )
 
 
 def _show(session: Session, report: CrawlReport, dry_run: bool, as_json: bool) -> None:

@@ -14,7 +14,7 @@ from typer import Option
 from schemas.storage.fsio import storage_error
 from search.cli.commands.index import build_and_publish, embed_new
 from search.cli.context import Session
-from search.cli.options import counted, examples, new_app
+from search.cli.options import check_output, counted, examples, new_app
 
 if TYPE_CHECKING:
     from schemas.settings import Settings
@@ -54,6 +54,13 @@ def demo(
     except OSError as error:
         raise storage_error(error, f"the folder {to}") from error
     settings = session.settings({} if session.data else {"store.root": str(to / "data")})
+    check_output(settings, to / "gallery.html", "html")
+    if images is None:
+        from crawler.demo.openclipart import FILES
+
+        for part in FILES:
+            check_output(settings, to / part, "csv")
+        check_output(settings, to / "summary.json", "json")
     if images is None:
         cases, showcase = _clip_art(session, settings, to)
     else:
@@ -117,14 +124,16 @@ def _own_pictures(
     from dataclasses import replace
 
     from crawler.importers.folder import folder_items, parse_pattern
-    from crawler.importers.ingest import import_items
+    from crawler.importers.ingest import Source, import_items
+    from crawler.importers.walk import walk
     from schemas.errors import InputError
     from search.trial import NEW_PICTURE, Case
 
     if not images.is_dir():
         raise InputError(f"{images} is not a folder")
     root = images.resolve()
-    items = list(folder_items(root, parse_pattern("{author}/{title}"), root.name))
+    source = Source.of("demo", root)
+    items = list(folder_items(walk(root), parse_pattern("{author}/{title}"), source))
     of_title = Counter(item.title.title_id for item in items)
     held: dict[str, Case] = {}
     rest = []
@@ -142,7 +151,7 @@ def _own_pictures(
             "Lay them out as author/title/picture.",
         )
     with session.writing("demo", dry_run=False), session.progress("Importing") as progress:
-        import_items(settings.layout, settings, f"demo:{root}", rest, prune=True, progress=progress)
+        import_items(settings.layout, settings, source, rest, prune=True, progress=progress)
     return cases, [case.path for case in cases]
 
 

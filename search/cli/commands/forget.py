@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Option
 
 from search.cli.context import Session, plain
-from search.cli.options import AsJson, DryRun, examples, new_app, print_json
+from search.cli.options import AsJson, DryRun, confirm, examples, new_app, print_json
+
+if TYPE_CHECKING:
+    from indexer.forget import ForgetReport
 
 app = new_app()
 SHOWN = 20
@@ -17,7 +21,7 @@ SHOWN = 20
 @app.command(
     epilog=examples(
         'toonsearch forget --author "Jane Doe" --dry-run',
-        "toonsearch forget --title naver:183559",
+        "toonsearch forget --title naver:183559 --yes",
     )
 )
 def forget(
@@ -26,28 +30,38 @@ def forget(
         list[str] | None,
         Option(metavar="NAME", help="All titles in which this person had a part."),
     ] = None,
-    title: Annotated[list[str] | None, Option(metavar="ID", help="This title.")] = None,
+    title: Annotated[
+        list[str] | None,
+        Option(metavar="ID", help="This title: its id, or its page's address."),
+    ] = None,
     picture: Annotated[
         list[str] | None,
         Option(metavar="ID", help="This picture (its SHA-256), in every title."),
     ] = None,
+    yes: Annotated[bool, Option("--yes", "-y", help="Do not ask before.")] = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> int:
     """Remove authors, titles or pictures for good, and keep them out.
 
     They leave the answers, the tables, the picture store and the older generations, and later
-    crawls and imports pass them over. Backups made before are yours to remove.
+    crawls and imports pass them over. It cannot be undone, so the command asks before; scripts
+    say --yes. Backups made before are yours to remove.
     """
+    from crawler.sites.base import title_of_address
     from indexer import forget as removal
     from search.web.db import forget_visitors
 
     session: Session = ctx.obj
     settings = session.settings()
     pictures = [one.lower() for one in picture or ()]
-    wanted = {"author": author or [], "title": title or [], "picture": pictures}
+    titles = [(title_of_address(one) or (one,))[0] for one in title or ()]
+    wanted = {"author": author or [], "title": titles, "picture": pictures}
     report = removal.find(settings.layout, wanted)  # an unknown name must not take the lock
     if not dry_run:
+        if not yes and sys.stdin and sys.stdin.isatty():
+            _list(session, report)
+        confirm(f"forget {_counted(report)} for good", yes)
         with session.writing("forget", dry_run):
             report = removal.forget(settings.layout, settings, wanted, forget_visitors)
     if as_json:
@@ -64,12 +78,9 @@ def forget(
             }
         )
     else:
-        word = "would forget" if dry_run else "forgot"
-        print(f"{word} {len(report.titles):,} titles, {len(report.pictures):,} pictures")
-        for title_id, name, by in report.titles[: None if session.verbose else SHOWN]:
-            print(f"  {plain(title_id)}  {plain(name)}  ({plain(by)})")
-        if len(report.titles) > SHOWN and not session.verbose:
-            session.note(f"and {len(report.titles) - SHOWN:,} more: -v shows all")
+        print(f"{'would forget' if dry_run else 'forgot'} {_counted(report)}")
+        if dry_run or yes:
+            _list(session, report)
         if not report.pictures and not report.titles:
             kept_out = "" if dry_run else "; it is blocked all the same"
             session.note(f"nothing of that is here{kept_out}")
@@ -79,3 +90,14 @@ def forget(
             " next nightly run removes it"
         )
     return 4 if report.pending else 0
+
+
+def _counted(report: ForgetReport) -> str:
+    return f"{len(report.titles):,} titles, {len(report.pictures):,} pictures"
+
+
+def _list(session: Session, report: ForgetReport) -> None:
+    for title_id, name, by in report.titles[: None if session.verbose else SHOWN]:
+        print(f"  {plain(title_id)}  {plain(name)}  ({plain(by)})")
+    if len(report.titles) > SHOWN and not session.verbose:
+        session.note(f"and {len(report.titles) - SHOWN:,} more: -v shows all")

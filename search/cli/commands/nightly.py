@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Option
 
-from schemas.errors import LockedError, ToonsearchError, UsageError
+from schemas.errors import LockedError, PartlyDoneError, ToonsearchError, UsageError
 from search.cli.context import Session, plain
 from search.cli.options import Accept, AsJson, DryRun, counted, examples, new_app, print_json
 
@@ -162,6 +162,10 @@ def stages_of(settings: Settings, accept: tuple[str, ...] = ()) -> list[Stage]:
             )
             new = {"new", "changed", "removed", "titles"}
             stage.fill(found.counts, new, found.problems, unit="files")
+            unread = found.counts["failed"] == found.files and f"none of its {found.files:,} files"
+            if said := found.unseen or (unread and f"{unread} could be read"):
+                stage.tomorrow = "what could not be read"
+                raise PartlyDoneError(said, "; ".join(found.problems[:3]))
 
         return Stage(f"import {source}", run)
 

@@ -15,6 +15,7 @@ from search.cli.options import (
     AsJson,
     DryRun,
     Limit,
+    check_output,
     counted,
     examples,
     new_app,
@@ -58,10 +59,9 @@ def embed(
     settings = session.settings()
     if manifest is not None and out is not None:
         from indexer.embedding.embed import embed_listed, listed_pictures
-        from schemas.storage.fsio import check_target
 
-        check_target(out)
-        listed = listed_pictures(manifest)[:limit]
+        check_output(settings, out, "parquet", manifest)
+        listed = listed_pictures(manifest, session.note)[:limit]
         if dry_run:
             print(f"would embed {len(listed):,} pictures into {out}")
             return 0
@@ -143,14 +143,16 @@ def judge(
         report = judge_pending(
             settings.layout, again=again, dry_run=dry_run, limit=limit, progress=progress
         )
-    return show(
+    show(
         report.model_id,
         report.counts,
         dry_run,
         as_json,
         model=report.model_id,
         seconds=round(report.seconds, 3),
+        problems=report.problems,
     )
+    return _problems(session, report.problems, report.counts.get("failed", 0))
 
 
 @app.command(
@@ -188,19 +190,17 @@ def predict(
     label with its probability, and the probability that none of the known artists drew it.
     """
     from indexer.embedding.embed import listed_pictures
-    from schemas.storage.fsio import check_target
     from search.predictions import predict_listed
 
     session: Session = ctx.obj
-    check_target(out)
-    listed = listed_pictures(manifest)[:limit]
+    settings = session.settings()
+    check_output(settings, out, "parquet", manifest)
+    listed = listed_pictures(manifest, session.note)[:limit]
     if dry_run:
         print(f"would predict the labels of {len(listed):,} pictures into {out}")
         return 0
     with session.progress("Predicting") as progress:
-        source, report = predict_listed(
-            session.settings(), listed, out, model=model, progress=progress
-        )
+        source, report = predict_listed(settings, listed, out, model=model, progress=progress)
     if as_json:
         print_json(
             {

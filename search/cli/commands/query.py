@@ -12,7 +12,7 @@ from typer import Argument, Option
 
 from schemas.errors import UsageError
 from search.cli.context import Session
-from search.cli.options import AsJson, examples, new_app, one_of
+from search.cli.options import AsJson, check_output, examples, new_app, one_of
 
 if TYPE_CHECKING:
     from schemas.records import Answer
@@ -58,7 +58,7 @@ def query(
         bool, Option("--exclude-same-author", help="Who else draws like this?")
     ] = False,
     exclude_title: Annotated[
-        Names, Option(metavar="TITLE", help="Leave out an id or name.")
+        Names, Option(metavar="TITLE", help="Leave out an id, a name or a page's address.")
     ] = None,
     min_percentile: Annotated[
         float | None,
@@ -109,10 +109,6 @@ def query(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     flags = {"json": as_json, "nl": nl, "csv": csv, "paths-only": paths_only or null}
     chosen = one_of(flags)
-    if html is not None:
-        from schemas.storage.fsio import check_target
-
-        check_target(html)
     if not pictures and palette is None and like_colors is None:
         raise UsageError("missing argument 'PICTURE...'", "See `toonsearch query --help`.")
     from search.engine import QueryOptions
@@ -127,6 +123,7 @@ def query(
             "query.expand": expand,
         }
     )
+    check_output(settings, html, "html", *(pictures or ()), *filter(None, [like_colors]))
     filters = Filters(
         where=where,
         genres=tuple(genre or ()),
@@ -135,7 +132,7 @@ def query(
         year_to=year_to,
         exclude_authors=tuple(exclude_author or ()),
         exclude_same_author=exclude_same_author,
-        exclude_titles=tuple(exclude_title or ()),
+        exclude_titles=tuple(map(_title, exclude_title or ())),
         min_percentile=settings.query.min_percentile,
     )
     options = QueryOptions.of(settings.query, filters)
@@ -166,6 +163,13 @@ def query(
         section = GallerySection(answer, tuple(read), by=level)
         write_gallery(html, [section], layout=layout, limits=limits)
         session.note(f"the gallery is in {html}")
+
+
+def _title(text: str) -> str:
+    """A title's id or name, as it is given or as an address names it. Errors:  UsageError"""
+    from crawler.sites.base import title_of_address
+
+    return (title_of_address(text) or (text,))[0]
 
 
 def _by_style(

@@ -9,7 +9,7 @@ import typer
 from typer import Option
 
 from search.cli.context import Session, plain
-from search.cli.options import AsJson, examples, new_app, print_json
+from search.cli.options import AsJson, check_output, examples, new_app, print_json
 
 if TYPE_CHECKING:
     from indexer.duplicates import Duplicates, Holder, Pair
@@ -34,7 +34,9 @@ def report(
     from search.report.build import write_report
 
     session: Session = ctx.obj
-    size = write_report(session.settings(), html, note=session.note)
+    settings = session.settings()
+    check_output(settings, html, "html")
+    size = write_report(settings, html, note=session.note)
     session.note(f"the report is in {html} ({size / 1e6:.1f} MB)")
 
 

@@ -23,6 +23,7 @@ app = new_app()
     epilog=examples(
         "toonsearch serve --open",
         "toonsearch serve --host 0.0.0.0 --port 80",
+        "toonsearch serve --root-path /toon",
         "toonsearch serve --add-account kim",
     )
 )
@@ -34,6 +35,10 @@ def serve(
     ] = None,
     port: Annotated[
         int | None, Option(min=0, max=65535, help="The port; 0 takes a free one.")
+    ] = None,
+    root_path: Annotated[
+        str | None,
+        Option(metavar="PATH", help="The page's path at its proxy, such as /toon."),
     ] = None,
     open_page: Annotated[bool, Option("--open", help="Open the page in a browser.")] = False,
     add_account: Annotated[
@@ -50,7 +55,7 @@ def serve(
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     session: Session = ctx.obj
-    settings = session.settings({"web.host": host, "web.port": port})
+    settings = session.settings({"web.host": host, "web.port": port, "web.root_path": root_path})
     try:
         from search.web import server
     except ImportError as error:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import re
 import sys
 from collections.abc import Iterator
+from datetime import datetime
+from os.path import isfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TextIO
 
@@ -13,13 +17,14 @@ from typer import Argument, Option
 
 from schemas.errors import InputError, UsageError, nearest
 from search.cli.context import Session
-from search.cli.options import examples, new_app, one_of
+from search.cli.options import check_output, examples, new_app, one_of
 
 if TYPE_CHECKING:
     from schemas.settings import Settings
     from search.sql.session import SqlSession
 
 app = new_app()
+STREAMS = ("-", "/dev/stdout")
 ENDINGS = {
     ".json": "json",
     ".nl": "nl",
@@ -81,23 +86,25 @@ def sql(
 ) -> None:
     """Ask the catalog in SQL, with similarity.
 
-    The dialect is DuckDB's. All views are of one moment, however long a session lasts.
+    Of several statements each prints its rows, and --out takes those of the last one. The dialect is DuckDB's. All views are of one moment, however long a session lasts.
     similar('picture.jpg', 200) and similar_titles(title_id, 50) are tables of nearest
     pictures and titles.
     """
-    from search.sql.session import SqlSession, moment_of
+    from search.sql.session import SqlSession
 
     session: Session = ctx.obj
     settings = session.settings()
     chosen = _format(form, {"json": as_json, "nl": nl, "csv": csv, "markdown": markdown}, out)
     params = _parameters(param or [])
     text = query if schema else _text(query, file)
+    if out is not None:
+        check_output(settings, out, chosen, *_files_read(query, file, text, params))
     if untrusted:
         if text is None or schema or as_of:
             raise UsageError("--untrusted takes a statement", "Leave --schema and --as-of out.")
         _untrusted(session, settings, text, params, chosen, out)
         return
-    moment = None if as_of is None else moment_of(as_of)
+    moment = None if as_of is None else _moment(as_of)
     with SqlSession(settings.layout, settings, as_of=moment) as asked:
         if schema:
             _schema(asked, chosen, query)
@@ -107,6 +114,30 @@ def sql(
             run_shell(asked, session, chosen, rows)
         else:
             _answer(session, asked, text, params, chosen, out, rows)
+
+
+def _moment(text: str) -> datetime:
+    """A moment as ISO 8601 writes it, or a day in any usual spelling. Errors:  UsageError"""
+    from schemas.dates import parse_date
+    from search.sql.session import moment_of
+
+    try:
+        return moment_of(text.strip())
+    except UsageError:
+        day = None if ":" in text else parse_date(text)
+        if day is None:
+            raise
+        return moment_of(day.isoformat())
+
+
+def _files_read(
+    query: str | None, file: Path | None, text: str | None, params: dict[str, str]
+) -> list[str]:
+    """The files that a statement lies in, names in quotes, or is given."""
+    quoted = re.findall(r"""'(?:[^']|'')*'|"(?:[^"]|"")*\"""", text or "")
+    named = [one[1:-1].replace(one[0] * 2, one[0]) for one in quoted]
+    given = [one for one in (query, *named, *params.values(), file) if one]
+    return [str(one) for one in given if isfile(one)]  # noqa: PTH113 (of any length)
 
 
 def _parameters(given: list[str]) -> dict[str, str]:
@@ -123,11 +154,12 @@ def _format(named: str | None, flags: dict[str, bool], out: Path | None) -> str:
     chosen = one_of({**flags, named: True} if named else flags)
     if chosen:
         return chosen
-    if out is None:
+    if out is None or str(out) in STREAMS:
         return "table"
-    if out.suffix not in ENDINGS:
-        raise UsageError(f"--out {out}: the ending says no format", nearest(out.suffix, ENDINGS))
-    return ENDINGS[out.suffix]
+    ending = out.suffix.lower()
+    if ending not in ENDINGS:
+        raise UsageError(f"--out {out}: the ending says no format", nearest(ending, ENDINGS))
+    return ENDINGS[ending]
 
 
 def _text(query: str | None, file: Path | None) -> str | None:
@@ -138,7 +170,7 @@ def _text(query: str | None, file: Path | None) -> str | None:
     if query == "-":
         return sys.stdin.read()
     if file is None and query is not None:
-        if not (query.endswith(".sql") and Path(query).is_file()):
+        if not (query.lower().endswith(".sql") and Path(query).is_file()):
             return query
         file = Path(query)
     assert file is not None
@@ -185,19 +217,20 @@ def _answer(
     if form == "parquet" and out is None:
         raise UsageError("Parquet needs a file", "Add --out FILE.parquet.")
     if out is not None:
-        from schemas.storage.fsio import check_target
-
-        check_target(out)
-    result = asked.run(sql, params)
-    if result is None or result.columns == ("Success",):
+        result = asked.run(sql, params)
+        if result is None:
+            raise InputError("the last statement has no rows to write")
+        if form == "parquet":
+            session.note(f"{out}: {write_parquet(out, result):,} rows")
+            return
+        with _opened(out) as stream:
+            write_result(stream, result.columns, result.types, result.rows(), form)
         return
-    if form == "parquet":
-        assert out is not None
-        session.note(f"{out}: {write_parquet(out, result):,} rows")
-        return
-    with _opened(out) as stream:
-        most = rows or None if stream.isatty() else None
-        if write_result(stream, result.columns, result.types, result.rows(), form, most):
+    most = rows or None if sys.stdout.isatty() else None
+    for place, result in enumerate(asked.results(sql, params)):
+        if place and form in ("table", "markdown", "csv"):
+            print()
+        if write_result(sys.stdout, result.columns, result.types, result.rows(), form, most):
             session.note(
                 f"only the first {most:,} rows are shown; --rows 0 shows all,"
                 " --csv or --out FILE keeps them"
@@ -231,10 +264,10 @@ def _opened(out: Path | None) -> Iterator[TextIO]:
     if out is None:
         yield sys.stdout
         return
-    try:
-        with out.open("w", encoding="utf-8") as stream:
-            yield stream
-    except OSError as error:
-        from schemas.storage.fsio import storage_error
+    from schemas.storage.outputs import output_file
 
-        raise storage_error(error, str(out)) from error
+    with output_file(out) as file:
+        stream = io.TextIOWrapper(file, encoding="utf-8")
+        yield stream
+        stream.flush()
+        stream.detach()

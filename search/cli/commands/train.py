@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer import Option
 
-from schemas.errors import InputError
+from schemas.errors import InputError, UsageError
 from search.cli.context import Session
 from search.cli.options import (
     AsJson,
     DryRun,
     Manifest,
+    check_output,
     examples,
     need_training,
     new_app,
@@ -123,7 +124,7 @@ def train(
         rules=LabelRules(min_pictures_per_author, parse_merge(merge_genre or ()), parse_eras(eras)),
     )
     base = model_dir(model or settings.encoder.model, settings.layout)
-    bench = _benchmark(settings, manifest, training=True)
+    bench = _benchmark(session, manifest, training=True)
     job = Job(
         bench,
         chosen,
@@ -162,12 +163,15 @@ def _list(settings: Settings, as_json: bool) -> None:
         print(f"{info.name}  {mark}  {info.dimension} d  {heads}  {info.state}")
 
 
-def _benchmark(settings: Settings, manifest: Path | None, training: bool = False) -> Benchmark:
+def _benchmark(session: Session, manifest: Path | None, training: bool = False) -> Benchmark:
     from indexer.training.data import benchmark_of_catalog, benchmark_of_manifest
 
     if manifest is None:
-        return benchmark_of_catalog(settings.layout, training)
-    return benchmark_of_manifest(manifest, training)
+        return benchmark_of_catalog(session.settings().layout, training)
+    bench = benchmark_of_manifest(manifest, training)
+    for line in bench.notes:
+        session.note(line)
+    return bench
 
 
 def _show(session: Session, report: TrainReport, as_json: bool) -> None:
@@ -236,21 +240,24 @@ def evaluate(
     Own series are masked, authors of a test were never learnt from, baselines stand in the same
     table. Splits are those of splits.json beside the manifest, or five drawn at random.
     """
-    from schemas.storage.fsio import check_target, write_text
-
-    for file in (html, out):
-        if file is not None:
-            check_target(file)
+    session: Session = ctx.obj
+    settings = session.settings()
+    inputs = [file for file in (manifest, authors) if file is not None]
+    if manifest is not None:
+        inputs.append(manifest.resolve().with_name("splits.json"))
+    check_output(settings, html, "html", *inputs)
+    check_output(settings, out, "json", *inputs)
+    if html is not None and out is not None and html.resolve() == out.resolve():
+        raise UsageError("--html and --out name one file", "Name two.")
     need_training("evaluate")
     from indexer.embedding.models import model_dir
     from indexer.training.data import held_out
     from indexer.training.evaluation import protocol
     from indexer.training.features import default_cache
+    from schemas.storage.outputs import write_text
 
-    session: Session = ctx.obj
-    settings = session.settings()
     folder = model_dir(model or settings.encoder.model, settings.layout)
-    bench = _benchmark(settings, manifest)
+    bench = _benchmark(session, manifest)
     if authors is not None:
         bench = dataclasses.replace(bench, splits=(held_out(bench, authors),))
     with session.progress("Measuring") as bar:

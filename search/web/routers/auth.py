@@ -36,21 +36,29 @@ async def sign_in(
 ) -> dict[str, Any]:
     """Sign in: sets a cookie that only this site's own pages send."""
     secret = await service.store.run(service.store.sign_in, body.name, body.password)
+    path = request.app.state.root_path or "/"
     secure = request.url.scheme == "https"
     response.set_cookie(
-        COOKIE, secret, max_age=SESSION_S, httponly=True, samesite="strict", secure=secure
+        COOKIE,
+        secret,
+        max_age=SESSION_S,
+        path=path,
+        httponly=True,
+        samesite="strict",
+        secure=secure,
     )
     return await _state(service, secret)
 
 
 @router.delete("/session", response_model=SessionState, responses=errors(507))
 async def sign_out(
-    response: Response, service: ServiceDependency, secret: Secret = None
+    request: Request, response: Response, service: ServiceDependency, secret: Secret = None
 ) -> dict[str, Any]:
     """Sign out."""
     if secret:
         await service.store.run(service.store.sign_out, secret)
-    response.delete_cookie(COOKIE, httponly=True, samesite="strict")
+    path = request.app.state.root_path or "/"
+    response.delete_cookie(COOKIE, path=path, httponly=True, samesite="strict")
     return await _state(service, None)
 
 

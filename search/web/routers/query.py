@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from schemas.errors import ToonsearchError
+from schemas.errors import InputError, ToonsearchError
 from schemas.records import Answer
 from search.engine import QueryOptions, StyleQuery
 from search.inputs import QueryPicture
@@ -31,7 +31,7 @@ from search.web.dependencies import (
     ServiceDependency,
 )
 from search.web.engine_pool import OpenEngine
-from search.web.errors import ApiError, not_found
+from search.web.errors import ApiError, error_body, not_found
 from search.web.fetch import MAX_URL, fetch_picture
 from search.web.image_pool import SIDES_PX
 from search.web.models import QueryAnswer, SharedLink, errors
@@ -63,12 +63,23 @@ ANSWER: dict[str, Any] = {"response_model": QueryAnswer, "response_model_exclude
 async def query(
     service: ServiceDependency, options: Options, pictures: Pictures, opened: Opened
 ) -> dict[str, Any]:
-    """Find the titles drawn most like the pictures in the body, taken together."""
+    """Find the titles drawn most like the pictures in the body, taken together.
+
+    A picture that cannot be used is named in `refused` and in the notes, and the others answer.
+    """
     started = time.perf_counter()
     engine, generation = opened.engine, opened.generation
-    decoded = await asyncio.gather(
-        *(service.decoders.pixels(one, engine.encoder.pixel_spec) for one in pictures)
+    tried = await asyncio.gather(
+        *(service.decoders.pixels(one, engine.encoder.pixel_spec) for one in pictures),
+        return_exceptions=True,
     )
+    decoded = [one for one in tried if not isinstance(one, BaseException)]
+    failed: dict[int, Exception] = {}
+    for n, one in enumerate(tried):
+        if isinstance(one, InputError) and decoded:
+            failed[n] = one
+        elif isinstance(one, BaseException):
+            raise one
 
     def work() -> tuple[Answer, EncodedQuery]:
         ids = [picture.picture_id for picture in decoded]
@@ -80,7 +91,16 @@ async def query(
         return answer, EncodedQuery(style.vector, style.ood, *model, own)
 
     answer, encoded = await run_in_threadpool(work)
-    return _body(service.recent.add(encoded), answer, options)
+    body = _body(service.recent.add(encoded), answer, options)
+    if failed:
+        body["refused"] = [
+            {"picture": n + 1, "name": pictures[n].name, **error_body(error, pictures[n].name)}
+            for n, error in failed.items()
+        ]
+        body["query"]["notes"] += [
+            f"not used: {one['name']}: {one['error']}" for one in body["refused"]
+        ]
+    return body
 
 
 @router.get("/fetched", **ANSWER, responses=errors(403, 415, 502))
@@ -130,7 +150,9 @@ async def result(
 @router.post(
     "/results/{result_id}/share", response_model=SharedLink, responses=errors(403, 404, 507)
 )
-async def share_result(result_id: str, service: ServiceDependency) -> dict[str, Any]:
+async def share_result(
+    result_id: str, request: Request, service: ServiceDependency
+) -> dict[str, Any]:
     """Make a link that can be opened later: it keeps the vector, not the picture."""
     days = service.settings.web.share_days
     if days == 0:
@@ -138,7 +160,7 @@ async def share_result(result_id: str, service: ServiceDependency) -> dict[str, 
     encoded = await _encoded_query(service, result_id)
     key, expires = await service.store.run(service.store.add_share, encoded, days)
     moment = datetime.fromtimestamp(expires, UTC).isoformat(timespec="seconds")
-    return {"id": key, "link": f"/?r={key}", "expires": moment}
+    return {"id": key, "link": f"{request.app.state.root_path}/?r={key}", "expires": moment}
 
 
 @router.get("/pictures/{picture_id}/similar", **ANSWER, responses=errors(404))

@@ -2,13 +2,29 @@
 
 import { explain } from "./strings.js";
 
+// Where the page lies, such as /toon/. Every address is relative to it; the page may also be
+// opened beside it, at /toon or past the proxy.
+export const root = new URL("../", import.meta.url).pathname;
+if (!location.pathname.startsWith(root)) {
+  const page = `${location.pathname}/` === root ? "" : location.pathname.slice(1);
+  history.replaceState(null, "", root + page + location.search + location.hash);
+}
+export const here = () => location.pathname.slice(root.length);
+
+// What a proxy's own refusals mean; they carry no code.
+const CODES = { 408: "slow", 413: "too_many_bytes", 429: "rate", 502: "offline", 503: "offline", 504: "offline" };
+
 export class ApiError extends Error {
   constructor(status, body) {
-    super(explain(body) || body.error || `HTTP ${status}`);
+    const code = body.code ?? CODES[status] ?? "http";
+    const [message, hint] = explain({ ...body, code });
+    super(message);
     this.status = status;
-    this.code = body.code ?? "";
-    this.hint = body.hint ?? "";
+    this.code = code;
+    this.hint = hint;
   }
+
+  get full() { return `${this.message} ${this.hint}`.trim(); }
 }
 
 async function ask(path, options = {}) {
@@ -17,7 +33,7 @@ async function ask(path, options = {}) {
     response = await fetch(path, { headers: { Accept: "application/json" }, ...options });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ApiError(0, { code: "offline", error: "The server cannot be reached." });
+    throw new ApiError(0, { code: "offline" });
   }
   const body = response.status === 204 ? {} : await response.json().catch(() => ({}));
   if (!response.ok) throw new ApiError(response.status, body);
@@ -43,13 +59,14 @@ export function withParams(path, params) {
   return text ? `${path}?${text}` : path;
 }
 
-export function query(asked, params, signal) {
+// Ask about pictures: { blob, name, crop } each.
+export function query(pictures, params, signal) {
   const form = new FormData();
-  for (const { file, crop } of asked) {
-    form.append("picture", file, file.name || "picture");
+  for (const { blob, name, crop } of pictures) {
+    form.append("picture", blob, name || "picture");
     form.append("crop", crop ?? "");
   }
-  return ask(withParams("/v1/query", params), { method: "POST", body: form, signal });
+  return ask(withParams("v1/query", params), { method: "POST", body: form, signal });
 }
 
 export const segment = (text) => encodeURIComponent(text);

@@ -1,16 +1,17 @@
 // The shell: which page belongs to the address, the navigation, the language.
 
-import { fill, h, say } from "./dom.js";
+import { fill, h, say, tell } from "./dom.js";
 import { language, setLanguage, t } from "./strings.js";
-import { get } from "./api.js";
+import { ApiError, get, here, root } from "./api.js";
 import { searchPage, forgetPictures } from "./ask.js";
+import "./given.js";
 import { authorPage, browsePage, titlePage } from "./works.js";
 import { mapPage } from "./map.js";
 import { accountPage, galleriesPage, galleryPage } from "./account.js";
 
 const PAGES = {
-  "/": searchPage, "/title": titlePage, "/author": authorPage, "/browse": browsePage,
-  "/map": mapPage, "/galleries": galleriesPage, "/gallery": galleryPage, "/account": accountPage,
+  "": searchPage, title: titlePage, author: authorPage, browse: browsePage,
+  map: mapPage, galleries: galleriesPage, gallery: galleryPage, account: accountPage,
 };
 
 export const server = { accounts: "off", account: null };
@@ -19,25 +20,24 @@ let leave = () => {};
 function chrome() {
   document.documentElement.lang = language;
   document.getElementById("skip").textContent = t("skip");
-  const at = location.pathname;
-  const entry = (path, label) => h("a", { href: path, "aria-current": at === path ? "page" : null }, label);
+  const entry = (page, label) => h("a", { href: page || "./", "aria-current": here() === page ? "page" : null }, label);
   fill(document.getElementById("nav"),
-    entry("/", t("search")), entry("/browse", t("browse")), entry("/map", t("map")),
-    server.accounts === "off" ? null : entry("/galleries", t("galleries")),
-    server.accounts === "off" ? null : entry("/account", server.account ?? t("signIn")),
+    entry("", t("search")), entry("browse", t("browse")), entry("map", t("map")),
+    server.accounts === "off" ? null : entry("galleries", t("galleries")),
+    server.accounts === "off" ? null : entry("account", server.account ?? t("signIn")),
     h("button", {
       type: "button", class: "language", lang: language === "ko" ? "en" : "ko", "aria-label": t("languageLabel"),
       onclick: () => { setLanguage(language === "ko" ? "en" : "ko"); show(); },
     }, t("language")));
   fill(document.getElementById("footer"),
     h("p", {}, t("explainFoot")),
-    h("p", {}, t("source"), " ", h("a", { href: "/openapi.json" }, t("docs"))));
+    h("p", {}, t("source"), " ", h("a", { href: "openapi.json" }, t("docs"))));
 }
 
 export async function show() {
   leave();
   const main = document.getElementById("main");
-  const page = PAGES[location.pathname] ?? searchPage;
+  const page = PAGES[here()] ?? searchPage;
   chrome();
   document.title = "toonsearch";
   const work = new AbortController();
@@ -59,8 +59,8 @@ export function problem(error) {
       h("button", { type: "button", class: "button", onclick: show }, t("retry")));
   }
   return h("section", { class: "message", role: "alert" }, h("h1", {}, error.message),
-    error.hint && language === "en" ? h("p", {}, error.hint) : null,
-    h("a", { class: "button", href: "/" }, t("again")));
+    error.hint ? h("p", {}, error.hint) : null,
+    h("a", { class: "button", href: "./" }, t("again")));
 }
 
 export function go(address, replace = false) {
@@ -74,7 +74,7 @@ export function go(address, replace = false) {
 
 export async function refreshAccount() {
   try {
-    const said = await get("/v1/session");
+    const said = await get("v1/session");
     server.accounts = said.accounts;
     server.account = said.account;
     server.urls = said.url_queries;
@@ -86,12 +86,20 @@ document.addEventListener("click", (event) => {
   const anchor = event.target instanceof Element ? event.target.closest("a[href]") : null;
   if (!anchor || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
   const url = new URL(anchor.href, location.href);
-  if (url.origin !== location.origin || !(url.pathname in PAGES) || anchor.target || anchor.hasAttribute("download")) return;
+  const page = url.origin === location.origin && url.pathname.startsWith(root) ? url.pathname.slice(root.length) : null;
+  if (!Object.hasOwn(PAGES, page) || anchor.target || anchor.hasAttribute("download")) return;
   if (url.hash && url.pathname === location.pathname) return;
   event.preventDefault();
-  if (url.pathname === "/" && !url.search) forgetPictures();
+  tell();
+  if (!page && !url.search) forgetPictures();
   go(url.pathname + url.search);
 });
-addEventListener("popstate", show);
+addEventListener("popstate", () => { tell(); show(); });
+// What a button asked for and did not get.
+addEventListener("unhandledrejection", (event) => {
+  if (!(event.reason instanceof ApiError)) return;
+  event.preventDefault();
+  tell(event.reason.full);
+});
 refreshAccount().finally(() => { chrome(); });
 show();

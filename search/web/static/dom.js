@@ -1,5 +1,7 @@
 // Elements from values. Text is only ever text: nothing here parses HTML.
 
+import { t } from "./strings.js";
+
 const SVG = new Set(["svg", "rect", "path", "circle", "polyline"]);
 
 export function h(tag, props = {}, ...children) {
@@ -33,6 +35,13 @@ export function say(text) {
   document.getElementById("status").textContent = text;
 }
 
+// Sentences that everybody sees, until they are closed or another page is opened.
+export function tell(...sentences) {
+  const place = document.getElementById("notice");
+  fill(place, sentences.map((one) => h("p", {}, one)), sentences.length
+    ? h("button", { type: "button", class: "plain", "aria-label": t("close"), onclick: () => tell() }, "×") : null);
+}
+
 // Only web addresses become links.
 export function link(url, label, props = {}) {
   let safe = null;
@@ -49,7 +58,7 @@ export function picture(id, alt, { size = "medium", kind = "", eager = false } =
   if (!id) return h("span", { class: `missing ${kind}`, role: "img", "aria-label": alt });
   const node = h("img", {
     class: kind, alt, loading: eager ? "eager" : "lazy", decoding: "async",
-    src: `/v1/pictures/${encodeURIComponent(id)}?size=${size}`,
+    src: `v1/pictures/${encodeURIComponent(id)}?size=${size}`,
   });
   node.addEventListener("error", () => {
     node.replaceWith(h("span", { class: `missing ${kind}`, role: "img", "aria-label": alt }));

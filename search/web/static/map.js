@@ -13,9 +13,9 @@ const MAX_ZOOM = 64;
 
 export async function mapPage(main, params, signal) {
   document.title = `${t("map")} – toonsearch`;
-  const state = await get("/v1/map", {}, signal);
-  if (state.state !== "ready") return void fill(main, h("p", { class: "message" }, t("noMap", { hint: state.hint })));
-  const answer = await fetch("/v1/map/points", { signal });
+  const state = await get("v1/map", {}, signal);
+  if (state.state !== "ready") return void fill(main, h("p", { class: "message" }, t("noMap")));
+  const answer = await fetch("v1/map/points", { signal });
   const view = new DataView(await answer.arrayBuffer());
   const count = Math.floor(view.byteLength / BYTES);
   const points = { x: new Float32Array(count), y: new Float32Array(count), genre: new Uint8Array(count), era: new Uint8Array(count), author: new Uint8Array(count) };
@@ -96,7 +96,7 @@ function draw(main, state, points, signal) {
     if (!few.length) return void fill(list);
     const missing = few.filter((n) => !known.has(n));
     if (missing.length) {
-      const { pictures } = await get("/v1/map/pictures", { n: missing }, signal).catch(() => ({ pictures: [] }));
+      const { pictures } = await get("v1/map/pictures", { n: missing }, signal).catch(() => ({ pictures: [] }));
       for (const one of pictures) known.set(one.n, one);
     }
     const ready = few.filter((n) => known.has(n));
@@ -106,11 +106,11 @@ function draw(main, state, points, signal) {
       if (thumbnails.has(one.picture_id)) continue;
       const image = new Image();
       image.onload = paint;
-      image.src = `/v1/pictures/${one.picture_id}?size=small`;
+      image.src = `v1/pictures/${one.picture_id}?size=small`;
       thumbnails.set(one.picture_id, image);
     }
     fill(list, ready.map((n) => known.get(n)).map((one) => h("li", {}, h("a", {
-      href: withParams("/", { like: one.picture_id, exclude_title: one.title_id }),
+      href: withParams("./", { like: one.picture_id, exclude_title: one.title_id }),
     }, mounted(one.picture_id, "", { size: "small" }), h("span", {}, one.title), h("span", { class: "soft" }, [one.author, one.year].filter(Boolean).join(", "))))));
     say(`${t("inView")}: ${number(there.length)}`);
     paint();

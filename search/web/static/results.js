@@ -57,14 +57,15 @@ function labelGroups(labels) {
     if (!shown.length) return null;
     return h("div", { class: "labels" }, h("h3", {}, labels.out_of_distribution > 0.5 && key !== "artist" ? t("onlyShares", { what: t(key) }) : t(key)),
       h("dl", {}, shown.map((one) => h("div", { class: one.none ? "none" : null },
-        h("dt", { title: one.label }, key === "artist" && !one.none ? h("a", { href: withParams("/author", { name: one.label }) }, one.label) : one.label),
+        h("dt", { title: one.label }, key === "artist" && !one.none ? h("a", { href: withParams("author", { name: one.label }) }, one.label) : one.label),
         h("dd", {}, bar(one.probability, share(one.probability)), h("span", {}, share(one.probability)))))));
   });
 }
 
 function notes(answer) {
   const said = [];
-  for (const note of answer.query.notes) {
+  const { notes: all } = answer.query;
+  for (const note of all.slice(0, all.length - (answer.refused ?? []).length)) { // those come last, and are told by code
     if (note.startsWith("the picture itself")) said.push(t("itself"));
     else if (note.startsWith("left out: pictures by ")) said.push(t("leftOut", { who: note.slice(22) }));
     else if (note.startsWith("the filters left")) said.push(t("candidates", { n: number(answer.query.candidates_count), total: number(answer.query.pictures_count) }));
@@ -86,7 +87,7 @@ export function nearness(one) {
 export function card(one) {
   const shown = one.pictures ?? [one];
   const alt = t("pictureOf", { title: one.title }) + (one.authors.length ? ` ${t("by", { name: one.authors.join(", ") })}` : "");
-  const like = (id) => withParams("/", { like: id, exclude_title: one.title_id });
+  const like = (id) => withParams("./", { like: id, exclude_title: one.title_id });
   const [first, ...others] = shown;
   return h("li", { class: "card" },
     h("div", { class: "evidence" },
@@ -94,7 +95,7 @@ export function card(one) {
       others.length ? h("div", { class: "others" }, others.map((hit, n) =>
         h("a", { class: "small", href: like(hit.picture_id), "aria-label": `${t("similar")}: ${alt} (${n + 2})` }, picture(hit.picture_id, "", { size: "small" })))) : null),
     h("div", { class: "words" },
-      h("h3", {}, one.rank ? h("span", { class: "rank" }, one.rank, " ") : null, h("a", { href: withParams("/title", { id: one.title_id }) }, one.title)),
+      h("h3", {}, one.rank ? h("span", { class: "rank" }, one.rank, " ") : null, h("a", { href: withParams("title", { id: one.title_id }) }, one.title)),
       byline(one.authors),
       h("p", { class: "meta" }, [...one.genres.slice(0, 2), one.year].filter(Boolean).join(" · "),
         swatchPlace(first.picture_id), one.url ? [" ", link(one.url, "↗", { "aria-label": `${t("openPage")}: ${one.title}` })] : null),
@@ -108,7 +109,7 @@ const waiting = new Map();
 const askColours = later(async () => {
   const places = [...waiting];
   waiting.clear();
-  const { colors } = await get("/v1/colors", { picture: places.map(([id]) => id).slice(0, 200) }).catch(() => ({ colors: {} }));
+  const { colors } = await get("v1/colors", { picture: places.map(([id]) => id).slice(0, 200) }).catch(() => ({ colors: {} }));
   for (const [id, nodes] of places) {
     for (const node of nodes) if (colors[id]) node.replaceWith(swatches(colors[id]));
   }
@@ -133,7 +134,7 @@ export function swatches(colours) {
 
 export function byline(authors) {
   if (!authors.length) return h("p", { class: "by" }, t("authorUnknown"));
-  return h("p", { class: "by" }, authors.map((name, n) => [n ? ", " : null, h("a", { href: withParams("/author", { name }) }, name)]));
+  return h("p", { class: "by" }, authors.map((name, n) => [n ? ", " : null, h("a", { href: withParams("author", { name }) }, name)]));
 }
 
 function toolbar(answer, context) {
@@ -172,7 +173,7 @@ function authorField(choose) {
   const input = h("input", { type: "search", id: "f-author", list: "authors", placeholder: t("excludeAuthor"), "aria-label": t("excludeAuthor"), maxlength: 200, autocomplete: "off" });
   const suggest = later(async () => {
     if (!input.value) return;
-    const { authors } = await get("/v1/authors", { q: input.value });
+    const { authors } = await get("v1/authors", { q: input.value });
     fill(list, authors.slice(0, 12).map((one) => h("option", { value: one.author })));
   });
   input.addEventListener("input", suggest);
@@ -181,18 +182,18 @@ function authorField(choose) {
 }
 
 function shareAndSave(answer, filters) {
-  const address = `/v1/results/${encodeURIComponent(answer.id)}`;
+  const address = `v1/results/${encodeURIComponent(answer.id)}`;
   const out = h("div", { class: "shared" });
   const sharing = async () => {
     try {
       const made = await send("POST", `${address}/share`);
-      const full = new URL(withParams("/", { r: made.id, ...filters }), location.href).href;
+      const full = new URL(withParams("./", { r: made.id, ...filters }), location.href).href;
       fill(out, h("input", { readonly: true, value: full, "aria-label": t("copyThis"), onfocus: (e) => e.target.select() }),
         h("span", { class: "soft" }, t("shareNote", { date: new Date(made.expires).toLocaleDateString(language) })));
       history.replaceState(null, "", full);
       await navigator.clipboard?.writeText(full).then(() => say(t("copied", { link: full })), () => {});
     } catch (error) {
-      fill(out, h("span", { role: "alert" }, error.message));
+      fill(out, h("span", { role: "alert" }, error.full ?? error.message));
     }
   };
   return [h("div", { class: "saving" },

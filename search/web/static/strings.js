@@ -11,7 +11,7 @@ const EN = {
   indexFacts: "{pictures} pictures from {titles} titles by {authors} artists",
   searching: "Searching …", loading: "Loading …", none: "Nothing was found.",
   found: "{n} found", yourPicture: "Your picture {n}", remove: "Remove", crop: "Choose a part",
-  cropTitle: "Which part?", cropHelp: "Drag over the part that counts. Arrow keys move it, Shift and arrow keys change its size.",
+  cropTitle: "Which part?", cropHelp: "Drag over the part that counts; in a strip, scroll to it and tap or drag. Its corners can be moved. Arrow keys move it, Shift and arrow keys change its size.",
   useCrop: "Use this part", useWhole: "Whole picture", cancel: "Cancel", add: "Add a picture", again: "New search",
   looksLike: "Looks like {name}", unknownArtist: "An artist who is not in the index", nearestIs: "The nearest is {name}.", nothingAlike: "Nothing in it is drawn alike.",
   artist: "Artist", genre: "Genre", era: "Era", none_known: "none of the known artists",
@@ -30,7 +30,7 @@ const EN = {
   openPage: "Page of the title", palette: "Colours",
   mapLead: "Every dot is a picture; what is drawn alike lies together. Zoom in to see the pictures.",
   mapHelp: "Drag or use the arrow keys to move, the wheel or + and − to zoom.", zoomIn: "Zoom in", zoomOut: "Zoom out",
-  noMap: "This index has no map. {hint}", wholeMap: "Whole map", inView: "In view", colourBy: "Colour by",
+  noMap: "This index has no map. Whoever runs the server can install toonsearch[map] and run `toonsearch index build --force`.", wholeMap: "Whole map", inView: "In view", colourBy: "Colour by",
   candidates: "The filters left {n} of {total} pictures.", itself: "This picture is in the index itself.",
   leftOut: "Left out: {who}.", fewer: "Fewer were found than asked for.",
   basis: "Index {id} · {n} pictures · model {model}",
@@ -44,7 +44,11 @@ const EN = {
   noIndex: "There is no index yet.", noIndexHow: "Two commands make one; this page finds it by itself:",
   url: "or the address of a picture", ask: "Search", retry: "Try again",
   docs: "API", source: "Everything stays on this server.", close: "Close", result: "Result",
-  moreThanOne: "At most {n} pictures make one query.",
+  tooMany: "At most {n} pictures make one query. Not taken: {names}.",
+  notPictures: "Not taken: {names}. Give JPEG, PNG, WebP or GIF files; of a PDF, a comic archive or a folder, give the pages as pictures.",
+  andMore: "{names} and {n} more",
+  linksAreOff: "This server does not open links. Save the picture and drop the file here.",
+  nothingTaken: "There is no picture in that. Drop JPEG, PNG, WebP or GIF files here.",
 };
 
 const KO = {
@@ -58,7 +62,7 @@ const KO = {
   indexFacts: "작가 {authors}명, 작품 {titles}편, 그림 {pictures}장",
   searching: "찾는 중 …", loading: "불러오는 중 …", none: "찾은 것이 없습니다.",
   found: "{n}건 찾음", yourPicture: "내 그림 {n}", remove: "빼기", crop: "부분 고르기",
-  cropTitle: "어느 부분인가요?", cropHelp: "중요한 부분을 끌어서 고르세요. 화살표 키로 옮기고, Shift와 화살표 키로 크기를 바꿉니다.",
+  cropTitle: "어느 부분인가요?", cropHelp: "중요한 부분을 끌어서 고르세요. 긴 그림에서는 그곳까지 내린 다음 누르거나 끄세요. 모서리로 크기를 바꿀 수 있습니다. 화살표 키로 옮기고, Shift와 화살표 키로 크기를 바꿉니다.",
   useCrop: "이 부분으로", useWhole: "그림 전체", cancel: "취소", add: "그림 더하기", again: "새로 검색",
   looksLike: "{name}의 그림체로 보입니다", unknownArtist: "색인에 없는 작가", nearestIs: "가장 가까운 작가는 {name}입니다.", nothingAlike: "닮은 그림체가 없습니다.",
   artist: "작가", genre: "장르", era: "시대", none_known: "아는 작가 중에 없음",
@@ -77,7 +81,7 @@ const KO = {
   openPage: "작품 페이지", palette: "색",
   mapLead: "점 하나가 그림 한 장이고, 그림체가 닮은 것끼리 모여 있습니다. 확대하면 그림이 보입니다.",
   mapHelp: "끌거나 화살표 키로 움직이고, 휠이나 +, − 키로 확대합니다.", zoomIn: "확대", zoomOut: "축소",
-  noMap: "이 색인에는 지도가 없습니다. {hint}", wholeMap: "전체 지도", inView: "지금 보이는 그림", colourBy: "색 기준",
+  noMap: "이 색인에는 지도가 없습니다. 서버 운영자가 toonsearch[map]을 설치하고 `toonsearch index build --force`를 실행하면 생깁니다.", wholeMap: "전체 지도", inView: "지금 보이는 그림", colourBy: "색 기준",
   candidates: "조건에 맞는 그림은 {total}장 가운데 {n}장입니다.", itself: "이 그림은 색인에 들어 있습니다.",
   leftOut: "제외: {who}.", fewer: "요청한 것보다 적게 찾았습니다.",
   basis: "색인 {id} · 그림 {n}장 · 모델 {model}",
@@ -91,25 +95,53 @@ const KO = {
   noIndex: "아직 색인이 없습니다.", noIndexHow: "명령 두 개로 만들 수 있고, 이 페이지가 스스로 찾아냅니다:",
   url: "또는 그림 주소", ask: "검색", retry: "다시 시도",
   docs: "API", source: "모든 것은 이 서버에만 머뭅니다.", close: "닫기", result: "결과",
-  moreThanOne: "한 번에 그림 {n}장까지 물어볼 수 있습니다.",
+  tooMany: "한 번에 그림 {n}장까지 물어볼 수 있습니다. 받지 않은 것: {names}.",
+  notPictures: "받지 않은 것: {names}. JPEG, PNG, WebP, GIF 파일을 주세요. PDF, 만화 압축 파일, 폴더는 쪽을 그림으로 꺼내서 주세요.",
+  andMore: "{names} 외 {n}개",
+  linksAreOff: "이 서버는 링크를 열지 않습니다. 그림을 저장한 다음 그 파일을 여기에 놓아 주세요.",
+  nothingTaken: "그 안에 그림이 없습니다. JPEG, PNG, WebP, GIF 파일을 놓아 주세요.",
 };
 
-// The server's sentences are English; for Korean readers each code has one of its own.
+// The server's sentences are English; for Korean readers each code has what happened and what to do.
+const AGAIN_KO = "잠시 뒤에 다시 시도해 주세요.";
 const ERRORS_KO = {
-  format: "읽을 수 없는 그림 형식입니다. JPEG, PNG, WebP, GIF를 보내 주세요.",
-  too_many_bytes: "파일이 너무 큽니다. 줄여서 보내 주세요.",
-  too_many_pixels: "그림이 너무 큽니다. 줄여서 보내 주세요.",
-  too_small: "그림이 너무 작습니다.", truncated: "그림 파일이 중간에서 끊겨 있습니다.",
-  damaged: "그림 파일이 손상되었습니다.", empty: "그림이 없습니다.", no_index: "아직 쓸 수 있는 색인이 없습니다.",
-  rate: "짧은 시간에 요청이 너무 많았습니다. 잠시 뒤에 다시 시도해 주세요.",
-  busy: "지금 요청이 많습니다. 잠시 뒤에 다시 시도해 주세요.", slow: "보내는 데 너무 오래 걸렸습니다.",
-  not_found: "찾는 것이 색인에 없습니다.", other_model: "다른 모델로 만든 결과입니다. 그림으로 다시 검색해 주세요.",
-  disk_full: "서버의 디스크가 가득 찼습니다.", offline: "서버에 연결할 수 없습니다.",
-  bug: "서버에서 문제가 생겼습니다.", input: "이 조건으로는 찾을 수 없습니다.", crop: "고른 부분이 올바르지 않습니다.",
-  network: "그 주소에서 그림을 가져올 수 없습니다.", sign_in: "로그인이 필요합니다.",
-  password: "이름이나 비밀번호가 맞지 않습니다.", taken: "이미 있는 이름입니다.", full: "더 담을 수 없습니다.",
+  format: ["읽을 수 있는 그림이 아닙니다.", "JPEG, PNG, WebP, GIF를 보내 주세요."],
+  too_many_bytes: ["보낸 것이 너무 큽니다.", "그림을 줄이거나 한 번에 적게 보내 주세요."],
+  too_many_pixels: ["그림이 너무 큽니다.", "줄인 것이나 그 일부를 보내 주세요."],
+  too_small: ["그림이 너무 작습니다.", "더 큰 그림이나 더 넓은 부분을 보내 주세요."],
+  truncated: ["그림 파일이 중간에서 끊겨 있습니다.", "처음부터 다시 받거나 저장한 파일을 보내 주세요."],
+  damaged: ["그림 파일이 손상되었습니다.", "다른 프로그램으로 다시 저장해서 보내 주세요."],
+  blank: ["그림에 그려진 것이 없습니다.", "무엇인가 그려진 그림이나 부분을 보내 주세요."],
+  empty: ["그림이 없습니다.", "그림을 골라서 다시 보내 주세요."],
+  form: ["보낸 것을 읽을 수 없습니다.", "그림을 다시 골라 주세요."],
+  crop: ["고른 부분이 올바르지 않습니다.", "부분을 다시 골라 주세요."],
+  no_index: ["아직 쓸 수 있는 색인이 없습니다.", "서버 운영자가 색인을 만들어야 합니다."],
+  rate: ["짧은 시간에 요청이 너무 많았습니다.", AGAIN_KO], busy: ["지금 요청이 많습니다.", AGAIN_KO],
+  slow: ["보내는 데 너무 오래 걸렸습니다.", "더 작은 그림을 보내거나 더 빠른 연결에서 다시 시도해 주세요."],
+  not_found: ["찾는 것이 없습니다.", "그림으로 다시 검색해 주세요."],
+  other_model: ["다른 모델로 만든 결과입니다.", "그림으로 다시 검색해 주세요."],
+  disk_full: ["서버의 디스크가 가득 찼습니다.", "서버 운영자에게 알려 주세요."],
+  store: ["서버가 자료를 읽거나 쓸 수 없습니다.", AGAIN_KO], locked: ["서버가 자료를 바꾸는 중입니다.", AGAIN_KO],
+  offline: ["서버에 연결할 수 없습니다.", AGAIN_KO], bug: ["서버에서 문제가 생겼습니다.", "서버 기록에 남았습니다."],
+  input: ["이 조건으로는 찾을 수 없습니다.", "조건을 바꾸거나 지워 보세요."],
+  parameter: ["조건이 올바르지 않습니다.", "조건을 바꾸거나 지워 보세요."],
+  network: ["그 주소에서 그림을 가져올 수 없습니다.", "그림을 저장한 다음 그 파일을 놓아 주세요."],
+  sign_in: ["로그인이 필요합니다.", ""], password: ["이름이나 비밀번호가 맞지 않습니다.", "다시 입력해 주세요."],
+  taken: ["이미 있는 이름입니다.", "다른 이름을 골라 주세요."], name: ["쓸 수 없는 이름입니다.", "다른 이름을 써 주세요."],
+  short: ["비밀번호가 너무 짧습니다.", "열 글자 이상으로 정해 주세요."],
+  full: ["더 담을 수 없습니다.", "먼저 다른 것을 지워 주세요."], off: ["이 서버에서는 꺼 둔 기능입니다.", ""],
+  invited: ["계정은 서버 운영자가 만듭니다.", "운영자에게 부탁해 주세요."],
+  origin: ["다른 사이트에서 온 요청은 받지 않습니다.", "이 페이지의 주소가 맞다면 서버 운영자가 프록시에서 Host를 그대로 넘겨야 합니다."],
+  host: ["이 서버의 이름이 아닙니다.", "서버 운영자에게 알려 주세요."],
+  http: ["요청을 처리할 수 없습니다.", AGAIN_KO],
 };
-const ERRORS_EN = { offline: "The server cannot be reached." };
+const AGAIN_EN = "Try again in a moment.";
+const ERRORS_EN = { // for what the server itself could not answer
+  offline: ["The server cannot be reached.", AGAIN_EN], rate: ["That was too many requests in a short time.", AGAIN_EN],
+  too_many_bytes: ["The upload is too large.", "Send a smaller copy, or fewer pictures at a time."],
+  slow: ["The upload came too slowly.", "Send a smaller picture, or try again over a faster connection."],
+  http: ["The request could not be answered.", AGAIN_EN],
+};
 
 const stored = () => {
   try { return localStorage.getItem("language"); } catch { return null; }
@@ -138,8 +170,10 @@ export function t(key, values = {}) {
   return text.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
 }
 
-export function explain(body) {
-  return language === "ko" ? ERRORS_KO[body.code] : ERRORS_EN[body.code];
+// What happened and what to do about it, in the page's language.
+export function explain({ code, error, hint }) {
+  if (language === "ko") return ERRORS_KO[code] ?? ERRORS_KO.http;
+  return error ? [error, hint ?? ""] : ERRORS_EN[code] ?? ERRORS_EN.http;
 }
 
 export const number = (value) => new Intl.NumberFormat(language).format(value);

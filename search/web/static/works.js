@@ -9,7 +9,7 @@ const waiting = (main) => fill(main, h("p", { class: "busy" }, h("span", { class
 
 export async function titlePage(main, params, signal) {
   waiting(main);
-  const path = `/v1/titles/${segment(params.get("id") ?? "")}`;
+  const path = `v1/titles/${segment(params.get("id") ?? "")}`;
   const title = await get(path, {}, signal);
   document.title = `${title.title} – toonsearch`;
   const grid = h("ul", { class: "grid" });
@@ -18,7 +18,7 @@ export async function titlePage(main, params, signal) {
   } }, t("morePage"));
   const put = (part) => {
     grid.append(...part.pictures.map((one) => h("li", {}, h("a", {
-      href: withParams("/", { like: one.picture_id, exclude_title: title.title_id }), "aria-label": t("similar"),
+      href: withParams("./", { like: one.picture_id, exclude_title: title.title_id }), "aria-label": t("similar"),
     }, mounted(one.picture_id, t("pictureOf", { title: title.title }))))));
     more.hidden = grid.children.length >= title.pictures_count;
   };
@@ -35,7 +35,7 @@ export async function titlePage(main, params, signal) {
 
 export async function authorPage(main, params, signal) {
   waiting(main);
-  const author = await get(`/v1/authors/${segment(params.get("name") ?? "")}`, {}, signal);
+  const author = await get(`v1/authors/${segment(params.get("name") ?? "")}`, {}, signal);
   document.title = `${author.author} – toonsearch`;
   fill(main, h("article", { class: "work" },
     h("header", {}, h("h1", {}, author.author),
@@ -43,7 +43,7 @@ export async function authorPage(main, params, signal) {
       swatches(author.palette)),
     drift(author.drift),
     author.similar.length ? h("section", {}, h("h2", {}, t("drawnAlike")), h("ul", { class: "people" }, author.similar.map((one) => h("li", {},
-      h("a", { href: withParams("/author", { name: one.author }) }, mounted(one.pictures[0].picture_id, "", { size: "small" }), h("span", { class: "who" }, one.author),
+      h("a", { href: withParams("author", { name: one.author }) }, mounted(one.pictures[0].picture_id, "", { size: "small" }), h("span", { class: "who" }, one.author),
         h("span", { class: "soft" }, percent(one.percentile))))))) : null,
     h("section", {}, h("h2", {}, t("works")), h("ul", { class: "grid titles" }, author.titles.map(entry)))));
 }
@@ -57,13 +57,13 @@ export async function browsePage(main, params, signal) {
   const genre = h("select", { "aria-label": t("genre"), onchange: () => search() }, h("option", { value: "" }, t("anyGenre")));
   const input = h("input", { type: "search", value: params.get("q") ?? "", placeholder: t("find"), "aria-label": t("find"), maxlength: 200, oninput: later(() => search()) });
   let turn = 0;
-  const person = (one) => h("li", {}, h("a", { href: withParams("/author", { name: one.author }) },
+  const person = (one) => h("li", {}, h("a", { href: withParams("author", { name: one.author }) },
     mounted(one.picture_id, "", { size: "small" }), h("span", { class: "who" }, one.author), h("span", { class: "soft" }, number(one.pictures_count))));
   async function search() {
     const mine = ++turn;
     const q = input.value.trim();
-    history.replaceState(null, "", withParams("/browse", { q, genre: genre.value }));
-    const [people, works] = await Promise.all([get("/v1/authors", { q }, signal), get("/v1/titles", { q, genre: genre.value }, signal)]);
+    history.replaceState(null, "", withParams("browse", { q, genre: genre.value }));
+    const [people, works] = await Promise.all([get("v1/authors", { q }, signal), get("v1/titles", { q, genre: genre.value }, signal)]);
     if (mine !== turn) return;
     fill(authors, people.authors.slice(0, q ? 24 : 12).map(person));
     fill(titles, works.titles.map(entry));
@@ -73,11 +73,11 @@ export async function browsePage(main, params, signal) {
     say(t("found", { n: number(people.count + works.count) }));
   }
   more.addEventListener("click", async () => {
-    const works = await get("/v1/titles", { q: input.value.trim(), genre: genre.value, offset: titles.children.length }, signal);
+    const works = await get("v1/titles", { q: input.value.trim(), genre: genre.value, offset: titles.children.length }, signal);
     titles.append(...works.titles.map(entry));
     more.hidden = titles.children.length >= works.count;
   });
-  const facets = await get("/v1/facets", {}, signal);
+  const facets = await get("v1/facets", {}, signal);
   genre.append(...facets.genres.map((one) => h("option", { value: one.name, selected: params.get("genre") === one.name }, one.name)));
   fill(main, h("article", { class: "work" }, h("header", {}, h("h1", {}, t("browse")), h("form", { class: "finder", role: "search", onsubmit: (e) => { e.preventDefault(); search(); } }, input, genre)),
     h("section", {}, counts.authors, authors), h("section", {}, counts.titles, titles, more)));
@@ -85,7 +85,7 @@ export async function browsePage(main, params, signal) {
 }
 
 function entry(title) {
-  return h("li", {}, h("a", { href: withParams("/title", { id: title.title_id }) },
+  return h("li", {}, h("a", { href: withParams("title", { id: title.title_id }) },
     mounted(title.picture_id, "", { size: "small" }), h("span", {}, title.title), h("span", { class: "soft" }, [title.authors[0], title.year].filter(Boolean).join(", "))));
 }
 
@@ -101,6 +101,6 @@ function drift(years) {
     h("svg", { viewBox: "0 0 600 100", role: "img", "aria-label": years.map((one) => `${one.year}: ${one.similarity.toFixed(2)}`).join(", ") },
       h("polyline", { points: years.map((one) => `${x(one).toFixed(1)},${y(one).toFixed(1)}`).join(" ") }),
       years.map((one) => h("circle", { cx: x(one).toFixed(1), cy: y(one).toFixed(1), r: 4 }))),
-    h("ol", { class: "years" }, years.map((one) => h("li", {}, h("a", { href: withParams("/", { like: one.picture_id }), "aria-label": `${t("similar")}: ${one.year}` }, mounted(one.picture_id, "", { size: "small" })),
+    h("ol", { class: "years" }, years.map((one) => h("li", {}, h("a", { href: withParams("./", { like: one.picture_id }), "aria-label": `${t("similar")}: ${one.year}` }, mounted(one.picture_id, "", { size: "small" })),
       h("b", {}, one.year), h("span", { class: "soft" }, one.similarity.toFixed(2))))));
 }

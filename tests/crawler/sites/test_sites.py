@@ -27,6 +27,7 @@ from crawler.sites.base import (
     number,
     prose,
     site_of,
+    title_of_address,
     whole,
 )
 from crawler.sites.base import ParsedTitle as SiteWork
@@ -404,6 +405,62 @@ def test_first_requests() -> None:
             urls("melon", Scope(from_year=years[0], to_year=years[1]))
     with pytest.raises(UsageError, match="naver"):
         site_of("navre")
+
+
+NUMBERS = {
+    "naver:747269": (
+        "https://comic.naver.com/webtoon/list?titleId=747269&weekday=wed",
+        "https://comic.naver.com/webtoon/list?weekday=wed&titleId=747269",
+        "http://comic.naver.com/webtoon/list.nhn?titleId=747269",
+        "comic.naver.com/webtoon/list?titleId=747269",
+        "//comic.naver.com/webtoon/list?titleId=747269",
+        "HTTPS://M.COMIC.NAVER.COM/webtoon/list?titleId=747269&sortOrder=DESC#top",
+        "https://m.comic.naver.com/webtoon/detail?titleId=747269&no=551",
+        "https://comic.naver.com/webtoon/list/?titleId=747269",
+        "https://comic.naver.com/bestChallenge/detail?no=1&titleId=747269&",
+        " <https://comic.naver.com/webtoon/list?titleId=747269&amp;page=2>\n",
+        "https://comic.naver.com:443/webtoon/list?tab=wed&titleid=747269%20",
+    ),
+    "webtoons:95": (
+        "https://www.webtoons.com/en/fantasy/tower-of-god/list?title_no=95&page=2",
+        "https://www.webtoons.com/en/fantasy/tower-of-god/ep-1/viewer?title_no=95&episode_no=1",
+        "webtoons.com/en/fantasy/tower-of-god/list?title_no=95",
+        "https://m.webtoons.com/en/fantasy/tower-of-god/list?titleNo=0095",
+    ),
+    "melon:10128855": (
+        "https://www.melon.com/album/detail.htm?albumId=10128855",
+        "https://m2.melon.com/album/music.htm?ref=x&albumId=10128855",
+    ),
+}
+
+
+def test_the_address_of_a_page_names_its_title() -> None:
+    for title_id, addresses in NUMBERS.items():
+        for address in addresses:
+            found = title_of_address(address)
+            assert found is not None and found[0] == title_id, address
+    assert title_of_address(NUMBERS["webtoons:95"][0]) == (
+        "webtoons:95",
+        ("en", "fantasy", "tower-of-god", "list"),
+    )
+    for text in ("747269", "naver:747269", "folder:a/comic.naver.com/b", "", "신의 탑", "a/b?c=d"):
+        assert title_of_address(text) is None
+    for address in (
+        "https://example.org/webtoon/list?titleId=747269",
+        "https://comic.naver.com.example.org/webtoon/list?titleId=747269",
+        "https://example.org/?u=https://comic.naver.com/webtoon/list?titleId=747269",
+        "https://comic.naver.com/webtoon/list",
+        "https://comic.naver.com/webtoon?tab=wed",
+        "https://comic.naver.com/webtoon/list?titleId=",
+        "https://comic.naver.com/webtoon/list?titleId=12a",
+        f"https://comic.naver.com/webtoon/list?titleId={'9' * 5000}",
+        "https://comic.naver.com/webtoon/list?title_no=95",
+        "https://[",
+        "ftp://x",
+        "//",
+    ):
+        with pytest.raises(UsageError, match="not the address of a title"):
+            title_of_address(address)
 
 
 def test_values_as_sites_send_them() -> None:

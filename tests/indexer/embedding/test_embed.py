@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -10,10 +12,13 @@ import pytest
 from PIL import Image, ImageDraw
 
 from crawler.importers.folder import import_folder
+from indexer.embedding import embed
 from indexer.embedding.embed import embed_listed, embed_pending, model_dir_of, open_encoder
+from indexer.embedding.encoder import Encoded
 from indexer.embedding.preprocess import picture_to_pixels
 from indexer.monitoring import coverage
 from schemas.errors import InputError
+from schemas.images import PictureError, Reason
 from schemas.settings import EncoderSettings, Settings
 from schemas.storage.catalog import Catalog
 from schemas.storage.layout import Layout
@@ -147,3 +152,71 @@ def test_rows_keep_the_order_and_bad_pictures_stay_null(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(InputError):
         embed_listed(SETTINGS, [], tmp_path / "nowhere" / "out.parquet")
+
+
+def test_an_unforeseen_error_costs_one_picture_and_is_retried(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = embed.picture_to_pixels, []
+
+    def odd(*arguments: Any) -> np.ndarray:
+        calls.append(arguments)
+        if len(calls) == 5:
+            raise KeyError("MPO")
+        return real(*arguments)
+
+    monkeypatch.setattr(embed, "picture_to_pixels", odd)
+    report = embed_pending(layout, SETTINGS)
+    assert (report.counts["embedded"], report.counts["failed"]) == (11, 1)
+    covered = coverage(layout, SETTINGS)
+    assert covered.failed == {"unexpected": 1} and covered.adds_up
+    report = embed_pending(layout, SETTINGS, retry_failed=True)
+    assert (report.counts["embedded"], report.counts["failed"]) == (1, 0)
+
+
+def test_what_the_network_cannot_take_costs_no_other_picture(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = open_encoder(SETTINGS)
+    rng = np.random.default_rng(1)
+    side = encoder.pixel_spec.multiple_px
+    good, odd = rng.integers(0, 255, (side, side, 3), np.uint8), np.zeros((5, 5), np.uint8)
+    first, refused, last = embed.encode_each(encoder, [good, odd, good])
+    assert isinstance(refused, PictureError) and "prepared" in refused.message
+    assert not isinstance(first, PictureError) and not isinstance(last, PictureError)
+    assert np.array_equal(first[0], encoder.encode([good]).vectors[0])
+
+    def no_numbers(pictures: Any) -> Encoded:
+        return Encoded(np.full((len(pictures), 4), np.nan, np.float32), np.ones(len(pictures)))
+
+    monkeypatch.setattr(encoder, "encode", no_numbers)
+    (found,) = embed.encode_each(encoder, [good])
+    assert isinstance(found, PictureError) and found.reason is Reason.UNEXPECTED
+
+
+def test_a_network_that_takes_nothing_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = open_encoder(SETTINGS)
+
+    def broken(pictures: Any) -> Encoded:
+        raise RuntimeError("no kernel")
+
+    monkeypatch.setattr(encoder, "encode", broken)
+    with pytest.raises(RuntimeError, match="no kernel"):
+        embed.encode_each(encoder, [np.zeros((32, 32, 3), np.uint8)])
+
+
+def test_odd_rows_of_a_manifest_are_problems_of_their_own(tmp_path: Path) -> None:
+    drawing(1, 1, 80).save(tmp_path / "a.png")
+    (tmp_path / "folder.png").mkdir()
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    with (tmp_path / "large.png").open("wb") as file:
+        file.truncate(SETTINGS.decode.max_bytes + 1)
+    names = ["folder.png", "pipe.png", "loop.png", "large.png", "nul\0.png", "x" * 400, "a.png"]
+    listed = [(name, tmp_path / name) for name in names]
+    report = embed_listed(SETTINGS, listed, tmp_path / "out.parquet")
+    assert (report.embedded, report.failed) == (1, len(names) - 1), report.problems
+    assert [problem.split(": ")[0] for problem in report.problems] == names[:-1]
+    assert [
+        row is None for row in pq.read_table(tmp_path / "out.parquet")["vector"].to_pylist()
+    ] == [True] * 6 + [False]

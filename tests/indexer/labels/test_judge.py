@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from indexer.labels import judge
 from indexer.labels.judge import PRIOR, SHOWN, generation_dataset, judge_pending
-from indexer.labels.predict import predict
+from indexer.labels.predict import Prediction, predict
 from indexer.vector_index.build import build_generation
 from indexer.vector_index.generations import Generation, publish
 from schemas.errors import NoIndexError
@@ -138,6 +140,29 @@ def test_years_that_came_later_are_predicted(tmp_path: Path) -> None:
     assert judge_pending(layout).counts == {"already": 0, "judged": 32}
     assert all(row["eras"] for row in catalog.read("predictions").to_pylist())
     assert judge_pending(layout).counts == {"already": 32, "judged": 0}
+
+
+def test_an_unforeseen_error_costs_one_title(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = Layout(tmp_path)
+    fill_catalog(layout, authors=3, titles=3, pictures=4)
+    report = build_generation(layout, SETTINGS)
+    assert report.generation_id is not None
+    publish(layout, report.generation_id)
+    real, calls = judge.predict, []
+
+    def odd(*arguments: Any) -> Prediction:
+        calls.append(arguments)
+        if len(calls) == 4:
+            raise FloatingPointError("odd")
+        return real(*arguments)
+
+    monkeypatch.setattr(judge, "predict", odd)
+    found = judge_pending(layout)
+    assert found.counts == {"already": 0, "judged": 32, "failed": 4}
+    assert "FloatingPointError" in found.problems[0]
+    assert judge_pending(layout).counts == {"already": 32, "judged": 4}
 
 
 def test_no_index(tmp_path: Path) -> None:

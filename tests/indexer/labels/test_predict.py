@@ -77,6 +77,20 @@ def test_authors_and_the_unknown_one_add_up_to_one_best_first() -> None:
         assert sum(share for _, share in told.ranked(row, "era")) == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("ood", [float("nan"), 1e-6, 1e6])
+@pytest.mark.parametrize("unlabelled", [0, 30, 39])
+def test_one_author_leaves_nothing_to_another(unlabelled: int, ood: float) -> None:
+    data = artists(1, 5, 8, 1.0)
+    codes = {**data.codes, "author": np.where(np.arange(40) < unlabelled, -1, 0)}
+    data = replace(data, codes=codes, names={**data.names, "author": ("only",)})
+    model = LabelModel.fit(data, sample=40, seed=1)
+    far = np.vstack([data.vectors[:3], -data.vectors[:3]])
+    told = asked(model, data, far, ood)
+    for row in range(6):
+        ((name, share),) = told.ranked(row, "author")
+        assert name == "only" and share + told.unknown_author[row] == pytest.approx(1.0)
+
+
 def test_known_authors_are_known_and_hidden_ones_rather_not() -> None:
     data, _ = catalog()
     hidden = data.codes["author"] >= 20

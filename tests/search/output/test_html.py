@@ -158,7 +158,7 @@ def test_a_file_is_replaced_at_once_and_a_folder_never(
     engine: Engine, settings: Settings, tmp_path: Path
 ) -> None:
     file = tmp_path / "page.html"
-    file.write_text("old")
+    file.write_text("<!DOCTYPE html>old")
     write_gallery(file, sections(engine, 1), layout=settings.layout, limits=LIMITS)
     assert file.read_text("utf-8").startswith("<!doctype html>")
     assert list(tmp_path.iterdir()) == [file]

@@ -96,8 +96,13 @@ def test_sees_what_was_committed_between_two_statements(tmp_path: Path) -> None:
 def test_where_pictures_came_from_on_this_machine_is_not_told(
     sandbox: Sandbox, drawings: Path
 ) -> None:
-    found = sandbox.run("select source_path from pictures union select source from pictures")
+    found = sandbox.run(
+        "select source_path from pictures union select source from pictures"
+        " union select counts from runs"
+    )
     assert not any(str(drawings) in str(row) for row in found.rows)
+    assert not any(str(drawings.parent.name) in str(row) for row in found.rows)
+    assert any('"versions"' in str(row) for row in found.rows)
 
 
 def test_a_worker_that_was_killed_is_replaced(sandbox: Sandbox) -> None:

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import gzip
+import io
 import re
+from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
 
+from schemas.errors import StorageError, UsageError
+from schemas.images import PictureError, Reason
 from schemas.records import Labels
+from schemas.settings import FIELDS, Settings
+from search import web
 from search.results import notes_of
 from search.web.app import PAGES, STATIC
+from search.web.errors import STATUSES, error_body
+from tests.search.artists import draw
+from tests.search.web.conftest import opened
 
 SCRIPTS = sorted(path.name for path in STATIC.glob("*.js"))
 
@@ -28,6 +37,56 @@ def test_every_page_is_the_shell(client: TestClient, path: str) -> None:
     assert not re.search(r"https?://|<script>|<style|style=| on\w+=", answer.text)
     for name in re.findall(r"/static/([\w.]+)", answer.text):
         assert client.get(f"/static/{name}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("given", "root"),
+    [("", ""), ("/", ""), ("/toon", "/toon"), ("toon/", "/toon"), ("//a.b//c_d-e/", "/a.b/c_d-e")],
+)
+def test_the_page_lies_under_a_path_of_its_proxy(settings: Settings, given: str, root: str) -> None:
+    with opened(settings, root_path=given) as client:
+        for prefix in {"", root, f"/{root}"}:  # taken off by the proxy, left, left with a slash
+            for path in ("/", "/browse", "/v1/facets", "/openapi.json", "/static/app.js"):
+                answer = client.get(f"http://localhost{prefix}{path}")
+                assert answer.status_code == 200, (prefix, path)
+            again = client.get(f"http://localhost{prefix}/browse/?q=a", follow_redirects=False)
+            assert again.headers["location"] == "../browse?q=a"  # whatever stands before it
+        page = client.get("/").text
+        start = f"{root}/" if root else ""
+        assert f'"{start}static/app.js"' in page and 'href="./"' in page
+        described = client.get("/openapi.json").json()
+        assert described.get("servers") == ([{"url": root}] if root else None)
+        assert client.get(f"{root}x/v1/facets").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["https://a.example/toon", "/a b", "/..", "/a/../b", "/a?b", '/"', "/%2e", "/v1", "/map/x",
+     "/static"],
+)  # fmt: skip
+def test_what_is_no_path_is_refused(settings: Settings, given: str) -> None:
+    with pytest.raises(UsageError, match="root_path"), opened(settings, root_path=given):
+        pass
+
+
+def test_links_and_cookies_know_the_path(settings: Settings) -> None:
+    held = io.BytesIO()
+    draw(0, 99).save(held, "PNG")
+    with opened(settings, root_path="/toon", accounts="open") as client:
+        first = client.post("/toon/v1/query", content=held.getvalue()).json()
+        shared = client.post(f"/toon/v1/results/{first['id']}/share").json()
+        assert shared["link"].startswith("/toon/?r=s-")
+        body = {"name": "Anna", "password": "correct horse battery"}
+        made = client.post("/toon/v1/accounts", json=body)
+        assert "; Path=/toon;" in made.headers["set-cookie"]
+        gone = client.delete("/toon/v1/session")
+        assert "; Path=/toon;" in gone.headers["set-cookie"]
+
+
+def test_no_script_asks_at_the_top() -> None:
+    for name in SCRIPTS:
+        text = (STATIC / name).read_text("utf-8")
+        assert re.findall(r"""["'`]/[\w?]""", text) == [], name
 
 
 def test_files_are_sent_once(client: TestClient) -> None:
@@ -63,6 +122,32 @@ def test_both_languages_say_everything() -> None:
         for key in re.findall(r"\bt\(\"(\w+)\"", (STATIC / name).read_text("utf-8"))
     }
     assert used <= english
+
+
+def test_every_error_has_a_korean_sentence_and_hint() -> None:
+    text = (STATIC / "strings.js").read_text("utf-8")
+    korean = text.split("const ERRORS_KO = ")[1].split("\n};")[0]
+    known = dict(re.findall(r'(\w+): \["[^"]+", ("[^"]*"|AGAIN_KO)\]', korean))
+    said = {code for _, _, code, _ in STATUSES} - {"refused"}
+    for path in sorted(Path(web.__file__).parent.rglob("*.py")):
+        said |= set(re.findall(r'ApiError\(\s*\w+,\s*"(\w+)"', path.read_text("utf-8")))
+    said |= {str(reason) for reason in (
+        Reason.TOO_MANY_BYTES, Reason.TOO_MANY_PIXELS, Reason.TOO_SMALL, Reason.FORMAT,
+        Reason.TRUNCATED, Reason.DAMAGED, Reason.EMPTY, Reason.BLANK)}  # fmt: skip
+    assert {"rate", "slow", "form", "origin", "not_found"} <= said
+    assert said - known.keys() == set()
+    assert [code for code, hint in known.items() if len(hint) < 4] == ["sign_in", "off"]
+
+
+def test_no_hint_for_visitors_names_a_setting() -> None:
+    for reason in Reason:
+        for key in FIELDS:
+            error = PictureError(reason, "it is too large", f"Raise {key} if you trust it.")
+            assert key not in str(error_body(error)), key
+    lost = StorageError("/var/lib/toonsearch/tables cannot be written", "Look at /var.")
+    assert "/var" not in str(error_body(lost)) and error_body(lost)["code"] == "store"
+    named = error_body(PictureError(Reason.FORMAT, "a.png: not a picture"), "a.png")
+    assert named["error"] == "Not a picture."
 
 
 def test_the_page_knows_the_notes_that_it_translates() -> None:

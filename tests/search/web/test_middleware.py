@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import socket
 import time
@@ -13,6 +14,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from schemas.settings import Settings
+from search.web import middleware
 from search.web.errors import ApiError
 from search.web.middleware import MAX_CLIENTS, Rates
 from tests.search.artists import draw
@@ -60,6 +62,28 @@ def test_only_our_own_names_are_answered(settings: Settings, host: str, fine: bo
         ({"origin": "http://localhost", "sec-fetch-site": "same-origin"}, True),
         ({"origin": "https://evil.example"}, False), ({"origin": "null"}, False),
         ({"sec-fetch-site": "cross-site"}, False), ({"sec-fetch-site": "same-site"}, False),
+        # Proxies add the default port to Host, or take it off.
+        ({"host": "localhost:443", "origin": "https://localhost"}, True),
+        ({"host": "localhost:80", "origin": "http://localhost"}, True),
+        ({"host": "localhost", "origin": "https://LOCALHOST:443"}, True),
+        ({"host": "[::1]:443", "origin": "https://[::1]"}, True),
+        ({"host": "localhost:8443", "origin": "https://localhost"}, False),
+        ({"host": "localhost:443", "origin": "http://localhost"}, False),
+        ({"host": "localhost", "origin": "https://localhost:8443"}, False),
+        ({"host": "localhost", "origin": "ftp://localhost"}, False),
+        ({"host": "localhost", "origin": "https://localhost@evil.example"}, False),
+        ({"host": "localhost", "origin": "https://localhost.evil.example"}, False),
+        # Or they put their own name there: the browser's word holds.
+        ({"host": "127.0.0.1:8765", "origin": "https://toon.example.org",
+          "sec-fetch-site": "same-origin"}, True),
+        ({"host": "127.0.0.1:8765", "origin": "https://toon.example.org"}, False),
+        ({"host": "127.0.0.1:8765", "origin": "https://evil.example",
+          "sec-fetch-site": "cross-site"}, False),
+        ({"host": "127.0.0.1:8765", "origin": "http://localhost:3000",
+          "sec-fetch-site": "same-site"}, False),
+        ({"origin": "http://localhost", "sec-fetch-site": "cross-site"}, False),
+        ({"origin": "null", "sec-fetch-site": "none"}, False),
+        ({"origin": "", "sec-fetch-site": "nonsense"}, False),
     ],
 )  # fmt: skip
 def test_other_sites_change_nothing(
@@ -67,6 +91,27 @@ def test_other_sites_change_nothing(
 ) -> None:
     answer = client.post("/v1/query", content=b"x", headers=headers)
     assert (answer.status_code == 403) is not fine
+    assert fine or "Host" in answer.json()["hint"]
+
+
+def test_a_name_pointed_here_is_refused_whatever_the_browser_says(
+    client: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A page that rebinds its own name to this machine is of one origin with us, it seems."""
+    headers = {"host": "rebound.example", "origin": "http://rebound.example",
+               "sec-fetch-site": "same-origin"}  # fmt: skip
+    for _ in range(3):
+        answer = client.post("/v1/query", content=b"x", headers=headers)
+        assert answer.status_code == 421 and "web." not in answer.text
+    assert caplog.text.count("rebound.example") == 1 and "web.hosts" in caplog.text
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/v1/facets", "/static/app.js", "/metrics"])
+def test_head_is_get_without_the_body(client: TestClient, path: str) -> None:
+    answer = client.head(path)
+    assert answer.status_code == 200 and not answer.content
+    assert client.head("/v1/query").status_code == 405
+    assert client.options("/v1/query").status_code == 405
 
 
 def test_a_large_body_is_refused_by_its_length_and_by_its_bytes(settings: Settings) -> None:
@@ -195,6 +240,92 @@ def read_answer(link: socket.socket) -> tuple[int, bytes]:
     while len(body) < length:
         body += link.recv(65536)
     return int(head.split()[1]), body
+
+
+# --- proxies of HTTP/1.0 and slow lines ---------------------------------------------------
+
+
+@pytest.mark.slow
+def test_an_old_proxy_is_answered(address: str) -> None:
+    host, port = urlsplit(address).hostname, urlsplit(address).port
+    for method, size in (("GET", True), ("HEAD", False)):
+        with socket.create_connection((host, port), 20) as link:
+            link.sendall(f"{method} /healthz HTTP/1.0\r\n\r\n".encode())
+            data = b"".join(iter(lambda: link.recv(65536), b""))
+        assert data.split()[1] == b"200"
+        assert bool(data.partition(b"\r\n\r\n")[2]) is size
+
+
+async def pump(app: object, parts: list[tuple[float, bytes]], client: str = "10.0.0.1") -> int:
+    """Send a body's parts, each after a wait; gives the status of the answer."""
+    left = list(parts)
+    status = 0
+
+    async def receive() -> dict[str, object]:
+        if not left:
+            return {"type": "http.disconnect"}
+        wait, data = left.pop(0)
+        await asyncio.sleep(wait)
+        return {"type": "http.request", "body": data, "more_body": bool(left)}
+
+    async def send(message: dict[str, object]) -> None:
+        nonlocal status
+        status = int(str(message.get("status", status)))
+
+    scope = {
+        "type": "http", "method": "POST", "path": "/v1/query", "query_string": b"",
+        "headers": [(b"host", b"localhost"), (b"content-type", b"text/plain")], "client": (client, 1), "http_version": "1.1",
+        "scheme": "http", "server": ("localhost", 80), "root_path": "",
+    }  # fmt: skip
+    async with asyncio.timeout(20):
+        await app(scope, receive, send)  # type: ignore[operator]
+    return status
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clocks of bodies, a hundred times faster."""
+    for name in ("STALL_S", "BODY_S"):
+        monkeypatch.setattr(middleware, name, getattr(middleware, name) / 100)
+    monkeypatch.setattr(middleware, "PACE_BYTES_S", middleware.PACE_BYTES_S * 100)
+
+
+@pytest.mark.parametrize(
+    ("parts", "status"),
+    [
+        ([(0.1, b"x" * 100_000)] * 10, 415),  # a second: three times as long as a stall may be
+        ([(0.1, b"x" * 5_000)] * 20, 408),  # slower than the least pace
+        ([(0.0, b"x" * 5_000_000), (0.4, b"x")], 408),  # a fast start buys no stall
+        ([(0.4, b"x")], 408),
+        ([(0.2, b"x" * 200_000), (0.2, b"x" * 50_000)], 415),
+    ],
+)  # fmt: skip
+def test_a_body_is_waited_for_while_it_comes(
+    client: TestClient, quick: None, parts: list[tuple[float, bytes]], status: int
+) -> None:
+    assert asyncio.run(pump(client.app, parts)) == status
+
+
+def test_a_body_has_an_end(
+    client: TestClient, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(middleware, "BODY_S", 0.5)
+    assert asyncio.run(pump(client.app, [(0.1, b"x" * 100_000)] * 10)) == 408
+
+
+def test_one_client_cannot_hold_all_uploads(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(middleware, "UPLOADS_PER_CLIENT", 3)
+
+    async def many() -> list[int]:
+        slow = [(0.2, b"x"), (0.2, b"x")]
+        tasks = [pump(client.app, slow, "10.0.0.1") for _ in range(5)]
+        return list(await asyncio.gather(*tasks, pump(client.app, slow, "10.0.0.2")))
+
+    found = asyncio.run(many())
+    assert sorted(found[:5]) == [415, 415, 415, 503, 503] and found[5] == 415
+    assert asyncio.run(many())[5] == 415  # nothing is counted for ever
 
 
 # --- slow and endless ---------------------------------------------------------------------

@@ -108,6 +108,79 @@ def test_a_form_crops_each_picture_by_itself(client: TestClient) -> None:
     same(asked, client.post("/v1/query", files=files).json())
 
 
+PART = (b"\r\nContent-Type: image/png\r\n\r\n", b"\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("parts", "status"),
+    [
+        (['name="picture"'], 200),
+        (["name=picture"], 200),
+        (['name="picture"; filename=""'], 200),
+        (["name=\"picture\"; filename*=UTF-8''a%20b.png"], 200),
+        (['name="file"; filename="a.png"'], 200),
+        (['name="images[]"; filename="a.png"'], 200),
+        (['name="file"'], 200),
+        (['name="file"; filename="a.png"', 'name="file"; filename="b.png"'], 422),
+        (['name="picture"; filename="a.png"', 'name="file"; filename="b.png"'], 422),
+        (['name="picture"', 'name="picture"'], 200),
+        ([], 422),
+    ],
+)
+def test_a_part_is_taken_or_its_name_is_told(
+    client: TestClient, parts: list[str], status: int
+) -> None:
+    body = b"".join(
+        b"--b\r\nContent-Disposition: form-data; " + part.encode() + PART[0] + NEW + b"\r\n"
+        for part in parts
+    )
+    headers = {"content-type": "multipart/form-data; boundary=b"}
+    answer = client.post("/v1/query", content=body + b"--b--\r\n", headers=headers)
+    assert answer.status_code == status, answer.text
+    assert status == 200 or "Name the part picture, with a filename" in answer.json()["hint"]
+
+
+def test_texts_beside_a_picture_are_no_pictures(client: TestClient) -> None:
+    files = [("upload", ("a.png", NEW)), ("note", ("n.txt", b"words")), ("empty", ("", b""))]
+    answer = client.post("/v1/query", files=files, data={"lang": "en"})
+    assert answer.status_code == 200 and answer.json()["query"]["pictures"] == ["a.png"]
+    without_type = b'--b\r\nContent-Disposition: form-data; name="file"' + PART[1] + NEW
+    headers = {"content-type": "multipart/form-data; boundary=b"}
+    answer = client.post("/v1/query", content=without_type + b"\r\n--b--", headers=headers)
+    assert answer.status_code == 400 and "without a filename" in answer.json()["error"]
+    assert "Name the part picture" in answer.json()["hint"]
+
+
+def test_a_raw_picture_is_taken_whatever_its_type_is_called(client: TestClient) -> None:
+    for kind in ("application/x-www-form-urlencoded", "text/plain", "image/x-png", ""):
+        assert client.post("/v1/query", content=NEW, headers={"content-type": kind}).is_success
+    answer = client.post("/v1/query", json={"picture": "base64"})
+    assert answer.status_code == 415
+
+
+@pytest.mark.parametrize("bad", [b"", b"no picture", NEW[:300], b"\x89PNG nothing"])
+def test_a_bad_picture_does_not_lose_the_good_ones(client: TestClient, bad: bytes) -> None:
+    good = png(draw(1, 90))
+    files = [("picture", (name, data)) for name, data in
+             (("a.png", NEW), ("bad.png", bad), ("c.png", good))]  # fmt: skip
+    answer = client.post("/v1/query", files=files, data={"crop": ["", "", "0,0,50%,50%"]})
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    (refused,) = found.pop("refused")
+    assert (refused["picture"], refused["name"]) == (2, "bad.png") and refused["code"]
+    assert found["query"]["notes"].pop() == f"not used: bad.png: {refused['error']}"
+    assert found["query"]["pictures"] == ["a.png", "c.png"]
+    crops = {"crop": ["", "0,0,50%,50%"]}
+    same(found, client.post("/v1/query", files=[files[0], files[2]], data=crops).json())
+    assert client.get(f"/v1/results/{answer.json()['id']}").json()["titles"] == found["titles"]
+
+
+def test_bad_pictures_alone_are_an_error(client: TestClient) -> None:
+    files = [("picture", (name, b"no picture")) for name in ("a.png", "b.png")]
+    answer = client.post("/v1/query", files=files)
+    assert answer.status_code == 415 and "a.png" in answer.json()["error"]
+
+
 def test_facets_filter_before_the_search(client: TestClient, engine: Any) -> None:
     total = engine.generation.pictures_count
     for params, left in (

@@ -26,11 +26,19 @@ _SPELLINGS = (
 )
 _MONTHS = {word: number for number, words in enumerate(_SPELLINGS, 1) for word in words.split()}
 
+_DASHES = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"))
+_PLAIN_YEAR = re.compile(r"(\d{4})(?:\.\d{1,2}\.?)?|(\d,\d{3})")
+"""A year as a number has it (2019.0, 2,019), or with its month (2019.03)."""
 _YEAR_FIRST = re.compile(r"(?<!\d)(\d{4})\s*[-/.:\s]\s*(\d{1,2})\s*[-/.:\s]\s*(\d{1,2})(?!\d)")
 _YEAR_LAST = re.compile(r"(?<!\d)(\d{1,2})\s*[-/.\s]\s*(\d{1,2})\s*[-/.\s]\s*(\d{4})(?!\d)")
 _SHORT_YEAR_LAST = re.compile(r"^(\d{1,2})([-/.])(\d{1,2})\2(\d{2})$")
-_COMPACT = re.compile(r"(?<!\d)(\d{4})(\d{2})(\d{2})(?!\d)")
-_EAST_ASIAN = re.compile(r"(\d{4})\s*[년年](?:\s*(\d{1,2})\s*[월月])?(?:\s*(\d{1,2})\s*[일日])?")
+_COMPACT = re.compile(r"(?<!\d)(\d{4})(\d{2})(\d{2})(?:\d{6})?(?:\.0+)?(?!\d)")
+_EAST_ASIAN = re.compile(
+    r"(?<!\d)(\d{4}|\d{2}(?=\s*[년年]\s*\d{1,2}\s*[월月]))\s*[년年]"
+    r"(?:\s*(\d{1,2})\s*[월月])?(?:\s*(\d{1,2})\s*[일日])?"
+)
+_SHORT_YEAR_FIRST = re.compile(r"'?(\d{2})\s?\.\s?(\d{1,2})\s?\.\s?(\d{1,2})\.?(?:[\s(].*)?")
+_SERIAL_NUMBER = re.compile(r"(\d{5})(?:\.\d+)?")
 _LONE_YEAR = re.compile(r"(?<![\d.,])(\d{4})(?![\d.,]*\d|s\b)")
 _DAY = re.compile(r"(?<![\d:])(\d{1,2})(?:st|nd|rd|th|er|\.)?(?![\d:])", re.IGNORECASE)
 
@@ -45,13 +53,55 @@ def parse_date(text: str) -> datetime.date | None:
     return _read(text)[1]
 
 
-def _read(text: str) -> tuple[int | None, datetime.date | None]:
+def is_short_date(text: str) -> bool:
+    """Whether a text has the form of `19.03.02`: year, month and day on Korean sites, and in
+    Germany the other way round."""
+    return _SHORT_YEAR_FIRST.fullmatch(_plain(text)) is not None
+
+
+def parse_short_date(text: str) -> datetime.date | None:
+    """`19.03.02`, read as Korean sites write it: 2019-03-02. None when that is no day up to now."""
+    found = _SHORT_YEAR_FIRST.fullmatch(_plain(text))
+    return _checked(_century(found[1]), int(found[2]), int(found[3]))[1] if found else None
+
+
+def parse_serial_date(text: str) -> datetime.date | None:
+    """The day that a spreadsheet counts as `43526`, from 1950 up to now.
+
+    Only what stands in a column of dates can be one. Source: Excel counts from 1899-12-30.
+    """
+    found = _SERIAL_NUMBER.fullmatch(_plain(text))
+    if found is None:
+        return None
+    day = datetime.date(1899, 12, 30) + datetime.timedelta(int(found[1]))
+    return day if 1950 <= day.year <= _last_year() else None
+
+
+def _last_year() -> int:
+    """Nothing that exists was published later; clocks and time zones differ."""
+    return datetime.date.today().year + 1
+
+
+def _century(digits: str) -> int:
+    """The year of two digits: of this century up to now, of the last one from 1970; else 0."""
+    year = 2000 + int(digits)
+    return year if year <= _last_year() else year - 100 if year >= 2070 else 0
+
+
+def _plain(text: str) -> str:
     # NFKC turns full-width digits into plain ones before the accents go.
-    plain = unicodedata.normalize("NFKC", text).strip()
-    if not plain or len(plain) > 200:
+    return unicodedata.normalize("NFKC", text).translate(_DASHES).strip()
+
+
+def _read(text: str) -> tuple[int | None, datetime.date | None]:
+    plain = _plain(text)
+    if not plain or len(plain) > 200 or re.match(r"-\s*\d", plain):
         return None, None
+    if found := _PLAIN_YEAR.fullmatch(plain):
+        return _checked(int((found[1] or found[2]).replace(",", "")))
     if found := _EAST_ASIAN.search(plain):
-        year, month, day = (int(part) if part else 0 for part in found.groups())
+        year = _century(found[1]) if len(found[1]) == 2 else int(found[1])
+        month, day = (int(part) if part else 0 for part in found.groups()[1:])
         return _checked(year, month, day)
     if found := _YEAR_FIRST.search(plain):
         return _checked(*(int(part) for part in found.groups()))
@@ -59,6 +109,8 @@ def _read(text: str) -> tuple[int | None, datetime.date | None]:
         month, day, year = (int(part) for part in found.groups())
         if month > 12:
             month, day = day, month
+        if not (month and day):  # a spreadsheet's zero, 1/0/1900
+            return None, None
         is_certain = month == day or day > 12
         return _checked(year, month, day) if is_certain else _checked(year)
     if found := _SHORT_YEAR_LAST.match(plain):

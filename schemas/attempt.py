@@ -1,0 +1,61 @@
+"""The edge between one input and the run: whatever is raised about one input stays its own.
+
+Every loop over pictures goes through `attempt`, so that no file, however odd, costs the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from schemas.errors import InputError, StorageError, ToonsearchError
+from schemas.images import PictureError, Reason
+from schemas.storage.fsio import is_disk_full
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def attempt(work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T | PictureError:
+    """What a piece of work on one picture gives, or what is wrong with that picture.
+
+    An exception that nobody foresaw becomes the reason `unexpected`, with its type in the
+    message and itself as the cause.
+
+    Errors:  whatever `concerns_all`
+    """
+    try:
+        return work(*args, **options)
+    except PictureError as error:
+        return error
+    except BaseException as error:
+        if concerns_all(error):
+            raise
+        return unexpected(error)
+
+
+def concerns_all(error: BaseException) -> bool:
+    """Whether an exception is about the run and not about one input: the next input would fail
+    as well, or somebody wants the run to end."""
+    if isinstance(error, ToonsearchError):
+        return isinstance(error, StorageError) or not isinstance(error, InputError)
+    if not isinstance(error, Exception):  # Ctrl-C and exits, but not a panic of a Rust library
+        return type(error).__name__ != "PanicException"
+    return is_disk_full(error)
+
+
+def unexpected(error: BaseException) -> PictureError:
+    """An exception about one picture as its reason; `--debug` shows where it arose."""
+    import logging
+
+    if isinstance(error, OSError) and error.strerror:
+        found = PictureError(Reason.UNREADABLE, f"cannot be read ({error.strerror})")
+    elif isinstance(error, InputError):
+        found = PictureError(Reason.UNEXPECTED, error.message, error.hint)
+    else:
+        line = (str(error).splitlines() or [""])[0][:200]
+        what = f"{type(error).__name__}: {line}".rstrip(": ")
+        found = PictureError(Reason.UNEXPECTED, f"an error that nobody foresaw ({what})")
+    found.__cause__ = error
+    logging.getLogger("toonsearch").debug(found.message, exc_info=error)
+    return found
