@@ -9,7 +9,7 @@ border holds together are grouped by their distance.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -120,8 +120,9 @@ def cut_page(
     if not kept and left_out and top and bottom:
         kept = [_Piece(0, 0, width, height, 0.2, "page")]
     order = reading_order([_box(piece) for piece in kept], width, height, options.rtl)
-    panels = [page.panel(kept[i]) for i in order]
-    return Cut(panels, left_out)
+    ordered = [kept[i] for i in order]
+    left_out += page.balloons_outside(ordered)
+    return Cut([_panel(piece) for piece in ordered], left_out)
 
 
 class _Page:
@@ -151,7 +152,7 @@ class _Page:
 
         run = max(15, int(0.1 * self.unit / self.step))
         rows = np.zeros(self.small.shape[:2], np.uint8)
-        columns = rows.copy()
+        columns = np.zeros_like(rows)
         for lines, edges, size in (
             (rows, self.edges[0], (1, run)),
             (columns, self.edges[1], (run, 1)),
@@ -160,7 +161,7 @@ class _Page:
                 edges, cv2.MORPH_OPEN, np.ones(size, np.uint8)
             )
         hidden = cv2.resize(self.balloons, rows.shape[::-1], interpolation=cv2.INTER_NEAREST)
-        count, _, stats, _ = cv2.connectedComponentsWithStats(rows | columns, connectivity=8)
+        _, _, stats, _ = cv2.connectedComponentsWithStats(rows | columns, connectivity=8)
         found = []
         least = max(0.12 * self.unit, self.least) / self.step
         for x, y, w, h, _ in stats[1:]:
@@ -237,7 +238,11 @@ class _Page:
             return (own[: rows[1]], 0, 0), (own[rows[2] :], 0, rows[2])
         if columns:
             first, second = own[:, : columns[1]], own[:, columns[2] :]
-            return (np.ascontiguousarray(first), 0, 0), (np.ascontiguousarray(second), columns[2], 0)
+            return (np.ascontiguousarray(first), 0, 0), (
+                np.ascontiguousarray(second),
+                columns[2],
+                0,
+            )
         return None
 
     def _gutter(self, own: np.ndarray, gap: np.ndarray) -> tuple[float, int, int] | None:
@@ -297,7 +302,9 @@ class _Page:
         line = best[1] * [1, 1, s, s]
         grid_y, grid_x = np.ogrid[: whole.shape[0], : whole.shape[1]]
         distance = _distance(line, grid_x, grid_y)
-        halves = [((side & (whole > 0)).astype(np.uint8), 0, 0) for side in (distance > 2, distance < -2)]
+        halves = [
+            ((side & (whole > 0)).astype(np.uint8), 0, 0) for side in (distance > 2, distance < -2)
+        ]
         if min(int(half.sum()) for half, _, _ in halves) < self.least**2:
             return None
         return halves[0], halves[1]
@@ -329,9 +336,26 @@ class _Page:
             return (own[:at], 0, 0), (own[at:], 0, at)
         return (np.ascontiguousarray(own[:, :at]), 0, 0), (np.ascontiguousarray(own[:, at:]), at, 0)
 
-    def panel(self, piece: _Piece) -> Panel:
-        confidence = {"ink": 0.5, "page": 0.2}.get(piece.border, max(0.5, min(1.0, piece.fill)))
-        return Panel(_box(piece), piece.border, round(confidence, 2), piece.polygon)
+    def balloons_outside(self, panels: list[_Piece]) -> list[LeftOut]:
+        """Balloons that touch no panel; those that stick out of one widen it, if so wanted."""
+        import cv2
+
+        outside = []
+        _, _, stats, _ = cv2.connectedComponentsWithStats(self.balloons, connectivity=8)
+        for x, y, w, h, _ in stats[1:].tolist():
+            balloon = _Piece(x, y, x + w, y + h, 1.0)
+            owner = max(panels, key=balloon.share_in, default=None)
+            if owner is None or not balloon.share_in(owner):
+                outside.append(LeftOut(_box(balloon), "balloon"))
+            elif self.options.keep_balloons:
+                owner.x0, owner.y0 = min(owner.x0, x), min(owner.y0, y)
+                owner.x1, owner.y1 = max(owner.x1, x + w), max(owner.y1, y + h)
+        return outside
+
+
+def _panel(piece: _Piece) -> Panel:
+    confidence = {"ink": 0.5, "page": 0.2}.get(piece.border, max(0.5, min(1.0, piece.fill)))
+    return Panel(_box(piece), piece.border, round(confidence, 2), piece.polygon)
 
 
 _Half = tuple[np.ndarray, int, int]
@@ -387,7 +411,6 @@ def _slant_step(own: np.ndarray, gap: np.ndarray, line: np.ndarray, unit: float)
     return min(sides) - middle if min(sides) > 0.6 else -1.0
 
 
-
 def _distance(line: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Signed distances of points from a line given as direction and point."""
     vx, vy, px, py = line
@@ -397,7 +420,7 @@ def _distance(line: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def _sides(own: np.ndarray) -> tuple[int, int, int, int]:
     """Left, top, right and bottom of a piece without what sticks out of its straight sides."""
     height, width = own.shape
-    columns, rows = own.any(0), own.any(1)
+    columns, rows = own.max(0) > 0, own.max(1) > 0
 
     def side(first: np.ndarray, seen: np.ndarray) -> int:
         count = np.bincount(first[seen])
@@ -477,7 +500,9 @@ def _between_gaps(pieces: list[_Piece], unit: int, least: float) -> Iterator[lis
 
 
 def _substantial(group: Sequence[_Piece], unit: int, least: float) -> bool:
-    return _union(group).side >= 0.15 * unit or any(p.fill > 0.85 and p.side >= least for p in group)
+    return _union(group).side >= 0.15 * unit or any(
+        p.fill > 0.85 and p.side >= least for p in group
+    )
 
 
 def _dense(group: Sequence[_Piece]) -> bool:
@@ -485,9 +510,7 @@ def _dense(group: Sequence[_Piece]) -> bool:
 
 
 def _near(a: _Piece, b: _Piece, gap: float) -> bool:
-    return (
-        min(a.x1, b.x1) - max(a.x0, b.x0) > -gap and min(a.y1, b.y1) - max(a.y0, b.y0) > -gap
-    )
+    return min(a.x1, b.x1) - max(a.x0, b.x0) > -gap and min(a.y1, b.y1) - max(a.y0, b.y0) > -gap
 
 
 def _union(group: Sequence[_Piece]) -> _Piece:

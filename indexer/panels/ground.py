@@ -233,7 +233,7 @@ def most(channels: np.ndarray) -> np.ndarray:
     """The largest of three channels."""
     import cv2
 
-    return cv2.max(cv2.max(channels[..., 0], channels[..., 1]), channels[..., 2])
+    return np.asarray(cv2.max(cv2.max(channels[..., 0], channels[..., 1]), channels[..., 2]))
 
 
 def _is_band(mask: np.ndarray, area: int, unit: int) -> bool:
