@@ -70,6 +70,8 @@ class _Piece:
     fill: float
     border: str = "gutter"
     polygon: tuple[tuple[int, int], ...] = ()
+    largest: int = 0
+    """The longer side of the largest of several pieces."""
 
     @property
     def width(self) -> int:
@@ -112,10 +114,14 @@ def cut_page(
     kept: list[_Piece] = []
     left_out: list[LeftOut] = []
     for piece in _grouped(pieces, page.unit, page.least):
-        least = page.least if piece.solid else max(page.least, 0.15 * page.unit)
-        if piece.side >= least:
+        if _is_panel(piece, page.unit, page.least):
             kept.append(piece)
         elif max(piece.width, piece.height) >= 0.02 * page.unit:
+            left_out.append(LeftOut(_box(piece), "lettering"))
+    for piece in [piece for piece in kept if not piece.solid]:
+        # What is left of lettering and lines round panels.
+        if sum(piece.share_in(other) for other in kept if other is not piece) > 0.3:
+            kept.remove(piece)
             left_out.append(LeftOut(_box(piece), "lettering"))
     if not kept and left_out and top and bottom:
         kept = [_Piece(0, 0, width, height, 0.2, "page")]
@@ -123,6 +129,15 @@ def cut_page(
     ordered = [kept[i] for i in order]
     left_out += page.balloons_outside(ordered)
     return Cut([_panel(piece) for piece in ordered], left_out)
+
+
+def _is_panel(piece: _Piece, unit: int, least: float) -> bool:
+    """Whether a piece is large enough: ink more than a full panel, and not all of it small."""
+    if piece.solid:
+        return piece.side >= least
+    return piece.side >= max(least, 0.15 * unit) and (
+        piece.border != "ink" or piece.largest >= 0.15 * unit
+    )
 
 
 class _Page:
@@ -188,20 +203,35 @@ class _Page:
         return self._outermost(found)
 
     def _outermost(self, frames: list[_Piece]) -> list[_Piece]:
-        """Of frames in frames those that are panels: no page borders, no double lines."""
+        """Of frames in frames those that are panels: no borders round the page, one of a double
+        line, and of a mount what is in it."""
         frames.sort(key=lambda frame: -frame.area)
         kept: list[_Piece] = []
         for frame in frames:
             within = [f for f in frames if f is not frame and f.share_in(frame) > 0.9]
             if sum(f.area for f in within if f.area < 0.5 * frame.area) > 0.5 * frame.area:
                 continue  # a border round the page
-            if not any(frame.share_in(f) > 0.9 and frame.area > 0.5 * f.area for f in kept):
-                kept.append(frame)
-        for frame in kept:
+            if any(frame.share_in(f) > 0.9 and frame.area > 0.5 * f.area for f in kept):
+                continue
             window = np.s_[frame.y0 : frame.y1, frame.x0 : frame.x1]
             self.drawn[window] = 0
             self.ground[window] = 0
+            close = [f for f in within if f.area > 0.7 * frame.area]
+            kept.append(next((f for f in close if self._is_mount(frame, f)), frame))
         return kept
+
+    def _is_mount(self, outer: _Piece, inner: _Piece) -> bool:
+        """Whether between two frames lies nothing but one colour, a few pixels wide."""
+        s = self.step
+        ring = self.small[outer.y0 // s : outer.y1 // s, outer.x0 // s : outer.x1 // s].copy()
+        top, left = (inner.y0 - outer.y0) // s, (inner.x0 - outer.x0) // s
+        if min(top, left) < 3:
+            return False
+        inside = np.zeros(ring.shape[:2], bool)
+        inside[top : top + inner.height // s, left : left + inner.width // s] = True
+        inside[:2] = inside[-2:] = inside[:, :2] = inside[:, -2:] = True
+        around = ring[~inside]
+        return len(around) > 0 and float(np.median(np.abs(around - np.median(around, axis=0)))) < 4
 
     def pieces(self) -> list[_Piece]:
         """Connected pieces of what is drawn, parted at gutters and edges."""
@@ -234,7 +264,7 @@ class _Page:
         """Part a piece at the clearest gutter along its rows or columns."""
         rows = self._gutter(own, gap)
         columns = self._gutter(own.T, gap.T)
-        if rows and (not columns or rows[0] >= columns[0]):
+        if rows and (not columns or rows[0] <= columns[0]):
             return (own[: rows[1]], 0, 0), (own[rows[2] :], 0, rows[2])
         if columns:
             first, second = own[:, : columns[1]], own[:, columns[2] :]
@@ -246,7 +276,7 @@ class _Page:
         return None
 
     def _gutter(self, own: np.ndarray, gap: np.ndarray) -> tuple[float, int, int] | None:
-        """How clear the clearest gutter between rows is, its first row and the row after it.
+        """How much of the clearest gutter between rows is covered, its first row and its end.
 
         In a gutter most of what is neither balloon nor another piece is ground; on both sides,
         a few pixels on, most of it is drawn.
@@ -260,7 +290,7 @@ class _Page:
         cover = own_sum / np.maximum(own_sum + gap_sum, 1)
         low = (cover < 0.55) & (gap_sum > 0.3 * across)
         low[:least] = low[count - least :] = False
-        full = np.where(own_sum > 0.4 * across, cover, 0)
+        full = np.where(own_sum > 0.2 * across, cover, 0)
         best = None
         for start, end in _runs(low):
             before, after = full[max(0, start - reach) : start], full[end : end + reach]
@@ -269,8 +299,9 @@ class _Page:
                 after.max() - cover[max(start, end - reach) : end].min(),
             )
             clear = min(before.max(), after.max()) > 0.6 and step > 0.35
-            if clear and (best is None or step > best[0]) and _straight(gap, (start + end) // 2):
-                best = (float(step), start, end)
+            covered = float(cover[start:end].min())
+            if clear and (best is None or covered < best[0]) and _straight(gap, (start + end) // 2):
+                best = (covered, start, end)
         return best
 
     def _at_slant(self, own: np.ndarray, gap: np.ndarray) -> _Halves:
@@ -488,7 +519,7 @@ def _between_gaps(pieces: list[_Piece], unit: int, least: float) -> Iterator[lis
             one, two = ordered[: k + 1], ordered[k + 1 :]
             if gap >= 0.06 * unit or (
                 all(_substantial(part, unit, least) for part in (one, two))
-                and (gap >= 0.035 * unit or all(_dense(part) for part in (one, two)))
+                and (gap >= 0.05 * unit or all(_dense(part) for part in (one, two)))
             ):
                 best = (float(gap), one, two)
                 break
@@ -519,4 +550,5 @@ def _union(group: Sequence[_Piece]) -> _Piece:
     x0, y0 = min(p.x0 for p in group), min(p.y0 for p in group)
     x1, y1 = max(p.x1 for p in group), max(p.y1 for p in group)
     drawn = sum(p.fill * p.area for p in group)
-    return _Piece(x0, y0, x1, y1, drawn / max(1, (x1 - x0) * (y1 - y0)), "ink")
+    largest = max(p.largest or max(p.width, p.height) for p in group)
+    return _Piece(x0, y0, x1, y1, drawn / max(1, (x1 - x0) * (y1 - y0)), "ink", largest=largest)

@@ -55,6 +55,10 @@ def _seeds(image: np.ndarray, top: bool, bottom: bool) -> tuple[np.ndarray, np.n
     grain = most(cv2.morphologyEx(image, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)))
     noise = np.percentile(grain[::4, ::4], 10)  # paper and scanners have some, drawn pages none
     smooth = (grain <= min(SMOOTH + 2 * noise, 14)).astype(np.uint8)
+    # A gradient may be too steep to be smooth, but each of its rows has one colour.
+    even = np.flatnonzero(image[:, ::4].std(axis=1).max(axis=1) < 1.5)
+    rows = image[even]
+    smooth[even[(rows.max(axis=1) - rows.min(axis=1)).max(axis=1) <= 12]] = 1
     count, labels, stats, _ = cv2.connectedComponentsWithStats(smooth, connectivity=4)
     touching = np.zeros(count, dtype=bool)
     for line in [labels[:, 0], labels[:, -1]] + [labels[0]] * top + [labels[-1]] * bottom:
@@ -66,12 +70,12 @@ def _seeds(image: np.ndarray, top: bool, bottom: bool) -> tuple[np.ndarray, np.n
     balloons = np.zeros((height, width), np.uint8)
     for label in np.flatnonzero(large[1:]) + 1:
         region = _Region(int(label), labels, stats[label], image)
-        if touching[label]:
-            (sure if region.is_ground() else unsure).append(region)
+        if touching[label] and region.is_ground():
+            sure.append(region)
         elif (outline := region.balloon()) is not None:
             for line in (cv2.FILLED, 5):
                 cv2.drawContours(balloons, [outline], -1, 1, line, offset=(region.x, region.y))
-        elif region.is_band():
+        elif touching[label] or region.is_band():
             unsure.append(region)
     ground = [region.label for region in sure]
     ground += [region.label for region in unsure if region.belongs_to(sure)]
@@ -217,7 +221,7 @@ def _grown(
         mask = (labels[y : y + h, x : x + w] == label).astype(np.uint8)
         if not label or not _is_band(mask, area, unit):
             continue
-        reach = unit // 40
+        reach = unit // 100
         for end in _ends(mask):
             ex, ey = int(end[0]) + x, int(end[1]) + y
             window = np.s_[max(0, ey - reach) : ey + reach + 1, max(0, ex - reach) : ex + reach + 1]
