@@ -146,7 +146,7 @@ class _Page:
     def __init__(self, image: np.ndarray, layers: Layers, options: CutOptions) -> None:
         self.height, self.width = image.shape[:2]
         self.unit = min(self.height, self.width)
-        self.least = options.min_size * self.unit
+        self.least = max(options.min_size * self.unit, 4.0)
         self.options = options
         self.ground = layers.ground
         self.balloons = layers.balloons

@@ -124,12 +124,21 @@ class _Region:
             "bottom": self.mask[-1] if self.y + self.h == self.page_height else None,
         }
         touched = [int(edge.sum()) for edge in edges.values() if edge is not None]
-        if self.page_height < 3 * self.page_width:
+        if self.page_height < 3 * self.page_width and self.holds_panels():
             if sum(touched) > 0.4 * 2 * (self.page_width + self.page_height):
                 return True
             if len(touched) >= 3 and (self.clean_rows >= 3 or self.straight() > 0.3):
                 return True
         return self.clean_rows >= 0.25 * self.h or (self.clean_rows >= 3 and self.straight() > 0.3)
+
+    def holds_panels(self) -> bool:
+        """Whether what lies within the region is large, and not the strokes of a drawing."""
+        import cv2
+
+        size = max(3, self.unit // 16)
+        holes = 1 - self.mask
+        large = cv2.morphologyEx(holes, cv2.MORPH_OPEN, np.ones((size, size), np.uint8))
+        return int(large.sum()) >= 0.3 * int(holes.sum())
 
     def belongs_to(self, sure: list[_Region]) -> bool:
         """Whether a doubtful region has the colour of ground not too far away, and fits."""
@@ -235,9 +244,7 @@ def _grown(
 
 def most(channels: np.ndarray) -> np.ndarray:
     """The largest of three channels."""
-    import cv2
-
-    return np.asarray(cv2.max(cv2.max(channels[..., 0], channels[..., 1]), channels[..., 2]))
+    return np.maximum(np.maximum(channels[..., 0], channels[..., 1]), channels[..., 2])
 
 
 def _is_band(mask: np.ndarray, area: int, unit: int) -> bool:
