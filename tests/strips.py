@@ -18,8 +18,8 @@ def picture(width: int, height: int, seed: int) -> Image.Image:
     tone = tuple(int(value) for value in rng.integers(90, 200, 3))
     made = Image.new("RGB", (width, height), tone)
     pen = ImageDraw.Draw(made)
-    for _ in range(max(30, width * height // 500)):
-        x, y = rng.integers(-10, max(width, height), 2).tolist()
+    for _ in range(max(30, width * height // 250)):
+        x, y = int(rng.integers(-10, width)), int(rng.integers(-10, height))
         dx, dy = rng.integers(-30, 31, 2).tolist()
         ink = tuple(int(value) for value in rng.integers(0, 90, 3))
         pen.line((x, y, x + dx, y + dy), fill=ink, width=int(rng.integers(1, 4)))
@@ -59,11 +59,15 @@ def balloon(made: Image.Image, box: Box, dark: bool = False) -> None:
             pen.rectangle((left, top, left + w * 0.04, top + h * 0.08), fill=ink)
 
 
-def slices(strip: Image.Image, heights: Sequence[int], folder: Path, overlap: int = 0) -> list[Path]:
+def slices(
+    strip: Image.Image, heights: Sequence[int], folder: Path, overlap: int = 0
+) -> list[Path]:
     """Cut a strip into files 1.png, 2.png, ...; each begins `overlap` rows before the last ends."""
     folder.mkdir(parents=True, exist_ok=True)
     paths, top = [], 0
     for number, height in enumerate(heights, 1):
+        if top + overlap >= strip.height:
+            break
         path = folder / f"{number}.png"
         strip.crop((0, top, strip.width, min(strip.height, top + height))).save(path)
         paths.append(path)

@@ -9,7 +9,7 @@ border holds together are grouped by their distance.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -108,6 +108,8 @@ def cut_page(
     Shapes:  image (H, W, 3) uint8
     """
     height, width = image.shape[:2]
+    if min(height, width) < 4:
+        return Cut([], [])
     page = _Page(image, find_layers(image, top, bottom), options)
     pieces = page.frames()
     pieces += page.pieces()
@@ -194,12 +196,13 @@ class _Page:
                 x0, y0, x1, y1 = (int(v) * self.step for v in (x, y, x + w, y + h))
                 gap = self.ground[y0:y1, x0:x1]
                 own = 1 - gap
+                frame = self._with_border(_Piece(x0, y0, x1, y1, min(seen), "frame"))
                 if not (
                     self._at_gutter(own, gap)
                     or self._at_slant(own, gap)
                     or self._at_edge(own, gap, x0, y0)
                 ):
-                    found.append(_Piece(x0, y0, x1, y1, min(seen), "frame"))
+                    found.append(frame)
         return self._outermost(found)
 
     def _outermost(self, frames: list[_Piece]) -> list[_Piece]:
@@ -214,11 +217,28 @@ class _Page:
             if any(frame.share_in(f) > 0.9 and frame.area > 0.5 * f.area for f in kept):
                 continue
             window = np.s_[frame.y0 : frame.y1, frame.x0 : frame.x1]
-            self.drawn[window] = 0
             self.ground[window] = 0
+            self.drawn[window] = 0
             close = [f for f in within if f.area > 0.7 * frame.area]
             kept.append(next((f for f in close if self._is_mount(frame, f)), frame))
         return kept
+
+    def _with_border(self, frame: _Piece) -> _Piece:
+        """A frame widened to the outer side of its border line."""
+        reach = 2 * self.step + 1
+        rows = self.drawn[:, frame.x0 : frame.x1]
+        columns = self.drawn[frame.y0 : frame.y1]
+
+        def outwards(lines: np.ndarray) -> int:
+            return int((lines.mean(axis=1) > 0.5).cumprod().sum())
+
+        return replace(
+            frame,
+            y0=frame.y0 - outwards(rows[max(0, frame.y0 - reach) : frame.y0][::-1]),
+            y1=frame.y1 + outwards(rows[frame.y1 : frame.y1 + reach]),
+            x0=frame.x0 - outwards(columns[:, max(0, frame.x0 - reach) : frame.x0][:, ::-1].T),
+            x1=frame.x1 + outwards(columns[:, frame.x1 : frame.x1 + reach].T),
+        )
 
     def _is_mount(self, outer: _Piece, inner: _Piece) -> bool:
         """Whether between two frames lies nothing but one colour, a few pixels wide."""

@@ -121,7 +121,7 @@ class Strip:
             if not len(rows):
                 continue
             if len(tail) and not skipped:
-                rows = _without_seam(tail, rows)
+                rows = _without_seams(tail, rows)
             self.height += len(rows)
             tail = np.concatenate([tail, rows])[-TAIL_PX:]
             yield rows
@@ -193,26 +193,33 @@ def overlap(above: np.ndarray, below: np.ndarray, usual: int = 0) -> int:
     return 0
 
 
-def _without_seam(above: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Rows without a line of one pixel that belongs to neither slice.
-
-    The last row above is held by the caller already; one row of a seam is too little to matter.
-    """
-    if len(rows) < 3 or len(above) < 3:
+def _without_seams(above: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Rows without lines of one pixel and one colour where slices were cut out of the strip."""
+    if len(rows) < 4 or len(above) < 2:
         return rows
-    before, first, second = (row.astype(np.int16) for row in (above[-2], rows[0], rows[1]))
-    if np.abs(first - second).mean() > 20 and np.abs(before - second).mean() < 12:
-        rows = rows.copy()
-        rows[0] = rows[1]
+    edges = {0: (rows[1], above[-2]), -1: (rows[-2], rows[-3])}
+    for at, (near, far) in edges.items():
+        line = rows[at].astype(np.float32)
+        change = np.abs(line - near).mean()
+        if (
+            line.std() < 6
+            and change > 20
+            and np.abs(near - far.astype(np.float32)).mean() < change / 2
+        ):
+            rows = rows.copy()
+            rows[at] = near
     return rows
 
 
 def continues(above: np.ndarray, below: np.ndarray) -> bool:
-    """Whether a drawing runs on from the last row of one picture to the first of the next."""
+    """Whether a drawing runs on from the last rows of one picture to the first of the next."""
     if above.shape[1] != below.shape[1]:
         return False
-    last, first = (row.astype(np.float32) for row in (above[-2], below[1]))
-    return min(last.std(), first.std()) > 12 and float(np.abs(last - first).mean()) < 25
+    pairs = [(above[-1 - k].astype(np.float32), below[k].astype(np.float32)) for k in (0, 1)]
+    return any(
+        min(last.std(), first.std()) > 12 and float(np.abs(last - first).mean()) < 25
+        for last, first in pairs
+    )
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,12 @@ from PIL import Image, ImageDraw
 from indexer.panels.cut import CutOptions, cut_page
 from tests.strips import WHITE, Box, assert_boxes, balloon, page, picture
 
-GRID: list[Box] = [(40, 40, 340, 300), (392, 40, 268, 300), (40, 352, 620, 250), (40, 614, 300, 340)]
+GRID: list[Box] = [
+    (40, 40, 340, 300),
+    (392, 40, 268, 300),
+    (40, 352, 620, 250),
+    (40, 614, 300, 340),
+]
 
 
 def boxes_of(made: Image.Image, **options: object) -> list[Box]:
@@ -53,7 +58,10 @@ def test_slanted_gutter() -> None:
     made = Image.new("RGB", (700, 1000), WHITE)
     pen = ImageDraw.Draw(made)
     for seed, corners in enumerate(
-        ([(30, 30), (670, 30), (670, 480), (30, 380)], [(30, 396), (670, 496), (670, 960), (30, 960)])
+        (
+            [(30, 30), (670, 30), (670, 480), (30, 380)],
+            [(30, 396), (670, 496), (670, 960), (30, 960)],
+        )
     ):
         mask = Image.new("L", made.size)
         ImageDraw.Draw(mask).polygon(corners, fill=255)
@@ -86,7 +94,9 @@ def test_inset_and_panel_laid_over_another() -> None:
     made = made.copy()
     found = boxes_of(made)
     assert_boxes(
-        found, [(40, 40, 620, 500), (420, 330, 200, 120), (40, 560, 620, 380), (60, 860, 200, 120)], 0.85
+        found,
+        [(40, 40, 620, 500), (420, 330, 200, 120), (40, 560, 620, 380), (60, 860, 200, 120)],
+        0.85,
     )
 
 
