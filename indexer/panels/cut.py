@@ -110,27 +110,33 @@ def cut_page(
     height, width = image.shape[:2]
     if min(height, width) < 4:
         return Cut([], [])
-    page = _Page(image, find_layers(image, top, bottom), options)
-    pieces = page.frames()
-    pieces += page.pieces()
+    layers = find_layers(image, top, bottom)
+    page = _Page(layers, options)
     kept: list[_Piece] = []
-    left_out: list[LeftOut] = []
-    for piece in _grouped(pieces, page.unit, page.least):
+    left_out: list[_Piece] = []
+    for piece in _grouped(page.frames() + page.pieces(), page.unit, page.least):
         if _is_panel(piece, page.unit, page.least):
             kept.append(piece)
         elif max(piece.width, piece.height) >= 0.02 * page.unit:
-            left_out.append(LeftOut(_box(piece), "lettering"))
+            left_out.append(piece)
     for piece in [piece for piece in kept if not piece.solid]:
         # What is left of lettering and lines round panels.
         if sum(piece.share_in(other) for other in kept if other is not piece) > 0.3:
             kept.remove(piece)
-            left_out.append(LeftOut(_box(piece), "lettering"))
+            left_out.append(piece)
     if not kept and left_out and top and bottom:
-        kept = [_Piece(0, 0, width, height, 0.2, "page")]
-    order = reading_order([_box(piece) for piece in kept], width, height, options.rtl)
-    ordered = [kept[i] for i in order]
-    left_out += page.balloons_outside(ordered)
-    return Cut([_panel(piece) for piece in ordered], left_out)
+        kept = [_Piece(0, 0, page.width, page.height, 0.2, "page")]
+    balloons = page.balloons_outside(kept)
+    panels = [_panel(piece, layers.step, width, height) for piece in kept]
+    order = reading_order([panel.box for panel in panels], width, height, options.rtl)
+    return Cut(
+        [panels[i] for i in order],
+        [
+            LeftOut(_box(piece, layers.step, width, height), what)
+            for pieces, what in ((left_out, "lettering"), (balloons, "balloon"))
+            for piece in pieces
+        ],
+    )
 
 
 def _is_panel(piece: _Piece, unit: int, least: float) -> bool:
@@ -145,30 +151,29 @@ def _is_panel(piece: _Piece, unit: int, least: float) -> bool:
 class _Page:
     """The masks of a page, and how panels are found in them."""
 
-    def __init__(self, image: np.ndarray, layers: Layers, options: CutOptions) -> None:
-        self.height, self.width = image.shape[:2]
+    def __init__(self, layers: Layers, options: CutOptions) -> None:
+        self.height, self.width = layers.ground.shape
         self.unit = min(self.height, self.width)
         self.least = max(options.min_size * self.unit, 4.0)
         self.options = options
         self.ground = layers.ground
         self.balloons = layers.balloons
         self.drawn = ((layers.ground | layers.balloons) == 0).astype(np.uint8)
-        self.step = layers.step
-        self.small = small = layers.small
+        self.image = image = layers.image
         # Where a row differs from the next one, and a column from the next one.
         import cv2
 
         self.edges = (
-            (most(cv2.absdiff(small[1:], small[:-1])) > EDGE).astype(np.uint8),
-            (most(cv2.absdiff(small[:, 1:], small[:, :-1])) > EDGE).astype(np.uint8),
+            (most(cv2.absdiff(image[1:], image[:-1])) > EDGE).astype(np.uint8),
+            (most(cv2.absdiff(image[:, 1:], image[:, :-1])) > EDGE).astype(np.uint8),
         )
 
     def frames(self) -> list[_Piece]:
         """Closed rectangular frames; what is in them is taken out of what is drawn."""
         import cv2
 
-        run = max(15, int(0.1 * self.unit / self.step))
-        rows = np.zeros(self.small.shape[:2], np.uint8)
+        run = max(15, int(0.1 * self.unit))
+        rows = np.zeros_like(self.ground)
         columns = np.zeros_like(rows)
         for lines, edges, size in (
             (rows, self.edges[0], (1, run)),
@@ -177,10 +182,10 @@ class _Page:
             lines[: edges.shape[0], : edges.shape[1]] = cv2.morphologyEx(
                 edges, cv2.MORPH_OPEN, np.ones(size, np.uint8)
             )
-        hidden = cv2.resize(self.balloons, rows.shape[::-1], interpolation=cv2.INTER_NEAREST)
+        hidden = self.balloons
         _, _, stats, _ = cv2.connectedComponentsWithStats(rows | columns, connectivity=8)
         found = []
-        least = max(0.12 * self.unit, self.least) / self.step
+        least = max(0.12 * self.unit, self.least)
         for x, y, w, h, _ in stats[1:]:
             if min(w, h) < least or w * h > 0.9 * rows.size:
                 continue
@@ -193,7 +198,7 @@ class _Page:
             seen = [float(line.any(axis).mean()) for line, _, axis in sides]
             whole = [float((line | over).any(axis).mean()) for line, over, axis in sides]
             if min(whole) > 0.9 and min(seen) > 0.5:
-                x0, y0, x1, y1 = (int(v) * self.step for v in (x, y, x + w, y + h))
+                x0, y0, x1, y1 = (int(value) for value in (x, y, x + w, y + h))
                 gap = self.ground[y0:y1, x0:x1]
                 own = 1 - gap
                 frame = self._with_border(_Piece(x0, y0, x1, y1, min(seen), "frame"))
@@ -225,7 +230,7 @@ class _Page:
 
     def _with_border(self, frame: _Piece) -> _Piece:
         """A frame widened to the outer side of its border line."""
-        reach = 2 * self.step + 1
+        reach = 3
         rows = self.drawn[:, frame.x0 : frame.x1]
         columns = self.drawn[frame.y0 : frame.y1]
 
@@ -242,13 +247,12 @@ class _Page:
 
     def _is_mount(self, outer: _Piece, inner: _Piece) -> bool:
         """Whether between two frames lies nothing but one colour, a few pixels wide."""
-        s = self.step
-        ring = self.small[outer.y0 // s : outer.y1 // s, outer.x0 // s : outer.x1 // s].copy()
-        top, left = (inner.y0 - outer.y0) // s, (inner.x0 - outer.x0) // s
+        ring = self.image[outer.y0 : outer.y1, outer.x0 : outer.x1]
+        top, left = inner.y0 - outer.y0, inner.x0 - outer.x0
         if min(top, left) < 3:
             return False
         inside = np.zeros(ring.shape[:2], bool)
-        inside[top : top + inner.height // s, left : left + inner.width // s] = True
+        inside[top : top + inner.height, left : left + inner.width] = True
         inside[:2] = inside[-2:] = inside[:, :2] = inside[:, -2:] = True
         around = ring[~inside]
         return len(around) > 0 and float(np.median(np.abs(around - np.median(around, axis=0)))) < 4
@@ -328,13 +332,11 @@ class _Page:
         """Part a piece along a slanted gutter of which a part is seen."""
         import cv2
 
-        whole, s = own, self.step
-        own, gap = np.ascontiguousarray(own[::s, ::s]), np.ascontiguousarray(gap[::s, ::s])
-        unit = self.unit / s
+        unit = self.unit
         side = max(5, int(0.07 * unit))
         thin = gap - cv2.morphologyEx(gap, cv2.MORPH_OPEN, np.ones((side, side), np.uint8))
         best: tuple[float, np.ndarray] | None = None
-        for kernel in ((1, 12 // s), (12 // s, 1)):
+        for kernel in ((1, 6), (6, 1)):
             run = cv2.morphologyEx(thin, cv2.MORPH_OPEN, np.ones(kernel, np.uint8))
             _, labels, stats, _ = cv2.connectedComponentsWithStats(run, connectivity=8)
             long = np.hypot(stats[1:, 2], stats[1:, 3]) >= 0.12 * unit
@@ -350,11 +352,10 @@ class _Page:
                     best = (step, line)
         if best is None:
             return None
-        line = best[1] * [1, 1, s, s]
-        grid_y, grid_x = np.ogrid[: whole.shape[0], : whole.shape[1]]
-        distance = _distance(line, grid_x, grid_y)
+        grid_y, grid_x = np.ogrid[: own.shape[0], : own.shape[1]]
+        distance = _distance(best[1], grid_x, grid_y)
         halves = [
-            ((side & (whole > 0)).astype(np.uint8), 0, 0) for side in (distance > 2, distance < -2)
+            ((side & (own > 0)).astype(np.uint8), 0, 0) for side in (distance > 1, distance < -1)
         ]
         if min(int(half.sum()) for half, _, _ in halves) < self.least**2:
             return None
@@ -364,22 +365,20 @@ class _Page:
         """Part a piece where one straight edge runs across all of it: panels without a gutter."""
         if _fill(own, gap) < 0.9:
             return None
-        s = self.step
         height, width = own.shape
-        seen = own[::s, ::s]
         best: tuple[float, int, int] | None = None
         for axis in (0, 1):
-            edges = self.edges[axis][y0 // s : (y0 + height) // s, x0 // s : (x0 + width) // s]
-            visible = seen[: edges.shape[0], : edges.shape[1]]
+            edges = self.edges[axis][y0 : y0 + height, x0 : x0 + width]
+            visible = own[: edges.shape[0], : edges.shape[1]]
             across, total = visible.sum(1 - axis), (edges & visible).sum(1 - axis)
             share = total / np.maximum(across, 1)
             share[across < 0.5 * visible.shape[1 - axis]] = 0
-            least = int(self.least / s)
+            least = int(self.least)
             if len(share) <= 2 * least + 1:
                 continue
             at = least + int(share[least:-least].argmax())
             if share[at] > 0.95 and (best is None or share[at] > best[0]):
-                best = (float(share[at]), axis, (at + 1) * s)
+                best = (float(share[at]), axis, at + 1)
         if best is None:
             return None
         _, axis, at = best
@@ -387,7 +386,7 @@ class _Page:
             return (own[:at], 0, 0), (own[at:], 0, at)
         return (np.ascontiguousarray(own[:, :at]), 0, 0), (np.ascontiguousarray(own[:, at:]), at, 0)
 
-    def balloons_outside(self, panels: list[_Piece]) -> list[LeftOut]:
+    def balloons_outside(self, panels: list[_Piece]) -> list[_Piece]:
         """Balloons that touch no panel; those that stick out of one widen it, if so wanted."""
         import cv2
 
@@ -397,26 +396,29 @@ class _Page:
             balloon = _Piece(x, y, x + w, y + h, 1.0)
             owner = max(panels, key=balloon.share_in, default=None)
             if owner is None or not balloon.share_in(owner):
-                outside.append(LeftOut(_box(balloon), "balloon"))
+                outside.append(balloon)
             elif self.options.keep_balloons:
                 owner.x0, owner.y0 = min(owner.x0, x), min(owner.y0, y)
                 owner.x1, owner.y1 = max(owner.x1, x + w), max(owner.y1, y + h)
         return outside
 
 
-def _panel(piece: _Piece) -> Panel:
+def _panel(piece: _Piece, step: int, width: int, height: int) -> Panel:
     confidence = {"ink": 0.5, "page": 0.2}.get(piece.border, max(0.5, min(1.0, piece.fill)))
-    return Panel(_box(piece), piece.border, round(confidence, 2), piece.polygon)
+    polygon = tuple((x * step, y * step) for x, y in piece.polygon)
+    return Panel(_box(piece, step, width, height), piece.border, round(confidence, 2), polygon)
+
+
+def _box(piece: _Piece, step: int, width: int, height: int) -> Box:
+    """The box of a piece in pixels of the page, `step` times as many as it was measured in."""
+    x, y = piece.x0 * step, piece.y0 * step
+    return x, y, min(piece.x1 * step, width) - x, min(piece.y1 * step, height) - y
 
 
 _Half = tuple[np.ndarray, int, int]
 """The mask of a half and where it lies in the whole."""
 
 _Halves = tuple[_Half, _Half] | None
-
-
-def _box(piece: _Piece) -> Box:
-    return piece.x0, piece.y0, piece.width, piece.height
 
 
 def _fill(own: np.ndarray, gap: np.ndarray) -> float:

@@ -19,15 +19,19 @@ NEAR = 20
 """Levels by which a pixel of the ground may differ from the ground around it."""
 
 
+LEAST_UNIT = 340
+"""Pages are reduced by a whole number as long as their shorter side keeps so many pixels."""
+
+
 @dataclass(frozen=True)
 class Layers:
-    """Masks of one page, each (H, W) uint8 of 0 and 1."""
+    """A page reduced for measuring, (H, W, 3), and its masks, each (H, W) uint8 of 0 and 1."""
 
+    image: np.ndarray
+    step: int
+    """Pixels of the page by pixels of the reduced one."""
     ground: np.ndarray
     balloons: np.ndarray
-    small: np.ndarray
-    """The page reduced by `step`, (H / step, W / step, 3)."""
-    step: int
 
 
 def find_layers(image: np.ndarray, top: bool = True, bottom: bool = True) -> Layers:
@@ -38,12 +42,13 @@ def find_layers(image: np.ndarray, top: bool = True, bottom: bool = True) -> Lay
     import cv2
 
     height, width = image.shape[:2]
-    step = 2 if min(width, height) >= 600 else 1
-    size = (-(-width // step), -(-height // step))
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    seeds, balloons = _seeds(small, top, bottom)
-    balloons = cv2.resize(balloons, (width, height), interpolation=cv2.INTER_NEAREST)
-    return Layers(_grown(image, small, seeds, balloons, step), balloons, small, step)
+    one_page = width // 2 if width > 1.1 * height else width
+    step = max(1, min(one_page, height) // LEAST_UNIT)
+    if step > 1:
+        size = (-(-width // step), -(-height // step))
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    seeds, balloons = _seeds(image, top, bottom)
+    return Layers(image, step, _grown(image, seeds, balloons), balloons)
 
 
 def _seeds(image: np.ndarray, top: bool, bottom: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -194,9 +199,7 @@ class _Region:
         return outline if round_enough and 0.08 < lettering < 0.75 else None
 
 
-def _grown(
-    image: np.ndarray, small: np.ndarray, seeds: np.ndarray, balloons: np.ndarray, step: int
-) -> np.ndarray:
+def _grown(image: np.ndarray, seeds: np.ndarray, balloons: np.ndarray) -> np.ndarray:
     """Ground up to the borders of the panels and through narrow gutters.
 
     A pixel is ground when its colour is that of the ground around it and it is connected to
@@ -208,9 +211,9 @@ def _grown(
     unit = min(width, height)
     if not seeds.any():
         return np.zeros((height, width), np.uint8)
-    size = (max(1, width // 16), max(1, height // 16))
+    size = (max(1, width // 8), max(1, height // 8))
     weight = cv2.resize(seeds.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    total = cv2.resize(small * seeds[..., None], size, interpolation=cv2.INTER_AREA)
+    total = cv2.resize(image * seeds[..., None], size, interpolation=cv2.INTER_AREA)
     total = total.astype(np.float32)
     weight[weight < 0.1] = 0  # too few levels are left of so few pixels
     total[weight == 0] = 0
@@ -222,7 +225,7 @@ def _grown(
     near = cv2.inRange(image, low, high)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(near, connectivity=4)
     is_ground = np.zeros(count, np.uint8)
-    is_ground[labels[::step, ::step][seeds > 0]] = 1
+    is_ground[labels[seeds > 0]] = 1
     is_ground[0] = 0
     long = (stats[:, 2:4].max(axis=1) > 0.12 * unit) & (stats[:, 4] > unit * unit // 2000)
     for label in np.flatnonzero(long & (is_ground == 0)):
