@@ -235,7 +235,8 @@ class _Page:
         columns = self.drawn[frame.y0 : frame.y1]
 
         def outwards(lines: np.ndarray) -> int:
-            return int((lines.mean(axis=1) > 0.5).cumprod().sum())
+            drawn = int((lines.mean(axis=1) > 0.5).cumprod().sum())
+            return drawn if drawn < reach else 0  # no line, but a picture around the frame
 
         return replace(
             frame,
@@ -249,11 +250,11 @@ class _Page:
         """Whether between two frames lies nothing but one colour, a few pixels wide."""
         ring = self.image[outer.y0 : outer.y1, outer.x0 : outer.x1]
         top, left = inner.y0 - outer.y0, inner.x0 - outer.x0
-        if min(top, left) < 3:
+        if min(top, left) < 2:
             return False
         inside = np.zeros(ring.shape[:2], bool)
         inside[top : top + inner.height, left : left + inner.width] = True
-        inside[:2] = inside[-2:] = inside[:, :2] = inside[:, -2:] = True
+        inside[0] = inside[-1] = inside[:, 0] = inside[:, -1] = True
         around = ring[~inside]
         return len(around) > 0 and float(np.median(np.abs(around - np.median(around, axis=0)))) < 4
 

@@ -61,7 +61,8 @@ def _seeds(image: np.ndarray, top: bool, bottom: bool) -> tuple[np.ndarray, np.n
     noise = np.percentile(grain[::4, ::4], 10)  # paper and scanners have some, drawn pages none
     smooth = (grain <= min(SMOOTH + 2 * noise, 14)).astype(np.uint8)
     # A gradient may be too steep to be smooth, but each of its rows has one colour.
-    even = np.flatnonzero(image[:, ::4].std(axis=1).max(axis=1) < 1.5)
+    some = image[:, ::8]
+    even = np.flatnonzero((some.max(axis=1) - some.min(axis=1)).max(axis=1) <= 12)
     rows = image[even]
     smooth[even[(rows.max(axis=1) - rows.min(axis=1)).max(axis=1) <= 12]] = 1
     count, labels, stats, _ = cv2.connectedComponentsWithStats(smooth, connectivity=4)

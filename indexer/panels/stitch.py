@@ -93,7 +93,8 @@ class Strip:
         """The rows of each slice that are new, (N, width, 3) uint8, from the top."""
         import cv2
 
-        tail = np.empty((0, self.width, 3), np.uint8)
+        last = np.empty((0, self.width, 3), np.uint8)
+        above = row_marks(last)
         usual = 0
         for path in self.paths:
             try:
@@ -110,7 +111,8 @@ class Strip:
                     f"{path.name} is {rows.shape[1]} px wide, not {self.width}: scaled"
                 )
                 rows = cv2.resize(rows, size, interpolation=method)
-            skipped = overlap(tail, rows, usual)
+            marks = row_marks(rows)
+            skipped = overlap(above, marks, usual)
             usual = skipped if 0 < skipped < len(rows) else usual
             if skipped == len(rows):
                 self.notes.append(f"{path.name} repeats what is above it: left out")
@@ -120,10 +122,11 @@ class Strip:
             self.slices.append(Slice(path, self.height, len(rows), scale, skipped))
             if not len(rows):
                 continue
-            if len(tail) and not skipped:
-                rows = _without_seams(tail, rows)
+            if not skipped:
+                rows = _without_seams(last, rows)
             self.height += len(rows)
-            tail = np.concatenate([tail, rows])[-TAIL_PX:]
+            above = np.concatenate([above, marks[skipped:]])[-TAIL_PX:]
+            last = rows[-2:].copy()
             yield rows
 
     def in_slices(self, box: Box) -> list[tuple[Slice, Box]]:
@@ -153,24 +156,24 @@ def _missing(stems: Sequence[str]) -> list[str]:
     return [f"slices seem to be missing: {', '.join(map(str, holes))}"]
 
 
-def overlap(above: np.ndarray, below: np.ndarray, usual: int = 0) -> int:
+def row_marks(rows: np.ndarray) -> np.ndarray:
+    """What a row is recognised by, (N, 96): its colours in 32 places."""
+    import cv2
+
+    if not len(rows):
+        return np.empty((0, 96), np.float32)
+    small = cv2.resize(rows, (32, len(rows)), interpolation=cv2.INTER_AREA)
+    return small.reshape(len(rows), 96).astype(np.float32)
+
+
+def overlap(tail: np.ndarray, head: np.ndarray, usual: int = 0) -> int:
     """How many rows at the top of a slice the rows above it end with; 0 where none can be told.
 
     Where there is too little drawn to tell, the `usual` number is taken if nothing speaks
     against it.
 
-    Shapes:  (N, W, 3) and (M, W, 3) uint8
+    Shapes:  row marks (N, 96) and (M, 96)
     """
-    import cv2
-
-    tail, head = (
-        cv2.resize(rows, (32, len(rows)), interpolation=cv2.INTER_AREA)
-        .astype(np.float32)
-        .reshape(len(rows), -1)
-        if len(rows)
-        else np.empty((0, 96), np.float32)
-        for rows in (above, below)
-    )
     candidates: list[int] = []
     drawn = np.flatnonzero(head[:400].std(axis=1) > 12)
     first = int(drawn[0]) if len(drawn) else len(head)

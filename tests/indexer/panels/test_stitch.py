@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from indexer.panels.cut import CutOptions
-from indexer.panels.stitch import Strip, continues, natural_key, overlap
+from indexer.panels.stitch import Strip, continues, natural_key, overlap, row_marks
 from schemas.images import PictureLimits
 from tests.strips import Box, assert_boxes, page, picture, slices
 
@@ -70,7 +70,7 @@ def test_equal_ground_is_no_overlap(tmp_path: Path) -> None:
 
 def test_rows_that_look_alike_are_no_overlap() -> None:
     columns = np.asarray(picture(400, 40, 0))[:1].repeat(300, 0)
-    assert overlap(columns, columns[:200]) == 0
+    assert overlap(row_marks(columns), row_marks(columns[:200])) == 0
 
 
 def test_a_missing_slice_is_said(tmp_path: Path) -> None:
