@@ -167,7 +167,7 @@ def summary(pages: Sequence[PageScore]) -> dict[str, float | int | None]:
     """The figures over all pages."""
 
     def total(name: str) -> float:
-        return sum(getattr(page, name) for page in pages)
+        return float(sum(getattr(page, name) for page in pages))
 
     def share(part: str, whole: str) -> float | None:
         return total(part) / total(whole) if total(whole) else None

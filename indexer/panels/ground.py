@@ -108,7 +108,7 @@ class _Region:
         """Some of the pixels, (N, 3)."""
         step = max(1, int((self.area / 20000) ** 0.5))
         some = self.pixels[::step, ::step][self.mask[::step, ::step] > 0]
-        return some if len(some) else self.pixels[self.mask > 0]
+        return np.asarray(some if len(some) else self.pixels[self.mask > 0])
 
     @cached_property
     def colour(self) -> np.ndarray:
@@ -117,7 +117,7 @@ class _Region:
     def is_ground(self) -> bool:
         """Whether the region is ground without a doubt: it runs across the page or round it."""
         across = self.w == self.page_width
-        whole = np.flatnonzero(self.mask.sum(1) >= 0.97 * self.page_width) if across else []
+        whole = np.flatnonzero(across & (self.mask.sum(1) >= 0.97 * self.page_width))
         if len(whole) >= 3:
             rows = self.pixels[whole[:: max(1, len(whole) // 50)]]
             self.clean_rows = float((rows.std(axis=1).max(axis=1) < 2.5).mean()) * len(whole)
@@ -174,9 +174,9 @@ class _Region:
         if self.y + self.h == self.page_height:
             outline[-1] = 0
         run = max(16, self.page_width // 32)
-        along = cv2.morphologyEx(outline, cv2.MORPH_OPEN, np.ones((1, run), np.uint8))
-        along |= cv2.morphologyEx(outline, cv2.MORPH_OPEN, np.ones((run, 1), np.uint8))
-        return int(along.sum()) / max(1, int(outline.sum()))
+        rows = cv2.morphologyEx(outline, cv2.MORPH_OPEN, np.ones((1, run), np.uint8))
+        columns = cv2.morphologyEx(outline, cv2.MORPH_OPEN, np.ones((run, 1), np.uint8))
+        return int(np.count_nonzero((rows > 0) | (columns > 0))) / max(1, int(outline.sum()))
 
     def is_band(self) -> bool:
         return _is_band(self.mask, self.area, self.unit)
@@ -243,12 +243,13 @@ def _grown(image: np.ndarray, seeds: np.ndarray, balloons: np.ndarray) -> np.nda
                 break
         else:
             is_ground[label] = 1
-    return is_ground[labels]
+    return np.asarray(is_ground[labels])
 
 
 def most(channels: np.ndarray) -> np.ndarray:
     """The largest of three channels."""
-    return np.maximum(np.maximum(channels[..., 0], channels[..., 1]), channels[..., 2])
+    first, second, third = channels[..., 0], channels[..., 1], channels[..., 2]
+    return np.asarray(np.maximum(np.maximum(first, second), third))
 
 
 def _is_band(mask: np.ndarray, area: int, unit: int) -> bool:
@@ -280,7 +281,7 @@ def _spread(total: np.ndarray, weight: np.ndarray) -> np.ndarray:
     height, width = weight.shape
     known = weight > 0
     if known.all() or max(height, width) == 1:
-        return mean
+        return np.asarray(mean)
     size = ((width + 1) // 2, (height + 1) // 2)
     wide = _spread(
         cv2.resize(total, size, interpolation=cv2.INTER_AREA),
