@@ -64,7 +64,7 @@ def _seeds(image: np.ndarray, top: bool, bottom: bool) -> tuple[np.ndarray, np.n
     some = image[:, ::8]
     even = np.flatnonzero((some.max(axis=1) - some.min(axis=1)).max(axis=1) <= 12)
     rows = image[even]
-    smooth[even[(rows.max(axis=1) - rows.min(axis=1)).max(axis=1) <= 12]] = 1
+    smooth[even[rows.std(axis=1).max(axis=1) < 1.5]] = 1
     count, labels, stats, _ = cv2.connectedComponentsWithStats(smooth, connectivity=4)
     touching = np.zeros(count, dtype=bool)
     for line in [labels[:, 0], labels[:, -1]] + [labels[0]] * top + [labels[-1]] * bottom:
