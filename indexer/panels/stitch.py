@@ -190,7 +190,7 @@ def overlap(tail: np.ndarray, head: np.ndarray, usual: int = 0) -> int:
             continue
         error = np.abs(tail[len(tail) - rows :][:shared] - head[:shared]).mean(axis=1)
         # What looks the same a few rows on tells nothing of where it lies.
-        moved = np.abs(head[8 : shared + 8] - head[: len(head[8 : shared + 8])]).mean()
+        moved = np.abs(head[8:shared] - head[: shared - 8]).mean() if shared > 8 else 0.0
         if error.max() < 8 and (rows == usual or 3 * error.mean() < moved):
             return shared
     return 0
