@@ -542,7 +542,11 @@ def _between_gaps(pieces: list[_Piece], unit: int, least: float) -> Iterator[lis
             one, two = ordered[: k + 1], ordered[k + 1 :]
             if gap >= 0.06 * unit or (
                 all(_substantial(part, unit, least) for part in (one, two))
-                and (gap >= 0.05 * unit or all(_dense(part) for part in (one, two)))
+                and (
+                    gap >= 0.05 * unit
+                    or all(_dense(part) for part in (one, two))
+                    or _side_by_side(_union(one), _union(two), unit)
+                )
             ):
                 best = (float(gap), one, two)
                 break
@@ -561,6 +565,14 @@ def _substantial(group: Sequence[_Piece], unit: int, least: float) -> bool:
 
 def _dense(group: Sequence[_Piece]) -> bool:
     return _union(group).fill > 0.6 or any(piece.solid for piece in group)
+
+
+def _side_by_side(one: _Piece, two: _Piece, unit: int) -> bool:
+    """Whether two groups of ink are large and span nearly the same, as pictures in a row do."""
+    both = _union([one, two])
+    across = "width" if both.height > max(one.height, two.height) else "height"
+    shorter = min(getattr(one, across), getattr(two, across))
+    return min(one.side, two.side) >= 0.25 * unit and shorter >= 0.7 * getattr(both, across)
 
 
 def _near(a: _Piece, b: _Piece, gap: float) -> bool:
