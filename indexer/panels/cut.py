@@ -508,8 +508,10 @@ def _grouped(pieces: list[_Piece], unit: int, least: float) -> Iterator[_Piece]:
     for group in _between_gaps(pieces, unit, least):
         whole = [piece for piece in group if piece.solid and piece.side >= least]
         if sum(piece.area for piece in whole) < 0.5 * _union(group).area:
-            yield _union(group)
-            continue
+            whole = _pictures_in_a_row(group, unit)
+            if not whole:
+                yield _union(group)
+                continue
         kept: list[_Piece] = []
         for piece in sorted(whole, key=lambda p: -p.area):
             if piece.border == "frame" or not any(piece.share_in(other) > 0.6 for other in kept):
@@ -565,6 +567,14 @@ def _substantial(group: Sequence[_Piece], unit: int, least: float) -> bool:
 
 def _dense(group: Sequence[_Piece]) -> bool:
     return _union(group).fill > 0.6 or any(piece.solid for piece in group)
+
+
+def _pictures_in_a_row(group: list[_Piece], unit: int) -> list[_Piece]:
+    """The large pieces of a group that are pictures of their own, with captions between them."""
+    large = sorted((p for p in group if p.side >= 0.25 * unit), key=lambda p: (p.y0, p.x0))
+    pairs = list(zip(large, large[1:], strict=False))
+    apart = all(_side_by_side(a, b, unit) and a.share_in(b) < 0.05 for a, b in pairs)
+    return large if pairs and apart else []
 
 
 def _side_by_side(one: _Piece, two: _Piece, unit: int) -> bool:
