@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -476,16 +477,17 @@ def _sides(own: np.ndarray) -> tuple[int, int, int, int]:
     height, width = own.shape
     columns, rows = own.max(0) > 0, own.max(1) > 0
 
-    def side(first: np.ndarray, seen: np.ndarray) -> int:
-        count = np.bincount(first[seen])
+    def side(lines: np.ndarray, seen: np.ndarray) -> int:
+        count = np.bincount(lines.argmax(0)[seen])
         near = np.convolve(count, np.ones(3), "same")
         often = np.flatnonzero(near >= max(0.4 * seen.sum(), 8))
         if not len(often) or often[0] <= 2:
             return 0
-        return int(often[0] + count[often[0] : often[0] + 3].argmax())
+        at = int(often[0] + count[often[0] : often[0] + 3].argmax())
+        return at if lines[:at].mean() < 0.4 else 0  # more is a ragged border
 
-    top, bottom = side(own.argmax(0), columns), height - side(own[::-1].argmax(0), columns)
-    left, right = side(own.argmax(1), rows), width - side(own[:, ::-1].argmax(1), rows)
+    top, bottom = side(own, columns), height - side(own[::-1], columns)
+    left, right = side(own.T, rows), width - side(own[:, ::-1].T, rows)
     if top >= bottom or left >= right or own[top:bottom, left:right].sum() < 0.85 * own.sum():
         return 0, 0, width, height
     return left, top, right, bottom
@@ -516,8 +518,8 @@ def _grouped(pieces: list[_Piece], unit: int, least: float) -> Iterator[_Piece]:
         for piece in sorted(whole, key=lambda p: -p.area):
             if piece.border == "frame" or not any(piece.share_in(other) > 0.6 for other in kept):
                 kept.append(piece)
-        yield from kept
         rest = [p for p in group if p not in whole and not any(p.share_in(o) > 0.6 for o in kept)]
+        yield from kept
         while rest:
             one = rest.pop()
             near = [p for p in rest if _near(one, p, 0.03 * unit)]
@@ -572,7 +574,7 @@ def _dense(group: Sequence[_Piece]) -> bool:
 def _pictures_in_a_row(group: list[_Piece], unit: int) -> list[_Piece]:
     """The large pieces of a group that are pictures of their own, with captions between them."""
     large = sorted((p for p in group if p.side >= 0.25 * unit), key=lambda p: (p.y0, p.x0))
-    pairs = list(zip(large, large[1:], strict=False))
+    pairs = list(pairwise(large))
     apart = all(_side_by_side(a, b, unit) and a.share_in(b) < 0.05 for a, b in pairs)
     return large if pairs and apart else []
 
