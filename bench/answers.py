@@ -22,7 +22,9 @@ HEAD = """\
 every view and column, `toonsearch sql` alone opens a shell with history and completion. All
 views of a session are of one moment, however long it lasts and whoever writes meanwhile;
 `--as-of 2026-11-20` reads an earlier one. Values go in with `-p name=value` and `$name`; rows
-come out as a table, `--json`, `--nl`, `--csv`, `--markdown` or `--out rows.parquet`.
+come out as a table, `--json`, `--nl`, `--csv`, `--markdown` or `--out rows.parquet`. Of several
+statements each prints its rows, and `--out` keeps the last. Times with time zone are text in UTC; a
+column that Parquet cannot hold is named.
 
 """
 NOTES = """

@@ -25,7 +25,6 @@ from schemas.images import (
     picture_id_of,
     unread,
 )
-from schemas.images import read_capped as read_capped
 from schemas.storage.fsio import fsync_directory, fsync_file, storage_errors
 from schemas.storage.layout import Layout
 

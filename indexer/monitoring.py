@@ -18,6 +18,7 @@ from schemas.settings import Settings
 from schemas.storage.catalog import Catalog
 from schemas.storage.fsio import replace_file, storage_errors
 from schemas.storage.layout import Layout
+from schemas.storage.outputs import check_target
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -123,10 +124,11 @@ def write_metrics(path: Path, body: dict[str, Any], covered: Coverage | None) ->
     """Write metrics of a night's summary and of the catalog.
 
     Units:   seconds since 1970 for times
-    Errors:  InputError when the file cannot be written
+    Errors:  InputError when the file cannot be written; UsageError when it is another file
     """
     from prometheus_client import generate_latest
 
+    check_target(path, "metrics")
     now = datetime.now(UTC).timestamp()
     success = last_success(path) if body["exit_code"] else now
     with storage_errors(str(path)):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from schemas.errors import StorageError, UsageError
 from schemas.names import author_key, without_accents
-from schemas.storage.fsio import replace_file, storage_errors
+from schemas.storage.fsio import replace_file, storage_errors, unreachable
 from schemas.storage.layout import Layout
 
 FORMAT = 1
@@ -67,7 +67,8 @@ class BlockList:
         except FileNotFoundError:
             return cls()
         except OSError as error:
-            raise _damaged(error.strerror or str(error)) from error
+            closed = unreachable(error, "the block list")
+            raise closed or _damaged(error.strerror or str(error)) from error
         try:
             body = json.loads(data)
             if _signed({k: v for k, v in body.items() if k != "digest"}) != data:

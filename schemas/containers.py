@@ -32,6 +32,7 @@ class Container:
     profile         ICC profile, empty without one
     is_buffered     decoding takes memory for all pixels, also when they are reduced meanwhile
     is_animated     a PNG has frames, which `data` holds if they were asked for
+    is_cut          the file ends before one of its parts does
     """
 
     format: str
@@ -40,6 +41,7 @@ class Container:
     profile: bytes = b""
     is_buffered: bool = True
     is_animated: bool = False
+    is_cut: bool = False
 
 
 def open_container(data: bytes, *, frames: bool = False) -> Container | None:
@@ -73,7 +75,7 @@ def _jpeg(data: bytes) -> Container:
     kept = [data[:2]]
     exif = xmp = b""
     profile: dict[int, bytes] = {}
-    at, layers, is_buffered = 2, 0, False
+    at, layers, is_buffered, is_cut = 2, 0, False, False
     for _ in range(MAX_PARTS):
         found = _MARKER.search(data, at)
         if found is None or (marker := found[1][0]) == _END:
@@ -84,7 +86,7 @@ def _jpeg(data: bytes) -> Container:
         if at < start + 2:
             break
         if at > len(data):
-            kept.append(b"\xff" + data[start - 1 :])
+            is_cut = True
             break
         if marker in range(0xE0, 0xF0) or marker == _COMMENT:
             if body.startswith(_EXIF):
@@ -109,8 +111,9 @@ def _jpeg(data: bytes) -> Container:
         "JPEG",
         b"".join(kept),
         _orientation(exif, xmp),
-        b"".join(profile[number] for number in sorted(profile)),
+        _bounded(b"".join(profile[number] for number in sorted(profile))),
         is_buffered,
+        is_cut=is_cut,
     )
 
 
@@ -151,7 +154,7 @@ def jpeg_is_whole(data: bytes) -> bool:
 def _png(data: bytes, frames: bool) -> Container:
     kept = [data[:8]]
     exif = xmp = profile = b""
-    colours, has_pixels, is_animated = -1, False, False
+    colours, has_pixels, is_animated, is_cut = -1, False, False, False
     at = 8
     for _ in range(MAX_PARTS):
         length, name = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
@@ -163,6 +166,7 @@ def _png(data: bytes, frames: bool) -> Container:
                 kept.append(_chunk(name, data[start : start + length]))
             elif name in (b"IDAT", b"fdAT") or not has_pixels:
                 kept.append(data[at:])
+                is_cut = True
             break
         if name in (b"IHDR", b"PLTE", b"IDAT"):
             kept.append(data[at:end])
@@ -186,9 +190,15 @@ def _png(data: bytes, frames: bool) -> Container:
         at = end
     else:
         raise DamagedContainerError("too many parts")
-    kept.append(_chunk(b"IEND", b""))
+    if not is_cut:
+        kept.append(_chunk(b"IEND", b""))
     return Container(
-        "PNG", b"".join(kept), _orientation(exif, xmp), profile, is_animated=is_animated
+        "PNG",
+        b"".join(kept),
+        _orientation(exif, xmp),
+        profile,
+        is_animated=is_animated,
+        is_cut=is_cut,
     )
 
 
@@ -215,7 +225,7 @@ def _webp(data: bytes) -> Container:
     said = 8 + int.from_bytes(data[4:8], "little")
     kept: list[bytes] = []
     other: dict[bytes, bytes] = {}
-    at, whole = 12, True
+    at, is_cut = 12, False
     for _ in range(MAX_PARTS):
         name, length = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
         start, end = at + 8, at + 8 + length
@@ -226,7 +236,7 @@ def _webp(data: bytes) -> Container:
             other.setdefault(name, body)
         elif end > len(data):
             kept.append(data[at:])
-            whole = False
+            is_cut = True
             break
         elif name == b"VP8X" and body:
             kept.append(data[at:start] + bytes([body[0] & ~_WEBP_FLAGS]) + body[1:])
@@ -236,17 +246,22 @@ def _webp(data: bytes) -> Container:
     else:
         raise DamagedContainerError("too many parts")
     content = b"WEBP" + b"".join(kept)
-    size = len(content) if whole else max(len(content), said - 8)
-    profile = other.get(b"ICCP", b"")
+    size = max(len(content), said - 8) if is_cut else len(content)
     return Container(
         "WEBP",
         b"RIFF" + struct.pack("<I", size) + content,
         _orientation(other.get(b"EXIF", b""), other.get(b"XMP ", b"")),
-        profile if len(profile) <= MAX_PROFILE_BYTES else b"",
+        _bounded(other.get(b"ICCP", b"")),
+        is_cut=is_cut,
     )
 
 
-# --- The orientation of all formats
+# --- What all formats have
+
+
+def _bounded(profile: bytes) -> bytes:
+    return profile if len(profile) <= MAX_PROFILE_BYTES else b""
+
 
 _XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([1-8])')
 _WHOLE_NUMBERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}
@@ -258,7 +273,7 @@ def _orientation(exif: bytes, xmp: bytes) -> int:
     said = _exif_orientation(exif)
     if said is None and (found := _XMP_ORIENTATION.search(xmp)):
         said = int(found[1])
-    return said if said in range(1, 9) else 1
+    return said if said is not None and 1 <= said <= 8 else 1
 
 
 def _exif_orientation(exif: bytes) -> int | None:

@@ -27,7 +27,7 @@ _SPELLINGS = (
 _MONTHS = {word: number for number, words in enumerate(_SPELLINGS, 1) for word in words.split()}
 
 _DASHES = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-"))
-_PLAIN_YEAR = re.compile(r"(\d{4})(?:\.\d{1,2}\.?)?|(\d,\d{3})")
+_PLAIN_YEAR = re.compile(r"(\d{4})(?:\.(?:0+|\d{1,2}\.?))?|(\d,\d{3})(?:\.0+)?")
 """A year as a number has it (2019.0, 2,019), or with its month (2019.03)."""
 _YEAR_FIRST = re.compile(r"(?<!\d)(\d{4})\s*[-/.:\s]\s*(\d{1,2})\s*[-/.:\s]\s*(\d{1,2})(?!\d)")
 _YEAR_LAST = re.compile(r"(?<!\d)(\d{1,2})\s*[-/.\s]\s*(\d{1,2})\s*[-/.\s]\s*(\d{4})(?!\d)")
@@ -59,10 +59,15 @@ def is_short_date(text: str) -> bool:
     return _SHORT_YEAR_FIRST.fullmatch(_plain(text)) is not None
 
 
-def parse_short_date(text: str) -> datetime.date | None:
+def parse_short_date(text: str, *, day_first: bool = False) -> datetime.date | None:
     """`19.03.02`, read as Korean sites write it: 2019-03-02. None when that is no day up to now."""
     found = _SHORT_YEAR_FIRST.fullmatch(_plain(text))
-    return _checked(_century(found[1]), int(found[2]), int(found[3]))[1] if found else None
+    if found is None:
+        return None
+    year, month, day = found.groups()
+    if day_first:
+        year, day = day, year
+    return _checked(_century(year), int(month), int(day))[1]
 
 
 def parse_serial_date(text: str) -> datetime.date | None:

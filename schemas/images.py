@@ -174,18 +174,18 @@ def _container(data: bytes, limits: PictureLimits, *, frames: bool = False) -> C
 def _open(file: Container, limits: PictureLimits) -> ImageFile:
     from PIL import Image, UnidentifiedImageError
 
-    with _decoding():
+    with _decoding(file):
         Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2  # Pillow refuses from twice as many on
         try:
             image = Image.open(io.BytesIO(file.data), formats=(file.format,))
         except UnidentifiedImageError as error:
-            raise PictureError(Reason.DAMAGED, "the picture's header is damaged") from error
+            raise ValueError("its header cannot be read") from error
     _check_size(image.size, file, limits)
     return image
 
 
 @contextlib.contextmanager
-def _decoding() -> Iterator[None]:
+def _decoding(file: Container) -> Iterator[None]:
     """Whatever a decoder raises, as a PictureError: its bug must cost one row, not the run."""
     from PIL import Image
 
@@ -205,7 +205,8 @@ def _decoding() -> Iterator[None]:
         ) from error
     except Exception as error:
         text = str(error)
-        reason = Reason.TRUNCATED if "truncated" in text.lower() else Reason.DAMAGED
+        is_cut = file.is_cut or "truncated" in text.lower()
+        reason = Reason.TRUNCATED if is_cut else Reason.DAMAGED
         raise PictureError(reason, f"the picture is {reason} ({text})") from error
 
 
@@ -291,8 +292,10 @@ def decode_preview(
     size = _open(file, limits).size
     left, top, right, bottom = _unturned(size, file, part) if part else (0, 0, *size)
     short, long = sorted((right - left, bottom - top))
-    stretch = max(1.0, long / (PREVIEW_RATIO * short))
-    image = fullest_part(decode_picture(data, limits, round(side_px * stretch), part))
+    whole_px = round(side_px * max(1.0, long / (PREVIEW_RATIO * short)))
+    image = decode_picture(data, limits, whole_px, part)
+    image.thumbnail((whole_px, whole_px))
+    image = fullest_part(image)
     image.thumbnail((side_px, side_px))
     return image
 
@@ -355,7 +358,7 @@ class _Job:
 
     def first(self, image: ImageFile) -> Image.Image:
         """The picture, or the first frame of an animation."""
-        with _decoding():
+        with _decoding(self.file):
             if self.file.format == "JPEG":
                 self._reduce_while_decoding(image)
             deep = image.mode == "I;16"
@@ -375,7 +378,7 @@ class _Job:
 
     def later(self, data: bytes, first: Image.Image) -> Image.Image:
         """The first later frame on which something is drawn, else the first of all."""
-        with contextlib.suppress(PictureError), _decoding():
+        with contextlib.suppress(PictureError), _decoding(self.file):
             file = _container(data, self.limits, frames=True)
             image = _open(file, self.limits)
             count = MAX_FRAME_PIXELS // (image.width * image.height)
@@ -400,7 +403,7 @@ class _Job:
         if scale < 1:
             image.draft(None, (max(1, int(width * scale)), max(1, int(height * scale))))
 
-    def _with_end(self) -> Image.Image | None:
+    def _with_end(self) -> ImageFile | None:
         """A JPEG that lacks its end marker, None when it lacks more.
 
         Whether pixels are missing shows by what follows: more data change a picture only where
@@ -410,17 +413,20 @@ class _Job:
 
         if self.file.format != "JPEG" or not jpeg_is_whole(self.file.data):
             return None
-        end, more = b"\xff\xd9", bytes(range(1, 200))
+        data = self.file.data.rstrip(b"\xff")  # half a marker
+        end, noise = b"\xff\xd9", bytes(range(1, 200))
+        more = noise + b"".join(bytes((0xFF, mark)) + noise for mark in range(0xD0, 0xD8))
         one, other, image = (
-            _open(replace(self.file, data=self.file.data + tail), self.limits)
+            _open(replace(self.file, data=data + tail), self.limits)
             for tail in (end, more + end, end)
         )
         self._reduce_while_decoding(image)
         if one.width * one.height > MANY_PIXELS:
             for each in (one, other):
                 each.draft(None, (one.width // 4, one.height // 4))
-        left, top, right, bottom = ImageChops.difference(one, other).getbbox() or (0, 0, 0, 0)
-        if (right - left) * (bottom - top) > min(MISSING_PX, one.width * one.height / 100):
+        width, height = one.size
+        left, top, *_ = ImageChops.difference(one, other).getbbox() or (width, height)
+        if (width - left) * (height - top) > min(MISSING_PX, width * height / 100):
             return None
         image.load()
         return image
@@ -512,7 +518,7 @@ def _opaque(image: Image.Image) -> Image.Image:
         return image if image.mode == "RGB" else image.convert("RGB")
     layer = image.convert("RGBA")
     white = _laid_on(layer, 255)
-    if layer.getextrema()[3][0] == 255:  # type: ignore[index]
+    if layer.getchannel("A").getextrema()[0] == 255:
         return white
     shown = _range(white)
     if shown >= FAINT_RANGE and not is_blank(white):

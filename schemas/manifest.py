@@ -200,12 +200,17 @@ class _Rows:
                 self._short_dates.append((len(self.rows), text))
                 found["published"] = None
         file = listed if self.root is None else _file(self.root, listed)
+        if "./" in file and ".." not in file:  # one file has one name; `..` may lead over a link
+            file = os.path.normpath(file)
         self.rows.append(ManifestRow(number, path, file=file, **found))
 
     def finish(self) -> None:
-        """Read dates such as 19.03.02, year first, when all of them can be."""
+        """Read dates such as 19.03.02 year first, unless one of them can only be day first."""
         days = [parse_short_date(text) for _, text in self._short_dates]
-        is_year_first = None not in days
+        is_year_first = not any(
+            day is None and parse_short_date(text, day_first=True)
+            for (_, text), day in zip(self._short_dates, days, strict=True)
+        )
         for (place, text), day in zip(self._short_dates, days, strict=True):
             row = self.rows[place]
             if is_year_first and day:
@@ -213,7 +218,7 @@ class _Rows:
                 said = f"date {text[:40]!r} is read as {day}, year first"
                 self.notes.add(row.number, READ_AS_DATE, said)
             else:
-                said = f"date {text[:40]!r} could be several days: write 2019-03-02"
+                said = f"date {text[:40]!r} is not certain: write 2019-03-02"
                 self.notes.add(row.number, WRONG_DATE, said)
 
     def _value(self, number: int, column: str, cell: Any) -> Any:

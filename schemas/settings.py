@@ -324,6 +324,8 @@ def _decoded(data: bytes) -> str:
     if len(data) > MAX_FILE_BYTES:
         raise tomllib.TOMLDecodeError(f"it is larger than {MAX_FILE_BYTES:,} bytes")
     is_utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    if b"\0" in data and not is_utf16:
+        raise UnicodeDecodeError("utf-8", data, 0, 1, "a zero byte")
     return data.decode("utf-16" if is_utf16 else "utf-8-sig").replace("\r\n", "\n")
 
 
@@ -363,7 +365,9 @@ def _shown(value: Any) -> str:
         return repr(str(value)) if str(value).strip() else "empty"
     if isinstance(value, int | float):
         return f"{value:.15g}"[:40] if abs(value) < 1e300 else "a number without end"
-    return {list: "a list", tuple: "a list", dict: "a table"}.get(type(value), "a date or time")
+    if isinstance(value, list | tuple):
+        return "a list"
+    return "a table" if isinstance(value, dict) else "a date or time"
 
 
 def _number(kind: type[int] | type[float], value: Any) -> int | float:

@@ -347,6 +347,3 @@ def _day(value: int | None, day: int) -> datetime.date | Odd | None:
         return datetime.date.fromordinal(EPOCH + value // day)
     except (ValueError, OverflowError):
         return Odd("a day outside the calendar")
-
-
-EPOCH = datetime.date(1970, 1, 1).toordinal()

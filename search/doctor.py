@@ -12,8 +12,15 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from schemas.errors import InputError, NoIndexError, ToonsearchError, UsageError
+from schemas.errors import (
+    InputError,
+    NoIndexError,
+    ToonsearchError,
+    UnreachableError,
+    UsageError,
+)
 from schemas.settings import Settings, setting_files
+from schemas.storage.fsio import OWNER, refusal, unreachable
 from schemas.storage.layout import Layout
 from search.cli.context import Session
 
@@ -34,7 +41,7 @@ class Finding:
     """One checked thing. `exit_code` is that of a failure of its kind."""
 
     what: str
-    state: Literal["ok", "warn", "fail"]
+    verdict: Literal["ok", "warn", "fail"]
     detail: str
     fix: str = ""
     exit_code: int = 1
@@ -74,8 +81,13 @@ def _checked(what: str, check: Callable[[], Said], fix: str) -> Iterator[Finding
         elif said is not None:
             yield Finding(what, "ok", said)
     except ToonsearchError as error:
-        mend = RESTORE if fix == RESTORE else error.hint or fix  # the error would send us here
+        mend = error.hint or fix
+        if fix == RESTORE and not isinstance(error, UnreachableError):
+            mend = RESTORE  # the error would send us here
         yield Finding(what, "fail", error.message, mend, error.exit_code)
+    except OSError as error:
+        said, mend = refusal(error) or (f"cannot be read ({error.strerror})", fix)
+        yield Finding(what, "fail", f"{error.filename or what} {said}", mend, InputError.exit_code)
     except Exception as error:  # a broken library raises anything while it is imported
         yield Finding(what, "fail", f"{type(error).__name__}: {error}", fix)
 
@@ -102,7 +114,7 @@ def _network(settings: Settings) -> Said:
 
 
 def _settings(settings: Settings) -> Said:
-    files = [str(f) for f in setting_files(os.environ, Path.cwd()) if f.is_file()]
+    files = [str(f) for f in setting_files(os.environ) if f.is_file()]
     given = sum(1 for origin in settings.origins.values() if origin != "default")
     return f"{given} given, from {', '.join(files)}" if files else f"{given} given, no files"
 
@@ -111,6 +123,12 @@ def _root(layout: Layout) -> Said:
     root = layout.root
     if not root.exists():
         return f"{root} does not exist yet", "It is made by `toonsearch import`."
+    try:
+        next(root.iterdir(), None)
+    except OSError as error:
+        if closed := unreachable(error, str(root)):
+            raise closed from error
+        raise
     try:
         with tempfile.TemporaryFile(dir=root):
             return f"{root} can be written"
@@ -136,6 +154,8 @@ def _memory() -> Said:
 def _lock(layout: Layout) -> Said:
     from schemas.storage.locking import lock_owner
 
+    if layout.lock.exists() and not os.access(layout.lock, os.R_OK | os.W_OK):
+        return f"{layout.lock} belongs to another user", "Queries work; import as its owner."
     owner = lock_owner(layout)
     return "free" if owner is None else f"held by {owner}"
 
@@ -168,13 +188,13 @@ def _catalog(layout: Layout, settings: Settings) -> Said:
         return said, "Run `toonsearch embed`."
     if failed:
         return said, "Try `toonsearch embed --retry-failed`."
-    if found.stale:
+    if found.stale and found.generation_id is not None:
         return f"{said}; the index is older", "Run `toonsearch index build`."
     return said
 
 
 def _pictures(layout: Layout) -> Said:
-    """Every stored file is there and as long as it was."""
+    """Every stored file is there, as long as it was, and open to this user."""
     from schemas.storage.catalog import Catalog
 
     catalog = Catalog(layout)
@@ -182,12 +202,17 @@ def _pictures(layout: Layout) -> Said:
         return None
     rows = catalog.read("pictures", ["file", "bytes_count"])
     stored = [row for row in zip(*rows.to_pydict().values(), strict=True) if row[0] is not None]
-    wrong = 0
+    wrong = closed = 0
     for file, size in stored:
+        path = layout.picture(file)
         try:
-            wrong += size is not None and layout.picture(file).stat().st_size != size
-        except OSError:
-            wrong += 1
+            wrong += size is not None and path.stat().st_size != size
+            closed += not os.access(path, os.R_OK)
+        except OSError as error:
+            refused = refusal(error) is not None
+            closed, wrong = closed + refused, wrong + (not refused)
+    if closed:
+        return f"{closed:,} stored files cannot be read by this user", OWNER
     if wrong:
         fix = "Import their source again (`toonsearch nightly`), which stores them again."
         return f"{wrong:,} stored files are missing or cut short", fix

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache, partial
 from pathlib import Path
 from typing import Unpack
 
@@ -47,6 +49,9 @@ def import_folder(
     """
     levels = parse_pattern(pattern)
     try:
+        if not directory.is_dir():  # a setting may say ~/drawings
+            with contextlib.suppress(RuntimeError):
+                directory = directory.expanduser()
         if not directory.is_dir():
             raise InputError(f"{directory} is not a folder")
         root = directory.resolve()
@@ -87,19 +92,23 @@ def parse_pattern(pattern: str) -> list[str]:
 
 def folder_items(found: Walk, levels: list[str], source: Source) -> Iterator[Item]:
     """Every picture file below a folder, in a fixed order, with what its folders say."""
+    title_of = cache(partial(_title, source, tuple(levels)))
     for path, text, names in found.files:
-        labels = dict(zip(levels, map(clean_name, names), strict=False))
-        author, genre = labels.get("author"), labels.get("genre")
-        year = parse_year(labels["year"]) if "year" in labels else None
-        title = Title(
-            title_id=source.title_id(*labels.values()),
-            platform="folder",
-            name=labels.get("title") or author or genre or source.name,
-            authors=(Author(author),) if author else (),
-            genres=(genre,) if genre else (),
-            year=year,
-        )
-        yield Item(path, text, title, year=year)
+        title = title_of(names[: len(levels)])
+        yield Item(path, text, title, year=title.year)
+
+
+def _title(source: Source, levels: tuple[str, ...], names: tuple[str, ...]) -> Title:
+    labels = dict(zip(levels, map(clean_name, names), strict=False))
+    author, genre = labels.get("author"), labels.get("genre")
+    return Title(
+        title_id=source.title_id(*labels.values()),
+        platform="folder",
+        name=labels.get("title") or author or genre or source.name,
+        authors=(Author(author),) if author else (),
+        genres=(genre,) if genre else (),
+        year=parse_year(labels["year"]) if "year" in labels else None,
+    )
 
 
 # --- Notes on a tree that does not look like authors and titles.

@@ -111,9 +111,11 @@ def find_import(catalog: Catalog, source: str | None) -> ImportRun:
         raise InputError("no import is recorded that could be taken back")
     if source is None:
         return runs[0]
-    path = unique_path(Path(source).absolute().resolve())
+    places = set()
+    with contextlib.suppress(OSError, RuntimeError):  # then it is a name
+        places = {unique_path(Path(source).resolve())}
     for run in runs:
-        if source in (run.source, run.source.partition(":")[2]) or path == run.place:
+        if source in (run.source, run.source.partition(":")[2]) or run.place in places:
             return run
     known = {run.source.partition(":")[2] for run in runs}
     raise InputError(f"no import of {source} is recorded", nearest(source, known))

@@ -414,8 +414,10 @@ def _gone(
         (gone if folder is None else hidden[folder]).append(path)
     for folder, paths in hidden.items():
         is_closed = folder in unseen.closed
-        few = MANY_GONE if reasons[folder] == EMPTY else 0
-        if not is_closed and len(paths) <= few:
+        # Who clears a folder out leaves it empty; a disk that is gone takes folders with it.
+        had_folders = any("/" in path[len(folder) + 1 :] for path in paths)
+        is_cleared = reasons[folder] == EMPTY and not had_folders and len(paths) <= MANY_GONE
+        if not is_closed and (is_cleared or not paths):
             gone += paths
             continue
         report.counts["unread_folders"] += is_closed

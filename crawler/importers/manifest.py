@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
@@ -38,7 +39,8 @@ def import_manifest(
 
     Errors:  InputError when the file as a whole cannot be used
     """
-    file = file.expanduser()
+    with suppress(RuntimeError):  # the home of nobody
+        file = file.expanduser()
     manifest = read_manifest(file)
     rows, notes = _once_each(manifest), manifest.notes
     source = Source.of("manifest", file, name)
@@ -47,7 +49,7 @@ def import_manifest(
     for row in rows:
         title = _title(row, source)
         before = titles.get(title.title_id)
-        titles[title.title_id] = title if before is None else _merged(before, title)
+        titles[title.title_id] = title if before in (None, title) else _merged(before, title)
         path = manifest.file_of(row)
         items.append(Item(path, row.path, title, row.kind or "picture", row.year, row.published))
     items = [replace(item, title=titles[item.title.title_id]) for item in items]

@@ -14,11 +14,9 @@ from schemas.codepages import from_code_page
 from schemas.errors import InputError
 from schemas.storage.layout import is_content_address, own_folders
 
-PICTURE_SUFFIXES = frozenset(
-    (
-        *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif"),
-        *(".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif", ".jxl", ".psd", ".tga"),
-    )
+PICTURE_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif"),
+    *(".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif", ".jxl", ".psd", ".tga"),
 )
 """Files that claim to be pictures. Those of formats that are not decoded get a row that
 says so; all other files are left alone."""
@@ -78,7 +76,7 @@ def walk(root: Path) -> Walk:
         below = []
         own = own_folders(folder, {entry.name for entry in entries})
         for entry in entries:
-            is_picture = Path(entry.name).suffix.lower() in PICTURE_SUFFIXES
+            is_picture = entry.name.lower().endswith(PICTURE_SUFFIXES)
             kind = _kind_of(entry, is_picture)
             if entry.name in own or _is_of_a_system(entry.name):
                 if kind == "folder":
@@ -89,10 +87,12 @@ def walk(root: Path) -> Walk:
                 below.append((Path(entry.path), here, (*names, readable(entry.name))))
             elif kind == "link":
                 found.links.append("/".join(here))
-            if is_picture and is_content_address(Path(entry.path)):
-                found.left_out["pictures of a store"] += 1
-            elif is_picture:
-                found.files.append((Path(entry.path), "/".join(here), names))
+            if is_picture:
+                path = Path(entry.path)
+                if is_content_address(path):
+                    found.left_out["pictures of a store"] += 1
+                else:
+                    found.files.append((path, "/".join(here), names))
         ahead.extend(reversed(below))
     return found
 

@@ -56,7 +56,10 @@ class ModelDescription:
                 network={"bytes": int(network["bytes"]), "blake3": str(network["blake3"])},
             )
         except OSError as error:
-            said, hint = refusal(error) or (f"is missing ({error.strerror})", "Reinstall toonsearch.")
+            said, hint = refusal(error) or (
+                f"is missing ({error.strerror})",
+                "Reinstall toonsearch.",
+            )
             raise NoIndexError(f"no model in {model_dir}: {path.name} {said}", hint) from error
         except (ValueError, KeyError, TypeError, AttributeError, InputError) as error:
             raise NoIndexError(f"{path} is not a model description ({error})") from error

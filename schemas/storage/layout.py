@@ -116,5 +116,7 @@ def own_folders(folder: Path, names: Collection[str]) -> frozenset[str]:
 def is_content_address(path: Path) -> bool:
     """Whether a file lies where a store of pictures would put it, such as `ab/cd/abcd....png`."""
     name = path.stem
+    if len(name) != 64:
+        return False
     ends = (path.parent.parent.name, path.parent.name)
     return bool(re.fullmatch(r"[0-9a-f]{64}", name)) and ends == (name[:2], name[2:4])

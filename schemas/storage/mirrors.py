@@ -22,6 +22,8 @@ from schemas.errors import InputError
 
 LOG = "_delta_log"
 _AWKWARD = frozenset(r"[]|^\%*?")
+_linked: dict[Path, set[str]] = {}
+"""Of each mirror the files of its table that it was given: what a library may remove."""
 
 
 def plain_path(table: Path) -> Path:
@@ -37,7 +39,7 @@ def plain_path(table: Path) -> Path:
     for inner in ("", LOG):
         there, here = Path(real, inner), mirror / inner
         here.mkdir(exist_ok=True)
-        names = set(os.listdir(there)) if there.is_dir() else set()
+        names = {path.name for path in there.iterdir()} if there.is_dir() else set()
         for name in names:
             if not (there / name).is_dir():
                 with contextlib.suppress(FileExistsError):
@@ -45,6 +47,8 @@ def plain_path(table: Path) -> Path:
         for path in here.iterdir():
             if path.is_symlink() and path.name not in names:
                 path.unlink(missing_ok=True)
+        if not inner:
+            _linked[mirror] = names
     return mirror
 
 
@@ -78,9 +82,9 @@ def bring_home(table: Path) -> None:
                 aside.replace(there / path.name)
                 path.unlink()
                 path.symlink_to(there / path.name)
-    for path in Path(real).glob("*.parquet"):
-        if not (mirror / path.name).is_symlink():
-            path.unlink()
+    for name in _linked.get(mirror, set()):
+        if name.endswith(".parquet") and not (mirror / name).is_symlink():
+            Path(real, name).unlink(missing_ok=True)
 
 
 def _is_plain(path: str) -> bool:

@@ -29,6 +29,7 @@ OUTPUTS = {
     "csv": "CSV as toonsearch writes it",
     "markdown": "a Markdown table",
     "table": "a table in plain text",
+    "metrics": "a file of metrics",
 }
 """Kinds of outputs, and what a file of that kind is."""
 _STREAM = re.compile(r"-|/dev/(?:stdin|stdout|stderr|fd/\d+)|/proc/self/fd/\d+")
@@ -38,6 +39,7 @@ _MARKS = {
     "json": rf"\s*({_OBJECT}|\[\s*({_OBJECT}|\]))",
     "nl": _OBJECT,
     "markdown": r"\| ",
+    "metrics": r"# (HELP|TYPE) ",
 }
 _NO_TABLE = re.compile(r"[<\[{]|#!|# \S|[^\n]*\t")
 """How markup, settings, scripts, notes and rows parted by tabs begin; a line of names does not."""

@@ -30,7 +30,7 @@ from schemas.errors import (
     nearest,
 )
 from schemas.storage.fsio import is_disk_full, is_out_of_memory, refusal, unreachable
-from search.cli.context import Session, plain, prepare_streams
+from search.cli.context import Session, fit_memory, plain, prepare_streams
 from search.cli.options import anywhere, examples
 
 if TYPE_CHECKING:
@@ -100,6 +100,8 @@ class LazyGroup(TyperGroup):
             if Path(args[0]).is_file():
                 hint = f"To search with a picture: `toonsearch query {args[0]}`."
             raise UsageError(f"no such command {args[0]!r}", hint)
+        if "--help" not in args:
+            fit_memory(args[0])
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Context) -> Any:

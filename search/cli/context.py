@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from schemas.errors import UsageError
+from schemas.errors import InputError, UsageError
 from schemas.progress import Progress
 
 if TYPE_CHECKING:
@@ -99,6 +99,46 @@ def plain(text: str) -> str:
 def colour_wanted(stream: Any) -> bool:
     """Whether a stream should get colours: a terminal, and neither NO_COLOR nor TERM=dumb."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+LEAST_MEMORY_BYTES = 750_000_000
+MUCH_MEMORY_BYTES = 1_500_000_000
+"""Address space that commands which only read get by with, and all others: with less, libraries
+crash instead of saying so."""
+READING = frozenset({"query", "sql", "status", "config"})
+THRIFT = {
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "TOKIO_WORKER_THREADS": "1",
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+}
+"""What keeps libraries from reserving gigabytes that they never use."""
+
+
+def fit_memory(command: str) -> None:
+    """Where the address space is limited (`ulimit -v`), have libraries reserve less of it.
+
+    Errors:  InputError when it is too small for the command to start at all
+    """
+    import resource
+
+    limits = [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
+    given = min((limit for limit in limits if limit != resource.RLIM_INFINITY), default=None)
+    if given is None:
+        return
+    least = LEAST_MEMORY_BYTES if command in READING else MUCH_MEMORY_BYTES
+    if given < least:
+        raise InputError(
+            f"there is not enough memory: this shell allows {given / 1e6:,.0f} MB of address space,"
+            f" {least / 1e6:,.0f} MB are needed",
+            "Raise the limit, as with `ulimit -v 2000000`.",
+        )
+    for name, value in THRIFT.items():
+        os.environ.setdefault(name, value)
+    import ctypes
+
+    with contextlib.suppress(AttributeError, OSError):  # another C library
+        ctypes.CDLL(None).mallopt(-8, 1)  # M_ARENA_MAX: else each thread reserves 64 MiB
 
 
 def prepare_streams() -> None:

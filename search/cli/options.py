@@ -92,10 +92,21 @@ def _remember(ctx: typer.Context, param: typer.CallbackParam, value: Any) -> Non
     if value is not None and value is not False:
         setattr(ctx.ensure_object(Session), str(param.name), value)
     if value and param.name == "debug":
-        import logging
+        _show_traces()
 
-        logging.basicConfig(format="toonsearch: %(message)s")
-        logging.getLogger("toonsearch").setLevel(logging.DEBUG)
+
+def _show_traces() -> None:
+    """Let errors that cost one input only say where they arose."""
+    import logging
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            print(f"toonsearch: {self.format(record)}", file=sys.stderr)
+
+    logger = logging.getLogger("toonsearch")
+    logger.setLevel(logging.DEBUG)
+    if not logger.handlers:
+        logger.addHandler(Handler())
 
 
 def one_of(flags: Mapping[str, bool]) -> str | None:

@@ -18,7 +18,7 @@ from indexer.embedding.embed import in_order
 from indexer.era_pictures import EraPictures, overlay
 from indexer.style_map import lay_out
 from schemas.errors import ToonsearchError
-from schemas.images import PictureError, decode_stored
+from schemas.images import PictureError, stored_preview
 from schemas.settings import Settings
 from schemas.storage.outputs import check_target, write_text
 from search.output.html import Thumbnail, encode_webp, environment
@@ -97,11 +97,8 @@ def _thumbnails(settings: Settings, files: Iterable[str | None]) -> dict[str, Th
     """Small copies of stored pictures; those that cannot be read are left out."""
 
     def read(file: str) -> Thumbnail | None:
-        image = decode_stored(settings.layout.picture(file), settings.decode.limits, THUMB_PX)
-        if image is None:
-            return None
-        image.thumbnail((THUMB_PX, THUMB_PX))
-        return encode_webp(image, 62)
+        image = stored_preview(settings.layout.picture(file), settings.decode.limits, THUMB_PX)
+        return None if image is None else encode_webp(image, 62)
 
     wanted = list(dict.fromkeys(file for file in files if file))
     return {

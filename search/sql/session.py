@@ -251,20 +251,23 @@ def _interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], T])
 
 
 def moment_of(text: str) -> datetime:
-    """A day (its end) or a moment, in UTC.
+    """A day in any usual spelling (its end), or a moment as ISO 8601 writes it, in UTC.
 
     >>> moment_of("2026-11-20").isoformat()
     '2026-11-20T23:59:59.999999+00:00'
 
     Errors:  UsageError when it is neither
     """
+    from schemas.dates import parse_date
+
+    day = None if re.search(r":|\dT\d", text) else parse_date(text)
     try:
-        found = datetime.fromisoformat(text)
+        found = datetime.fromisoformat(text.strip() if day is None else day.isoformat())
     except ValueError:
         raise UsageError(
             f"--as-of {text!r} is not a date", "Write 2026-11-20 or 2026-11-20T18:30."
         ) from None
-    if len(text) <= 10:
+    if day is not None:
         found += timedelta(days=1) - timedelta(microseconds=1)
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 

@@ -79,7 +79,8 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class EncodedQuery:
     """A query without its pictures; `own` are the ids of those that the index itself holds.
-    `ood` is the encoder's out-of-distribution score, NaN where it is not known.
+    `ood` is the encoder's out-of-distribution score, NaN where it is not known; `notes` on how the
+    pictures were seen are not kept with a link.
 
     Shapes:  vector (D,) float32, unit
     """
@@ -89,6 +90,7 @@ class EncodedQuery:
     model_id: str
     preprocessing: str
     own: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 class Account(NamedTuple):

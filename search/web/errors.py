@@ -36,6 +36,7 @@ STATUSES: tuple[tuple[type[ToonsearchError], int, str, dict[str, str]], ...] = (
     (ToonsearchError, 400, "refused", {}),
 )
 """Status, code and headers of the program's own errors; the first that fits."""
+DESCRIBED = "What may be asked is described in openapi.json."
 VISITOR_HINTS = {
     "too_many_bytes": "Send a smaller copy.",
     "too_many_pixels": "Send a smaller copy, or a part of it.",
@@ -99,15 +100,15 @@ def _api_error(error: Exception) -> ApiError:
     if isinstance(error, ApiError):
         return error
     if isinstance(error, HTTPException):
-        code, message = {
-            404: ("not_found", "there is no such page"),
-            405: ("method", "this address cannot be used that way"),
-        }.get(error.status_code, ("http", str(error.detail)))
-        return ApiError(error.status_code, code, message, headers=error.headers)
+        code, message, hint = {
+            404: ("not_found", "there is no such page", "Start from the first page."),
+            405: ("method", "this address cannot be used that way", DESCRIBED),
+        }.get(error.status_code, ("http", str(error.detail), ""))
+        return ApiError(error.status_code, code, message, hint, error.headers)
     if isinstance(error, RequestValidationError):
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"][1:]) or "the request"
-        return ApiError(422, "parameter", f"{place}: {first['msg']}")
+        return ApiError(422, "parameter", f"{place}: {first['msg']}", DESCRIBED)
     if not isinstance(error, ToonsearchError):
         hint = "It was written to the server's log."
         return ApiError(500, "bug", "something went wrong on our side", hint)

@@ -224,7 +224,8 @@ class Guard:
         self.app, self.settings = app, settings
         self.rates = Rates(settings.rate)
         named = (name.strip().lower() for name in settings.hosts.split(","))
-        self._hosts = {"localhost", socket.gethostname().lower(), *named} - {""}
+        own = socket.gethostname().lower()
+        self._hosts = {"localhost", own, f"{own}.local", *named} - {""}
         self._refused_hosts: set[str] = set()
         self._uploads: Tally[str] = Tally()
         self._held_bytes: Tally[str] = Tally()
@@ -318,8 +319,7 @@ class _Body:
         self._guard, self._client, self._receive = guard, client, receive
         self._received_bytes = 0
         self._is_open = self._is_whole = False
-        self._end_s = time.monotonic() + BODY_S
-        self._deadline_s = time.monotonic() + STALL_S
+        self._end_s = self._deadline_s = 0.0
 
     async def receive(self) -> Message:
         """The next part.
@@ -330,6 +330,8 @@ class _Body:
             return await self._receive()
         if not self._is_open:
             self._is_open = True
+            self._end_s = time.monotonic() + BODY_S
+            self._deadline_s = time.monotonic() + STALL_S
             self._guard.count(self._client, 1, 0)
         try:
             async with asyncio.timeout(self._deadline_s - time.monotonic()):

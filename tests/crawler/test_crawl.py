@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 from collections import Counter
 from datetime import date
 from functools import partial
@@ -19,6 +20,7 @@ from schemas.errors import InputError, NetworkError, PartlyDoneError, UsageError
 from schemas.storage.catalog import Catalog
 from schemas.storage.layout import Layout
 from tests.crawls import contents, crawled, settings_for, table
+from tests.fuzz.samples import chunk
 from tests.replica import Answer, Replica, ReplicaSite, bomb, png
 
 pytestmark = pytest.mark.slow  # each crawl is a process
@@ -176,6 +178,11 @@ def test_dry_run_writes_nothing(tmp_path: Path) -> None:
 
 
 PICTURE = "/webtoon/1000/1/"
+VAST = (
+    png(40, 40)[:8]
+    + chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0))
+    + png(40, 40)[33:]
+)
 SMALL: dict[str, Any] = {"timeout_s": 3.0, "retries": 0, "decode.max_bytes": 300_000}
 ODD = [
     (Answer(status=404), "failed", "missing"),
@@ -185,7 +192,7 @@ ODD = [
     (Answer(endless=True, type="image/jpeg"), "skipped", "too_many_bytes"),
     (Answer(b"<html>log in</html>", type="image/jpeg"), "failed", "format"),
     (Answer(b"", type="image/jpeg"), "failed", "empty"),
-    (Answer(png(9000, 9000), type="image/png"), "skipped", "too_many_pixels"),
+    (Answer(VAST, type="image/png"), "skipped", "too_many_pixels"),
     (Answer(png(40, 40)[:60], type="image/png"), "failed", "truncated"),
     (bomb(), "skipped", "too_many_bytes"),
     (Answer(status=302, headers={"Location": "http://127.0.0.1:22/x.jpg"}), "skipped", "address"),

@@ -94,8 +94,9 @@ def test_crawl_build_and_query_find_a_crawled_title(tmp_path: Path, replica: Rep
         (2, ("crawl", "nave"), "nave"),
         (2, ("crawl", "naver", "--since", "2026-13-01"), "not a date"),
         (2, ("crawl", "naver", "--since", "yesterday"), "2026-01-31"),
-        (2, ("crawl", "naver", "--since", "2999-01-01"), "future"),
+        (2, ("crawl", "naver", "--since", "2099-01-01"), "future"),
         (2, ("crawl", "naver", "--title", "../x"), "not a title's number"),
+        (2, ("crawl", "naver", "--title", "https://example.org/?titleId=5"), "not the address"),
         (2, ("crawl", "naver", "--title", "5", "--weekday"), "stands alone"),
         (2, ("crawl", "naver", "--max-titles", "0"), "max-titles"),
         (2, ("crawl", "naver", "--delay", "-1"), "delay"),
@@ -114,6 +115,19 @@ def test_mistakes_and_no_network(
     assert (found, len(lines)) == (code, 1), (out, err)
     assert says in lines[0]
     assert "Traceback" not in err
+
+
+def test_a_dry_run_that_fails_saved_nothing_and_says_nothing_of_it(tmp_path: Path) -> None:
+    shell = CrawlShell(tmp_path, "http://127.0.0.1:1", contact="x@example.org")
+    assert "saved" in shell.run("crawl", "naver")[2]
+    assert "saved" not in shell.run("crawl", "naver", "-n")[2]
+
+
+def test_the_address_of_a_page_is_asked_for_its_title(tmp_path: Path, replica: Replica) -> None:
+    shell = CrawlShell(tmp_path, replica.url, contact="x@example.org")
+    address = "m.comic.naver.com/webtoon/detail?no=2&titleId=1004"
+    assert "1 new" in shell.ok("crawl", "naver", "--title", address, "--since", "2001.1.1")
+    assert any("titleId=1004" in request.path for request in replica.log)
 
 
 def test_a_login_page_a_budget_and_a_lock(tmp_path: Path, replica: Replica) -> None:

@@ -18,12 +18,14 @@ import numpy as np
 from PIL import Image
 
 from crawler.images import check_and_store
-from schemas.images import PictureError, PictureLimits, decode_picture, inspect_picture
+from schemas.images import PictureError, PictureLimits, decode_picture, inspect_picture, is_blank
 from schemas.storage.layout import Layout
 from tests.fuzz.pieces import Piece, join, pack, split
 from tests.fuzz.samples import Rng, exif, photoshop, sample
 
 LIMITS = PictureLimits(max_pixels=1_000_000)
+MISSING_SHARE = 0.012
+"""A JPEG without its last bytes may lack one per cent of its pixels."""
 MAX_SECONDS = 10.0
 MAX_GROWTH = 600 << 10
 """KiB that one case may add to the most memory this process ever had."""
@@ -33,8 +35,12 @@ SPECIAL = (0, 1, 2, 7, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000,
 def make(rng: Rng, folder: Path) -> None:
     """Write a sound file, a changed one, and what the change must keep."""
     format, sound = sample(rng)
-    if rng.integers(2):
+    what = int(rng.integers(8))
+    if what < 4:
         keeps, changed, steps = _with_other_metadata(rng, format, sound)
+    elif what == 4 and b"\xff\xc2" not in sound:  # each scan of a progressive JPEG is a picture
+        size = int(rng.integers(1, len(sound) + 1))
+        keeps, changed, steps = "pixels or nothing", sound[:size], [f"cut at {size}"]
     else:
         keeps = "nothing"
         changed, steps = sound, []
@@ -57,13 +63,13 @@ def check(folder: Path) -> None:
         seen = inspect_picture(data, LIMITS)
         image: Image.Image | None = decode_picture(data, LIMITS)
     except PictureError as error:
-        assert facts["keeps"] == "nothing", f"refused ({error}): {facts['steps']}"
+        assert "nothing" in facts["keeps"], f"refused ({error}): {facts['steps']}"
         image = None
     try:
         small = decode_picture(data, LIMITS, 16)
         assert small.mode == "RGB" and min(small.size) > 0, small
     except PictureError:
-        assert facts["keeps"] == "nothing", f"refused when reduced: {facts['steps']}"
+        assert "nothing" in facts["keeps"], f"refused when reduced: {facts['steps']}"
     row = check_and_store(Layout(folder.parent / "store"), LIMITS, data, sync=False)
     assert (row.status == "stored") == (row.reason is None) == (row.file is not None), row
     assert time.monotonic() - began < MAX_SECONDS, f"{time.monotonic() - began:.1f} s"
@@ -72,11 +78,18 @@ def check(folder: Path) -> None:
         return
     assert image.mode == "RGB" and image.width * image.height <= LIMITS.max_pixels, image
     assert seen.width_px * seen.height_px == image.width * image.height, (seen, image)
-    if facts["keeps"] == "pixels":
+    may_lack = "nothing" in facts["keeps"]
+    if may_lack and is_blank(image):  # of an animation, whose next frame is cut
+        return
+    if facts["keeps"].startswith("pixels"):
         found = np.asarray(image)
-        assert any(np.array_equal(found, turned) for turned in _turns(sound)), (
-            f"other pixels: {facts['steps']}"
-        )
+        others = [
+            (found != turned).any(axis=2).mean()
+            for turned in _turns(sound)
+            if turned.shape == found.shape
+        ]
+        most = MISSING_SHARE if may_lack else 0.0
+        assert min(others, default=1.0) <= most, f"other pixels ({others}): {facts['steps']}"
 
 
 def _memory() -> int:

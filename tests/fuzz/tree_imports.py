@@ -10,12 +10,10 @@ from pathlib import Path
 
 from crawler.importers.walk import walk
 from schemas.storage.catalog import Catalog
+from tests.fuzz import commands
 from tests.fuzz.commands import check_import, settings_of
 from tests.fuzz.samples import Rng
 from tests.fuzz.trees import random_tree
-
-IMPORTED = 100
-"""One tree in so many is imported and embedded; the others are only listed."""
 
 
 def make(rng: Rng, folder: Path) -> None:
@@ -27,7 +25,7 @@ def make(rng: Rng, folder: Path) -> None:
         return sorted(os.fsencode(path.relative_to(folder)).decode("latin-1") for path in paths)
 
     facts = {"files": names(tree.files), "sound": names(tree.sound), "closed": names(tree.closed),
-             "is_imported": not rng.integers(IMPORTED)}  # fmt: skip
+             "is_imported": not rng.integers(commands.IMPORTED)}  # fmt: skip
     (folder / "case.json").write_text(json.dumps(facts), "utf-8")
 
 

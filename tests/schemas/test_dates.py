@@ -66,7 +66,8 @@ def test_certain_date(text: str, expected: str) -> None:
     [("September 2005", 2005), ("May, 2005", 2005), ("set 2005", 2005), ("2005", 2005),
      ("08.02.2005", 2005), ("6-2-2005", 2005), ("2004-08-39", 2004), ("31/31/2005", 2005),
      ("30 February 2005", 2005), ("c. 1893", 1893), ("[1893?]", 1893), ("2023년", 2023),
-     ("3 or 4 May 2005", 2005), ("2019.0", 2019), ("2,019", 2019), ("2019.03", 2019),
+     ("3 or 4 May 2005", 2005), ("2019.0", 2019), ("2019.000", 2019), ("2,019", 2019),
+     ("2,019.00", 2019), ("2019.03", 2019),
      ("2019-03", 2019), ("2019년 3월", 2019), ("2019년도", 2019), ("19년 3월", 2019)],
 )  # fmt: skip
 def test_only_the_year_is_certain(text: str, year: int) -> None:
@@ -117,6 +118,7 @@ def test_two_digits_never_mean_the_future() -> None:
     now = datetime.date.today()
     soon = now.year + 2
     assert parse_short_date(f"{now:%y.%m.%d}") == now
+    assert parse_short_date(f"{now:%d.%m.%y}", day_first=True) == now
     assert parse_short_date(f"{soon % 100:02}.01.01") is None
 
 

@@ -250,9 +250,12 @@ def test_short_dates_are_read_year_first_when_all_can_be(tmp_path: Path) -> None
     ]  # fmt: skip
     assert korean.rows[0].year == 2019
     assert korean.notes.lines()[0] == "row 2: date '19.03.02' is read as 2019-03-02, year first"
+    mistyped = read(tmp_path, "path,date\na,19.03.02\nb,19.13.40\n")
+    assert [str(row.published) for row in mistyped.rows] == ["2019-03-02", "None"]
+    assert "row 3: date '19.13.40' is not certain: write 2019-03-02" in mistyped.notes.lines()
     german = read(tmp_path, "path,date\na,02.03.19\nb,31.12.19\n")
     assert [(row.published, row.year) for row in german.rows] == [(None, None)] * 2
-    assert german.notes.lines()[0].startswith("row 2: date '02.03.19' could be several days")
+    assert german.notes.lines()[0].startswith("row 2: date '02.03.19' is not certain")
 
 
 def test_numbers_of_spreadsheets_and_dates_that_are_not_understood(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from pathlib import Path
 
 import pytest
 
 from schemas.errors import UsageError
-from schemas.settings import flatten, load_settings
+from schemas.settings import FIELDS, flatten, load_settings, setting_files
 
 
 def test_defaults_follow_xdg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,6 +79,92 @@ def test_every_setting_can_be_set_from_the_environment(tmp_path: Path) -> None:
         for key, value in plain.items()
     }
     assert flatten(load_settings(environ=environ, cwd=tmp_path)) == plain
+
+
+KINDS_OF_TOML = {
+    "a list": "[1, 2]",
+    "a list of lists": "[[1], [2]]",
+    "a table": "{ a = 1 }",
+    "a date": "2026-01-01",
+    "a moment": "2026-01-01T00:00:00Z",
+    "a time": "07:30:00",
+    "too much": "9" * 400,
+    "endless": "inf",
+    "no number": "nan",
+    "negative": "-1",
+    "a zero byte": '"a\\u0000b"',
+}
+
+
+@pytest.mark.parametrize("key", FIELDS)
+def test_no_setting_takes_a_value_of_another_kind(tmp_path: Path, key: str) -> None:
+    section, _, name = key.partition(".")
+    kind = str(FIELDS[key].type)
+    wrong = dict(KINDS_OF_TOML)
+    if kind not in ("int", "float"):
+        wrong |= {"a number": "7", "a fraction": "1.5"}
+    if kind != "bool":
+        wrong["a switch"] = "true"
+    for what, value in wrong.items():
+        (tmp_path / "toonsearch.toml").write_text(f"[{section}]\n{name} = {value}\n")
+        with pytest.raises(UsageError) as caught:
+            load_settings(environ={}, cwd=tmp_path)
+        said = str(caught.value)
+        assert key in said and "toonsearch.toml" in said, what
+        assert "\n" not in said and "datetime" not in said and "[1" not in said, what
+
+
+def test_a_list_where_a_text_is_a_list_by_meaning(tmp_path: Path) -> None:
+    (tmp_path / "toonsearch.toml").write_text('[web]\nhosts = ["a.example", "b.example"]\n')
+    assert load_settings(environ={}, cwd=tmp_path).web.hosts == "a.example,b.example"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_files_of_windows_are_read(tmp_path: Path, encoding: str, end: str) -> None:
+    text = f'# 설정{end}[nightly]{end}folders = ["웹툰"]{end}'
+    (tmp_path / "toonsearch.toml").write_bytes(text.encode(encoding))
+    assert load_settings(environ={}, cwd=tmp_path).nightly.folders == ("웹툰",)
+
+
+@pytest.mark.parametrize("encoding", ["cp949", "utf-16-le"])
+def test_files_that_are_not_utf8_say_how_to_save_them(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "toonsearch.toml").write_bytes("# 설정\n".encode(encoding))
+    with pytest.raises(UsageError, match="Save it as UTF-8"):
+        load_settings(environ={}, cwd=tmp_path)
+
+
+@pytest.mark.parametrize("root", ["", " ", "\t", "~nobody-of-this-name/x"])
+def test_a_root_that_names_no_folder_is_refused(tmp_path: Path, root: str) -> None:
+    (tmp_path / "toonsearch.toml").write_text(f"[store]\nroot = '{root}'\n")
+    for flags, environ, cwd in (
+        ({"store.root": root}, {}, tmp_path / "none"),
+        ({}, {"TOONSEARCH_STORE__ROOT": root}, tmp_path / "none"),
+        ({}, {}, tmp_path),
+    ):
+        with pytest.raises(UsageError, match=r"store\.root"):
+            load_settings(flags, environ=environ, cwd=cwd)
+
+
+def test_a_user_without_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(_: int) -> None:
+        raise KeyError
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    for name in ("XDG_DATA_HOME", "XDG_CONFIG_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for home in (None, "", "relative"):
+        if home is not None:
+            monkeypatch.setenv("HOME", home)
+        assert load_settings({"store.root": tmp_path}, cwd=tmp_path).store.root == tmp_path
+        with pytest.raises(UsageError, match="--data"):
+            load_settings(cwd=tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for relative in ("", "relative"):  # counts as not given
+        monkeypatch.setenv("XDG_DATA_HOME", relative)
+        monkeypatch.setenv("XDG_CONFIG_HOME", relative)
+        assert load_settings(cwd=tmp_path).store.root == tmp_path / ".local/share/toonsearch"
+        assert tmp_path / ".config/toonsearch/config.toml" in setting_files(os.environ, tmp_path)
 
 
 def test_switches(tmp_path: Path) -> None:

@@ -57,6 +57,37 @@ def test_every_picture_finds_itself_first(engine: Engine, drawings: Path) -> Non
         assert "in the index" in answer.notes[0]
 
 
+@pytest.mark.parametrize(
+    ("size", "is_long"),
+    [
+        ((96, 72), False), ((690, 1000), False), ((690, 1300), False), ((1300, 690), False),
+        ((690, 1500), True), ((690, 2500), True), ((2500, 690), True), ((690, 50_000), True),
+    ],
+)  # fmt: skip
+def test_a_picture_too_long_to_be_seen_whole_has_a_note(
+    engine: Engine, size: tuple[int, int], is_long: bool
+) -> None:
+    image = Image.new("L", size, 255)
+    image.paste(draw(0, 1).convert("L").resize(size))
+    data = io.BytesIO()
+    image.save(data, "PNG", compress_level=1)
+    pictures = [QueryPicture("strip.png", data.getvalue()), picture(0, 2, "other.png")]
+    notes = engine.query(pictures, QueryOptions(k=1)).notes
+    said = [note for note in notes if note.startswith("too long to be seen whole")]
+    assert len(said) == is_long
+    assert all("strip.png" in note for note in said)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
+def test_a_blank_picture_is_refused(engine: Engine, mode: str) -> None:
+    for colour in (0, 128, 255):
+        data = io.BytesIO()
+        Image.new("L", (90, 60), colour).convert(mode).save(data, "PNG")
+        blank = QueryPicture("blank.png", data.getvalue())
+        with pytest.raises(InputError, match=r"blank\.png: nothing is drawn on it"):
+            engine.query([picture(0, 1), blank], QueryOptions())
+
+
 def test_no_similarity_is_above_one(engine: Engine, drawings: Path) -> None:
     over, stored = 0.0, engine.generation.vectors(engine.generation.row_ids)
     for file in sorted(drawings.rglob("*.png"))[::3]:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from indexer.embedding.preprocess import PixelSpec
 from schemas.errors import InputError, UsageError
-from schemas.images import PictureError, PictureLimits
+from schemas.images import PictureError, PictureLimits, Reason
 from search.inputs import Crop, QueryPicture, read_picture, shown
 
 LIMITS = PictureLimits()
@@ -57,6 +58,35 @@ def test_a_crop_turns_the_picture_upright_first() -> None:
     top = QueryPicture("x", data.getvalue(), Crop.parse("0,0,100%,40%")).image(LIMITS)
     assert top.size == (40, 24)
     assert top.getextrema() == ((0, 0), (0, 0), (0, 0))
+
+
+def test_a_part_on_which_nothing_is_drawn_is_refused() -> None:
+    image = Image.new("RGB", (200, 100), "white")
+    image.paste((0, 0, 0), (20, 20, 60, 60))
+    data = io.BytesIO()
+    image.save(data, "PNG")
+    spec = PixelSpec()
+    drawn = QueryPicture("x.png", data.getvalue(), Crop.parse("0,0,50%,100%"))
+    assert drawn.pixels(LIMITS, spec).min() == 0
+    for seen in (drawn.image(LIMITS), drawn.preview(LIMITS, 50)):
+        assert seen.getextrema()[0] == (0, 255)
+    blank = QueryPicture("x.png", data.getvalue(), Crop.parse("50%,0,50%,100%"))
+    with pytest.raises(PictureError, match=r"x\.png: nothing is drawn on it") as caught:
+        blank.pixels(LIMITS, spec)
+    assert caught.value.reason is Reason.BLANK
+    assert caught.value.exit_code == 3
+
+
+def test_a_part_of_a_strip_is_seen_at_its_own_size() -> None:
+    strip = Image.new("RGB", (400, 9000), "white")
+    for left in range(0, 400, 8):  # lines that vanish when the whole strip is reduced
+        strip.paste((0, 0, 0), (left, 3000, left + 4, 3400))
+    data = io.BytesIO()
+    strip.save(data, "JPEG", quality=95)
+    part = QueryPicture("x", data.getvalue(), Crop.parse("0,3000,100%,400")).image(LIMITS, 352)
+    assert part.size == (400, 400)
+    low, high = part.convert("L").resize((400, 1), box=(0, 50, 400, 350)).getextrema()
+    assert low < 40 and high > 215
 
 
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:

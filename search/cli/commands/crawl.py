@@ -43,7 +43,7 @@ class Chart(StrEnum):
 
 
 def _day(text: str) -> date:
-    from crawler.dates import parse_date
+    from schemas.dates import parse_date
 
     found = parse_date(text)
     if found is None:

@@ -143,7 +143,7 @@ def _own_pictures(
             author = title.authors[0].name if title.authors else ""
             held[title.title_id] = Case(item.path, author, title.name, NEW_PICTURE)
         else:
-            rest.append(replace(item, source_path=str(item.path)))
+            rest.append(replace(item, source_path=f"{source.place}/{item.source_path}"))
     cases = list(held.values())[:200]
     if not cases:
         raise InputError(

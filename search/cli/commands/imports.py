@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Option
+from typer.core import TyperGroup
 
 from schemas.errors import PartlyDoneError
 from search.cli.context import Session, plain
 from search.cli.options import AsJson, DryRun, Yes, confirm, counted, examples, new_app, show
 
 if TYPE_CHECKING:
+    from typer._click import Context
+
     from crawler.importers.ingest import ImportReport
     from schemas.records import Title
 
@@ -28,7 +31,19 @@ group = new_app(
     "toonsearch import manifest works.csv",
     "toonsearch import undo",
 )
-app.add_typer(group, name="import")
+
+
+class ImportGroup(TyperGroup):
+    """`--undo` anywhere means the command `undo`: whoever has just typed an import adds it."""
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        if "--undo" in args:
+            rest = [arg for arg in args if arg != "--undo"]
+            args = ["undo", *(rest[1:] if rest[:1] in (["folder"], ["manifest"]) else rest)]
+        return super().parse_args(ctx, args)
+
+
+app.add_typer(group, name="import", cls=ImportGroup)
 
 Name = Annotated[
     str | None, Option(metavar="NAME", help="Name of the source; by default its path.")

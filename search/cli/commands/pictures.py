@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -61,6 +61,7 @@ def embed(
         from indexer.embedding.embed import embed_listed, listed_pictures
 
         check_output(settings, out, "parquet", manifest)
+        say = _say(session, out, as_json)
         listed = listed_pictures(manifest, session.note)[:limit]
         if dry_run:
             print(f"would embed {len(listed):,} pictures into {out}")
@@ -71,7 +72,7 @@ def embed(
         if as_json:
             print_json({"model": done.model_id, **counts, "out": str(out)})
         else:
-            print(f"{done.model_id}: {counted(counts)}, in {out}")
+            say(f"{done.model_id}: {counted(counts)}, in {out}")
         return _problems(session, done.problems, done.failed)
     with session.writing("embed", dry_run), session.progress("Embedding") as progress:
         report = embed_pending(
@@ -195,6 +196,7 @@ def predict(
     session: Session = ctx.obj
     settings = session.settings()
     check_output(settings, out, "parquet", manifest)
+    say = _say(session, out, as_json)
     listed = listed_pictures(manifest, session.note)[:limit]
     if dry_run:
         print(f"would predict the labels of {len(listed):,} pictures into {out}")
@@ -214,12 +216,23 @@ def predict(
             }
         )
     else:
-        print(f"{source}: {report.embedded:,} predicted, {report.failed:,} failed, in {out}")
-        print(f"probably by none of the known artists: {report.unknown:,}")
+        say(f"{source}: {report.embedded:,} predicted, {report.failed:,} failed, in {out}")
+        say(f"probably by none of the known artists: {report.unknown:,}")
         if report.out_of_distribution:
             whose = "index" if model is None else "model"
-            print(f"out of distribution for the {whose}: {report.out_of_distribution:,}")
+            say(f"out of distribution for the {whose}: {report.out_of_distribution:,}")
     return _problems(session, report.problems, report.failed)
+
+
+def _say(session: Session, out: Path, as_json: bool) -> Callable[[str], None]:
+    """How to tell what was done: not among rows that go to standard output themselves."""
+    from schemas.storage.outputs import stream_of
+
+    if stream_of(out) is None:
+        return print
+    if as_json:
+        raise UsageError(f"--json and --out {out} would be mixed", "Leave one out.")
+    return session.note
 
 
 def _problems(session: Session, problems: Iterable[str], failed: int) -> int:

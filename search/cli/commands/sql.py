@@ -7,7 +7,6 @@ import io
 import re
 import sys
 from collections.abc import Iterator
-from datetime import datetime
 from os.path import isfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TextIO
@@ -90,7 +89,7 @@ def sql(
     similar('picture.jpg', 200) and similar_titles(title_id, 50) are tables of nearest
     pictures and titles.
     """
-    from search.sql.session import SqlSession
+    from search.sql.session import SqlSession, moment_of
 
     session: Session = ctx.obj
     settings = session.settings()
@@ -104,7 +103,7 @@ def sql(
             raise UsageError("--untrusted takes a statement", "Leave --schema and --as-of out.")
         _untrusted(session, settings, text, params, chosen, out)
         return
-    moment = None if as_of is None else _moment(as_of)
+    moment = None if as_of is None else moment_of(as_of)
     with SqlSession(settings.layout, settings, as_of=moment) as asked:
         if schema:
             _schema(asked, chosen, query)
@@ -114,20 +113,6 @@ def sql(
             run_shell(asked, session, chosen, rows)
         else:
             _answer(session, asked, text, params, chosen, out, rows)
-
-
-def _moment(text: str) -> datetime:
-    """A moment as ISO 8601 writes it, or a day in any usual spelling. Errors:  UsageError"""
-    from schemas.dates import parse_date
-    from search.sql.session import moment_of
-
-    try:
-        return moment_of(text.strip())
-    except UsageError:
-        day = None if ":" in text else parse_date(text)
-        if day is None:
-            raise
-        return moment_of(day.isoformat())
 
 
 def _files_read(

@@ -66,11 +66,11 @@ def doctor(ctx: typer.Context, as_json: AsJson = False) -> int:
     else:
         paint = colour_wanted(sys.stdout)
         for finding in found:
-            mark = finding.state.ljust(4)
-            mark = f"{MARKS[finding.state]}{mark}\x1b[0m" if paint else mark
-            fix = f"  -> {finding.fix}" if finding.fix and finding.state != "ok" else ""
+            mark = finding.verdict.ljust(4)
+            mark = f"{MARKS[finding.verdict]}{mark}\x1b[0m" if paint else mark
+            fix = f"  -> {finding.fix}" if finding.fix and finding.verdict != "ok" else ""
             print(f"{mark}  {finding.what:<12}{finding.detail}{fix}")
-    return next((finding.exit_code for finding in found if finding.state == "fail"), 0)
+    return next((finding.exit_code for finding in found if finding.verdict == "fail"), 0)
 
 
 @config.command(epilog=examples("toonsearch config show --origin"))

@@ -88,7 +88,7 @@ async def query(
         answer = engine.answer(style, options, picture_ids=ids, names=names, started=started)
         own = tuple(one for one in ids if titles_holding(opened.meta, [one]))
         model = (generation.model_id, generation.preprocessing_digest)
-        return answer, EncodedQuery(style.vector, style.ood, *model, own)
+        return answer, EncodedQuery(style.vector, style.ood, *model, own, style.notes)
 
     answer, encoded = await run_in_threadpool(work)
     body = _body(service.recent.add(encoded), answer, options)
@@ -114,7 +114,7 @@ async def fetched(
     """Ask about a picture on the web, where the server is allowed to fetch it."""
     if service.settings.web.url_queries != "on":
         raise ApiError(403, "off", "this server does not fetch pictures")
-    data = await fetch_picture(url, service.settings.decode.max_bytes)
+    data = await fetch_picture(url, service.settings.web.max_bytes)
     name = url.partition("?")[0].rpartition("/")[2][:200] or "picture"
     return await query(service, options, [QueryPicture(name, data, crop)], opened)
 
@@ -138,7 +138,7 @@ async def result(
         raise ApiError(410, "other_model", message, "Ask with the picture again.")
 
     def work() -> Answer:
-        style = StyleQuery(encoded.vector, encoded.ood)
+        style = StyleQuery(encoded.vector, encoded.ood, encoded.notes)
         return opened.engine.answer(style, options, picture_ids=encoded.own)
 
     answer = await run_in_threadpool(work)

@@ -15,6 +15,7 @@ const PAGES = {
 };
 
 export const server = { accounts: "off", account: null };
+export let known; // what the server offers is known when this is done
 let leave = () => {};
 
 function chrome() {
@@ -101,5 +102,5 @@ addEventListener("unhandledrejection", (event) => {
   event.preventDefault();
   tell(event.reason.full);
 });
-refreshAccount().finally(() => { chrome(); });
+known = refreshAccount().finally(chrome);
 show();

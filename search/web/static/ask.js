@@ -7,7 +7,7 @@ import { cropDialog } from "./crop.js";
 import { chosen } from "./given.js";
 import { answerView, filtersOf } from "./results.js";
 import { boxOf, shrunk } from "./shrink.js";
-import { go, problem, server } from "./app.js";
+import { go, known, problem, server } from "./app.js";
 
 export const MAX_PICTURES = 8;
 let asked = []; // { file, crop, url } of this visit; never stored
@@ -21,6 +21,7 @@ export function forgetPictures() {
 
 // Ask about these as well; gives those that are too many.
 export function take(pictures) {
+  for (const dialog of document.querySelectorAll("dialog")) dialog.close(); // it speaks of what was asked before
   if (here() || !new URLSearchParams(location.search).has("r")) forgetPictures();
   const room = MAX_PICTURES - asked.length;
   for (const file of pictures.slice(0, room)) asked.push({ file, crop: null, url: URL.createObjectURL(file) });
@@ -167,6 +168,8 @@ function chooser(label, style, camera = false) {
 async function home(main, signal) {
   const facts = h("p", { class: "soft facts" });
   const examples = h("div", { class: "examples" });
+  const urls = h("div", {});
+  known.then(() => { if (server.urls) fill(urls, urlForm()); });
   fill(main,
     h("section", { class: "hero" },
       h("h1", {}, t("headline")),
@@ -178,7 +181,7 @@ async function home(main, signal) {
           h("path", { d: "M4 40 L24 24 L36 34 L48 20 L60 32" })),
         h("p", { class: "invite" }, t("drop")),
         h("p", { class: "buttons" }, chooser(t("choose"), "button main"), h("span", { class: "touch" }, chooser(t("photo"), "button", true))),
-        server.urls ? urlForm() : null,
+        urls,
         h("p", { class: "soft" }, t("several"))),
       facts),
     h("section", { class: "start", hidden: true }, h("h2", {}, t("tryOne")), examples));

@@ -56,8 +56,10 @@ export function cropDialog(url, before) {
   const scrollOn = () => {
     if (!anchor) return;
     const frame = stage.getBoundingClientRect();
-    const over = (value, low, high) => Math.min(0, value - low - EDGE_PX) + Math.max(0, value - high + EDGE_PX);
-    const [dx, dy] = [over(pointer.clientX, frame.left, frame.right), over(pointer.clientY, frame.top, frame.bottom)];
+    const [x, y] = at(pointer);
+    const over = (value, low, high, back) => (back ? Math.min(0, value - low - EDGE_PX) : Math.max(0, value - high + EDGE_PX));
+    const dx = over(pointer.clientX, frame.left, frame.right, x < anchor[0]);
+    const dy = over(pointer.clientY, frame.top, frame.bottom, y < anchor[1]);
     if (dx || dy) {
       stage.scrollBy({ left: dx / 3, top: dy / 3, behavior: "instant" });
       stretch();

@@ -5,7 +5,7 @@ import { tell } from "./dom.js";
 import { t } from "./strings.js";
 import { withParams } from "./api.js";
 import { MAX_PICTURES, take } from "./ask.js";
-import { go, server } from "./app.js";
+import { go, known, server } from "./app.js";
 
 // How files begin that are pictures; the system does not know every one's type.
 const BEGINNING = /^(\x89PNG|\xff\xd8\xff|GIF8|RIFF....WEBP|BM|II\*\0|MM\0\*|....ftyp(hei|hev|mif|avi))/s;
@@ -45,8 +45,9 @@ function ofLink(text) {
   }
 }
 
-function open(link) {
+async function open(link) {
   tell();
+  await known;
   if (server.urls) go(withParams("./", { url: link }));
   else tell(t("linksAreOff"));
 }

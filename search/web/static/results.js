@@ -70,6 +70,9 @@ function notes(answer) {
     else if (note.startsWith("left out: pictures by ")) said.push(t("leftOut", { who: note.slice(22) }));
     else if (note.startsWith("the filters left")) said.push(t("candidates", { n: number(answer.query.candidates_count), total: number(answer.query.pictures_count) }));
     else if (note.startsWith("out of distribution")) said.push(t("outOfDistribution"));
+    else if (note.startsWith("no artist is known")) said.push(t("noneLeftOut"));
+    else if (note.startsWith("after the first")) said.push(t("expanded"));
+    else if (note.startsWith("too long to be seen whole")) said.push(t("tooLong"));
     else if (/^\d+ of the \d+/.test(note)) said.push(t("fewer"));
     else said.push(note);
   }

@@ -122,6 +122,11 @@ def test_what_is_no_manifest_changes_nothing(
     assert rows(layout)["p0.png"]["status"] == "stored"
 
 
+def test_a_manifest_in_the_home_of_nobody(layout: Layout) -> None:
+    with pytest.raises(InputError, match="no manifest at ~nobody-at-all"):
+        import_manifest(layout, SETTINGS, Path("~nobody-at-all/m.csv"))
+
+
 # --- Sources and titles.
 
 

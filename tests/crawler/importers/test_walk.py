@@ -242,7 +242,7 @@ def test_an_empty_folder_may_be_an_unmounted_disk(layout: Layout, tmp_path: Path
     root = fill(tmp_path / "in", *(f"Kim/one/{n}.png" for n in range(many)), "Few/one/a.png")
     fill(root, *(f"Lee/two/{n}.png" for n in range(3 * many)))
     import_folder(layout, SETTINGS, root)
-    (root / "Few/one/a.png").unlink()
+    (root / "Few/one/a.png").unlink()  # a folder that was cleared out
     (root / "Kim/one").rename(tmp_path / "disk")
     report = import_folder(layout, SETTINGS, root)
     assert (report.counts["kept"], report.counts["removed"]) == (many, 1)
@@ -250,6 +250,15 @@ def test_an_empty_folder_may_be_an_unmounted_disk(layout: Layout, tmp_path: Path
     assert report.is_partial
     (root / "Kim").rmdir()
     assert import_folder(layout, SETTINGS, root).counts["removed"] == many
+
+
+def test_few_pictures_of_an_unmounted_disk_stay_as_well(layout: Layout, tmp_path: Path) -> None:
+    root = fill(tmp_path / "in", "Kim/one/a.png", "Kim/two/b.png", "Lee/one/a.png")
+    import_folder(layout, SETTINGS, root)
+    (root / "Kim").rename(tmp_path / "disk")
+    (root / "Kim").mkdir()
+    assert import_folder(layout, SETTINGS, root).counts["kept"] == 2
+    assert import_folder(layout, SETTINGS, root, prune=True).counts["removed"] == 2
 
 
 def manifest(tmp_path: Path, count: int) -> Path:

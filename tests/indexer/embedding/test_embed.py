@@ -205,6 +205,16 @@ def test_a_network_that_takes_nothing_ends_the_run(monkeypatch: pytest.MonkeyPat
         embed.encode_each(encoder, [np.zeros((32, 32, 3), np.uint8)])
 
 
+def test_rows_that_list_no_picture_are_noted(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    text = "path,author,date\n.\\a.png,Kim,soon\n,Lee,\nb.png,Han, x, y\n"
+    (tmp_path / "m.csv").write_bytes(text.encode("utf-16"))
+    notes: list[str] = []
+    listed = embed.listed_pictures(tmp_path / "m.csv", notes.append)
+    assert listed == [(".\\a.png", tmp_path / "a.png"), ("b.png", tmp_path / "b.png")]
+    assert [note.split(":")[0] for note in notes] == ["row 3", "row 4"]
+
+
 def test_odd_rows_of_a_manifest_are_problems_of_their_own(tmp_path: Path) -> None:
     drawing(1, 1, 80).save(tmp_path / "a.png")
     (tmp_path / "folder.png").mkdir()

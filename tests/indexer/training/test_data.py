@@ -120,6 +120,23 @@ def test_benchmarks_that_cannot_be_used_are_named(tmp_path: Path, bench: Benchma
         held_out(bench, tmp_path / "gone.json")
 
 
+def test_manifests_of_other_programs_can_be_learnt_from(drawings: Path, tmp_path: Path) -> None:
+    lines = (drawings / "manifest.csv").read_text().splitlines()
+    lines = [line.replace(",", ";") for line in lines if "legend" not in line]
+    lines = [lines[0], *(f"{line}.0" if line[-1:].isdigit() else line for line in lines[1:])]
+    lines += [".\\\\once.png;seen once;x", "once.png;Seen once;x"]
+    file = drawings / "excel.csv"
+    file.write_bytes("\r\n".join(lines).encode("utf-16"))
+    found = benchmark_of_manifest(file, training=True)
+    assert found.years[found.paths.index("0-0-0.png")] == 1880
+    assert found.paths.count("once.png") == 1
+    assert len(found.notes) == 2 and "cells for 5 columns" in found.notes[0]
+    file.write_bytes("\r\n".join([*lines, "once.png;seen once;x;;soon"]).encode("utf-16"))
+    with pytest.raises(InputError, match=r"row \d+: year 'soon' is not a year"):
+        benchmark_of_manifest(file, training=True)
+    file.unlink()
+
+
 def test_splits_and_folds_never_divide_an_author_or_a_series(drawings: Path) -> None:
     bench = benchmark_of_manifest(drawings / "manifest.csv")
     for split in author_splits(bench):

@@ -7,7 +7,40 @@ from pathlib import Path
 
 import pytest
 
-from schemas.storage.fsio import digest_file, digest_once, read_signed, signed_bytes
+from schemas.storage.fsio import (
+    digest_file,
+    digest_once,
+    is_out_of_memory,
+    read_signed,
+    refusal,
+    signed_bytes,
+)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        PermissionError(13, "Permission denied"),
+        RuntimeError("IO Error: Cannot open file: Permission denied"),
+        ValueError("Generic LocalFileSystem error (os error 13)"),
+    ],
+)
+def test_what_a_user_may_not_read_is_told_from_damage(error: Exception) -> None:
+    said, hint = refusal(error) or ("", "")
+    assert said == "cannot be read by this user (Permission denied)"
+    assert "right to read" in hint
+
+
+def test_damage_is_no_refusal() -> None:
+    assert refusal(OSError(2, "No such file or directory")) is None
+    assert refusal(ValueError("its digest does not match")) is None
+
+
+def test_lack_of_memory_in_the_words_of_libraries() -> None:
+    assert is_out_of_memory(MemoryError())
+    assert is_out_of_memory(ImportError("x.so: failed to map segment from shared object"))
+    assert is_out_of_memory(RuntimeError("std::bad_alloc"))
+    assert not is_out_of_memory(RuntimeError("a bad picture"))
 
 
 @pytest.mark.parametrize("change", ["written", "longer", "another file"])

@@ -30,6 +30,8 @@ def own(kind: str, rows: int = len(ROWS)) -> bytes:
         return b"<!doctype html>\n<title>x</title>"
     if kind == "parquet":
         return b"PAR1 and so on"
+    if kind == "metrics":
+        return b"# HELP toonsearch_nightly_seconds How long it took.\n"
     out = io.StringIO()
     write_result(out, COLUMNS, TYPES, (ROWS * (1 + rows // len(ROWS)))[:rows], kind)
     return out.getvalue().encode()

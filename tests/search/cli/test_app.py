@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -18,6 +20,7 @@ import typer
 from PIL import Image
 from typer import _completion_shared
 
+from crawler import images
 from schemas.errors import InputError, LockedError, NetworkError, NoIndexError
 from schemas.settings import Settings
 from schemas.storage.locking import writing
@@ -188,6 +191,158 @@ def test_a_bug_says_that_it_is_one(
     assert "Traceback" in capsys.readouterr().err
 
 
+class PanicException(BaseException):
+    """Like that of a library in Rust: no Exception."""
+
+
+def test_a_panic_in_a_library_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    panic = PanicException("called `Result::unwrap()` on an `Err` value\nat x.rs")
+    monkeypatch.setattr(cli.LazyGroup, "get_command", lambda *_: _raising(panic))
+    assert main(["status"]) == 1
+    assert "PanicException" in complaint(capsys)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.EACCES, "Permission denied", "/a b"), "/a b cannot be read by this user"),
+        (OSError(errno.ELOOP, os.strerror(errno.ELOOP), "/x"), "/x cannot be read (Too many"),
+        (OSError(errno.ENAMETOOLONG, "", b"/x"), "/x cannot be read (File name too long)"),
+        (OSError(errno.ESTALE, "", "/x"), "Mount its file system again"),
+        (OSError(errno.EMFILE, "", "/x"), "`ulimit -n`"),
+        (OSError(errno.EIO, "", "/x"), "/x cannot be read (Input/output error)"),
+        (OSError(errno.ENOENT, "No such file", "/x"), "/x: No such file"),
+        (OSError(errno.EHOSTUNREACH, "No route to host"), "No route to host"),
+        (OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
+        (RuntimeError("Error: could not open /i: Permission denied"), "/i: Permission denied. Run"),
+        (RuntimeError("Could not determine home directory."), "home folder"),
+        (RuntimeError("can't start new thread"), "there is not enough memory"),
+        (MemoryError(), "there is not enough memory"),
+        (ImportError("libx.so: failed to map segment from shared object"), "not enough memory"),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else type(value).__name__,
+)
+def test_what_is_wrong_with_the_machine_is_no_bug(
+    error: Exception, said: str, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(cli.LazyGroup, "get_command", lambda *_: _raising(error))
+    assert main(["status"]) in (2, 3)
+    assert said in complaint(capsys)
+
+
+def test_places_that_are_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    for root, code, said in (
+        (str(tmp_path / "a"), 3, "round in a circle"),
+        (str(tmp_path / ("x" * 300)), 3, "name too long"),
+        (str(tmp_path / "x" / ("y/" * 200)), 2, "400 are the most"),
+        ("", 2, "is empty"),
+    ):
+        assert main(["--data", root, "status"]) == code
+        assert said in complaint(capsys)
+    assert main(["--data", "", "import", "folder", str(tmp_path)]) == 2
+    assert "is empty" in complaint(capsys)
+
+
+def test_the_current_folder_is_gone(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert main(["--data", str(settings.store.root), "sql", "select 1"]) == 0
+    capsys.readouterr()
+    assert main(["--data", "relative", "status"]) == 3
+    assert "the current folder is gone" in complaint(capsys)
+    monkeypatch.chdir(tmp_path)
+
+
+def shell(line: str) -> subprocess.CompletedProcess[str]:
+    """A line of a shell in which `toonsearch` is the real program."""
+    program = f'toonsearch() {{ "{sys.executable}" -m search.cli.app "$@"; }}\n'
+    return subprocess.run(
+        ["bash", "-c", program + line], cwd=ROOT, capture_output=True, text=True, check=False,
+        timeout=120, env={name: v for name, v in os.environ.items() if name != "PYTHONUNBUFFERED"},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "told"),
+    [
+        ("toonsearch config show <&-", 0, True),
+        ("toonsearch config show >&-", 0, False),
+        ("toonsearch config show <&- >&- 2>&-", 0, False),
+        ("toonsearch sql -q <&-", 3, False),
+        ("toonsearch sql -q x 2>&-", 3, False),
+    ],
+)
+def test_closed_streams(line: str, code: int, told: bool) -> None:
+    done = shell(line)
+    assert (done.returncode, bool(done.stdout)) == (code, told)
+    assert len(done.stderr.splitlines()) == (code != 0 and "2>&-" not in line)
+    assert "bug" not in done.stderr
+
+
+@pytest.mark.parametrize("words", ["--help", "config show", "index list", "index list --json"])
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_output_onto_a_full_disk(words: str) -> None:
+    done = shell(f"toonsearch {words} > /dev/full")
+    assert (done.returncode, len(done.stderr.splitlines())) == (3, 1)
+    assert "the disk is full" in done.stderr
+    assert shell(f"toonsearch {words} > /dev/full 2> /dev/full").returncode == 3
+    assert shell(f"toonsearch {words} 2> /dev/full").returncode == 0
+
+
+def test_a_small_address_space_is_told_before_libraries_crash() -> None:
+    for kilobytes, command in ((300_000, "status"), (600_000, "status"), (1_000_000, "doctor")):
+        done = shell(f"ulimit -v {kilobytes}; toonsearch {command}")
+        assert (done.returncode, len(done.stderr.splitlines())) == (3, 1)
+        assert "there is not enough memory" in done.stderr
+    assert shell("ulimit -v 300000; toonsearch status --help").returncode == 0
+
+
+@pytest.mark.slow
+def test_a_limited_address_space_will_do(new_picture: Path) -> None:
+    for command in (f"query {new_picture} -q", "status", "sql 'from titles'"):
+        done = shell(f"ulimit -v 800000; toonsearch {command}")
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_unforeseen_error_about_one_file_is_its_own_and_debug_says_where_it_arose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b"):
+        Image.effect_noise((32, 32), 90).save(tmp_path / f"{name}.png")
+    real, calls = images.is_blank, []
+
+    def is_blank(image: Any) -> bool:
+        calls.append(image)
+        if len(calls) % 2:
+            raise KeyError("MPO")
+        return real(image)
+
+    monkeypatch.setattr(images, "is_blank", is_blank)
+    logger = logging.getLogger("toonsearch")
+    monkeypatch.setattr(logger, "level", logging.WARNING)
+    monkeypatch.setattr(logger, "handlers", [])
+    command = ["--data", str(tmp_path / "data"), "import", "folder", str(tmp_path), "--json"]
+    assert main(command) == 4
+    said = capsys.readouterr()
+    assert json.loads(said.out)["counts"]["failed"] == 1
+    assert "Traceback" not in said.err
+    assert main(["--debug", *command, "--retry-failed"]) == 4
+    assert "in is_blank" in capsys.readouterr().err
+    assert main([*command, "--retry-failed"]) == 0
+
+
 def test_interruptions_are_130(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -199,7 +354,8 @@ def test_interruptions_are_130(
 
 
 @pytest.mark.slow
-def test_sigterm_ends_tidily(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signals_end_tidily(tmp_path: Path, number: signal.Signals) -> None:
     held = tmp_path / "pipe.png"
     os.mkfifo(held)  # reading it waits for ever
     process = subprocess.Popen(
@@ -207,7 +363,7 @@ def test_sigterm_ends_tidily(tmp_path: Path) -> None:
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     time.sleep(2)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (130, b"")
     assert err.decode().startswith("toonsearch: interrupted")

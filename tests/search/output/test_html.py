@@ -18,7 +18,7 @@ from schemas.images import PictureLimits
 from schemas.settings import Settings
 from schemas.storage.layout import Layout
 from search.engine import Engine, QueryOptions
-from search.inputs import QueryPicture
+from search.inputs import Crop, QueryPicture
 from search.output.html import (
     BUDGET_BYTES,
     GallerySection,
@@ -139,6 +139,32 @@ def test_a_crowded_page_keeps_its_budget(tmp_path: Path) -> None:
     made = thumbnails.encoded(uses)
     assert len(made) == 60
     assert sum(len(one.uri) for one in made.values()) <= BUDGET_BYTES
+
+
+def long_strip() -> bytes:
+    strip = Image.new("RGB", (690, 10_000), "white")
+    for number in range(10):
+        strip.paste(draw(1, number).resize((690, 552)), (0, 1000 * number))
+    data = io.BytesIO()
+    strip.save(data, "PNG", compress_level=1)
+    return data.getvalue()
+
+
+@pytest.mark.parametrize("uses", [1, 3000])
+def test_no_picture_of_the_gallery_is_a_sliver(tmp_path: Path, uses: int) -> None:
+    layout = Layout(tmp_path)
+    layout.pictures.mkdir()
+    (layout.pictures / "strip.png").write_bytes(long_strip())
+    thumbnails = Thumbnails(layout, LIMITS)
+    query = QueryPicture("q", long_strip(), Crop.parse("0,0,100%,50%"))
+    thumbnails.add_query(query)
+    thumbnails.add_stored("strip.png")
+    made = thumbnails.encoded({query_key(query): uses, "strip.png": uses})
+    assert len(made) == 2
+    for one in made.values():
+        assert min(one.width_px, one.height_px) >= 60
+        with Image.open(io.BytesIO(base64.b64decode(one.uri.partition(",")[2]))) as image:
+            assert image.size == (one.width_px, one.height_px)
 
 
 def test_thumbnails_carry_no_metadata(tmp_path: Path) -> None:

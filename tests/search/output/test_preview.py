@@ -5,17 +5,29 @@ from __future__ import annotations
 import base64
 import io
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from schemas.images import PictureLimits
+from schemas.images import PictureLimits, is_blank
 from schemas.settings import Settings
 from search.engine import Engine, QueryOptions
 from search.inputs import QueryPicture
-from search.output.preview import ROWS, blocks, iterm, kitty, sixel, terminal_style, write_previews
+from search.output import preview
+from search.output.preview import (
+    CELL_PX,
+    HEIGHT_PX,
+    ROWS,
+    blocks,
+    iterm,
+    kitty,
+    sixel,
+    terminal_style,
+    write_previews,
+)
 from tests.search.answers import answer
 from tests.search.artists import draw
 
@@ -102,6 +114,25 @@ def test_hits_are_shown(engine: Engine, settings: Settings, style: str, by: str)
     out = io.StringIO()
     write_previews(out, found, by, settings.layout, engine.limits, style)
     assert len(out.getvalue()) > 1000
+
+
+def test_a_strip_is_shown_by_a_part(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    strip = Image.new("RGB", (690, 9000), "white")
+    strip.paste(draw(1, 3).resize((690, 552)), (0, 7000))
+    file = settings.layout.picture("ab/strip.png")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    strip.save(file, compress_level=1)
+    shown: list[Image.Image] = []
+
+    def watched(image: Image.Image) -> Iterator[str]:
+        shown.append(image)
+        return blocks(image)
+
+    monkeypatch.setattr(preview, "blocks", watched)
+    found = answer(file="ab/strip.png")
+    write_previews(io.StringIO(), found, "title", settings.layout, PictureLimits(), "blocks")
+    assert shown[0].height == HEIGHT_PX and shown[0].width - CELL_PX[0] >= 60
+    assert not is_blank(shown[0].crop((0, 0, 60, HEIGHT_PX)))
 
 
 def test_lost_files_cost_nothing(settings: Settings) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -20,6 +22,7 @@ pytest.importorskip("fastapi", reason="the page needs the extra [web]")
 from starlette.testclient import TestClient
 
 from schemas.settings import Settings
+from tests.search.artists import draw
 
 ROOT = Path(__file__).resolve().parents[3]
 Opener = Callable[..., Any]
@@ -85,3 +88,63 @@ def wait_until(holds: Callable[[], bool], seconds: float = 20.0) -> None:
     while not holds():
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.1)
+
+
+# --- browsers --------------------------------------------------------------------------------
+
+CHROMIUM = shutil.which("chromium")
+WAIT_MS = 20_000
+Open = Callable[..., Any]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    playwright_sync = pytest.importorskip(
+        "playwright.sync_api", reason="the package playwright is not installed"
+    )
+    with playwright_sync.sync_playwright() as playwright:
+        made = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def page_of(browser: Any, address: str) -> Iterator[Open]:
+    """Opens pages; at the end none of them may have complained or run foreign script."""
+    contexts: list[Any] = []
+    said: list[str] = []
+
+    def open_page(path: str = "", at: str = address, **options: Any) -> Any:
+        context = browser.new_context(**{"locale": "en-US", **options})
+        context.set_default_timeout(WAIT_MS)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda m: said.append(m.text) if m.type in ("error", "warning") else 0)
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("dialog", lambda dialog: (said.append("a dialog opened"), dialog.dismiss()))
+        page.goto(at + path)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    refused = ("404 (Not Found)", "415 (Unsupported Media Type)", "422 (Unprocessable")
+    assert [line for line in said if not any(word in line for word in refused)] == []
+
+
+def png(hand: int, seed: int) -> bytes:
+    held = io.BytesIO()
+    draw(hand, seed).save(held, "PNG")
+    return held.getvalue()
+
+
+def file(hand: int = 0, seed: int = 99, name: str = "new.png") -> dict[str, Any]:
+    return {"name": name, "mimeType": "image/png", "buffer": png(hand, seed)}
+
+
+def ask(page: Any, *files: dict[str, Any]) -> None:
+    page.wait_for_selector("input[type=file]", state="attached")
+    page.locator("input[type=file]").first.set_input_files(list(files) or [file()])
+    page.wait_for_selector(".cards .card")

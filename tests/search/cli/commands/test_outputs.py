@@ -81,6 +81,20 @@ def test_the_demo_replaces_nothing_else(here: Path, capsys: pytest.CaptureFixtur
     assert "catalog.csv exists" in capsys.readouterr().err
 
 
+def test_rows_on_standard_output_are_alone(
+    here: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for command in ("embed", "predict"):
+        assert main([*COMMANDS[command], "-"]) == 0
+        told = capfdbinary.readouterr()
+        assert pq.read_table(pa.BufferReader(told.out))["path"].to_pylist() == ["a.png"]
+        assert b"1" in told.err
+        assert main([*COMMANDS[command], "/dev/stdout", "--json"]) == 2
+
+
 def test_an_earlier_output_is_replaced(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for _ in range(2):
         for command, target in (("query", "x.html"), ("embed", "x.parquet"), ("sql as CSV", "x")):
