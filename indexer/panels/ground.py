@@ -62,9 +62,10 @@ def _seeds(image: np.ndarray, top: bool, bottom: bool) -> tuple[np.ndarray, np.n
     smooth = (grain <= min(SMOOTH + 2 * noise, 14)).astype(np.uint8)
     # A gradient may be too steep to be smooth, but each of its rows has one colour.
     some = image[:, ::8]
-    even = np.flatnonzero((some.max(axis=1) - some.min(axis=1)).max(axis=1) <= 12)
-    rows = image[even]
-    smooth[even[rows.std(axis=1).max(axis=1) < 1.5]] = 1
+    steps = np.abs(np.diff(some.mean(axis=1), axis=0)).max(axis=1)
+    no_step = np.maximum(np.append(0, steps), np.append(steps, 0)) <= 12  # else two grounds meet
+    even = np.flatnonzero(no_step & ((some.max(axis=1) - some.min(axis=1)).max(axis=1) <= 12))
+    smooth[even[image[even].std(axis=1).max(axis=1) < 1.5]] = 1
     count, labels, stats, _ = cv2.connectedComponentsWithStats(smooth, connectivity=4)
     touching = np.zeros(count, dtype=bool)
     for line in [labels[:, 0], labels[:, -1]] + [labels[0]] * top + [labels[-1]] * bottom:
@@ -83,6 +84,8 @@ def _seeds(image: np.ndarray, top: bool, bottom: bool) -> tuple[np.ndarray, np.n
                 cv2.drawContours(balloons, [outline], -1, 1, line, offset=(region.x, region.y))
         elif touching[label] or region.is_band():
             unsure.append(region)
+    bands = [r for r in sure if r.w == width and r.area > 0.95 * r.w * r.h]
+    sure = [region for region in sure if not region.is_between(bands)]
     ground = [region.label for region in sure]
     ground += [region.label for region in unsure if region.belongs_to(sure)]
     chosen = np.zeros(count, dtype=np.uint8)
@@ -145,6 +148,16 @@ class _Region:
         holes = 1 - self.mask
         large = cv2.morphologyEx(holes, cv2.MORPH_OPEN, np.ones((size, size), np.uint8))
         return int(large.sum()) >= 0.3 * int(holes.sum())
+
+    def is_between(self, bands: list[_Region]) -> bool:
+        """Whether empty bands of one other colour lie above and below: then this is a panel with
+        an even background that reaches to both sides."""
+        others = [band for band in bands if np.abs(band.colour - self.colour).max() > 8]
+        above = [band for band in others if abs(band.y + band.h - self.y) <= 6]
+        below = [band for band in others if abs(self.y + self.h - band.y) <= 6]
+        return self not in bands and any(
+            np.abs(a.colour - b.colour).max() <= 8 for a in above for b in below
+        )
 
     def belongs_to(self, sure: list[_Region]) -> bool:
         """Whether a doubtful region has the colour of ground not too far away, and fits."""

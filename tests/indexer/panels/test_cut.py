@@ -162,3 +162,14 @@ def test_tiny_pictures_do_no_harm(size: tuple[int, int]) -> None:
     for panel in cut_page(np.asarray(picture(*size, 0))).panels:
         x, y, w, h = panel.box
         assert 0 <= x < x + w <= size[0] and 0 <= y < y + h <= size[1]
+
+
+def test_even_backgrounds_that_reach_to_both_sides_are_panels() -> None:
+    made = Image.new("RGB", (700, 2200), WHITE)
+    pen = ImageDraw.Draw(made)
+    true: list[Box] = [(0, 40 + 540 * k, 700, 500) for k in range(4)]
+    for k, (_, y, w, h) in enumerate(true):
+        pen.rectangle((0, y, w, y + h - 1), fill=(245, 238, 225))
+        for x in (0, 260, 520):  # discs, cut off by the sides
+            pen.ellipse((x - 60, y + 250 - 30 * k, x + 60, y + 370 - 30 * k), fill=(40, 60, 120))
+    assert_boxes(boxes_of(made), true)
