@@ -123,7 +123,8 @@ def read_manifest(file: Path) -> Manifest:
     try:
         root = file.resolve().parent
     except (OSError, RuntimeError) as error:  # links in a circle, a folder that is closed
-        raise InputError(f"the manifest {file} cannot be read ({error})") from error
+        why = getattr(error, "strerror", None) or error
+        raise InputError(f"the manifest {file} cannot be read ({why})") from error
     rows = _Rows(root)
     for number, columns, cells in read_cells(file, partial(_columns, file), rows.notes):
         if len(cells) != len(columns):

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from crawler.importers.walk import unique_path
 from schemas.blocklist import BlockList
-from schemas.errors import InputError, StorageError, nearest
+from schemas.errors import InputError, StorageError, UnreachableError, nearest
 from schemas.storage.catalog import Catalog
 from schemas.storage.layout import Layout
 from schemas.storage.tables import TABLES
@@ -33,6 +33,11 @@ class ImportRun:
     started: datetime
     versions: dict[str, int | None]
     row: Row
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether it did not come to its end: the next import of its source ends it."""
+        return bool(self.row["outcome"] == INTERRUPTED)
 
 
 def imports(catalog: Catalog) -> list[ImportRun]:
@@ -64,7 +69,7 @@ def recorded(
     started = datetime.now(UTC)
     versions = {name: catalog.version(name) for name in ("pictures", "titles")}
     run_id = f"{started:%Y%m%dT%H%M%S}-{uuid4().hex[:8]}"
-    if before is not None and before.row["outcome"] == INTERRUPTED:
+    if before is not None and before.is_interrupted:
         versions, run_id = before.versions, before.row["run_id"]
     facts: dict[str, Any] = {"source": source, "place": place, "versions": versions}
     row = {
@@ -180,6 +185,8 @@ def _rows_of(catalog: Catalog, run: ImportRun, table: str) -> list[Row]:
         return []
     try:
         rows: list[Row] = catalog.read(table, version=version).to_pylist()
+    except UnreachableError:
+        raise
     except StorageError as error:
         raise InputError(
             f"what the catalog held before the import of {run.source}"

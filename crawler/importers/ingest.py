@@ -356,7 +356,8 @@ def import_items(
             report.counts["unchanged" if job.is_unchanged else what] += 1
         report.counts["removed"] = len(gone)
         return report
-    if not (todo or gone or changed_titles):
+    unfinished = before is not None and before.is_interrupted
+    if not (todo or gone or changed_titles or unfinished):
         return report
     try:
         with recorded(catalog, source.key, source.place, report.counts, before):
@@ -426,7 +427,7 @@ def _gone(
         report.counts["unread_folders"] += is_closed
         report.counts["kept"] += len(paths)
         doubtful += 0 if is_closed else len(paths)
-        stay = f"; the {len(paths):,} pictures below it stay" if paths else ""
+        stay = f"; what is known below it stays ({len(paths):,})" if paths else ""
         hint = "" if is_closed else " (--prune removes them)"
         report.problem(folder, f"{reasons[folder]}{stay}{hint}")
     return sorted(gone), doubtful

@@ -18,7 +18,7 @@ from urllib.parse import unquote
 from schemas.storage import commits
 from schemas.storage.fsio import scratch_folder, storage_errors
 from schemas.storage.layout import Layout
-from schemas.storage.mirrors import bring_home, plain_path
+from schemas.storage.mirrors import bring_home, drop_mirror, plain_path
 from schemas.storage.tables import TABLES, arrow_schema, quoted, table_sql
 
 if TYPE_CHECKING:
@@ -198,8 +198,12 @@ def committing(layout: Layout, table: str) -> Iterator[None]:
 
     directory = layout.table(table)
     with storage_errors(f"the catalog table {table!r}", DeltaError):
-        yield
-        bring_home(directory)
+        try:
+            yield
+            bring_home(directory)
+        except BaseException:
+            drop_mirror(directory)
+            raise
         version = commits.newest_version(directory)
         if version is not None:
             commits.record_commit(directory, version)

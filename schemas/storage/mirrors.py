@@ -81,13 +81,27 @@ def bring_home(table: Path) -> None:
             if path.is_file() and not path.is_symlink():
                 there.mkdir(exist_ok=True)
                 aside = there / f".{path.name}.tmp"  # it may come from another file system
-                shutil.copyfile(path, aside)
-                aside.replace(there / path.name)
+                try:
+                    shutil.copyfile(path, aside)
+                    aside.replace(there / path.name)
+                except BaseException:
+                    with contextlib.suppress(OSError):
+                        aside.unlink()
+                    raise
                 path.unlink()
                 path.symlink_to(there / path.name)
     for name in _linked.get(mirror, set()):
         if name.endswith(".parquet") and not (mirror / name).is_symlink():
             Path(real, name).unlink(missing_ok=True)
+
+
+def drop_mirror(table: Path) -> None:
+    """Throw away what a library did that failed, so that the next commit does not bring it home."""
+    real = os.path.realpath(table)
+    if not _is_plain(real):
+        mirror = _mirror(real)
+        _linked.pop(mirror, None)
+        shutil.rmtree(mirror, ignore_errors=True)
 
 
 def _is_plain(path: str) -> bool:

@@ -15,7 +15,7 @@ from tests.drawings import draw_folder, drawing
 from tests.faults import operations
 from tests.faults.worker import forked
 
-OPERATIONS = ("import", "embed", "build", "publish", "gc", "maintain", "finish")
+OPERATIONS = ("import", "undo", "embed", "build", "publish", "gc", "maintain", "finish")
 WHOLE_EVERY = 20
 
 
@@ -47,7 +47,7 @@ def chain(order: dict[str, Any], scratch: Path) -> dict[str, Any]:
 
     def whole(where: Path) -> Callable[[int], dict[str, Any]]:
         def job(_: int) -> dict[str, Any]:
-            operations.finish(where, forgotten=False)
+            operations.finish(where)
             return {
                 "contents": operations.contents(where),
                 "debris": operations.debris(where),
@@ -55,11 +55,10 @@ def chain(order: dict[str, Any], scratch: Path) -> dict[str, Any]:
 
         return job
 
-    finish = lambda where: operations.finish(where, forgotten=False)  # noqa: E731
     served = False
     for number in range(order["kills"]):
         name = OPERATIONS[int(rng.integers(len(OPERATIONS)))]
-        work = finish if name == "finish" else operations.OPERATIONS[name]
+        work = operations.finish if name == "finish" else operations.OPERATIONS[name]
         if number % 7 == 3:
             folder = place / "drawings/hand 1/title 1.0"
             drawing(1, 500 + number % 5, 64).save(folder / f"{number % 4}.png")

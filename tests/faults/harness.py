@@ -26,22 +26,28 @@ def scratch_place(fallback: Path) -> Path:
     )
 
 
+def preloaded(scratch: Path, source: Path = ROOT) -> dict[str, str]:
+    """The environment of a process under the shim, which is built into a folder."""
+    library = scratch / "shim.so"
+    built = subprocess.run(
+        [str(compiler()), "-O1", "-fPIC", "-shared", "-o", str(library), str(SHIM), "-ldl"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert built.returncode == 0, built.stderr
+    (scratch / "tmp").mkdir()  # where killed children leave what they worked on
+    return {
+        **{k: v for k, v in os.environ.items() if not k.startswith("TOONSEARCH")},
+        "LD_PRELOAD": str(library), "PYTHONPATH": str(source), "TMPDIR": str(scratch / "tmp"),
+        "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
+    }  # fmt: skip
+
+
 class Worker:
     """A warm process under the shim; `trial` damages a copy of a base folder."""
 
     def __init__(self, scratch: Path, *, source: Path = ROOT) -> None:
         self.scratch = scratch
-        library = scratch / "shim.so"
-        built = subprocess.run(
-            [str(compiler()), "-O1", "-fPIC", "-shared", "-o", str(library), str(SHIM), "-ldl"],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert built.returncode == 0, built.stderr
-        threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        environ = {
-            **{k: v for k, v in os.environ.items() if not k.startswith("TOONSEARCH")},
-            "LD_PRELOAD": str(library), "PYTHONPATH": str(source), **threads,
-        }  # fmt: skip
+        environ = preloaded(scratch, source)
         self.process = subprocess.Popen(
             [sys.executable, "-W", "ignore", str(source / "tests/faults/worker.py"), str(scratch)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environ, cwd=source,

@@ -27,6 +27,9 @@ CHECKS = "tests/indexer/vector_index/test_validation.py"
 BLOCKS = "tests/schemas/test_blocklist.py"
 LOCKS = "tests/schemas/storage/test_locking.py"
 DIGESTS = "tests/schemas/storage/test_fsio.py"
+OUTPUTS = "tests/faults/test_outputs.py"
+HISTORY = "tests/crawler/importers/test_history.py"
+MIRRORS = "tests/schemas/storage/test_mirrors.py"
 DAMAGE = "tests/faults/test_damage.py"
 
 
@@ -49,7 +52,7 @@ MUTANTS = (
     Mutant("schemas/storage/commits.py", SYNC_DIR, "fsync_directory(table / LOG)\n    files =", POWER),
     Mutant("schemas/storage/commits.py", SYNC_DIR, "fsync_directory(table)\n    files =", POWER),
     Mutant("schemas/storage/commits.py", "        fsync_file(aside / name)\n", "", POWER),
-    Mutant("crawler/images.py", "            os.fsync(handle.fileno())\n", "", POWER),
+    Mutant("crawler/images.py", "            fsync_file(aside)\n", "            pass\n", POWER),
     Mutant("crawler/images.py", "fsync_directory(path.parent)", "pass", POWER),
     Mutant("crawler/images.py", "fsync_directory(folder.parent)", "pass", POWER),
     Mutant("indexer/vector_index/faiss_index.py", "    fsync_file(path)\n", "", POWER),
@@ -76,9 +79,13 @@ MUTANTS = (
     Mutant("schemas/storage/commits.py", "unfinished and path.is_file()", "False", COMMITS),
     Mutant("schemas/storage/commits.py", "write_checksums(table, TableChecksums(last.version, files))", "pass", DAMAGE),
     Mutant("schemas/storage/catalog.py", "commits.verify(directory, commits.log_files(directory))", "pass", DAMAGE),
-    Mutant("schemas/storage/catalog.py", "commits.verify(directory, _names(table))", "pass", DAMAGE),
+    Mutant("schemas/storage/catalog.py", "commits.verify(directory, data_files(table))", "pass", DAMAGE),
     Mutant("schemas/storage/fsio.py", "known[:3] != key", "False", DIGESTS),
-    Mutant("indexer/embedding/embed.py", "if picture_id_of(data) != picture_id:", "if False:", DAMAGE),
+    Mutant("schemas/images.py", "if picture_id_of(data) != picture_id:", "if False:", DAMAGE),
+    Mutant("schemas/storage/outputs.py", "            os.fsync(file.fileno())\n", "", OUTPUTS),
+    Mutant("schemas/storage/outputs.py", "    fsync_directory(path.parent)\n", "", OUTPUTS),
+    Mutant("schemas/storage/catalog.py", "            drop_mirror(directory)\n", "", MIRRORS),
+    Mutant("crawler/importers/ingest.py", " or unfinished)", ")", HISTORY),
     Mutant("indexer/backup.py", "digest_file(path) != facts[\"blake3\"]", "False", DAMAGE),
 )
 # fmt: on

@@ -37,7 +37,15 @@ def do_import(root: Path) -> None:
     intake.COMMIT_ROWS = BATCH
     settings = settings_of(root)
     with writing(settings.layout, "import"):
-        import_folder(settings.layout, settings, root.parent / "drawings", prune=True)
+        import_folder(settings.layout, settings, root.parent / "drawings")
+
+
+def do_undo(root: Path) -> None:
+    from crawler.importers.history import find_import, undo_import
+
+    layout = settings_of(root).layout
+    with writing(layout, "undo"):
+        undo_import(layout, find_import(Catalog(layout), None))
 
 
 def do_embed(root: Path) -> None:
@@ -98,6 +106,8 @@ def do_maintain(root: Path) -> None:
 
 OPERATIONS: dict[str, Callable[[Path], None]] = {
     "import": do_import,
+    "awkward": do_import,
+    "undo": do_undo,
     "embed": do_embed,
     "build": do_build,
     "publish": do_publish,
@@ -108,15 +118,37 @@ OPERATIONS: dict[str, Callable[[Path], None]] = {
 }
 
 
-def finish(root: Path, *, forgotten: bool) -> None:
-    """What the next night does, whatever happened before."""
-    if forgotten:
+AWKWARD = "a[1]"
+
+
+def root_of(place: Path, operation: str) -> Path:
+    """Where an operation finds its data root: one has a name that libraries stumble over."""
+    return place / (AWKWARD if operation == "awkward" else "data")
+
+
+def finish(root: Path, operation: str = "") -> dict[str, Any]:
+    """What the next night does, whatever happened before; first whoever was asked to take
+    something away does so again. Returns what an undo leaves."""
+    left: dict[str, Any] = {}
+    if operation == "forget":
         do_forget(root)
+    if operation == "undo":
+        if "undone" not in _outcomes(root):
+            do_undo(root)
+        rows = {
+            name: Catalog(Layout(root)).read(name).to_pylist() for name in ("pictures", "titles")
+        }
+        left = {name: sorted(map(str, found)) for name, found in rows.items()}
     do_import(root)
     do_embed(root)
     do_build(root)
     do_publish(root)
     do_gc(root)
+    return left
+
+
+def _outcomes(root: Path) -> list[str]:
+    return list(Catalog(Layout(root)).read("runs", ["outcome"])["outcome"].to_pylist())
 
 
 def acknowledge(to: int) -> None:
@@ -200,6 +232,7 @@ def contents(root: Path) -> dict[str, Any]:
         "vectors": {key: value for key, value in sorted(digests.items()) if key in live},
         "answers": answers(root),
         "blocked": bool(BlockList.read(Layout(root))),
+        "interrupted": _outcomes(root).count("interrupted"),
     }
 
 

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -86,6 +87,10 @@ ssize_t pwrite(int fd, const void *b, size_t n, off_t o) {
     REAL(pwrite); GUARD_FD("write", fd, real(fd, b, n, o), real(fd, b, n > 1 ? n / 2 : n, o)); }
 ssize_t writev(int fd, const struct iovec *v, int n) {
     REAL(writev); GUARD_FD("write", fd, real(fd, v, n), real(fd, v, n > 1 ? n / 2 : n)); }
+ssize_t sendfile(int fd, int from, off_t *o, size_t n) {
+    REAL(sendfile); GUARD_FD("write", fd, real(fd, from, o, n), real(fd, from, o, n > 1 ? n / 2 : n)); }
+ssize_t sendfile64(int fd, int from, off64_t *o, size_t n) {
+    REAL(sendfile64); GUARD_FD("write", fd, real(fd, from, o, n), real(fd, from, o, n > 1 ? n / 2 : n)); }
 int ftruncate64(int fd, off64_t n) { REAL(ftruncate64); GUARD_FD("truncate", fd, real(fd, n), real(fd, n)); }
 int ftruncate(int fd, off_t n) { REAL(ftruncate); GUARD_FD("truncate", fd, real(fd, n), real(fd, n)); }
 int fsync(int fd) { REAL(fsync); GUARD_FD("fsync", fd, real(fd), real(fd)); }

@@ -19,12 +19,15 @@ import pytest
 
 from tests.drawings import draw_folder, drawing
 from tests.faults.harness import Worker, compiler, failures_of, scratch_place
+from tests.faults.operations import AWKWARD
 from tests.faults.power import states
 
 FULL = bool(os.environ.get("TOONSEARCH_FAULTS"))
 PLACES = 4
 ARTEFACTS = os.environ.get("TOONSEARCH_ARTEFACTS")
-OPERATIONS = ("import", "embed", "build", "publish", "gc", "maintain", "forget")
+OPERATIONS = (
+    "import", "awkward", "undo", "embed", "renew", "publish", "gc", "maintain", "forget",
+)  # fmt: skip
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(compiler() is None, reason="the shim needs a C compiler"),
@@ -47,10 +50,24 @@ class Bench:
         (folder / "0.png").unlink()
         drawing(0, 77, 64).save(folder / "1.png")
         drawing(0, 78, 64).save(folder / "5.png")
+        # As if its disk were gone: what is known of it stays.
+        (first / "drawings/hand 2").rename(first / "aside")
+        (first / "drawings/hand 2").mkdir()
         state = first
-        for operation in ("import", "embed", "build", "publish"):
-            self._keep(operation, state)
-            state = self._run(state, operation)
+        self._keep("import", state)
+        (state / "data").rename(state / AWKWARD)
+        self._keep("awkward", state)
+        (state / AWKWARD).rename(state / "data")
+        state = self._run(state, "import")
+        self._keep("undo", state)
+        (state / "drawings/hand 2").rmdir()
+        (state / "aside").rename(state / "drawings/hand 2")
+        self._keep("embed", state)
+        state = self._run(state, "embed")
+        self._keep("renew", state)
+        state = self._run(state, "build")
+        self._keep("publish", state)
+        state = self._run(state, "publish")
         drawing(2, 79, 64).save(state / "drawings/hand 2/title 2.0/6.png")
         self._run(state, "import", "embed", "build", "publish")
         for operation in ("gc", "maintain", "forget"):
@@ -137,7 +154,7 @@ def cuts(journal: list[str]) -> list[dict[str, Any]]:
     """Before every call, in each way in which what is not synced then can be lost."""
     ways: dict[str, list[int]] = {"empty": [], "torn": [], "lost": [], "last": []}
     for n, (dirty, given) in enumerate(states(journal, lambda _: False), 1):
-        lock = {path for path in (*dirty, *given) if path.endswith("/data/lock")}
+        lock = {path for path in (*dirty, *given) if path.endswith("/lock")}
         names = len(given.keys() - lock)
         fits = {"empty": dirty - lock, "torn": dirty - lock, "lost": names, "last": names > 1}
         for how, fit in fits.items():

@@ -27,7 +27,7 @@ def warm() -> None:
         "deltalake", "faiss", "numpy", "onnxruntime", "pyarrow.parquet", "pyarrow.dataset",
         "PIL.Image", "crawler.importers.folder", "indexer.vector_index.build", "indexer.embedding.embed", "indexer.forget",
         "indexer.vector_index.generations", "schemas.storage.catalog", "tests.faults.operations",
-        "indexer.backup", "schemas.storage.snapshot", "search.web.db", "duckdb",
+        "indexer.backup", "crawler.importers.history", "schemas.storage.snapshot", "search.web.db", "duckdb",
     ):  # fmt: skip
         importlib.import_module(name)
 
@@ -76,7 +76,8 @@ def forked(
 def trial(order: dict[str, Any], scratch: Path) -> dict[str, Any]:
     from tests.faults import operations
 
-    root = scratch / "trial" / "data"
+    operation = order["operation"]
+    root = operations.root_of(scratch / "trial", operation)
     shutil.rmtree(root.parent, ignore_errors=True)
     shutil.copytree(Path(order["base"]), root.parent)
     if "power" in order:
@@ -98,7 +99,7 @@ def trial(order: dict[str, Any], scratch: Path) -> dict[str, Any]:
             MODES[order["mode"]], ctypes.c_long(order.get("n", 0)), order.get("errno", 5),
             str(root).encode(), log,
         )  # fmt: skip
-        operations.OPERATIONS[order["operation"]](root)
+        operations.OPERATIONS[operation](root)
         return {"calls": shim.shim_calls()}
 
     before = order.get("before")
@@ -118,8 +119,9 @@ def trial(order: dict[str, Any], scratch: Path) -> dict[str, Any]:
         return {"stored": operations.stored(root), "answers": operations.answers(root)}
 
     def end(_: int) -> dict[str, Any]:
-        operations.finish(root, forgotten=order["operation"] == "forget")
-        return {"contents": operations.contents(root), "debris": operations.debris(root)}
+        left = operations.finish(root, operation)
+        contents = {"left": left, **operations.contents(root)}
+        return {"contents": contents, "debris": operations.debris(root)}
 
     found["before"] = before
     found["after"] = forked(read_state, scratch / "out")
@@ -128,7 +130,7 @@ def trial(order: dict[str, Any], scratch: Path) -> dict[str, Any]:
 
         def killed(_: int) -> None:
             shim.shim_arm(2, ctypes.c_long(again), 5, str(root).encode(), -1)
-            operations.finish(root, forgotten=order["operation"] == "forget")
+            operations.finish(root, operation)
 
         forked(killed, scratch / "out")
         found["after_again"] = forked(read_state, scratch / "out")

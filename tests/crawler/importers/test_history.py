@@ -103,6 +103,29 @@ def test_a_killed_import_and_its_end_are_one(
     assert contents(layout) == first
 
 
+def test_an_import_that_was_killed_after_its_last_picture_is_ended_by_the_next(
+    layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = fill(tmp_path / "in", a1=1)
+    real, calls = Catalog.upsert, []
+
+    def upsert(self: Catalog, table: str, rows: Any, **more: Any) -> None:
+        calls.append(table)
+        if calls.count("runs") == 2:
+            raise KeyboardInterrupt
+        real(self, table, rows, **more)
+
+    with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
+        broken.setattr(Catalog, "upsert", upsert)
+        import_folder(layout, SETTINGS, root)
+    first = contents(layout)
+    assert import_folder(layout, SETTINGS, root).counts["unchanged"] == len(first[0]) == 1
+    assert not imports(Catalog(layout))[0].is_interrupted
+    import_folder(layout, SETTINGS, fill(root, b1=2))
+    undo(layout)
+    assert contents(layout) == first, "only the last import is taken back"
+
+
 def test_a_killed_undo_is_finished_by_the_next(
     layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,6 +160,19 @@ def test_what_was_cleared_away_is_said(layout: Layout, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="was cleared away"):
         undo(layout)
     assert contents(layout) == before
+
+
+def test_what_cannot_be_reached_was_not_cleared_away(layout: Layout, tmp_path: Path) -> None:
+    root = fill(tmp_path / "in", a1=1)
+    import_folder(layout, SETTINGS, root)
+    catalog = Catalog(layout)
+    old = set(catalog.files("pictures"))
+    import_folder(layout, SETTINGS, fill(root, a1=10))
+    for file in map(Path, old - set(catalog.files("pictures"))):
+        file.unlink()
+        file.symlink_to(file)  # the system refuses it, as it does what another user owns
+    with pytest.raises(InputError, match="Too many levels"):
+        undo(layout)
 
 
 def test_what_was_forgotten_stays_forgotten(layout: Layout, tmp_path: Path) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from schemas.errors import InputError
+from schemas.errors import InputError, StorageError
 from schemas.records import Title
 from schemas.storage import catalog as tables
 from schemas.storage import mirrors
@@ -55,6 +57,28 @@ def test_a_table_lives_in_a_folder_of_any_name(
     for path in folder.rglob("*"):
         assert not path.is_symlink() and not path.name.endswith(".tmp"), path
     assert [os.fsencode(path.name) for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("inner", ["", mirrors.LOG])
+def test_a_commit_that_failed_does_not_come_with_the_next(
+    tmp_path: Path, inner: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = Layout(tmp_path / "a[1]")
+    catalog = Catalog(layout)
+    catalog.append("titles", rows_of([Title("a:1", "a", "one")]))
+
+    def full(source: Path, target: Path) -> None:
+        if target.parent.name == (inner or "titles"):
+            target.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        shutil.copyfile(source, target)
+
+    with monkeypatch.context() as broken, pytest.raises(StorageError, match="full"):
+        broken.setattr(mirrors, "shutil", SimpleNamespace(copyfile=full, rmtree=shutil.rmtree))
+        catalog.append("titles", rows_of([Title("a:2", "a", "two")]))
+    catalog.append("titles", rows_of([Title("a:3", "a", "three")]))
+    assert {row["name"] for row in catalog.read("titles").to_pylist()} == {"one", "three"}
+    assert not list(layout.root.rglob("*.tmp"))
 
 
 def test_files_of_a_table_beside_one_of_a_similar_name_are_not_read(tmp_path: Path) -> None:
