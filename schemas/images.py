@@ -207,7 +207,8 @@ def _decoding(file: Container) -> Iterator[None]:
         text = str(error)
         is_cut = file.is_cut or "truncated" in text.lower()
         reason = Reason.TRUNCATED if is_cut else Reason.DAMAGED
-        raise PictureError(reason, f"the picture is {reason} ({text})") from error
+        detail = "its file ends too early" if is_cut else text
+        raise PictureError(reason, f"the picture is {reason} ({detail})") from error
 
 
 MOST_PIXELS = 480_000_000

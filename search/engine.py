@@ -202,7 +202,8 @@ class Engine:
             total=generation.pictures_count,
             expanded=options.expand and options.by == "picture",
             shown=len(places or titles),
-            k=options.k,
+            # Nobody asked for the usual number: a small index is no news.
+            k=options.k if options.k != QueryOptions.k else 0,
             by=options.by,
         )
         return Answer(

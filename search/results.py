@@ -157,7 +157,8 @@ def notes_of(
     """What a reader should know before trusting the list.
 
     `own` and `same` are titles and authors that the query itself is of, `wanted_others` that the
-    latter were to be left out; the filters left `left` of `total` pictures.
+    latter were to be left out; the filters left `left` of `total` pictures. `k` is how many were
+    asked for, 0 when no number was.
     """
     if labels.is_out_of_distribution:
         yield "out of distribution: the picture is unlike anything in the index"

@@ -12,13 +12,16 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import tempfile
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import blake3
 
 from schemas.errors import InputError
+
+if TYPE_CHECKING:
+    import tempfile
 
 LOG = "_delta_log"
 _AWKWARD = frozenset(r"[]|^\%*?")
@@ -118,4 +121,6 @@ def _mirror(real: str) -> Path:
 @cache
 def _mirrors() -> tempfile.TemporaryDirectory[str]:
     """Where the mirrors are; removed when the process ends."""
+    import tempfile
+
     return tempfile.TemporaryDirectory(prefix="toonsearch-", ignore_cleanup_errors=True)

@@ -186,6 +186,8 @@ def test_more_than_there_is_gives_what_there_is_and_says_so(engine: Engine) -> N
     answer = engine.query([picture(0, 5)], QueryOptions(k=500))
     assert len(answer.titles) == 6
     assert "6 of the 500 titles asked for were found" in answer.notes
+    usual = engine.query([picture(0, 5)], QueryOptions())
+    assert len(usual.titles) == 6 and not any("asked for" in note for note in usual.notes)
 
 
 def test_a_filter_that_leaves_nothing_is_no_error(engine: Engine) -> None:

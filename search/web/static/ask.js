@@ -1,6 +1,6 @@
 // The search page: how a picture gets in, and what happens with the answer.
 
-import { fill, h, picture, put, say, tell } from "./dom.js";
+import { fill, h, picture, put, say, tellAlso } from "./dom.js";
 import { explain, number, t } from "./strings.js";
 import { get, here, query, withParams } from "./api.js";
 import { cropDialog } from "./crop.js";
@@ -67,7 +67,7 @@ async function sent() {
 function leaveOut(refused) {
   if (!refused.length) return;
   const places = new Set(refused.map((one) => one.picture - 1));
-  tell(...refused.map((one) => `${t("leftOut", { who: one.name })} ${explain(one).join(" ")}`));
+  tellAlso(...refused.map((one) => `${t("leftOut", { who: one.name })} ${explain(one).join(" ")}`));
   for (const place of places) URL.revokeObjectURL(asked[place].url);
   asked = asked.filter((_, n) => !places.has(n));
 }

@@ -42,6 +42,11 @@ export function tell(...sentences) {
     ? h("button", { type: "button", class: "plain", "aria-label": t("close"), onclick: () => tell() }, "×") : null);
 }
 
+// What stands there already stays.
+export function tellAlso(...sentences) {
+  tell(...[...document.querySelectorAll("#notice p")].map((one) => one.textContent), ...sentences);
+}
+
 // Only web addresses become links.
 export function link(url, label, props = {}) {
   let safe = null;

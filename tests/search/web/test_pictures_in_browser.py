@@ -130,6 +130,16 @@ def test_of_ten_pictures_eight_are_taken_and_a_word_says_so(page_of: Open) -> No
     assert "At most 8" in said and "8.png, 9.png" in said
 
 
+def test_what_was_not_taken_is_still_said_beside_what_was_bad(page_of: Open) -> None:
+    page = page_of()
+    files = [(f"{n}.png", "image/png", png(n % 3, 80 + n)) for n in range(10)]
+    drop(page, ("bad.png", "image/png", b"nothing"), *files[1:])
+    page.wait_for_selector(".cards .card")
+    said = page.locator("#notice").inner_text()
+    assert "8.png, 9.png" in said and "bad.png" in said
+    assert page.locator(".tile").count() == 7
+
+
 @pytest.mark.parametrize(("locale", "word"), [("en-US", "Allowed are"), ("ko-KR", "보내 주세요")])
 def test_one_bad_picture_does_not_lose_the_other(page_of: Open, locale: str, word: str) -> None:
     page = page_of(locale=locale)
