@@ -442,10 +442,13 @@ class _Job:
             image = image.crop((left, top, math.ceil(right * across), math.ceil(bottom * down)))
         if self.file.orientation > 1:
             image = image.transpose(Image.Transpose(_TURNS[self.file.orientation]))
-        has_colour = image.mode in ("RGB", "RGBA", "P")
-        image = _opaque(_reduce_early(image, self.target_px))
-        if self.file.profile and has_colour:
-            image = _in_srgb(image, self.file.profile)
+        kind = _KINDS.get(image.mode)
+        image = _reduce_early(image, self.target_px)
+        if kind != "CMYK":
+            image = _opaque(image)
+        if self.file.profile and kind:
+            image = _in_srgb(image, self.file.profile, kind)
+        image = _opaque(image)
         image.info = {}
         return image
 
@@ -544,43 +547,50 @@ def _range(image: Image.Image) -> float:
 
 SAME_LEVELS = 3
 """A profile that moves no colour further than that is taken for sRGB."""
+_KINDS = {"RGB": "RGB", "RGBA": "RGB", "P": "RGB", "L": "L", "LA": "L", "CMYK": "CMYK"}
+"""Of each mode what a profile is applied to."""
+_SPACES = {"RGB": b"RGB ", "L": b"GRAY", "CMYK": b"CMYK"}
 
 
-def _in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+def _in_srgb(image: Image.Image, profile: bytes, kind: str) -> Image.Image:
     """The picture's colours as sRGB; a profile that cannot be used changes nothing."""
     from PIL import ImageCms
 
-    transform = _to_srgb(profile)
+    transform = _to_srgb(profile, kind)
     if transform is None:
         return image
     try:
-        return ImageCms.applyTransform(image, transform) or image
+        colours = image.getchannel(0) if kind == "L" else image
+        return ImageCms.applyTransform(colours, transform) or image
     except Exception:  # of the library, which has no common type
         return image
 
 
 @lru_cache(maxsize=8)
-def _to_srgb(profile: bytes) -> ImageCmsTransform | None:
-    """From a profile of a screen or camera to sRGB; None for sRGB itself, for profiles of other
-    kinds and for damaged ones."""
-    if profile[16:20] != b"RGB " or profile[36:40] != b"acsp":
+def _to_srgb(profile: bytes, kind: str) -> ImageCmsTransform | None:
+    """From a profile to sRGB; None for sRGB itself, for profiles of other kinds and for damaged
+    ones."""
+    if profile[16:20] != _SPACES[kind] or profile[36:40] != b"acsp":
         return None
     from PIL import Image, ImageCms
 
     levels = np.linspace(0, 255, 6).astype(np.uint8)
-    colours = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=3)
+    colours = np.stack(np.meshgrid(*[levels] * Image.getmodebands(kind), indexing="ij"), axis=-1)
+    probe = Image.frombytes(kind, (6, colours.size // colours.shape[-1] // 6), colours.tobytes())
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         target = ImageCms.createProfile("sRGB")
-        transform = ImageCms.buildTransform(source, target, "RGB", "RGB")
-        made = ImageCms.applyTransform(Image.fromarray(colours.reshape(6, 36, 3)), transform)
+        transform = ImageCms.buildTransform(source, target, kind, "RGB")
+        made = ImageCms.applyTransform(probe, transform)
     except Exception:  # of the library, which has no common type
         return None
-    moved = np.asarray(made, np.int16).reshape(colours.shape)
-    if np.abs(moved - colours).max() <= SAME_LEVELS:
+    moved = np.asarray(made, np.int16).reshape(-1, 3)
+    plain = np.asarray(probe.convert("RGB"), np.int16).reshape(-1, 3)
+    if np.abs(moved - plain).max() <= SAME_LEVELS:
         return None
     # One that leaves no light between black and white would hide what is drawn.
-    return transform if (moved[5, 5, 5] - moved[0, 0, 0]).min() > 127 else None
+    dark, bright = (int(place) for place in (plain.sum(1).argmin(), plain.sum(1).argmax()))
+    return transform if (moved[bright] - moved[dark]).min() > 127 else None
 
 
 BLANK_RANGE = 6

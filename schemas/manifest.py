@@ -123,7 +123,8 @@ def read_manifest(file: Path) -> Manifest:
     try:
         root = file.resolve().parent
     except (OSError, RuntimeError) as error:  # links in a circle, a folder that is closed
-        raise InputError(f"the manifest {file} cannot be read ({error})") from error
+        why = getattr(error, "strerror", None) or error
+        raise InputError(f"the manifest {file} cannot be read ({why})") from error
     rows = _Rows(root)
     for number, columns, cells in read_cells(file, partial(_columns, file), rows.notes):
         if len(cells) != len(columns):
@@ -218,7 +219,7 @@ class _Rows:
                 said = f"date {text[:40]!r} is read as {day}, year first"
                 self.notes.add(row.number, READ_AS_DATE, said)
             else:
-                said = f"date {text[:40]!r} is not certain: write 2019-03-02"
+                said = f"date {text[:40]!r} is not certain: write it like 2019-03-02"
                 self.notes.add(row.number, WRONG_DATE, said)
 
     def _value(self, number: int, column: str, cell: Any) -> Any:
@@ -330,7 +331,7 @@ def _date(cell: Any, column: str, say: Say) -> datetime.date | str | int | None:
         return day
     year = parse_year(text)
     if year is None:
-        say(WRONG_DATE, f"{column} {text[:40]!r} is not understood: write 2019-03-02")
+        say(WRONG_DATE, f"{column} {text[:40]!r} is not understood: write it like 2019-03-02")
     elif not re.fullmatch(r"\d{4}(\.0|년)?", text):
         say(WRONG_DATE, f"{column} {text[:40]!r}: only the year {year} is certain")
     return year

@@ -323,6 +323,8 @@ def _cells(array: Any) -> list[Any]:
         return [_day(value, 86_400_000) for value in array.cast(pa.int64()).to_pylist()]
     if pa.types.is_date32(kind):
         return [_day(value, 1) for value in array.cast(pa.int32()).to_pylist()]
+    if pa.types.is_fixed_size_binary(kind):  # zeros fill what is shorter
+        return [value and value.rstrip(b"\0") for value in array.to_pylist()]
     try:
         values: list[Any] = array.to_pylist()
     except (ValueError, ArithmeticError, NotImplementedError, ImportError):
@@ -347,6 +349,3 @@ def _day(value: int | None, day: int) -> datetime.date | Odd | None:
         return datetime.date.fromordinal(EPOCH + value // day)
     except (ValueError, OverflowError):
         return Odd("a day outside the calendar")
-
-
-EPOCH = datetime.date(1970, 1, 1).toordinal()

@@ -148,9 +148,10 @@ def _write(
                 predicted.append(None if isinstance(found, PictureError) else found)
             write(_columns(batch, predicted))
             report.count(batch)
-            report.unknown += sum(one.unknown_author[0] > 0.5 for one in predicted if one)
+            answers = [one for one in predicted if one]
+            report.unknown += sum(bool(one.unknown_author[0] > 0.5) for one in answers)
             report.out_of_distribution += sum(
-                one.out_of_distribution[0] > 0.5 for one in predicted if one
+                bool(one.out_of_distribution[0] > 0.5) for one in answers
             )
     return predictor.source, report
 

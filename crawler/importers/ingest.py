@@ -159,7 +159,7 @@ class ImportReport:
 
     counts    files by FILE_COUNTS; then rows that went, titles that are new or changed, and
               folders that could not be listed
-    problems  the first few that did not go well
+    problems  the first few that did not go well; `more_problems` are not told
     notes     what is worth knowing, though nothing went wrong
     titles    every title of the source with how many files it has
     """
@@ -171,6 +171,7 @@ class ImportReport:
         )
     )
     problems: list[str] = field(default_factory=list)
+    more_problems: int = 0
     notes: list[str] = field(default_factory=list)
     titles: list[tuple[Title, int]] = field(default_factory=list)
 
@@ -196,6 +197,8 @@ class ImportReport:
     def problem(self, path: str, why: str) -> None:
         if len(self.problems) < MAX_PROBLEMS:
             self.problems.append(f"{path}: {why}")
+        else:
+            self.more_problems += 1
 
     def count(self, job: Job, row: Picture | CheckedPicture, detail: str) -> None:
         """Take a file into account that was read, by its row."""

@@ -23,9 +23,12 @@ says so; all other files are left alone."""
 
 SYSTEM_FOLDERS = frozenset(
     (
-        *("@eadir", "#recycle", "#snapshot", "@tmp", "@sharebin"),  # Synology
+        *("@eadir", "#recycle", "#snapshot", "@tmp", "@sharebin", "@sharesnap"),  # Synology
+        *("@appdata", "@appstore", "@database", "@docker", "@download", "@quarantine"),
+        *("@synodrive", "@synoeastream", "@synoresource", "@cloudsync", "@synologycloudsync"),
         *("@recycle", "@recently-snapshot", "@__thumb"),  # QNAP
-        *("$recycle.bin", "recycler", "system volume information", "found.000"),  # Windows
+        *("$recycle.bin", "recycled", "recycler", "system volume information"),  # Windows
+        *("found.000", "found.001", "found.002", "msocache", "$windows.~bt", "$winreagent"),
         *("__macosx", "network trash folder", "temporary items"),  # macOS
         *("lost+found", "~snapshot"),
     )

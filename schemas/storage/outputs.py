@@ -41,6 +41,7 @@ _MARKS = {
     "markdown": r"\| ",
     "metrics": r"# (HELP|TYPE) ",
 }
+_TABLE_ENDINGS = ("", ".csv", ".txt", ".tsv", ".dat", ".out")
 _NO_TABLE = re.compile(r"[<\[{]|#!|# \S|[^\n]*\t")
 """How markup, settings, scripts, notes and rows parted by tabs begin; a line of names does not."""
 
@@ -119,6 +120,8 @@ def _is_kind(path: Path, kind: str) -> bool:
         return False
     if kind in _MARKS:
         return re.match(_MARKS[kind], text) is not None
+    if path.suffix.lower() not in _TABLE_ENDINGS:  # a short script reads as a table too
+        return False
     if _NO_TABLE.match(text) or any(re.match(mark, text) for mark in _MARKS.values()):
         return False
     whole = len(head) <= HEAD_BYTES

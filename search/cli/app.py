@@ -223,6 +223,8 @@ def _usage_error(error: typer.TyperException) -> ToonsearchError:
     ctx = getattr(error, "ctx", None)
     path = ctx.command_path if ctx is not None else "toonsearch"
     message, _, guess = error.format_message().rstrip(".").partition(". Did you mean")
+    if closed := re.fullmatch(r".*: \w+ '(.*)' is not readable", message, re.DOTALL):
+        return InputError(f"{closed[1]} cannot be read by this user (Permission denied)")
     message = re.sub(r"is not a valid int( range)?$", "is not a whole number", message)
     message = re.sub(r"is not a valid float( range)?$", "is not a number", message)
     hint = f"Did you mean{guess} See `{path} --help`." if guess else f"See `{path} --help`."

@@ -407,23 +407,46 @@ def profile(green: tuple[float, float], gamma: float) -> bytes:
     white = np.array([0.9642, 1.0, 0.8249])
     matrix = columns * np.linalg.solve(columns, white)
 
-    def fixed(values: np.ndarray) -> bytes:
-        return b"".join(struct.pack(">i", round(float(value) * 65536)) for value in values)
-
-    curve = b"curv" + bytes(4) + struct.pack(">IHxx", 1, round(gamma * 256))
-    words = b"desc" + bytes(4) + struct.pack(">I", 5) + b"test\0" + bytes(78)
-    tags = [(b"desc", words), (b"wtpt", b"XYZ " + bytes(4) + fixed(white))]
-    tags += [
+    tags = [
         (name, b"XYZ " + bytes(4) + fixed(matrix[:, place]))
         for place, name in enumerate((b"rXYZ", b"gXYZ", b"bXYZ"))
     ]
-    tags += [(name, curve) for name in (b"rTRC", b"gTRC", b"bTRC")]
+    return icc_of(b"RGB ", tags + [(name, curve(gamma)) for name in (b"rTRC", b"gTRC", b"bTRC")])
+
+
+def grey_profile(gamma: float) -> bytes:
+    return icc_of(b"GRAY", [(b"kTRC", curve(gamma))])
+
+
+def ink_profile() -> bytes:
+    """Of print: Lab of paper, of each colour of ink and of all mixtures, and of black."""
+    inks = [(100, 0, 0), (89, -5, 93), (48, 74, -3), (47, 68, 48), (55, -37, -50), (50, -65, 27)]
+    inks += [(24, 22, -46), (23, 0, 0)]
+    mixtures = [lab for ink in inks for lab in (ink, (8, 0, 0))]  # without and with black
+    table = b"".join(bytes((round(lab[0] * 2.55), lab[1] + 128, lab[2] + 128)) for lab in mixtures)
+    levels = bytes(range(256))
+    lut = b"mft1" + bytes(4) + bytes((4, 3, 2, 0)) + fixed(np.eye(3).ravel())
+    return icc_of(b"CMYK", [(b"A2B0", lut + 4 * levels + table + 3 * levels)], b"Lab ")
+
+
+def fixed(values: np.ndarray) -> bytes:
+    return b"".join(struct.pack(">i", round(float(value) * 65536)) for value in values)
+
+
+def curve(gamma: float) -> bytes:
+    return b"curv" + bytes(4) + struct.pack(">IHxx", 1, round(gamma * 256))
+
+
+def icc_of(space: bytes, tags: list[tuple[bytes, bytes]], to: bytes = b"XYZ ") -> bytes:
+    white = np.array([0.9642, 1.0, 0.8249])
+    words = b"desc" + bytes(4) + struct.pack(">I", 5) + b"test\0" + bytes(78)
+    tags = [(b"desc", words), (b"wtpt", b"XYZ " + bytes(4) + fixed(white)), *tags]
     at, table, body = 128 + 4 + 12 * len(tags), struct.pack(">I", len(tags)), b""
     for name, content in tags:
         content += bytes(-len(content) % 4)
         table += name + struct.pack(">II", at + len(body), len(content))
         body += content
-    head = struct.pack(">I4sI4s4s4s", 0, b"lcms", 0x02400000, b"mntr", b"RGB ", b"XYZ ")
+    head = struct.pack(">I4sI4s4s4s", 0, b"lcms", 0x02400000, b"mntr", space, to)
     head = head.ljust(36, b"\0") + b"acsp" + bytes(28) + fixed(white)
     made = head.ljust(128, b"\0") + table + body
     return struct.pack(">I", len(made)) + made[4:]
@@ -461,6 +484,24 @@ def test_one_red_is_one_red_whatever_the_profile(format: str, icc: bytes) -> Non
     red = np.asarray(decoded.getpixel((60, 30)), int)
     assert np.abs(red - (230, 60, 50)).max() <= 6
     assert not decoded.info  # a copy that is saved again must not carry the profile
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG"])
+def test_grey_and_ink_have_profiles_too(format: str) -> None:
+    grey = Image.linear_gradient("L")
+    seen = decode_picture(saved(grey, format, icc_profile=grey_profile(1.0)), LIMITS)
+    assert seen.getpixel((9, 0)) == (0, 0, 0) and seen.getpixel((9, 255)) == (255, 255, 255)
+    assert np.abs(np.asarray(seen.getpixel((9, 55))) - 128).max() <= 2
+    if format == "PNG":
+        seen = decode_picture(
+            saved(grey.convert("LA"), "PNG", icc_profile=grey_profile(1.0)), LIMITS
+        )
+        assert seen.getpixel((9, 55)) == (128, 128, 128)
+        return
+    for ink, rgb in (((0, 255, 255, 0), (214, 12, 23)), ((0, 0, 0, 0), (255, 255, 255))):
+        data = saved(Image.new("CMYK", (80, 60), ink), "JPEG", icc_profile=ink_profile())
+        seen = decode_picture(data, LIMITS)
+        assert np.abs(np.asarray(seen.getpixel((40, 30)), int) - rgb).max() <= 6
 
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

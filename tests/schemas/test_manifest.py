@@ -252,7 +252,9 @@ def test_short_dates_are_read_year_first_when_all_can_be(tmp_path: Path) -> None
     assert korean.notes.lines()[0] == "row 2: date '19.03.02' is read as 2019-03-02, year first"
     mistyped = read(tmp_path, "path,date\na,19.03.02\nb,19.13.40\n")
     assert [str(row.published) for row in mistyped.rows] == ["2019-03-02", "None"]
-    assert "row 3: date '19.13.40' is not certain: write 2019-03-02" in mistyped.notes.lines()
+    assert (
+        "row 3: date '19.13.40' is not certain: write it like 2019-03-02" in mistyped.notes.lines()
+    )
     german = read(tmp_path, "path,date\na,02.03.19\nb,31.12.19\n")
     assert [(row.published, row.year) for row in german.rows] == [(None, None)] * 2
     assert german.notes.lines()[0].startswith("row 2: date '02.03.19' is not certain")
@@ -264,7 +266,7 @@ def test_numbers_of_spreadsheets_and_dates_that_are_not_understood(tmp_path: Pat
     assert [row.year for row in found.rows] == [2019, None, 2019, 2019, 2019]
     assert sorted(found.notes.lines()) == [
         "row 2: date '43526' is read as 2019-03-02, a spreadsheet's number",
-        "row 3: date 'soon' is not understood: write 2019-03-02",
+        "row 3: date 'soon' is not understood: write it like 2019-03-02",
         "row 4: date '2019-03': only the year 2019 is certain",
         "row 6: date '2/3/2019': only the year 2019 is certain",
     ]
@@ -377,6 +379,18 @@ def test_text_in_other_types(tmp_path: Path) -> None:
         )
     ]  # fmt: skip
     assert found.notes.lines() == ["row 2: author '김철수' is read in the code page cp949"]
+
+
+def test_zeros_that_fill_text_of_one_width_are_none_of_it(tmp_path: Path) -> None:
+    columns = {
+        "path": pa.array([b"p0.png", b"a.png\0", None], pa.binary(6)),
+        "author": pa.array([b"Kim\0", b"Choi", None], pa.binary(4)),
+    }
+    found = read(tmp_path, pa.table(columns))
+    assert [(row.file, row.authors) for row in found.rows] == [
+        ("p0.png", ("Kim",)), ("a.png", ("Choi",)),
+    ]  # fmt: skip
+    assert not found.notes.lines()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 
@@ -34,6 +35,7 @@ def test_every_label_gets_a_probability_and_all_of_it_adds_up(
     listed = [(name, tmp_path / name) for name in names]
     source, report = predict_listed(settings, listed, out)
     assert (report.embedded, report.failed) == (2, 2)
+    assert json.dumps(dataclasses.asdict(report))  # `--json` prints it
     table = pq.read_table(out)
     assert table.column_names == COLUMNS
     meta = {k.decode(): v.decode() for k, v in table.schema.metadata.items()}

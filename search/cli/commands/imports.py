@@ -200,7 +200,13 @@ def _import(
         if dry_run:
             for line in tree_lines(authors):
                 print(plain(line))
-        for remark in (*report.problems, *report.notes):
+        for remark in report.problems:
+            session.note(remark)
+        if report.more_problems:
+            session.note(
+                f"and {report.more_problems:,} more: `toonsearch status` counts the reasons"
+            )
+        for remark in report.notes:
             session.note(remark)
         if not dry_run and report.counts["new"] + report.counts["changed"]:
             session.note("next: `toonsearch index build`")

@@ -79,11 +79,15 @@ def test_a_file_of_another_kind_stays(tmp_path: Path, kind: str) -> None:
         del others["own.nl"]
     if kind == "table":  # a column of texts may look like anything
         del others["own.csv"]
-    for name, data in others.items():
-        path = tmp_path / name
+    path = tmp_path / "out"  # its ending says nothing
+    for data in others.values():
         path.write_bytes(data)
         with pytest.raises(UsageError, match="exists and is not"):
             check_target(path, kind)
+    path = tmp_path / "script.py"  # two lines of one cell
+    path.write_text("import os\nprint(1)\n")
+    with pytest.raises(UsageError, match="exists and is not"):
+        check_target(path, kind)
 
 
 def test_an_input_stays_by_whichever_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

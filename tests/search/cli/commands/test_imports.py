@@ -68,6 +68,17 @@ def test_a_dry_run_shows_the_tree(
     assert not Path(data[1]).exists()
 
 
+def test_many_problems_say_how_many_more(
+    folder: Path, data: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for n in range(23):
+        (folder / f"Kim/One/text{n}.png").write_text(f"no picture {n}")
+    main([*data, "import", "folder", str(folder)])
+    told = capsys.readouterr().err.splitlines()
+    assert sum("not a picture" in line for line in told) == 20
+    assert "toonsearch: and 3 more: `toonsearch status` counts the reasons" in told
+
+
 def test_counts_add_up_in_json(
     folder: Path, data: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -134,7 +145,7 @@ def test_what_this_user_may_not_list_stays(folder: Path, data: list[str]) -> Non
         assert "1 kept, 1 unread folders" in said
         assert "Kim/Two: cannot be listed (Permission denied)" in said
         code, said = run("import", "folder", str(closed))
-        assert (code, "is not readable" in said) == (2, True)
+        assert (code, "cannot be read by this user" in said) == (3, True)
     finally:
         closed.chmod(0o755)
     assert "4 unchanged" in run("import", "folder", str(folder))[1]
