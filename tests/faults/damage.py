@@ -168,7 +168,7 @@ def _use(place: Path, path: Path, number: int) -> str | None:
     from indexer.backup import restore
     from indexer.vector_index.generations import Generation
     from schemas.blocklist import BlockList
-    from schemas.images import PictureError
+    from schemas.images import PictureError, Reason
     from schemas.storage.catalog import Catalog
     from schemas.storage.snapshot import Snapshot
 
@@ -202,7 +202,8 @@ def _use(place: Path, path: Path, number: int) -> str | None:
         nothing: Any = None  # only needed when it takes the file for the picture
         file = str(path.relative_to(layout.pictures))
         found = read_stored(layout, file, path.stem, nothing, nothing)
-        return None if isinstance(found, PictureError) else "undetected"
+        told = isinstance(found, PictureError) and found.reason is Reason.STORE
+        return None if told else f"undetected: {found}"
     if first == "forgotten.json":
         BlockList.read(layout)
         return "undetected"
