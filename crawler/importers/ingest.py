@@ -427,7 +427,7 @@ def _gone(
         report.counts["unread_folders"] += is_closed
         report.counts["kept"] += len(paths)
         doubtful += 0 if is_closed else len(paths)
-        stay = f"; the {len(paths):,} pictures below it stay" if paths else ""
+        stay = f"; what is known below it stays ({len(paths):,})" if paths else ""
         hint = "" if is_closed else " (--prune removes them)"
         report.problem(folder, f"{reasons[folder]}{stay}{hint}")
     return sorted(gone), doubtful

@@ -45,6 +45,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "crawl": ("crawl", "Fetch titles and pictures from a site, politely."),
     "serve": ("serve", "Open a page where a picture is dropped, and an API for programs."),
     "import": ("imports", "Bring pictures into the catalog."),
+    "panels": ("panels", "Cut strips and pages into panels."),
     "embed": ("pictures", "Turn new pictures into vectors."),
     "predict": ("pictures", "Predict author, genre and era of listed pictures."),
     "train": ("train", "Fine-tune a network on your own drawings."),

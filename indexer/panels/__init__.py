@@ -1,0 +1,1 @@
+"""Strips and pages into panels: stitch, cut, order, export, evaluate."""
