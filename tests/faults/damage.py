@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 
@@ -167,7 +168,7 @@ def _use(place: Path, path: Path, number: int) -> str | None:
     from indexer.backup import restore
     from indexer.vector_index.generations import Generation
     from schemas.blocklist import BlockList
-    from schemas.images import PictureError
+    from schemas.images import PictureError, Reason
     from schemas.storage.catalog import Catalog
     from schemas.storage.snapshot import Snapshot
 
@@ -185,7 +186,10 @@ def _use(place: Path, path: Path, number: int) -> str | None:
             return "undetected"
     if first == "tables":
         catalog = Catalog(layout)
-        if number % 25 == 0:
+        version = _last_version(layout.table(rest[0]), path)
+        if version is not None:  # only whoever goes back to it reads the file, as undo does
+            catalog.read(rest[0], version=version)
+        elif number % 25 == 0:
             Snapshot.take(layout)
         elif number % 25 == 1:
             catalog.connect().close()
@@ -198,11 +202,27 @@ def _use(place: Path, path: Path, number: int) -> str | None:
         nothing: Any = None  # only needed when it takes the file for the picture
         file = str(path.relative_to(layout.pictures))
         found = read_stored(layout, file, path.stem, nothing, nothing)
-        return None if isinstance(found, PictureError) else "undetected"
+        told = isinstance(found, PictureError) and found.reason is Reason.STORE
+        return None if told else f"undetected: {found}"
     if first == "forgotten.json":
         BlockList.read(layout)
         return "undetected"
     return f"nobody is known to read {path}"
+
+
+def _last_version(table: Path, path: Path) -> int | None:
+    """The last version of a table that a data file belonged to; None when it still does, and for
+    other files."""
+    from schemas.storage import commits
+
+    if path.parent != table or path.suffix != ".parquet":
+        return None
+    for version in commits.versions(table):
+        entry = table / commits.LOG / f"{version:020d}.json"
+        for action in map(json.loads, entry.read_text("utf-8").splitlines()):
+            if unquote(action.get("remove", {}).get("path", "")) == path.name:
+                return version - 1
+    return None
 
 
 def damage(order: dict[str, Any], scratch: Path) -> dict[str, Any]:

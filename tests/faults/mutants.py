@@ -93,27 +93,38 @@ MUTANTS = (
 
 def is_caught(mutant: Mutant, place: Path) -> bool:
     """Whether its test fails on a copy of the program without the precaution."""
-    source = place / "source"
-    shutil.rmtree(source, ignore_errors=True)
-    for folder in ("schemas", "crawler", "indexer", "search", "tests"):
-        shutil.copytree(ROOT / folder, source / folder)
-    shutil.copy(ROOT / "pyproject.toml", source)
+    source = copied(place)
     path = source / mutant.file
     text = path.read_text("utf-8")
     assert mutant.old in text, f"{mutant.file} has no {mutant.old!r} any more"
     text = text.replace(mutant.old, mutant.new)
     compile(text, path, "exec")  # what cannot be run would be "caught" by anything
     path.write_text(text, "utf-8")
-    if mutant.test == POWER:
+    return fails(mutant.test, place, source)
+
+
+def copied(place: Path) -> Path:
+    """A fresh copy of the program."""
+    source = place / "source"
+    shutil.rmtree(source, ignore_errors=True)
+    for folder in ("schemas", "crawler", "indexer", "search", "tests"):
+        shutil.copytree(ROOT / folder, source / folder)
+    shutil.copy(ROOT / "pyproject.toml", source)
+    return source
+
+
+def fails(test: str, place: Path, source: Path) -> bool:
+    """Whether a test fails on a copy of the program."""
+    if test == POWER:
         return bool(power_losses(place / "power", source))
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", mutant.test],
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", test],
         cwd=source, env={**os.environ, "PYTHONPATH": str(source)}, capture_output=True, check=False,
     )  # fmt: skip
     return done.returncode == 1
 
 
-def power_losses(place: Path, source: Path = ROOT) -> list[str]:
+def power_losses(place: Path, source: Path) -> list[str]:
     """Run the operations one after another and cut the power after each; what was lost."""
     shutil.rmtree(place, ignore_errors=True)
     (place / "worker").mkdir(parents=True)
@@ -160,8 +171,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         place = scratch_place(Path(folder)) / f"toonsearch-mutants-{os.getpid()}"
         try:
-            lost = power_losses(place / "power")
-            assert not lost, f"without a mutant: {lost}"
+            for test in sorted({MUTANTS[number - 1].test for number in chosen}):
+                assert not fails(test, place, copied(place)), f"{test} fails without a mutant"
             survived = []
             for number in chosen:
                 mutant = MUTANTS[number - 1]

@@ -37,7 +37,8 @@ def do_import(root: Path) -> None:
     intake.COMMIT_ROWS = BATCH
     settings = settings_of(root)
     with writing(settings.layout, "import"):
-        import_folder(settings.layout, settings, root.parent / "drawings")
+        # A source with a name is the same wherever its folder lies.
+        import_folder(settings.layout, settings, root.parent / "drawings", name="drawings")
 
 
 def do_undo(root: Path) -> None:
