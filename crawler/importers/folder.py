@@ -144,7 +144,7 @@ def notes_on(found: Walk, levels: list[str]) -> list[str]:
         )
     if doubts := _doubts(found, levels):
         how = "--dry-run shows what it makes, `toonsearch import undo` takes it back"
-        notes.append(f"is this author by author? {'; '.join(doubts)}; {how}")
+        notes.append(f"the folders may not be {'/'.join(levels)}: {'; '.join(doubts)}; {how}")
     return notes
 
 
