@@ -97,7 +97,7 @@ WAIT_MS = 20_000
 Open = Callable[..., Any]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it lives, asyncio.run fails in this thread
 def browser() -> Iterator[Any]:
     playwright_sync = pytest.importorskip(
         "playwright.sync_api", reason="the package playwright is not installed"
