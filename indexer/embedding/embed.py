@@ -228,22 +228,24 @@ def encode_each(
 
     Errors:  those of a network that takes no picture at all
     """
+    made: list[tuple[np.ndarray, float] | PictureError]
     try:
         found = encoder.encode(pixels)
+        made = list(zip(found.vectors, found.ood.tolist(), strict=True))
     except Exception as error:
         if concerns_all(error):
             raise
         side_px = encoder.pixel_spec.multiple_px
         encoder.encode([np.zeros((side_px, side_px, 3), np.uint8)])  # is it the network?
-        return [
+        made = [
             one if isinstance(one, PictureError) else (one.vectors[0], float(one.ood[0]))
             for one in (attempt(encoder.encode, [picture]) for picture in pixels)
         ]
     return [
-        (vector, score)
-        if np.isfinite(vector).all()
+        one
+        if isinstance(one, PictureError) or np.isfinite(one[0]).all()
         else PictureError(Reason.UNEXPECTED, "the network gives no numbers for it")
-        for vector, score in zip(found.vectors, found.ood.tolist(), strict=True)
+        for one in made
     ]
 
 

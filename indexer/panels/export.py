@@ -16,7 +16,7 @@ import numpy as np
 
 from indexer.panels.cut import CutOptions
 from indexer.panels.stitch import CutPanel, Strip, continues, natural_key
-from schemas.errors import InputError
+from schemas.errors import InputError, UsageError
 from schemas.images import PictureError, PictureLimits, decode_picture, read_capped
 from schemas.storage.fsio import storage_error
 from schemas.storage.outputs import write_text
@@ -133,7 +133,9 @@ def write_panels(
         "seconds": round(time.perf_counter() - started, 3),
     }
     if not strip.slices:
-        out.rmdir()
+        (out / RECORD).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the user's own files stay
+            out.rmdir()
         return Written(source, out, record, strip.failed)
     if overlay:
         _save(out / "preview.jpg", overlay.picture(strip.width))
@@ -168,6 +170,26 @@ def _clear(out: Path) -> None:
                 path.unlink()
     except OSError as error:
         raise storage_error(error, str(out)) from error
+    write_text(out / RECORD, "{}\n")  # so that an interrupted result is known and replaced
+
+
+def check_targets(sources: Sequence[Source], targets: Sequence[Path]) -> None:
+    """Refuse, before any work is done, folders of results that would cost an input or each other.
+
+    Errors:  UsageError
+    """
+    inputs = {path.resolve().parent for source in sources for path in source.paths}
+    known: dict[Path, str] = {}
+    for source, target in zip(sources, targets, strict=True):
+        real = target.resolve()
+        if real in inputs:
+            raise UsageError(f"{target} holds what is to be cut", "Choose another --out.")
+        if real in known:
+            raise UsageError(
+                f"{known[real]} and {source.name} would both go into {target}",
+                "Cut one after the other; `--as strip` takes each folder as one strip.",
+            )
+        known[real] = source.name
 
 
 def _save(path: Path, pixels: np.ndarray) -> None:

@@ -79,22 +79,26 @@ def cut(
     slices, order, what bounds each panel, how sure that is, and what was left out.
     """
     from indexer.panels.cut import CutOptions
-    from indexer.panels.export import find_sources, write_panels
+    from indexer.panels.export import check_targets, find_sources, write_panels
 
     session: Session = ctx.obj
     limits = session.settings().decode.limits
     options = CutOptions(rtl=rtl, min_size=min_size, keep_balloons=keep_balloons)
     found = find_sources(_grouped(sources), limits, kind)
+    targets = []
+    for number, source in enumerate(found, 1):
+        name = source.name
+        if layout is Arrangement.SEED:
+            digits = re.findall(r"\d+", name)
+            name = f"Episode{int(digits[-1]) if digits else number}/outputs"
+        targets.append(out / name)
+    check_targets(found, targets)
     written = []
     with session.progress("Cutting") as progress:
-        for number, source in enumerate(found, 1):
-            name = source.name
-            if layout is Arrangement.SEED:
-                digits = re.findall(r"\d+", name)
-                name = f"Episode{int(digits[-1]) if digits else number}/outputs"
+        for number, (source, target) in enumerate(zip(found, targets, strict=True), 1):
             done = write_panels(
                 source,
-                out / name,
+                target,
                 limits,
                 options,
                 preview=preview,

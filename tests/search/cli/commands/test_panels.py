@@ -110,3 +110,34 @@ def test_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert body["cuts_through"] == 0
     assert main(["panels", "evaluate", "--truth", "truth.json"]) == 0
     assert "f1 90" in capsys.readouterr().out
+
+
+def test_an_output_never_costs_an_input_or_another_result(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slices(WHOLE, [400] * 4, tmp_path / "12")
+    before = {path: path.read_bytes() for path in (tmp_path / "12").iterdir()}
+    assert main(["panels", "cut", "12", "--as", "strip", "--out", "."]) == 2
+    assert "holds what is to be cut" in capsys.readouterr().err
+    pages = ["panels", "cut", "12", "--as", "page", "--out", "cuts", "--layout", "seed"]
+    (tmp_path / "12/1.png").rename(tmp_path / "12/x2.png")
+    assert main(pages) == 2
+    assert "would both go into" in capsys.readouterr().err
+    (tmp_path / "12/x2.png").rename(tmp_path / "12/1.png")
+    assert {path: path.read_bytes() for path in (tmp_path / "12").iterdir()} == before
+    assert not (tmp_path / "cuts").exists()
+
+
+def test_a_result_that_was_interrupted_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slices(WHOLE, [400] * 4, tmp_path / "12")
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("indexer.panels.export._facts", interrupt)
+        assert main(["panels", "cut", "12", "--out", "out"]) == 130
+    assert (tmp_path / "out/12/001.jpg").exists()
+    assert main(["panels", "cut", "12", "--out", "out"]) == 0
