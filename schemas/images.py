@@ -242,6 +242,16 @@ def inspect_picture(data: bytes, limits: PictureLimits) -> PictureFacts:
     return PictureFacts(file.format, *_open(file, limits).size)
 
 
+def upright_size(data: bytes, limits: PictureLimits) -> tuple[int, int]:
+    """Width and height of the picture as `decode_picture` gives it, from the header.
+
+    Errors:  PictureError with its reason
+    """
+    file = _container(data, limits)
+    width, height = _open(file, limits).size
+    return (height, width) if file.orientation >= 5 else (width, height)
+
+
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom, in pixels."""
 

@@ -98,7 +98,8 @@ class Hit:
     """A picture found. `similarity` is a cosine, larger is nearer.
 
     `percentile` is the share, in percent, of background pairs (pictures by different
-    authors) that are less similar than this one.
+    authors) that are less similar than this one. Where the panels of a strip asked, `asked_by` is
+    the number of the one that is nearest to this picture.
     """
 
     picture_id: str
@@ -108,6 +109,7 @@ class Hit:
     file: str | None
     source_path: str | None
     year: int | None
+    asked_by: int | None = None
 
 
 @dataclass(frozen=True)
@@ -155,8 +157,37 @@ class Labels:
 
 
 @dataclass(frozen=True)
+class AskedPart:
+    """A part of a picture of the query: the picture's place in it, from 1, and left, top, width
+    and height in its pixels."""
+
+    picture: int
+    box: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class AskedPanel:
+    """A panel of the query, or a whole picture beside panels.
+
+    number      from 1, in reading order
+    parts       where it lies; more than one where it runs over several slices
+    confidence  how sure its borders are, 0 to 1
+    asks        whether it took part in the answer: of very many, and where some were chosen, not
+                all do
+    similarity  to the first title of the answer: how far this panel carried it
+    """
+
+    number: int
+    parts: tuple[AskedPart, ...]
+    confidence: float
+    asks: bool
+    similarity: float | None = None
+
+
+@dataclass(frozen=True)
 class Answer:
-    """All that a query returns, ready to be rendered on any surface."""
+    """All that a query returns, ready to be rendered on any surface. `panels` are those of its
+    strips and pages; empty where every picture asked whole."""
 
     titles: tuple[TitleHit, ...]
     pictures: tuple[Hit, ...]
@@ -169,6 +200,7 @@ class Answer:
     elapsed_ms: float
     queries: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    panels: tuple[AskedPanel, ...] = ()
 
 
 # --- Eras: ranges of years as labels, all of the width that an index was built with.
