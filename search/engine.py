@@ -256,7 +256,7 @@ class Engine:
         self.encoder.begin()
         _ = self.generation.index  # mapped beside the network's loading
         encoded = self.encoder.encode(seen.pixels)
-        panels = PanelVectors(seen.panels, *encoded) if seen.panels else None
+        panels = PanelVectors(seen.panels, *encoded) if seen.is_cut else None
         return StyleQuery(*pooled(*encoded), seen.notes, panels)
 
     def carried(

@@ -20,7 +20,7 @@ import numpy as np
 
 from schemas.errors import InputError, UsageError
 from schemas.images import PictureError, PictureLimits, is_blank
-from schemas.records import AskedPanel, AskedPart
+from schemas.records import Answer, AskedPanel, AskedPart
 from search.inputs import QueryPicture
 
 if TYPE_CHECKING:
@@ -41,10 +41,12 @@ STRIP = 2.5
 MOST_PANELS = 24
 """Panels that ask, unless a number was given: more change an answer no more."""
 MOST_ASKED = 200
+MOST_SHOWN = 6
+"""Panels that are shown as those that carried an answer."""
 MOST_LISTED = 1000
-WIDTH_PX = 1000
-"""Pictures are cut at no more than this width, and at less when all of them together have more
-than MOST_PIXELS then."""
+SIDE_PX = 1000
+"""Pictures are cut with a shorter side (slices: width) of no more than this, and of less when all
+of them together have more than MOST_PIXELS then."""
 MOST_PIXELS = 60_000_000
 PAGE_PX = 700
 """Longest side of the copy on which a page is recognised."""
@@ -91,13 +93,15 @@ AUTO = Cutting()
 class Seen:
     """What the network is to see: a picture or panel each, (H, W, 3) uint8.
 
-    panels   where they lie, and further panels that do not ask; empty where no picture was cut
+    panels   where they lie, and further panels that do not ask
+    is_cut   whether any picture was cut
     notes    on how the pictures were seen
     refused  by its place, from 0, each picture that cannot be used
     """
 
     pixels: list[np.ndarray] = field(default_factory=list)
     panels: tuple[AskedPanel, ...] = ()
+    is_cut: bool = False
     notes: tuple[str, ...] = ()
     refused: dict[int, InputError] = field(default_factory=dict)
 
@@ -110,6 +114,19 @@ class Seen:
             raise error
         if not self.pixels:
             raise InputError("there is no picture to search with")
+
+
+def joined(each: Sequence[Seen]) -> Seen:
+    """What was seen of pictures one by one, as if they had been looked at together."""
+    made = Seen(is_cut=any(seen.is_cut for seen in each))
+    for at, seen in enumerate(each):
+        made.pixels += seen.pixels
+        made.notes += seen.notes
+        made.refused |= {at: error for error in seen.refused.values()}
+        for panel in seen.panels:
+            parts = tuple(AskedPart(at + 1, part.box) for part in panel.parts)
+            made.panels += (replace(panel, number=len(made.panels) + 1, parts=parts),)
+    return made
 
 
 @dataclass(frozen=True)
@@ -153,6 +170,44 @@ def pooled(vectors: np.ndarray, ood: np.ndarray) -> tuple[np.ndarray, float]:
     )
 
 
+@dataclass(frozen=True)
+class PanelPicture(QueryPicture):
+    """A panel as the network saw it, to be shown."""
+
+    shape: tuple[int, int] = (0, 0)
+
+    @classmethod
+    def of(cls, name: str, pixels: np.ndarray) -> PanelPicture:
+        return cls(name, pixels.tobytes(), shape=(pixels.shape[1], pixels.shape[0]))
+
+    def preview(self, limits: PictureLimits, side_px: int) -> Image.Image:
+        from PIL import Image
+
+        made = Image.frombytes("RGB", self.shape, self.data)
+        made.thumbnail((side_px, side_px))
+        return made
+
+
+def panel_pictures(
+    answer: Answer, seen: Seen, pictures: Sequence[QueryPicture]
+) -> list[QueryPicture]:
+    """The panels that carried an answer, the first first; none where no picture was cut."""
+    asked = [panel for panel in answer.panels if panel.asks]
+    made = {
+        panel.number: PanelPicture.of(
+            f"{Path(pictures[panel.parts[0].picture - 1].name).name} panel {panel.number}", pixels
+        )
+        for panel, pixels in zip(asked, seen.pixels, strict=False)
+    }
+    return [made[panel.number] for panel in carriers(answer)]
+
+
+def carriers(answer: Answer) -> list[AskedPanel]:
+    """The panels nearest to the first title, the nearest first."""
+    asked = [panel for panel in answer.panels if panel.similarity is not None]
+    return sorted(asked, key=lambda panel: -(panel.similarity or 0.0))[:MOST_SHOWN]
+
+
 def see(
     pictures: Sequence[QueryPicture], limits: PictureLimits, spec: PixelSpec, cutting: Cutting
 ) -> Seen:
@@ -160,7 +215,7 @@ def see(
     return _Sight(pictures, limits, spec, cutting).seen()
 
 
-@dataclass
+@dataclass(eq=False)
 class _Found:
     """A picture or panel that may ask."""
 
@@ -190,8 +245,8 @@ class _Sight:
                 self.sizes[at] = (right - left, bottom - top)
             except InputError as error:
                 self.refused[at] = error
-        ratio = sum(height / width for width, height in self.sizes.values())
-        self.width_px = min(WIDTH_PX, max(1, int((MOST_PIXELS / max(ratio, 1e-9)) ** 0.5)))
+        ratios = sum(max(size) / min(size) for size in self.sizes.values())
+        self.side_px = min(SIDE_PX, max(1, int((MOST_PIXELS / max(ratios, 1)) ** 0.5)))
 
     def seen(self) -> Seen:
         """All of them, in the order in which they were given; a strip stands where the first of its
@@ -224,14 +279,23 @@ class _Sight:
         left, top = picture.part(self.limits)[:2]
         return _Found((AskedPart(at + 1, (left, top, *self.sizes[at])),), 1.0, pixels)
 
-    def _decoded(self, at: int) -> Image.Image:
-        """A picture at the width at which it is cut."""
+    def _cut_width(self, at: int, is_slice: bool) -> int:
+        """The width at which a picture is cut."""
+        width, height = self.sizes[at]
+        side = width if is_slice else min(width, height)
+        return max(1, round(width * min(1.0, self.side_px / side)))
+
+    def _decoded(self, at: int, width_px: int) -> Image.Image:
+        """A picture at the width at which it is cut.
+
+        Errors:  PictureError
+        """
         from PIL import Image
 
         width, height = self.sizes[at]
-        size = (self.width_px, max(1, round(height * self.width_px / width)))
+        size = (width_px, max(1, round(height * width_px / width)))
         image = self.pictures[at].image(self.limits, max(size))
-        return image.resize(size, Image.Resampling.BOX) if image.width > self.width_px else image
+        return image if image.size == size else image.resize(size, Image.Resampling.BOX)
 
     def _strip(self) -> list[int]:
         """Places of the pictures that are slices of one strip, in the order of their names; none
@@ -247,8 +311,9 @@ class _Sight:
                 above = None
                 continue
             try:
-                above = np.asarray(self._decoded(at)) if above is None else above
-                below = np.asarray(self._decoded(after))
+                width_px = self._cut_width(at, is_slice=True)
+                above = np.asarray(self._decoded(at, width_px)) if above is None else above
+                below = np.asarray(self._decoded(after, width_px))
             except PictureError:
                 above = None
                 continue
@@ -268,23 +333,25 @@ class _Sight:
 
         if not (self._is_strip(members) or self.cutting.when == "always" or self._is_page(members)):
             return []
-        paths = {Path(str(at), Path(self.pictures[at].name).name): at for at in members}
+        widths = {at: self._cut_width(at, len(members) > 1) for at in members}
+        places = {Path(str(at), Path(self.pictures[at].name).name): at for at in members}
         strip = Strip(
-            list(paths),
+            list(places),
             self.limits,
-            width_of=lambda path, _: min(self.width_px, self.sizes[paths[path]][0]),
-            decode=lambda path, _: self._slice(paths[path]),
+            width_of=lambda path, _: widths[places[path]],
+            decode=lambda path, _: self._slice(places[path], widths[places[path]]),
         )
+        height = self.sizes[members[0]][1] * widths[members[0]] // self.sizes[members[0]][0]
+        least = SMALL * (strip.width if len(members) > 1 else min(strip.width, height))
         kept = _Thinned(self.cutting.most)
         for one in strip.panels(CutOptions()):
             for box, pixels in _windows(one):
                 parts = tuple(
-                    AskedPart(
-                        paths[part.path] + 1, self._of_picture(paths[part.path], strip, inner)
-                    )
+                    AskedPart(at + 1, self._of_picture(at, widths[at], inner))
                     for part, inner in strip.in_slices(box)
+                    for at in (places[part.path],)
                 )
-                is_small = min(box[2:]) < SMALL * min(self.sizes[members[0]])
+                is_small = min(box[2:]) < least
                 kept.add(parts, one.panel.confidence, is_small, partial(self._prepared, pixels))
         if kept.found:
             self._say(strip, members)
@@ -308,18 +375,17 @@ class _Sight:
             return False  # which is told where the whole picture is tried
         return is_page(cut_page(np.asarray(image)).panels, *image.size)
 
-    def _slice(self, at: int) -> Image.Image:
+    def _slice(self, at: int, width_px: int) -> Image.Image:
         try:
-            return self._decoded(at)
+            return self._decoded(at, width_px)
         except PictureError as error:
             self.refused[at] = error
             raise
 
-    def _of_picture(self, at: int, strip: Strip, box: Box) -> Box:
+    def _of_picture(self, at: int, width_px: int, box: Box) -> Box:
         """A box of a slice as it was cut, in pixels of the picture that was given."""
         part, (width, height) = self.pictures[at].part(self.limits), self.sizes[at]
-        scale = width / min(self.width_px, width)
-        x, y, w, h = (round(value * scale) for value in box)
+        x, y, w, h = (round(value * width / width_px) for value in box)
         return x + part[0], y + part[1], min(w, width - x), min(h, height - y)
 
     def _say(self, strip: Strip, members: Sequence[int]) -> None:
@@ -342,27 +408,23 @@ class _Sight:
 
     def _chosen(self, found: list[_Found], was_cut: bool) -> Seen:
         """What asks of all that was found."""
-        notes = tuple(self.notes)
-        if not was_cut:
-            pixels = [one.pixels for one in found if one.pixels is not None]
-            return Seen(pixels, (), notes, self.refused)
         able = [one for one in found if one.pixels is not None]
-        large = [one for one in able if not one.is_small] or able
-        places = np.linspace(0, len(large) - 1, min(len(large), self.cutting.most))
-        asking = [large[place] for place in places.round().astype(int)]
-        listed = found if len(found) <= MOST_LISTED else asking
+        asking = [one for one in able if not one.is_small] or able
+        if was_cut:
+            places = np.linspace(0, len(asking) - 1, min(len(asking), self.cutting.most))
+            asking = [asking[place] for place in places.round().astype(int)]
         panels = tuple(
-            AskedPanel(number, one.parts, one.confidence, any(one is other for other in asking))
-            for number, one in enumerate(listed, 1)
+            AskedPanel(number, one.parts, one.confidence, one in asking)
+            for number, one in enumerate(found if len(found) <= MOST_LISTED else asking, 1)
         )
-        names = dict.fromkeys(
-            self.pictures[part.picture - 1].name for one in listed for part in one.parts
-        )
-        some = "" if len(asking) == len(found) else f", of which {len(asking)} ask"
-        notes += (f"cut into {len(found)} panels{some}: {', '.join(names)}",)
-        return Seen(
-            [one.pixels for one in asking if one.pixels is not None], panels, notes, self.refused
-        )
+        if was_cut:
+            names = dict.fromkeys(
+                self.pictures[part.picture - 1].name for one in found for part in one.parts
+            )
+            some = "" if len(asking) == len(found) else f", of which {len(asking)} ask"
+            self.notes.append(f"cut into {len(found)} panels{some}: {', '.join(names)}")
+        pixels = [one.pixels for one in asking if one.pixels is not None]
+        return Seen(pixels, panels, was_cut, tuple(self.notes), self.refused)
 
 
 class _Thinned:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from uuid import UUID
 
 from schemas.errors import InputError
-from schemas.records import LABEL_KINDS, Answer, Hit, LabelProbability, TitleHit
+from schemas.records import LABEL_KINDS, Answer, AskedPanel, Hit, LabelProbability, TitleHit
 from schemas.storage.fsio import storage_error
 from schemas.storage.layout import Layout
 from search.cli.context import plain
@@ -56,6 +56,18 @@ def body(answer: Answer, by: str, layout: Layout | None) -> dict[str, Any]:
             "unknown_author": _short(answer.labels.unknown_author),
             "out_of_distribution": _short(answer.labels.out_of_distribution),
         },
+        "panels": [_asked(panel) for panel in answer.panels],
+    }
+
+
+def _asked(panel: AskedPanel) -> dict[str, Any]:
+    """A panel of the query; its boxes are left, top, width and height in the picture's pixels."""
+    return {
+        "panel": panel.number,
+        "parts": [{"picture": part.picture, "box": list(part.box)} for part in panel.parts],
+        "confidence": panel.confidence,
+        "asks": panel.asks,
+        "similarity": None if panel.similarity is None else _short(panel.similarity),
     }
 
 
@@ -100,6 +112,8 @@ def _picture(hit: Hit, layout: Layout | None) -> dict[str, Any]:
     if layout is not None:
         known["path"] = None if hit.file is None else str(layout.picture(hit.file))
         known["source_path"] = hit.source_path
+    if hit.asked_by is not None:
+        known["asked_by"] = hit.asked_by
     return {**known, "year": hit.year}
 
 
@@ -125,6 +139,7 @@ CSV_COLUMNS = [
     "picture_id",
     "path",
     "url",
+    "asked_by",
 ]
 
 

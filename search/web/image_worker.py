@@ -1,4 +1,4 @@
-"""The decoder's own process: picture bytes in, pixels or a thumbnail out.
+"""The decoder's own process: pictures in, pixels of what asks or a thumbnail out.
 
 Whatever a hostile file does to a native decoder, it does here: without more memory than
 MEMORY_BYTES, without files to write, and with a clock that ends the process. Frames on
@@ -14,6 +14,7 @@ import os
 import signal
 import struct
 import sys
+from dataclasses import asdict
 from typing import Any, BinaryIO
 
 MEMORY_BYTES = 5 << 28
@@ -21,7 +22,8 @@ MEMORY_BYTES = 5 << 28
 CLOCK_S = 30
 """Ends a task whose parent is gone; the parent itself waits less."""
 FRAME = struct.Struct(">IQ")
-MAX_HEADER_BYTES = 1 << 16
+MAX_HEADER_BYTES = 1 << 19
+"""Of an answer: the panels of a long strip."""
 WEBP_QUALITY = 78
 
 
@@ -47,17 +49,35 @@ def _confine() -> None:
             resource.setrlimit(what, (limit, limit))
 
 
-def _pixels(header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
-    """What the network sees, by the same path as on the command line."""
+def _see(header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
+    """What asks of the pictures of a query, by the same path as on the command line."""
     from indexer.embedding.preprocess import PixelSpec
-    from schemas.images import PictureLimits
+    from schemas.images import PictureError, PictureLimits
     from search.inputs import Crop, QueryPicture
+    from search.panels import Cutting, see
 
-    crop = header["crop"] and Crop(**header["crop"])
-    picture = QueryPicture(header["name"], data, crop)
-    made = picture.pixels(PictureLimits(**header["limits"]), PixelSpec.from_json(header["spec"]))
-    height, width = made.shape[:2]
-    return {"height": height, "width": width}, made.tobytes()
+    pictures, at = [], 0
+    for one in header["pictures"]:
+        crop = one["crop"] and Crop(**one["crop"])
+        pictures.append(QueryPicture(one["name"], data[at : at + one["bytes"]], crop))
+        at += one["bytes"]
+    limits, spec = PictureLimits(**header["limits"]), PixelSpec.from_json(header["spec"])
+    seen = see(pictures, limits, spec, Cutting(**header["cutting"]))
+    answer = {
+        "shapes": [made.shape[:2] for made in seen.pixels],
+        "panels": [asdict(panel) for panel in seen.panels],
+        "is_cut": seen.is_cut,
+        "notes": seen.notes,
+        "refused": {
+            place: [
+                str(error.reason) if isinstance(error, PictureError) else "",
+                error.message,
+                error.hint,
+            ]
+            for place, error in seen.refused.items()
+        },
+    }
+    return answer, b"".join(made.tobytes() for made in seen.pixels)
 
 
 def _thumbnail(header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
@@ -70,7 +90,7 @@ def _thumbnail(header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], byt
     return {"height": image.height, "width": image.width}, file.getvalue()
 
 
-TASKS = {"pixels": _pixels, "thumbnail": _thumbnail}
+TASKS = {"see": _see, "thumbnail": _thumbnail}
 
 
 def main() -> None:
@@ -84,6 +104,8 @@ def main() -> None:
     import PIL.ImageOps
 
     PIL.Image.preinit()
+    for name in ("OMP_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
+        os.environ[name] = "1"  # each thread would take address space, and another visitor's core
     _confine()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group
     while (frame := _read_frame(source)) is not None:

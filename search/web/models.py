@@ -30,6 +30,7 @@ class PictureHit(BaseModel):
     similarity: float
     percentile: float
     year: int | None
+    asked_by: int | None = Field(None, description="The panel of the query nearest to it.")
 
 
 class TitleFacts(BaseModel):
@@ -98,15 +99,36 @@ class RefusedPicture(Error):
     name: str
 
 
+class AskedPart(BaseModel):
+    """A part of a picture of the query: its place, from 1, and left, top, width and height in its
+    pixels."""
+
+    picture: int
+    box: tuple[int, int, int, int]
+
+
+class AskedPanel(BaseModel):
+    """A panel of the query, or a whole picture beside panels; `asks` whether it took part in the
+    answer, `similarity` how near it is to the first title."""
+
+    panel: int = Field(description="Its number, from 1; ?panel= of a result asks with some alone.")
+    parts: list[AskedPart]
+    confidence: float
+    asks: bool
+    similarity: float | None
+
+
 class QueryAnswer(BaseModel):
     """`titles` or `pictures`, as `query.by` says; `id` asks again under /v1/results/{id}.
-    `refused` stands where some of the pictures could not be used."""
+    `panels` are those of strips and pages, empty where each picture asked whole. `refused` stands
+    where some of the pictures could not be used."""
 
     id: str | None
     query: QueryFacts
     titles: list[FoundTitle] | None = None
     pictures: list[FoundPicture] | None = None
     labels: LabelGroups
+    panels: list[AskedPanel]
     refused: list[RefusedPicture] | None = None
 
 

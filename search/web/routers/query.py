@@ -6,6 +6,8 @@ import asyncio
 import base64
 import io
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -14,7 +16,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from schemas.errors import InputError, ToonsearchError
+from schemas.errors import ToonsearchError
 from schemas.records import Answer
 from search.engine import QueryOptions, StyleQuery
 from search.inputs import QueryPicture
@@ -23,10 +25,12 @@ from search.output.html import GallerySection, Thumbnail, render_gallery
 from search.results import titles_holding
 from search.web.db import EncodedQuery
 from search.web.dependencies import (
+    ChosenPanels,
     Opened,
     Options,
     Pictures,
     RequestCrop,
+    RequestCutting,
     Service,
     ServiceDependency,
 )
@@ -61,41 +65,41 @@ ANSWER: dict[str, Any] = {"response_model": QueryAnswer, "response_model_exclude
 
 @router.post("/query", **ANSWER, responses=errors(400, 408, 413, 415), openapi_extra=BODY)
 async def query(
-    service: ServiceDependency, options: Options, pictures: Pictures, opened: Opened
+    service: ServiceDependency,
+    options: Options,
+    pictures: Pictures,
+    opened: Opened,
+    cutting: RequestCutting,
+    chosen: ChosenPanels = [],  # noqa: B006
 ) -> dict[str, Any]:
     """Find the titles drawn most like the pictures in the body, taken together.
 
-    A picture that cannot be used is named in `refused` and in the notes, and the others answer.
+    Strips and pages are cut, and each panel asks. A picture that cannot be used is named in
+    `refused` and in the notes, and the others answer.
     """
     started = time.perf_counter()
     engine, generation = opened.engine, opened.generation
-    tried = await asyncio.gather(
-        *(service.decoders.pixels(one, engine.encoder.pixel_spec) for one in pictures),
-        return_exceptions=True,
-    )
-    decoded = [one for one in tried if not isinstance(one, BaseException)]
-    failed: dict[int, Exception] = {}
-    for n, one in enumerate(tried):
-        if isinstance(one, InputError) and decoded:
-            failed[n] = one
-        elif isinstance(one, BaseException):
-            raise one
+    seen = await service.decoders.see(pictures, engine.encoder.pixel_spec, cutting)
+    failed = seen.refused if seen.pixels else {}
+    used = [one for n, one in enumerate(pictures) if n not in failed]
 
     def work() -> tuple[Answer, EncodedQuery]:
-        ids = [picture.picture_id for picture in decoded]
-        names = [picture.name for picture in decoded]
-        style = engine.encode(decoded)
-        answer = engine.answer(style, options, picture_ids=ids, names=names, started=started)
+        ids = [picture.picture_id for picture in used]
+        names = [picture.name for picture in used]
+        style = engine.encode_seen(replace(seen, refused={}) if failed else seen)
+        answer = engine.answer(
+            style.by_panels(chosen), options, picture_ids=ids, names=names, started=started
+        )
         own = tuple(one for one in ids if titles_holding(opened.meta, [one]))
         model = (generation.model_id, generation.preprocessing_digest)
-        return answer, EncodedQuery(style.vector, style.ood, *model, own, style.notes)
+        return answer, EncodedQuery(style.vector, style.ood, *model, own, style.notes, style.panels)
 
     answer, encoded = await run_in_threadpool(work)
     body = _body(service.recent.add(encoded), answer, options)
     if failed:
         body["refused"] = [
             {"picture": n + 1, "name": pictures[n].name, **error_body(error, pictures[n].name)}
-            for n, error in failed.items()
+            for n, error in sorted(failed.items())
         ]
         body["query"]["notes"] += [
             f"not used: {one['name']}: {one['error']}" for one in body["refused"]
@@ -109,6 +113,7 @@ async def fetched(
     opened: Opened,
     options: Options,
     crop: RequestCrop,
+    cutting: RequestCutting,
     url: Annotated[str, Query(max_length=MAX_URL, description="Address of a picture.")],
 ) -> dict[str, Any]:
     """Ask about a picture on the web, where the server is allowed to fetch it."""
@@ -116,7 +121,7 @@ async def fetched(
         raise ApiError(403, "off", "this server does not fetch pictures")
     data = await fetch_picture(url, service.settings.web.max_bytes)
     name = url.partition("?")[0].rpartition("/")[2][:200] or "picture"
-    return await query(service, options, [QueryPicture(name, data, crop)], opened)
+    return await query(service, options, [QueryPicture(name, data, crop)], opened, cutting)
 
 
 @router.get("/results/{result_id}", **ANSWER, responses=errors(404, 410))
@@ -125,11 +130,12 @@ async def result(
     service: ServiceDependency,
     opened: Opened,
     options: Options,
+    chosen: ChosenPanels = [],  # noqa: B006
     format: Annotated[
         Literal["json", "csv", "html"] | None, Query(description="As a file.")
     ] = None,
 ) -> Any:
-    """Ask again about the same pictures, with other filters."""
+    """Ask again about the same pictures, with other filters or with some of their panels alone."""
     encoded = await _encoded_query(service, result_id)
     generation = opened.generation
     model = (generation.model_id, generation.preprocessing_digest)
@@ -138,7 +144,7 @@ async def result(
         raise ApiError(410, "other_model", message, "Ask with the picture again.")
 
     def work() -> Answer:
-        style = StyleQuery(encoded.vector, encoded.ood, encoded.notes)
+        style = _style(encoded, chosen)
         return opened.engine.answer(style, options, picture_ids=encoded.own)
 
     answer = await run_in_threadpool(work)
@@ -151,13 +157,19 @@ async def result(
     "/results/{result_id}/share", response_model=SharedLink, responses=errors(403, 404, 507)
 )
 async def share_result(
-    result_id: str, request: Request, service: ServiceDependency
+    result_id: str,
+    request: Request,
+    service: ServiceDependency,
+    chosen: ChosenPanels = [],  # noqa: B006
 ) -> dict[str, Any]:
-    """Make a link that can be opened later: it keeps the vector, not the picture."""
+    """Make a link that can be opened later: it keeps the vector, not the picture, and asks with
+    these panels."""
     days = service.settings.web.share_days
     if days == 0:
         raise ApiError(403, "off", "shared links are turned off on this server")
     encoded = await _encoded_query(service, result_id)
+    style = _style(encoded, chosen)
+    encoded = replace(encoded, vector=style.vector, ood=style.ood)
     key, expires = await service.store.run(service.store.add_share, encoded, days)
     moment = datetime.fromtimestamp(expires, UTC).isoformat(timespec="seconds")
     return {"id": key, "link": f"{request.app.state.root_path}/?r={key}", "expires": moment}
@@ -185,6 +197,11 @@ async def _encoded_query(service: Service, result_id: str) -> EncodedQuery:
     if found is None:
         raise not_found("this result is no longer stored", "Ask with the picture again.")
     return found
+
+
+def _style(encoded: EncodedQuery, chosen: Sequence[int]) -> StyleQuery:
+    style = StyleQuery(encoded.vector, encoded.ood, encoded.notes, encoded.panels)
+    return style.by_panels(chosen)
 
 
 def _body(result_id: str | None, answer: Answer, options: QueryOptions) -> dict[str, Any]:
