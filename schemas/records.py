@@ -169,11 +169,10 @@ class AskedPart:
 class AskedPanel:
     """A panel of the query, or a whole picture beside panels.
 
-    number      from 1, in reading order
+    number      from 1, in reading order, among all that were found
     parts       where it lies; more than one where it runs over several slices
     confidence  how sure its borders are, 0 to 1
-    asks        whether it took part in the answer: of very many, and where some were chosen, not
-                all do
+    asks        whether it took part in the answer; where some were chosen, not all do
     similarity  to the first title of the answer: how far this panel carried it
     """
 
@@ -187,7 +186,7 @@ class AskedPanel:
 @dataclass(frozen=True)
 class Answer:
     """All that a query returns, ready to be rendered on any surface. `panels` are those of its
-    strips and pages; empty where every picture asked whole."""
+    strips and pages that may ask; empty where every picture asked whole."""
 
     titles: tuple[TitleHit, ...]
     pictures: tuple[Hit, ...]

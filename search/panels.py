@@ -43,7 +43,6 @@ MOST_PANELS = 24
 MOST_ASKED = 200
 MOST_SHOWN = 6
 """Panels that are shown as those that carried an answer."""
-MOST_LISTED = 1000
 SIDE_PX = 1000
 """Pictures are cut with a shorter side (slices: width) of no more than this, and of less when all
 of them together have more than MOST_PIXELS then."""
@@ -93,7 +92,7 @@ AUTO = Cutting()
 class Seen:
     """What the network is to see: a picture or panel each, (H, W, 3) uint8.
 
-    panels   where they lie, and further panels that do not ask
+    panels   where each of them lies
     is_cut   whether any picture was cut
     notes    on how the pictures were seen
     refused  by its place, from 0, each picture that cannot be used
@@ -122,7 +121,7 @@ def joined(each: Sequence[Seen]) -> Seen:
     for at, seen in enumerate(each):
         made.pixels += seen.pixels
         made.notes += seen.notes
-        made.refused |= {at: error for error in seen.refused.values()}
+        made.refused.update((at, error) for error in seen.refused.values())
         for panel in seen.panels:
             parts = tuple(AskedPart(at + 1, part.box) for part in panel.parts)
             made.panels += (replace(panel, number=len(made.panels) + 1, parts=parts),)
@@ -131,7 +130,7 @@ def joined(each: Sequence[Seen]) -> Seen:
 
 @dataclass(frozen=True)
 class PanelVectors:
-    """The panels of a query with the vectors and out-of-distribution scores of those that ask.
+    """The panels that may ask, with the vectors and out-of-distribution scores of those that do.
 
     Shapes:  vectors (P, D) float32 unit, ood (P,)
     """
@@ -413,9 +412,11 @@ class _Sight:
         if was_cut:
             places = np.linspace(0, len(asking) - 1, min(len(asking), self.cutting.most))
             asking = [asking[place] for place in places.round().astype(int)]
+        asks = set(map(id, asking))
         panels = tuple(
-            AskedPanel(number, one.parts, one.confidence, one in asking)
-            for number, one in enumerate(found if len(found) <= MOST_LISTED else asking, 1)
+            AskedPanel(number, one.parts, one.confidence, asks=True)
+            for number, one in enumerate(found, 1)
+            if id(one) in asks
         )
         if was_cut:
             names = dict.fromkeys(

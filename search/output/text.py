@@ -76,7 +76,7 @@ def panel_lines(answer: Answer) -> list[str]:
         similarity = panel.similarity or 0.0
         rows.append([f"  {panel.number}", _plain(place), f"{similarity:.3f}", _bar(similarity)])
     asked = sum(panel.asks for panel in answer.panels)
-    heading = f"Which panels? ({asked} of {len(answer.panels)} asked)"
+    heading = f"Which panels? ({asked} asked)"
     return ["", heading, *_lines(rows, [True, False, True, False])]
 
 

@@ -441,8 +441,6 @@ def forget_visitors(path: Path, gone: Iterable[str]) -> int:
 def _hasher() -> PasswordHasher:
     from argon2 import PasswordHasher
 
-    from search.panels import PanelVectors
-
     # OWASP's first choice for servers that have little memory: 19 MiB, two passes.
     return PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
 

@@ -20,7 +20,7 @@ from schemas.settings import Settings
 from search.engine import QueryOptions
 from search.filters import MAX_CHARACTERS, Filters
 from search.inputs import Crop, QueryPicture
-from search.panels import MOST_ASKED, MOST_LISTED, Cutting
+from search.panels import MOST_ASKED, Cutting
 from search.sql.sandbox import Sandbox, SandboxLimits
 from search.web.colors import PictureColors
 from search.web.db import Account, EncodedQuery, Store
@@ -252,7 +252,7 @@ async def get_cutting(
 RequestCutting = Annotated[Cutting, Depends(get_cutting)]
 
 ChosenPanels = Annotated[
-    list[Annotated[int, Query(ge=1, le=MOST_LISTED)]],
+    list[Annotated[int, Query(ge=1, le=1_000_000)]],
     Query(alias="panel", max_length=MOST_ASKED, description="Only these panels ask."),
 ]
 

@@ -6,6 +6,7 @@ import { get, here, query, withParams } from "./api.js";
 import { cropDialog } from "./crop.js";
 import { chosen } from "./given.js";
 import { answerView, filtersOf } from "./results.js";
+import { cutButton, panelsView } from "./panels.js";
 import { boxOf, shrunk } from "./shrink.js";
 import { go, known, problem, server } from "./app.js";
 
@@ -29,12 +30,12 @@ export function take(pictures) {
   return pictures.slice(room);
 }
 
-// The pictures have changed: the old result does not belong to them any more.
-function askAgain() {
+// The pictures, or how they are cut, have changed: the old result does not belong to them any more.
+function askAgain(other = {}) {
   resultOf = null;
   if (!asked.length) return go("./");
   const filters = !here() ? filtersOf(new URLSearchParams(location.search)) : {};
-  go(withParams("./", { r: "new", ...filters }), location.search.startsWith("?r="));
+  go(withParams("./", { r: "new", ...filters, panel: null, ...other }), location.search.startsWith("?r="));
 }
 
 export async function searchPage(main, params, signal) {
@@ -54,12 +55,24 @@ export async function searchPage(main, params, signal) {
     leaveOut(answer.refused ?? []);
     history.replaceState(null, "", withParams("./", { r: answer.id, ...filters }));
   }
-  await show(main, answer, filters, { tiles: answer.id === resultOf ? tiles() : null, id: answer.id, shareable: true }, signal);
+  const own = answer.id === resultOf ? [tiles(), panels(answer, filters)] : null;
+  await show(main, answer, filters, { tiles: own, id: answer.id, shareable: true }, signal);
+}
+
+// The panels that asked, to be chosen among.
+function panels(answer, filters) {
+  if (filters.panels === "off") return cutButton(() => askAgain({ panels: null }));
+  const sentAs = new Map(asked.map((one) => [one.place, one.sent?.blob]));
+  const choose = (panel) => go(withParams("./", { r: answer.id, ...filters, panel }));
+  return panelsView(answer, sentAs, choose, () => askAgain({ panels: "off" }));
 }
 
 // The pictures as they are sent, one after the other: a large one fills a phone's memory.
 async function sent() {
-  for (const one of asked) one.sent ??= { name: one.file.name, ...await shrunk(one.file, one.url, one.crop) };
+  for (const [n, one] of asked.entries()) {
+    one.sent ??= { name: one.file.name, ...await shrunk(one.file, one.url, one.crop) };
+    one.place = n + 1; // as the answer counts them
+  }
   return asked.map((one) => one.sent);
 }
 

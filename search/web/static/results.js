@@ -5,9 +5,10 @@ import { language, number, percent, share, t } from "./strings.js";
 import { get, send, withParams } from "./api.js";
 import { server } from "./app.js";
 import { saveButton } from "./account.js";
+import { panelNote } from "./panels.js";
 
-export const FILTERS = ["k", "by", "genre", "platform", "year_from", "year_to", "exclude_author", "exclude_same_author"];
-const MANY = new Set(["genre", "platform", "exclude_author"]);
+export const FILTERS = ["k", "by", "genre", "platform", "year_from", "year_to", "exclude_author", "exclude_same_author", "panel", "panels"];
+const MANY = new Set(["genre", "platform", "exclude_author", "panel"]);
 const STEP = 10;
 const MAX_K = 200;
 
@@ -74,7 +75,7 @@ function notes(answer) {
     else if (note.startsWith("after the first")) said.push(t("expanded"));
     else if (note.startsWith("too long to be seen whole")) said.push(t("tooLong"));
     else if (/^\d+ of the \d+/.test(note)) said.push(t("fewer"));
-    else said.push(note);
+    else said.push(panelNote(note) ?? note);
   }
   return said.length ? h("p", { class: "notes soft" }, said.join(" ")) : null;
 }
@@ -189,8 +190,8 @@ function shareAndSave(answer, filters) {
   const out = h("div", { class: "shared" });
   const sharing = async () => {
     try {
-      const made = await send("POST", `${address}/share`);
-      const full = new URL(withParams("./", { r: made.id, ...filters }), location.href).href;
+      const made = await send("POST", withParams(`${address}/share`, { panel: filters.panel }));
+      const full = new URL(withParams("./", { r: made.id, ...filters, panel: null }), location.href).href;
       fill(out, h("input", { readonly: true, value: full, "aria-label": t("copyThis"), onfocus: (e) => e.target.select() }),
         h("span", { class: "soft" }, t("shareNote", { date: new Date(made.expires).toLocaleDateString(language) })));
       history.replaceState(null, "", full);
