@@ -138,7 +138,7 @@ create table titles (
 create table pictures (
   row_id integer primary key, picture_id text not null, title_no integer not null,
   kind text, episode_no integer, file text, source_path text, year integer,
-  width_px integer, height_px integer, ood real, map_x real, map_y real, {codes});
+  width_px integer, height_px integer, panel text, ood real, map_x real, map_y real, {codes});
 create table centroids (title_no integer primary key, vector blob not null);
 create index pictures_by_title on pictures (title_no);
 create index pictures_by_picture on pictures (picture_id);
@@ -201,13 +201,14 @@ def write_meta(
                 + [(number[title_id], "genre", name) for name in genres],
             )
         connection.executemany(
-            f"insert into pictures values ({','.join('?' * (13 + len(CODES)))})",
+            f"insert into pictures values ({','.join('?' * (14 + len(CODES)))})",
             (
                 (
                     int(row_id), row["picture_id"], number[row["title_id"]], row["kind"],
                     row["episode_no"], row["file"], row["source_path"],
                     year_of(row, rows.titles[row["title_id"]]),
-                    row["width_px"], row["height_px"], ood if ood == ood else None, *place, *labels,
+                    row["width_px"], row["height_px"], row.get("panel"),
+                    ood if ood == ood else None, *place, *labels,
                 )
                 for row_id, row, ood, place, labels in zip(
                     rows.row_ids,
