@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from indexer.embedding.embed import open_encoder
 from indexer.labels.calibration import RECIPE
+from indexer.panels.catalog import INDEXED_TABLES
 from indexer.vector_index.generations import Generation
 from schemas.errors import NoIndexError
 from schemas.records import author_names
@@ -99,7 +100,7 @@ def _generation(
         with Generation.open(layout) as generation:
             inputs = generation.manifest["inputs"]
             stale = inputs["model_id"] != model_id or any(
-                inputs[name] != catalog.version(name) for name in ("titles", "pictures", "vectors")
+                inputs.get(name) != catalog.version(name) for name in INDEXED_TABLES
             )
             stale |= inputs["calibration"] != RECIPE
             stale |= generation.calibration.era_years != settings.index.era_years
