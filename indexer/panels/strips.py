@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from indexer.ahead import in_order
 from schemas.images import PictureError, PictureLimits, stored_bytes
+from schemas.names import natural_key
 from schemas.progress import Progress
 from schemas.settings import Settings
 from schemas.storage.catalog import Catalog
@@ -207,10 +208,8 @@ def _alone(slices: Sequence[Slice]) -> Iterator[Candidate]:
 
 
 def _ordered(slices: Sequence[Slice]) -> tuple[Slice, ...]:
-    from indexer.panels.stitch import natural_key
-
     def place(one: Slice) -> tuple[int, list[tuple[int, str]]]:
-        # A site's slices carry their place in the episode after their address.
+        # Slices from a site have their place behind their address where that does not sort.
         _, _, number = one.source_path.rpartition("#")
         return (int(number) if number.isdecimal() else 0, natural_key(one.source_path))
 
