@@ -299,7 +299,8 @@ class _Sight:
     def _strip(self) -> list[int]:
         """Places of the pictures that are slices of one strip, in the order of their names; none
         where no drawing runs on from one to the next."""
-        from indexer.panels.stitch import natural_key, runs_on
+        from indexer.panels.stitch import runs_on
+        from schemas.names import natural_key
 
         order = sorted(self.sizes, key=lambda at: natural_key(self.pictures[at].name))
         joined: set[int] = set()

@@ -12,7 +12,7 @@ import numpy as np
 from indexer.vector_index.generations import Generation
 from indexer.vector_index.metadata import CODES
 from indexer.vector_index.ranking import CENTROID, UNEXPANDED, RankedTitle, within
-from schemas.records import Hit, Labels, TitleHit
+from schemas.records import Hit, Labels, Panel, TitleHit
 
 HITS_PER_TITLE = 3
 """Pictures shown as evidence: as many as the score of a title uses."""
@@ -27,6 +27,7 @@ class PictureRow(NamedTuple):
     year: int | None
     file: str | None
     source_path: str | None
+    panel: str | None
     codes: tuple[int, ...]
 
 
@@ -59,6 +60,7 @@ class Found(NamedTuple):
             file=row.file,
             source_path=row.source_path,
             year=row.year,
+            panel=Panel.of_text(row.panel),
         )
 
 
@@ -68,11 +70,11 @@ def picture_rows(meta: sqlite3.Connection, row_ids: np.ndarray) -> list[PictureR
     Shapes:  row_ids (K,) int64 -> K rows
     """
     cursor = meta.execute(
-        f"select row_id, picture_id, title_id, p.year, file, source_path, {', '.join(CODES)}"
+        f"select row_id, picture_id, title_id, p.year, file, source_path, panel, {', '.join(CODES)}"
         " from json_each(?) j join pictures p on p.row_id = j.value join titles using (title_no)",
         (json.dumps(row_ids.tolist()),),
     )
-    known = {values[0]: PictureRow._make((*values[:6], values[6:])) for values in cursor}
+    known = {values[0]: PictureRow._make((*values[:7], values[7:])) for values in cursor}
     return [known[row_id] for row_id in row_ids.tolist()]
 
 

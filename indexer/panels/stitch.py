@@ -32,12 +32,6 @@ TAIL_PX = 2500
 """Rows of the strip so far in which the first rows of the next slice are looked for."""
 
 
-def natural_key(name: str) -> list[tuple[int, str]]:
-    """Sorts 2.jpg before 10.jpg."""
-    parts = re.split(r"(\d+)", name.casefold())
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
-
-
 @dataclass(frozen=True)
 class Slice:
     """Where a slice lies in its strip; pixels of the strip."""

@@ -114,6 +114,8 @@ def _picture(hit: Hit, layout: Layout | None) -> dict[str, Any]:
         known["source_path"] = hit.source_path
     if hit.asked_by is not None:
         known["asked_by"] = hit.asked_by
+    if hit.panel is not None:
+        known["panel"] = hit.panel.facts()
     return {**known, "year": hit.year}
 
 
