@@ -167,7 +167,7 @@ class Hit:
 
     `percentile` is the share, in percent, of background pairs (pictures by different
     authors) that are less similar than this one. A panel's `file` and `source_path` are those of
-    the first picture that it is part of. Where the panels of a strip asked, `asked_by` is the
+    the first picture that it is part of; `episode_url` is the page of its episode. Where the panels of a strip asked, `asked_by` is the
     number of the one that is nearest to this picture.
     """
 
@@ -180,6 +180,8 @@ class Hit:
     year: int | None
     asked_by: int | None = None
     panel: Panel | None = None
+    episode_no: int | None = None
+    episode_url: str | None = None
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,11 @@ def _picture(hit: Hit, layout: Layout | None) -> dict[str, Any]:
     if hit.asked_by is not None:
         known["asked_by"] = hit.asked_by
     if hit.panel is not None:
-        known["panel"] = hit.panel.facts()
+        known["panel"] = {
+            **hit.panel.facts(),
+            "episode": hit.episode_no,
+            "url": hit.episode_url,
+        }
     return {**known, "year": hit.year}
 
 

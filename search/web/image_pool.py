@@ -21,7 +21,7 @@ import numpy as np
 from indexer.embedding.preprocess import PixelSpec
 from schemas.errors import InputError
 from schemas.images import FORMATS, PictureError, PictureLimits, Reason
-from schemas.records import AskedPanel, AskedPart
+from schemas.records import AskedPanel, AskedPart, Panel
 from schemas.storage.layout import Layout
 from search.inputs import QueryPicture
 from search.panels import Cutting, Seen, joined
@@ -147,13 +147,21 @@ class DecoderPool:
         answer, body = await self._ask(header, b"".join(one.data for one in pictures))
         return _seen(answer, body)
 
-    async def thumbnail(self, data: bytes, side_px: int) -> Thumbnail:
-        """A small copy of a stored picture.
+    async def thumbnail(
+        self, data: Sequence[bytes], side_px: int, panel: Panel | None = None
+    ) -> Thumbnail:
+        """A small copy of a stored picture, or of a panel that lies in several.
 
         Errors:  PictureError
         """
+        header = {
+            "task": "thumbnail",
+            "side_px": side_px,
+            "panel": panel and panel.to_text(),
+            "bytes": [len(one) for one in data],
+        }
         async with self._thumbnail_turn:
-            answer, body = await self._ask({"task": "thumbnail", "side_px": side_px}, data)
+            answer, body = await self._ask(header, b"".join(data))
         return Thumbnail(body, int(answer["width"]), int(answer["height"]))
 
     async def _ask(self, header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
@@ -255,23 +263,23 @@ class ThumbnailCache:
 
         Errors:  ApiError (404) when it holds no such picture or its file is gone
         """
-        file = _stored_file(opened, picture_id)
+        files, panel = _stored(opened, picture_id)
         key = (picture_id, side_px)
         if key in self._cached:
             self._cached.move_to_end(key)
             return self._cached[key]
         if key not in self._making:
-            task = asyncio.create_task(self._make(file, side_px))
+            task = asyncio.create_task(self._make(files, panel, side_px))
             self._making[key] = task
             task.add_done_callback(lambda done: self._done(key, done))
         return await asyncio.shield(self._making[key])
 
-    async def _make(self, file: str, side_px: int) -> Thumbnail:
+    async def _make(self, files: Sequence[str], panel: Panel | None, side_px: int) -> Thumbnail:
         try:
-            data = await asyncio.to_thread(self.layout.picture(file).read_bytes)
+            data = [await asyncio.to_thread(self.layout.picture(file).read_bytes) for file in files]
         except OSError:
             raise not_found("the file of this picture is gone") from None
-        return await self.decoders.thumbnail(data, side_px)
+        return await self.decoders.thumbnail(data, side_px, panel)
 
     def _done(self, key: tuple[str, int], task: asyncio.Task[Thumbnail]) -> None:
         del self._making[key]
@@ -284,16 +292,22 @@ class ThumbnailCache:
             self._cached_bytes -= len(oldest.data)
 
 
-def _stored_file(opened: OpenEngine, picture_id: str) -> str:
-    """The stored file of a picture; nothing that was sent becomes part of a path."""
+def _stored(opened: OpenEngine, picture_id: str) -> tuple[list[str], Panel | None]:
+    """The stored file of a picture, or those that a panel is part of; nothing that was sent becomes
+    part of a path."""
     row = opened.meta.execute(
-        "select picture_id, file from pictures where picture_id = ? and file is not null",
+        "select picture_id, file, panel from pictures where picture_id = ? and file is not null",
         (picture_id,),
     ).fetchone()
     if row is None or not PICTURE_ID.fullmatch(row[0]):
         raise not_found("the index holds no such picture")
-    known, file = row
-    if file not in {Layout.picture_file(known, extension) for extension in FORMATS.values()}:
-        # metadata from elsewhere must not name other files
-        raise not_found("the file of this picture is not in the store")
-    return str(file)
+    known, file, text = row
+    panel = Panel.of_text(text)
+    named = [(part.picture_id, part.file) for part in panel.slices] if panel else [(known, file)]
+    for own_id, own in named:
+        if not PICTURE_ID.fullmatch(own_id) or own not in {
+            Layout.picture_file(own_id, extension) for extension in FORMATS.values()
+        }:
+            # metadata from elsewhere must not name other files
+            raise not_found("the file of this picture is not in the store")
+    return [str(own) for _, own in named], panel

@@ -14,6 +14,7 @@ import os
 import signal
 import struct
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any, BinaryIO
 
@@ -56,11 +57,11 @@ def _see(header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
     from search.inputs import Crop, QueryPicture
     from search.panels import Cutting, see
 
-    pictures, at = [], 0
-    for one in header["pictures"]:
-        crop = one["crop"] and Crop(**one["crop"])
-        pictures.append(QueryPicture(one["name"], data[at : at + one["bytes"]], crop))
-        at += one["bytes"]
+    given = header["pictures"]
+    pictures = [
+        QueryPicture(one["name"], part, one["crop"] and Crop(**one["crop"]))
+        for one, part in zip(given, _parts(data, [one["bytes"] for one in given]), strict=True)
+    ]
     limits, spec = PictureLimits(**header["limits"]), PixelSpec.from_json(header["spec"])
     seen = see(pictures, limits, spec, Cutting(**header["cutting"]))
     answer = {
@@ -83,11 +84,27 @@ def _see(header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
 def _thumbnail(header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
     """A copy whose longest side is at most `side_px`; a new file that carries no metadata."""
     from schemas.images import PictureLimits, decode_preview
+    from schemas.records import Panel
 
-    image = decode_preview(data, PictureLimits(**header["limits"]), int(header["side_px"]))
+    limits, side_px = PictureLimits(**header["limits"]), int(header["side_px"])
+    panel = Panel.of_text(header["panel"])
+    if panel is None:
+        image = decode_preview(data, limits, side_px)
+    else:
+        from indexer.panels.picture import panel_of_bytes, preview_of
+
+        slices = list(_parts(data, header["bytes"]))
+        image = preview_of(panel, side_px, lambda px: panel_of_bytes(slices, panel, limits, px))
     file = io.BytesIO()
     image.save(file, "WEBP", quality=WEBP_QUALITY, method=3)
     return {"height": image.height, "width": image.width}, file.getvalue()
+
+
+def _parts(data: bytes, lengths: list[int]) -> Iterator[bytes]:
+    at = 0
+    for length in lengths:
+        yield data[at : at + length]
+        at += length
 
 
 TASKS = {"see": _see, "thumbnail": _thumbnail}

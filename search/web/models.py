@@ -23,6 +23,19 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 # --- Queries
 
 
+class PanelPlace(BaseModel):
+    """Where a panel of the index lies: in its strip, which is a stored picture or several joined,
+    and in each of those; boxes are left, top, width and height in pixels. `url` is the page of its
+    episode."""
+
+    strip: str
+    box: tuple[int, int, int, int]
+    slices: list[tuple[str, tuple[int, int, int, int]]]
+    order: int
+    episode: int | None
+    url: str | None
+
+
 class PictureHit(BaseModel):
     """A picture found; `percentile` is its place among pairs by different authors."""
 
@@ -30,6 +43,7 @@ class PictureHit(BaseModel):
     similarity: float
     percentile: float
     year: int | None
+    panel: PanelPlace | None = None
     asked_by: int | None = Field(None, description="The panel of the query nearest to it.")
 
 

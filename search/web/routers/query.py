@@ -235,9 +235,9 @@ async def _download(
 async def _thumbnails(
     service: Service, opened: OpenEngine, section: GallerySection
 ) -> dict[str, Thumbnail]:
-    """Thumbnails of the hits by stored file, made by the decoders."""
-    files = {hit.file: hit.picture_id for hit in section.hits if hit.file is not None}
-    side_px = SIDES_PX["medium" if len(files) <= 60 else "small"]
+    """Thumbnails of the hits by picture id, made by the decoders."""
+    ids = list(dict.fromkeys(hit.picture_id for hit in section.hits if hit.file is not None))
+    side_px = SIDES_PX["medium" if len(ids) <= 60 else "small"]
 
     async def one(picture_id: str) -> Thumbnail | None:
         try:
@@ -247,5 +247,5 @@ async def _thumbnails(
         data = base64.standard_b64encode(made.data).decode("ascii")
         return Thumbnail(f"data:image/webp;base64,{data}", made.width_px, made.height_px)
 
-    made = await asyncio.gather(*(one(picture_id) for picture_id in files.values()))
-    return {file: found for file, found in zip(files, made, strict=True) if found is not None}
+    made = await asyncio.gather(*(one(picture_id) for picture_id in ids))
+    return {one: found for one, found in zip(ids, made, strict=True) if found is not None}

@@ -1,6 +1,6 @@
 // The panels of a strip or page: small pictures, to be taken off or to ask with alone.
 
-import { h, put } from "./dom.js";
+import { h, link, put } from "./dom.js";
 import { number, t } from "./strings.js";
 
 const SIDE_PX = 220; // of a small picture
@@ -82,3 +82,11 @@ export function panelNote(note) {
 
 // Asks for the panels of what was asked about whole.
 export const cutButton = (cut) => put(h("p", {}), [h("button", { type: "button", class: "button small cut", onclick: cut }, t("cutAgain"))]);
+
+// Where a panel that was found lies, with a link to its episode.
+export function panelPlace(hit, title) {
+  if (!hit.panel) return null;
+  const { episode, order, url } = hit.panel;
+  const place = episode === null ? t("panelNumber", { n: number(order) }) : t("panelOfEpisode", { n: number(order), episode: number(episode) });
+  return [" · ", url || title.url ? link(url || title.url, place) : place];
+}

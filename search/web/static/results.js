@@ -5,7 +5,7 @@ import { language, number, percent, share, t } from "./strings.js";
 import { get, send, withParams } from "./api.js";
 import { server } from "./app.js";
 import { saveButton } from "./account.js";
-import { panelNote } from "./panels.js";
+import { panelNote, panelPlace } from "./panels.js";
 
 export const FILTERS = ["k", "by", "genre", "platform", "year_from", "year_to", "exclude_author", "exclude_same_author", "panel", "panels"];
 const MANY = new Set(["genre", "platform", "exclude_author", "panel"]);
@@ -101,7 +101,7 @@ export function card(one) {
     h("div", { class: "words" },
       h("h3", {}, one.rank ? h("span", { class: "rank" }, one.rank, " ") : null, h("a", { href: withParams("title", { id: one.title_id }) }, one.title)),
       byline(one.authors),
-      h("p", { class: "meta" }, [...one.genres.slice(0, 2), one.year].filter(Boolean).join(" · "),
+      h("p", { class: "meta" }, [...one.genres.slice(0, 2), one.year].filter(Boolean).join(" · "), panelPlace(first, one),
         swatchPlace(first.picture_id), one.url ? [" ", link(one.url, "↗", { "aria-label": `${t("openPage")}: ${one.title}` })] : null),
       one.percentile === undefined ? null : nearness(one),
       h("p", { class: "actions" },
