@@ -252,6 +252,18 @@ def upright_size(data: bytes, limits: PictureLimits) -> tuple[int, int]:
     return (height, width) if file.orientation >= 5 else (width, height)
 
 
+def is_animated(data: bytes, limits: PictureLimits) -> bool:
+    """Whether a picture has several frames, of which only one is decoded.
+
+    Errors:  PictureError with its reason
+    """
+    file = _container(data, limits)
+    if file.format not in ("GIF", "WEBP"):
+        return file.is_animated
+    with _decoding(file):
+        return bool(getattr(_open(file, limits), "is_animated", False))
+
+
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom, in pixels."""
 

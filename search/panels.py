@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from schemas.errors import InputError, UsageError
-from schemas.images import PictureError, PictureLimits, is_blank
+from schemas.images import PictureError, PictureLimits, is_animated, is_blank
 from schemas.records import Answer, AskedPanel, AskedPart
 from search.inputs import QueryPicture
 
@@ -394,6 +394,11 @@ class _Sight:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             self.notes.append(f"joined as slices of one strip: {', '.join(names[:3])}{more}")
         self.notes += [note for note in strip.notes if not note.endswith("goes on without it")]
+        self.notes += [
+            f"of the animation {self.pictures[at].name} one frame was cut"
+            for at in members
+            if at not in self.refused and is_animated(self.pictures[at].data, self.limits)
+        ]
         if any(one.what == "advertisement" for one in strip.left_out):
             self.notes.append(f"what looks like advertisements did not ask: {names[-1]}")
 

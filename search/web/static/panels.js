@@ -65,6 +65,7 @@ const NOTES = [
   [/^cut into ([\d,]+) panels(?:, of which ([\d,]+) ask)?/, (found) => (found[2] ? t("cutSome", { n: found[2], all: found[1] }) : t("cutInto", { n: found[1] }))],
   [/^joined as slices of one strip/, () => t("joinedSlices")],
   [/^what looks like advertisements did not ask/, () => t("advertisements")],
+  [/^of the animation (.*) one frame was cut/, (found) => t("oneFrame", { name: found[1] })],
   [/^slices seem to be missing: (.*)/, (found) => t("missingSlices", { names: found[1] })],
   [/^no gutter in ([\d,]+) rows/, (found) => t("noGutter", { n: found[1] })],
   [/^(.*) repeats what is above it/, (found) => t("repeatedSlice", { name: found[1] })],

@@ -59,7 +59,7 @@ const EN = {
   joinedSlices: "The pictures are slices of one strip and were joined.", advertisements: "What looks like advertisements at the end did not ask.",
   missingSlices: "Slices seem to be missing: {names}.", noGutter: "There is no gutter in {n} rows: the strip was cut anyway.",
   repeatedSlice: "{name} repeats the slice above it and was left out.", repeatedRows: "{name} repeats {n} rows of the slice above it.",
-  scaledSlice: "{name} was scaled to the width of the other slices, {n} px.",
+  scaledSlice: "{name} was scaled to the width of the other slices, {n} px.", oneFrame: "{name} is animated: one frame of it was cut.",
 };
 
 const KO = {
@@ -121,7 +121,7 @@ const KO = {
   joinedSlices: "한 회차를 나눈 그림들이라 이어 붙였습니다.", advertisements: "끝에 있는 광고로 보이는 그림은 뺐습니다.",
   missingSlices: "빠진 조각이 있는 것 같습니다: {names}.", noGutter: "{n}줄 동안 컷 사이 여백이 없어 그대로 나누었습니다.",
   repeatedSlice: "{name}: 위 조각과 같아서 뺐습니다.", repeatedRows: "{name}: 위 조각과 {n}줄이 겹칩니다.",
-  scaledSlice: "{name}: 다른 조각의 너비 {n}픽셀에 맞추었습니다.",
+  scaledSlice: "{name}: 다른 조각의 너비 {n}픽셀에 맞추었습니다.", oneFrame: "{name}: 움직이는 그림이라 한 장면만 나누었습니다.",
 };
 
 // The server's sentences are English; for Korean readers each code has what happened and what to do.
