@@ -353,8 +353,9 @@ class _Sight:
                 )
                 is_small = min(box[2:]) < least
                 kept.add(parts, one.panel.confidence, is_small, partial(self._prepared, pixels))
-        if kept.found:
-            self._say(strip, members)
+        if len(kept.found) < (1 if self._is_strip(members) else 2):
+            return []
+        self._say(strip, members)
         return kept.found
 
     def _is_strip(self, members: Sequence[int]) -> bool:
@@ -429,7 +430,8 @@ class _Sight:
                 self.pictures[part.picture - 1].name for one in found for part in one.parts
             )
             some = "" if len(asking) == len(found) else f", of which {len(asking)} ask"
-            self.notes.append(f"cut into {len(found)} panels{some}: {', '.join(names)}")
+            s = "" if len(found) == 1 else "s"
+            self.notes.append(f"cut into {len(found):,} panel{s}{some}: {', '.join(names)}")
         pixels = [one.pixels for one in asking if one.pixels is not None]
         return Seen(pixels, panels, was_cut, tuple(self.notes), self.refused)
 

@@ -62,7 +62,7 @@ function loaded(blob) {
 
 // What the server says of strips, in the page's language; null for anything else.
 const NOTES = [
-  [/^cut into ([\d,]+) panels(?:, of which ([\d,]+) ask)?/, (found) => (found[2] ? t("cutSome", { n: found[2], all: found[1] }) : t("cutInto", { n: found[1] }))],
+  [/^cut into ([\d,]+) panels?(?:, of which ([\d,]+) ask)?/, (found) => (found[2] ? t("cutSome", { n: found[2], all: found[1] }) : t("cutInto", { n: found[1] }))],
   [/^joined as slices of one strip/, () => t("joinedSlices")],
   [/^what looks like advertisements did not ask/, () => t("advertisements")],
   [/^of the animation (.*) one frame was cut/, (found) => t("oneFrame", { name: found[1] })],
