@@ -264,7 +264,11 @@ def fit(data: LabelDataset, *, sample: int, seed: int, neighbours: int = NEIGHBO
         usable = (codes[queries] >= 0) & (other if kind == "author" else True)
         network = data.network.get(kind)
         if network is not None:
-            usable &= np.isfinite(network[queries]).all(axis=1)
+            new_to_it = usable & np.isfinite(network[queries]).all(axis=1)
+            if new_to_it.sum() < MIN_EXAMPLES:
+                network = None
+            else:
+                usable = new_to_it
         if usable.sum() < MIN_EXAMPLES:
             continue
         votes = log_votes(trial.shares(codes, count, found.temperature))

@@ -87,13 +87,13 @@ def test_a_calibration_survives_its_file_and_refuses_a_damaged_one() -> None:
     assert Calibration.from_json(found.to_json()) == found
     assert len(found.background) == len(QUANTILE_LEVELS)
     raw = json.loads(found.to_json())
-    weights = dict.fromkeys(LABEL_KINDS, [0.5, 0.1, 0.0])
+    weights = {kind: [0.5, 0.1, 0.0] for kind in LABEL_KINDS}
     for damage in (
         *({"era_years": wrong} for wrong in (0, -5, 2.5, "five", None)),
         {"weights": weights | {"author": [-0.1, 0.0, 0.0]}}, {"weights": {"author": [1.0] * 3}},
         {"weights": weights | {"era": [float("nan")] * 3}}, {"unknown": [0.0] * 3},
         {"weights": weights | {"era": [0.5]}}, {"lines": {"picture": [0.1, 0.2]}},
-        {"lines": dict.fromkeys(("picture", "title"), [0.2, 0.1])}, {"unknown": "often"},
+        {"lines": {"picture": [0.2, 0.1], "title": [0.1, 0.2]}}, {"unknown": "often"},
         {"background": [0.0]}, {"neighbours": -1}, {"usual_ood": [1.0, 0.0, 0.1]},
     ):  # fmt: skip
         with pytest.raises(NoIndexError, match="cannot be read"):

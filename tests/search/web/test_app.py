@@ -12,7 +12,6 @@ from starlette.testclient import TestClient
 
 from schemas.errors import StorageError, UsageError
 from schemas.images import PictureError, Reason
-from schemas.records import Labels
 from schemas.settings import FIELDS, Settings
 from search import web
 from search.results import notes_of
@@ -155,18 +154,15 @@ def test_the_page_knows_the_notes_that_it_translates() -> None:
     script = (STATIC / "results.js").read_text("utf-8")
     beginnings = re.findall(r'note\.startsWith\("([^"]+)"\)', script)
     assert len(beginnings) >= 4
-    labels = Labels(out_of_distribution=1.0)
     said = [
         note
-        for same, expanded, shown in ((["Ann"], False, 1), ([], True, 99))
+        for same, shown in ((["Ann"], 1), ([], 99))
         for note in notes_of(
-            labels,
             own={"t": "T"},
             same=same,
             wanted_others=True,
             left=1,
             total=2,
-            expanded=expanded,
             shown=shown,
             k=100,
             by="title",
