@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from indexer.labels.heads import HINT, LABELS_FOLDER, Head, LabelSet, fit_head
+from indexer.labels.heads import HINT, LABELS_FOLDER, MAX_LABELS, Head, LabelSet, fit_head
 from indexer.labels.knn import PARTS, log_votes, pool, vote_shares
 from indexer.labels.metrics import (
     auroc,
@@ -276,7 +276,9 @@ def fit(data: LabelDataset, *, sample: int, seed: int, neighbours: int = NEIGHBO
         parts = [votes, scores, None if network is None else network[queries]]
         found.weights[kind], figures = _fit_pool(parts, codes[queries], usable, author[queries])
         found.measured.update({f"{kind}_{name}": value for name, value in figures.items()})
-    if nameless or other.sum() < MIN_EXAMPLES:
+    own, count = known[queries], len(data.names["author"])
+    lacks_a_head = "author" not in held and count <= MAX_LABELS  # one that the whole catalog has
+    if nameless or lacks_a_head or other.sum() < MIN_EXAMPLES:
         return found
 
     def familiar(case: _Trial, struck: np.ndarray) -> np.ndarray:
@@ -290,7 +292,6 @@ def fit(data: LabelDataset, *, sample: int, seed: int, neighbours: int = NEIGHBO
         return familiarity(case.similarity, scores.max(1) - held["author"].unseen)
 
     # Both lack one label, or the count of labels would betray a hidden author.
-    own, count = known[queries], len(data.names["author"])
     another = (own + rng.integers(1, count, len(own))) % count
     unknown, figures = _fit_unknown(
         np.concatenate([familiar(stranger, own), familiar(trial, another)[other]]),
