@@ -87,7 +87,7 @@ def test_colour_is_for_terminals_that_want_it(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize(
     ("unknown", "strange", "said"),
-    [(0.2, 0.0, "Looks like Anna"), (0.6, 0.0, "Not sure who drew this"),
+    [(0.2, 0.0, "Looks like Anna"), (0.57, 0.0, "Not sure who drew this"),
      (0.9, 0.0, "Probably nobody in this catalog"), (0.2, 0.9, "Not a drawing of this kind")],
 )  # fmt: skip
 def test_one_of_four_ideas_is_said(unknown: float, strange: float, said: str) -> None:
