@@ -95,7 +95,7 @@ def percent(value: float) -> str:
 
 def label_lines(labels: Labels) -> list[str]:
     """What is concluded; then who, what and when, each with bars that add up to 100 %."""
-    lines = ["", labels.sentence] if labels.sentence else []
+    lines = ["", _plain(labels.sentence)] if labels.sentence else []
     for kind, (_, word, _) in LABEL_KINDS.items():
         if bars := labels.bars(kind):
             lines += ["", f"Which {word}?{only_shares(labels, kind)}", *_bars(bars)]
