@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 
 from schemas.errors import StorageError, UsageError
 from schemas.images import PictureError, Reason
+from schemas.records import CLOSENESS, CONCLUSIONS
 from schemas.settings import FIELDS, Settings
 from search import web
 from search.results import notes_of
@@ -121,6 +122,22 @@ def test_both_languages_say_everything() -> None:
         for key in re.findall(r"\bt\(\"(\w+)\"", (STATIC / name).read_text("utf-8"))
     }
     assert used <= english
+
+
+def test_the_page_says_the_four_conclusions_as_everything_else_does() -> None:
+    text = (STATIC / "strings.js").read_text("utf-8")
+    english, korean = (
+        dict(
+            re.findall(r'"([a-z ]+)": "([^"]+)"', text.split(f"const {name} = ")[1].split("};")[0])
+        )
+        for name in ("EN", "KO")
+    )
+    assert english.keys() == korean.keys()
+    for name, sentence in CONCLUSIONS.items():
+        assert english[f"concluded {name}"] == sentence
+        assert re.search("[가-힣]", korean[f"concluded {name}"])
+    for word in CLOSENESS:
+        assert english[f"is {word}"] == word and re.search("[가-힣]", korean[f"is {word}"])
 
 
 def test_every_error_has_a_korean_sentence_and_hint() -> None:
