@@ -28,6 +28,7 @@ from indexer.embedding.encoder import Encoder
 from indexer.embedding.preprocess import PixelSpec, prepare
 from indexer.training.augmentation import VIEWS, View
 from indexer.training.backbones import DEFAULT, Statistics, lite0, load_statistics, pad_statically
+from indexer.training.branches import Branches, load_trained
 from indexer.training.data import Benchmark
 from indexer.training.model import SHIPPED_SPEC, export_graph, run_graph
 from schemas.errors import InputError
@@ -73,20 +74,26 @@ def pictures_of(
 
 @dataclass(frozen=True)
 class Backbone:
-    """A backbone by name, with its weights: published ones, those of a file, or random ones."""
+    """A backbone by name, with its weights: published ones, those of a file, or random ones.
+
+    `trained` is a file with the weights of its trained branch: then its statistics are those of
+    both branches.
+    """
 
     name: str = DEFAULT
     weights: Path | None = None
     random: bool = False
+    trained: Path | None = None
 
-    def load(self) -> Statistics:
-        """Errors: as of `load_statistics`"""
-        return load_statistics(self.name, self.weights, self.random)
+    def load(self) -> Statistics | Branches:
+        """Errors: as of `load_statistics` and `load_trained`"""
+        frozen = load_statistics(self.name, self.weights, self.random)
+        return frozen if self.trained is None else load_trained(Branches(frozen), self.trained)
 
     def identity(self) -> list[Any]:
         """What its statistics depend on."""
-        weights = None if self.weights is None else digest_once(self.weights)
-        return [self.name, weights, self.random]
+        files = [path and digest_once(path) for path in (self.weights, self.trained)]
+        return [self.name, self.random, *files]
 
 
 @dataclass
@@ -147,8 +154,11 @@ class FeatureStore:
         describe, target_px = self._describer(kind)
         what = f"{kind}, {view}" if view else kind
         found: list[np.ndarray] = []
-        for image in pictures_of(self.bench, target_px, VIEWS[view] if view else None):
-            found.append(describe(image))
+        images = pictures_of(self.bench, target_px, VIEWS[view] if view else None)
+        # Each core describes its own picture.
+        for _, row in in_order(describe, images, WINDOW):
+            assert isinstance(row, np.ndarray)  # what is decoded can be described
+            found.append(row)
             if self.progress:
                 self.progress(len(found), len(self.bench), what)
         return np.stack(found)
@@ -162,7 +172,7 @@ class FeatureStore:
         if kind == "head":
             return describer(run_graph(export_graph(_Head())), HEAD_SPEC), HEAD_SPEC.decode_px
         if kind == "statistics":
-            run = run_graph(export_graph(self.backbone.load()))
+            run = run_graph(export_graph(self.backbone.load()), 1)
             return describer(run, SHIPPED_SPEC), SHIPPED_SPEC.decode_px
         assert kind == "encoded" and self.model is not None
         encoder = Encoder.open(self.model)
