@@ -133,11 +133,10 @@ def query(
         raise UsageError("missing argument 'PICTURE...'", "See `toonsearch query --help`.")
     from search.engine import QueryOptions
     from search.filters import Filters
+    from search.output import text
     from search.panels import Cutting
 
     cutting = Cutting.parse(panels)
-    from search.output import text
-
     wanted = text.parse_columns(columns) if columns is not None else ()
     session: Session = ctx.obj
     settings = session.settings(
