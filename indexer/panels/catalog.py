@@ -11,8 +11,9 @@ from schemas.storage.catalog import Catalog
 if TYPE_CHECKING:
     import pyarrow as pa
 
-INDEXED_TABLES = ("titles", "pictures", "strips", "panels", "vectors")
-"""The tables that an index is built from."""
+INDEXED_TABLES = ("titles", "pictures", "panels", "vectors")
+"""The tables whose versions say whether an index is of today. `strips` is not among them: what is
+cut or no strip any more changes `panels` as well, and the other rows change nothing."""
 
 
 def searched(catalog: Catalog, columns: Sequence[str], ids: pa.Array | None = None) -> pa.Table:
