@@ -145,7 +145,7 @@ def _pending(
     )
     known = have.filter(mine)["picture_id"]
     statuses = ["stored", "failed"] if retry_failed else ["stored"]
-    pictures = searched(catalog, ["picture_id", "status", "file"])
+    pictures = searched(catalog, ["picture_id", "status", "file"], places=False)
     wanted = pc.and_(
         pc.is_in(pictures["status"], pa.array(statuses)), pc.is_valid(pictures["file"])
     )

@@ -11,16 +11,24 @@ from schemas.storage.catalog import Catalog
 if TYPE_CHECKING:
     import pyarrow as pa
 
-INDEXED_TABLES = ("titles", "pictures", "strips", "panels", "vectors")
-"""The tables that an index is built from."""
+INDEXED_TABLES = ("titles", "pictures", "panels", "vectors")
+"""The tables whose versions say whether an index is of today. `strips` is not among them: what is
+cut or no strip any more changes `panels` as well, and the other rows change nothing."""
 
 
-def searched(catalog: Catalog, columns: Sequence[str], ids: pa.Array | None = None) -> pa.Table:
+def searched(
+    catalog: Catalog,
+    columns: Sequence[str],
+    ids: pa.Array | None = None,
+    *,
+    places: bool = True,
+) -> pa.Table:
     """Rows of `pictures` without those that were cut, and in their place a row for each panel:
     the columns asked for, and `panel`, which is null for pictures (`Panel.to_text`). A panel has
     file, year, episode and the like from the first picture that it is part of.
 
-    A strip counts while all its pictures are stored. `ids` leaves only the rows of these ids.
+    A strip counts while all its pictures are stored. `ids` leaves only the rows of these ids;
+    without `places` the column `panel` is "" for panels, which is faster.
 
     Errors:  InputError when a table cannot be read
     """
@@ -42,7 +50,7 @@ def searched(catalog: Catalog, columns: Sequence[str], ids: pa.Array | None = No
         is_whole = pc.invert(pc.is_in(pa.array(range(strips.num_rows), lost.type), lost))
         strips = strips.filter(is_whole)
         cut_ids = cut_keys.filter(is_whole.take(of_strip))
-        panels = _panel_rows(catalog, strips, pictures, keys, ids, "panel" in columns)
+        panels = _panel_rows(catalog, strips, pictures, keys, ids, places)
         pictures = pictures.filter(pc.invert(pc.is_in(keys, cut_ids)))
     if ids is not None:
         pictures = pictures.filter(pc.is_in(pictures["picture_id"], ids))
@@ -66,7 +74,7 @@ def _panel_rows(
     pictures: pa.Table,
     keys: pa.ChunkedArray,
     ids: pa.Array | None,
-    with_place: bool,
+    places: bool,
 ) -> pa.Table:
     """Panels of these strips in the columns of `pictures`, and `panel`."""
     import pyarrow as pa
@@ -91,12 +99,10 @@ def _panel_rows(
     for at, name in enumerate(rows.column_names):
         if name in own:
             rows = rows.set_column(at, pictures.schema.field(name), own[name])
-    places = (
-        [Panel.of_row(row).to_text() for row in panels.to_pylist()]
-        if with_place
-        else [""] * panels.num_rows
-    )
-    return rows.append_column("panel", pa.array(places, pa.string()))
+    texts = [""] * panels.num_rows
+    if places:
+        texts = [Panel.of_row(row).to_text() for row in panels.to_pylist()]
+    return rows.append_column("panel", pa.array(texts, pa.string()))
 
 
 def _keys(titles: Any, others: Any) -> Any:
