@@ -221,7 +221,6 @@ class _Found:
     parts: tuple[AskedPart, ...]
     confidence: float
     pixels: np.ndarray | None
-    is_small: bool = False
 
 
 class _Sight:
@@ -414,8 +413,7 @@ class _Sight:
 
     def _chosen(self, found: list[_Found], was_cut: bool) -> Seen:
         """What asks of all that was found."""
-        able = [one for one in found if one.pixels is not None]
-        asking = [one for one in able if not one.is_small] or able
+        asking = [one for one in found if one.pixels is not None]
         if was_cut:
             places = np.linspace(0, len(asking) - 1, min(len(asking), self.cutting.most))
             asking = [asking[place] for place in places.round().astype(int)]
@@ -437,11 +435,14 @@ class _Sight:
 
 
 class _Thinned:
-    """Panels in reading order; of very many only every so-many-th keeps its pixels."""
+    """Panels in reading order; of very many only every so-many-th keeps its pixels, and small ones
+    only while there are no others."""
 
     def __init__(self, most: int) -> None:
         self.most, self.step = most, 1
         self.found: list[_Found] = []
+        self._kept: dict[int, _Found] = {}
+        self._count, self._is_small = 0, True
 
     def add(
         self,
@@ -450,17 +451,25 @@ class _Thinned:
         is_small: bool,
         prepared: Callable[[], np.ndarray | None],
     ) -> None:
-        pixels = None
-        if len(self.found) % self.step == 0:
-            pixels = prepared()
-            if pixels is None:
-                return  # nothing is drawn on it
-        self.found.append(_Found(parts, confidence, pixels, is_small))
-        while sum(one.pixels is not None for one in self.found) > 2 * self.most:
+        one = _Found(parts, confidence, None)
+        if self._is_small and not is_small:
+            self._is_small, self._count, self.step = False, 0, 1
+            self._drop(lambda _: True)
+        if is_small == self._is_small:
+            if self._count % self.step == 0:
+                one.pixels = prepared()
+                if one.pixels is None:
+                    return  # nothing is drawn on it
+                self._kept[self._count] = one
+            self._count += 1
+        self.found.append(one)
+        while len(self._kept) > 2 * self.most:
             self.step *= 2
-            for place, one in enumerate(self.found):
-                if place % self.step:
-                    one.pixels = None
+            self._drop(lambda place: place % self.step != 0)
+
+    def _drop(self, goes: Callable[[int], bool]) -> None:
+        for place in [place for place in self._kept if goes(place)]:
+            self._kept.pop(place).pixels = None
 
 
 def _windows(one: CutPanel) -> Iterator[tuple[Box, np.ndarray]]:

@@ -144,7 +144,7 @@ def test_a_strip_beside_a_drawing_counts_by_its_panels() -> None:
     assert np.array_equal(seen.pixels[0], other.pixels(LIMITS, SPEC))
 
 
-PAGE = [(20, 20, 370, 250), (410, 20, 370, 250), (20, 300, 760, 280), (20, 610, 370, 370)]
+PAGE = [(20, 20, 370, 250), (410, 20, 370, 250), (20, 300, 760, 400), (20, 730, 370, 250)]
 
 
 def test_a_page_is_cut_and_a_drawing_is_not() -> None:

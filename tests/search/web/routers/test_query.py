@@ -406,7 +406,7 @@ def test_accounts_of_an_older_file_stay(tmp_path: Path) -> None:
 
 # --- Strips and pages
 
-BOXES = [(20, 20, 370, 250), (410, 20, 370, 250), (20, 300, 760, 280), (20, 610, 370, 370)]
+BOXES = [(20, 20, 370, 250), (410, 20, 370, 250), (20, 300, 760, 400), (20, 730, 370, 250)]
 
 
 @pytest.fixture(scope="module")
