@@ -242,7 +242,7 @@ def evaluate(
         Path | None,
         Option(
             metavar="MANIFEST",
-            help="Pictures that show the same in several styles (`author`): whether the nearest"
+            help="A manifest, or its folder: pictures that show the same in several styles (`author`): whether the nearest"
             " one of another `content` has the same style.",
         ),
     ] = None,
@@ -275,7 +275,9 @@ def evaluate(
     session: Session = ctx.obj
     settings = session.settings()
     given = (manifest, authors, content, clipart, vgg)
-    inputs = [file for file in given if file is not None and not file.is_dir()]
+    inputs = [
+        file / "manifest.csv" if file.is_dir() else file for file in given if file is not None
+    ]
     if manifest is not None:
         inputs.append(manifest.resolve().with_name("splits.json"))
     check_output(settings, html, "html", *inputs)
