@@ -40,10 +40,15 @@ from tests.drawings import drawing
 
 
 @pytest.fixture
-def found(drawings: Path, tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Evaluation:
+def small(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small networks wherever the evaluation uses large ones."""
     monkeypatch.setattr(features, "lite0", lambda: _NoHead())
     monkeypatch.setattr(features, "Encoder", _Encoder)
     monkeypatch.setattr(protocol, "RECIPES", (protocol.RECIPES[0],))
+
+
+@pytest.fixture
+def found(drawings: Path, small: None, tmp_path: Path) -> Evaluation:
     bench = benchmark_of_manifest(drawings / "manifest.csv")
     contents = tmp_path / "contents"
     contents.mkdir()
@@ -123,6 +128,35 @@ def test_every_row_stands_in_one_table(found: Evaluation, tmp_path: Path) -> Non
     ).replace("http://creativecommons.org", "")
     with pytest.raises(InputError):
         report.write_report(tmp_path / "nowhere" / "report.html", found)
+
+
+def test_the_command_asks_a_model_folder_and_rewrites_the_pages(
+    drawings: Path, small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    model = Path(shutil.copytree(shipped_model_dir(), tmp_path / "recipe"))
+    about = json.loads((model / "model.json").read_bytes())
+    about["provenance"]["authors"] = [f"artist {number}" for number in range(4)]
+    (model / "model.json").write_text(json.dumps(about))
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    for page in ("evaluation.md", "model-card.md"):
+        (docs / page).write_text(f"{report.START}\nold\n{report.END}\n")
+    figures = tmp_path / "figures.json"
+    arguments = ["--drawings", drawings, "--model", model, "--docs", docs, "--json", figures]
+    assert report.main([*map(str, arguments)]) == 0
+    for page in ("evaluation.md", "model-card.md"):
+        text = (docs / page).read_text()
+        assert "24 pictures by 4 authors are asked" in text and "old" not in text
+        assert "| model recipe | " in text and "Who is found worst, model recipe:" in text
+        assert "recipe was trained on 4 authors: 0 of the 4 that are asked, 4 of the 4" in text
+    body = json.loads(figures.read_text())
+    row = next(row for row in body["gains"] if row["name"] == "model recipe")
+    low, high = row["r_at_1"][1:]
+    assert row["over"] == WHITENED and low <= row["r_at_1"][0] <= high
+    views = next(row["views"] for row in body["retrieval"] if row["name"] == "model recipe")
+    assert {"lettering", "thumbnail of 112 px", "grey"} < set(views)
+    assert report.main(["--drawings", str(tmp_path)]) == 3
 
 
 def test_nothing_is_fitted_on_whoever_is_asked(
