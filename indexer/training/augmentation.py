@@ -8,12 +8,14 @@ several hands on the same paper and paper is no clue.
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Callable
+from functools import cache
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 CROP_PX = 160
 """Side of what is learnt from, cut out at the size at which strokes are seen in a query."""
@@ -28,6 +30,14 @@ THUMBNAIL_BOX_PX = (200, 120)
 JPEG_QUALITY = 30
 CROP_SHARE = 0.8
 MARGIN_SHARE = 0.1
+SMALL_THUMBNAIL_PX = 112
+LATIN, HANGUL = "BOOM! What was that?", "쿵! 방금 그건 뭐였지?"
+HANGUL_FONTS = (
+    *("NanumGothic.ttf", "NotoSansCJK-Regular.ttc", "NotoSansKR-Regular.otf"),
+    *("UnDotum.ttf", "gulim.ttf", "malgun.ttf", "AppleSDGothicNeo.ttc"),
+)
+"""Looked for in the system's font folders: Debian has the first in fonts-nanum."""
+LETTERING_SHARE = 0.09
 View = Callable[[Image.Image], Image.Image]
 MadeHand = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
@@ -156,8 +166,8 @@ def _scaled(image: Image.Image, share: float) -> Image.Image:
     return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def _thumbnail(image: Image.Image) -> Image.Image:
-    scale = min(box / side for box, side in zip(THUMBNAIL_BOX_PX, image.size, strict=True))
+def _within(image: Image.Image, width_px: int, height_px: int) -> Image.Image:
+    scale = min(width_px / image.width, height_px / image.height)
     return _scaled(image, scale) if scale < 1.0 else image
 
 
@@ -182,10 +192,40 @@ def _margin(image: Image.Image) -> Image.Image:
     return ImageOps.expand(image, round(max(image.size) * MARGIN_SHARE), fill=_paper(image))
 
 
+@cache
+def hangul_font() -> str | None:
+    """The file of a font with Hangul on this machine."""
+    for name in HANGUL_FONTS:
+        with contextlib.suppress(OSError):
+            return str(ImageFont.truetype(name).path)
+    return None
+
+
+def _lettered(image: Image.Image) -> Image.Image:
+    """A line of Latin laid over the upper part and one of Hangul over the lower, black with a
+    white edge; without a font for Hangul, Latin stands in both places."""
+    size_px = max(8, round(LETTERING_SHARE * min(image.size)))
+    latin, font = ImageFont.load_default(size_px), hangul_font()
+    lines = [(LATIN, latin, 0.2)]
+    if font is None:
+        lines.append((LATIN, latin, 0.75))
+    else:
+        lines.append((HANGUL, ImageFont.truetype(font, size_px), 0.75))
+    image = image.copy()
+    pen = ImageDraw.Draw(image)
+    for text, chosen, height in lines:
+        place = (image.width / 2, height * image.height)
+        edge = max(1, size_px // 8)
+        pen.text(place, text, "black", chosen, "mm", stroke_width=edge, stroke_fill="white")
+    return image
+
+
 VIEWS: dict[str, View] = {
     "JPEG quality 30": _jpeg,
     "half size": lambda image: _scaled(image, 0.5),
-    "thumbnail": _thumbnail,
+    "thumbnail": lambda image: _within(image, *THUMBNAIL_BOX_PX),
+    "thumbnail of 112 px": lambda image: _within(image, SMALL_THUMBNAIL_PX, SMALL_THUMBNAIL_PX),
+    "lettering": _lettered,
     "80 % crop": _crop,
     "mirrored": ImageOps.mirror,
     "turned by 4 degrees": _rotated,
