@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import io
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,8 @@ from indexer.embedding.preprocess import PixelSpec
 from schemas.errors import InputError, UsageError
 from schemas.images import PictureError, PictureLimits, Reason
 from schemas.records import AskedPanel
+from schemas.settings import Settings
+from search.cli.app import main
 from search.engine import Engine, QueryOptions
 from search.inputs import Crop, QueryPicture
 from search.panels import AUTO, LONG, Cutting, Seen, carriers, panel_pictures, pooled, see
@@ -237,3 +241,25 @@ def test_what_is_asked_for_is_read() -> None:
 def test_vectors_that_cancel_out_are_refused() -> None:
     with pytest.raises(InputError, match="nothing in common"):
         pooled(np.array([[1.0, 0.0], [-1.0, 0.0]], np.float32), np.ones(2))
+
+
+def test_the_command_line_names_the_panels_that_carried(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = tmp_path / "strip.png"
+    asked.write_bytes(png(strip(0, 3)))
+    data = ("--data", str(settings.store.root))
+    gallery = tmp_path / "g.html"
+    assert main(["query", str(asked), "--html", str(gallery), *data]) == 0
+    out, err = capsys.readouterr()
+    assert "Which panels? (3 asked)" in out and "strip.png at row " in out
+    assert "cut into 3 panels" in err
+    page = gallery.read_text("utf-8")
+    assert page.count('class="mat"') == 3 and "strip.png panel 2" in page
+    assert main(["query", str(asked), "--csv", *data]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert {row["asked_by"] for row in rows} <= {"1", "2", "3"}
+    assert main(["query", str(asked), "--panels", "off", *data]) == 0
+    out, err = capsys.readouterr()
+    assert "Which panels?" not in out and "too long" in err
+    assert main(["query", str(asked), "--panels", "few", *data]) == 2
