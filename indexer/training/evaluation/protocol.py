@@ -18,7 +18,7 @@ import numpy as np
 from blake3 import blake3
 
 from indexer.embedding.models import DESCRIPTION_FILE
-from indexer.training.augmentation import NUISANCE_VIEWS, VIEWS, hangul_font
+from indexer.training.augmentation import VIEWS, hangul_font
 from indexer.training.data import Benchmark
 from indexer.training.evaluation.baselines import (
     BASELINES_VERSION,
@@ -172,8 +172,7 @@ class Ground:
 
     def rows(self, feature: str, view: str | None, chosen: np.ndarray) -> np.ndarray:
         """Features of some of the asked pictures; (M,) -> (M, F)"""
-        fitted = feature == "statistics" and view in (None, *NUISANCE_VIEWS)
-        if fitted or (feature in ("pixels", "letterboxed") and view is None):  # known of all
+        if feature in ("statistics", "pixels", "letterboxed") and view is None:  # known of all
             return np.asarray(self.store.get(feature, view)[chosen])
         found = self.store.part(self.asked).get(feature, view)
         return np.asarray(found[np.searchsorted(self.asked, chosen)])
