@@ -46,7 +46,7 @@ export async function searchPage(main, params, signal) {
   if (params.get("r") === resultOf || !asked.length) {
     if (params.get("r") === "new") return home(main, signal);
     busy(main);
-    answer = await get(`v1/results/${encodeURIComponent(params.get("r"))}`, filters, signal);
+    answer = await again(params.get("r"), signal)(filters);
   } else {
     busy(main);
     answer = await query(await sent(), filters, signal);
@@ -54,7 +54,7 @@ export async function searchPage(main, params, signal) {
     leaveOut(answer.refused ?? []);
     history.replaceState(null, "", withParams("./", { r: answer.id, ...filters }));
   }
-  await show(main, answer, filters, { tiles: answer.id === resultOf ? tiles() : null, id: answer.id, shareable: true }, signal);
+  await show(main, answer, filters, { tiles: answer.id === resultOf ? tiles() : null, id: answer.id, ask: again(answer.id, signal) }, signal);
 }
 
 // The pictures as they are sent, one after the other: a large one fills a phone's memory.
@@ -76,10 +76,10 @@ async function likePage(main, params, signal) {
   const filters = filtersOf(params);
   busy(main);
   const id = params.get("like");
-  const answer = await get(`v1/pictures/${encodeURIComponent(id)}/similar`,
-    { ...filters, exclude_title: params.getAll("exclude_title") }, signal);
+  const ask = (chosen) => get(`v1/pictures/${encodeURIComponent(id)}/similar`, { ...chosen, exclude_title: params.getAll("exclude_title") }, signal);
+  const answer = await ask(filters);
   const shown = h("figure", { class: "asked" }, h("span", { class: "mat" }, picture(id, t("yourPicture", { n: "" }), { kind: "query", eager: true })));
-  await show(main, answer, filters, { tiles: shown, subject: { like: id, exclude_title: params.getAll("exclude_title") } }, signal);
+  await show(main, answer, filters, { tiles: shown, ask, subject: { like: id, exclude_title: params.getAll("exclude_title") } }, signal);
 }
 
 async function urlPage(main, params, signal) {
@@ -87,8 +87,11 @@ async function urlPage(main, params, signal) {
   const filters = filtersOf(params);
   const answer = await get("v1/fetched", { url: params.get("url"), ...filters }, signal);
   history.replaceState(null, "", withParams("./", { r: answer.id, ...filters }));
-  await show(main, answer, filters, { id: answer.id }, signal);
+  await show(main, answer, filters, { id: answer.id, ask: again(answer.id, signal) }, signal);
 }
+
+// The same pictures with other filters.
+const again = (id, signal) => (filters) => get(`v1/results/${encodeURIComponent(id)}`, filters, signal);
 
 function busy(main) {
   say(t("searching"));
@@ -102,6 +105,14 @@ async function show(main, answer, filters, context, signal) {
   fill(main, answerView(answer, {
     ...context, filters, facets,
     change: (next) => go(withParams("./", { ...subject, ...next }), true),
+    grown: (k) => { // reloading, and a file, have as many
+      history.replaceState(null, "", withParams("./", { ...subject, ...filters, k }));
+      for (const one of document.querySelectorAll(".saving a[download]")) {
+        const address = new URL(one.href);
+        address.searchParams.set("k", k);
+        one.href = address.href;
+      }
+    },
   }));
   say(t("found", { n: (answer.titles ?? answer.pictures).length }));
   document.title = `${t("result")} – toonsearch`;

@@ -5,6 +5,8 @@ import { language, number, percent, share, t } from "./strings.js";
 import { get, send, withParams } from "./api.js";
 import { server } from "./app.js";
 import { saveButton } from "./account.js";
+import { cardList, comingMore, densitySwitch } from "./listing.js";
+import { lookButton } from "./look.js";
 
 export const FILTERS = ["k", "by", "genre", "platform", "year_from", "year_to", "exclude_author", "exclude_same_author"];
 const MANY = new Set(["genre", "platform", "exclude_author"]);
@@ -23,6 +25,12 @@ export function filtersOf(params) {
 export function answerView(answer, context) {
   const found = answer.titles ?? answer.pictures;
   const k = Number(context.filters.k ?? STEP);
+  const list = cardList(found.map((one) => card(one)));
+  const more = {
+    k, most: MAX_K, step: 2 * STEP,
+    ask: (length) => context.ask({ ...context.filters, k: length }).then((longer) => longer.titles ?? longer.pictures),
+    add: (fresh, length) => { list.append(...fresh.map((one) => card({ ...one, rank: list.children.length + 1 }))); context.grown(length); },
+  };
   return h("div", { class: "answer" },
     h("div", { class: "question" }, context.tiles ?? h("p", { class: "soft" }, t("notStored")),
       conclusion(answer.labels), labelGroups(answer.labels)),
@@ -30,10 +38,10 @@ export function answerView(answer, context) {
       toolbar(answer, context),
       notes(answer),
       found.length
-        ? h("ol", { class: "cards" }, found.map((one) => card(one)))
+        ? list
         : h("p", { class: "empty" }, t("none")),
       found.length >= k && k < MAX_K
-        ? h("p", { class: "buttons" }, h("button", { type: "button", class: "button more", onclick: () => context.change({ ...context.filters, k: Math.min(k + 2 * STEP, MAX_K) }) }, t("more")))
+        ? comingMore(found, more)
         : null,
       h("p", { class: "soft basis" }, t("basis", { id: answer.query.generation, n: number(answer.query.pictures_count), model: answer.query.model }))));
 }
@@ -92,11 +100,12 @@ export function card(one) {
   const alt = t("pictureOf", { title: one.title }) + (one.authors.length ? ` ${t("by", { name: one.authors.join(", ") })}` : "");
   const like = (id) => withParams("./", { like: id, exclude_title: one.title_id });
   const [first, ...others] = shown;
+  const entry = (hit) => ({ ...one, ...hit, alt, about: () => (hit.percentile === undefined ? null : nearness(hit)) });
   return h("li", { class: "card" },
     h("div", { class: "evidence" },
-      h("a", { class: "large", href: like(first.picture_id), "aria-label": `${t("similar")}: ${alt}` }, picture(first.picture_id, "", { eager: one.rank < 7 })),
+      lookButton(entry(first), { class: "large" }, picture(first.picture_id, "", { eager: one.rank < 7 })),
       others.length ? h("div", { class: "others" }, others.map((hit, n) =>
-        h("a", { class: "small", href: like(hit.picture_id), "aria-label": `${t("similar")}: ${alt} (${n + 2})` }, picture(hit.picture_id, "", { size: "small" })))) : null),
+        lookButton(entry(hit), { class: "small", "aria-label": `${t("look")}: ${alt} (${n + 2})` }, picture(hit.picture_id, "", { size: "small" })))) : null),
     h("div", { class: "words" },
       h("h3", {}, one.rank ? h("span", { class: "rank" }, one.rank, " ") : null, h("a", { href: withParams("title", { id: one.title_id }) }, one.title)),
       byline(one.authors),
@@ -164,6 +173,7 @@ function toolbar(answer, context) {
         authorField((name) => change({ exclude_author: [...(filters.exclude_author ?? []), name] })),
         h("select", { id: "f-by", "aria-label": t("list"), onchange: (e) => change({ by: e.target.value }) },
           [["title", "byTitle"], ["picture", "byPicture"]].map(([value, key]) => h("option", { value, selected: answer.query.by === value }, t(key)))),
+        densitySwitch(),
         h("label", { class: "check" }, h("input", { type: "checkbox", id: "f-else", checked: Boolean(filters.exclude_same_author), onchange: (e) => change({ exclude_same_author: e.target.checked || "" }) }), t("someoneElse")),
         chips,
         Object.keys(filters).length ? h("button", { type: "button", class: "plain", onclick: () => context.change({}) }, t("reset")) : null)),

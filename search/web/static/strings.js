@@ -2,6 +2,11 @@
 
 const EN = {
   skip: "Skip to content", search: "Search", browse: "Browse", map: "Map", galleries: "Galleries",
+  look: "Look closely", hit: "Found", previous: "Previous", next: "Next", wholePicture: "Whole picture",
+  density: "How dense", cards: "Cards", largePictures: "Large pictures", contactSheet: "Contact sheet",
+  keys: "Keys", keysResults: "In a list", keysLook: "While looking closely", keysOn: "Single keys act",
+  keyStep: "Next and previous result", keyLook: "Look closely", keySearch: "Find a title or an artist",
+  keyHelp: "This list", keyZoom: "Larger, smaller, whole", keyPan: "Move both pictures", keyClose: "Back to the list",
   account: "Account", language: "한국어", languageLabel: "한국어로 보기",
   headline: "Who draws like this?",
   lead: "Drop a picture, and see the titles that are drawn most like it, and which artist it looks like.",
@@ -55,6 +60,11 @@ const EN = {
 
 const KO = {
   skip: "본문으로 건너뛰기", search: "검색", browse: "둘러보기", map: "지도", galleries: "갤러리",
+  look: "자세히 보기", hit: "찾은 그림", previous: "이전", next: "다음", wholePicture: "그림 전체",
+  density: "보기 방식", cards: "카드", largePictures: "큰 그림", contactSheet: "촘촘히",
+  keys: "단축키", keysResults: "목록에서", keysLook: "자세히 볼 때", keysOn: "단축키 사용",
+  keyStep: "다음 결과, 이전 결과", keyLook: "자세히 보기", keySearch: "작품이나 작가 찾기",
+  keyHelp: "이 목록", keyZoom: "확대, 축소, 전체", keyPan: "두 그림 함께 움직이기", keyClose: "목록으로",
   account: "계정", language: "English", languageLabel: "View in English",
   headline: "누가 이렇게 그릴까요?",
   lead: "그림을 놓으면 그림체가 가장 닮은 작품과, 누구의 솜씨일지를 보여 드립니다.",
