@@ -266,6 +266,21 @@ class MapPictures(BaseModel):
     pictures: list[MapPicture]
 
 
+class MapFound(BaseModel):
+    """Points whose names hold a text; `count` is the number of all that were found."""
+
+    count: int
+    points: list[int]
+
+
+class MapPlace(BaseModel):
+    """A place on the map, 0 to 1 each way, and the points of the nearest pictures, nearest first."""
+
+    x: float
+    y: float
+    near: list[int]
+
+
 # --- Accounts and galleries
 
 

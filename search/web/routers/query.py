@@ -130,12 +130,7 @@ async def result(
     ] = None,
 ) -> Any:
     """Ask again about the same pictures, with other filters."""
-    encoded = await _encoded_query(service, result_id)
-    generation = opened.generation
-    model = (generation.model_id, generation.preprocessing_digest)
-    if (encoded.model_id, encoded.preprocessing) != model:
-        message = "this result was made with another model"
-        raise ApiError(410, "other_model", message, "Ask with the picture again.")
+    encoded = await usable_query(service, opened, result_id)
 
     def work() -> Answer:
         style = StyleQuery(encoded.vector, encoded.ood, encoded.notes)
@@ -173,6 +168,20 @@ def similar(picture_id: str, opened: Opened, options: Options) -> dict[str, Any]
         raise not_found("the index holds no such picture")
     style = opened.centroid(np.asarray(row, np.int64))
     return _body(None, opened.engine.answer(style, options, picture_ids=[picture_id]), options)
+
+
+async def usable_query(service: Service, opened: OpenEngine, result_id: str) -> EncodedQuery:
+    """A query that was asked before, of the model of this index.
+
+    Errors:  ApiError (404, 410)
+    """
+    encoded = await _encoded_query(service, result_id)
+    generation = opened.generation
+    model = (generation.model_id, generation.preprocessing_digest)
+    if (encoded.model_id, encoded.preprocessing) != model:
+        message = "this result was made with another model"
+        raise ApiError(410, "other_model", message, "Ask with the picture again.")
+    return encoded
 
 
 async def _encoded_query(service: Service, result_id: str) -> EncodedQuery:

@@ -118,6 +118,9 @@ async function show(main, answer, filters, context, signal) {
   document.title = `${t("result")} – toonsearch`;
 }
 
+// The pictures of a result, while they are still here: as small images.
+export const askedImages = (id) => (id === resultOf ? asked.map((one, n) => preview(one, n).firstChild) : []);
+
 function tiles() {
   return h("div", { class: asked.length > 1 ? "asked many" : "asked" },
     asked.map((one, n) => h("figure", { class: "tile" },

@@ -76,7 +76,8 @@ const loaded = (image) => new Promise((resolve) => {
   image.addEventListener("error", resolve, { once: true });
 });
 
-export function openLightbox(opener, asked = askedPictures()) {
+// `back` is what has the focus afterwards; without it, the picture that was looked at last.
+export function openLightbox(opener, asked = askedPictures(), back = null) {
   let at = opener;
   let view = { zoom: 1, x: 0, y: 0 };
   let atStart = true; // nothing was moved yet: strips begin at their start
@@ -191,8 +192,8 @@ export function openLightbox(opener, asked = askedPictures()) {
     removeEventListener("keydown", keys);
     dialog.remove();
     if (!at) return;
-    if (at !== opener) at.scrollIntoView({ block: "nearest" });
-    at.focus({ preventScroll: true });
+    if (!back && at !== opener) at.scrollIntoView({ block: "nearest" });
+    (back ?? at).focus({ preventScroll: true });
   });
   document.body.append(dialog);
   dialog.showModal();

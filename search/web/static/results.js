@@ -29,10 +29,11 @@ export function answerView(answer, context) {
   const more = {
     k, most: MAX_K, step: 2 * STEP,
     ask: (length) => context.ask({ ...context.filters, k: length }).then((longer) => longer.titles ?? longer.pictures),
-    add: (fresh, length) => { list.append(...fresh.map((one) => card({ ...one, rank: list.children.length + 1 }))); context.grown(length); },
+    add: (fresh, length) => { const before = list.children.length; list.append(...fresh.map((one, n) => card({ ...one, rank: before + n + 1 }))); context.grown(length); },
   };
   return h("div", { class: "answer" },
     h("div", { class: "question" }, context.tiles ?? h("p", { class: "soft" }, t("notStored")),
+      h("p", { class: "on-map" }, h("a", { class: "plain", href: withParams("map", answer.id ? { r: answer.id } : { like: context.subject.like }) }, t("onMap"))),
       conclusion(answer.labels), labelGroups(answer.labels)),
     h("section", { class: "found", "aria-label": t("result") },
       toolbar(answer, context),
