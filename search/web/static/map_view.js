@@ -67,14 +67,17 @@ export function mapView({ points, asked, known, hue, isBright, settled, learn, o
     const style = getComputedStyle(canvas);
     pen.clearRect(0, 0, canvas.width, canvas.height);
     const size = Math.max(2, Math.min(7, 1.4 + eye.zoom)) * f.ratio * (points.count > 10000 ? 0.7 : 1);
+    const all = Array.from({ length: points.count }, (_, n) => isBright(n));
+    const dim = all.includes(false);
     for (const bright of [false, true]) { // the bright ones lie above
-      pen.globalAlpha = bright ? 0.85 : 0.13;
+      pen.globalAlpha = bright ? 0.85 : 0.15;
+      const side = bright && dim ? 1.8 * size : size;
       for (let n = 0; n < points.count; n += 1) {
-        if (isBright(n) !== bright) continue;
+        if (all[n] !== bright) continue;
         const px = points.x[n] * f.scale + f.left, py = points.y[n] * f.scale + f.top;
         if (px < -9 || py < -9 || px > canvas.width + 9 || py > canvas.height + 9) continue;
         pen.fillStyle = hue(n);
-        pen.fillRect(px - size / 2, py - size / 2, size, size);
+        pen.fillRect(px - side / 2, py - side / 2, side, side);
       }
     }
     pen.globalAlpha = 1;
@@ -83,7 +86,7 @@ export function mapView({ points, asked, known, hue, isBright, settled, learn, o
     drawn = []; // pictures do not cover one another
     for (const n of shown) {
       const image = thumbnails.get(known.get(n)?.picture_id);
-      if (!image?.complete || !image.naturalWidth || !isBright(n)) continue;
+      if (!image?.complete || !image.naturalWidth || !all[n]) continue;
       const fit = side / Math.max(image.naturalWidth, image.naturalHeight);
       const [w, hh] = [image.naturalWidth * fit, image.naturalHeight * fit];
       const px = points.x[n] * f.scale + f.left - w / 2, py = points.y[n] * f.scale + f.top - hh / 2;
