@@ -98,6 +98,12 @@ class RefusedPicture(Error):
     name: str
 
 
+class AskedPicture(TitleFacts):
+    """A picture of the index that was asked about."""
+
+    picture_id: str
+
+
 class QueryAnswer(BaseModel):
     """`titles` or `pictures`, as `query.by` says; `id` asks again under /v1/results/{id}.
     `refused` stands where some of the pictures could not be used."""
@@ -108,6 +114,7 @@ class QueryAnswer(BaseModel):
     pictures: list[FoundPicture] | None = None
     labels: LabelGroups
     refused: list[RefusedPicture] | None = None
+    picture: AskedPicture | None = None
 
 
 class SharedLink(BaseModel):

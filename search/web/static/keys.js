@@ -3,6 +3,7 @@
 import { h } from "./dom.js";
 import { t } from "./strings.js";
 import { go } from "./app.js";
+import { nextPlace } from "./view.js";
 
 const STORED = "keys";
 const MOVES = { j: 1, k: -1 };
@@ -14,13 +15,6 @@ const KEYS = [
 const on = () => {
   try { return localStorage.getItem(STORED) !== "off"; } catch { return true; }
 };
-
-// The place of the next result: from the one that has the focus, else from the first in view.
-export function nextPlace(tops, focused, step) {
-  if (focused >= 0) return Math.min(Math.max(focused + step, 0), tops.length - 1);
-  const inView = tops.findIndex((top) => top >= 0);
-  return inView < 0 ? tops.length - 1 : inView;
-}
 
 function stepThrough(step) {
   const items = [...document.querySelectorAll("main .cards > li, main .grid > li, main .people > li")].filter((one) => one.checkVisibility());

@@ -5,31 +5,12 @@ import { number, t } from "./strings.js";
 import { withParams } from "./api.js";
 import { saveButton } from "./account.js";
 import { entryOf, looks } from "./look.js";
+import { fitted, room, zoomed } from "./view.js";
 
-export const MAX_ZOOM = 24;
-const STRIP = 2.5; // a picture so many times as long as wide is shown at full width and moved along
 const STEP_PX = 80;
 const SWIPE_PX = 60;
 const TAP_MS = 300;
 const limit = (value, most) => Math.min(Math.max(value, -most), most);
-
-// The size of a picture at zoom 1 in a frame, [width, height] both: all of it, a strip by its width.
-export function fitted([width, height], [wide, high]) {
-  const scale = Math.max(width, height) > STRIP * Math.min(width, height)
-    ? Math.max(Math.min(wide / width, 2), Math.min(high / height, 2), Math.min(wide / width, high / height))
-    : Math.min(wide / width, high / height);
-  return [width * scale, height * scale];
-}
-
-// How far the middle of a picture may lie from the middle of its frame.
-export const room = (size, frame, zoom) => [0, 1].map((axis) => Math.max(0, (size[axis] * zoom - frame[axis]) / 2));
-
-// The view after a zoom by a factor, so that the place at [x, y] from the middle stays where it is.
-export function zoomed(view, factor, [x, y] = [0, 0]) {
-  const zoom = Math.min(Math.max(view.zoom * factor, 1), MAX_ZOOM);
-  const by = zoom / view.zoom;
-  return { zoom, x: x - (x - view.x) * by, y: y - (y - view.y) * by };
-}
 
 // One frame with one picture in it.
 function pane(kind) {

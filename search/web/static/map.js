@@ -114,7 +114,7 @@ function draw(main, state, points, asked, signal) {
     const counts = new Map();
     for (const one of points[chosen.kind]) counts.set(one, (counts.get(one) ?? 0) + 1);
     const others = [...counts.keys()].filter((one) => one >= labels.length).reduce((sum, one) => sum + counts.get(one), 0);
-    const all = [...labels.map((name, n) => [name, n, counts.get(n) ?? 0]), ...others ? [[t(chosen.kind === "era" ? "noYear" : "others"), 65535, others]] : []];
+    const all = [...labels.map((name, n) => [name, n, counts.get(n) ?? 0]), ...others ? [[t(chosen.kind === "era" ? "noYear" : "otherLabels"), 65535, others]] : []];
     const open = whole.getAttribute("aria-expanded") === "true" || chosen.kind === "era" || all.length <= FEW + 1;
     whole.hidden = chosen.kind === "era" || all.length <= FEW + 1;
     whole.textContent = open ? t("fewerLabels") : t("allLabels", { n: number(all.length) });

@@ -7,9 +7,11 @@ import { server } from "./app.js";
 import { saveButton } from "./account.js";
 import { cardList, comingMore, densitySwitch } from "./listing.js";
 import { lookButton } from "./look.js";
+import { markButtons, marksNote } from "./marks.js";
 
-export const FILTERS = ["k", "by", "genre", "platform", "year_from", "year_to", "exclude_author", "exclude_same_author"];
-const MANY = new Set(["genre", "platform", "exclude_author"]);
+export const FILTERS = ["k", "by", "genre", "platform", "year_from", "year_to", "exclude_author", "exclude_same_author", "exclude_title", "liked", "disliked"];
+const MANY = new Set(["genre", "platform", "exclude_author", "exclude_title", "liked", "disliked"]);
+const UNSEEN = new Set(["k", "exclude_title", "liked", "disliked"]); // of the address, not of the form
 const STEP = 10;
 const MAX_K = 200;
 
@@ -25,11 +27,11 @@ export function filtersOf(params) {
 export function answerView(answer, context) {
   const found = answer.titles ?? answer.pictures;
   const k = Number(context.filters.k ?? STEP);
-  const list = cardList(found.map((one) => card(one)));
+  const list = cardList(found.map((one) => card(one, context)));
   const more = {
     k, most: MAX_K, step: 2 * STEP,
     ask: (length) => context.ask({ ...context.filters, k: length }).then((longer) => longer.titles ?? longer.pictures),
-    add: (fresh, length) => { const before = list.children.length; list.append(...fresh.map((one, n) => card({ ...one, rank: before + n + 1 }))); context.grown(length); },
+    add: (fresh, length) => { const before = list.children.length; list.append(...fresh.map((one, n) => card({ ...one, rank: before + n + 1 }, context))); context.grown(length); },
   };
   return h("div", { class: "answer" },
     h("div", { class: "question" }, context.tiles ?? h("p", { class: "soft" }, t("notStored")),
@@ -38,6 +40,7 @@ export function answerView(answer, context) {
     h("section", { class: "found", "aria-label": t("result") },
       toolbar(answer, context),
       notes(answer),
+      marksNote(context),
       found.length
         ? list
         : h("p", { class: "empty" }, t("none")),
@@ -96,7 +99,7 @@ export function nearness(one) {
 }
 
 // A title with the pictures that carried it, or one picture with its title.
-export function card(one) {
+export function card(one, context = null) {
   const shown = one.pictures ?? [one];
   const alt = t("pictureOf", { title: one.title }) + (one.authors.length ? ` ${t("by", { name: one.authors.join(", ") })}` : "");
   const like = (id) => withParams("./", { like: id, exclude_title: one.title_id });
@@ -114,7 +117,8 @@ export function card(one) {
         swatchPlace(first.picture_id), one.url ? [" ", link(one.url, "↗", { "aria-label": `${t("openPage")}: ${one.title}` })] : null),
       one.percentile === undefined ? null : nearness(one),
       h("p", { class: "actions" },
-        h("a", { class: "plain similar", href: like(first.picture_id) }, t("similar")), saveButton(one, first.picture_id))));
+        h("a", { class: "plain similar", href: like(first.picture_id) }, t("similar")), saveButton(one, first.picture_id),
+        context ? h("span", { class: "marks" }, markButtons(one, first.picture_id, context)) : null)));
 }
 
 // Swatches come after the pictures, in one request for all of them.
@@ -165,7 +169,7 @@ function toolbar(answer, context) {
     onclick: () => change({ exclude_author: filters.exclude_author.filter((other) => other !== name) }),
   }, `− ${name} ×`));
   return h("div", { class: "toolbar" },
-    h("details", { class: "filters", open: Object.keys(filters).some((name) => name !== "k") || innerWidth > 900 },
+    h("details", { class: "filters", open: Object.keys(filters).some((name) => !UNSEEN.has(name)) || innerWidth > 900 },
       h("summary", {}, t("filters")),
       h("div", { class: "fields" },
         facets.genres.length > 1 ? select("genre", t("anyGenre"), facets.genres) : null,
@@ -177,7 +181,7 @@ function toolbar(answer, context) {
         densitySwitch(),
         h("label", { class: "check" }, h("input", { type: "checkbox", id: "f-else", checked: Boolean(filters.exclude_same_author), onchange: (e) => change({ exclude_same_author: e.target.checked || "" }) }), t("someoneElse")),
         chips,
-        Object.keys(filters).length ? h("button", { type: "button", class: "plain", onclick: () => context.change({}) }, t("reset")) : null)),
+        Object.keys(filters).some((name) => name !== "exclude_title") ? h("button", { type: "button", class: "plain", onclick: () => context.change({ exclude_title: filters.exclude_title }) }, t("reset")) : null)),
     answer.id ? shareAndSave(answer, filters) : null);
 }
 
