@@ -17,7 +17,7 @@ const on = () => {
 };
 
 function stepThrough(step) {
-  const items = [...document.querySelectorAll("main .cards > li, main .grid > li, main .people > li")].filter((one) => one.checkVisibility());
+  const items = [...document.querySelectorAll("main .cards > .card, main .grid > li, main .people > li")].filter((one) => one.checkVisibility());
   if (!items.length) return;
   const focused = items.findIndex((one) => one.contains(document.activeElement));
   const place = nextPlace(items.map((one) => one.getBoundingClientRect().top), focused, step);
