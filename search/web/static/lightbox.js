@@ -94,8 +94,9 @@ export function openLightbox(opener, asked = askedPictures(), back = null) {
   const zoomBy = (factor, point) => move(zoomed(view, factor, point));
   function reset() { atStart = true; draw(); }
 
-  async function put(one, media) {
+  async function put(one, media, isWanted = () => true) {
     await loaded(media);
+    if (!isWanted()) return;
     one.show(media, media.naturalWidth ?? media.width, media.naturalHeight ?? media.height);
     draw();
   }
@@ -115,12 +116,12 @@ export function openLightbox(opener, asked = askedPictures(), back = null) {
       saveButton(entry, entry.picture_id));
     fill(found.caption, mine ? t("hit") : null);
     const small = at.querySelector("img");
-    if (small?.naturalWidth) put(found, h("img", { src: small.src, alt: entry.alt, draggable: "false" }));
-    else found.show(h("span", { class: "spinner" }));
     const large = picture(entry.picture_id, entry.alt, { size: "large", eager: true });
     large.draggable = false;
+    if (small?.naturalWidth) put(found, h("img", { src: small.src, alt: entry.alt, draggable: "false" }), () => my === turn && !large.isConnected);
+    else found.show(h("span", { class: "spinner" }));
     large.addEventListener("error", () => { if (my === turn && !small?.naturalWidth) found.show(h("span", { class: "missing", role: "img", "aria-label": entry.alt })); });
-    large.addEventListener("load", () => { if (my === turn) put(found, large); });
+    large.addEventListener("load", () => put(found, large, () => my === turn));
     const next = all[n + 1];
     if (next) new Image().src = `v1/pictures/${encodeURIComponent(entryOf(next).picture_id)}?size=large`;
   }
