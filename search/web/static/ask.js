@@ -2,8 +2,7 @@
 
 import { fill, h, picture, put, say, tell, tellAlso } from "./dom.js";
 import { explain, number, t } from "./strings.js";
-import { get, here, query, withParams } from "./api.js";
-import { cropDialog } from "./crop.js";
+import { get, here, load, query, withParams } from "./api.js";
 import { chosen } from "./given.js";
 import { answerView, byline, filtersOf } from "./results.js";
 import { boxOf, shrunk } from "./shrink.js";
@@ -208,6 +207,7 @@ function preview(one, n) {
 }
 
 async function recrop(n) {
+  const { cropDialog } = await load("crop.js");
   const crop = await cropDialog(asked[n].url, asked[n].crop);
   if (crop === undefined || crop === asked[n].crop) return;
   askAgain(asked.map((one, other) => (other === n ? { ...one, crop, sent: null } : one)));
