@@ -99,6 +99,7 @@ document.addEventListener("click", (event) => {
 addEventListener("popstate", () => { tell(); show(); });
 // What a button asked for and did not get.
 addEventListener("unhandledrejection", (event) => {
+  if (event.reason?.name === "AbortError") event.preventDefault(); // another page is shown
   if (!(event.reason instanceof ApiError)) return;
   event.preventDefault();
   tell(event.reason.full);
