@@ -114,6 +114,12 @@ class RefusedPicture(Error):
     name: str
 
 
+class AskedPicture(TitleFacts):
+    """A picture of the index that was asked about."""
+
+    picture_id: str
+
+
 class QueryAnswer(BaseModel):
     """`titles` or `pictures`, as `query.by` says; `id` asks again under /v1/results/{id}.
     `refused` stands where some of the pictures could not be used."""
@@ -124,6 +130,7 @@ class QueryAnswer(BaseModel):
     pictures: list[FoundPicture] | None = None
     labels: LabelGroups
     refused: list[RefusedPicture] | None = None
+    picture: AskedPicture | None = None
 
 
 class SharedLink(BaseModel):
@@ -280,6 +287,21 @@ class MapPictures(BaseModel):
     """What some points are."""
 
     pictures: list[MapPicture]
+
+
+class MapFound(BaseModel):
+    """Points whose names hold a text; `count` is the number of all that were found."""
+
+    count: int
+    points: list[int]
+
+
+class MapPlace(BaseModel):
+    """A place on the map, 0 to 1 each way, and the points of the nearest pictures, nearest first."""
+
+    x: float
+    y: float
+    near: list[int]
 
 
 # --- Accounts and galleries
