@@ -26,7 +26,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from indexer.embedding.embed import in_order
+from indexer.ahead import in_order
 from indexer.embedding.encoder import Encoder
 from indexer.embedding.preprocess import PixelSpec, prepare
 from indexer.training.augmentation import VIEWS, View, hangul_font

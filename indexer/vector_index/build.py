@@ -22,6 +22,7 @@ import numpy as np
 from indexer.embedding.embed import model_dir_of, open_encoder
 from indexer.labels.calibration import RECIPE, Calibration
 from indexer.labels.predict import LabelModel
+from indexer.panels.catalog import INDEXED_TABLES
 from indexer.style_map import map_places
 from indexer.vector_index.faiss_index import VectorIndex, write_index
 from indexer.vector_index.generations import (
@@ -104,7 +105,7 @@ def build_generation(
     encoder = open_encoder(settings)
     catalog = Catalog(layout)
     inputs = {
-        **{name: catalog.version(name) for name in ("titles", "pictures", "vectors")},
+        **{name: catalog.version(name) for name in INDEXED_TABLES},
         "model_id": encoder.model_id,
         "preprocessing": encoder.preprocessing_digest,
         "sample": settings.index.sample,

@@ -111,6 +111,8 @@ def _picture(hit: Hit, layout: Layout | None) -> dict[str, Any]:
     if layout is not None:
         known["path"] = None if hit.file is None else str(layout.picture(hit.file))
         known["source_path"] = hit.source_path
+    if hit.panel is not None:
+        known["panel"] = hit.panel.facts()
     return {**known, "year": hit.year}
 
 
