@@ -68,7 +68,7 @@ class _Encoder:
     model_id, preprocessing_digest, pixel_spec = "small", "none", PixelSpec(96, 0, 32)
 
     @classmethod
-    def open(cls, folder: Path) -> _Encoder:
+    def open(cls, folder: Path, **options: object) -> _Encoder:
         return cls()
 
     def encode(self, pictures: list[np.ndarray]) -> Encoded:
