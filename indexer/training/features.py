@@ -186,15 +186,15 @@ class FeatureStore:
             return letterboxed, HEAD_SPEC.decode_px
         if kind == "gram":
             assert self.vgg is not None
-            gram = describer(run_graph(export_graph(load_gram(self.vgg))), HEAD_SPEC)
+            gram = describer(run_graph(export_graph(load_gram(self.vgg)), 1), HEAD_SPEC)
             return lambda image: sketch(gram(image)), HEAD_SPEC.decode_px
         if kind == "head":
-            return describer(run_graph(export_graph(_Head())), HEAD_SPEC), HEAD_SPEC.decode_px
+            return describer(run_graph(export_graph(_Head()), 1), HEAD_SPEC), HEAD_SPEC.decode_px
         if kind == "statistics":
             run = run_graph(export_graph(self.backbone.load()), 1)
             return describer(run, SHIPPED_SPEC), SHIPPED_SPEC.decode_px
         assert kind == "encoded" and self.model is not None
-        encoder = Encoder.open(self.model)
+        encoder = Encoder.open(self.model, threads=1, bulk=True)
 
         def encoded(image: Image.Image) -> np.ndarray:
             vectors, ood = encoder.encode([prepare(image, encoder.pixel_spec)])
