@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from indexer.labels.calibration import LabelDataset
-from schemas.errors import InputError, UsageError
+from schemas.errors import InputError, UsageError, nearest
 from schemas.manifest import WRONG_YEAR, ManifestRow, manifest_rows, read_manifest
 from schemas.names import author_key
 from schemas.records import DECADE, era_of
@@ -130,11 +130,19 @@ class LabelRules:
     min_pictures_per_author  authors with fewer have no class
     merge                    genre -> the genre that it counts as
     eras                     (first year, last year) of each range; empty: decades
+    genres                   only pictures of these are learnt from, each as often; empty: all
+    balance                  how far rare authors, genres and eras are made to count as common ones
     """
 
     min_pictures_per_author: int = 2
     merge: tuple[tuple[str, str], ...] = ()
     eras: tuple[tuple[int, int], ...] = ()
+    genres: tuple[str, ...] = ()
+    balance: str = "sqrt"
+
+
+BALANCES = {"none": 1.0, "sqrt": 0.5, "equal": 0.0}
+"""With so large a power of its pictures an author is drawn."""
 
 
 def parse_merge(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
@@ -171,6 +179,32 @@ def parse_eras(text: str | None) -> tuple[tuple[int, int], ...]:
         if first <= last:
             raise UsageError(f"--eras: two ranges hold the year {first}", "They may not overlap.")
     return tuple(found)
+
+
+def parse_genres(text: str | None) -> tuple[str, ...]:
+    """`comic, daily` -> ("comic", "daily").
+
+    Errors:  UsageError when there is only one: nothing could be told apart
+    """
+    found = tuple(dict.fromkeys(part.strip() for part in (text or "").split(",") if part.strip()))
+    if text is not None and len(found) < 2:
+        raise UsageError(f"--genres {text!r} names fewer than two genres", "Write --genres a,b.")
+    return found
+
+
+def rows_of_genres(bench: Benchmark, rules: LabelRules) -> np.ndarray:
+    """The pictures that the rules learn from: all, or those of the named genres; (M,) rows.
+
+    Errors:  InputError when no picture has one of them
+    """
+    merge = dict(rules.merge)
+    genres = [{merge.get(genre, genre) for genre in several} for several in bench.genres]
+    known = set().union(*genres)
+    for name in rules.genres:
+        if name not in known:
+            raise InputError(f"no picture has the genre {name!r}", nearest(name, sorted(known)))
+    wanted = set(rules.genres)
+    return np.array([row for row, own in enumerate(genres) if not wanted or own & wanted])
 
 
 @dataclass(frozen=True)
@@ -217,6 +251,8 @@ def apply_rules(bench: Benchmark, rules: LabelRules) -> Classes:
     code[chosen] = np.arange(len(chosen))
     merge = dict(rules.merge)
     genres = [{merge.get(genre, genre) for genre in several} for several in bench.genres]
+    if rules.genres:
+        genres = [several & set(rules.genres) for several in genres]
     genre_names = tuple(sorted(set().union(*genres)))
     shares = np.zeros((len(bench), len(genre_names)), np.float32)
     for row, several in enumerate(genres):
@@ -383,9 +419,11 @@ def several_series(bench: Benchmark) -> np.ndarray:
 
 MIN_SEVERAL = 6
 UNSEEN_SHARE = 0.25
-MIN_UNSEEN = 3
+MIN_UNSEEN = 4
+TITLES_ASIDE = 0.5
+MIN_SERIES_ASIDE = 3
 MAX_EVALUATED = 800
-"""Pictures of unseen authors that R@1 is measured on during training."""
+"""Pictures of unseen authors that R@1 is measured on, during training and after it."""
 
 
 def unseen_authors(bench: Benchmark, seed: int) -> frozenset[str]:
@@ -398,7 +436,7 @@ def unseen_authors(bench: Benchmark, seed: int) -> frozenset[str]:
     if len(names) < MIN_SEVERAL:
         raise InputError(
             f"{len(names)} authors have two series or more; at least {MIN_SEVERAL} are needed, "
-            f"{MIN_UNSEEN} of them to measure on",
+            f"{MIN_UNSEEN} of them to stop and to measure on",
             "Style is measured across series: name the series of each picture.",
         )
     count = max(MIN_UNSEEN, round(UNSEEN_SHARE * len(names)))
@@ -406,15 +444,39 @@ def unseen_authors(bench: Benchmark, seed: int) -> frozenset[str]:
     return frozenset(str(name) for name in chosen)
 
 
-class Samples:
-    """A benchmark with its classes, divided into rows to train on and rows to evaluate on;
-    batches of several authors, each from several series."""
+def halves(unseen: frozenset[str], seed: int) -> tuple[frozenset[str], frozenset[str]]:
+    """The unseen authors who decide when training stops and which weights are used, and those
+    who only measure what came of it."""
+    names = np.random.default_rng(seed).permutation(sorted(unseen)).tolist()
+    return frozenset(names[::2]), frozenset(names[1::2])
 
-    def __init__(self, bench: Benchmark, classes: Classes, unseen: frozenset[str]) -> None:
-        self.bench, self.classes = bench, classes
-        aside = np.isin(bench.authors, sorted(unseen))
-        self.train, evaluated = np.flatnonzero(~aside), np.flatnonzero(aside)
-        self.evaluated = evaluated[:: max(1, -(-len(evaluated) // MAX_EVALUATED))]
+
+class Samples:
+    """A benchmark with its classes, divided into rows to train on, rows that decide when to stop
+    and rows that only measure; batches of several authors, each from several series.
+
+    With `titles_aside` a series of some of the authors is not trained on either: what the softmax
+    heads are worth shows on those.
+
+    Shapes:  train, evaluated (to stop on), measured and aside (M,) rows
+    """
+
+    def __init__(
+        self,
+        bench: Benchmark,
+        classes: Classes,
+        unseen: frozenset[str],
+        seed: int = 0,
+        rules: LabelRules | None = None,
+        titles_aside: bool = False,
+    ) -> None:
+        self.bench, self.classes, self.rules = bench, classes, rules or LabelRules()
+        self.train = np.flatnonzero(~np.isin(bench.authors, sorted(unseen)))
+        self.evaluated, self.measured = (_spread(bench, part) for part in halves(unseen, seed))
+        self.aside = np.empty(0, np.int64)
+        if titles_aside:
+            self.aside = self.train[_one_title_each(bench.part(self.train), seed)]
+            self.train = np.setdiff1d(self.train, self.aside)
         code = classes.author[self.train]
         self._rows = {int(c): self.train[code == c] for c in np.unique(code[code >= 0])}
         if len(self._rows) < 2:
@@ -423,7 +485,11 @@ class Samples:
                 "Lower --min-pictures-per-author, or add pictures.",
             )
         sizes = np.array([len(rows) for rows in self._rows.values()], float)
-        self._chance = np.sqrt(sizes) / np.sqrt(sizes).sum()
+        self._chance = sizes ** BALANCES[self.rules.balance]
+        if self.rules.genres:  # each is drawn as often as any other
+            own = np.stack([classes.genre[rows].mean(0) for rows in self._rows.values()])
+            self._chance *= (own / np.maximum(self._chance @ own, 1e-9)).sum(1)
+        self._chance /= self._chance.sum()
         self._unnamed = self.train[code < 0]  # no author's class, but perhaps a genre or a year
 
     def batch(
@@ -455,7 +521,8 @@ class Samples:
         return [int(row) for row in rows[np.argsort(turn, kind="stable")][:each]]
 
     def shares(self, kind: str) -> tuple[np.ndarray, np.ndarray]:
-        """Classes of a kind as shares, and each class's weight: rare ones count more.
+        """Classes of a kind as shares, and each class's weight in the loss: rare ones count more,
+        unless they are drawn as often as any other.
 
         Shapes:  -> (N, C), (C,)
         """
@@ -467,5 +534,28 @@ class Samples:
             codes = self.classes.author if kind == "author" else self.classes.era
             known = codes >= 0
             shares[known, codes[known]] = 1.0
-        weight = 1.0 / np.sqrt(np.maximum(shares[self.train].sum(0), 1.0))
+        power = BALANCES[self.rules.balance] - 1.0
+        if (kind == "author" and power == -1.0) or (kind == "genre" and self.rules.genres):
+            power = 0.0
+        weight = np.maximum(shares[self.train].sum(0), 1.0) ** power
         return shares, np.asarray(weight / weight.mean(), np.float32)
+
+
+def _one_title_each(bench: Benchmark, seed: int) -> np.ndarray:
+    """The pictures of one series of TITLES_ASIDE of the authors who have enough; (M,) rows."""
+    rng = np.random.default_rng(seed)
+    pairs = np.unique(np.stack([bench.authors, bench.series], 1), axis=0)
+    names, counts = np.unique(pairs[:, 0], return_counts=True)
+    many = names[(counts >= MIN_SERIES_ASIDE) & (names != "")]
+    chosen = []
+    for author in rng.permutation(many)[: round(TITLES_ASIDE * len(many))].tolist():
+        own = bench.authors == author
+        series = rng.choice(np.unique(bench.series[own]))
+        chosen.append(np.flatnonzero(own & (bench.series == series)))
+    return np.sort(np.concatenate([np.empty(0, np.int64), *chosen]))
+
+
+def _spread(bench: Benchmark, authors: frozenset[str]) -> np.ndarray:
+    """At most MAX_EVALUATED pictures of some authors, spread over all of theirs; (M,) rows."""
+    rows = np.flatnonzero(np.isin(bench.authors, sorted(authors)))
+    return rows[:: max(1, -(-len(rows) // MAX_EVALUATED))]

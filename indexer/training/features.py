@@ -27,7 +27,14 @@ from indexer.embedding.embed import in_order
 from indexer.embedding.encoder import Encoder
 from indexer.embedding.preprocess import PixelSpec, prepare
 from indexer.training.augmentation import VIEWS, View
-from indexer.training.backbones import DEFAULT, Statistics, lite0, load_statistics, pad_statically
+from indexer.training.backbones import (
+    DEFAULT,
+    HUB,
+    Statistics,
+    lite0,
+    load_statistics,
+    pad_statically,
+)
 from indexer.training.data import Benchmark
 from indexer.training.model import SHIPPED_SPEC, export_graph, run_graph
 from schemas.errors import InputError
@@ -73,10 +80,10 @@ def pictures_of(
 
 @dataclass(frozen=True)
 class Backbone:
-    """A backbone by name, with its weights: published ones, those of a file, or random ones."""
+    """A backbone by name, with its weights: those of a file, HUB's, or random ones."""
 
     name: str = DEFAULT
-    weights: Path | None = None
+    weights: str | None = None
     random: bool = False
 
     def load(self) -> Statistics:
@@ -85,7 +92,9 @@ class Backbone:
 
     def identity(self) -> list[Any]:
         """What its statistics depend on."""
-        weights = None if self.weights is None else digest_once(self.weights)
+        weights = self.weights
+        if weights not in (None, HUB):
+            weights = digest_once(Path(weights))
         return [self.name, weights, self.random]
 
 

@@ -21,7 +21,8 @@ from indexer.embedding.models import (
 )
 from indexer.embedding.preprocess import prepare
 from indexer.labels.predict import LabelModel
-from indexer.training.data import Benchmark, Samples, apply_rules, unseen_authors
+from indexer.training.confusion import Confusion, genre_confusion
+from indexer.training.data import Benchmark, Samples, apply_rules, rows_of_genres, unseen_authors
 from indexer.training.export import (
     Export,
     checked_pictures,
@@ -43,8 +44,8 @@ RUNS = ".runs"
 
 @dataclass
 class TrainReport:
-    """What training gave. R@1 are of authors that no step saw; `folder` is None when nothing
-    was published."""
+    """What training gave. R@1 are of authors that no step saw and that decided nothing; `folder`
+    is None when nothing was published."""
 
     model: str
     folder: Path | None
@@ -53,6 +54,7 @@ class TrainReport:
     history: list[dict[str, float]] = field(default_factory=list)
     measured: dict[str, float] = field(default_factory=dict)
     classes: dict[str, int] = field(default_factory=dict)
+    confusion: Confusion | None = None
 
 
 class Job:
@@ -75,15 +77,18 @@ class Job:
         fresh: bool = False,
         note: Callable[[str], None] = lambda text: None,
     ) -> None:
+        rows = rows_of_genres(bench, settings.rules)
+        if len(rows) < len(bench):
+            bench = bench.part(rows)
+            known = None if known is None else Encoded(known.vectors[rows], known.ood[rows])
         self.bench, self.settings, self.base, self.models = bench, settings, base, models
         self.known, self.force, self.fresh = known, force, fresh
         self.note, self.cache = note, cache
         self.progress: Progress | None = None
         self.classes = apply_rules(bench, settings.rules)
         self.unseen = unseen_authors(bench, settings.seed)
-        self.samples = Samples(bench, self.classes, self.unseen)
-        weights = None if settings.weights is None else Path(settings.weights)
-        self.backbone = Backbone(settings.backbone, weights, settings.random_weights)
+        self.samples = Samples(bench, self.classes, self.unseen, settings.seed, settings.rules)
+        self.backbone = Backbone(settings.backbone, settings.weights, settings.random_weights)
 
     @property
     def store(self) -> FeatureStore:
@@ -98,8 +103,8 @@ class Job:
         return self.known
 
     def unseen_r_at_1(self, vectors: np.ndarray) -> float:
-        """R@1 of unseen authors by vectors of all pictures; (N, D)."""
-        rows = self.samples.evaluated
+        """R@1 of the unseen authors that only measure, by vectors of all pictures; (N, D)."""
+        rows = self.samples.measured
         part = self.bench.part(rows)
         gallery = gallery_of(pictures_of(part, None), part.authors, part.series)
         return r_at_1_of(gallery, vectors[rows])
@@ -138,8 +143,7 @@ def train_style(job: Job) -> TrainReport:
              PartlyDoneError when unseen authors are found less often than before (not forced)
     """
     s, samples = job.settings, job.samples
-    statistics = job.backbone.load()
-    export_graph(statistics)  # what cannot be exported is not trained
+    statistics = _exportable(job.backbone)
     before = job.unseen_r_at_1(job.encoded().vectors)
     store = job.store.part(samples.train)
     width = store.get("statistics").shape[1]
@@ -160,6 +164,20 @@ def train_style(job: Job) -> TrainReport:
     published = _publish(job, report, export)
     (folder / STATE_FILE).unlink(missing_ok=True)
     return published
+
+
+def _exportable(backbone: Backbone) -> torch.nn.Module:
+    """The statistics of a backbone; what cannot be exported is not trained."""
+    statistics = backbone.load()
+    try:
+        export_graph(statistics)
+    except Exception as error:  # the exporter has many
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise InputError(
+            f"the backbone {backbone.name} cannot be exported to ONNX with free sides ({reason})",
+            "Choose another one with --backbone.",
+        ) from error
+    return statistics
 
 
 def catalog_encoded(layout: Layout, bench: Benchmark, model: Path) -> Encoded | None:
@@ -207,6 +225,9 @@ def _labels(job: Job, report: TrainReport, encoded: Encoded) -> LabelModel:
         )
     report.measured = labels.calibration.measured
     report.classes = {kind: len(labels.labels[kind].names) for kind in labels.heads}
+    if "genre" in labels.heads:
+        data = job.classes.dataset(encoded.vectors.astype(np.float32), encoded.ood)
+        report.confusion = genre_confusion(data)
     return labels
 
 
@@ -226,6 +247,7 @@ def _provenance(job: Job, report: TrainReport, method: str) -> dict[str, Any]:
         },
         "authors": sorted(authors),
         "unseen_authors": sorted(job.unseen),
+        "measured_authors": sorted(set(job.bench.authors[job.samples.measured].tolist())),
         "base_model": job.base.name,
         "r_at_1_unseen": {"before": report.before, "after": report.after},
         "heads": report.measured,

@@ -24,11 +24,14 @@ from search.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from indexer.training.confusion import Confusion
     from indexer.training.data import Benchmark
     from indexer.training.runs import TrainReport
     from schemas.settings import Settings
 
 app = new_app()
+
+SHOWN_PAIRS = 10
 
 
 @app.command(
@@ -36,6 +39,8 @@ app = new_app()
         "toonsearch train --quick",
         "toonsearch train --manifest works.csv --steps 600 --merge-genre myth=legend",
         "toonsearch train --backbone resnet18 --weights resnet18.safetensors",
+        "toonsearch train --backbone open_clip:ViT-B-32 --weights hub",
+        "toonsearch train --quick --genres comic,daily",
         "toonsearch train --list",
     )
 )
@@ -52,11 +57,11 @@ def train(
     ] = None,
     backbone: Annotated[
         str,
-        Option(metavar="NAME", help="lite0, any convolutional network of timm, or open_clip:RN50."),
+        Option(metavar="NAME", help="lite0, a network of timm, open_clip:RN50 or its like."),
     ] = "lite0",
     weights: Annotated[
-        Path | None,
-        Option(metavar="FILE", help="Start from these weights and not from the published ones."),
+        str | None,
+        Option(metavar="FILE|hub", help="Weights of the backbone: a file, or hub to fetch them."),
     ] = None,
     random_weights: Annotated[
         bool, Option("--random-weights", help="Start from random weights.")
@@ -80,6 +85,14 @@ def train(
     eras: Annotated[
         str | None, Option(metavar="RANGES", help="Such as 1840-1859,1860-1889; else decades.")
     ] = None,
+    genres: Annotated[
+        str | None,
+        Option(metavar="A,B", help="Learn from these genres only, each shown as often."),
+    ] = None,
+    balance: Annotated[
+        str,
+        Option(metavar="HOW", help="none, sqrt or equal: how far rare classes count as common."),
+    ] = "sqrt",
     seed: Annotated[int, Option(help="Seed of the random numbers.")] = 0,
     fresh: Annotated[
         bool, Option("--fresh", help="Forget an interrupted run and start over.")
@@ -102,17 +115,29 @@ def train(
         _list(settings, as_json)
         return
     need_training("train")
-    if weights is not None and not weights.is_file():
-        raise InputError(f"there are no weights at {weights}")
     from indexer.embedding.models import model_dir
-    from indexer.training.data import LabelRules, parse_eras, parse_merge
+    from indexer.training.backbones import HUB
+    from indexer.training.data import (
+        BALANCES,
+        LabelRules,
+        parse_eras,
+        parse_genres,
+        parse_merge,
+    )
     from indexer.training.features import default_cache
     from indexer.training.runs import Job, catalog_encoded, train_heads, train_style
     from indexer.training.trainer import TrainSettings
 
+    if weights not in (None, HUB):
+        file = Path(weights).expanduser().resolve()
+        if not file.is_file():
+            raise InputError(f"there are no weights at {weights}")
+        weights = str(file)
+    if balance not in BALANCES:
+        raise UsageError(f"--balance {balance!r} is unknown", f"Choose {', '.join(BALANCES)}.")
     chosen = TrainSettings(
         backbone=backbone,
-        weights=None if weights is None else str(weights.resolve()),
+        weights=weights,
         random_weights=random_weights,
         steps=steps,
         eval_every=eval_every,
@@ -121,7 +146,13 @@ def train(
         pictures_each=pictures_each,
         lr=lr,
         seed=seed,
-        rules=LabelRules(min_pictures_per_author, parse_merge(merge_genre or ()), parse_eras(eras)),
+        rules=LabelRules(
+            min_pictures_per_author,
+            parse_merge(merge_genre or ()),
+            parse_eras(eras),
+            parse_genres(genres),
+            balance,
+        ),
     )
     base = model_dir(model or settings.encoder.model, settings.layout)
     bench = _benchmark(session, manifest, training=True)
@@ -184,6 +215,7 @@ def _show(session: Session, report: TrainReport, as_json: bool) -> None:
                 "r_at_1_unseen": {"before": report.before, "after": report.after},
                 "measured": report.measured,
                 "classes": report.classes,
+                "confusion": report.confusion and report.confusion.to_json(),
             }
         )
         return
@@ -198,10 +230,29 @@ def _show(session: Session, report: TrainReport, as_json: bool) -> None:
                 f"  {kind}: {count} classes, held-out series top-1 {measured[f'{kind}_top1']:.3f},"
                 f" calibration error {100 * measured[f'{kind}_calibration_error']:.1f} %"
             )
+    if report.confusion is not None:
+        _show_confusion(report.confusion)
     session.note(
         f"use it: toonsearch predict --model {report.model} ..., or put"
         f' encoder.model = "{report.model}" into the settings'
     )
+
+
+def _show_confusion(confusion: Confusion) -> None:
+    print(
+        f"  genres of held-out titles: {confusion.accuracy:.3f} right,"
+        f" {confusion.balanced_accuracy:.3f} with every genre counting the same; hardest pairs:"
+    )
+    shown = confusion.pairs[:SHOWN_PAIRS]
+    names = [f"{first} / {second}" for first, second in (pair.genres for pair in shown)]
+    width = max(map(len, names))
+    for name, pair in zip(names, shown, strict=True):
+        (first, second), (one, other) = pair.genres, pair.mistaken
+        print(
+            f"    {name:{width}}  told apart {pair.told_apart:.3f};"
+            f" {100 * one:.0f} % of {first} called {second}, {100 * other:.0f} % the other way"
+            f" ({pair.pictures[0]:,} and {pair.pictures[1]:,} pictures)"
+        )
 
 
 @app.command(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -16,10 +17,13 @@ from indexer.training.data import (
     apply_rules,
     author_splits,
     benchmark_of_manifest,
+    halves,
     held_out,
     parse_eras,
+    parse_genres,
     parse_merge,
     read_splits,
+    rows_of_genres,
     series_folds,
     several_series,
     unseen_authors,
@@ -67,8 +71,11 @@ def test_ranges_that_make_no_sense_are_refused(text: str) -> None:
 def test_batches_cross_series_and_never_show_who_is_evaluated(bench: Benchmark) -> None:
     unseen = unseen_authors(bench, 0)
     samples = Samples(bench, apply_rules(bench, LabelRules()), unseen)
-    assert len(unseen) == 3 and unseen == unseen_authors(bench, 0)
-    assert set(bench.authors[samples.evaluated]) == unseen
+    assert len(unseen) == 4 and unseen == unseen_authors(bench, 0)
+    stopping, measuring = halves(unseen, 0)
+    assert not stopping & measuring and stopping | measuring == unseen
+    assert set(bench.authors[samples.evaluated]) == stopping
+    assert set(bench.authors[samples.measured]) == measuring
     rows, seeds = samples.batch(5, 3, 2, 0)
     again, same = samples.batch(5, 3, 2, 0)
     assert np.array_equal(rows, again) and seeds == same
@@ -82,12 +89,79 @@ def test_batches_cross_series_and_never_show_who_is_evaluated(bench: Benchmark) 
         unseen_authors(few, 0)
 
 
+def test_a_title_of_some_authors_is_kept_aside() -> None:
+    authors = np.repeat([f"a{n}" for n in range(8)], 6)
+    series = np.array([f"{a}-{n % (3 if a < 'a6' else 2)}" for n, a in enumerate(authors)])
+    bench = Benchmark(
+        Path(), tuple(map(str, range(48))), authors, series, ((),) * 48, np.full(48, NO_YEAR), ""
+    )
+    classes = apply_rules(bench, LabelRules())
+    unseen = frozenset({"a0", "a1"})
+    samples = Samples(bench, classes, unseen, titles_aside=True)
+    assert not set(samples.train) & set(samples.aside)
+    assert len(samples.train) + len(samples.aside) == 36
+    titles = set(series[samples.aside].tolist())
+    assert len(titles) == 2 == len(set(authors[samples.aside]))  # half of a2 to a5
+    assert not titles & set(series[samples.train].tolist())
+    assert not set(authors[samples.aside]) & {"a0", "a1", "a6", "a7"}
+    again = Samples(bench, classes, unseen, titles_aside=True)
+    assert np.array_equal(again.aside, samples.aside)
+    assert not len(Samples(bench, classes, unseen).aside)
+
+
 def test_rare_classes_count_more(bench: Benchmark) -> None:
     samples = Samples(bench, apply_rules(bench, LabelRules()), unseen_authors(bench, 0))
     shares, weight = samples.shares("genre")
     assert shares.shape == (len(bench), 3) and weight.mean() == pytest.approx(1.0)
     size = shares[samples.train].sum(0)
     assert weight.argmax() == size.argmin()
+
+
+def test_two_genres_are_drawn_as_often_as_each_other(bench: Benchmark) -> None:
+    rules = LabelRules(2, parse_merge(["epic=saga"]), (), parse_genres("saga, myth"))
+    rows = rows_of_genres(bench, rules)
+    part = bench.part(rows)
+    assert not {"stray.png"} & set(part.paths) and "1-0-0.png" in part.paths
+    classes = apply_rules(part, rules)
+    assert classes.names["genre"] == ("myth", "saga")
+    assert classes.genre[part.paths.index("1-0-0.png")].tolist() == [0, 1]
+    # Only one author of myths is left to learn from.
+    few = part.part(np.flatnonzero(~np.isin(part.authors, ["artist 0", "artist 2"])))
+    unseen = frozenset({"artist 1"})
+    for balance, even in (("sqrt", True), ("equal", True), ("none", True)):
+        own = dataclasses.replace(rules, balance=balance)
+        samples = Samples(few, apply_rules(few, own), unseen, 0, own)
+        drawn = np.concatenate([samples.batch(number, 1, 1, 0)[0] for number in range(400)])
+        named = drawn[np.isin(few.authors[drawn], [f"artist {n}" for n in range(8)])]
+        share = samples.shares("genre")[0][named].mean(0)
+        assert even == (abs(share[0] - 0.5) < 0.1)
+        assert samples.shares("genre")[1].tolist() == [1, 1]
+    with pytest.raises(InputError, match="no picture has the genre 'mith'") as caught:
+        rows_of_genres(bench, LabelRules(genres=("mith", "epic")))
+    assert "myth" in caught.value.hint
+    for text in ("", "myth", "myth,,myth"):
+        with pytest.raises(UsageError, match="fewer than two"):
+            parse_genres(text)
+    assert parse_genres(None) == () and len(rows_of_genres(bench, LabelRules())) == len(bench)
+
+
+def test_balance_is_chosen(bench: Benchmark) -> None:
+    several = bench.part(
+        np.flatnonzero(
+            ~(
+                (bench.authors == "artist 1")
+                & (bench.years > 0)
+                & np.char.endswith(bench.paths, "2.png")
+            )
+        )
+    )
+    found = {}
+    for balance in ("none", "sqrt", "equal"):
+        rules = LabelRules(balance=balance)
+        samples = Samples(several, apply_rules(several, rules), frozenset(), 0, rules)
+        found[balance] = samples.shares("author")[1], samples.shares("genre")[1]
+    assert np.ptp(found["none"][0]) == np.ptp(found["equal"][0]) == 0 < np.ptp(found["sqrt"][0])
+    assert np.ptp(found["none"][1]) == 0 < np.ptp(found["sqrt"][1]) < np.ptp(found["equal"][1])
 
 
 def test_a_benchmark_keeps_only_what_can_be_asked(drawings: Path) -> None:
