@@ -292,14 +292,19 @@ def _timm(name: str, file: Path | None, hub: bool, state: Any = None) -> Built:
         state = read_weights(file)
     options: dict[str, Any] = {"features_only": True, "pretrained": hub or state is not None}
     if state is not None:
-        options["pretrained_cfg_overlay"] = {"state_dict": dict(state)}
+        classifier = getattr(timm.get_pretrained_cfg(name), "classifier", None) or ()
+        heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
+        own = tuple(f"{head}." for head in heads)
+        state = {key: value for key, value in state.items() if not key.startswith(own)}
+        options["pretrained_cfg_overlay"] = {"state_dict": state}
     stages = _timm_stages(name, options)
     if state is not None:
         torch.manual_seed(0)
         start = _timm_stages(name, {"features_only": True}).state_dict()
         for key, value in stages.state_dict().items():
             # timm takes what it finds in a file: what is still at its random start was not there.
-            if value.ndim > 1 and value.std() > 0 and torch.equal(value, start[key]):
+            learnt = value.ndim > 1 and value.is_floating_point() and value.std() > 0
+            if learnt and torch.equal(value, start[key]):
                 raise InputError(f"the weights do not fit {name} (they lack {key})")
     transformer = getattr(stages, "model", None)
     if hasattr(transformer, "patch_embed") and hasattr(transformer, "blocks"):

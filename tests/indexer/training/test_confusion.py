@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -45,7 +47,5 @@ def test_no_head_judges_titles_that_it_has_seen() -> None:
     assert found is not None and found.matrix.sum() == 320
     assert 0.3 < found.balanced_accuracy < 0.7
     vectors[:, 0] += np.where(genres, 3.0, -3.0)
-    told = genre_confusion(
-        data.__class__(vectors.astype(np.float32), *list(vars(data).values())[1:])
-    )
+    told = genre_confusion(dataclasses.replace(data, vectors=vectors.astype(np.float32)))
     assert told is not None and told.pairs[0].told_apart > 0.95

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from indexer.training.data import (
+    BALANCES,
     NO_YEAR,
     Benchmark,
     LabelRules,
@@ -125,17 +126,21 @@ def test_two_genres_are_drawn_as_often_as_each_other(bench: Benchmark) -> None:
     classes = apply_rules(part, rules)
     assert classes.names["genre"] == ("myth", "saga")
     assert classes.genre[part.paths.index("1-0-0.png")].tolist() == [0, 1]
-    # Only one author of myths is left to learn from.
-    few = part.part(np.flatnonzero(~np.isin(part.authors, ["artist 0", "artist 2"])))
-    unseen = frozenset({"artist 1"})
-    for balance, even in (("sqrt", True), ("equal", True), ("none", True)):
-        own = dataclasses.replace(rules, balance=balance)
-        samples = Samples(few, apply_rules(few, own), unseen, 0, own)
-        drawn = np.concatenate([samples.batch(number, 1, 1, 0)[0] for number in range(400)])
-        named = drawn[np.isin(few.authors[drawn], [f"artist {n}" for n in range(8)])]
-        share = samples.shares("genre")[0][named].mean(0)
-        assert even == (abs(share[0] - 0.5) < 0.1)
-        assert samples.shares("genre")[1].tolist() == [1, 1]
+    # Only one author of myths is left to learn from, and three of sagas.
+    few = part.part(
+        np.flatnonzero(~np.isin(part.authors, ["artist 0", "artist 2", "artist 4", "seen once"]))
+    )
+
+    def drawn(own: LabelRules) -> tuple[float, list[float]]:
+        samples = Samples(few, apply_rules(few, own), frozenset({"artist 1"}), 0, own)
+        rows = np.concatenate([samples.batch(number, 1, 1, 0)[0] for number in range(300)])
+        weight = samples.shares("genre")[1]
+        return float((few.authors[rows] == "artist 6").mean()), weight.tolist()
+
+    for balance in BALANCES:
+        share, weight = drawn(dataclasses.replace(rules, balance=balance))
+        assert 0.4 < share < 0.6 and weight == [1, 1]
+    assert drawn(dataclasses.replace(rules, genres=()))[0] < 0.35
     with pytest.raises(InputError, match="no picture has the genre 'mith'") as caught:
         rows_of_genres(bench, LabelRules(genres=("mith", "epic")))
     assert "myth" in caught.value.hint
