@@ -59,7 +59,7 @@ class TokenStages(nn.Module):  # type: ignore[misc]  # mypy skips torch, so its 
     """Tokens after each quarter of the blocks of open_clip's vision transformer, for pictures of
     any size: its position embedding is interpolated. The class token is left out.
 
-    Shapes:  (B, 3, H, W), at least a patch -> [(B, C, tokens), ...]
+    Shapes:  (B, 3, H, W), at least a patch -> [(B, C, tokens, 1), ...]
     """
 
     def __init__(self, tower: nn.Module) -> None:
@@ -80,7 +80,7 @@ class TokenStages(nn.Module):  # type: ignore[misc]  # mypy skips torch, so its 
         for number, block in enumerate(self.blocks):
             x = block(x)
             if number in self.after:
-                outputs.append(x[:, 1:].transpose(1, 2))
+                outputs.append(x[:, 1:].transpose(1, 2)[..., None])
         return outputs
 
 
@@ -276,7 +276,7 @@ def load_statistics(
                 "Give them with --weights FILE, or start from --random-weights.",
             ) from error
         raise InputError(f"the backbone {name} cannot be used ({_line(error)})", HINT) from error
-    if not all(len(shape) in (3, 4) for shape in shapes):
+    if not all(len(shape) == 4 for shape in shapes):
         raise InputError(f"{name} has no maps of features", HINT)
     pad_statically(stages)
     return Statistics(stages, mean, std)
