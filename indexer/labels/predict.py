@@ -26,18 +26,29 @@ from indexer.labels.heads import (
     read_heads,
     write_heads,
 )
-from indexer.labels.knn import log_votes, pool, vote_shares
-from indexer.labels.open_set import out_of_distribution, unknown_features, unknown_probability
+from indexer.labels.knn import PARTS, log_votes, pool, vote_shares
+from indexer.labels.open_set import (
+    NOTHING_KNOWN,
+    UNFITTED,
+    familiarity,
+    out_of_distribution,
+    unknown_probability,
+)
+from indexer.labels.softmax import Softmax
 from schemas.storage.fsio import fsync_directory, write_file
+
+MODEL_FOLDER = "model"
 
 
 @dataclass(frozen=True)
 class LabelModel:
-    """The labels of a catalog, its heads and its calibration."""
+    """The labels of a catalog, its heads and its calibration; and the softmax heads of the network
+    that its vectors come from, where it was trained on the catalog's own labels."""
 
     labels: Mapping[str, LabelSet]
     heads: Mapping[str, Head]
     calibration: Calibration
+    softmax: Softmax | None = None
 
     @classmethod
     def fit(
@@ -61,10 +72,13 @@ class LabelModel:
         Errors:  NoIndexError when it is missing or damaged
         """
         labels, heads = read_heads(folder)
-        return cls(labels, heads, Calibration.read(folder))
+        inside = folder / MODEL_FOLDER  # of a generation
+        softmax = Softmax.read(inside if inside.is_dir() else folder)
+        return cls(labels, heads, Calibration.read(folder), softmax)
 
     def write(self, folder: Path) -> None:
-        """Write it into a new generation's or model's folder. Errors:  OSError"""
+        """Write it into a new generation's or model's folder; the softmax is part of the model's
+        own files. Errors:  OSError"""
         inside = folder / LABELS_FOLDER
         inside.mkdir(exist_ok=True)
         write_file(inside / CALIBRATION_FILE, self.calibration.to_json().encode())
@@ -77,7 +91,8 @@ class Prediction:
     """Every label of the catalog with its probability, for each of Q queries.
 
     `probabilities` sum to 1 by kind; `unknown_author` is apart from the authors' sum.
-    `out_of_distribution` is the share of all of them that is no more than the class prior.
+    `out_of_distribution` is the share of all of them that is no more than the class prior;
+    `by_softmax` are the kinds in which the network's own softmax was heard.
 
     Shapes:  probabilities kind -> (Q, C), the others (Q,)
     """
@@ -86,6 +101,7 @@ class Prediction:
     probabilities: Mapping[str, np.ndarray]
     unknown_author: np.ndarray
     out_of_distribution: np.ndarray
+    by_softmax: tuple[str, ...] = ()
 
     def ranked(self, query: int, kind: str, count: int | None = None) -> list[tuple[str, float]]:
         """Labels of one query, most probable first; empty where the catalog has none. The
@@ -106,31 +122,37 @@ def predict(
     ood: np.ndarray,
     unknown_prior: float,
 ) -> Prediction:
-    """Label probabilities: the neighbours' vote and the heads in a log-linear pool, and the class
-    prior in so far as a query is out of distribution.
+    """Label probabilities: the neighbours' vote, the heads and, where the model has one, its
+    network's own softmax in a log-linear pool; the class prior in so far as a query is out of
+    distribution.
 
     Shapes:  similarity (Q, K), nearest first; codes kind -> (Q, K); vectors (Q, D); ood (Q,)
     """
     calibration = model.calibration
-    outside = out_of_distribution(ood, similarity, calibration.usual_ood, calibration.usual_nearest)
+    heard = {
+        kind: labels.names
+        for kind, labels in model.labels.items()
+        if calibration.weights[kind][PARTS.index("network")] > 0.0
+    }
+    network: Mapping[str, np.ndarray] = {}
+    if model.softmax is not None and heard:
+        network = model.softmax.log_probabilities(vectors, heard)
+    outside = out_of_distribution(ood, calibration.usual_ood)
     probabilities, unknown = {}, np.zeros(len(vectors))
     for kind, labels in model.labels.items():
         shares = vote_shares(similarity, codes[kind], len(labels.names), calibration.temperature)
-        head, scores = model.heads.get(kind), None
-        if head is not None:
-            scores = head.scores(vectors)
-        pooled = pool(
-            log_votes(shares), scores, calibration.vote_weight[kind], calibration.head_weight[kind]
-        )
+        head = model.heads.get(kind)
+        scores = None if head is None else head.scores(vectors)
+        parts = log_votes(shares), scores, network.get(kind)
+        pooled = pool(parts, calibration.weights[kind])
         if kind == "author":
-            ratio = None
-            if head is not None and scores is not None:
+            ratio, line = None, calibration.unknown
+            if head is not None and scores is not None and line is not None:
                 ratio = scores.max(axis=1) - head.unseen(vectors)
-            best = shares.max(axis=1), ratio, pooled.max(axis=1)
-            features = unknown_features(similarity, *best)
-            unknown = unknown_probability(features, calibration.unknown_weights, unknown_prior)
+            line = line or (UNFITTED if similarity.shape[1] else NOTHING_KNOWN)
+            unknown = unknown_probability(familiarity(similarity, ratio), line, unknown_prior)
             unknown = 1.0 - (1.0 - unknown) * (1.0 - outside)
         prior = np.asarray(labels.counts, np.float64)
         prior = prior / max(prior.sum(), 1.0)
         probabilities[kind] = pooled + outside[:, None] * (prior - pooled)
-    return Prediction(model.labels, probabilities, unknown, outside)
+    return Prediction(model.labels, probabilities, unknown, outside, tuple(network))

@@ -23,8 +23,9 @@ SOFTMAX_FILE = "softmax.safetensors"
 MAX_BYTES = 1 << 30
 MIN_LABELS = 2
 """With fewer of a catalog's labels in common there is nothing to say."""
-MIN_HELD_OUT = 60
+MIN_HELD_OUT = 150
 """Fewer pictures of titles that it has not learnt show not what a head is worth."""
+MAX_CELLS = 250_000_000
 DIGEST_BYTES = 8
 HINT = "Train the model again, or build the index again."
 
@@ -68,28 +69,38 @@ class Softmax:
             found[kind][:, known] = log
         return found
 
+    def has_learnt(self, picture_ids: Sequence[str]) -> np.ndarray:
+        """Which pictures it was trained on; (N,) bool"""
+        return np.array([_digest(one) in self.learnt for one in picture_ids], bool)
+
     def held_out(
         self,
         vectors: np.ndarray,
         labels: Mapping[str, Sequence[str]],
         codes: Mapping[str, np.ndarray],
-        picture_ids: Sequence[str],
+        learnt: np.ndarray,
         titles: np.ndarray,
     ) -> dict[str, np.ndarray]:
         """The same for the pictures of a catalog, NaN in those of titles that it has learnt from;
-        a kind that is left with too few is left out.
+        a kind that is left with too few is left out, and one that would take more than MAX_CELLS
+        numbers.
 
-        Shapes:  vectors (N, D), codes kind -> (N,), titles (N,) -> kind -> (N, C)
+        Shapes:  vectors (N, D), codes kind -> (N,), learnt (N,) bool as of `has_learnt`,
+                 titles (N,) -> kind -> (N, C)
         """
-        learnt = np.array([_digest(one) in self.learnt for one in picture_ids])
         stale = np.isin(titles, titles[learnt])
         found = {}
-        for kind, log in self.log_probabilities(vectors, labels).items():
-            known = np.isin(np.array(labels[kind]), np.array(self.names[kind]))
+        for kind, own in self.names.items():
+            every, known = tuple(labels.get(kind, ())), set(own)
+            is_known = np.array([name in known for name in every], bool)
             usable = ~stale & (codes[kind] >= 0)
-            usable[usable] = known[codes[kind][usable]]
-            if usable.sum() >= MIN_HELD_OUT:
-                found[kind] = np.where(usable[:, None], log, np.nan).astype(np.float32)
+            usable[usable] = is_known[codes[kind][usable]]
+            if usable.sum() < MIN_HELD_OUT or len(vectors) * len(every) > MAX_CELLS:
+                continue
+            log = self.log_probabilities(vectors[usable], {kind: every}).get(kind)
+            if log is not None:
+                found[kind] = np.full((len(vectors), len(every)), np.nan, np.float32)
+                found[kind][usable] = log
         return found
 
     def to_bytes(self) -> bytes:
@@ -121,6 +132,8 @@ class Softmax:
         from safetensors.numpy import load
 
         path = model_dir / SOFTMAX_FILE
+        if not (model_dir / "model.json").is_file():  # labels alone
+            return None
         try:
             about = json.loads((model_dir / "model.json").read_bytes())
             facts = about["files"].get(SOFTMAX_FILE)

@@ -21,15 +21,15 @@ COLUMNS = (
     "seconds",
     "rate",
     "loss",
-    "contrastive",
-    "author",
+    "contrast",
+    "hand",
     "genre",
     "era",
-    "start",
     "r_at_1",
 )
-"""`seconds` of training in all; `rate` of the backbone; then the loss and its parts, weighted, and
-R@1 of the unseen authors that training stops on, where they were asked."""
+"""`seconds` of training in all; `rate` of the backbone; then the loss and its parts, weighted (a
+hand is an author, or a made one), and R@1 of the unseen authors that training stops on, where
+they were asked."""
 CSV, TENSORBOARD, NO_LOG = "csv", "tensorboard", "none"
 LOGS = (CSV, TENSORBOARD, NO_LOG)
 
@@ -45,11 +45,7 @@ class TrainingLog:
     def __init__(self, folder: Path, kind: str | None = None, step: int = 0) -> None:
         self._file: io.TextIOBase | None = None
         self._events: Any = None
-        installed = importlib.util.find_spec("tensorboard") is not None
-        if kind == TENSORBOARD and not installed:
-            raise UsageError(
-                "TensorBoard is not installed", "pip install tensorboard, or use --log csv."
-            )
+        check_log(kind)
         if kind == NO_LOG:
             return
         self._path = folder / LOG_FILE
@@ -64,7 +60,7 @@ class TrainingLog:
             raise storage_error(error, f"the log {self._path}") from error
         past = float(kept[-1][1]) if kept else 0.0
         self._start = time.monotonic() - past
-        if installed and kind != CSV:
+        if kind != CSV and _has_tensorboard():
             from torch.utils.tensorboard import SummaryWriter
 
             self._events = SummaryWriter(str(folder), purge_step=step + 1)
@@ -93,6 +89,18 @@ class TrainingLog:
             self._file.close()
         if self._events is not None:
             self._events.close()
+
+
+def check_log(kind: str | None) -> None:
+    """Errors:  UsageError when TensorBoard is wanted and not there"""
+    if kind == TENSORBOARD and not _has_tensorboard():
+        raise UsageError(
+            "TensorBoard is not installed", "pip install tensorboard, or use --log csv."
+        )
+
+
+def _has_tensorboard() -> bool:
+    return importlib.util.find_spec("tensorboard") is not None
 
 
 def _cell(value: float | None) -> str:

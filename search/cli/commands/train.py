@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,6 +33,13 @@ if TYPE_CHECKING:
 app = new_app()
 
 SHOWN_PAIRS = 10
+
+
+class Baselines(StrEnum):
+    """Which rows stand beside the model."""
+
+    quick = "quick"
+    all = "all"
 
 
 @app.command(
@@ -66,16 +74,16 @@ def train(
     random_weights: Annotated[
         bool, Option("--random-weights", help="Start from random weights.")
     ] = False,
-    steps: Annotated[int, Option(min=1, help="At most so many optimizer steps.")] = 300,
+    steps: Annotated[int, Option(min=1, help="At most so many optimizer steps.")] = 1000,
     eval_every: Annotated[
         int, Option(min=1, help="Steps between two evaluations on unseen authors.")
-    ] = 50,
+    ] = 200,
     patience: Annotated[
         int, Option(min=1, help="Stop early after so many evaluations without a gain.")
     ] = 3,
-    batch_authors: Annotated[int, Option(min=2, help="Authors of one batch.")] = 8,
+    batch_authors: Annotated[int, Option(min=2, help="Hands of one batch.")] = 16,
     pictures_each: Annotated[int, Option(min=2, help="Pictures of each of them.")] = 4,
-    lr: Annotated[float, Option(min=0, max=1, help="Learning rate of the backbone.")] = 5e-5,
+    lr: Annotated[float, Option(min=0, max=1, help="Learning rate of the backbone.")] = 2e-4,
     min_pictures_per_author: Annotated[
         int, Option(min=1, help="Authors with fewer are no class.")
     ] = 2,
@@ -97,6 +105,14 @@ def train(
     fresh: Annotated[
         bool, Option("--fresh", help="Forget an interrupted run and start over.")
     ] = False,
+    log: Annotated[
+        str | None,
+        Option(metavar="KIND", help="csv, tensorboard (CSV too) or none; else what is installed."),
+    ] = None,
+    precision: Annotated[
+        str,
+        Option(metavar="KIND", help="bfloat16, float32, or auto: as the machine is fastest."),
+    ] = "auto",
     force: Annotated[
         bool, Option("--force", help="Publish even what finds unseen authors less often.")
     ] = False,
@@ -125,16 +141,24 @@ def train(
         parse_merge,
     )
     from indexer.training.features import default_cache
+    from indexer.training.logs import LOGS, check_log
     from indexer.training.runs import Job, catalog_encoded, train_heads, train_style
-    from indexer.training.trainer import TrainSettings
+    from indexer.training.trainer import PRECISIONS, TrainSettings
 
     if weights not in (None, HUB):
         file = Path(weights).expanduser().resolve()
         if not file.is_file():
             raise InputError(f"there are no weights at {weights}")
         weights = str(file)
-    if balance not in BALANCES:
-        raise UsageError(f"--balance {balance!r} is unknown", f"Choose {', '.join(BALANCES)}.")
+    for option, value, known in (
+        ("--balance", balance, tuple(BALANCES)),
+        ("--log", log, (None, *LOGS)),
+        ("--precision", precision, PRECISIONS),
+    ):
+        if value not in known:
+            choices = ", ".join(one for one in known if one)
+            raise UsageError(f"{option} {value!r} is unknown", f"Choose one of {choices}.")
+    check_log(log)
     chosen = TrainSettings(
         backbone=backbone,
         weights=weights,
@@ -150,8 +174,6 @@ def train(
             min_pictures_per_author,
             parse_merge(merge_genre or ()),
             parse_eras(eras),
-            parse_genres(genres),
-            balance,
         ),
     )
     base = model_dir(model or settings.encoder.model, settings.layout)
@@ -166,6 +188,10 @@ def train(
         force=force,
         fresh=fresh,
         note=session.note,
+        genres=parse_genres(genres),
+        balance=balance,
+        log=log,
+        precision=precision,
     )
     counts = {k: len(v) for k, v in job.classes.names.items()}
     what = (
@@ -216,6 +242,7 @@ def _show(session: Session, report: TrainReport, as_json: bool) -> None:
                 "measured": report.measured,
                 "classes": report.classes,
                 "confusion": report.confusion and report.confusion.to_json(),
+                "softmax": report.softmax,
             }
         )
         return
@@ -230,6 +257,11 @@ def _show(session: Session, report: TrainReport, as_json: bool) -> None:
                 f"  {kind}: {count} classes, held-out series top-1 {measured[f'{kind}_top1']:.3f},"
                 f" calibration error {100 * measured[f'{kind}_calibration_error']:.1f} %"
             )
+    if report.softmax:
+        heard = [f"{kind} {weight:.2f}" for kind, weight in report.softmax.items() if weight > 0]
+        print(
+            f"  weight of the network's own softmax: {', '.join(heard) or 'none, it adds nothing'}"
+        )
     if report.confusion is not None:
         _show_confusion(report.confusion)
     session.note(
@@ -260,6 +292,7 @@ def _show_confusion(confusion: Confusion) -> None:
         "toonsearch evaluate",
         "toonsearch evaluate --manifest drawings/manifest.csv --html report.html",
         "toonsearch evaluate --model style-lite0-0123abcd --json",
+        "toonsearch evaluate --manifest works.csv --content emoji/manifest.csv --vgg vgg16.pth",
     )
 )
 def evaluate(
@@ -280,6 +313,29 @@ def evaluate(
             help="JSON list of the authors to ask; everything is fitted on the others.",
         ),
     ] = None,
+    content: Annotated[
+        Path | None,
+        Option(
+            metavar="MANIFEST",
+            help="A manifest, or its folder: pictures that show the same in several styles (`author`): whether the nearest"
+            " one of another `content` has the same style.",
+        ),
+    ] = None,
+    clipart: Annotated[
+        Path | None,
+        Option(metavar="MANIFEST", help="Clip art, to be asked with its hues turned."),
+    ] = None,
+    vgg: Annotated[
+        Path | None,
+        Option(metavar="FILE", help="Weights of VGG16 or VGG19, for a row of its Gram matrices."),
+    ] = None,
+    baselines: Annotated[
+        Baselines,
+        Option(help="`all` trains two networks with a softmax over authors, for minutes each."),
+    ] = Baselines.quick,
+    baseline_steps: Annotated[
+        int | None, Option(min=1, help="Steps of each of these networks.")
+    ] = None,
     cache: Annotated[
         Path | None,
         Option(metavar="DIR", help="Cache of features (default: the user's cache folder)."),
@@ -293,7 +349,10 @@ def evaluate(
     """
     session: Session = ctx.obj
     settings = session.settings()
-    inputs = [file for file in (manifest, authors) if file is not None]
+    given = (manifest, authors, content, clipart, vgg)
+    inputs = [
+        file / "manifest.csv" if file.is_dir() else file for file in given if file is not None
+    ]
     if manifest is not None:
         inputs.append(manifest.resolve().with_name("splits.json"))
     check_output(settings, html, "html", *inputs)
@@ -303,7 +362,7 @@ def evaluate(
     need_training("evaluate")
     from indexer.embedding.models import model_dir
     from indexer.training.data import held_out
-    from indexer.training.evaluation import protocol
+    from indexer.training.evaluation import protocol, tables
     from indexer.training.features import default_cache
     from schemas.storage.outputs import write_text
 
@@ -313,13 +372,20 @@ def evaluate(
         bench = dataclasses.replace(bench, splits=(held_out(bench, authors),))
     with session.progress("Measuring") as bar:
         found = protocol.evaluate(
-            bench, folder, cache=cache or default_cache(), quick=quick, progress=bar
+            bench,
+            folder,
+            beside=protocol.Beside(
+                content, clipart, vgg, baselines is Baselines.all, baseline_steps
+            ),
+            cache=cache or default_cache(),
+            quick=quick,
+            progress=bar,
         )
     body = found.to_json()
     if as_json:
         print_json(body)
     else:
-        print(protocol.render(found))
+        print(tables.render(found))
     if out is not None:
         write_text(out, json.dumps(body, ensure_ascii=False, indent=1) + "\n")
     if html is not None:

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from indexer.training.data import (
     BALANCES,
+    MADE_SHARE,
     NO_YEAR,
+    NONE,
     Benchmark,
     LabelRules,
     Samples,
     apply_rules,
     author_splits,
     benchmark_of_manifest,
+    few_of_each,
     halves,
     held_out,
+    joined,
+    of_genres,
     parse_eras,
     parse_genres,
     parse_merge,
     read_splits,
-    rows_of_genres,
     series_folds,
     several_series,
     unseen_authors,
@@ -77,10 +82,10 @@ def test_batches_cross_series_and_never_show_who_is_evaluated(bench: Benchmark) 
     assert not stopping & measuring and stopping | measuring == unseen
     assert set(bench.authors[samples.evaluated]) == stopping
     assert set(bench.authors[samples.measured]) == measuring
-    rows, seeds = samples.batch(5, 3, 2, 0)
-    again, same = samples.batch(5, 3, 2, 0)
-    assert np.array_equal(rows, again) and seeds == same
-    assert not np.array_equal(rows, samples.batch(6, 3, 2, 0)[0])
+    batch, again = samples.batch(5, 3, 2, 0), samples.batch(5, 3, 2, 0)
+    rows = batch.rows
+    assert np.array_equal(rows, again.rows) and batch.seeds == again.seeds
+    assert not np.array_equal(rows, samples.batch(6, 3, 2, 0).rows)
     assert not set(bench.authors[rows].tolist()) & unseen
     for author in set(bench.authors[rows].tolist()) - {"", "seen once"}:
         own = rows[bench.authors[rows] == author]
@@ -88,6 +93,58 @@ def test_batches_cross_series_and_never_show_who_is_evaluated(bench: Benchmark) 
     few = bench.part(np.flatnonzero(np.isin(bench.authors, ["artist 0", "artist 1"])))
     with pytest.raises(InputError, match="2 authors have two series"):
         unseen_authors(few, 0)
+
+
+def test_some_hands_of_a_batch_are_made_of_others(bench: Benchmark) -> None:
+    classes = apply_rules(bench, LabelRules())
+    samples = Samples(bench, classes, frozenset())
+    batch = samples.batch(1, 8, 2, 0)
+    made = batch.made > 0
+    assert made.sum() == 2 * round(MADE_SHARE * 8)
+    hands = samples.hands(batch)
+    own = classes.author[batch.rows]
+    assert np.array_equal(hands[~made & (own >= 0)], own[~made & (own >= 0)])
+    count = len(classes.names["author"])
+    assert (hands[made] >= count).all() and np.array_equal(hands[made] % count, own[made])
+    assert set(own[made]) <= set(own[~made])  # an author stands beside its made hand
+    assert (hands[own < 0] == NONE).all()
+
+
+def test_extra_hands_have_their_share_and_no_labels(bench: Benchmark) -> None:
+    other = replace(bench, authors=np.array([f"icons:{a}" for a in bench.authors.tolist()]))
+    both = joined(bench, other)
+    assert len(both) == 2 * len(bench) and (both.root / both.paths[-1]).is_file()
+    assert (both.years[len(bench) :] == NO_YEAR).all() and not any(both.genres[len(bench) :])
+    samples = Samples(both, apply_rules(both, LabelRules()), frozenset(), len(bench))
+    taken = [samples.batch(n, 4, 2, 0) for n in range(60)]
+    rows = np.concatenate([b.rows[b.made == 0] for b in taken])
+    assert 0.25 < (rows >= len(bench)).mean() < 0.55
+    made = np.concatenate([b.rows[b.made > 0] for b in taken])
+    assert (made < len(bench)).mean() > 0.8  # extra hands are redrawn where nothing else is there
+
+
+def test_hands_that_drew_the_same_things_are_shown_with_the_same_things(bench: Benchmark) -> None:
+    series = np.array([f"thing {n % 7}" for n in range(len(bench))])
+    samples = Samples(replace(bench, series=series), apply_rules(bench, LabelRules()), frozenset())
+    series_of = apply_rules(replace(bench, series=series), LabelRules()).series
+    samples.classes = replace(samples.classes, series=series_of)
+    batch = samples.batch(3, 6, 2, 0)
+    shown: dict[int, set[int]] = {}
+    for row in batch.rows.tolist():
+        shown.setdefault(int(samples.classes.author[row]), set()).add(int(series_of[row]))
+    assert len(set().union(*shown.values())) <= 5  # of 7 things
+
+
+def test_few_pictures_of_each_share_their_series(bench: Benchmark) -> None:
+    few = few_of_each(bench, 2)
+    counts = np.unique(few.authors, return_counts=True)[1]
+    assert counts.max() == 2
+    same = replace(bench, series=np.array([f"thing {n % 6}" for n in range(len(bench))]))
+    of = {
+        author: sorted(few_of_each(same, 2).series[few_of_each(same, 2).authors == author])
+        for author in ("artist 1", "artist 2")
+    }
+    assert of["artist 1"] == of["artist 2"]
 
 
 def test_a_title_of_some_authors_is_kept_aside() -> None:
@@ -119,51 +176,43 @@ def test_rare_classes_count_more(bench: Benchmark) -> None:
 
 
 def test_two_genres_are_drawn_as_often_as_each_other(bench: Benchmark) -> None:
-    rules = LabelRules(2, parse_merge(["epic=saga"]), (), parse_genres("saga, myth"))
-    rows = rows_of_genres(bench, rules)
-    part = bench.part(rows)
-    assert not {"stray.png"} & set(part.paths) and "1-0-0.png" in part.paths
+    rules = LabelRules(2, parse_merge(["epic=saga"]))
+    part, rows = of_genres(bench, parse_genres("saga, myth"), rules)
+    assert part.paths == tuple(bench.paths[row] for row in rows)
+    assert "stray.png" not in part.paths and "1-0-0.png" in part.paths
     classes = apply_rules(part, rules)
     assert classes.names["genre"] == ("myth", "saga")
     assert classes.genre[part.paths.index("1-0-0.png")].tolist() == [0, 1]
     # Only one author of myths is left to learn from, and three of sagas.
-    few = part.part(
-        np.flatnonzero(~np.isin(part.authors, ["artist 0", "artist 2", "artist 4", "seen once"]))
-    )
+    gone = ["artist 0", "artist 2", "artist 4", "seen once"]
+    few = part.part(np.flatnonzero(~np.isin(part.authors, gone)))
 
-    def drawn(own: LabelRules) -> tuple[float, list[float]]:
-        samples = Samples(few, apply_rules(few, own), frozenset({"artist 1"}), 0, own)
-        rows = np.concatenate([samples.batch(number, 1, 1, 0)[0] for number in range(300)])
+    def drawn(**options: Any) -> tuple[float, list[float]]:
+        unseen = frozenset({"artist 1"})
+        samples = Samples(few, apply_rules(few, rules), unseen, **options)
+        rows = np.concatenate([samples.batch(number, 1, 1, 0).rows for number in range(300)])
         weight = samples.shares("genre")[1]
         return float((few.authors[rows] == "artist 6").mean()), weight.tolist()
 
     for balance in BALANCES:
-        share, weight = drawn(dataclasses.replace(rules, balance=balance))
+        share, weight = drawn(balance=balance, even_genres=True)
         assert 0.4 < share < 0.6 and weight == [1, 1]
-    assert drawn(dataclasses.replace(rules, genres=()))[0] < 0.35
+    assert drawn()[0] < 0.35
     with pytest.raises(InputError, match="no picture has the genre 'mith'") as caught:
-        rows_of_genres(bench, LabelRules(genres=("mith", "epic")))
+        of_genres(bench, ("mith", "epic"), LabelRules())
     assert "myth" in caught.value.hint
     for text in ("", "myth", "myth,,myth"):
         with pytest.raises(UsageError, match="fewer than two"):
             parse_genres(text)
-    assert parse_genres(None) == () and len(rows_of_genres(bench, LabelRules())) == len(bench)
+    assert parse_genres(None) == ()
 
 
 def test_balance_is_chosen(bench: Benchmark) -> None:
-    several = bench.part(
-        np.flatnonzero(
-            ~(
-                (bench.authors == "artist 1")
-                & (bench.years > 0)
-                & np.char.endswith(bench.paths, "2.png")
-            )
-        )
-    )
+    rare = (bench.authors == "artist 1") & np.char.endswith(bench.paths, "2.png")
+    part = bench.part(np.flatnonzero(~rare))
     found = {}
-    for balance in ("none", "sqrt", "equal"):
-        rules = LabelRules(balance=balance)
-        samples = Samples(several, apply_rules(several, rules), frozenset(), 0, rules)
+    for balance in BALANCES:
+        samples = Samples(part, apply_rules(part, LabelRules()), frozenset(), balance=balance)
         found[balance] = samples.shares("author")[1], samples.shares("genre")[1]
     assert np.ptp(found["none"][0]) == np.ptp(found["equal"][0]) == 0 < np.ptp(found["sqrt"][0])
     assert np.ptp(found["none"][1]) == 0 < np.ptp(found["sqrt"][1]) < np.ptp(found["equal"][1])
