@@ -17,6 +17,7 @@ from torch.nn import functional
 from indexer.embedding.encoder import Encoded
 from indexer.embedding.models import (
     DESCRIPTION_FILE,
+    MAX_MODEL_BYTES,
     MODEL_FILE,
     ModelDescription,
     verified_network,
@@ -217,11 +218,13 @@ def _keep_log(run: Path, target: Path) -> None:
 def _check_export(backbone: Backbone) -> None:
     branches = Branches(backbone.load())
     try:
-        export_graph(branches)
+        size = len(export_graph(branches))
+        if size > MAX_MODEL_BYTES:
+            raise ValueError(f"{size >> 20} MiB are more than a graph may hold")
     except Exception as error:  # the exporter has many
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise InputError(
-            f"the backbone {backbone.name} cannot be exported to ONNX with free sides ({reason})",
+            f"the backbone {backbone.name} cannot be exported to ONNX ({reason})",
             "Choose another one with --backbone.",
         ) from error
 
