@@ -27,13 +27,21 @@ from indexer.embedding.models import list_models, shipped_model_dir
 from indexer.embedding.preprocess import PixelSpec
 from indexer.labels.predict import LabelModel
 from indexer.training import export, features, runs, trainer
-from indexer.training.data import Benchmark, benchmark_of_catalog
+from indexer.training.data import (
+    Benchmark,
+    LabelRules,
+    Samples,
+    apply_rules,
+    benchmark_of_catalog,
+    unseen_authors,
+)
 from indexer.training.features import FeatureStore
 from indexer.training.runs import Job, catalog_encoded, train_heads, train_style
 from indexer.training.trainer import TrainSettings, load_state
 from indexer.vector_index.build import build_generation
 from indexer.vector_index.generations import publish
 from schemas.errors import InputError, PartlyDoneError
+from schemas.images import picture_id_of
 from schemas.settings import Settings
 from schemas.storage.layout import Layout
 from tests.drawings import draw_folder
@@ -188,6 +196,24 @@ def test_what_cannot_be_exported_is_not_trained(
     monkeypatch.setattr(runs, "export_graph", refuse)
     with pytest.raises(InputError, match=r"lite0 cannot be exported .* \(no such operator\)"):
         train_style(job(bench, tmp_path))
+
+
+def test_softmax_heads_know_only_what_was_trained_on(bench: Benchmark) -> None:
+    classes = apply_rules(bench, LabelRules())
+    samples = Samples(bench, classes, unseen_authors(bench, 0))
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((9, 16))[classes.author] + 0.3 * rng.standard_normal(
+        (len(bench), 16)
+    )
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    softmax = runs.fit_softmax(samples, vectors, 0)
+    assert softmax is not None
+    learnt = samples.train[classes.author[samples.train] >= 0]
+    assert set(softmax.names["author"]) == set(bench.authors[learnt].tolist())
+    said = softmax.log_probabilities(vectors[learnt], classes.names)["author"]
+    assert (said.argmax(1) == classes.author[learnt]).mean() > 0.9
+    ids = [picture_id_of((bench.root / path).read_bytes()) for path in bench.paths]
+    assert np.flatnonzero(softmax.has_learnt(ids)).tolist() == samples.train.tolist()
 
 
 def test_two_genres_alone_are_learnt_and_their_confusion_told(
