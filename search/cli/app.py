@@ -24,12 +24,14 @@ from typer.core import TyperGroup
 from schemas.errors import (
     InputError,
     InterruptedRun,
+    MissingIndexError,
     ToonsearchError,
     UnreachableError,
     UsageError,
     nearest,
 )
 from schemas.storage.fsio import is_disk_full, is_out_of_memory, refusal, unreachable
+from schemas.storage.layout import Layout
 from search.cli.context import Session, fit_memory, plain, prepare_streams
 from search.cli.options import anywhere, examples
 
@@ -206,8 +208,21 @@ def _complain(session: Session, error: ToonsearchError) -> int:
         if session.debug:
             traceback.print_exception(error.__cause__ or error)
         word = "" if isinstance(error, InterruptedRun) else "error: "
-        print(f"toonsearch: {word}{plain(' '.join(str(error).split()))}", file=sys.stderr)
+        said = session.with_data(f"{error} {_demo(session, error)}")
+        print(f"toonsearch: {word}{plain(' '.join(said.split()))}", file=sys.stderr)
     return error.exit_code
+
+
+DEMO = Path("demo/data")  # of `make demo`, and of `toonsearch demo`, in the current folder
+
+
+def _demo(session: Session, error: ToonsearchError) -> str:
+    """Where there is an index, for whoever has made the demo and asks without naming it."""
+    if not isinstance(error, MissingIndexError) or session.data is not None:
+        return ""
+    if Layout(DEMO).current.is_file():
+        return f"The demo has one: `toonsearch --data {DEMO} ...`."
+    return "To try it on drawings: `toonsearch demo`."
 
 
 def _leave(stream: TextIO) -> None:

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import shlex
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas.errors import InputError, UsageError
@@ -52,7 +56,14 @@ class Session:
         """Say something that is not data."""
         if not self.quiet:
             with contextlib.suppress(OSError):  # work goes on when nobody listens
-                print(f"toonsearch: {plain(text)}", file=sys.stderr)
+                print(f"toonsearch: {plain(self.with_data(text))}", file=sys.stderr)
+
+    def with_data(self, text: str) -> str:
+        """Text whose commands in backticks are about this run's data root, ready to be copied."""
+        if self.data is None:
+            return text
+        chosen = f"`toonsearch --data {shlex.quote(self.data)} "
+        return re.sub(r"`toonsearch (?!--|[^`]*--help`)", lambda _: chosen, text)
 
     def detail(self, text: str) -> None:
         """Say something that only `-v` wants to hear."""
@@ -89,6 +100,18 @@ class Session:
             yield lambda done, total, part="": bar.update(
                 task, completed=done, total=total or None, description=part or what
             )
+
+
+def program() -> str:
+    """How this program was started, to be typed again in the same folder."""
+    started = Path(sys.argv[0])
+    if started.name == "__main__.py":
+        return f"{shlex.quote(sys.executable)} -m {started.parent.name}"
+    found = shutil.which(started.name)
+    if found is not None and os.path.realpath(found) == os.path.realpath(started):
+        return started.name
+    near = os.path.relpath(started)
+    return shlex.quote(str(started) if near.startswith("..") else near)
 
 
 def plain(text: str) -> str:

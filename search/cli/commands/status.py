@@ -29,11 +29,12 @@ def status(ctx: typer.Context, as_json: AsJson = False) -> None:
     session: Session = ctx.obj
     settings = session.settings()
     found = coverage(settings.layout, settings)
+    told = session.with_data
     if as_json:
         print_json({**dataclasses.asdict(found), "adds_up": found.adds_up})
         return
     skipped, failed = sum(found.skipped.values()), sum(found.failed.values())
-    pending = "`toonsearch embed`" if found.pending else ""
+    pending = told("`toonsearch embed`") if found.pending else ""
     print(f"{'catalog':<12}{settings.store.root}")
     print(f"{'titles':<12}{found.titles:>9,}   by {found.authors:,} authors")
     print(f"{'pictures':<12}{found.pictures:>9,}   {_listed(found.sources)}")
@@ -44,11 +45,13 @@ def status(ctx: typer.Context, as_json: AsJson = False) -> None:
     if not found.adds_up:
         print("  these do not add up to the pictures: please report it")
     if found.generation_id is None:
-        print(f"{'index':<12}{found.generation_state}")
+        make = "index build" if found.pictures else "open DIR"
+        hint = told(f"`toonsearch {make}` makes one") if found.generation_state == "none" else ""
+        print(f"{'index':<12}{found.generation_state:<12}{hint}".rstrip())
         return
     print(f"{'index':<12}{found.indexed:>9,}   {found.generation_id}")
     if found.stale:
-        print(f"{'':<24}the catalog has changed since: `toonsearch index build`")
+        print(told(f"{'':<24}the catalog has changed since: `toonsearch index build`"))
 
 
 def _listed(counts: dict[str, int]) -> str:
