@@ -44,6 +44,7 @@ would cost a scan of the environment at every start."""
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "query": ("query", "Find the titles drawn most like a picture, and by whom."),
+    "open": ("open", "Import a folder, build the index and open the page."),
     "crawl": ("crawl", "Fetch titles and pictures from a site, politely."),
     "serve": ("serve", "Open a page where a picture is dropped, and an API for programs."),
     "import": ("imports", "Bring pictures into the catalog."),

@@ -128,7 +128,7 @@ def _next_commands(
     yield command(root, "serve", "--open")
     own = Path("~/Pictures").expanduser() if "HOME" in os.environ else Path("Pictures")
     if not own.is_dir():
-        own = images or shown[0].case.path.parent if shown else to
+        own = images or (shown[0].case.path.parent if shown else to)
     yield command(to / "own", "open", own) + "  # or any other folder of pictures"
 
 
