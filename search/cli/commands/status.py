@@ -72,7 +72,7 @@ def doctor(ctx: typer.Context, as_json: AsJson = False) -> int:
             mark = finding.verdict.ljust(4)
             mark = f"{MARKS[finding.verdict]}{mark}\x1b[0m" if paint else mark
             fix = f"  -> {finding.fix}" if finding.fix and finding.verdict != "ok" else ""
-            print(f"{mark}  {finding.what:<12}{finding.detail}{fix}")
+            print(f"{mark}  {finding.what:<12}{finding.detail}{ctx.obj.with_data(fix)}")
     return next((finding.exit_code for finding in found if finding.verdict == "fail"), 0)
 
 

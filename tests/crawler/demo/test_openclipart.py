@@ -305,7 +305,7 @@ def test_showcase_leads_with_figures_and_varies_authors_and_genres(tmp_path: Pat
         row["path"] = str(tmp_path / row["path"].replace("/", "-"))
         Path(row["path"]).write_bytes(bytes(size))
     chosen = [Path(row["path"]).name for row in showcase(rows)]
-    assert chosen == ["cp0", "bp2", "bp1", "bp0", "dpeople - clothing0", "af2", "af1", "af0"]
+    assert chosen == ["cp0", "bp2", "bp1", "bp0", "af2", "dpeople - clothing0", "af1", "af0"]
     assert showcase([]) == []
 
 
