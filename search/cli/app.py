@@ -31,7 +31,6 @@ from schemas.errors import (
     nearest,
 )
 from schemas.storage.fsio import is_disk_full, is_out_of_memory, refusal, unreachable
-from schemas.storage.layout import Layout
 from search.cli.context import Session, fit_memory, plain, prepare_streams
 from search.cli.options import anywhere, examples
 
@@ -209,21 +208,10 @@ def _complain(session: Session, error: ToonsearchError) -> int:
         if session.debug:
             traceback.print_exception(error.__cause__ or error)
         word = "" if isinstance(error, InterruptedRun) else "error: "
-        said = session.with_data(f"{error} {_demo(session, error)}")
+        offer = session.offer() if isinstance(error, MissingIndexError) else ""
+        said = session.with_data(f"{error} {offer}")
         print(f"toonsearch: {word}{plain(' '.join(said.split()))}", file=sys.stderr)
     return error.exit_code
-
-
-DEMO = Path("demo/data")  # of `make demo`, and of `toonsearch demo`, in the current folder
-
-
-def _demo(session: Session, error: ToonsearchError) -> str:
-    """Where there is an index, for whoever has made the demo and asks without naming it."""
-    if not isinstance(error, MissingIndexError) or session.data is not None:
-        return ""
-    if Layout(DEMO).current.is_file():
-        return f"The demo has one: `toonsearch --data {DEMO} ...`."
-    return "To try it on drawings: `toonsearch demo`."
 
 
 def _leave(stream: TextIO) -> None:

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from schemas.settings import Settings
 
 
+DEMO = Path("demo/data")
+"""Where `make demo` and `toonsearch demo` put their index, in the current folder."""
+
+
 @dataclass
 class Session:
     """What the options before and after a command's name said."""
@@ -69,6 +73,16 @@ class Session:
         """Say something that only `-v` wants to hear."""
         if self.verbose:
             self.note(text)
+
+    def offer(self) -> str:
+        """Where there is an index, for whoever has made the demo and asks without naming it."""
+        from schemas.storage.layout import Layout
+
+        if self.data is not None:
+            return ""
+        if Layout(DEMO).current.is_file():
+            return f"The demo has one: `toonsearch --data {DEMO} ...`."
+        return "To try it on drawings: `toonsearch demo`."
 
     def writing(self, what: str, dry_run: bool) -> AbstractContextManager[object]:
         """Hold the lock of the data root, unless nothing is to be done.

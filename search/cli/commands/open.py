@@ -33,6 +33,8 @@ WATCH_S = 3.0
 changing."""
 LOOK_SHARE = 0.05
 """Of the time may go into looking: a folder that takes long to list is looked at less often."""
+GRACE_S = 3.0
+"""For an update to end by itself, before it is told to."""
 
 
 @app.command(
@@ -205,10 +207,12 @@ def _watcher(
         try:
             while process.poll() is None and not stop.wait(0.2):
                 pass
-        finally:  # Ctrl-C as well: what it has done is kept
-            if process.poll() is None:
+        finally:
+            try:  # a terminal's Ctrl-C has told it already: what it has done is kept
+                code = process.wait(GRACE_S)
+            except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGINT)
-            code = process.wait()
+                code = process.wait()
         return code
 
     session.note(f"watching {directory}")
