@@ -171,6 +171,11 @@ class Index:
         """Let go of the index's files."""
         self._engine.close()
 
+    def __del__(self) -> None:
+        """A notebook forgets an index without closing it: its lock must not outlive it."""
+        if hasattr(self, "_engine"):
+            self.close()
+
     def __repr__(self) -> str:
         it = self._engine.generation
         return f"<toonsearch index {it.id}: {it.pictures_count:,} pictures, {it.titles_count:,} titles>"
