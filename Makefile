@@ -92,8 +92,10 @@ answers: demo ## Renew docs/sql.md: questions to the demo's catalog
 model: train-env ## Rebuild the shipped encoder from DRAWINGS=folder
 	@$(BIN)/python -m indexer.training.export --drawings $(DRAWINGS) --out indexer/models
 
-card: train-env ## Measure accuracy on DRAWINGS=folder, into docs/evaluation.md and the model card
-	@$(BIN)/python -m indexer.training.evaluation.report --drawings $(DRAWINGS)
+card: train-env ## Measure accuracy on DRAWINGS=folder into docs (MODEL, CONTENT, CLIPART, VGG, BASELINES=all)
+	@$(BIN)/python -m indexer.training.evaluation.report --drawings $(DRAWINGS) \
+	  $(if $(MODEL),--model $(MODEL)) $(if $(CONTENT),--content $(CONTENT)) $(if $(CLIPART),--clipart $(CLIPART)) \
+	  $(if $(VGG),--vgg $(VGG)) $(if $(BASELINES),--baselines $(BASELINES))
 
 lock: ## Renew requirements/*.txt from pyproject.toml
 	@for name in cpu gpu train test; do \

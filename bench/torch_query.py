@@ -17,18 +17,29 @@ from indexer.embedding.encoder import Encoder
 from indexer.embedding.models import MODEL_FILE
 from indexer.embedding.preprocess import PixelSpec, picture_to_pixels
 from indexer.training.backbones import load_statistics
-from indexer.training.model import Projection, StyleNetwork
+from indexer.training.branches import Branches
+from indexer.training.model import Joined, JoinedNetwork, Projection
 from indexer.vector_index.generations import Generation
 from schemas.images import PictureLimits
 from schemas.storage.layout import Layout
 
 
-def torch_encoder(model_dir: Path) -> tuple[StyleNetwork, PixelSpec]:
+def torch_encoder(model_dir: Path) -> tuple[JoinedNetwork, PixelSpec]:
     """The network of a model folder in torch eager."""
     graph = onnx.load(model_dir / MODEL_FILE, load_external_data=False).graph
     tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    projection = Projection(*(tensors[name] for name in Projection._fields))
-    network = StyleNetwork(load_statistics(), projection).eval()
+
+    def projection(part: str) -> Projection:
+        return Projection(*(tensors[f"{part}.{name}"] for name in Projection._fields))
+
+    parts = [projection(part) for part in ("frozen", "trained", "learnt")]
+    joined = Joined(*parts, tensors["directions"])
+    branches = Branches(load_statistics())
+    start = "branches.trained."
+    own = {name.removeprefix(start): torch.from_numpy(value.copy())
+           for name, value in tensors.items() if name.startswith(start)}  # fmt: skip
+    branches.trained.load_state_dict(own)
+    network = JoinedNetwork(branches, joined, projection("subject")).eval()
     return network, Encoder.open(model_dir).pixel_spec
 
 

@@ -93,12 +93,18 @@ class LabelProbability:
     probability: float
 
 
+CLOSENESS = ("very close", "close", "loose")
+"""How near a result is, in words (`indexer/labels/calibration.py` draws the lines)."""
+
+
 @dataclass(frozen=True)
 class Hit:
-    """A picture found. `similarity` is a cosine, larger is nearer.
+    """A picture found. `similarity` is a cosine, larger is nearer: it orders a list.
 
     `percentile` is the share, in percent, of background pairs (pictures by different
-    authors) that are less similar than this one.
+    authors) that are less similar than this one; `closeness` is one of CLOSENESS, or empty where
+    no style was compared. `expanded` marks what is not among the nearest pictures, but was found
+    through the first of them; in a list those come last.
     """
 
     picture_id: str
@@ -108,11 +114,17 @@ class Hit:
     file: str | None
     source_path: str | None
     year: int | None
+    closeness: str = ""
+    expanded: bool = False
 
 
 @dataclass(frozen=True)
 class TitleHit:
-    """A title found, with the hits that carried it, best first."""
+    """A title found, with the hits that carried it, best first.
+
+    `similarity` is that of the title as a whole (a weighted mean of its best pictures' and its
+    centroid's): it orders a list. `percentile` and `closeness` say how large that is, as of a Hit.
+    """
 
     rank: int
     title_id: str
@@ -121,10 +133,33 @@ class TitleHit:
     genres: tuple[str, ...]
     year: int | None
     url: str | None
-    score: float
     similarity: float
     percentile: float
     hits: tuple[Hit, ...]
+    closeness: str = ""
+
+
+class Bar(NamedTuple):
+    """A share that is drawn; `what` is "label", "nobody" or "others"."""
+
+    label: str
+    share: float
+    what: str
+
+
+CONCLUSIONS = {
+    "looks like": "Looks like {name}",
+    "not sure": "Not sure who drew this",
+    "nobody": "Probably nobody in this catalog",
+    "other kind": "Not a drawing of this kind",
+}
+"""What an answer may conclude; the page says the same in Korean (`strings.js`)."""
+LOOKS_LIKE_FROM = 0.4
+"""The first author's least probability for that, if it is also greater than that of nobody."""
+NOBODY_FROM = 0.6
+"""The least probability that nobody in the catalog drew it (docs/decisions.md has what both
+thresholds were chosen for)."""
+OTHER_KIND_FROM = 0.5
 
 
 @dataclass(frozen=True)
@@ -149,9 +184,47 @@ class Labels:
         return found
 
     @property
-    def is_out_of_distribution(self) -> bool:
-        """Whether the labels say more of the catalog than of the picture."""
-        return self.out_of_distribution > 0.5
+    def conclusion(self) -> str:
+        """Which of CONCLUSIONS the probabilities allow; empty where neither an author is known nor
+        the picture is of another kind."""
+        if self.out_of_distribution > OTHER_KIND_FROM:
+            return "other kind"
+        if not self.authors:
+            return ""
+        if self.authors[0].probability >= max(LOOKS_LIKE_FROM, self.unknown_author):
+            return "looks like"
+        return "nobody" if self.unknown_author >= NOBODY_FROM else "not sure"
+
+    @property
+    def sentence(self) -> str:
+        """The conclusion as people read it; empty where there is none."""
+        name = self.authors[0].label if self.authors else ""
+        return CONCLUSIONS[self.conclusion].format(name=name) if self.conclusion else ""
+
+    def bars(self, kind: str) -> list[Bar]:
+        """What is drawn of one of LABEL_KINDS: whole percents that add up to 100, most probable
+        first; empty where the catalog has no such label.
+
+        What is too small for a percent is counted with the others, which come last.
+        """
+        rows = [Bar(one.label, one.probability, "label") for one in self.of(kind)]
+        if not rows:
+            return []
+        if kind == "author":
+            rows.append(Bar("nobody in this catalog", self.unknown_author, "nobody"))
+            rows.sort(key=lambda row: -row.share)
+        rows.append(Bar("others", max(0.0, 1.0 - sum(row.share for row in rows)), "others"))
+        # The largest remainder: each is cut, and the percents that lack go to those cut most.
+        exact = [100.0 * row.share for row in rows]
+        whole = [int(value) for value in exact]
+        order = sorted(range(len(rows)), key=lambda at: whole[at] - exact[at])
+        for at in order[: 100 - sum(whole)]:
+            whole[at] += 1
+        return [
+            row._replace(share=percent / 100.0)
+            for row, percent in zip(rows, whole, strict=True)
+            if percent
+        ]
 
 
 @dataclass(frozen=True)

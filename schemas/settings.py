@@ -146,7 +146,9 @@ class QuerySettings:
     min_percentile: float = _setting(
         0.0, "Leave out results below this percentile of similarity.", low=0, high=100
     )
-    expand: bool = _setting(True, "Order the rest by similarity to the first ten as well.")
+    expand: bool = _setting(
+        True, "Also find pictures through the first ten, under a heading of their own."
+    )
 
 
 @dataclass(frozen=True)

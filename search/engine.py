@@ -22,6 +22,7 @@ from indexer.labels.predict import Prediction, predict
 from indexer.vector_index.generations import Generation
 from indexer.vector_index.ranking import (
     UNEXPANDED,
+    RankedTitle,
     expanded,
     top_pictures,
     top_titles,
@@ -37,6 +38,7 @@ from search.inputs import QueryPicture
 from search.results import (
     Found,
     PictureRow,
+    Scale,
     centroid_similarity,
     notes_of,
     picture_rows,
@@ -107,6 +109,7 @@ class Engine:
         self.generation, self.encoder, self.limits = generation, encoder, limits
         self.model = generation.labels
         self.calibration = self.model.calibration
+        self.scale = Scale(self.calibration.percentile, self.calibration.closeness)
 
     @classmethod
     def open(
@@ -184,23 +187,24 @@ class Engine:
         count = generation.pictures_count if rows is None else len(rows)
         found = self.search(query.vector, rows, options, nearest)  # K rows
         places: list[int] = []
+        plain = 0
         if options.by == "picture":
-            found, places = self.list_pictures(query.vector, found, rows, options)
+            found, places, plain = self.list_pictures(query.vector, found, rows, options)
         centroids = centroid_similarity(generation, query.vector, found.title_ids)
         ranked = top_titles(found.similarity, found.title_ids, found.passed, centroids)
         if options.by == "picture":
             shown = {found.rows[place].title_id for place in places}
             ranked = [title for title in ranked if title.title_id in shown]
+        else:
+            ranked = self.near_enough(ranked, filters.min_percentile)
         titles = title_hits(meta, found, ranked[: options.k])
         notes = unknown_names(meta, filters)
         notes += notes_of(
-            labels,
             own=own,
             same=same,
             wanted_others=filters.exclude_same_author,
             left=count,
             total=generation.pictures_count,
-            expanded=options.expand and options.by == "picture",
             shown=len(places or titles),
             # Nobody asked for the usual number: a small index is no news.
             k=options.k if options.k != QueryOptions.k else 0,
@@ -208,7 +212,9 @@ class Engine:
         )
         return Answer(
             titles=titles,
-            pictures=tuple(found.hit(place) for place in places),
+            pictures=tuple(
+                found.hit(place, expanded=at >= plain) for at, place in enumerate(places)
+            ),
             labels=labels,
             generation_id=generation.id,
             model_id=generation.model_id,
@@ -287,19 +293,25 @@ class Engine:
         while True:
             size = min(size, count)
             if size == 0:
-                return Found(np.empty(0), np.empty(0), np.empty(0, bool), [])
+                return Found(np.empty(0), np.empty(0, bool), [], self.scale)
             if row_ids is None and size <= len(nearest[1]):
                 similarity, rows = nearest[0][:size], nearest[1][:size]
             else:
                 similarity, rows = self.neighbours(vector, size, row_ids)  # (K,)
-            percentile = self.calibration.percentile(similarity)  # (K,)
-            passed = percentile >= options.filters.min_percentile
-            found = Found(similarity, percentile, passed, rows)
+            passed = self.scale.percentile(similarity) >= options.filters.min_percentile  # (K,)
+            found = Found(similarity, passed, rows, self.scale)
             names = found.title_ids if options.by == "title" else found.picture_ids
             enough = len(np.unique(names[found.passed])) >= options.k
             if enough or size == count or not found.passed[-1]:
                 return found
             size *= WIDENING
+
+    def near_enough(self, ranked: list[RankedTitle], min_percentile: float) -> list[RankedTitle]:
+        """Titles that are as near as the filters ask, themselves and not by one picture alone."""
+        if not min_percentile:
+            return ranked
+        percentile = self.scale.percentile(np.asarray([title.score for title in ranked]))
+        return [one for one, at in zip(ranked, percentile, strict=True) if at >= min_percentile]
 
     def list_pictures(
         self,
@@ -307,12 +319,13 @@ class Engine:
         found: Found,
         row_ids: np.ndarray | None,
         options: QueryOptions,
-    ) -> tuple[Found, list[int]]:
-        """The pictures of a list, each once, as places in what was found.
+    ) -> tuple[Found, list[int], int]:
+        """The pictures of a list, each once, as places in what was found, most similar first; and
+        how many of them are among the k nearest.
 
-        The first UNEXPANDED are the nearest; then, with `options.expand`, come those nearest to
-        them and the query together. All keep the similarity to the query that they have. Pictures
-        that the expanded query does not reach within the same depth follow in their order.
+        With `options.expand`, those after the first UNEXPANDED are chosen by nearness to these and
+        the query together. What that brings in is less similar to the query than what is among
+        the nearest anyway, and comes after it.
 
         Shapes:  -> found with more rows after its own, at most k places in it
         """
@@ -320,7 +333,7 @@ class Engine:
             found.similarity, found.picture_ids, found.title_ids, found.passed, options.k
         )
         if not options.expand or len(places) <= UNEXPANDED:
-            return found, places
+            return found, places, len(places)
         index, meta = self.generation.index, self.generation.meta
         head = index.vectors([found.rows[place].row_id for place in places[:UNEXPANDED]])
         _, ids = index.search(expanded(vector, head)[None], len(found.rows), row_ids)
@@ -328,15 +341,20 @@ class Engine:
         new = np.asarray([one for one in ids[0].tolist() if one not in known], np.int64)
         known |= {int(row_id): len(found.rows) + n for n, row_id in enumerate(new.tolist())}
         similarity = np.concatenate([found.similarity, within(index.vectors(new) @ vector)])
-        percentile = self.calibration.percentile(similarity)
-        passed = percentile >= options.filters.min_percentile
-        whole = Found(similarity, percentile, passed, [*found.rows, *picture_rows(meta, new)])
+        passed = self.scale.percentile(similarity) >= options.filters.min_percentile
+        whole = Found(similarity, passed, [*found.rows, *picture_rows(meta, new)], self.scale)
         in_order = [*places[:UNEXPANDED], *(known[row_id] for row_id in ids[0].tolist()), *places]
         chosen: dict[str, int] = {}
         for place in in_order:
             if passed[place]:
                 chosen.setdefault(whole.rows[place].picture_id, place)
-        return whole, list(chosen.values())[: options.k]
+        nearest = {found.rows[place].picture_id for place in places}
+        shown = list(chosen.values())[: options.k]
+        shown.sort(
+            key=lambda place: (whole.rows[place].picture_id not in nearest, -similarity[place])
+        )
+        plain = sum(whole.rows[place].picture_id in nearest for place in shown)
+        return whole, shown, plain
 
 
 def labels_of(prediction: Prediction) -> Labels:

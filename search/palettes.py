@@ -29,7 +29,7 @@ from schemas.storage.layout import Layout
 from schemas.storage.snapshot import Snapshot, create_views
 from search.filters import NO_FILTERS, Filters, allowed, unknown_names
 from search.inputs import read_picture
-from search.results import Found, picture_rows, title_hits
+from search.results import Found, Scale, picture_rows, title_hits
 
 NEAR = 0.09
 """OKLab distance at which a colour counts as e^-1 of the asked one; neighbouring named
@@ -206,12 +206,18 @@ def query_by_color(
         chosen = allowed(generation, filters)
         row_ids = np.asarray([row for row, _ in rows], dtype=np.int64)
         scores = np.asarray([score_of.get(picture, 0.0) for _, picture in rows])
-        percentile = 100.0 * np.searchsorted(np.sort(scores), scores, "left") / max(1, len(rows))
+        ascending = np.sort(scores)
+
+        def percentile_of(score: np.ndarray) -> np.ndarray:
+            found = np.searchsorted(ascending, score, "left")
+            return np.asarray(100.0 * found / max(1, len(ascending)))
+
+        percentile = percentile_of(scores)
         place = np.arange(len(rows)) if chosen is None else np.searchsorted(row_ids, chosen)
         order = place[np.argsort(-scores[place], kind="stable")][: max(200, 20 * k)]
         passed = percentile[order] >= filters.min_percentile
         rows_of = picture_rows(meta, row_ids[order])
-        found = Found(scores[order], percentile[order], passed, rows_of)
+        found = Found(scores[order], passed, rows_of, Scale(percentile_of))
         ranked = top_titles(found.similarity, found.title_ids, found.passed)
         places: list[int] = []
         if by == "picture":

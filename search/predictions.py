@@ -6,6 +6,7 @@ One row for each listed picture, in the list's order:
     authors         list of {label, probability}, most probable first; every known label
     genres, eras    lists of {label, probability}; each sums to 1, or is empty
     unknown_author  probability that none of the authors drew it; with them it sums to 1
+    conclusion      one of schemas.records.CONCLUSIONS, or empty
     problem         null, or why the picture could not be used (all else is null then)
 
 The file's metadata name `format`, `model_id`, `source` (a generation or a model) and
@@ -14,8 +15,9 @@ The file's metadata name `format`, `model_id`, `source` (a generation or a model
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,7 @@ from schemas.images import PictureError
 from schemas.progress import Progress
 from schemas.records import LABEL_KINDS
 from schemas.settings import Settings
-from search.engine import Engine, StyleQuery
+from search.engine import Engine, StyleQuery, labels_of
 
 FORMAT = "toonsearch.predictions/1"
 COLUMNS = tuple(kind.column for kind in LABEL_KINDS.values())
@@ -56,11 +58,9 @@ class Predictor:
 
 @dataclass
 class PredictionReport(ListingReport):
-    """What was written; `unknown` of the pictures are rather by none of the known authors than by
-    one of them, `out_of_distribution` rather of another kind than those of the index or model."""
+    """What was written, and how many pictures each conclusion holds for."""
 
-    unknown: int = 0
-    out_of_distribution: int = 0
+    conclusions: Counter[str] = field(default_factory=Counter)
 
 
 def predict_listed(
@@ -124,6 +124,7 @@ def _write(
             ("path", pa.string()),
             *((column, label) for column in COLUMNS),
             ("unknown_author", pa.float64()),
+            ("conclusion", pa.string()),
             ("problem", pa.string()),
         ],
         {
@@ -149,10 +150,7 @@ def _write(
             write(_columns(batch, predicted))
             report.count(batch)
             answers = [one for one in predicted if one]
-            report.unknown += sum(bool(one.unknown_author[0] > 0.5) for one in answers)
-            report.out_of_distribution += sum(
-                bool(one.out_of_distribution[0] > 0.5) for one in answers
-            )
+            report.conclusions.update(labels_of(one).conclusion for one in answers)
     return predictor.source, report
 
 
@@ -160,12 +158,13 @@ def _columns(
     batch: Sequence[ListedVector], predicted: Sequence[Prediction | None]
 ) -> dict[str, object]:
     columns: dict[str, list[Any]] = {
-        name: [] for name in ("path", *COLUMNS, "unknown_author", "problem")
+        name: [] for name in ("path", *COLUMNS, "unknown_author", "conclusion", "problem")
     }
     for row, found in zip(batch, predicted, strict=True):
         columns["path"].append(row.name)
         columns["problem"].append(row.problem)
         columns["unknown_author"].append(None if found is None else found.unknown_author[0])
+        columns["conclusion"].append(None if found is None else labels_of(found).conclusion)
         for kind, (name, *_) in LABEL_KINDS.items():
             labels = None if found is None else found.ranked(0, kind)
             columns[name].append(

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from indexer.vector_index.generations import Generation
 from indexer.vector_index.metadata import CODES
-from indexer.vector_index.ranking import CENTROID, UNEXPANDED, RankedTitle, within
+from indexer.vector_index.ranking import CENTROID, RankedTitle, within
 from schemas.records import Hit, Labels, TitleHit
 
 HITS_PER_TITLE = 3
@@ -30,16 +31,24 @@ class PictureRow(NamedTuple):
     codes: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Scale:
+    """How large a similarity is: as a percentile, and in words for a picture or a title."""
+
+    percentile: Callable[[np.ndarray], np.ndarray]
+    closeness: Callable[[float, str], str] = lambda similarity, by: ""
+
+
 class Found(NamedTuple):
     """A list of neighbours with what is known about them, nearest first.
 
-    Shapes:  similarity, percentile and passed (K,); K rows
+    Shapes:  similarity and passed (K,); K rows
     """
 
     similarity: np.ndarray
-    percentile: np.ndarray
     passed: np.ndarray
     rows: Sequence[PictureRow]
+    scale: Scale
 
     @property
     def title_ids(self) -> np.ndarray:
@@ -49,16 +58,18 @@ class Found(NamedTuple):
     def picture_ids(self) -> np.ndarray:
         return np.asarray([row.picture_id for row in self.rows], dtype=np.str_)
 
-    def hit(self, place: int) -> Hit:
-        row = self.rows[place]
+    def hit(self, place: int, *, expanded: bool = False) -> Hit:
+        row, similarity = self.rows[place], float(self.similarity[place])
         return Hit(
             picture_id=row.picture_id,
             title_id=row.title_id,
-            similarity=float(self.similarity[place]),
-            percentile=float(self.percentile[place]),
+            similarity=similarity,
+            percentile=float(self.scale.percentile(np.asarray(similarity))),
             file=row.file,
             source_path=row.source_path,
             year=row.year,
+            closeness=self.scale.closeness(similarity, "picture"),
+            expanded=expanded,
         )
 
 
@@ -116,10 +127,10 @@ def title_hits(
                 genres=tuple(json.loads(genres)),
                 year=year,
                 url=url,
-                score=title.score,
-                similarity=carried[0].similarity,
-                percentile=carried[0].percentile,
+                similarity=title.score,
+                percentile=float(found.scale.percentile(np.asarray(title.score))),
                 hits=carried,
+                closeness=found.scale.closeness(title.score, "title"),
             )
         )
     return tuple(hits)
@@ -142,14 +153,12 @@ def same_author(labels: Labels, own: Mapping[str, str]) -> list[str]:
 
 
 def notes_of(
-    labels: Labels,
     *,
     own: Mapping[str, str],
     same: Sequence[str],
     wanted_others: bool,
     left: int,
     total: int,
-    expanded: bool,
     shown: int,
     k: int,
     by: str,
@@ -160,8 +169,6 @@ def notes_of(
     latter were to be left out; the filters left `left` of `total` pictures. `k` is how many were
     asked for, 0 when no number was.
     """
-    if labels.is_out_of_distribution:
-        yield "out of distribution: the picture is unlike anything in the index"
     if own:
         yield f"the picture itself is in the index ({', '.join(own)})"
     if same:
@@ -170,7 +177,5 @@ def notes_of(
         yield "no artist is known that could be left out"
     if left < total:
         yield f"the filters left {left:,} of {total:,} pictures"
-    if expanded and shown > UNEXPANDED:
-        yield f"after the first {UNEXPANDED}, pictures like those and the query together"
     if shown < k:
         yield f"{shown} of the {k} {by}s asked for were found"

@@ -45,12 +45,18 @@ class Outcome:
     @property
     def is_copy(self) -> bool:
         """Whether the index holds nearly the same picture."""
-        return any(title.similarity > COPY_SIMILARITY for title in self.answer.titles)
+        return any(t.hits[0].similarity > COPY_SIMILARITY for t in self.answer.titles)
 
     @property
     def called_unknown(self) -> bool:
-        """Whether rather none of the known artists drew it than any of them."""
-        return self.answer.labels.unknown_author > 0.5
+        """Whether the answer is that nobody in the catalog drew it, or anything of its kind."""
+        return self.answer.labels.conclusion in ("nobody", "other kind")
+
+    @property
+    def named(self) -> str | None:
+        """Whom it looks like, where the answer says so."""
+        labels = self.answer.labels
+        return labels.authors[0].label if labels.conclusion == "looks like" else None
 
     @property
     def author_rank(self) -> int | None:
@@ -94,7 +100,7 @@ def figures(outcomes: Sequence[Outcome]) -> list[tuple[str, str]]:
             continue
         unknown = _share([o.called_unknown for o in some])
         if kind == UNKNOWN:
-            rows.append((f"{kind}: called “none of the known artists”", unknown))
+            rows.append((f"{kind}: “probably nobody in this catalog”", unknown))
             continue
         near = _share([(o.title_rank or 99) <= 10 for o in some])
         first = _share([o.author_rank == 1 for o in some])
@@ -102,8 +108,11 @@ def figures(outcomes: Sequence[Outcome]) -> list[tuple[str, str]]:
         rows += [
             (f"{kind}: a title by its artist among the ten nearest", near),
             (f"{kind}: its artist first by probability / among five", f"{first} / {five}"),
-            (f"{kind}: wrongly called “none of the known artists”", unknown),
+            (f"{kind}: wrongly “probably nobody in this catalog”", unknown),
         ]
+    if told := [o for o in fair if o.named]:
+        right = _share([o.named == o.case.author for o in told])
+        rows.append((f"“looks like …” was said of {len(told)} of {len(fair)}, and right of", right))
     if len(fair) < len(outcomes):
         left_out = str(len(outcomes) - len(fair))
         rows.append(("left out, because the index holds nearly the same picture", left_out))

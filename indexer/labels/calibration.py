@@ -1,40 +1,36 @@
 """Fits how much vote and head count, and who is unknown, on pictures whose answer is hidden.
 
-Three ways of hiding stand for three kinds of query: the picture's own title is left out (a new
-title by a known author), only its own copies are (a new picture of a known title), its whole
-author is (an unknown author). The figures in `measured` are cross-fitted: each fifth of the
-authors is judged by parameters from the others; those that are stored come from all.
+Two ways of hiding stand for two kinds of query: the picture's own title is left out (a new title
+by a known author), its whole author is (an unknown author). The figures in `measured` are
+cross-fitted: each fifth of the authors is judged by parameters from the others; those that are
+stored come from all.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from indexer.labels.heads import HINT, LABELS_FOLDER, Head, LabelSet, fit_head
-from indexer.labels.knn import log_votes, pool, vote_shares
+from indexer.labels.heads import HINT, LABELS_FOLDER, MAX_LABELS, Head, LabelSet, fit_head
+from indexer.labels.knn import PARTS, log_votes, pool, vote_shares
 from indexer.labels.metrics import (
     auroc,
     expected_calibration_error,
     false_positive_rate,
     logistic,
 )
-from indexer.labels.open_set import (
-    UNKNOWN_FEATURES,
-    Usual,
-    unknown_features,
-)
+from indexer.labels.open_set import Usual, familiarity
+from indexer.vector_index.ranking import title_centroids, title_scores
 from schemas.errors import NoIndexError
-from schemas.records import DECADE, LABEL_KINDS
+from schemas.records import CLOSENESS, DECADE, LABEL_KINDS
 
 CALIBRATION_FILE = "calibration.json"
-RECIPE = 8
+RECIPE = 9
 """Counts up when the same pictures are fitted otherwise: a generation of another recipe is
 calibrated again, however little has changed in its catalog."""
 NEIGHBOURS = 200  # voters; the farther ones add nothing
@@ -45,13 +41,18 @@ QUANTILE_LEVELS = np.concatenate(
 )
 """Percent levels of the stored similarity quantiles: even, then ever finer towards the top,
 where all hits lie. Shape (161,)."""
-DEFAULT_UNKNOWN = (6.0, -6.0, -4.0, *(0.0,) * 4)  # even odds at similarities of about 0.6
 MIN_EXAMPLES = 30  # fewer held-out pictures than this show nothing
 MIN_AUTHORS = 3
 """Fewer known authors than this cannot be separated in trials."""
 FOLDS = 5
 FIT_ROWS = 30_000
 """Heads that are only fitted to be judged see at most this many pictures."""
+CLOSE_PERCENT, VERY_CLOSE_PERCENT = 50.0, 95.0
+"""A result is close when it is nearer than the nearest by another author usually is: the median
+over pictures of the catalog; it is very close when hardly any of those is as near."""
+DEFAULT_CLOSE_PERCENT, DEFAULT_VERY_CLOSE_PERCENT = 99.0, 99.9
+"""The same of all background pairs, for a catalog that is too small for trials."""
+CLOSENESS_QUERIES = 500
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,11 @@ class LabelDataset:
     """The vectors of an index with integer labels; -1 stands for "has none".
 
     `names` says for each kind what the integers stand for, `era_years` how wide an era is, `ood`
-    the encoder's out-of-distribution score, NaN where unknown.
+    the encoder's out-of-distribution score, NaN where unknown. `network` holds log-probabilities
+    that a network's own softmax gives by kind; rows of NaN where it has learnt from the picture's
+    title, which says nothing of new ones.
 
-    Shapes:  vectors (N, D) float32 unit rows; all others (N,)
+    Shapes:  vectors (N, D) float32 unit rows; network kind -> (N, C); all others (N,)
     """
 
     vectors: np.ndarray
@@ -71,6 +74,7 @@ class LabelDataset:
     names: Mapping[str, tuple[str, ...]]
     ood: np.ndarray
     era_years: int = DECADE
+    network: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def label_sets(self) -> dict[str, LabelSet]:
         """The labels of each kind that has any, with their numbers of pictures."""
@@ -105,23 +109,23 @@ class LabelDataset:
 class Calibration:
     """What was fitted when a generation was built, and on what.
 
-    `background` holds similarities of pairs by different authors at QUANTILE_LEVELS.
-    `vote_weight` and `head_weight` are the weights of the log-linear pool, each the inverse of a
-    temperature. `unknown_weights` belong to `unknown_features`, in the log-odds that nobody in
-    the catalog drew the query, at equal prior odds. `usual_ood` and `usual_nearest` are the
-    ranges of the catalog's own pictures.
+    `background` holds similarities of pairs by different authors at QUANTILE_LEVELS; `lines` for
+    "picture" and "title" the least similarities that are close and very close.
+    `weights` are those of PARTS in the log-linear pool of each kind, each the inverse of a
+    temperature. `unknown` are offset and slope of `familiarity` in the log-odds that nobody in the
+    catalog drew the query, at equal prior odds; None where that was not fitted. `usual_ood` is the
+    range of the catalog's own pictures.
     `basis` says what stood in for a new picture: other_titles (the query's own title was
     left out), other_pictures (only its own copies were), or defaults (too few pictures).
     """
 
     background: tuple[float, ...]
-    vote_weight: dict[str, float]
-    head_weight: dict[str, float]
-    unknown_weights: tuple[float, ...]
+    lines: dict[str, tuple[float, float]]
+    weights: dict[str, tuple[float, ...]]
+    unknown: tuple[float, float] | None
     neighbours: int
     basis: str
     usual_ood: Usual | None = None
-    usual_nearest: Usual | None = None
     era_years: int = DECADE
     measured: dict[str, float] = field(default_factory=dict)
 
@@ -137,6 +141,11 @@ class Calibration:
         Units:   similarity as cosine; percent 0..100
         """
         return np.asarray(np.interp(similarity, np.asarray(self.background), QUANTILE_LEVELS))
+
+    def closeness(self, similarity: float, by: str) -> str:
+        """One of CLOSENESS for the similarity of a "picture" or a "title"."""
+        close, very_close = self.lines[by]
+        return CLOSENESS[0 if similarity >= very_close else 1 if similarity >= close else 2]
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True, indent=1)
@@ -160,13 +169,12 @@ class Calibration:
             raw: dict[str, Any] = json.loads(text)
             found = Calibration(
                 background=_numbers(raw["background"], len(QUANTILE_LEVELS)),
-                vote_weight=_weights(raw["vote_weight"]),
-                head_weight=_weights(raw["head_weight"]),
-                unknown_weights=_numbers(raw["unknown_weights"], UNKNOWN_FEATURES),
+                lines={by: _line(raw["lines"][by]) for by in ("picture", "title")},
+                weights={kind: _weights(raw["weights"][kind]) for kind in LABEL_KINDS},
+                unknown=None if raw["unknown"] is None else _pair(raw["unknown"]),
                 neighbours=int(raw["neighbours"]),
                 basis=str(raw["basis"]),
                 usual_ood=Usual.read(raw["usual_ood"]),
-                usual_nearest=Usual.read(raw["usual_nearest"]),
                 era_years=int(raw["era_years"]),
                 measured={str(k): float(v) for k, v in raw["measured"].items()},
             )
@@ -186,9 +194,21 @@ def _numbers(raw: Any, count: int) -> tuple[float, ...]:
     return found
 
 
-def _weights(raw: Mapping[str, Any]) -> dict[str, float]:
-    weights = {kind: float(raw[kind]) for kind in LABEL_KINDS}
-    if not all(0.0 <= weight < np.inf for weight in weights.values()):
+def _pair(raw: Any) -> tuple[float, float]:
+    one, other = _numbers(raw, 2)
+    return one, other
+
+
+def _line(raw: Any) -> tuple[float, float]:
+    close, very_close = _pair(raw)
+    if close > very_close:
+        raise ValueError(f"close from {close}, very close from {very_close}")
+    return close, very_close
+
+
+def _weights(raw: Any) -> tuple[float, ...]:
+    weights = _numbers(raw, len(PARTS))
+    if min(weights) < 0.0:
         raise ValueError(f"weights of {weights}")
     return weights
 
@@ -200,7 +220,7 @@ def temperature_of(background: tuple[float, ...]) -> float:
 
 
 def fit(data: LabelDataset, *, sample: int, seed: int, neighbours: int = NEIGHBOURS) -> Calibration:
-    """Fit percentiles, the weights of votes and heads, and the unknown-author model.
+    """Fit percentiles, lines of closeness, the weights of the pool, and the unknown-author model.
 
     Where hardly any author is known, each title stands for an author of its own: genres and eras
     are fitted on titles that are hidden, the unknown author is not. Without `neighbours` the heads
@@ -215,75 +235,99 @@ def fit(data: LabelDataset, *, sample: int, seed: int, neighbours: int = NEIGHBO
     background = _background(data, author, rng)
     neighbours = max(0, min(neighbours, len(data.vectors) - 1))
     queries = _sampled(author, sample, rng)
-    empty = Calibration(
+    at = np.interp([DEFAULT_CLOSE_PERCENT, DEFAULT_VERY_CLOSE_PERCENT], QUANTILE_LEVELS, background)
+    found = Calibration(
         background,
-        dict.fromkeys(LABEL_KINDS, 0.5),
-        dict.fromkeys(LABEL_KINDS, 0.0),
-        DEFAULT_UNKNOWN,
+        dict.fromkeys(("picture", "title"), (float(at[0]), float(at[1]))),
+        dict.fromkeys(LABEL_KINDS, (0.5, 0.0, 0.0)),
+        None,
         neighbours,
         "defaults",
         Usual.of_scores(data.ood),
         era_years=data.era_years,
     )
     if len(queries) < MIN_EXAMPLES:
-        return empty
-
-    @cache  # the search is what costs most
-    def hiding(what: str) -> _Trial:
-        group = author if what == "author" else getattr(data, what)
-        return hidden_neighbours(data, queries, group, neighbours)
-
-    other_title = _has_other(author, data.title)[queries]
-    other_picture = _has_other(author, data.picture)[queries]
-    by_title = nameless or bool(other_title.mean() >= 0.2)
-    own_group = "title" if by_title else "picture"
-    trial, temperature = hiding(own_group), temperature_of(background)
-    held = held_out_scores(data, queries, folds_within(author, getattr(data, own_group)), rng)
-    found = replace(
-        empty, basis=f"other_{own_group}s", usual_nearest=Usual.of_nearest(trial.similarity)
-    )
-    for kind, codes in data.codes.items():
-        count = len(data.names[kind])
-        usable = codes[queries] >= 0
-        if kind == "author":
-            usable &= other_title if by_title else other_picture
-        if usable.sum() < MIN_EXAMPLES:
-            continue
-        votes = log_votes(trial.shares(codes, count, temperature))
-        scores = held[kind].scores if kind in held else None
-        weights, figures = _fit_pool(votes, scores, codes[queries], usable, author[queries])
-        found.vote_weight[kind], found.head_weight[kind] = weights
-        found.measured.update({f"{kind}_{name}": value for name, value in figures.items()})
-    if nameless:
         return found
 
+    other_title = _has_other(author, data.title)[queries]
+    by_title = nameless or bool(other_title.mean() >= 0.2)
+    own_group = data.title if by_title else data.picture
+    other = other_title if by_title else _has_other(author, data.picture)[queries]
+    trial = hidden_neighbours(data, queries, own_group, neighbours)
+    stranger = hidden_neighbours(data, queries, author, neighbours)
+    held = held_out_scores(data, queries, folds_within(author, own_group), rng)
+    found = replace(found, basis="other_titles" if by_title else "other_pictures")
+    if neighbours:
+        found = replace(found, lines=_lines(data, queries, stranger))
+    for kind, codes in data.codes.items():
+        count = len(data.names[kind])
+        usable = (codes[queries] >= 0) & (other if kind == "author" else True)
+        network = data.network.get(kind)
+        if network is not None:
+            new_to_it = usable & np.isfinite(network[queries]).all(axis=1)
+            if new_to_it.sum() < MIN_EXAMPLES:
+                network = None
+            else:
+                usable = new_to_it
+        if usable.sum() < MIN_EXAMPLES:
+            continue
+        votes = log_votes(trial.shares(codes, count, found.temperature))
+        scores = held[kind].scores if kind in held else None
+        parts = [votes, scores, None if network is None else network[queries]]
+        found.weights[kind], figures = _fit_pool(parts, codes[queries], usable, author[queries])
+        found.measured.update({f"{kind}_{name}": value for name, value in figures.items()})
     own, count = known[queries], len(data.names["author"])
-    weights = found.vote_weight["author"], found.head_weight["author"]
+    lacks_a_head = "author" not in held and count <= MAX_LABELS  # one that the whole catalog has
+    if nameless or lacks_a_head or other.sum() < MIN_EXAMPLES:
+        return found
 
-    def features(what: str, struck: np.ndarray, part: np.ndarray | slice) -> np.ndarray:
-        """As of a query that lacks its neighbours of `what`, and one label; (Q, 7)"""
-        case, ratio, scores = hiding(what), None, None
-        if "author" in held:
-            # The head itself stays: one that was fitted without a fifth of the authors would
-            # score lower for that alone, and an unknown author would be recognised by it.
-            scores = held["author"].scores.copy()
-            scores[np.arange(len(struck)), struck] = -np.inf
-            ratio = scores.max(1) - held["author"].unseen
-        shares = case.shares(known, count, temperature)
-        pooled = pool(log_votes(shares), scores, *weights)
-        return unknown_features(case.similarity, shares.max(1), ratio, pooled.max(1))[part]
+    def familiar(case: _Trial, struck: np.ndarray) -> np.ndarray:
+        """As of a query that lacks its neighbours of a kind, and one label; (Q,)"""
+        if "author" not in held:
+            return familiarity(case.similarity, None)
+        # The head itself stays: one that was fitted without a fifth of the authors would
+        # score lower for that alone, and an unknown author would be recognised by it.
+        scores = held["author"].scores.copy()
+        scores[np.arange(len(struck)), struck] = -np.inf
+        return familiarity(case.similarity, scores.max(1) - held["author"].unseen)
 
     # Both lack one label, or the count of labels would betray a hidden author.
     another = (own + rng.integers(1, count, len(own))) % count
-    weights_of, figures = _fit_unknown(
-        (features("author", own, slice(None)), own),
-        {
-            "new_picture": (features("picture", another, other_picture), own[other_picture]),
-            "new_title": (features("title", another, other_title), own[other_title]),
-        },
+    unknown, figures = _fit_unknown(
+        np.concatenate([familiar(stranger, own), familiar(trial, another)[other]]),
+        np.repeat([1.0, 0.0], [len(own), int(other.sum())]),
+        np.concatenate([own, own[other]]),
     )
     found.measured.update(figures)
-    return replace(found, unknown_weights=weights_of)
+    return replace(found, unknown=unknown)
+
+
+def _lines(
+    data: LabelDataset, queries: np.ndarray, stranger: _Trial
+) -> dict[str, tuple[float, float]]:
+    """From where on pictures and titles are close and very close, by what is nearest to sample
+    queries among the pictures and titles of other authors."""
+    rng = np.random.default_rng(0)
+    some = rng.permutation(len(queries))[:CLOSENESS_QUERIES]
+    order = np.argsort(data.title, kind="stable")
+    numbers = np.unique(data.title)
+    centroids = title_centroids(data.vectors[order], data.title[order])
+    pictures, titles = [], []
+    for at in some.tolist():
+        there = stranger.row[at] >= 0
+        if not there.any():
+            continue
+        similarity, title = stranger.similarity[at][there], data.title[stranger.row[at][there]]
+        near = centroids[np.searchsorted(numbers, np.unique(title))] @ data.vectors[queries[at]]
+        centroid_of = dict(zip(np.unique(title).tolist(), near.tolist(), strict=True))
+        _, scores = title_scores(similarity, title, centroid_of)
+        pictures.append(float(similarity.max()))
+        titles.append(float(scores.max()))
+    levels = [CLOSE_PERCENT, VERY_CLOSE_PERCENT]
+    return {
+        by: _line(np.round(np.percentile(values, levels), 6))
+        for by, values in (("picture", pictures), ("title", titles))
+    }
 
 
 # --- Trials: neighbours and head scores of a picture as if it were new.
@@ -425,33 +469,34 @@ def _author_folds(author: np.ndarray) -> np.ndarray:
 
 
 def _fit_pool(
-    votes: np.ndarray,
-    scores: np.ndarray | None,
-    truth: np.ndarray,
-    usable: np.ndarray,
-    author: np.ndarray,
-) -> tuple[tuple[float, float], dict[str, float]]:
-    """The weights of vote and head with the least log loss, and their figures on authors that
-    they were not fitted on.
+    parts: Sequence[np.ndarray | None], truth: np.ndarray, usable: np.ndarray, author: np.ndarray
+) -> tuple[tuple[float, ...], dict[str, float]]:
+    """The weights of PARTS with the least log loss, and their figures on authors that they were
+    not fitted on.
 
-    Shapes:  votes and scores (Q, C), the others (Q,)
+    Shapes:  each part (Q, C), the others (Q,)
     """
-    parts = [part[usable] for part in (votes, scores) if part is not None]
+    parts = [None if part is None else part[usable] for part in parts]
     truth, author = truth[usable], author[usable]
-    folds, predicted = _author_folds(author), np.zeros_like(parts[0])
+    folds = _author_folds(author)
+
+    def some(rows: np.ndarray) -> list[np.ndarray | None]:
+        return [None if part is None else part[rows] for part in parts]
+
     figures: dict[str, float] = {}
     numbers = np.unique(folds)
     if len(numbers) > 1 and min((folds != fold).sum() for fold in numbers) >= MIN_EXAMPLES:
+        votes = parts[0]
+        assert votes is not None
+        predicted = np.zeros_like(votes)
         for fold in numbers:
-            fitted = folds != fold
-            weights = pool_weights([part[fitted] for part in parts], truth[fitted])
-            rest = [part[~fitted] for part in parts]
-            predicted[~fitted] = pool(rest[0], rest[1] if len(rest) > 1 else None, *weights)
+            weights = pool_weights(some(folds != fold), truth[folds != fold])
+            predicted[folds == fold] = pool(some(folds == fold), weights)
         rows, best = np.arange(len(truth)), predicted.argmax(axis=1)
         right = (best == truth).astype(float)
         figures = {
             "top1": float(right.mean()),
-            "vote_top1": float((parts[0].argmax(axis=1) == truth).mean()),
+            "vote_top1": float((votes.argmax(axis=1) == truth).mean()),
             "calibration_error": expected_calibration_error(predicted[rows, best], right),
             "log_loss": float(-np.log(np.maximum(predicted[rows, truth], 1e-12)).mean()),
             "queries": float(len(truth)),
@@ -459,77 +504,58 @@ def _fit_pool(
     return pool_weights(parts, truth), figures
 
 
-def pool_weights(parts: list[np.ndarray], truth: np.ndarray) -> tuple[float, float]:
-    """The weights of vote and head (0 without one) with the least log loss.
+def pool_weights(parts: Sequence[np.ndarray | None], truth: np.ndarray) -> tuple[float, ...]:
+    """The weights of the parts with the least log loss, 0 for one that is not there.
 
     Newton's method on a loss that is convex in the weights (a conditional logistic regression),
     lightly ridged on parts of equal spread; one that would count against the truth gets 0.
 
-    Shapes:  one or two parts (Q, C) of logarithms, truth (Q,) int
+    Shapes:  each part (Q, C) of logarithms, truth (Q,) int
     """
     rows = np.arange(len(truth))
-    scale = np.array([max(float(part.std(axis=1).mean()), 1.0) for part in parts])
-    used = np.array([float(np.ptp(part)) > 1e-9 for part in parts])
-    weights = np.where(used, 0.5, 0.0)
-    for _ in range(50):
-        chosen = np.flatnonzero(used)
-        if not len(chosen):
-            break
-        log = sum(weights[i] / scale[i] * parts[i] for i in chosen)
-        likely = np.exp(log - np.max(log, axis=1, keepdims=True))
-        likely /= likely.sum(axis=1, keepdims=True)
-        mean = np.stack([np.einsum("qc,qc->q", likely, parts[i]) / scale[i] for i in chosen])
-        slope = np.stack([parts[i][rows, truth] / scale[i] for i in chosen]) - mean
-        curve = [
-            [
-                float(np.einsum("qc,qc,qc->", likely, parts[i], parts[j]) / scale[i] / scale[j])
-                for j in chosen
-            ]
-            for i in chosen
-        ]
-        ridge = np.eye(len(chosen))
-        hessian = np.array(curve) - mean @ mean.T + ridge
-        step = np.linalg.solve(hessian, slope.sum(axis=1) - weights[chosen])
-        step *= min(1.0, 1.0 / max(float(np.abs(step).max()), 1e-12))
-        weights[chosen] += step
-        if np.abs(step).max() < 1e-5:
-            if (weights[chosen] >= 0).all():
+    weights = np.zeros(len(parts))
+    used = [at for at, part in enumerate(parts) if part is not None and np.ptp(part) > 1e-9]
+    while used:
+        several = [np.asarray(parts[at]) for at in used]
+        scale = np.array([max(float(part.std(axis=1).mean()), 1.0) for part in several])
+        values = np.stack([part / size for part, size in zip(several, scale, strict=True)])
+        own = values[:, rows, truth]  # (P, Q)
+        found = np.full(len(used), 0.5)
+        for _ in range(50):
+            log = np.tensordot(found, values, 1)
+            likely = np.exp(log - log.max(axis=1, keepdims=True))
+            likely /= likely.sum(axis=1, keepdims=True)
+            mean = np.einsum("qc,pqc->pq", likely, values)
+            hessian = np.einsum("qc,pqc,rqc->pr", likely, values, values, optimize=True)
+            hessian += np.eye(len(used)) - mean @ mean.T
+            step = np.linalg.solve(hessian, (own - mean).sum(axis=1) - found)
+            step *= min(1.0, 1.0 / max(float(np.abs(step).max()), 1e-12))
+            found = found + step
+            if np.abs(step).max() < 1e-5:
                 break
-            used &= weights > 0
-            weights = np.where(used, 0.5, 0.0)
-    weights = np.maximum(weights, 0.0) / scale
-    return float(weights[0]), float(weights[1]) if len(weights) > 1 else 0.0
+        if (found >= 0).all():
+            weights[used] = found / scale
+            break
+        used = [at for at, value in zip(used, found.tolist(), strict=True) if value > 0]
+    return tuple(weights.tolist())
 
 
 def _fit_unknown(
-    unknown: tuple[np.ndarray, np.ndarray], known: Mapping[str, tuple[np.ndarray, np.ndarray]]
-) -> tuple[tuple[float, ...], dict[str, float]]:
-    """The unknown-author model, each known case weighing the same, and how well it separates.
+    familiar: np.ndarray, target: np.ndarray, author: np.ndarray
+) -> tuple[tuple[float, float], dict[str, float]]:
+    """Offset and slope of the unknown-author model at equal prior odds, and how well it separates.
 
-    Shapes:  features (Q, 7) and authors (Q,) of each case
+    Shapes:  all (Q,), target 1 for unknown authors
     """
-    known = {case: part for case, part in known.items() if len(part[0]) >= MIN_EXAMPLES}
-    if not known:
-        return DEFAULT_UNKNOWN, {}
-    cases = {"unknown": unknown, **known}
-    x = np.concatenate([features for features, _ in cases.values()])
-    name = np.repeat(list(cases), [len(features) for features, _ in cases.values()])
-    folds = _author_folds(np.concatenate([owner for _, owner in cases.values()]))
-    target = (name == "unknown").astype(float)
-    weight = np.where(target == 1, 1.0 / len(unknown[0]), 0.0)
-    for case, (features, _) in known.items():
-        weight[name == case] = 1.0 / len(known) / len(features)
-    weight *= len(x) / weight.sum()
-
+    x = np.stack([np.ones(len(familiar)), familiar], axis=1)
+    weight = np.where(target == 1, 0.5 / target.mean(), 0.5 / (1.0 - target.mean()))
+    folds, odds = _author_folds(author), np.empty(len(x))
     figures: dict[str, float] = {}
     numbers = np.unique(folds)
     if len(numbers) > 1 and min((folds != fold).sum() for fold in numbers) >= 2 * MIN_EXAMPLES:
-        odds = np.empty(len(x))
         for fold in numbers:
             fitted = folds != fold
             odds[~fitted] = x[~fitted] @ logistic(x[fitted], target[fitted], weight[fitted])
-        for case in known:
-            shown = (name == case) | (name == "unknown")
-            figures[f"unknown_auroc_{case}"] = auroc(odds[shown], target[shown])
-            figures[f"unknown_fpr95_{case}"] = false_positive_rate(odds[shown], target[shown])
-    return tuple(logistic(x, target, weight).tolist()), figures
+        figures["unknown_auroc"] = auroc(odds, target)
+        figures["unknown_fpr95"] = false_positive_rate(odds, target)
+    return _pair(logistic(x, target, weight)), figures

@@ -1,8 +1,14 @@
-"""The neighbours' vote, and its log-linear pool with a head's likelihoods."""
+"""The neighbours' vote, and its log-linear pool with what else tells a label."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+
+PARTS = ("vote", "head", "network")
+"""What is pooled: the neighbours' vote, a head's log-likelihoods, and the log-probabilities of a
+network's own softmax, where there is one."""
 
 FLOOR = 0.1
 """Share of the vote that is spread evenly over all labels: none is impossible for want of votes."""
@@ -35,17 +41,18 @@ def log_votes(shares: np.ndarray) -> np.ndarray:
     return np.asarray(np.log((1.0 - FLOOR) * shares + FLOOR / shares.shape[1]))
 
 
-def pool(
-    log_shares: np.ndarray, scores: np.ndarray | None, vote_weight: float, head_weight: float
-) -> np.ndarray:
-    """Log-linear pool of the vote and a head's log-likelihoods; a weight is 1 / temperature.
+def pool(parts: Sequence[np.ndarray | None], weights: Sequence[float]) -> np.ndarray:
+    """Log-linear pool of PARTS, of which some may be missing; a weight is 1 / temperature.
 
-    Shapes:  both (Q, C), scores -inf for impossible labels -> (Q, C), sums to 1, or to 0 where
-             all are impossible
+    Shapes:  each (Q, C) of logarithms, -inf for impossible labels -> (Q, C), sums to 1, or to 0
+             where all are impossible
     """
-    log = vote_weight * log_shares
-    if scores is not None and head_weight > 0.0:
-        log = log + head_weight * scores
+    log = sum(
+        weight * part
+        for part, weight in zip(parts, weights, strict=False)
+        if part is not None and weight > 0.0
+    )
+    log = log + np.zeros(next(part.shape for part in parts if part is not None))
     top = log.max(axis=1, keepdims=True)
     likely = np.exp(log - np.where(np.isfinite(top), top, 0.0))
     return np.asarray(likely / np.maximum(likely.sum(axis=1, keepdims=True), 1e-300))

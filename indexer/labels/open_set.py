@@ -1,8 +1,8 @@
-"""By nobody known, or of another kind than the catalog: two scores beside the labels.
+"""By nobody known, or of another kind than the catalog: two single scores beside the labels.
 
-*Unknown author* is a logistic model of how near the nearest pictures and the likeliest author
-are. *Out of distribution* is how far a picture lies outside of what the catalog's own pictures
-are like: in the encoder's score, or in the similarity to the nearest one.
+*Unknown author*: how much likelier the likeliest author is than one never seen, calibrated by two
+numbers. *Out of distribution*: how far the encoder's score lies outside of what is usual in the
+catalog.
 """
 
 from __future__ import annotations
@@ -12,7 +12,12 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-UNKNOWN_FEATURES = 7
+NEAREST = 5
+UNFITTED = (6.0, -10.0)
+"""Offset and slope where nothing could be fitted: even odds where the nearest pictures have a mean
+similarity of 0.6."""
+NOTHING_KNOWN = (0.0, 0.0)
+"""The same where there are no nearest pictures either."""
 LEAST_PICTURES = 64
 """From fewer pictures no range is taken."""
 TAIL_PERCENT = 2.5
@@ -22,47 +27,36 @@ that is half a percent of the pictures, estimated twice as surely as that percen
 LEAST_SPREAD = 0.12
 """Of the logarithm of the encoder's score: cropped, grayscale, turned or compressed copies of a
 picture differ by as much."""
-LEAST_NEAREST_SPREAD = 0.05
-"""Of the nearest similarity. In a catalog of pictures all alike its range begins three of these
-below the mean: a small JPEG file among PNG files is farther off by two."""
-NEAREST_PERCENT = 0.5
 LEAST_RATIO = -1000.0
 """In nats: where no author is left the ratio has no bound."""
 
 
-def unknown_features(
-    similarity: np.ndarray, voted: np.ndarray, ratio: np.ndarray | None, pooled: np.ndarray
-) -> np.ndarray:
-    """Features of the unknown-author model: one; the nearest similarity, and the mean of the
-    nearest five and fifty; the greatest share of votes; the log-likelihood ratio of the likeliest
-    author to one never seen; the greatest pooled probability.
+def familiarity(similarity: np.ndarray, ratio: np.ndarray | None) -> np.ndarray:
+    """How much a query is like the known authors: the log-likelihood ratio of the likeliest one
+    to one never seen; without a head, the mean similarity of the nearest pictures.
 
-    None may depend on how many labels there are (an entropy does): an author who is hidden for a
-    trial leaves one label less, and would be recognised by that alone.
-
-    Shapes:  similarity (Q, K) nearest first, the others (Q,) -> (Q, 7)
+    Shapes:  similarity (Q, K) nearest first, ratio (Q,) -> (Q,)
     """
-    none = np.zeros(len(voted))
-    near = [none] * 3
-    if similarity.shape[1]:
-        near = [similarity[:, :count].mean(axis=1) for count in (1, 5, 50)]
-    ratio = none if ratio is None else np.maximum(ratio, LEAST_RATIO)
-    return np.stack([none + 1.0, *near, voted, ratio, pooled], axis=1).astype(np.float64)
+    if ratio is not None:
+        return np.maximum(ratio, LEAST_RATIO).astype(np.float64)
+    if not similarity.shape[1]:
+        return np.zeros(len(similarity))
+    return np.asarray(similarity[:, :NEAREST].mean(axis=1), np.float64)
 
 
-def unknown_probability(features: np.ndarray, weights: Sequence[float], prior: float) -> np.ndarray:
-    """How probably nobody in the catalog drew the queries; the weights are fitted for a prior
-    of 0.5. (Q, 7) -> (Q,)"""
+def unknown_probability(
+    familiar: np.ndarray, line: tuple[float, float], prior: float
+) -> np.ndarray:
+    """How probably nobody in the catalog drew the queries; offset and slope are fitted for a
+    prior of 0.5. (Q,) -> (Q,)"""
     prior = min(max(prior, 1e-6), 1.0 - 1e-6)
-    odds = features @ np.asarray(weights) + np.log(prior / (1.0 - prior))
+    odds = line[0] + line[1] * familiar + np.log(prior / (1.0 - prior))
     return np.asarray(1.0 / (1.0 + np.exp(-np.clip(odds, -50.0, 50.0))))
 
 
 class Usual(NamedTuple):
-    """What is usual in a catalog: the ends of a range and a standard deviation.
-
-    Units:   of the encoder's score in logarithms, of the nearest similarity as it is
-    """
+    """What is usual of the encoder's out-of-distribution score in a catalog: the ends of a range
+    and a standard deviation, all of its logarithm."""
 
     low: float
     high: float
@@ -78,17 +72,6 @@ class Usual(NamedTuple):
         spread = max(float(logarithms.std()), LEAST_SPREAD)
         low, high = np.percentile(logarithms, [TAIL_PERCENT, 100.0 - TAIL_PERCENT]).tolist()
         return cls(low - TAIL_SPREADS * spread, high + TAIL_SPREADS * spread, spread)
-
-    @classmethod
-    def of_nearest(cls, similarity: np.ndarray) -> Self | None:
-        """The range of the nearest similarity of pictures whose own title is hidden; None where
-        too few are known; (Q, K)"""
-        if len(similarity) < LEAST_PICTURES or not similarity.shape[1]:
-            return None
-        nearest = similarity[:, 0].astype(np.float64)
-        spread = max(float(nearest.std()), LEAST_NEAREST_SPREAD)
-        low = float(np.percentile(nearest, NEAREST_PERCENT))
-        return cls(min(low, float(nearest.mean()) - 3.0 * LEAST_NEAREST_SPREAD), 2.0, spread)
 
     @classmethod
     def read(cls, raw: Sequence[float] | None) -> Self | None:
@@ -107,17 +90,12 @@ class Usual(NamedTuple):
         return np.asarray(np.maximum(np.nan_to_num(outside, nan=0.0), 0.0))
 
 
-def out_of_distribution(
-    ood: np.ndarray, similarity: np.ndarray, score: Usual | None, nearest: Usual | None
-) -> np.ndarray:
+def out_of_distribution(ood: np.ndarray, usual: Usual | None) -> np.ndarray:
     """How surely queries are of another kind than the catalog's pictures, 0 to 1: exactly 0
-    within both ranges, 0.76 one standard deviation outside of one.
+    within the usual range, 0.76 one standard deviation outside of it.
 
-    Shapes:  ood (Q,) as the encoder says it, NaN where unknown; similarity (Q, K) -> (Q,)
+    Shapes:  ood (Q,) as the encoder says it, NaN where unknown -> (Q,)
     """
-    depth = np.zeros(len(ood))
-    if score is not None:
-        depth = score.depth(np.log(np.where(ood > 0, ood, np.nan)))
-    if nearest is not None and similarity.shape[1]:
-        depth = np.maximum(depth, nearest.depth(similarity[:, 0]))
-    return np.asarray(np.tanh(depth))
+    if usual is None:
+        return np.zeros(len(ood))
+    return np.asarray(np.tanh(usual.depth(np.log(np.where(ood > 0, ood, np.nan)))))

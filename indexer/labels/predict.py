@@ -27,7 +27,13 @@ from indexer.labels.heads import (
     write_heads,
 )
 from indexer.labels.knn import log_votes, pool, vote_shares
-from indexer.labels.open_set import out_of_distribution, unknown_features, unknown_probability
+from indexer.labels.open_set import (
+    NOTHING_KNOWN,
+    UNFITTED,
+    familiarity,
+    out_of_distribution,
+    unknown_probability,
+)
 from schemas.storage.fsio import fsync_directory, write_file
 
 
@@ -105,30 +111,29 @@ def predict(
     vectors: np.ndarray,
     ood: np.ndarray,
     unknown_prior: float,
+    network: Mapping[str, np.ndarray] | None = None,
 ) -> Prediction:
-    """Label probabilities: the neighbours' vote and the heads in a log-linear pool, and the class
-    prior in so far as a query is out of distribution.
+    """Label probabilities: the neighbours' vote, the heads and, where one is given, a network's
+    own softmax in a log-linear pool; the class prior in so far as a query is out of distribution.
 
-    Shapes:  similarity (Q, K), nearest first; codes kind -> (Q, K); vectors (Q, D); ood (Q,)
+    Shapes:  similarity (Q, K), nearest first; codes kind -> (Q, K); vectors (Q, D); ood (Q,);
+             network kind -> (Q, C) log-probabilities in the order of the labels
     """
     calibration = model.calibration
-    outside = out_of_distribution(ood, similarity, calibration.usual_ood, calibration.usual_nearest)
+    outside = out_of_distribution(ood, calibration.usual_ood)
     probabilities, unknown = {}, np.zeros(len(vectors))
     for kind, labels in model.labels.items():
         shares = vote_shares(similarity, codes[kind], len(labels.names), calibration.temperature)
-        head, scores = model.heads.get(kind), None
-        if head is not None:
-            scores = head.scores(vectors)
-        pooled = pool(
-            log_votes(shares), scores, calibration.vote_weight[kind], calibration.head_weight[kind]
-        )
+        head = model.heads.get(kind)
+        scores = None if head is None else head.scores(vectors)
+        parts = log_votes(shares), scores, (network or {}).get(kind)
+        pooled = pool(parts, calibration.weights[kind])
         if kind == "author":
-            ratio = None
-            if head is not None and scores is not None:
+            ratio, line = None, calibration.unknown
+            if head is not None and scores is not None and line is not None:
                 ratio = scores.max(axis=1) - head.unseen(vectors)
-            best = shares.max(axis=1), ratio, pooled.max(axis=1)
-            features = unknown_features(similarity, *best)
-            unknown = unknown_probability(features, calibration.unknown_weights, unknown_prior)
+            line = line or (UNFITTED if similarity.shape[1] else NOTHING_KNOWN)
+            unknown = unknown_probability(familiarity(similarity, ratio), line, unknown_prior)
             unknown = 1.0 - (1.0 - unknown) * (1.0 - outside)
         prior = np.asarray(labels.counts, np.float64)
         prior = prior / max(prior.sum(), 1.0)

@@ -7,12 +7,16 @@ which timm carries too. Weights come from a local file, or from timm's hub.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
+from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from schemas.errors import InputError, nearest
 
@@ -38,24 +42,52 @@ OPEN_CLIP = {
 
 
 class Lite0Stages(nn.Module):  # type: ignore[misc]  # mypy skips torch, so its base is Any
-    """Outputs of the stages STAGES of EfficientNet-Lite0.
+    """Outputs of the stages STAGES of EfficientNet-Lite0: that of `early`, then those of `late`.
+
+    `subject` is the rest of the network, from the last of them to what ImageNet's classes are
+    read from. Batch statistics are folded into the convolutions.
 
     Shapes:  (B, 3, H, W), H and W multiples of MULTIPLE_PX -> [(B, C_s, H / f_s, W / f_s), ...]
     """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.stem = nn.Sequential(network.conv_stem, network.bn1)
-        self.blocks = network.blocks[: STAGES.stop]
-        pad_statically(self)
+        fold_batch_norms(network)
+        pad_statically(network)
+        blocks = network.blocks
+        self.early = nn.Sequential(network.conv_stem, network.bn1, *blocks[: STAGES.start + 1])
+        self.late = InTurn(blocks[STAGES.start + 1 : STAGES.stop])
+        self.subject = nn.Sequential(*blocks[STAGES.stop :], network.conv_head, network.bn2)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        x = self.stem(x)
+        x = self.early(x)
+        return [x, *self.late(x)]
+
+
+class InTurn(nn.Module):  # type: ignore[misc]  # mypy skips torch, so its base is Any
+    """Modules one after another; the outputs of all."""
+
+    def __init__(self, modules: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(modules)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
         outputs = []
-        for block in self.blocks:
-            x = block(x)
+        for part in self.parts:
+            x = part(x)
             outputs.append(x)
-        return outputs[STAGES.start :]
+        return outputs
+
+
+def fold_batch_norms(network: nn.Module) -> None:
+    """Multiply batch statistics of timm's EfficientNet into the convolutions before them, and
+    leave the activations behind. Training then goes on from the same function in less time."""
+    for module in network.modules():
+        parts = list(module.named_children())
+        for (name, convolution), (norm_name, norm) in itertools.pairwise(parts):
+            if isinstance(convolution, nn.Conv2d) and isinstance(norm, BatchNormAct2d):
+                setattr(module, name, fuse_conv_bn_eval(convolution, norm))
+                setattr(module, norm_name, norm.act)
 
 
 class Statistics(nn.Module):  # type: ignore[misc]  # mypy skips torch, so its base is Any
@@ -72,9 +104,17 @@ class Statistics(nn.Module):  # type: ignore[misc]  # mypy skips torch, so its b
         self.register_buffer("std", torch.tensor(std)[None, :, None, None] * 255.0)
         self.eval()
 
+    def normalized(self, pixels: Tensor) -> Tensor:
+        """What the network takes; (B, H, W, 3) uint8 -> (B, 3, H, W)"""
+        return (pixels.permute(0, 3, 1, 2).float() - self.mean) / self.std
+
     def forward(self, pixels: Tensor) -> Tensor:
-        x = (pixels.permute(0, 3, 1, 2).float() - self.mean) / self.std
-        return torch.cat([channel_statistics(stage) for stage in self.stages(x)], 1)
+        return joined_statistics(self.stages(self.normalized(pixels)))
+
+
+def joined_statistics(maps: list[Tensor]) -> Tensor:
+    """Statistics of several maps; (B, C_s, H_s, W_s) each -> (B, 2 sum C_s)"""
+    return torch.cat([channel_statistics(one) for one in maps], 1)
 
 
 def channel_statistics(features: Tensor) -> Tensor:

@@ -14,10 +14,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
 from indexer.labels.calibration import LabelDataset
+from indexer.training.augmentation import MADE_HANDS
 from schemas.errors import InputError, UsageError
 from schemas.manifest import WRONG_YEAR, ManifestRow, manifest_rows, read_manifest
 from schemas.names import author_key
@@ -334,6 +336,33 @@ def benchmark_of_catalog(layout: Layout, training: bool = False) -> Benchmark:
     return benchmark_of_rows(rows, layout.pictures, "the catalog", training)
 
 
+def joined(first: Benchmark, second: Benchmark) -> Benchmark:
+    """Pictures of two folders, those of the second without genre and year: it only adds hands."""
+    paths = [
+        str((bench.root / path).absolute()) for bench in (first, second) for path in bench.paths
+    ]
+    nothing: tuple[tuple[str, ...], ...] = ((),) * len(second)
+    return replace(
+        first,
+        root=Path("/"),
+        paths=tuple(paths),
+        authors=np.concatenate([first.authors, second.authors]),
+        series=np.concatenate([first.series, second.series]),
+        genres=first.genres + nothing,
+        years=np.concatenate([first.years, np.full(len(second), NO_YEAR)]),
+    )
+
+
+def few_of_each(bench: Benchmark, most: int) -> Benchmark:
+    """At most so many pictures of each author, the same series of all where they share series."""
+    order = np.array([crc32(name.encode()) for name in bench.series.tolist()])
+    kept = []
+    for author in np.unique(bench.authors):
+        own = np.flatnonzero(bench.authors == author)
+        kept.append(own[np.argsort(order[own], kind="stable")][:most])
+    return bench.part(np.sort(np.concatenate(kept)))
+
+
 def author_splits(bench: Benchmark) -> list[Split]:
     """Halves of the authors, those with several series spread evenly over both.
 
@@ -406,12 +435,37 @@ def unseen_authors(bench: Benchmark, seed: int) -> frozenset[str]:
     return frozenset(str(name) for name in chosen)
 
 
+MADE_SHARE = 0.25
+"""Share of a batch's hands that are made: pictures of an author, redrawn."""
+EXTRA_SHARE = 0.4
+"""Share of a batch's other hands that come from the extra pictures."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step learns from: rows, how each is redrawn (0: not at all), a seed for each."""
+
+    rows: np.ndarray  # (B,) int
+    made: np.ndarray  # (B,) int
+    seeds: tuple[int, ...]  # (B,)
+
+
 class Samples:
     """A benchmark with its classes, divided into rows to train on and rows to evaluate on;
-    batches of several authors, each from several series."""
+    batches of several hands, each from several series.
 
-    def __init__(self, bench: Benchmark, classes: Classes, unseen: frozenset[str]) -> None:
+    The pictures from row `main` on are extra hands: they are learnt from, and nothing else.
+    """
+
+    def __init__(
+        self,
+        bench: Benchmark,
+        classes: Classes,
+        unseen: frozenset[str],
+        main: int | None = None,
+    ) -> None:
         self.bench, self.classes = bench, classes
+        self.main = len(bench) if main is None else main
         aside = np.isin(bench.authors, sorted(unseen))
         self.train, evaluated = np.flatnonzero(~aside), np.flatnonzero(aside)
         self.evaluated = evaluated[:: max(1, -(-len(evaluated) // MAX_EVALUATED))]
@@ -422,37 +476,66 @@ class Samples:
                 "fewer than two authors are left to learn from",
                 "Lower --min-pictures-per-author, or add pictures.",
             )
-        sizes = np.array([len(rows) for rows in self._rows.values()], float)
-        self._chance = np.sqrt(sizes) / np.sqrt(sizes).sum()
+        chance = np.sqrt([float(len(rows)) for rows in self._rows.values()])
+        extra = np.array([rows[0] >= self.main for rows in self._rows.values()])
+        self._extra = {name for name, is_extra in zip(self._rows, extra, strict=True) if is_extra}
+        if extra.any() and not extra.all():
+            chance[extra] *= EXTRA_SHARE / chance[extra].sum()
+            chance[~extra] *= (1.0 - EXTRA_SHARE) / chance[~extra].sum()
+        self._chance = chance / chance.sum()
         self._unnamed = self.train[code < 0]  # no author's class, but perhaps a genre or a year
 
-    def batch(
-        self, number: int, authors: int, each: int, seed: int
-    ) -> tuple[np.ndarray, list[int]]:
-        """Rows of a step and a seed for the augmentation of each: always the same for the same
-        number, so that a resumed run sees what an undisturbed one does.
+    def batch(self, number: int, hands: int, each: int, seed: int) -> Batch:
+        """What a step learns from: always the same for the same number, so that a resumed run
+        sees what an undisturbed one does.
 
-        Shapes:  -> rows (B,), seeds (B,)
+        The order in which series are taken is one for the whole batch, so that hands that have
+        drawn the same things are shown with the same things.
         """
         rng = np.random.default_rng([seed, number])
         names = list(self._rows)
-        size = min(authors, len(names))
-        chosen = rng.choice(len(names), size, replace=False, p=self._chance)
-        rows = [row for place in chosen for row in self._across(names[int(place)], each, rng)]
+        redrawn = min(round(MADE_SHARE * hands), hands - 1)
+        size = min(hands - redrawn, len(names))
+        chosen = [
+            names[place] for place in rng.choice(len(names), size, replace=False, p=self._chance)
+        ]
+        taken = [(name, 0) for name in chosen]
+        originals = [name for name in chosen if name not in self._extra] or chosen
+        for place in range(redrawn):
+            original = originals[place % len(originals)]
+            taken.append((original, int(rng.integers(1, len(MADE_HANDS) + 1))))
+        turn = rng.random(self.classes.series.max() + 1)
+        rows: list[int] = []
+        made: list[int] = []
+        for name, how in taken:
+            found = self._across(self._rows[name], each, turn, rng)
+            rows += found
+            made += [how] * len(found)
         if len(self._unnamed):
             count = min(each, len(self._unnamed))
             rows += rng.choice(self._unnamed, count, replace=False).tolist()
-        return np.array(rows), rng.integers(0, 2**31, len(rows)).tolist()
+            made += [0] * count
+        seeds = tuple(rng.integers(0, 2**31, len(rows)).tolist())
+        return Batch(np.array(rows), np.array(made), seeds)
 
-    def _across(self, author: int, each: int, rng: np.random.Generator) -> list[int]:
-        """Pictures of an author, in turn from its series."""
-        rows = rng.permutation(self._rows[author])
+    def _across(
+        self, rows: np.ndarray, each: int, turn: np.ndarray, rng: np.random.Generator
+    ) -> list[int]:
+        """Pictures of one hand, in turn from its series."""
+        rows = rng.permutation(rows)
         series = self.classes.series[rows]
-        turn = np.zeros(len(rows), int)
+        place = np.zeros(len(rows), int)
         for one in np.unique(series):
             own = np.flatnonzero(series == one)
-            turn[own] = np.arange(len(own))
-        return [int(row) for row in rows[np.argsort(turn, kind="stable")][:each]]
+            place[own] = np.arange(len(own))
+        return [int(row) for row in rows[np.lexsort((turn[series], place))][:each]]
+
+    def hands(self, batch: Batch) -> np.ndarray:
+        """The hand of each picture of a batch, below HANDS for each author, NONE where the author
+        is not known; (B,) int."""
+        code = self.classes.author[batch.rows]
+        own = code + batch.made * len(self.classes.names["author"])
+        return np.where(code < 0, NONE, own)
 
     def shares(self, kind: str) -> tuple[np.ndarray, np.ndarray]:
         """Classes of a kind as shares, and each class's weight: rare ones count more.

@@ -3,6 +3,9 @@
 facts       grey 32 x 32 copy and whether the picture is blank
 pixels      that copy without its mean: copies and layouts score, style does not
 colors      a histogram of 4 x 4 x 4 colors
+chroma      how far the colors are spread: yellowed paper has colors, but one of them
+letterboxed the picture in a small black square, for networks that are trained on such
+gram        Gram matrices of VGG, 224 px, from a file of weights
 head        EfficientNet-Lite0's pooled last layer, 224 px: what a picture shows
 statistics  of the shipped backbone's middle
 encoded     embedding and out-of-distribution score by a model folder
@@ -13,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,9 +29,11 @@ from torch import nn
 from indexer.embedding.embed import in_order
 from indexer.embedding.encoder import Encoder
 from indexer.embedding.preprocess import PixelSpec, prepare
-from indexer.training.augmentation import VIEWS, View
+from indexer.training.augmentation import VIEWS, View, hangul_font
 from indexer.training.backbones import DEFAULT, Statistics, lite0, load_statistics, pad_statically
+from indexer.training.branches import Branches, load_trained
 from indexer.training.data import Benchmark
+from indexer.training.evaluation.baselines import letterboxed, load_gram, sketch
 from indexer.training.model import SHIPPED_SPEC, export_graph, run_graph
 from schemas.errors import InputError
 from schemas.images import PictureError, PictureLimits, decode_picture, grey_thumbnail, is_blank
@@ -73,28 +78,34 @@ def pictures_of(
 
 @dataclass(frozen=True)
 class Backbone:
-    """A backbone by name, with its weights: published ones, those of a file, or random ones."""
+    """A backbone by name, with its weights: published ones, those of a file, or random ones.
+
+    `trained` is a file with the weights of its trained branch: then its statistics are those of
+    both branches.
+    """
 
     name: str = DEFAULT
     weights: Path | None = None
     random: bool = False
+    trained: Path | None = None
 
-    def load(self) -> Statistics:
-        """Errors: as of `load_statistics`"""
-        return load_statistics(self.name, self.weights, self.random)
+    def load(self) -> Statistics | Branches:
+        """Errors: as of `load_statistics` and `load_trained`"""
+        frozen = load_statistics(self.name, self.weights, self.random)
+        return frozen if self.trained is None else load_trained(Branches(frozen), self.trained)
 
     def identity(self) -> list[Any]:
         """What its statistics depend on."""
-        weights = None if self.weights is None else digest_once(self.weights)
-        return [self.name, weights, self.random]
+        files = [path and digest_once(path) for path in (self.weights, self.trained)]
+        return [self.name, self.random, *files]
 
 
 @dataclass
 class FeatureStore:
     """Computes features of a benchmark, or finds them in the cache.
 
-    `model` is the folder behind `encoded`, `backbone` the network behind `statistics`; without
-    a `cache` nothing is stored.
+    `model` is the folder behind `encoded`, `backbone` the network behind `statistics`, `vgg` the
+    weights behind `gram`; `views` are changed copies by name. Without a `cache` nothing is stored.
     """
 
     bench: Benchmark
@@ -102,13 +113,15 @@ class FeatureStore:
     model: Path | None = None
     progress: Progress | None = None
     backbone: Backbone = field(default_factory=Backbone)
+    vgg: Path | None = None
+    views: Mapping[str, View] = field(default_factory=lambda: VIEWS)
 
     def part(self, rows: np.ndarray) -> FeatureStore:
         """The same of some pictures; (M,) rows"""
         return replace(self, bench=self.bench.part(rows))
 
     def get(self, kind: str, view: str | None = None) -> np.ndarray:
-        """Features of all pictures, as they are or in one of VIEWS.
+        """Features of all pictures, as they are or in one of the views.
 
         Shapes:  -> (N, F)
         Errors:  InputError when a picture cannot be used or the cache cannot be written
@@ -128,7 +141,12 @@ class FeatureStore:
             key["model"] = [encoder.model_id, encoder.preprocessing_digest]
         if kind == "statistics":
             key["backbone"] = self.backbone.identity()
-        return _cached(self.cache, kind, key, lambda: self._compute(kind, view))
+        if kind == "gram":
+            assert self.vgg is not None
+            key["weights"] = digest_once(self.vgg)
+        if view == "lettering":
+            key["font"] = Path(hangul_font() or "").name
+        return cached(self.cache, kind, key, lambda: self._compute(kind, view))
 
     def blank(self) -> np.ndarray:
         """Which pictures show nothing; (N,) bool."""
@@ -147,8 +165,11 @@ class FeatureStore:
         describe, target_px = self._describer(kind)
         what = f"{kind}, {view}" if view else kind
         found: list[np.ndarray] = []
-        for image in pictures_of(self.bench, target_px, VIEWS[view] if view else None):
-            found.append(describe(image))
+        images = pictures_of(self.bench, target_px, self.views[view] if view else None)
+        # Each core describes its own picture.
+        for _, row in in_order(describe, images, WINDOW):
+            assert isinstance(row, np.ndarray)  # what is decoded can be described
+            found.append(row)
             if self.progress:
                 self.progress(len(found), len(self.bench), what)
         return np.stack(found)
@@ -159,10 +180,18 @@ class FeatureStore:
             return _facts, HEAD_SPEC.decode_px
         if kind == "colors":
             return _colors, HEAD_SPEC.decode_px
+        if kind == "chroma":
+            return _chroma, HEAD_SPEC.decode_px
+        if kind == "letterboxed":
+            return letterboxed, HEAD_SPEC.decode_px
+        if kind == "gram":
+            assert self.vgg is not None
+            gram = describer(run_graph(export_graph(load_gram(self.vgg))), HEAD_SPEC)
+            return lambda image: sketch(gram(image)), HEAD_SPEC.decode_px
         if kind == "head":
             return describer(run_graph(export_graph(_Head())), HEAD_SPEC), HEAD_SPEC.decode_px
         if kind == "statistics":
-            run = run_graph(export_graph(self.backbone.load()))
+            run = run_graph(export_graph(self.backbone.load()), 1)
             return describer(run, SHIPPED_SPEC), SHIPPED_SPEC.decode_px
         assert kind == "encoded" and self.model is not None
         encoder = Encoder.open(self.model)
@@ -189,6 +218,14 @@ def _colors(image: Image.Image) -> np.ndarray:
     return np.asarray(np.sqrt(np.bincount(index.ravel(), minlength=64) / index.size), np.float32)
 
 
+def _chroma(image: Image.Image) -> np.ndarray:
+    """The deviations of red - green and of yellow - blue together, of 255; (1,)"""
+    small = np.asarray(image.resize((64, 64), Image.Resampling.BOX), np.float32)
+    red, green, blue = small[..., 0], small[..., 1], small[..., 2]
+    deviations = (red - green).std(), ((red + green) / 2 - blue).std()
+    return np.array([np.hypot(*deviations)], np.float32)
+
+
 class _Head(nn.Module):  # type: ignore[misc]  # mypy skips torch, so its base is Any
     """Pixels to the pooled layer below ImageNet's classes. Shapes: (B, H, W, 3) -> (B, 1280)"""
 
@@ -208,10 +245,13 @@ def digest_of(parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _cached(
+def cached(
     folder: Path | None, name: str, key: dict[str, Any], compute: Callable[[], np.ndarray]
 ) -> np.ndarray:
-    """The array of this name and key, computed unless a readable one is there."""
+    """The array of this name and key, computed unless a readable one is there.
+
+    Errors:  StorageError when the folder cannot be written
+    """
     if folder is None:
         return compute()
     path = folder / f"{name}-{digest_of(key)}.npy"

@@ -1,4 +1,4 @@
-"""What training minimises: authors across series, labels, and staying near the start."""
+"""What training minimises: hands across series, and labels."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ SMOOTHING = 0.1
 
 def contrastive(vectors: Tensor, authors: Tensor, series: Tensor) -> Tensor:
     """Supervised contrastive loss whose positives are the author's pictures of *other* series;
-    those of the own series are neither positives nor negatives. 0 without any pair.
+    the author's pictures of the own series are neither positives nor negatives. Other authors'
+    pictures of the same series (the same thing drawn by another hand) are negatives. 0 without
+    any pair.
 
     Shapes:  vectors (B, D) unit, authors and series (B,), authors -1 where unknown
     Source:  Khosla et al. 2020, eq. 2
     """
     similarity = vectors @ vectors.T / TEMPERATURE
-    known = authors >= 0
-    other = series[:, None] != series[None]
-    positive = (authors[:, None] == authors[None]) & known[:, None] & other
-    allowed = other & known[None] & known[:, None]
+    known = (authors[:, None] >= 0) & (authors[None] >= 0)
+    same = authors[:, None] == authors[None]
+    own = same & (series[:, None] == series[None])
+    positive, allowed = same & ~own & known, ~own & known
     log = similarity - similarity.masked_fill(~allowed, -1e4).logsumexp(1, keepdim=True)
     count = positive.sum(1)
     asks = count > 0
@@ -45,6 +47,16 @@ class CosineHead(nn.Module):  # type: ignore[misc]  # mypy skips torch, so its b
         return SCALE * vectors @ functional.normalize(self.weight, dim=1).T
 
 
+def hand_loss(logits: Tensor, hands: Tensor) -> Tensor:
+    """Cross entropy with one label to a picture, -1 where there is none.
+
+    Shapes:  logits (B, C), hands (B,)
+    """
+    if not bool((hands >= 0).any()):
+        return logits.sum() * 0.0
+    return functional.cross_entropy(logits, hands, ignore_index=-1, label_smoothing=SMOOTHING)
+
+
 def label_loss(logits: Tensor, shares: Tensor, weight: Tensor) -> Tensor:
     """Cross entropy with several labels to a picture; pictures without any take no part.
 
@@ -56,13 +68,3 @@ def label_loss(logits: Tensor, shares: Tensor, weight: Tensor) -> Tensor:
     target = shares[has] / shares[has].sum(1, keepdim=True)
     target = target * (1 - SMOOTHING) + SMOOTHING / target.shape[1]
     return -(logits[has].log_softmax(1) * target * weight).sum(1).mean()
-
-
-def near_start(parameters: list[Tensor], start: list[Tensor]) -> Tensor:
-    """Squared distance to where training started (L2-SP): what is not needed does not move.
-
-    Source:  Xuhong et al. 2018
-    """
-    return torch.stack(
-        [(now - then).square().sum() for now, then in zip(parameters, start, strict=True)]
-    ).sum()

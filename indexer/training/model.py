@@ -1,5 +1,7 @@
 """The style network: statistics of a backbone's middle, made comparable by one matrix; its graph.
 
+The statistics of a frozen network and of its trained copy stand side by side (`branches.py`).
+
 The matrix is a closed form: it shrinks what varies within one author's drawings and what changes
 when a picture is reduced or loses its colours, and keeps the strongest directions.
 """
@@ -23,6 +25,7 @@ from torch.nn import functional
 from indexer.embedding.encoder import INPUT_NAME, Session, start_onnxruntime
 from indexer.embedding.preprocess import PixelSpec
 from indexer.training.backbones import MULTIPLE_PX
+from indexer.training.branches import Branches
 from schemas.errors import InputError, ToonsearchError
 
 SHIPPED_SPEC = PixelSpec(480, 480, 32, filter="bicubic", trim=True, zoom=1.25)
@@ -33,11 +36,16 @@ RIDGE = 1.0
 DIMENSION = 256
 VIEW_SHARE = 0.3
 """What a view changes counts so much beside what varies within authors."""
+FROZEN_WEIGHT = 1.5
+"""The closed form of the frozen statistics counts so much beside each of the two trained parts."""
+JOINED_DIMENSION = 512
 TOTAL_SHARE = 0.1
 """All pictures count so much beside the authors' means when directions are chosen: there are fewer
 authors than directions."""
 FLOOR = 1e-6
 MIN_COSINE = 0.9999
+OUTPUTS = ("vector", "ood", "subject")
+SUBJECT_DIMENSION = 128
 OPSET = 18
 MAX_BATCH = 4096
 MAX_SIDE_PX = 4096
@@ -76,16 +84,17 @@ def unit(rows: np.ndarray) -> np.ndarray:
 def fit_projection(
     statistics: np.ndarray,
     authors: np.ndarray,
-    views: Sequence[np.ndarray] = (),
+    changes: Sequence[np.ndarray] = (),
     dimension: int | None = DIMENSION,
 ) -> Projection:
     """Standardise, multiply by (Sw + V + RIDGE I)^(-1/2), keep the directions of authors.
 
     Sw is the mean within-author covariance and V the sum, over the views, of VIEW_SHARE times the
-    covariance of what a view changes; each is scaled to unit mean variance. The directions are
+    covariance of what a view `changes`; each is scaled to unit mean variance. The directions are
     the strongest in which the means of authors differ. Without a `dimension` all are kept.
 
-    Shapes:  statistics and each view (N, S), authors (N,) -> Projection (S,), (S,), (S, D)
+    Shapes:  statistics (N, S), authors (N,), each of the changes (M, S), of some pictures
+             -> Projection (S,), (S,), (S, D)
     Errors:  InputError when no author has two different pictures, or fewer than `dimension`
              directions are there
     Source:  Hatch et al. 2006 (within-class covariance normalisation), with a ridge
@@ -103,18 +112,23 @@ def fit_projection(
     if not np.square(within).sum() > FLOOR:
         raise InputError("the model needs an author with two different pictures")
     total = RIDGE * identity.matrix + _scatter(within)
-    for view in views:
-        changed = identity.standardized(np.asarray(view, np.float64)) - z
+    for change in changes:
+        changed = np.clip(np.asarray(change, np.float64) * identity.scale, -CLIP, CLIP)
         total += VIEW_SHARE * _scatter(changed)
     values, vectors = np.linalg.eigh(total)
     matrix = (vectors / np.sqrt(values)) @ vectors.T
     if dimension is not None:
-        whitened = unit(z @ matrix)
-        means = np.stack([whitened[authors == one].mean(0) for one in np.unique(authors)])
-        strength = means.T @ means / len(means) + TOTAL_SHARE * whitened.T @ whitened / count
-        _, directions = np.linalg.eigh(strength)
-        matrix = matrix @ directions[:, ::-1][:, :dimension]
+        matrix = matrix @ _directions(unit(z @ matrix), authors, dimension)
     return identity._replace(matrix=matrix)
+
+
+def fit_subject(pooled: np.ndarray) -> Projection:
+    """The strongest directions of pooled features; (N, K) -> (K,), (K,), (K, SUBJECT_DIMENSION)"""
+    rows = np.asarray(pooled, np.float64)
+    found = Projection.standardizing(rows)
+    z = found.standardized(rows)
+    _, directions = np.linalg.eigh(z.T @ z)
+    return found._replace(matrix=directions[:, ::-1][:, :SUBJECT_DIMENSION])
 
 
 def _scatter(deviations: np.ndarray) -> np.ndarray:
@@ -122,6 +136,72 @@ def _scatter(deviations: np.ndarray) -> np.ndarray:
     products = deviations.T @ deviations
     mean = np.trace(products) / len(products)
     return np.asarray(products / mean if mean > 0 else products)
+
+
+class Joined(NamedTuple):
+    """Embeddings of the statistics of both branches: the closed forms of the frozen and of the
+    trained ones and what training itself projects the latter to, side by side, turned and cut to
+    the directions in which authors differ.
+
+    The closed forms know what varies within an author without having learnt any hand by heart;
+    the learnt projection finds more of an author's pictures. Either alone is worse.
+    """
+
+    frozen: Projection  # (S,) -> (S,)
+    trained: Projection  # (T,) -> (T,)
+    learnt: Projection  # (T,) -> (L,)
+    directions: np.ndarray  # (S + T + L, D)
+
+    def standardized(self, rows: np.ndarray) -> np.ndarray:
+        """The frozen statistics in standard deviations; (N, S + T) -> (N, S)"""
+        return self.frozen.standardized(rows[:, : len(self.frozen.center)])
+
+    def ood(self, rows: np.ndarray) -> np.ndarray:
+        """Out-of-distribution scores, of the frozen statistics; (N, S + T) -> (N,)"""
+        return self.frozen.ood(rows[:, : len(self.frozen.center)])
+
+    def apply(self, rows: np.ndarray) -> np.ndarray:
+        """Embeddings of statistics; (N, S + T) -> (N, D) unit"""
+        return unit(self.beside(rows) @ self.directions)
+
+    def beside(self, rows: np.ndarray) -> np.ndarray:
+        """The three parts side by side; (N, S + T) -> (N, S + T + L)"""
+        width = len(self.frozen.center)
+        frozen, trained = rows[:, :width], rows[:, width:]
+        parts = (FROZEN_WEIGHT * self.frozen.apply(frozen), self.trained.apply(trained))
+        return np.concatenate([*parts, self.learnt.apply(trained)], 1)
+
+
+def fit_joined(
+    statistics: np.ndarray,
+    authors: np.ndarray,
+    changes: Sequence[np.ndarray],
+    learnt: Projection,
+    dimension: int,
+) -> Joined:
+    """Fit the closed forms of both branches and the directions of what stands side by side.
+
+    Shapes:  statistics (N, S + T), authors (N,), each of the changes (M, S + T)
+    Errors:  as of `fit_projection`
+    """
+    width = statistics.shape[1] - len(learnt.center)
+    frozen, trained = (
+        fit_projection(statistics[:, part], authors, [rows[:, part] for rows in changes], None)
+        for part in (np.s_[:width], np.s_[width:])
+    )
+    joined = Joined(frozen, trained, learnt, np.empty((0, 0)))
+    beside = unit(joined.beside(statistics))
+    if dimension > min(beside.shape):
+        raise InputError(f"{len(beside)} pictures do not span {dimension} dimensions")
+    return joined._replace(directions=_directions(beside, authors, dimension))
+
+
+def _directions(vectors: np.ndarray, authors: np.ndarray, dimension: int) -> np.ndarray:
+    """The strongest directions in which the means of authors differ; (N, D) -> (D, dimension)"""
+    means = np.stack([vectors[authors == one].mean(0) for one in np.unique(authors)])
+    strength = means.T @ means / len(means) + TOTAL_SHARE * vectors.T @ vectors / len(vectors)
+    _, directions = np.linalg.eigh(strength)
+    return np.asarray(directions[:, ::-1][:, :dimension])
 
 
 class StyleNetwork(nn.Module):  # type: ignore[misc]  # mypy skips torch, so its base is Any
@@ -141,9 +221,46 @@ class StyleNetwork(nn.Module):  # type: ignore[misc]  # mypy skips torch, so its
         self.register_buffer("scale", scale)
         self.matrix = nn.Parameter(matrix)
 
+    def embed(self, statistics: Tensor, kept: Tensor | None = None) -> Tensor:
+        """Embeddings of statistics, some of which training may leave out; (B, S) -> (B, D)"""
+        z = self._standardized(statistics)
+        return functional.normalize((z if kept is None else z * kept) @ self.matrix, dim=1)
+
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        z = ((self.statistics(pixels).float() - self.center) * self.scale).clamp(-CLIP, CLIP)
+        z = self._standardized(self.statistics(pixels).float())
         return functional.normalize(z @ self.matrix, dim=1), (z * z).mean(1).sqrt()
+
+    def _standardized(self, statistics: Tensor) -> Tensor:
+        return ((statistics - self.center) * self.scale).clamp(-CLIP, CLIP)
+
+    def projection(self) -> Projection:
+        """What `embed` multiplies by, as it is now."""
+        parts = (self.center, self.scale, self.matrix)
+        return Projection(*(part.detach().cpu().numpy() for part in parts))
+
+
+class JoinedNetwork(nn.Module):  # type: ignore[misc]  # mypy skips torch, so its base is Any
+    """Pixels to embeddings of both branches, out-of-distribution scores, and what is shown.
+
+    Shapes:  (B, H, W, 3) uint8 -> (B, D) unit, (B,), (B, K) unit
+    """
+
+    def __init__(self, branches: Branches, joined: Joined, subject: Projection) -> None:
+        super().__init__()
+        self.branches, self.width = branches, len(joined.frozen.center)
+        self.frozen = StyleNetwork(nn.Identity(), joined.frozen)
+        self.trained = StyleNetwork(nn.Identity(), joined.trained)
+        self.learnt = StyleNetwork(nn.Identity(), joined.learnt)
+        self.subject = StyleNetwork(nn.Identity(), subject)
+        self.directions = nn.Parameter(torch.from_numpy(np.array(joined.directions, np.float32)))
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        statistics, pooled = self.branches.with_subject(pixels)
+        frozen, ood = self.frozen(statistics[:, : self.width])
+        trained = statistics[:, self.width :]
+        parts = (FROZEN_WEIGHT * frozen, self.trained.embed(trained), self.learnt.embed(trained))
+        vectors = functional.normalize(torch.cat(parts, 1) @ self.directions, dim=1)
+        return vectors, ood, self.subject.embed(pooled)
 
 
 # --- The network as an ONNX graph.
@@ -201,24 +318,26 @@ def _strip(model: onnx.ModelProto) -> None:
     del model.metadata_props[:], graph.metadata_props[:]
 
 
-def run_graph(data: bytes) -> Session:
-    """A graph as a function of a batch of pixels; each core has its share of one picture."""
-    return start_onnxruntime(data, len(os.sched_getaffinity(0)), spin=False)
+def run_graph(data: bytes, threads: int | None = None) -> Session:
+    """A graph as a function of a batch of pixels; by default each core has its share of it."""
+    return start_onnxruntime(data, threads or len(os.sched_getaffinity(0)), spin=False)
 
 
-def export_style(network: StyleNetwork, pictures: Iterable[np.ndarray]) -> tuple[bytes, float]:
+def export_style(network: JoinedNetwork, pictures: Iterable[np.ndarray]) -> tuple[bytes, float]:
     """The graph of a style network and its least cosine to torch on pictures (H, W, 3).
 
     Errors:  ToonsearchError when they disagree
     """
-    data = export_graph(network, ("vector", "ood"))
+    data = export_graph(network, OUTPUTS)
     run, worst = run_graph(data), 1.0
     for picture in pictures:
         with torch.inference_mode():
-            wanted, ood = network(torch.from_numpy(picture[None].copy()))
-        vector, found = run(picture[None])
-        worst = min(worst, float(vector[0] @ wanted[0].numpy()))
-        if not np.allclose(found, ood.numpy(), rtol=1e-3):
+            vector, ood, subject = network(torch.from_numpy(picture[None].copy()))
+        found, score, shown = run(picture[None])
+        worst = min(
+            worst, float(found[0] @ vector[0].numpy()), float(shown[0] @ subject[0].numpy())
+        )
+        if not np.allclose(score, ood.numpy(), rtol=1e-3):
             worst = -1.0
     if worst < MIN_COSINE:
         raise ToonsearchError(f"the exported network disagrees with torch (cosine {worst:.6f})")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -21,18 +22,26 @@ from indexer.embedding.models import (
 )
 from indexer.embedding.preprocess import prepare
 from indexer.labels.predict import LabelModel
+from indexer.training.branches import Branches
 from indexer.training.data import Benchmark, Samples, apply_rules, unseen_authors
 from indexer.training.export import (
     Export,
     checked_pictures,
-    closed_form,
     describe,
     fit_labels,
+    joined_network,
     write_model,
 )
 from indexer.training.features import Backbone, FeatureStore, digest_of, pictures_of
-from indexer.training.model import SHIPPED_SPEC, StyleNetwork, export_graph, export_style, run_graph
-from indexer.training.trainer import STATE_FILE, Trainer, TrainSettings, gallery_of, r_at_1_of
+from indexer.training.model import SHIPPED_SPEC, export_graph, export_style, run_graph
+from indexer.training.trainer import (
+    STATE_FILE,
+    TrainSettings,
+    gallery_of,
+    learnt_projection,
+    r_at_1_of,
+    trained_branches,
+)
 from schemas.errors import InputError, PartlyDoneError
 from schemas.progress import Progress
 from schemas.storage.catalog import Catalog
@@ -138,19 +147,17 @@ def train_style(job: Job) -> TrainReport:
              PartlyDoneError when unseen authors are found less often than before (not forced)
     """
     s, samples = job.settings, job.samples
-    statistics = job.backbone.load()
-    export_graph(statistics)  # what cannot be exported is not trained
+    export_graph(Branches(job.backbone.load()))  # what cannot be exported is not trained
     before = job.unseen_r_at_1(job.encoded().vectors)
-    store = job.store.part(samples.train)
-    width = store.get("statistics").shape[1]
-    dimension = min(s.dimension, len(samples.train) - 1, width)
-    projection = closed_form(store, np.arange(len(samples.train)), dimension)
-    style = StyleNetwork(statistics, projection)
     folder = job.models / RUNS / digest_of([asdict(s), job.digest()])
     if job.fresh:
         (folder / STATE_FILE).unlink(missing_ok=True)
-    history = Trainer(style, samples, s, SHIPPED_SPEC, folder, job.note, job.progress).run()
-    network, _ = export_style(style.cpu(), checked_pictures(job.bench))
+    file, history = trained_branches(job.store, samples, s, folder, job.note)
+    both = replace(job.backbone, trained=file)
+    store = replace(job.store, backbone=both).part(samples.train)
+    dimension = min(s.dimension, len(samples.train) - 1)
+    style, _ = joined_network(store, learnt_projection(file), dimension)
+    network, _ = export_style(style, checked_pictures(job.bench))
     encoded = _encoded_by(network, job, dimension)
     report = TrainReport("", None, before, job.unseen_r_at_1(encoded.vectors), history)
     labels = _labels(job, report, encoded)
@@ -158,7 +165,7 @@ def train_style(job: Job) -> TrainReport:
     provenance = _provenance(job, report, "fine-tuned from the closed form")
     export = describe(network, dimension, SHIPPED_SPEC, provenance, labels, prefix)
     published = _publish(job, report, export)
-    (folder / STATE_FILE).unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
     return published
 
 
@@ -192,7 +199,7 @@ def _encoded_by(network: bytes, job: Job, dimension: int) -> Encoded:
     run, count = run_graph(network), len(job.bench)
     vectors, ood = np.empty((count, dimension), np.float32), np.empty(count, np.float32)
     for row, image in enumerate(pictures_of(job.bench, SHIPPED_SPEC.decode_px)):
-        (vectors[row],), (ood[row],) = run(prepare(image, SHIPPED_SPEC)[None])
+        (vectors[row],), (ood[row],) = run(prepare(image, SHIPPED_SPEC)[None])[:2]
         if job.progress:
             job.progress(row + 1, count, "embedding")
     return Encoded(vectors, ood)

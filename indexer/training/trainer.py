@@ -1,9 +1,10 @@
 """Fine-tuning, as one visible loop.
 
-The start is the closed form on the backbone's statistics. A step shows pictures of several
-authors, each from several series; the loss joins authors across series, labels, and the distance
-to the start. Every `eval_every` steps an average of the weights is measured on authors that no
-step sees; the best one wins, mixed with the start where that is better still.
+The start is the closed form on the backbone's statistics. A step shows parts of pictures by
+several hands, each from several series; the loss joins hands across series, labels, and the
+distance to the start. Every `eval_every` steps an average of the weights is measured, beside the
+frozen statistics, on authors that no step sees; the best one wins, mixed with the start where
+that is better still. Without authors to measure on, the last average is taken.
 
 Source:  Wortsman et al. 2022 (WiSE-FT)
 """
@@ -11,40 +12,57 @@ Source:  Wortsman et al. 2022 (WiSE-FT)
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from blake3 import blake3
+from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from indexer.embedding.preprocess import PixelSpec, prepare
-from indexer.training.augmentation import augmented
-from indexer.training.data import LabelRules, Samples
+from indexer.training.augmentation import MADE_HANDS, training_crop
+from indexer.training.backbones import MULTIPLE_PX
+from indexer.training.branches import Branches, TrainedStatistics, read_trained, save_trained
+from indexer.training.data import Batch, LabelRules, Samples
 from indexer.training.evaluation.retrieval import Gallery, near_duplicates
-from indexer.training.features import pictures_of
-from indexer.training.losses import CosineHead, contrastive, label_loss, near_start
-from indexer.training.model import DIMENSION, StyleNetwork
+from indexer.training.features import FeatureStore
+from indexer.training.losses import CosineHead, contrastive, hand_loss, label_loss
+from indexer.training.model import (
+    DIMENSION,
+    JOINED_DIMENSION,
+    SHIPPED_SPEC,
+    Projection,
+    StyleNetwork,
+    fit_projection,
+    unit,
+)
+from indexer.training.pixels import PreparedPictures
 from schemas.errors import InputError
 from schemas.images import grey_thumbnail
 from schemas.progress import Progress
 from schemas.storage.fsio import replace_file, storage_error
 
 MIXTURES = (0.25, 0.5, 0.75, 1.0)
-MATRIX_LR, HEAD_LR = 2e-5, 2e-3
-LABEL_WEIGHTS = {"author": 0.5, "genre": 0.2, "era": 0.2}
-START_WEIGHT = 0.05
-AVERAGE_DECAY = 0.98
-WARM_UP_STEPS = 20
+MATRIX_LR, HEAD_LR = 2e-4, 2e-3
+HAND_WEIGHT = 0.5
+LABEL_WEIGHTS = {"genre": 0.1, "era": 0.1}
+DROPPED = 0.1
+"""Share of the statistics that a step does without."""
+AVERAGE_DECAY = 0.995
+WARM_UP_STEPS = 50
 MAX_GRADIENT = 1.0
+AHEAD = 3
+"""Batches that are cut out while a step computes."""
 STATE_FILE = "state.safetensors"
+TRAINED_FILE = "trained.safetensors"
 DIGEST_BYTES = 32
 Weights = dict[str, Tensor]
 
@@ -56,13 +74,13 @@ class TrainSettings:
     backbone: str = "lite0"
     weights: str | None = None
     random_weights: bool = False
-    steps: int = 300
-    eval_every: int = 50
+    steps: int = 1000
+    eval_every: int = 200
     patience: int = 3
-    authors: int = 8
+    authors: int = 16
     pictures_each: int = 4
-    lr: float = 5e-5
-    dimension: int = DIMENSION
+    lr: float = 2e-4
+    dimension: int = JOINED_DIMENSION
     seed: int = 0
     rules: LabelRules = field(default_factory=LabelRules)
 
@@ -116,30 +134,40 @@ def load_state(folder: Path) -> tuple[RunState, Weights] | None:
 
 
 class Trainer:
-    """One run: the network, its heads, where it stands."""
+    """One run: the trained branch, its heads, where it stands.
+
+    `frozen` is the closed form of the frozen statistics: what is trained is measured beside it.
+    `pictures` are those of the samples, by row.
+    """
 
     def __init__(
         self,
-        style: StyleNetwork,
+        branches: Branches,
+        frozen: Projection,
+        start: Projection,
         samples: Samples,
+        pictures: PreparedPictures,
         settings: TrainSettings,
-        spec: PixelSpec,
         folder: Path,
         note: Callable[[str], None] = lambda text: None,
         progress: Progress | None = None,
     ) -> None:
-        self.samples, self.settings, self.spec, self.folder = samples, settings, spec, folder
-        self.note, self.progress, self.state = note, progress, RunState()
+        self.samples, self.pictures, self.settings = samples, pictures, settings
+        self.folder, self.note, self.progress = folder, note, progress
+        self.branches, self.frozen, self.state = branches, frozen, RunState()
         torch.manual_seed(settings.seed)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.style = style.to(self.device).eval()  # batch statistics stay those of the start
+        style = StyleNetwork(TrainedStatistics(branches), start)
+        # Batch statistics stay those of the start.
+        self.style = style.to(self.device, memory_format=torch.channels_last).eval()
         names, dimension = samples.classes.names, style.matrix.shape[1]
+        counts = {kind: max(1, len(names[kind])) for kind in names}
+        counts["author"] *= 1 + len(MADE_HANDS)
         self.heads = nn.ModuleDict(
-            {kind: CosineHead(dimension, max(1, len(names[kind]))) for kind in names}
+            {kind: CosineHead(dimension, count) for kind, count in counts.items()}
         ).to(self.device)
-        backbone = list(style.statistics.parameters())
         groups = [
-            {"params": backbone, "lr": settings.lr, "weight_decay": 0.0},
+            {"params": list(branches.trained.parameters()), "lr": settings.lr, "weight_decay": 0.0},
             {"params": [style.matrix], "lr": MATRIX_LR, "weight_decay": 0.0},
             {"params": list(self.heads.parameters()), "lr": HEAD_LR},
         ]
@@ -147,8 +175,8 @@ class Trainer:
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, self._lr_share)
         self.average = AveragedModel(style, multi_avg_fn=get_ema_multi_avg_fn(AVERAGE_DECAY))
         self.start, self.best = _copy(style), _copy(style)
-        self._evaluated: tuple[list[np.ndarray], Gallery] | None = None
-        self._threads = ThreadPoolExecutor(2, thread_name_prefix="augment")
+        self._gallery: Gallery | None = None
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="crops")
 
     def run(self) -> list[dict[str, float]]:
         """Train until the steps are done or nothing gets better; resumes by itself.
@@ -163,9 +191,14 @@ class Trainer:
         else:
             self.state.best_r_at_1 = self._record(self.style, 0.0)
         s = self.settings
+        cut: deque[Future[tuple[Batch, Tensor]]] = deque()
+        begun = self.state.step
         try:
             while self.state.step < s.steps and not self._stops_early():
-                loss = self._step(self.state.step)
+                while len(cut) < AHEAD:
+                    cut.append(self._threads.submit(self._cut, begun))
+                    begun += 1
+                loss = self._step(*cut.popleft().result())
                 if not np.isfinite(loss):
                     raise InputError(
                         f"training diverged at step {self.state.step + 1} (loss {loss})",
@@ -176,7 +209,7 @@ class Trainer:
                     self.progress(self.state.step, s.steps, f"training, loss {loss:.3f}")
                 if self.state.step % s.eval_every == 0 or self.state.step == s.steps:
                     r_at_1 = self._record(self.average.module, loss)
-                    if r_at_1 > self.state.best_r_at_1:
+                    if r_at_1 > self.state.best_r_at_1 or not len(self.samples.evaluated):
                         self.state.best_r_at_1, self.state.best_step = r_at_1, self.state.step
                         self.best = _copy(self.average.module)
                     self._save()
@@ -194,6 +227,8 @@ class Trainer:
         return self.state.history
 
     def _stops_early(self) -> bool:
+        if not len(self.samples.evaluated):
+            return False
         waited = (self.state.step - self.state.best_step) // self.settings.eval_every
         return waited >= self.settings.patience
 
@@ -201,65 +236,79 @@ class Trainer:
         warm = min(1.0, (step + 1) / WARM_UP_STEPS)
         return float(warm * 0.5 * (1.0 + np.cos(np.pi * step / max(1, self.settings.steps))))
 
-    def _step(self, number: int) -> float:
-        s, samples = self.settings, self.samples
-        rows, seeds = samples.batch(number, s.authors, s.pictures_each, s.seed)
-        images = pictures_of(samples.bench.part(rows), self.spec.decode_px)
-        rngs = [np.random.default_rng(seed) for seed in seeds]
-        pixels = np.stack(
-            list(self._threads.map(lambda i, rng: augmented(i, self.spec, rng), images, rngs))
-        )
+    def _cut(self, number: int) -> tuple[Batch, Tensor]:
+        """What a step learns from, and its parts of pictures; (B, CROP_PX, CROP_PX, 3) uint8"""
+        s = self.settings
+        batch = self.samples.batch(number, s.authors, s.pictures_each, s.seed)
+        parts = [
+            training_crop(self.pictures[row], np.random.default_rng(seed), made)
+            for row, made, seed in zip(
+                batch.rows.tolist(), batch.made.tolist(), batch.seeds, strict=True
+            )
+        ]
+        return batch, torch.from_numpy(np.stack(parts))
+
+    def _step(self, batch: Batch, parts: Tensor) -> float:
+        samples, classes, rows = self.samples, self.samples.classes, batch.rows
 
         def on(values: np.ndarray) -> Tensor:
             return torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
 
-        with torch.autocast(self.device.type, torch.bfloat16, self.device.type == "cuda"):
-            vectors = self.style(on(pixels))[0].float()
-        classes = samples.classes
-        loss = contrastive(vectors, on(classes.author[rows]), on(classes.series[rows]))
+        with torch.autocast(self.device.type, torch.bfloat16):
+            statistics = self.style.statistics(parts.to(self.device))
+        rng = np.random.default_rng([self.settings.seed, self.state.step, 1])
+        kept = (rng.random(statistics.shape[1]) >= DROPPED) / (1.0 - DROPPED)
+        vectors = self.style.embed(statistics.float(), on(kept.astype(np.float32)))
+        hands = on(samples.hands(batch))
+        loss = contrastive(vectors, hands, on(classes.series[rows]))
+        loss = loss + HAND_WEIGHT * hand_loss(self.heads["author"](vectors), hands)
         for kind, weight in LABEL_WEIGHTS.items():
             shares, balance = samples.shares(kind)
             loss = loss + weight * label_loss(
                 self.heads[kind](vectors), on(shares[rows]), on(balance)
             )
-        trained = dict(self.style.named_parameters())
-        loss = loss + START_WEIGHT * near_start(
-            list(trained.values()), [self.start[name] for name in trained]
-        )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_([*trained.values(), *self.heads.parameters()], MAX_GRADIENT)
+        moved = [*self.style.statistics.trained.parameters(), self.style.matrix]
+        nn.utils.clip_grad_norm_([*moved, *self.heads.parameters()], MAX_GRADIENT)
         self.optimizer.step()
         self.schedule.step()
         self.average.update_parameters(self.style)
         return float(loss.detach())
 
     def _record(self, network: nn.Module, loss: float) -> float:
-        r_at_1 = self.unseen_r_at_1(network)
-        step = self.state.step
+        r_at_1, step = self.unseen_r_at_1(network), self.state.step
         self.state.history.append({"step": float(step), "loss": loss, "r_at_1": r_at_1})
-        self.note(f"step {step}, loss {loss:.3f}, R@1 on unseen authors {r_at_1:.3f}")
+        seen = f", R@1 on unseen authors {r_at_1:.3f}" if len(self.samples.evaluated) else ""
+        self.note(f"step {step}, loss {loss:.3f}{seen}")
         return r_at_1
 
     def unseen_r_at_1(self, network: nn.Module) -> float:
-        """R@1 of a network among the authors that no step sees, own series masked."""
-        if self._evaluated is None:
-            part = self.samples.bench.part(self.samples.evaluated)
-            images = list(pictures_of(part, self.spec.decode_px))
-            self._evaluated = (
-                [prepare(image, self.spec) for image in images],
-                gallery_of(images, part.authors, part.series),
-            )
-        pictures, gallery = self._evaluated
-        vectors = []
+        """R@1 of a network, beside the frozen statistics, among the authors that no step sees,
+        own series masked; 0 where there are none."""
+        rows = self.samples.evaluated
+        if not len(rows):
+            return 0.0
+        if self._gallery is None:
+            part = self.samples.bench.part(rows)
+            images = [Image.fromarray(self.pictures[row]) for row in rows]
+            self._gallery = gallery_of(images, part.authors, part.series)
+        trained, frozen = [], []
         with torch.inference_mode():
-            for picture in pictures:
-                batch = torch.from_numpy(picture.copy())[None].to(self.device)
-                vectors.append(network(batch)[0][0].float().cpu().numpy())
-        return r_at_1_of(gallery, np.stack(vectors))
+            for row in rows:
+                batch = torch.from_numpy(self.pictures[row].copy())[None].to(self.device)
+                with torch.autocast(self.device.type, torch.bfloat16):
+                    frozen.append(self.branches.frozen(batch)[0].float().cpu().numpy())
+                    z = network.statistics(batch).float()
+                trained.append(network.embed(z)[0].cpu().numpy())
+        beside = self.frozen.apply(np.stack(frozen))
+        return r_at_1_of(self._gallery, unit(np.concatenate([beside, np.stack(trained)], 1)))
 
     def _mix(self) -> None:
         """Load the best mixture of start and what was learnt; the start if nothing helps."""
+        if not len(self.samples.evaluated):
+            self._load_mixture(1.0)
+            return
         scored = [(self.state.history[0]["r_at_1"], 0.0)]
         for share in MIXTURES if self.state.best_step else ():
             self._load_mixture(share)
@@ -307,6 +356,53 @@ class Trainer:
         self.schedule.last_epoch = state.step
         for group, base in zip(self.optimizer.param_groups, self.schedule.base_lrs, strict=True):
             group["lr"] = base * self._lr_share(state.step)
+
+
+def trained_branches(
+    store: FeatureStore,
+    samples: Samples,
+    settings: TrainSettings,
+    folder: Path,
+    note: Callable[[str], None] = lambda text: None,
+) -> tuple[Path, list[dict[str, float]]]:
+    """Train a branch on samples whose main pictures are those of a store; resumes by itself.
+
+    Returns the file of its weights and the history of evaluations.
+
+    Errors:  as of `Trainer.run`, and InputError when a picture or the backbone cannot be used
+    """
+    learnt = samples.train[samples.train < samples.main]
+    rows = store.part(learnt).get("statistics").astype(np.float64)
+    authors = samples.bench.authors[learnt]
+    branches = Branches(store.backbone.load())
+    with torch.inference_mode():
+        example = torch.zeros(1, *2 * (2 * MULTIPLE_PX,), 3, dtype=torch.uint8)
+        width = TrainedStatistics(branches)(example).shape[1]
+    dimension = min(DIMENSION, len(learnt) - 1, width)
+    frozen = fit_projection(rows, authors, (), dimension)
+    start = fit_projection(rows[:, -width:], authors, (), dimension)
+    whole = replace(store, bench=samples.bench)
+    pictures = PreparedPictures(
+        samples.bench, SHIPPED_SPEC, folder.parent, whole.digest(), store.progress
+    )
+    run = Trainer(
+        branches, frozen, start, samples, pictures, settings, folder, note, store.progress
+    )
+    history = run.run()
+    file = folder / TRAINED_FILE
+    others = {name: getattr(run.style, name) for name in Projection._fields}
+    others |= {f"heads.{name}": value for name, value in run.heads.state_dict().items()}
+    save_trained(run.branches, others, file)
+    return file, history
+
+
+def learnt_projection(file: Path) -> Projection:
+    """What training projects the statistics of its branch to.
+
+    Errors:  as of `read_trained`
+    """
+    found = read_trained(file)
+    return Projection(*(found[name].numpy() for name in Projection._fields))
 
 
 def gallery_of(images: Iterable[Any], authors: np.ndarray, series: np.ndarray) -> Gallery:

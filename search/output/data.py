@@ -55,6 +55,15 @@ def body(answer: Answer, by: str, layout: Layout | None) -> dict[str, Any]:
             **{of.column: _labels(answer.labels.of(kind)) for kind, of in LABEL_KINDS.items()},
             "unknown_author": _short(answer.labels.unknown_author),
             "out_of_distribution": _short(answer.labels.out_of_distribution),
+            "conclusion": answer.labels.conclusion,
+            "sentence": answer.labels.sentence,
+            "bars": {
+                kind: [
+                    {"label": bar.label, "percent": round(100 * bar.share), "what": bar.what}
+                    for bar in answer.labels.bars(kind)
+                ]
+                for kind in LABEL_KINDS
+            },
         },
     }
 
@@ -66,7 +75,7 @@ def hits(answer: Answer, by: str, layout: Layout | None) -> list[dict[str, Any]]
             {
                 "rank": title.rank,
                 **_title(title),
-                "score": _short(title.score),
+                "closeness": title.closeness,
                 "similarity": _short(title.similarity),
                 "percentile": _short(title.percentile),
                 "pictures": [_picture(hit, layout) for hit in title.hits],
@@ -94,8 +103,10 @@ def _title(title: TitleHit, year: int | None = None) -> dict[str, Any]:
 def _picture(hit: Hit, layout: Layout | None) -> dict[str, Any]:
     known = {
         "picture_id": hit.picture_id,
+        "closeness": hit.closeness,
         "similarity": _short(hit.similarity),
         "percentile": _short(hit.percentile),
+        "expanded": hit.expanded,
     }
     if layout is not None:
         known["path"] = None if hit.file is None else str(layout.picture(hit.file))
@@ -130,7 +141,7 @@ CSV_COLUMNS = [
     "authors",
     "genres",
     "year",
-    "score",
+    "closeness",
     "similarity",
     "percentile",
     "picture_id",

@@ -20,17 +20,16 @@ from urllib.parse import urlsplit
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from schemas.images import PictureLimits, stored_preview
-from schemas.records import LABEL_KINDS, Answer, Hit, LabelProbability, Labels
+from schemas.records import LABEL_KINDS, Answer, Bar, Hit, Labels
 from schemas.storage.layout import Layout
 from schemas.storage.outputs import check_target, write_text
 from search.inputs import QueryPicture
-from search.output.text import percent
+from search.output.text import EXPANDED, only_shares, percent
 
 if TYPE_CHECKING:
     from PIL import Image
 
 TEMPLATES = Path(__file__).parent / "templates"
-SHOWN_LABEL = 0.005  # below half a percent a bar shows nothing
 BUDGET_BYTES = 2_700_000
 """Of encoded pictures on one page: with the text it stays below 3 MB, which mail and chat
 programs still carry."""
@@ -90,19 +89,13 @@ def _file_name(name: str) -> str:
     return name.rpartition("/")[2]
 
 
-def _label_groups(labels: Labels) -> list[tuple[str, list[LabelProbability]]]:
-    """Headings and what is shown under them, most probable first."""
-    groups = []
-    for kind, (_, word, _) in LABEL_KINDS.items():
-        heading, group = word.capitalize(), list(labels.of(kind))
-        if kind == "author" and group:
-            unknown = LabelProbability("none of the known artists", labels.unknown_author)
-            group.insert(0 if labels.unknown_author > 0.5 else len(group), unknown)
-        elif labels.is_out_of_distribution:
-            heading += ": how common each is in the index"
-        if group:
-            groups.append((heading, [one for one in group if one.probability >= SHOWN_LABEL]))
-    return groups
+def _label_groups(labels: Labels) -> list[tuple[str, list[Bar]]]:
+    """Headings and the bars under them, which add up to 100 %."""
+    return [
+        (word.capitalize() + only_shares(labels, kind), bars)
+        for kind, (_, word, _) in LABEL_KINDS.items()
+        if (bars := labels.bars(kind))
+    ]
 
 
 # --- Small copies of pictures as data URIs, within a budget for the whole page.
@@ -269,5 +262,6 @@ def render_gallery(
             facts=facts,
             style=(TEMPLATES / "gallery.css").read_text("utf-8"),
             basis=basis,
+            expanded_heading=EXPANDED,
         )
     )

@@ -11,7 +11,8 @@ import unicodedata
 from collections.abc import Sequence
 from typing import TextIO
 
-from schemas.records import LABEL_KINDS, Answer, LabelProbability, Labels
+from schemas.errors import UsageError
+from schemas.records import LABEL_KINDS, Answer, Bar, Labels
 from search.cli.context import colour_wanted, plain
 
 BAR_CELLS = 10
@@ -19,40 +20,59 @@ MIN_CELLS = 8  # no column is squeezed below this
 BOLD, DIM, RESET = "\x1b[1m", "\x1b[2m", "\x1b[0m"
 
 
-def write_answer(out: TextIO, answer: Answer, by: str) -> None:
-    """The hits, best first, then the labels."""
-    header = ["", "title", "by", "genre", "year", "similarity", "nearer than"]
-    if by == "title":
-        rows = [
-            [
-                str(title.rank),
-                title.name,
-                ", ".join(title.authors) or "-",
-                ", ".join(title.genres) or "-",
-                str(title.year or "-"),
-                f"{title.similarity:.3f}",
-                percent(title.percentile),
-            ]
-            for title in answer.titles
-        ]
-    else:
-        header[1:4] = ["picture", "title", "by"]
-        title_of = {title.title_id: title for title in answer.titles}
-        rows = [
-            [
-                str(rank),
-                (hit.source_path or hit.picture_id[:12]).rpartition("/")[2],
-                title_of[hit.title_id].name,
-                ", ".join(title_of[hit.title_id].authors) or "-",
-                str(hit.year or "-"),
-                f"{hit.similarity:.3f}",
-                percent(hit.percentile),
-            ]
-            for rank, hit in enumerate(answer.pictures, 1)
-        ]
+COLUMNS = ("title", "by", "genre", "year", "closeness")
+"""Of a table where no others are named."""
+MORE_COLUMNS = ("similarity", "percentile", "title_id", "picture_id", "url")
+EXPANDED = "Also found, through the first ten:"
+
+
+def parse_columns(text: str) -> tuple[str, ...]:
+    """Columns as a user names them, with commas between.
+
+    Errors:  UsageError when there is no such column
+    """
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    known = (*COLUMNS, "picture", *MORE_COLUMNS)
+    wrong = [name for name in names if name not in known]
+    if wrong or not names:
+        raise UsageError(f"no such column: {', '.join(wrong) or text!r}", f"{', '.join(known)}.")
+    return names
+
+
+def write_answer(out: TextIO, answer: Answer, by: str, columns: Sequence[str] = ()) -> None:
+    """The hits in the order of their similarity, then what is concluded of the labels.
+
+    Columns that are empty in all rows are left out where nobody named them.
+    """
+    title_of = {title.title_id: title for title in answer.titles}
+    shown = answer.titles if by == "title" else answer.pictures
+    names = columns or (COLUMNS if by == "title" else ("picture", *COLUMNS))
+    rows = []
+    for rank, one in enumerate(shown, 1):
+        title = title_of[one.title_id]
+        best = title.hits[0] if by == "title" else one
+        cells_of = {
+            "title": title.name,
+            "by": ", ".join(title.authors),
+            "genre": ", ".join(title.genres),
+            "year": str(one.year or title.year or ""),
+            "closeness": one.closeness,
+            "similarity": f"{one.similarity:.3f}",
+            "percentile": percent(one.percentile),
+            "picture": (best.source_path or best.picture_id[:12]).rpartition("/")[2],
+            "title_id": one.title_id,
+            "picture_id": best.picture_id,
+            "url": title.url or "",
+        }
+        rows.append([str(rank), *(cells_of[name] for name in names)])
     if rows:
-        numbers = [name in ("", "year", "similarity", "nearer than") for name in header]
-        write_table(out, header, rows, numbers)
+        kept = [at for at in range(len(names) + 1) if columns or any(row[at] for row in rows)]
+        header = ["", *names]
+        table = [[row[at] or "-" for at in kept] for row in rows]
+        header = [header[at] for at in kept]
+        numbers = [name in ("", "year", "similarity", "percentile") for name in header]
+        first = sum(not getattr(one, "expanded", False) for one in shown)
+        write_table(out, header, table, numbers, heading=(first, EXPANDED))
     else:
         out.write("nothing was found\n")
     paint = colour_wanted(out)
@@ -74,31 +94,25 @@ def percent(value: float) -> str:
 
 
 def label_lines(labels: Labels) -> list[str]:
-    """Who, what and when, most probable first, each with a bar."""
-    lines: list[str] = []
-    if labels.authors:
-        none = LabelProbability("none of the known artists", labels.unknown_author)
-        rest = 1.0 - labels.unknown_author - sum(one.probability for one in labels.authors)
-        others = LabelProbability("some other known artist", max(0.0, rest))
-        first = labels.unknown_author > 0.5
-        shown = [none, *labels.authors] if first else [*labels.authors, none]
-        lines += ["", "Which artist?", *_bars([*shown, others])]
-    only = (
-        " (out of distribution: only how common each is in the index)"
-        if labels.is_out_of_distribution
-        else ""
-    )
+    """What is concluded; then who, what and when, each with bars that add up to 100 %."""
+    lines = ["", _plain(labels.sentence)] if labels.sentence else []
     for kind, (_, word, _) in LABEL_KINDS.items():
-        if kind != "author" and (found := labels.of(kind)):
-            lines += ["", f"Which {word}?{only}", *_bars(found)]
+        if bars := labels.bars(kind):
+            lines += ["", f"Which {word}?{only_shares(labels, kind)}", *_bars(bars)]
     return lines
 
 
-def _bars(labels: Sequence[LabelProbability]) -> list[str]:
-    shown = [one for one in labels if one.probability >= 0.005]
+def only_shares(labels: Labels, kind: str) -> str:
+    """What stands beside the heading of labels that say nothing of the picture."""
+    if kind == "author" or labels.conclusion != "other kind":
+        return ""
+    return " (only how common each is in the catalog)"
+
+
+def _bars(bars: Sequence[Bar]) -> list[str]:
     rows = [
-        [f"  {_plain(one.label)}", f"{one.probability * 100:3.0f} %", _bar(one.probability)]
-        for one in shown
+        [f"  {_plain(one.label)}", f"{round(100 * one.share):3d} %", _bar(one.share)]
+        for one in bars
     ]
     return _lines(rows, [False, True, False])
 
@@ -115,8 +129,9 @@ def write_table(
     rows: Sequence[Sequence[str]],
     numbers: Sequence[bool],
     most_cells: int | None = None,
+    heading: tuple[int, str] | None = None,
 ) -> None:
-    """A table with its `numbers` to the right.
+    """A table with its `numbers` to the right; a `heading` stands before the row of its number.
 
     On a terminal text is cut so that a line fits, and to `most_cells`; piped it is whole.
     """
@@ -129,6 +144,8 @@ def write_table(
         body = [[cut(cell, size) for cell, size in zip(row, widths, strict=True)] for row in body]
     head, *lines = _lines(body, numbers)
     out.write((f"{BOLD}{head}{RESET}" if colour_wanted(out) else head) + "\n")
+    if heading is not None and heading[0] < len(lines):
+        lines.insert(heading[0], heading[1])
     out.writelines(line + "\n" for line in lines)
 
 

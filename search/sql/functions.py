@@ -95,16 +95,19 @@ class Similarity:
             if len(ranked) >= k or size >= most:
                 break
             size = min(most, size * 4)
-        percentile = self.generation.calibration.percentile(similarity)
+        shown = ranked[:k]
+        percentile = self.generation.calibration.percentile(
+            np.asarray([one.score for one in shown])
+        )
         return [
             {
                 "title_id": title.title_id,
-                "similarity": float(similarity[title.places[0]]),
-                "percentile": float(percentile[title.places[0]]),
+                "similarity": float(title.score),
+                "percentile": float(percentile[rank - 1]),
                 "picture_id": found[title.places[0]].picture_id,
                 "rank": rank,
             }
-            for rank, title in enumerate(ranked[:k], 1)
+            for rank, title in enumerate(shown, 1)
         ]
 
     def _nearest(self, vector: np.ndarray, k: int) -> tuple[np.ndarray, list[PictureRow]]:

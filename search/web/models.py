@@ -24,11 +24,14 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 class PictureHit(BaseModel):
-    """A picture found; `percentile` is its place among pairs by different authors."""
+    """A picture found; `percentile` is its place among pairs by different authors, `closeness` the
+    same in words. `expanded` ones are not among the nearest, and come last."""
 
     picture_id: str
+    closeness: str
     similarity: float
     percentile: float
+    expanded: bool
     year: int | None
 
 
@@ -44,10 +47,10 @@ class TitleFacts(BaseModel):
 
 
 class FoundTitle(TitleFacts):
-    """A title with the pictures that carried it."""
+    """A title with the pictures that carried it; `similarity` orders a list."""
 
     rank: int
-    score: float
+    closeness: str
     similarity: float
     percentile: float
     pictures: list[PictureHit]
@@ -66,15 +69,28 @@ class Label(BaseModel):
     probability: float
 
 
+class LabelBar(BaseModel):
+    """A bar as people see it; `what` is label, nobody or others."""
+
+    label: str
+    percent: int
+    what: Literal["label", "nobody", "others"]
+
+
 class LabelGroups(BaseModel):
-    """Probabilities; `unknown_author` is that of none of the known ones. The higher
-    `out_of_distribution`, the more genres and eras only say how common each is in the index."""
+    """Probabilities; `unknown_author` is that of nobody in the catalog. The higher
+    `out_of_distribution`, the more genres and eras only say how common each is in the catalog.
+    `conclusion` is what they allow to say, `sentence` says it; the `bars` of a kind add up to 100.
+    """
 
     authors: list[Label]
     unknown_author: float
     genres: list[Label]
     eras: list[Label]
     out_of_distribution: float
+    conclusion: Literal["", "looks like", "not sure", "nobody", "other kind"]
+    sentence: str
+    bars: dict[str, list[LabelBar]]
 
 
 class QueryFacts(BaseModel):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +17,14 @@ from indexer.embedding.models import list_models, model_dir, shipped_model_dir
 from indexer.labels.heads import LabelSet
 from indexer.labels.predict import LabelModel, Prediction
 from schemas.errors import InputError, NoIndexError
+from schemas.records import CONCLUSIONS
 from schemas.settings import EncoderSettings, Settings, StoreSettings
 from search.engine import Engine, QueryOptions, StyleQuery
 from search.inputs import read_picture
 from search.predictions import FORMAT, Predictor, _write, predict_listed
 from tests.search.artists import HANDS, draw
 
-COLUMNS = ["path", "authors", "genres", "eras", "unknown_author", "problem"]
+COLUMNS = ["path", "authors", "genres", "eras", "unknown_author", "conclusion", "problem"]
 
 
 def test_every_label_gets_a_probability_and_all_of_it_adds_up(
@@ -41,7 +43,8 @@ def test_every_label_gets_a_probability_and_all_of_it_adds_up(
     meta = {k.decode(): v.decode() for k, v in table.schema.metadata.items()}
     assert meta["format"] == FORMAT and meta["source"] == source
     rows = table.to_pylist()
-    assert report.unknown == sum((row["unknown_author"] or 0.0) > 0.5 for row in rows)
+    told = [row["conclusion"] for row in rows if not row["problem"]]
+    assert report.conclusions == Counter(told) and set(told) <= set(CONCLUSIONS)
     assert [row["path"] for row in rows] == names
     for row in rows:
         if row["problem"]:
@@ -70,14 +73,14 @@ def test_an_unforeseen_error_is_one_rows_problem(
     listed = [(name, tmp_path / name) for name in names]
     out = tmp_path / "predictions.parquet"
     _, report = _write(Predictor(encoder, "none", predict), settings, listed, out, None)
-    assert (report.embedded, report.failed, report.unknown) == (1, 1, 0)
+    assert (report.embedded, report.failed, report.conclusions) == (1, 1, {"": 1})
     first, second = pq.read_table(out).to_pylist()
     assert "KeyError" in first["problem"] and first["unknown_author"] is None
     assert second["problem"] is None and second["unknown_author"] == 0.2
 
 
-def test_unknown_authors_are_counted(settings: Settings, new_picture: Path, tmp_path: Path) -> None:
-    told = iter([(0.9, 0.8), (0.9, 0.1), (0.2, 0.0)])
+def test_conclusions_are_counted(settings: Settings, new_picture: Path, tmp_path: Path) -> None:
+    told = iter([(0.9, 0.8), (0.9, 0.1), (0.2, 0.0), (0.55, 0.0)])
 
     def predict(query: StyleQuery) -> Prediction:
         assert 0.2 < query.ood < 5.0
@@ -89,11 +92,11 @@ def test_unknown_authors_are_counted(settings: Settings, new_picture: Path, tmp_
         )
 
     listed = [("one", new_picture), ("gone", tmp_path / "gone"), ("two", new_picture),
-              ("three", new_picture)]  # fmt: skip
+              ("three", new_picture), ("four", new_picture)]  # fmt: skip
     asked = Predictor(open_encoder(settings), "hand-made", predict)
     _, report = _write(asked, settings, listed, tmp_path / "p.parquet", None)
-    assert (report.embedded, report.failed, report.unknown) == (3, 1, 2)
-    assert report.out_of_distribution == 1
+    assert (report.embedded, report.failed) == (4, 1)
+    assert report.conclusions == dict.fromkeys(CONCLUSIONS, 1)
 
 
 def test_a_query_and_a_prediction_say_the_same(
@@ -124,7 +127,7 @@ def test_a_models_own_heads_answer_when_they_are_asked(
         predict_listed(mine, [("new", new_picture)], out, model="trained-1")
     model = engine.model
     calibration = dataclasses.replace(
-        model.calibration, head_weight=dict.fromkeys(model.calibration.head_weight, 0.2)
+        model.calibration, weights=dict.fromkeys(model.calibration.weights, (0.5, 0.2, 0.0))
     )
     LabelModel(model.labels, model.heads, calibration).write(trained)
     source, report = predict_listed(mine, [("new", new_picture)], out, model="trained-1")

@@ -1,17 +1,18 @@
 """Author, genre and era of held-out series, predicted by the product's own code.
 
 A catalog of authors that nothing was fitted on is built five times as `toonsearch index build`
-does it, each time without a fifth of the series and without a fifth of the authors. The held-out
-series of known authors are asked for labels; how unknown they are said to be is compared with the
-pictures of the authors that are missing. Beside the product stand the nearest picture and the
-most frequent label.
+does it, each time without a fifth of the series, a fifth of the authors, and a few pictures of the
+other series. The held-out series of known authors are asked for labels. How unknown the missing
+authors are said to be is compared with these new works of known authors, and with the new pictures
+of known works. Beside the product stand the nearest picture and the most frequent label.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -37,8 +38,20 @@ SAMPLE = 2000
 SEED = 20051
 TOP = 5
 PRODUCT, NEAREST, MAJORITY = "neighbours and head", "the nearest picture", "the most frequent"
-Vectors = tuple[np.ndarray, np.ndarray]
-"""Embeddings (N, D) and out-of-distribution scores (N,)."""
+FRESH_FIRST, FRESH_EVERY = 3, 8
+"""Of each series in the catalog the pictures left out of it as new ones."""
+LONG_ERA = 20
+NEW_WORKS, NEW_PICTURES = "new works of known authors", "new pictures of known works"
+Classifier = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""Rows of a catalog (C,) and of what is asked (Q,) to names (L,) and probabilities (Q, L)."""
+
+
+class LabelPart(NamedTuple):
+    """Pictures with their embeddings (N, D) and out-of-distribution scores (N,)."""
+
+    bench: Benchmark
+    vectors: np.ndarray
+    ood: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -54,6 +67,18 @@ class LabelFigures:
     queries: int
 
 
+@dataclass(frozen=True)
+class UnknownFigures:
+    """How well strangers, who are not in the catalog, are told from known authors; strangers
+    count as positive. Numbers of pictures on both sides."""
+
+    against: str
+    auroc: float
+    fpr95: float
+    strangers: int
+    known: int
+
+
 @dataclass
 class LabelResult:
     """The figures of all kinds; the confidence of the product's first label and whether it was
@@ -61,7 +86,7 @@ class LabelResult:
 
     figures: list[LabelFigures] = field(default_factory=list)
     reliability: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
-    unknown: dict[str, float] = field(default_factory=dict)
+    unknown: list[UnknownFigures] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -81,49 +106,80 @@ class _Answers:
 
 
 def measure_labels(
-    parts: Sequence[tuple[Benchmark, Vectors]],
+    parts: Sequence[LabelPart],
     progress: Progress | None = None,
+    classifiers: Mapping[str, Sequence[Classifier]] | None = None,
 ) -> LabelResult:
-    """All label figures of some catalogs, each of authors that its embeddings do not know."""
+    """All label figures of some catalogs, each of authors that its embeddings do not know.
+
+    `classifiers` are other ways of naming authors, one for each part.
+    """
     found: dict[tuple[str, str], list[_Answers]] = defaultdict(list)
-    unknown: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
-    for number, (bench, vectors) in enumerate(parts):
+    scores: dict[str, list[np.ndarray]] = {NEW_WORKS: [], NEW_PICTURES: [], "": []}
+    for number, part in enumerate(parts):
+        bench = part.bench
         _, author = np.unique(bench.authors, return_inverse=True)
         series = series_folds(bench)
         for fold in range(FOLDS):
             missing = author % FOLDS == fold
-            catalog = np.flatnonzero(~missing & (series != fold))
+            in_catalog = ~missing & (series != fold)
+            fresh = _fresh(bench.series, in_catalog)
+            catalog = np.flatnonzero(in_catalog & ~fresh)
             known = np.flatnonzero(~missing & (series == fold))
             if not len(known) or len(np.unique(author[catalog])) < 2:
                 continue
-            asked = np.concatenate([known, np.flatnonzero(missing)])
-            one_fold, unknown_author = _ask(bench, vectors, catalog, asked, len(known))
+            sides = [known, np.flatnonzero(fresh), np.flatnonzero(missing)]
+            asked = np.concatenate(sides)
+            one_fold, unknown_author = _ask(part, catalog, asked, len(known))
             for key, answers in one_fold.items():
                 found[key].append(answers)
-            by_known = np.isin(author[known], author[catalog])
-            unknown[0].append(unknown_author[: len(known)][by_known])
-            unknown[1].append(unknown_author[len(known) :])
+            ends = np.cumsum([len(side) for side in sides])
+            works, pictures, strangers = np.split(unknown_author, ends[:-1])
+            scores[NEW_WORKS].append(works[np.isin(author[known], author[catalog])])
+            scores[NEW_PICTURES].append(pictures)
+            scores[""].append(strangers)
+            by_known = known[np.isin(author[known], author[catalog])]
+            for name, several in (classifiers or {}).items():
+                names, shares = several[number](catalog, by_known)
+                truth = bench.authors[by_known]
+                found["author", name].append(_Answers(truth, names.astype(np.str_), shares))
             if progress:
                 progress(number * FOLDS + fold + 1, len(parts) * FOLDS, "labels")
     result = LabelResult()
-    for (kind, method), several in found.items():
-        _add(result, kind, method, several)
-    if any(map(len, unknown[1])):
-        score = np.concatenate([*unknown[0], *unknown[1]])
-        positive = np.repeat([0.0, 1.0], [sum(map(len, side)) for side in unknown])
-        result.unknown = {
-            "auroc": auroc(score, positive),
-            "fpr95": false_positive_rate(score, positive),
-        }
+    for (kind, method), of_folds in found.items():
+        _add(result, kind, method, of_folds)
+    for against in (NEW_WORKS, NEW_PICTURES):
+        negative, positive = (np.concatenate(scores[key] or [np.zeros(0)]) for key in (against, ""))
+        if len(negative) and len(positive):
+            score = np.concatenate([negative, positive])
+            is_stranger = np.repeat([0.0, 1.0], [len(negative), len(positive)])
+            result.unknown.append(
+                UnknownFigures(
+                    against,
+                    auroc(score, is_stranger),
+                    false_positive_rate(score, is_stranger),
+                    len(positive),
+                    len(negative),
+                )
+            )
     return result
 
 
+def _fresh(series: np.ndarray, in_catalog: np.ndarray) -> np.ndarray:
+    """A few pictures of each series in the catalog; (N,) bool"""
+    fresh = np.zeros(len(series), bool)
+    for one in np.unique(series[in_catalog]):
+        own = np.flatnonzero(in_catalog & (series == one))
+        fresh[own[FRESH_FIRST::FRESH_EVERY]] = True
+    return fresh
+
+
 def _ask(
-    bench: Benchmark, encoded: Vectors, catalog: np.ndarray, asked: np.ndarray, known: int
+    part: LabelPart, catalog: np.ndarray, asked: np.ndarray, known: int
 ) -> tuple[dict[tuple[str, str], _Answers], np.ndarray]:
     """What a catalog says of pictures, of the first `known` of which labels are known; and how
     likely each is by nobody (Q,)."""
-    vectors, ood = encoded
+    bench, vectors, ood = part
     classes = apply_rules(bench.part(catalog), LabelRules(min_pictures_per_author=1))
     data = classes.dataset(vectors[catalog], ood[catalog])
     model = LabelModel.fit(data, sample=SAMPLE, seed=SEED)
@@ -144,8 +200,24 @@ def _ask(
         nearest[first >= 0, first[first >= 0]] = 1.0
         frequent = np.tile(np.asarray(model.labels[kind].counts, float), (len(scores), 1))
         for method, shown in ((PRODUCT, scores), (NEAREST, nearest), (MAJORITY, frequent)):
-            answers[kind, method] = _Answers(truth[counts], names, shown[:known][counts])
+            own = _Answers(truth[counts], names, shown[:known][counts])
+            answers[kind, method] = own
+            if kind == "era":
+                answers[f"era of {LONG_ERA} years", method] = _long_eras(own)
     return answers, said.unknown_author
+
+
+def _long_eras(decades: _Answers) -> _Answers:
+    """Answers for LONG_ERA years: the sums of the decades'."""
+
+    def long(names: np.ndarray) -> np.ndarray:
+        return np.array([era_of(int(name[:4]), LONG_ERA) for name in names.tolist()], np.str_)
+
+    names, place = np.unique(long(decades.names), return_inverse=True)
+    scores = np.zeros((len(decades.scores), len(names)))
+    for column, at in enumerate(place.tolist()):
+        scores[:, at] += decades.scores[:, column]
+    return _Answers(long(decades.truth), names, scores)
 
 
 def _truth(bench: Benchmark, kind: str) -> np.ndarray:
@@ -163,10 +235,11 @@ def _add(result: LabelResult, kind: str, method: str, answers: Sequence[_Answers
     best = np.concatenate([one.best() for one in answers])
     right = (best == truth).astype(float)
     error = top5 = None
-    if method == PRODUCT:
+    if method not in (NEAREST, MAJORITY):
         confidence = np.concatenate([one.scores.max(1) for one in answers])
         error = expected_calibration_error(confidence, right)
-        result.reliability[kind] = confidence, right
+        if method == PRODUCT:
+            result.reliability[kind] = confidence, right
     if method != NEAREST:
         top5 = float(np.concatenate([one.among_top() for one in answers]).mean())
     result.figures.append(

@@ -1,4 +1,4 @@
-"""The whole protocol in one run: retrieval, degraded copies, labels, baselines.
+"""The whole protocol in one run: retrieval, degraded copies, content, colour, labels, baselines.
 
 Whatever is fitted is fitted on the training authors of a split, and the test authors are asked;
 labels are predicted for whole series that nothing was fitted on. The model of a folder stands
@@ -8,34 +8,58 @@ last, with a note when it was fitted on authors that are asked.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+from blake3 import blake3
 
 from indexer.embedding.models import DESCRIPTION_FILE
-from indexer.training.augmentation import NUISANCE_VIEWS, VIEWS
+from indexer.training.augmentation import NUISANCE_VIEWS, VIEWS, hangul_font
 from indexer.training.data import Benchmark
-from indexer.training.evaluation.labels import LabelResult, Vectors, measure_labels
+from indexer.training.evaluation.baselines import (
+    BASELINES_VERSION,
+    RECIPES,
+    Recipe,
+    Softmax,
+    train_softmax,
+)
+from indexer.training.evaluation.confounders import (
+    CLIPART_QUERIES,
+    DRAWING_QUERIES,
+    MOST_PICTURES,
+    Kept,
+    Shown,
+    of_contents,
+    of_folder,
+)
+from indexer.training.evaluation.labels import Classifier, LabelPart, LabelResult, measure_labels
 from indexer.training.evaluation.retrieval import (
+    Failure,
     Gallery,
     QueryFigures,
     RetrievalFigures,
     near_duplicates,
     paired_interval,
+    worst_authors,
 )
 from indexer.training.export import closed_form
-from indexer.training.features import FeatureStore
+from indexer.training.features import FeatureStore, cached, digest_of
 from indexer.training.model import DIMENSION, Projection, fit_projection, unit
 from schemas.errors import InputError
 from schemas.progress import Progress
 
-FORMAT = "toonsearch.evaluation/2"
+FORMAT = "toonsearch.evaluation/3"
 QUICK_VIEWS = ("grey", "mirrored")
 QUICK_PICTURES = 1200
+QUICK_SHOWN = 300
+"""Pictures with contents, and pieces of clip art, of a quick run."""
+WHITENED = "whitened by authors, 896 d"
+"""The simple closed form, which every row is compared with."""
+CLOSED = "closed form, 896 d"
 Embed = Callable[[np.ndarray], np.ndarray]
 
 
@@ -45,6 +69,7 @@ class Space:
 
     feature     what of a picture it starts from (`indexer/training/features.py`)
     with_views  whether degraded copies are measured, each of which is computed by itself
+    shown       whether content and colour are measured, on pictures of their own
     """
 
     name: str
@@ -52,27 +77,65 @@ class Space:
     fit: Callable[[FeatureStore, np.ndarray], Embed] = lambda store, train: unit
     with_views: bool = False
     note: str = ""
+    shown: bool = True
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What is measured beside the drawings and the quick baselines.
+
+    content  manifest or folder of pictures in several styles, with the column `content`
+    clipart  manifest or folder of clip art, whose hues are turned
+    vgg      weights of VGG16 or VGG19, for its Gram matrices
+    trained  whether the softmax networks are trained, which takes minutes
+    steps    of each of them; None: as many as each recipe has
+    """
+
+    content: Path | None = None
+    clipart: Path | None = None
+    vgg: Path | None = None
+    trained: bool = False
+    steps: int | None = None
+
+
+Interval = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Gain:
+    """How much more one space finds than another, with 95 % intervals over authors."""
+
+    name: str
+    over: str
+    r_at_1: Interval
+    ap_at_100: Interval
 
 
 @dataclass(frozen=True)
 class RetrievalRow:
-    """One row of the table: means over splits, R@1 of each split, gain of R@1 over the row above
-    with its 95 % interval over authors, R@1 of each degraded copy among clean pictures."""
+    """One row of the table: means over splits, R@1 of each split, R@1 of each degraded copy
+    among clean pictures."""
 
     name: str
     note: str
     figures: RetrievalFigures
     by_split: tuple[float, ...]
-    gain: tuple[float, float, float] | None
     views: dict[str, float]
 
 
-class Table(NamedTuple):
-    """A table of the report; the caption may be empty."""
+@dataclass(frozen=True)
+class ShownRow:
+    """Content and colour of one space; None or absent where nothing was asked.
 
-    caption: str
-    header: list[str]
-    rows: list[list[str]]
+    content   share of pictures whose nearest neighbour of another content has their style
+    by_style  the same by style
+    colour    what stays among the first results, by kind of picture
+    """
+
+    name: str
+    content: float | None
+    by_style: dict[str, float]
+    colour: dict[str, Kept]
 
 
 class Ground:
@@ -89,6 +152,14 @@ class Ground:
             for split in store.bench.splits
         ]
         self.asked = np.unique(np.concatenate([test for _, test in self.splits]))
+        self._embeds: dict[tuple[str, int], Embed] = {}
+
+    def embed(self, space: Space, split: int) -> Embed:
+        """The space as it is fitted on the training side of a split."""
+        key = space.name, split
+        if key not in self._embeds:
+            self._embeds[key] = space.fit(self.store, self.splits[split][0])
+        return self._embeds[key]
 
     @cached_property
     def galleries(self) -> list[Gallery]:
@@ -102,12 +173,12 @@ class Ground:
     def rows(self, feature: str, view: str | None, chosen: np.ndarray) -> np.ndarray:
         """Features of some of the asked pictures; (M,) -> (M, F)"""
         fitted = feature == "statistics" and view in (None, *NUISANCE_VIEWS)
-        if fitted or (feature == "pixels" and view is None):  # known of all pictures anyway
+        if fitted or (feature in ("pixels", "letterboxed") and view is None):  # known of all
             return np.asarray(self.store.get(feature, view)[chosen])
         found = self.store.part(self.asked).get(feature, view)
         return np.asarray(found[np.searchsorted(self.asked, chosen)])
 
-    def catalog(self, space: Space, split: int) -> tuple[Benchmark, Vectors]:
+    def catalog(self, space: Space, split: int) -> LabelPart:
         """The test pictures of a split, with embeddings and out-of-distribution scores."""
         train, test = self.splits[split]
         rows = self.rows(space.feature, None, test)
@@ -115,20 +186,26 @@ class Ground:
             ood = rows[:, -1]
         else:
             ood = Projection.standardizing(self.rows(space.feature, None, train)).ood(rows)
-        vectors = space.fit(self.store, train)(rows)
-        return self.store.bench.part(test), (vectors.astype(np.float32), ood)
+        vectors = self.embed(space, split)(rows).astype(np.float32)
+        return LabelPart(self.store.bench.part(test), vectors, ood)
 
-    def measure(
-        self, space: Space, above: Sequence[QueryFigures] | None
-    ) -> tuple[RetrievalRow, list[QueryFigures]]:
+    def drawings(self, split: int) -> Shown:
+        """The test pictures of a split, to be asked in other colours."""
+        test = self.splits[split][1]
+        store = self.store.part(test)
+        return Shown(store, self.galleries[split], lambda kind: self.rows(kind, None, test))
+
+    def measure(self, space: Space) -> tuple[RetrievalRow, list[QueryFigures]]:
         """The figures of one space.
 
         Errors:  InputError when a split has no author with two series among those asked
         """
         views: dict[str, list[float]] = {view: [] for view in self.views if space.with_views}
         found: list[QueryFigures] = []
-        for (train, test), gallery in zip(self.splits, self.galleries, strict=True):
-            embed = space.fit(self.store, train)
+        for number, ((_, test), gallery) in enumerate(
+            zip(self.splits, self.galleries, strict=True)
+        ):
+            embed = self.embed(space, number)
             vectors = embed(self.rows(space.feature, None, test))
             found.append(gallery.figures(vectors))
             for view, figures in views.items():
@@ -142,14 +219,71 @@ class Ground:
             space.note,
             RetrievalFigures.mean(several),
             tuple(figures.r_at_1 for figures in several),
-            paired_interval(found, above) if above else None,
             {view: float(np.mean(figures)) for view, figures in views.items()},
         )
         return row, found
 
+    def shown(self, space: Space, content: Shown | None, clipart: Shown | None) -> ShownRow:
+        """Content and colour of one space: means over splits."""
+        feature, contents, styles = space.feature, [], []
+        kept: dict[str, list[Kept]] = {"drawings": [], "clip art": []}
+        for number in range(len(self.splits)):
+            embed = self.embed(space, number)
+            if content:
+                share, by_style = content.content(feature, embed)
+                contents.append(share)
+                styles.append(by_style)
+            asked: dict[str, tuple[Shown | None, int]] = {"clip art": (clipart, CLIPART_QUERIES)}
+            if not space.note:  # a model that knows these drawings is not asked
+                asked["drawings"] = self.drawings(number), DRAWING_QUERIES
+            for kind, (shown, count) in asked.items():
+                if shown and (found := shown.colour(feature, embed, count)):
+                    kept[kind].append(found)
+        return ShownRow(
+            space.name,
+            float(np.mean(contents)) if contents else None,
+            {
+                style: float(np.mean([one[style] for one in styles]))
+                for style in (styles or [{}])[0]
+            },
+            {
+                kind: replace(several[0], share=float(np.mean([one.share for one in several])))
+                for kind, several in kept.items()
+                if several
+            },
+        )
 
-def standard_spaces(model: Path, note: str) -> list[Space]:
+    def softmax(
+        self, recipe: Recipe, rows: np.ndarray, authors: np.ndarray, steps: int | None
+    ) -> Softmax:
+        """A network trained on letterboxed pictures (N, F) and their authors (N,), or the one in
+        the cache."""
+        data = digest_of([blake3(rows.tobytes()).hexdigest(), authors.tolist()])
+        key = [recipe.name, recipe.lr, steps or recipe.steps, BASELINES_VERSION, data]
+        return train_softmax(
+            recipe,
+            rows,
+            authors,
+            lambda compute: cached(self.store.cache, "softmax", {"softmax": key}, compute),
+            steps,
+            progress=self.store.progress,
+        )
+
+    def classifier(self, recipe: Recipe, split: int, steps: int | None) -> Classifier:
+        """A softmax network as a way of naming authors of a split's test pictures."""
+        test = self.splits[split][1]
+        rows, authors = self.rows("letterboxed", None, test), self.store.bench.authors[test]
+
+        def ask(catalog: np.ndarray, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            fitted = self.softmax(recipe, rows[catalog], authors[catalog], steps)
+            return fitted.names, fitted.probabilities(rows[asked])
+
+        return ask
+
+
+def standard_spaces(ground: Ground, note: str, beside: Beside) -> list[Space]:
     """The rows of the table: baselines, the closed form in two widths, a model folder."""
+    assert ground.store.model is not None
 
     def standardized(store: FeatureStore, train: np.ndarray) -> Embed:
         projection = Projection.standardizing(store.get("statistics")[train])
@@ -166,16 +300,30 @@ def standard_spaces(model: Path, note: str) -> list[Space]:
         most = min(DIMENSION, *store.get("statistics")[train].shape)  # of a small benchmark
         return closed_form(store, train, most).apply
 
+    def learnt(recipe: Recipe) -> Callable[[FeatureStore, np.ndarray], Embed]:
+        def fit(store: FeatureStore, train: np.ndarray) -> Embed:
+            rows, authors = store.get("letterboxed")[train], store.bench.authors[train]
+            fitted = ground.softmax(recipe, rows, authors, beside.steps)
+            return lambda rows: unit(fitted.features(rows))
+
+        return fit
+
+    others = []
+    if beside.vgg:
+        others.append(Space("VGG's Gram matrices", "gram", shown=False))
+    if beside.trained:
+        others += [Space(one.name, "letterboxed", learnt(one), True) for one in RECIPES]
     return [
         Space("raw pixels, 32 x 32", "pixels"),
         Space("color histogram", "colors"),
+        *others,
         Space("ImageNet head", "head"),
         Space("middle statistics, frozen", "statistics", standardized, True),
-        Space("whitened by authors, 896 d", "statistics", without_views, True),
-        Space("closed form, 896 d", "statistics", wide, True),
+        Space(WHITENED, "statistics", without_views, True),
+        Space(CLOSED, "statistics", wide, True),
         Space(f"closed form, {DIMENSION} d", "statistics", narrow, True),
         Space(
-            f"model {model.name}",
+            f"model {ground.store.model.name}",
             "encoded",
             lambda store, train: lambda rows: unit(rows[:, :-1]),
             not note,
@@ -191,12 +339,19 @@ class Evaluation:
     bench: Benchmark
     model: str
     model_note: str
+    model_authors: str
+    """Which authors the model was trained on, in words."""
     retrieval: list[RetrievalRow]
+    gains: list[Gain]
+    confounded: list[ShownRow]
     labels: LabelResult
+    failures: list[Failure]
+    """The worst authors of the first split, as `shown` finds them."""
+    notes: list[str]
     ground: Ground = field(repr=False)
     shown: Space = field(repr=False)
-    """Whose retrievals and labels are shown: the model, or the closed form where the model has
-    been fitted on the authors."""
+    """Whose retrievals, failures and labels are shown: the model, or the closed form where the
+    model has been fitted on the authors."""
 
     def to_json(self) -> dict[str, Any]:
         """All figures, without pictures."""
@@ -210,10 +365,19 @@ class Evaluation:
                 "splits": len(self.bench.splits),
                 "asked": len(self.ground.asked),
             },
-            "model": {"id": self.model, "note": self.model_note},
+            "model": {
+                "id": self.model,
+                "note": self.model_note,
+                "trained_on": self.model_authors,
+            },
+            "notes": self.notes,
             "retrieval": [asdict(row) for row in self.retrieval],
+            "gains": [asdict(row) for row in self.gains],
+            "content_and_color": [asdict(row) for row in self.confounded],
             "labels": [asdict(row) for row in self.labels.figures],
-            "unknown_author": self.labels.unknown,
+            "labels_and_failures_of": self.shown.name,
+            "unknown_author": [asdict(row) for row in self.labels.unknown],
+            "failures": [asdict(row) for row in self.failures],
         }
 
 
@@ -221,6 +385,7 @@ def evaluate(
     bench: Benchmark,
     model: Path,
     *,
+    beside: Beside = Beside(),
     cache: Path | None = None,
     quick: bool = False,
     progress: Progress | None = None,
@@ -234,18 +399,58 @@ def evaluate(
     """
     if quick:
         bench = smaller(bench)
-    store = FeatureStore(bench, cache, model, progress)
+    most = QUICK_SHOWN if quick else MOST_PICTURES
+    contents = of_contents(beside.content, most) if beside.content else None
+    pieces = of_folder(beside.clipart, most) if beside.clipart else None
+    store = FeatureStore(bench, cache, model, progress, vgg=beside.vgg)
     ground = Ground(store, QUICK_VIEWS if quick else tuple(VIEWS))
     note = leakage(bench, model)
-    spaces = standard_spaces(model, note)
-    table: list[RetrievalRow] = []
-    above: list[QueryFigures] | None = None
+    spaces = standard_spaces(ground, note, beside)
+    table, found = [], {}
     for space in spaces:
-        row, above = ground.measure(space, above)
+        row, found[space.name] = ground.measure(space)
         table.append(row)
-    shown = spaces[-2] if note else spaces[-1]
-    labels = measure_labels([ground.catalog(shown, n) for n in range(len(ground.splits))], progress)
-    return Evaluation(bench, model.name, note, table, labels, ground, shown)
+    shown = next(s for s in reversed(spaces) if not s.note)
+    labels = measure_labels(
+        [ground.catalog(shown, number) for number in range(len(ground.splits))],
+        progress,
+        {
+            one.name: [
+                ground.classifier(one, number, beside.steps) for number in range(len(ground.splits))
+            ]
+            for one in (RECIPES if beside.trained else ())
+        },
+    )
+    asked = [Shown.of(replace(store, bench=b)) if b else None for b in (contents, pieces)]
+    return Evaluation(
+        bench,
+        model.name,
+        note,
+        trained_on(bench, model),
+        table,
+        gains(found, spaces[-1].name),
+        [ground.shown(space, *asked) for space in spaces if space.shown],
+        labels,
+        worst_authors(found[shown.name][0]),
+        notes_on(model, contents),
+        ground,
+        shown,
+    )
+
+
+def gains(found: Mapping[str, Sequence[QueryFigures]], model: str) -> list[Gain]:
+    """Every space against the simple closed form, and the model against the others."""
+    pairs = [(name, WHITENED) for name in found if name != WHITENED]
+    pairs += [(model, name) for name in found if name.startswith("closed form")]
+    return [
+        Gain(
+            name,
+            over,
+            paired_interval(found[name], found[over]),
+            paired_interval(found[name], found[over], "average_precision"),
+        )
+        for name, over in pairs
+    ]
 
 
 def smaller(bench: Benchmark) -> Benchmark:
@@ -259,80 +464,50 @@ def smaller(bench: Benchmark) -> Benchmark:
     return replace(part, splits=bench.splits[:2])
 
 
+def authors_of(model: Path) -> frozenset[str] | None:
+    """The authors that a model was trained on, as its description says; None where it does not."""
+    try:
+        found = json.loads((model / DESCRIPTION_FILE).read_bytes())["provenance"].get("authors")
+        return None if found is None else frozenset(str(name) for name in found)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
 def leakage(bench: Benchmark, model: Path) -> str:
     """Whether the model was fitted on authors that are asked, in words; "" if not."""
-    try:
-        about = json.loads((model / DESCRIPTION_FILE).read_bytes())
-        fitted = about["provenance"].get("authors")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        fitted = None
+    fitted = authors_of(model)
     if fitted is None:
         return "which authors it was fitted on is not recorded"
     asked = frozenset().union(*(split.test for split in bench.splits))
-    shared = asked & set(fitted)
+    shared = asked & fitted
     return f"it was fitted on {len(shared)} of these {len(asked)} authors" if shared else ""
 
 
-def tables(found: Evaluation) -> list[Table]:
-    """All tables."""
-    return [
-        retrieval_table(found.retrieval),
-        view_table(found.retrieval),
-        label_table(found.labels),
+def trained_on(bench: Benchmark, model: Path) -> str:
+    """Which authors the model was trained on, in a sentence."""
+    fitted = authors_of(model)
+    if fitted is None:
+        return f"Which authors {model.name} was trained on is not recorded."
+    asked = frozenset().union(*(split.test for split in bench.splits))
+    learnt = frozenset().union(*(split.train for split in bench.splits)) - asked
+    parts = [
+        f"{len(fitted & asked)} of the {len(asked)} that are asked",
+        f"{len(fitted & learnt)} of the {len(learnt)} that the closed form is fitted on",
+        f"{len(fitted - asked - learnt)} others",
     ]
+    return f"{model.name} was trained on {len(fitted)} authors: {', '.join(parts)}."
 
 
-def render(found: Evaluation) -> str:
-    """All tables in Markdown."""
-    return "\n\n".join([*map(markdown, tables(found)), unknown_line(found.labels)]).strip()
-
-
-def markdown(table: Table) -> str:
-    """A table with its caption."""
-    lines = [table.header, ["---"] * len(table.header), *table.rows]
-    rows = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-    return f"{table.caption}\n\n{rows}".strip()
-
-
-def retrieval_table(table: Sequence[RetrievalRow]) -> Table:
-    """R@1, R@10, macro R@1, AP@100, mAP@10; R@1 of each split; gain over the row above."""
-    rows = []
-    for row in table:
-        f = row.figures
-        values = (f.r_at_1, f.r_at_10, f.macro_r_at_1, f.ap_at_100, f.map_at_10)
-        by_split = " ".join(f"{r_at_1:.3f}" for r_at_1 in row.by_split)
-        gain = "{:+.3f} [{:+.3f}, {:+.3f}]".format(*row.gain) if row.gain else ""
-        name = f"{row.name} ({row.note})" if row.note else row.name
-        rows.append([name, *(f"{value:.3f}" for value in values), by_split, gain])
-    header = ["features", "R@1", "R@10", "macro R@1", "AP@100", "mAP@10", "R@1 by split"]
-    return Table("", [*header, "gain of R@1 over the row above"], rows)
-
-
-def view_table(table: Sequence[RetrievalRow]) -> Table:
-    """R@1 of each degraded copy."""
-    rows = [row for row in table if row.views]
-    cells = [
-        [row.name, *(f"{r:.3f}" for r in (row.figures.r_at_1, *row.views.values()))] for row in rows
-    ]
-    header = ["features", "clean", *(rows[0].views if rows else ())]
-    return Table("R@1 when only the query is changed:", header, cells)
-
-
-def label_table(labels: LabelResult) -> Table:
-    """Accuracy and calibration of each kind of label, by each way of predicting it."""
-    rows = []
-    for row in labels.figures:
-        values = (row.top1, row.top5, row.macro_f1, row.calibration_error)
-        shares = ["" if value is None else f"{value:.3f}" for value in values]
-        rows.append([row.kind, row.method, *shares, str(row.queries)])
-    header = ["label", "by", "top-1", "top-5", "macro-F1", "calibration error", "queries"]
-    return Table("Labels of series held out:", header, rows)
-
-
-def unknown_line(labels: LabelResult) -> str:
-    """How well an unknown author is recognised, in a sentence."""
-    if not labels.unknown:
-        return ""
-    return "Unknown authors: AUROC {auroc:.3f}, false positives at 95 % recall {fpr95:.3f}.".format(
-        **labels.unknown
-    )
+def notes_on(model: Path, contents: Benchmark | None) -> list[str]:
+    """What a reader of the figures has to know about this run."""
+    notes = []
+    if hangul_font() is None:
+        notes.append(
+            "No font with Hangul is installed: the lettering is Latin only (Debian: fonts-nanum)."
+        )
+    known = (authors_of(model) or frozenset()) & set(contents.authors if contents else ())
+    if known:
+        notes.append(
+            f"The model was trained on styles of the contents: {', '.join(sorted(known))}."
+        )
+    return notes

@@ -2,7 +2,7 @@
 
 `python -m indexer.training.evaluation.report --drawings DIR` is `make card`: the authors of
 `report.json` are asked, everything is fitted on the others, and what stands between the markers
-of `docs/evaluation.md` (all tables) and `docs/model-card.md` (two of them) is replaced.
+of `docs/evaluation.md` (all tables) and `docs/model-card.md` (those of retrieval) is replaced.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import base64
 import io
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -23,12 +24,20 @@ from PIL import Image
 from indexer.embedding.models import shipped_model_dir
 from indexer.training.data import MANIFEST_FILE, REPORT_FILE, benchmark_of_manifest, held_out
 from indexer.training.evaluation.protocol import (
+    Beside,
     Evaluation,
     evaluate,
+)
+from indexer.training.evaluation.tables import (
+    failure_table,
+    gain_table,
+    lines,
     markdown,
     render,
+    retrieval_table,
+    shown_table,
     tables,
-    unknown_line,
+    view_table,
 )
 from indexer.training.features import default_cache, pictures_of
 from schemas.errors import InputError, ToonsearchError
@@ -58,7 +67,7 @@ def write_report(target: Path, found: Evaluation) -> None:
         found=found,
         facts=found.to_json()["benchmark"],
         tables=tables(found),
-        unknown=unknown_line(found.labels),
+        lines=lines(found),
         charts=charts,
         sheet=_sheet(found),
         height_px=THUMBNAIL_PX,
@@ -97,7 +106,7 @@ def _reliability(confidence: np.ndarray, right: np.ndarray) -> str:
 
 def _sheet(found: Evaluation) -> Iterator[list[tuple[str, str, str]]]:
     """A line of pictures for each query: the query and its first hits, as (mark, author, data)."""
-    part, (vectors, _) = found.ground.catalog(found.shown, 0)
+    part, vectors, _ = found.ground.catalog(found.shown, 0)
     gallery = found.ground.galleries[0]
     rows = gallery.figures(vectors).rows
     for row in rows[:: max(1, len(rows) // SHEET_QUERIES)][:SHEET_QUERIES].tolist():
@@ -127,24 +136,61 @@ def replace_block(file: Path, text: str) -> None:
     replace_file(file, f"{head}{START}\n{text}\n{END}{tail}".encode())
 
 
+def card_text(found: Evaluation) -> str:
+    """What the model card shows."""
+    several = [
+        retrieval_table(found.retrieval),
+        gain_table(found.gains),
+        view_table(found.retrieval),
+        shown_table(found.confounded),
+        failure_table(found.failures, found.shown.name),
+    ]
+    return "\n\n".join([*(markdown(table) for table in several if table.rows), lines(found)])
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line of this module."""
     parser = argparse.ArgumentParser(prog="python -m indexer.training.evaluation.report")
     parser.add_argument("--drawings", type=Path, required=True, help="folder with manifest.csv")
+    parser.add_argument("--model", type=Path, help="folder of a model (default: the shipped one)")
+    parser.add_argument("--content", type=Path, help="folder of pictures with their content")
+    parser.add_argument("--clipart", type=Path, help="folder of clip art")
+    parser.add_argument("--vgg", type=Path, help="weights of VGG16 or VGG19, torchvision's names")
+    parser.add_argument("--baselines", choices=("quick", "all"), default="quick")
+    parser.add_argument("--baseline-steps", type=int, help="steps of each network that is trained")
+    parser.add_argument("--json", type=Path, help="write all figures here too")
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="where the pages are")
     options = parser.parse_args(arguments)
+    beside = Beside(
+        options.content,
+        options.clipart,
+        options.vgg,
+        options.baselines == "all",
+        options.baseline_steps,
+    )
+
+    def show(done: int, total: int, what: str = "", /) -> None:
+        if sys.stderr.isatty():
+            end = "\n" if done == total else ""
+            print(f"\r{what}: {done} of {total}\x1b[K", end=end, file=sys.stderr)
+
     try:
         bench = benchmark_of_manifest(options.drawings / MANIFEST_FILE)
         split = held_out(bench, options.drawings / REPORT_FILE)
         found = evaluate(
-            replace(bench, splits=(split,)), shipped_model_dir(), cache=default_cache()
+            replace(bench, splits=(split,)),
+            options.model or shipped_model_dir(),
+            beside=beside,
+            cache=default_cache(),
+            progress=show,
         )
+        if options.json:
+            write_text(options.json, json.dumps(found.to_json(), ensure_ascii=False, indent=1))
         asked = f"{len(found.ground.asked):,} pictures by {len(split.test)} authors"
         fitted = f"fitted on {len(split.train)} others"
-        about = f"{asked} are asked; everything is {fitted}."
+        about = f"{asked} are asked; everything but the model is {fitted}."
         replace_block(options.docs / "evaluation.md", f"{about}\n\n{render(found)}")
-        two = "\n\n".join(map(markdown, tables(found)[:2]))
-        replace_block(options.docs / "model-card.md", f"{about}\n\n{two}")
+        replace_block(options.docs / "model-card.md", f"{about}\n\n{card_text(found)}")
     except ToonsearchError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -43,7 +44,7 @@ class Gallery:
         asked = vectors if queries is None else queries
         _, author = np.unique(self.authors, return_inverse=True)
         _, serial = np.unique(self.series, return_inverse=True)
-        columns: list[list[np.ndarray]] = [[], [], [], [], []]
+        columns: list[list[np.ndarray]] = [[], [], [], [], [], []]
         ranks = np.arange(1, DEPTH + 1)
         for start in range(0, len(author), BLOCK_ROWS):
             rows = np.arange(start, min(start + BLOCK_ROWS, len(author)))
@@ -63,20 +64,29 @@ class Gallery:
             columns[2].append(np.asarray(right[:, :10].any(1)))
             columns[3].append((precision * right).sum(1) / reachable)
             columns[4].append(precision[:, :10].mean(1))
-        rows, first, tenth, average, mean = (np.concatenate(column) for column in columns)
-        return QueryFigures(rows, np.asarray(self.authors)[rows], first, tenth, average, mean)
+            columns[5].append(order[:, 0])
+        rows, first, tenth, average, mean, hit = (np.concatenate(column) for column in columns)
+        names = np.asarray(self.authors)
+        return QueryFigures(rows, names[rows], first, tenth, average, mean, names[hit])
 
-    def nearest(self, vectors: np.ndarray, row: int, count: int) -> np.ndarray:
-        """The first hits of one picture; (N, D) -> at most (count,) rows"""
+    def nearest(
+        self, vectors: np.ndarray, row: int, count: int, query: np.ndarray | None = None
+    ) -> np.ndarray:
+        """The first hits of one picture, or of its changed copy's vector `query` (D,).
+
+        Shapes:  vectors (N, D) -> at most (count,) rows
+        """
         allowed = (self.series != self.series[row]) & ~self.copies[row]
-        similarity = np.where(allowed, vectors[row] @ vectors.T, -np.inf)
+        asked = vectors[row] if query is None else query
+        similarity = np.where(allowed, asked @ vectors.T, -np.inf)
         order = np.argsort(-similarity, kind="stable")[:count]
         return np.asarray(order[np.isfinite(similarity[order])])
 
 
 @dataclass(frozen=True)
 class QueryFigures:
-    """What each query that counts found; `rows` are positions in the gallery.
+    """What each query that counts found; `rows` are positions in the gallery, `found` the author of
+    the first hit.
 
     Shapes:  all (Q,)
     """
@@ -87,6 +97,7 @@ class QueryFigures:
     right_at_10: np.ndarray
     average_precision: np.ndarray
     mean_precision: np.ndarray
+    found: np.ndarray
 
     def summary(self) -> RetrievalFigures:
         """Means over queries, and over authors for the macro figure.
@@ -134,10 +145,38 @@ def near_duplicates(grey: np.ndarray) -> np.ndarray:
     return np.asarray(copies)
 
 
+@dataclass(frozen=True)
+class Failure:
+    """An author who is found badly, and the authors found instead with their share of the
+    queries, the most frequent first."""
+
+    author: str
+    queries: int
+    r_at_1: float
+    instead: tuple[tuple[str, float], ...]
+
+
+def worst_authors(figures: QueryFigures, count: int = 10, confused: int = 3) -> list[Failure]:
+    """The authors of lowest R@1, the lowest first; those of more queries first among equals."""
+    failures = []
+    for author in np.unique(figures.authors):
+        own = figures.authors == author
+        wrong = figures.found[own & ~figures.right_at_1.astype(bool)]
+        names, often = np.unique(wrong, return_counts=True)
+        order = np.argsort(-often, kind="stable")[:confused]
+        share = often / own.sum()
+        instead = tuple((str(names[place]), float(share[place])) for place in order)
+        right = float(figures.right_at_1[own].mean())
+        failures.append(Failure(str(author), int(own.sum()), right, instead))
+    return sorted(failures, key=lambda one: (one.r_at_1, -one.queries))[:count]
+
+
 def paired_interval(
-    ours: Sequence[QueryFigures], theirs: Sequence[QueryFigures]
+    ours: Sequence[QueryFigures],
+    theirs: Sequence[QueryFigures],
+    figure: Literal["right_at_1", "average_precision"] = "right_at_1",
 ) -> tuple[float, float, float]:
-    """Mean gain of R@1 over splits with its 95 % interval: authors are resampled in pairs.
+    """Mean gain of a figure over splits with its 95 % interval: authors are resampled in pairs.
 
     Errors:  ValueError when the sides do not pair up
     """
@@ -147,7 +186,7 @@ def paired_interval(
     means, gain = np.zeros(RESAMPLES), 0.0
     for a, b in zip(ours, theirs, strict=True):
         _, author = np.unique(a.authors, return_inverse=True)
-        difference = a.right_at_1.astype(float) - b.right_at_1
+        difference = getattr(a, figure).astype(float) - getattr(b, figure)
         total, size = np.bincount(author, difference), np.bincount(author)
         drawn = rng.integers(0, len(size), (RESAMPLES, len(size)))
         means += total[drawn].sum(1) / size[drawn].sum(1) / len(ours)

@@ -171,7 +171,7 @@ def predict(
         Path,
         Option(
             metavar="FILE",
-            help="Parquet file with path, authors, genres, eras, unknown_author and problem.",
+            help="Parquet file with path, authors, genres, eras, unknown_author, conclusion, problem.",
         ),
     ],
     model: Annotated[
@@ -188,9 +188,10 @@ def predict(
     """Predict author, genre and era of listed pictures.
 
     The published index answers with the labels of your own catalog. Each picture gets every
-    label with its probability, and the probability that none of the known artists drew it.
+    label with its probability, and the probability that nobody in this catalog drew it.
     """
     from indexer.embedding.embed import listed_pictures
+    from schemas.records import CONCLUSIONS
     from search.predictions import predict_listed
 
     session: Session = ctx.obj
@@ -210,17 +211,15 @@ def predict(
                 "model": report.model_id,
                 "predicted": report.embedded,
                 "failed": report.failed,
-                "unknown_author": report.unknown,
-                "out_of_distribution": report.out_of_distribution,
+                "conclusions": {name: report.conclusions[name] for name in CONCLUSIONS},
                 "out": str(out),
             }
         )
     else:
         say(f"{source}: {report.embedded:,} predicted, {report.failed:,} failed, in {out}")
-        say(f"probably by none of the known artists: {report.unknown:,}")
-        if report.out_of_distribution:
-            whose = "index" if model is None else "model"
-            say(f"out of distribution for the {whose}: {report.out_of_distribution:,}")
+        for name, sentence in CONCLUSIONS.items():
+            if count := report.conclusions[name]:
+                say(f"{sentence.format(name='a known artist')}: {count:,}")
     return _problems(session, report.problems, report.failed)
 
 

@@ -71,7 +71,7 @@ def query(
     ] = None,
     expand: Annotated[
         bool | None,
-        Option(help="Order pictures after the tenth by likeness to the first ten as well."),
+        Option(help="Also find pictures through the first ten, under a heading of their own."),
     ] = None,
     palette: Annotated[
         str | None,
@@ -82,6 +82,14 @@ def query(
     ] = None,
     like_colors: Annotated[
         str | None, Option(metavar="FILE", help="Only pictures coloured like this one.")
+    ] = None,
+    columns: Annotated[
+        str | None,
+        Option(
+            metavar="NAMES",
+            help="Columns of the table: title, by, genre, year, closeness, picture, similarity,"
+            " percentile, title_id, picture_id, url.",
+        ),
     ] = None,
     as_json: AsJson = False,
     nl: Annotated[bool, Option("--nl", help="Print one JSON object a line.")] = False,
@@ -113,7 +121,9 @@ def query(
         raise UsageError("missing argument 'PICTURE...'", "See `toonsearch query --help`.")
     from search.engine import QueryOptions
     from search.filters import Filters
+    from search.output import text
 
+    wanted = text.parse_columns(columns) if columns is not None else ()
     session: Session = ctx.obj
     settings = session.settings(
         {
@@ -148,9 +158,7 @@ def query(
 
         write_answer(sys.stdout, answer, level, layout, chosen, "\0" if null else "\n")
     else:
-        from search.output import text
-
-        text.write_answer(sys.stdout, answer, level)
+        text.write_answer(sys.stdout, answer, level, wanted)
     if preview and sys.stdout.isatty():
         from search.output.preview import write_previews
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,6 +30,13 @@ if TYPE_CHECKING:
     from schemas.settings import Settings
 
 app = new_app()
+
+
+class Baselines(StrEnum):
+    """Which rows stand beside the model."""
+
+    quick = "quick"
+    all = "all"
 
 
 @app.command(
@@ -209,6 +217,7 @@ def _show(session: Session, report: TrainReport, as_json: bool) -> None:
         "toonsearch evaluate",
         "toonsearch evaluate --manifest drawings/manifest.csv --html report.html",
         "toonsearch evaluate --model style-lite0-0123abcd --json",
+        "toonsearch evaluate --manifest works.csv --content emoji/manifest.csv --vgg vgg16.pth",
     )
 )
 def evaluate(
@@ -229,6 +238,29 @@ def evaluate(
             help="JSON list of the authors to ask; everything is fitted on the others.",
         ),
     ] = None,
+    content: Annotated[
+        Path | None,
+        Option(
+            metavar="MANIFEST",
+            help="A manifest, or its folder: pictures that show the same in several styles (`author`): whether the nearest"
+            " one of another `content` has the same style.",
+        ),
+    ] = None,
+    clipart: Annotated[
+        Path | None,
+        Option(metavar="MANIFEST", help="Clip art, to be asked with its hues turned."),
+    ] = None,
+    vgg: Annotated[
+        Path | None,
+        Option(metavar="FILE", help="Weights of VGG16 or VGG19, for a row of its Gram matrices."),
+    ] = None,
+    baselines: Annotated[
+        Baselines,
+        Option(help="`all` trains two networks with a softmax over authors, for minutes each."),
+    ] = Baselines.quick,
+    baseline_steps: Annotated[
+        int | None, Option(min=1, help="Steps of each of these networks.")
+    ] = None,
     cache: Annotated[
         Path | None,
         Option(metavar="DIR", help="Cache of features (default: the user's cache folder)."),
@@ -242,7 +274,10 @@ def evaluate(
     """
     session: Session = ctx.obj
     settings = session.settings()
-    inputs = [file for file in (manifest, authors) if file is not None]
+    given = (manifest, authors, content, clipart, vgg)
+    inputs = [
+        file / "manifest.csv" if file.is_dir() else file for file in given if file is not None
+    ]
     if manifest is not None:
         inputs.append(manifest.resolve().with_name("splits.json"))
     check_output(settings, html, "html", *inputs)
@@ -252,7 +287,7 @@ def evaluate(
     need_training("evaluate")
     from indexer.embedding.models import model_dir
     from indexer.training.data import held_out
-    from indexer.training.evaluation import protocol
+    from indexer.training.evaluation import protocol, tables
     from indexer.training.features import default_cache
     from schemas.storage.outputs import write_text
 
@@ -262,13 +297,20 @@ def evaluate(
         bench = dataclasses.replace(bench, splits=(held_out(bench, authors),))
     with session.progress("Measuring") as bar:
         found = protocol.evaluate(
-            bench, folder, cache=cache or default_cache(), quick=quick, progress=bar
+            bench,
+            folder,
+            beside=protocol.Beside(
+                content, clipart, vgg, baselines is Baselines.all, baseline_steps
+            ),
+            cache=cache or default_cache(),
+            quick=quick,
+            progress=bar,
         )
     body = found.to_json()
     if as_json:
         print_json(body)
     else:
-        print(protocol.render(found))
+        print(tables.render(found))
     if out is not None:
         write_text(out, json.dumps(body, ensure_ascii=False, indent=1) + "\n")
     if html is not None:

@@ -30,7 +30,7 @@ export function answerView(answer, context) {
       toolbar(answer, context),
       notes(answer),
       found.length
-        ? h("ol", { class: "cards" }, found.map((one) => card(one)))
+        ? h("ol", { class: "cards" }, found.map((one, n) => [one.expanded && !found[n - 1]?.expanded ? h("li", { class: "apart" }, h("h3", {}, t("expanded"))) : null, card(one)]))
         : h("p", { class: "empty" }, t("none")),
       found.length >= k && k < MAX_K
         ? h("p", { class: "buttons" }, h("button", { type: "button", class: "button more", onclick: () => context.change({ ...context.filters, k: Math.min(k + 2 * STEP, MAX_K) }) }, t("more")))
@@ -38,27 +38,23 @@ export function answerView(answer, context) {
       h("p", { class: "soft basis" }, t("basis", { id: answer.query.generation, n: number(answer.query.pictures_count), model: answer.query.model }))));
 }
 
+// One of four ideas, in the words of strings.js; the server decides which.
 function conclusion(labels) {
-  if (!labels.authors.length) return null;
-  const [best] = labels.authors;
-  if (labels.unknown_author > 0.5) {
-    return h("p", { class: "conclusion" }, h("strong", {}, t("unknownArtist")), ` (${share(labels.unknown_author)}). `,
-      labels.out_of_distribution > 0.5 ? t("nothingAlike") : t("nearestIs", { name: best.label }));
-  }
-  const [before, after] = t("looksLike", { name: "\u0000" }).split("\u0000");
-  return h("p", { class: "conclusion" }, before, h("strong", {}, best.label), after, ` (${share(best.probability)})`);
+  if (!labels.conclusion) return null;
+  const [before, after] = t(`concluded ${labels.conclusion}`, { name: "\u0000" }).split("\u0000");
+  return h("p", { class: "conclusion" }, before, after === undefined ? null : [h("strong", {}, labels.authors[0].label), after]);
 }
 
+// Bars are whole percents that add up to 100; what is no label has a word of its own.
 function labelGroups(labels) {
-  const none = { label: t("none_known"), probability: labels.unknown_author, none: true };
-  const authors = !labels.authors.length ? [] : labels.unknown_author > 0.5 ? [none, ...labels.authors] : [...labels.authors, none];
-  return [["artist", authors], ["genre", labels.genres], ["era", labels.eras]].map(([key, group]) => {
-    const shown = group.filter((one) => one.probability >= 0.005);
-    if (!shown.length) return null;
-    return h("div", { class: "labels" }, h("h3", {}, labels.out_of_distribution > 0.5 && key !== "artist" ? t("onlyShares", { what: t(key) }) : t(key)),
-      h("dl", {}, shown.map((one) => h("div", { class: one.none ? "none" : null },
-        h("dt", { title: one.label }, key === "artist" && !one.none ? h("a", { href: withParams("author", { name: one.label }) }, one.label) : one.label),
-        h("dd", {}, bar(one.probability, share(one.probability)), h("span", {}, share(one.probability)))))));
+  const said = { nobody: t("nobodyHere"), others: t("others") };
+  return [["author", "artist"], ["genre", "genre"], ["era", "era"]].map(([kind, key]) => {
+    const bars = labels.bars[kind];
+    if (!bars.length) return null;
+    return h("div", { class: "labels" }, h("h3", {}, labels.conclusion === "other kind" && kind !== "author" ? t("onlyShares", { what: t(key) }) : t(key)),
+      h("dl", {}, bars.map((one) => h("div", { class: one.what === "label" ? null : "none" },
+        h("dt", { title: said[one.what] ?? one.label }, said[one.what] ?? (kind === "author" ? h("a", { href: withParams("author", { name: one.label }) }, one.label) : one.label)),
+        h("dd", {}, bar(one.percent / 100, share(one.percent / 100)), h("span", {}, share(one.percent / 100)))))));
   });
 }
 
@@ -69,9 +65,7 @@ function notes(answer) {
     if (note.startsWith("the picture itself")) said.push(t("itself"));
     else if (note.startsWith("left out: pictures by ")) said.push(t("leftOut", { who: note.slice(22) }));
     else if (note.startsWith("the filters left")) said.push(t("candidates", { n: number(answer.query.candidates_count), total: number(answer.query.pictures_count) }));
-    else if (note.startsWith("out of distribution")) said.push(t("outOfDistribution"));
     else if (note.startsWith("no artist is known")) said.push(t("noneLeftOut"));
-    else if (note.startsWith("after the first")) said.push(t("expanded"));
     else if (note.startsWith("too long to be seen whole")) said.push(t("tooLong"));
     else if (/^\d+ of the \d+/.test(note)) said.push(t("fewer"));
     else said.push(note);
@@ -79,11 +73,13 @@ function notes(answer) {
   return said.length ? h("p", { class: "notes soft" }, said.join(" ")) : null;
 }
 
+// Words first; behind the i what they rest on, the number that the list is ordered by.
 export function nearness(one) {
   const filled = -Math.log10(Math.max(1 - one.percentile / 100, 1e-5)) / 5;
   const said = t("nearer", { p: percent(one.percentile) });
-  return h("div", { class: "near", title: `cosine ${one.similarity.toFixed(3)}; ${said}` }, bar(filled, said),
-    h("span", {}, h("b", {}, percent(one.percentile)), ` · ${one.similarity.toFixed(3)}`));
+  return h("div", { class: "near" }, bar(filled, said), h("b", {}, one.closeness ? t(`is ${one.closeness}`) : percent(one.percentile)),
+    h("details", { class: "info" }, h("summary", { "aria-label": t("whatItMeans") }, "i"),
+      h("p", {}, `${said}; ${t("cosine")} ${one.similarity.toFixed(3)}. ${one.closeness ? t("closenessMeans") : ""}`)));
 }
 
 // A title with the pictures that carried it, or one picture with its title.

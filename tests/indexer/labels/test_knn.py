@@ -25,17 +25,17 @@ def test_where_nobody_votes_all_labels_are_alike() -> None:
 def test_the_pool_is_a_product_of_powers() -> None:
     rng = np.random.default_rng(0)
     shares, scores = rng.dirichlet(np.ones(5), 20), rng.standard_normal((20, 5)) * 30
-    both = pool(log_votes(shares), scores, 0.4, 0.2)
+    both = pool([log_votes(shares), scores], [0.4, 0.2])
     even = (1 - FLOOR) * shares + FLOOR / 5
     wanted = even**0.4 * np.exp(0.2 * scores)
     assert both == pytest.approx(wanted / wanted.sum(1, keepdims=True))
-    alone = pool(log_votes(shares), scores, 1.0, 0.0)
+    alone = pool([log_votes(shares), scores], [1.0, 0.0])
     assert alone == pytest.approx(even)
-    assert np.array_equal(alone, pool(log_votes(shares), None, 1.0, 0.3))
+    assert np.array_equal(alone, pool([log_votes(shares), None], [1.0, 0.3, 0.0]))
 
 
 def test_a_label_without_a_picture_is_impossible_for_a_head() -> None:
     scores = np.array([[0.0, -np.inf, 1.0], [-np.inf] * 3])
-    told = pool(log_votes(np.full((2, 3), 1 / 3)), scores, 0.5, 0.5)
+    told = pool([log_votes(np.full((2, 3), 1 / 3)), scores], [0.5, 0.5])
     assert told[0, 1] == 0.0 and told[0].sum() == pytest.approx(1.0)
     assert told[1].tolist() == [0.0] * 3

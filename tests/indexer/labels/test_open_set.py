@@ -9,13 +9,13 @@ import pytest
 
 from indexer.labels.calibration import fit
 from indexer.labels.open_set import (
-    LEAST_NEAREST_SPREAD,
     LEAST_PICTURES,
     LEAST_RATIO,
     LEAST_SPREAD,
+    UNFITTED,
     Usual,
+    familiarity,
     out_of_distribution,
-    unknown_features,
     unknown_probability,
 )
 from tests.indexer.labels.datasets import artists
@@ -23,24 +23,22 @@ from tests.indexer.labels.datasets import artists
 RANGE = Usual(-0.4, 0.4, 0.2)
 
 
-def test_features_of_the_unknown_author_model() -> None:
+def test_familiarity_is_one_number() -> None:
     similarity = np.array([[0.9, 0.5], [0.4, 0.3]])
-    found = unknown_features(
-        similarity, np.array([0.6, 0.2]), np.array([2.0, -np.inf]), np.array([0.5, 0.4])
-    )
-    assert found[0] == pytest.approx([1.0, 0.9, 0.7, 0.7, 0.6, 2.0, 0.5])
-    assert found[1, 5] == LEAST_RATIO
-    alone = unknown_features(similarity[:, :0], np.array([0.6, 0.2]), None, np.array([0.5, 0.4]))
-    assert alone[0] == pytest.approx([1.0, 0, 0, 0, 0.6, 0, 0.5])
+    assert familiarity(similarity, np.array([2.0, -np.inf])).tolist() == [2.0, LEAST_RATIO]
+    assert familiarity(similarity, None) == pytest.approx([0.7, 0.35])
+    assert familiarity(similarity[:, :0], None).tolist() == [0.0, 0.0]
 
 
 def test_the_prior_moves_the_probability_the_right_way() -> None:
-    features = np.array([[1.0, 0.5, 0.5, 0.5, 0.3, 1.0, 0.4]])
-    weights = (1.0, -2.0, 0.0, 0.0, 0.0, -0.5, 1.0)
-    told = [unknown_probability(features, weights, prior)[0] for prior in (0.0, 0.3, 0.5, 0.9, 1.0)]
+    line = (1.0, -0.5)
+    told = [
+        unknown_probability(np.array([0.6]), line, prior)[0] for prior in (0.0, 0.3, 0.5, 0.9, 1.0)
+    ]
     assert told == sorted(told) and 0.0 < told[0] < told[-1] < 1.0
-    odds = features @ np.array(weights)
-    assert told[2] == pytest.approx(1 / (1 + np.exp(-odds[0])))
+    assert told[2] == pytest.approx(1 / (1 + np.exp(-0.7)))
+    near = unknown_probability(np.array([0.6, 0.9, 0.3]), UNFITTED, 0.5)
+    assert near[0] == pytest.approx(0.5) and near[1] < 0.1 and near[2] > 0.9
 
 
 def test_a_range_holds_nearly_all_pictures_like_its_own() -> None:
@@ -63,18 +61,6 @@ def test_few_pictures_make_no_range_and_those_alike_a_wide_one() -> None:
     assert (usual.depth(np.log([1.13, 1.2, 1.27])) == 0).all()
 
 
-def test_few_nearest_ones_make_no_range_and_those_alike_a_wide_one() -> None:
-    alike = np.full((LEAST_PICTURES, 3), 0.96)
-    assert Usual.of_nearest(alike[1:]) is None and Usual.of_nearest(alike[:, :0]) is None
-    usual = Usual.of_nearest(alike)
-    assert usual is not None and usual.spread == LEAST_NEAREST_SPREAD
-    assert (usual.depth(np.array([0.82, 0.9, 0.99])) == 0).all()
-    assert usual.depth(np.array([0.6]))[0] > 2
-    varied = np.random.default_rng(1).normal(0.6, 0.1, (500, 1))
-    usual = Usual.of_nearest(varied)
-    assert usual is not None and usual.low == pytest.approx(np.percentile(varied, 0.5))
-
-
 @pytest.mark.parametrize(
     "numbers",
     [[1.0], [0.0, 1.0, 0.1, 0.1], [1.0, 0.0, 0.1], [0.0, 1.0, 0.0], [0.0, float("nan"), 0.1],
@@ -87,26 +73,16 @@ def test_what_is_no_range_is_refused(numbers: list[float]) -> None:
 
 
 def test_the_farther_outside_the_more_surely_another_kind() -> None:
-    nearest = Usual(0.3, 2.0, 0.1)
-    near = np.full((6, 5), 0.5)
-    scores = np.exp([-0.8, -0.4, 0.0, 0.4, 0.5, 1.4])
-    told = out_of_distribution(scores, near, RANGE, nearest)
+    told = out_of_distribution(np.exp([-0.8, -0.4, 0.0, 0.4, 0.5, 1.4]), RANGE)
     assert told == pytest.approx(np.tanh([2.0, 0.0, 0.0, 0.0, 0.5, 5.0]))
-    unknown = out_of_distribution(np.array([np.nan, 0.0]), near[:2], RANGE, nearest)
-    assert unknown.tolist() == [0.0, 0.0]
-    far = out_of_distribution(np.ones(2), np.array([[0.1], [0.3]]), RANGE, nearest)
-    assert far == pytest.approx([np.tanh(2.0), 0.0])
-    assert out_of_distribution(np.ones(1), near[:1, :0], None, nearest).tolist() == [0.0]
+    assert out_of_distribution(np.array([np.nan, 0.0]), RANGE).tolist() == [0.0, 0.0]
+    assert out_of_distribution(np.ones(1), None).tolist() == [0.0]
 
 
 def test_hardly_a_picture_of_the_catalog_is_of_another_kind() -> None:
     data = artists(24, 3, 8, 1.5)
     ood = np.exp(np.random.default_rng(1).normal(0.0, 0.2, len(data.title)))
     found = fit(replace(data, ood=ood.astype(np.float32)), sample=400, seed=1)
-    similarity = data.vectors @ data.vectors.T
-    similarity[data.title[:, None] == data.title] = -1.0
-    near = -np.sort(-similarity, axis=1)[:, :5]
-    told = out_of_distribution(ood, near, found.usual_ood, found.usual_nearest)
+    told = out_of_distribution(ood, found.usual_ood)
     assert (told > 0).mean() < 0.03 and (told > 0.5).mean() < 0.01
-    strange = out_of_distribution(ood * 4, near, found.usual_ood, found.usual_nearest)
-    assert strange.min() > 0.9
+    assert out_of_distribution(ood * 4, found.usual_ood).min() > 0.9

@@ -48,9 +48,8 @@ def test_a_prediction_is_the_pool_of_vote_and_head() -> None:
             model.calibration.temperature,
         )  # fmt: skip
         wanted = pool(
-            log_votes(shares), model.heads[kind].scores(vectors),
-            model.calibration.vote_weight[kind], model.calibration.head_weight[kind],
-        )  # fmt: skip
+            [log_votes(shares), model.heads[kind].scores(vectors)], model.calibration.weights[kind]
+        )
         assert told.probabilities[kind] == pytest.approx(wanted)
         assert told.probabilities[kind].sum(1) == pytest.approx(np.ones(6))
     assert (told.out_of_distribution == 0).all()
@@ -156,3 +155,20 @@ def test_a_label_model_survives_its_folder(tmp_path: Path) -> None:
     (tmp_path / "labels" / "calibration.json").unlink()
     with pytest.raises(NoIndexError):
         LabelModel.read(tmp_path)
+
+
+def test_a_network_is_heard_where_it_has_a_weight() -> None:
+    data, model = catalog()
+    weights = {**model.calibration.weights, "author": (0.0, 0.0, 1.0)}
+    model = replace(model, calibration=replace(model.calibration, weights=weights))
+    shares = np.random.default_rng(0).dirichlet(np.ones(24), 3)
+    nobody = np.empty((3, 0))
+    codes = dict.fromkeys(LABEL_KINDS, nobody.astype(int))
+    ood = np.full(3, np.nan)
+    asked_with = predict(
+        model, nobody, codes, data.vectors[:3], ood, 0.5, {"author": np.log(shares)}
+    )
+    assert asked_with.probabilities["author"] == pytest.approx(shares)
+    without = predict(model, nobody, codes, data.vectors[:3], ood, 0.5)
+    assert without.probabilities["author"] == pytest.approx(np.full((3, 24), 1 / 24))
+    assert (asked_with.probabilities["era"] == without.probabilities["era"]).all()

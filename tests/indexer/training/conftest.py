@@ -53,15 +53,14 @@ def bench(drawings: Path) -> Benchmark:
 def tiny(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A backbone of two layers and pictures of 96 px wherever the shipped ones are used."""
     from indexer.embedding.preprocess import PixelSpec
-    from indexer.training import export, features, runs
+    from indexer.training import export, features, runs, trainer
     from tests.indexer.training.tiny import eager, tiny_statistics
 
-    for module in (features, export):
-        monkeypatch.setattr(module, "load_statistics", lambda *_: tiny_statistics())
-    for module in (features, export, runs):
+    monkeypatch.setattr(features, "load_statistics", lambda *_: tiny_statistics())
+    for module in (features, export, runs, trainer):
         monkeypatch.setattr(module, "SHIPPED_SPEC", PixelSpec(96, 0, 32))
     # Exports take seconds; those of models are left as they are.
     monkeypatch.setattr(features, "export_graph", lambda network: network)
-    monkeypatch.setattr(features, "run_graph", eager)
+    monkeypatch.setattr(features, "run_graph", lambda network, threads: eager(network))
     monkeypatch.setattr(runs, "export_graph", lambda network: b"")
     return tiny_statistics()

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from indexer.training.data import (
+    MADE_SHARE,
     NO_YEAR,
+    NONE,
     Benchmark,
     LabelRules,
     Samples,
     apply_rules,
     author_splits,
     benchmark_of_manifest,
+    few_of_each,
     held_out,
+    joined,
     parse_eras,
     parse_merge,
     read_splits,
@@ -69,10 +74,10 @@ def test_batches_cross_series_and_never_show_who_is_evaluated(bench: Benchmark) 
     samples = Samples(bench, apply_rules(bench, LabelRules()), unseen)
     assert len(unseen) == 3 and unseen == unseen_authors(bench, 0)
     assert set(bench.authors[samples.evaluated]) == unseen
-    rows, seeds = samples.batch(5, 3, 2, 0)
-    again, same = samples.batch(5, 3, 2, 0)
-    assert np.array_equal(rows, again) and seeds == same
-    assert not np.array_equal(rows, samples.batch(6, 3, 2, 0)[0])
+    batch, again = samples.batch(5, 3, 2, 0), samples.batch(5, 3, 2, 0)
+    rows = batch.rows
+    assert np.array_equal(rows, again.rows) and batch.seeds == again.seeds
+    assert not np.array_equal(rows, samples.batch(6, 3, 2, 0).rows)
     assert not set(bench.authors[rows].tolist()) & unseen
     for author in set(bench.authors[rows].tolist()) - {"", "seen once"}:
         own = rows[bench.authors[rows] == author]
@@ -80,6 +85,58 @@ def test_batches_cross_series_and_never_show_who_is_evaluated(bench: Benchmark) 
     few = bench.part(np.flatnonzero(np.isin(bench.authors, ["artist 0", "artist 1"])))
     with pytest.raises(InputError, match="2 authors have two series"):
         unseen_authors(few, 0)
+
+
+def test_some_hands_of_a_batch_are_made_of_others(bench: Benchmark) -> None:
+    classes = apply_rules(bench, LabelRules())
+    samples = Samples(bench, classes, frozenset())
+    batch = samples.batch(1, 8, 2, 0)
+    made = batch.made > 0
+    assert made.sum() == 2 * round(MADE_SHARE * 8)
+    hands = samples.hands(batch)
+    own = classes.author[batch.rows]
+    assert np.array_equal(hands[~made & (own >= 0)], own[~made & (own >= 0)])
+    count = len(classes.names["author"])
+    assert (hands[made] >= count).all() and np.array_equal(hands[made] % count, own[made])
+    assert set(own[made]) <= set(own[~made])  # an author stands beside its made hand
+    assert (hands[own < 0] == NONE).all()
+
+
+def test_extra_hands_have_their_share_and_no_labels(bench: Benchmark) -> None:
+    other = replace(bench, authors=np.array([f"icons:{a}" for a in bench.authors.tolist()]))
+    both = joined(bench, other)
+    assert len(both) == 2 * len(bench) and (both.root / both.paths[-1]).is_file()
+    assert (both.years[len(bench) :] == NO_YEAR).all() and not any(both.genres[len(bench) :])
+    samples = Samples(both, apply_rules(both, LabelRules()), frozenset(), len(bench))
+    taken = [samples.batch(n, 4, 2, 0) for n in range(60)]
+    rows = np.concatenate([b.rows[b.made == 0] for b in taken])
+    assert 0.25 < (rows >= len(bench)).mean() < 0.55
+    made = np.concatenate([b.rows[b.made > 0] for b in taken])
+    assert (made < len(bench)).mean() > 0.8  # extra hands are redrawn where nothing else is there
+
+
+def test_hands_that_drew_the_same_things_are_shown_with_the_same_things(bench: Benchmark) -> None:
+    series = np.array([f"thing {n % 7}" for n in range(len(bench))])
+    samples = Samples(replace(bench, series=series), apply_rules(bench, LabelRules()), frozenset())
+    series_of = apply_rules(replace(bench, series=series), LabelRules()).series
+    samples.classes = replace(samples.classes, series=series_of)
+    batch = samples.batch(3, 6, 2, 0)
+    shown: dict[int, set[int]] = {}
+    for row in batch.rows.tolist():
+        shown.setdefault(int(samples.classes.author[row]), set()).add(int(series_of[row]))
+    assert len(set().union(*shown.values())) <= 5  # of 7 things
+
+
+def test_few_pictures_of_each_share_their_series(bench: Benchmark) -> None:
+    few = few_of_each(bench, 2)
+    counts = np.unique(few.authors, return_counts=True)[1]
+    assert counts.max() == 2
+    same = replace(bench, series=np.array([f"thing {n % 6}" for n in range(len(bench))]))
+    of = {
+        author: sorted(few_of_each(same, 2).series[few_of_each(same, 2).authors == author])
+        for author in ("artist 1", "artist 2")
+    }
+    assert of["artist 1"] == of["artist 2"]
 
 
 def test_rare_classes_count_more(bench: Benchmark) -> None:

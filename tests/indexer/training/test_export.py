@@ -24,7 +24,6 @@ from schemas.storage.layout import Layout
 
 @pytest.fixture
 def narrow(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export_module, "DIMENSION", 8)
     monkeypatch.setattr(export_module.closed_form, "__defaults__", (8,))
 
 
@@ -35,11 +34,11 @@ def test_a_model_is_fitted_exported_written_and_opened(
     out = tmp_path / "models"
     (out / "style-lite0-00000000").mkdir(parents=True)
     (out / "notes").mkdir()
-    assert main(["--drawings", str(drawings), "--out", str(out)]) == 0
+    assert main(["--drawings", str(drawings), "--out", str(out), "--steps", "2"]) == 0
     folder = next(out.glob("style-lite0-*"))  # the one before is gone
     assert {path.name for path in out.iterdir()} == {folder.name, "notes"}
     encoder = Encoder.open(folder)
-    assert (encoder.model_id, encoder.dimension) == (folder.name, 8)
+    assert (encoder.model_id, encoder.dimension) == (folder.name, 49)  # pictures less one
     vectors, ood = encoder.encode([np.zeros((64, 96, 3), np.uint8)])
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5) and ood[0] > 0
     assert "artist 0" in LabelModel.read(folder).labels["author"].names
@@ -50,7 +49,7 @@ def test_a_model_is_fitted_exported_written_and_opened(
     monkeypatch.setattr(features.FeatureStore, "_compute", lambda *_: pytest.fail("computed twice"))
     network = (folder / "model.onnx").read_bytes()
     monkeypatch.setattr(export_module, "export_style", lambda *_: (network, 1.0))
-    again = shipped(store)
+    again = shipped(store, None, tmp_path / "runs", steps=2)
     assert again.model_id == folder.name
     assert write_model(again, out) == folder  # repeatable
     named = write_model(again, tmp_path / "data" / "models", "my-model")

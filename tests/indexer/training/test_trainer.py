@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,12 +13,12 @@ pytest.importorskip("torch", reason="training needs torch")
 pytest.importorskip("timm", reason="training needs timm")
 
 import torch
-from torch import nn
 
 from indexer.embedding.preprocess import PixelSpec
-from indexer.training.backbones import Statistics
+from indexer.training.branches import Branches
 from indexer.training.data import Benchmark, LabelRules, Samples, apply_rules, unseen_authors
-from indexer.training.model import StyleNetwork, fit_projection
+from indexer.training.model import fit_projection
+from indexer.training.pixels import PreparedPictures
 from indexer.training.trainer import (
     RunState,
     Trainer,
@@ -32,11 +33,20 @@ SPEC = PixelSpec(96, 0, 32)
 SETTINGS = TrainSettings(steps=4, eval_every=2, authors=3, pictures_each=2, dimension=8)
 
 
-def trainer(bench: Benchmark, folder: Path, settings: TrainSettings = SETTINGS) -> Trainer:
+def trainer(
+    bench: Benchmark,
+    folder: Path,
+    settings: TrainSettings = SETTINGS,
+    unseen: frozenset[str] | None = None,
+) -> Trainer:
     rng = np.random.default_rng(0)
     projection = fit_projection(rng.standard_normal((60, 40)), np.arange(60) % 6, (), 8)
-    samples = Samples(bench, apply_rules(bench, LabelRules()), unseen_authors(bench, 0))
-    return Trainer(StyleNetwork(tiny_statistics(), projection), samples, settings, SPEC, folder)
+    if unseen is None:
+        unseen = unseen_authors(bench, 0)
+    samples = Samples(bench, apply_rules(bench, LabelRules()), unseen)
+    pictures = PreparedPictures(bench, SPEC, folder.parent, "bench")
+    branches = Branches(tiny_statistics())
+    return Trainer(branches, projection, projection, samples, pictures, settings, folder)
 
 
 def test_a_run_that_was_stopped_ends_where_an_undisturbed_one_does(
@@ -50,10 +60,10 @@ def test_a_run_that_was_stopped_ends_where_an_undisturbed_one_does(
     broken = trainer(bench, tmp_path / "b")
     step = broken._step
 
-    def stopped(number: int) -> float:
-        if number == 3:
+    def stopped(*cut: Any) -> float:
+        if broken.state.step == 3:
             raise KeyboardInterrupt
-        return step(number)
+        return step(*cut)
 
     monkeypatch.setattr(broken, "_step", stopped)
     with pytest.raises(KeyboardInterrupt):
@@ -89,15 +99,28 @@ def test_the_best_mixture_with_the_start_wins(
     assert run.run()[-1]["mixture"] == 0.5
     for name, value in run.style.named_parameters():
         assert torch.allclose(value, (run.start[name] + run.best[name]) / 2, atol=1e-6), name
-    changed = run.style.statistics.stages.first.weight
-    assert not torch.equal(changed, run.start["statistics.stages.first.weight"])
+    changed = run.style.statistics.trained.first.weight
+    assert not torch.equal(changed, run.start["statistics.trained.first.weight"])
+    frozen = run.style.statistics.frozen.stages.first.weight
+    assert torch.equal(frozen, run.start["statistics.frozen.stages.first.weight"])
+
+
+def test_without_authors_to_measure_on_the_last_average_is_taken(
+    bench: Benchmark, tmp_path: Path
+) -> None:
+    run = trainer(bench, tmp_path / "run", unseen=frozenset())
+    assert [row["r_at_1"] for row in run.run()] == [0.0, 0.0, 0.0]
+    average = run.average.module.state_dict()
+    for name, value in run.style.state_dict().items():
+        assert torch.equal(value, average[name]), name
+    assert not torch.equal(run.style.matrix, run.start["matrix"])
 
 
 def test_losses_that_are_no_numbers_end_the_run(
     bench: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = trainer(bench, tmp_path)
-    monkeypatch.setattr(run, "_step", lambda number: float("nan"))
+    monkeypatch.setattr(run, "_step", lambda *cut: float("nan"))
     with pytest.raises(InputError, match="diverged at step 1"):
         run.run()
 
@@ -107,7 +130,7 @@ def test_memory_that_runs_out_is_said(
 ) -> None:
     run = trainer(bench, tmp_path)
 
-    def full(number: int) -> float:
+    def full(*cut: Any) -> float:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
     monkeypatch.setattr(run, "_step", full)
@@ -142,7 +165,7 @@ def test_a_state_of_another_network_is_refused(bench: Benchmark, tmp_path: Path)
 
 def test_statistics_of_training_are_those_of_the_start(bench: Benchmark, tmp_path: Path) -> None:
     """Batch norm keeps its running statistics: the network stays in evaluation mode."""
-    run = trainer(bench, tmp_path)
-    run.style.statistics.stages.add_module("norm", nn.BatchNorm2d(3))
-    assert not run.style.training
-    assert isinstance(run.style.statistics, Statistics)
+    run = trainer(bench, tmp_path / "run")
+    assert not any(module.training for module in run.style.modules())
+    run.run()
+    assert not any(module.training for module in run.style.modules())

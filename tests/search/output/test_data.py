@@ -30,7 +30,13 @@ def test_json_says_what_was_asked_and_found() -> None:
         assert first["authors"] == [NASTY, "Second"]
         picture = first["pictures"][0] if by == "title" else first
         assert picture["path"] == "/root/pictures/ab/cd/abcd.png"
-        assert body["labels"]["unknown_author"] == 0.2
+        labels = body["labels"]
+        assert labels["unknown_author"] == 0.2
+        assert (labels["conclusion"], labels["sentence"]) == ("looks like", f"Looks like {NASTY}")
+        assert labels["bars"]["author"][0] == {"label": NASTY, "percent": 72, "what": "label"}
+        for bars in labels["bars"].values():
+            assert sum(bar["percent"] for bar in bars) == 100
+        assert first["closeness"] == ("close" if by == "title" else "very close")
 
 
 def test_lines_are_one_object_each() -> None:

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.errors import UsageError
+from schemas.records import LabelProbability, Labels
 from search.output import text as table
-from search.output.text import cells, cut, label_lines, percent, write_answer
+from search.output.text import (
+    EXPANDED,
+    cells,
+    cut,
+    label_lines,
+    parse_columns,
+    percent,
+    write_answer,
+)
 from tests.search.answers import answer
 
 LETTERS = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "Zs")), max_size=30)
@@ -74,18 +85,67 @@ def test_colour_is_for_terminals_that_want_it(monkeypatch: pytest.MonkeyPatch) -
     assert "\x1b" not in out.getvalue()
 
 
-def test_an_unknown_artist_comes_first_when_it_is_probable() -> None:
-    first = label_lines(answer(name="Anna", unknown=0.71).labels)[2]
-    assert "none of the known artists" in first
-    assert "71 %" in first
-    assert "Anna" in label_lines(answer(name="Anna", unknown=0.3).labels)[2]
-    lines = label_lines(answer(name="Anna").labels)
+@pytest.mark.parametrize(
+    ("unknown", "strange", "said"),
+    [(0.2, 0.0, "Looks like Anna"), (0.57, 0.0, "Not sure who drew this"),
+     (0.9, 0.0, "Probably nobody in this catalog"), (0.2, 0.9, "Not a drawing of this kind")],
+)  # fmt: skip
+def test_one_of_four_ideas_is_said(unknown: float, strange: float, said: str) -> None:
+    lines = label_lines(answer(name="Anna", unknown=unknown, strange=strange).labels)
+    assert lines[:4] == ["", said, "", "Which artist?"]
+    assert ("nobody in this catalog" in lines[4]) == (unknown > 0.5)
     assert not any(line.strip().startswith("x ") for line in lines)  # a hundredth of a percent
 
 
-def test_nothing_found_is_said() -> None:
-    from dataclasses import replace
+@given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=5), st.floats(0.0, 1.0))
+def test_bars_add_up_to_a_hundred_percent(weights: list[float], unknown: float) -> None:
+    scale = max(sum(weights), 1.0) / (1.0 - unknown) if unknown < 1.0 else 1.0
+    shares = sorted((0.0 if unknown == 1.0 else w / scale for w in weights), reverse=True)
+    known = tuple(LabelProbability(f"A{n}", share) for n, share in enumerate(shares))
+    labels = Labels(known, unknown, known)
+    for kind in ("author", "genre"):
+        bars = labels.bars(kind)
+        assert sum(round(100 * bar.share) for bar in bars) == 100
+        drawn = [bar.share for bar in bars if bar.what != "others"]
+        assert all(share >= 0.01 for share in drawn)
+        exact = {one.label: one.probability for one in known} | {"nobody in this catalog": unknown}
+        for bar in bars:
+            if bar.what != "others":
+                assert abs(bar.share - exact[bar.label]) < 0.01 + 1e-9
+    assert labels.bars("era") == []
 
+
+def test_columns_are_chosen_and_empty_ones_dropped() -> None:
+    out = io.StringIO()
+    write_answer(out, answer(name="Anna"), "title", parse_columns("title, similarity,percentile"))
+    head, row = out.getvalue().splitlines()[:2]
+    assert head.split() == ["title", "similarity", "percentile"]
+    assert row.split() == ["1", "Anna", "0.700", "99.950", "%"]
+    usual = io.StringIO()
+    write_answer(usual, answer(name="Anna"), "title")
+    assert usual.getvalue().split("\n")[0].split() == ["title", "by", "genre", "year", "closeness"]
+    bare = replace(answer(name="Anna"), titles=(replace(answer().titles[0], genres=(), year=None),))
+    usual = io.StringIO()
+    write_answer(usual, bare, "title")
+    assert usual.getvalue().split("\n")[0].split() == ["title", "by", "closeness"]
+    for wrong in ("", " , ", "title,colour"):
+        with pytest.raises(UsageError, match="no such column"):
+            parse_columns(wrong)
+
+
+def test_what_was_found_through_the_first_ten_stands_apart() -> None:
+    found = answer()
+    out = io.StringIO()
+    late = replace(found.pictures[1], expanded=True)
+    write_answer(out, replace(found, pictures=(found.pictures[0], late)), "picture")
+    lines = out.getvalue().splitlines()
+    assert lines[2] == EXPANDED and lines[1].startswith("1") and lines[3].startswith("2")
+    out = io.StringIO()
+    write_answer(out, found, "picture")
+    assert EXPANDED not in out.getvalue()
+
+
+def test_nothing_found_is_said() -> None:
     out = io.StringIO()
     write_answer(out, replace(answer(), titles=()), "title")
     assert out.getvalue().startswith("nothing was found\n")
@@ -96,6 +156,5 @@ def test_shares_of_the_catalog_are_not_printed_as_an_answer() -> None:
     assert "Which era?" in plain and "Which genre?" in plain
     headings = [line for line in strange if line.startswith(("Which genre", "Which era"))]
     assert headings == [
-        f"Which {kind}? (out of distribution: only how common each is in the index)"
-        for kind in ("genre", "era")
+        f"Which {kind}? (only how common each is in the catalog)" for kind in ("genre", "era")
     ]

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from schemas.errors import StorageError, UsageError
 from schemas.images import PictureError, Reason
-from schemas.records import Labels
+from schemas.records import CLOSENESS, CONCLUSIONS
 from schemas.settings import FIELDS, Settings
 from search import web
 from search.results import notes_of
@@ -124,6 +124,22 @@ def test_both_languages_say_everything() -> None:
     assert used <= english
 
 
+def test_the_page_says_the_four_conclusions_as_everything_else_does() -> None:
+    text = (STATIC / "strings.js").read_text("utf-8")
+    english, korean = (
+        dict(
+            re.findall(r'"([a-z ]+)": "([^"]+)"', text.split(f"const {name} = ")[1].split("};")[0])
+        )
+        for name in ("EN", "KO")
+    )
+    assert english.keys() == korean.keys()
+    for name, sentence in CONCLUSIONS.items():
+        assert english[f"concluded {name}"] == sentence
+        assert re.search("[가-힣]", korean[f"concluded {name}"])
+    for word in CLOSENESS:
+        assert english[f"is {word}"] == word and re.search("[가-힣]", korean[f"is {word}"])
+
+
 def test_every_error_has_a_korean_sentence_and_hint() -> None:
     text = (STATIC / "strings.js").read_text("utf-8")
     korean = text.split("const ERRORS_KO = ")[1].split("\n};")[0]
@@ -155,18 +171,15 @@ def test_the_page_knows_the_notes_that_it_translates() -> None:
     script = (STATIC / "results.js").read_text("utf-8")
     beginnings = re.findall(r'note\.startsWith\("([^"]+)"\)', script)
     assert len(beginnings) >= 4
-    labels = Labels(out_of_distribution=1.0)
     said = [
         note
-        for same, expanded, shown in ((["Ann"], False, 1), ([], True, 99))
+        for same, shown in ((["Ann"], 1), ([], 99))
         for note in notes_of(
-            labels,
             own={"t": "T"},
             same=same,
             wanted_others=True,
             left=1,
             total=2,
-            expanded=expanded,
             shown=shown,
             k=100,
             by="title",

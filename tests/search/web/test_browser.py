@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,11 @@ HAND_OVER = """([data, kind]) => {
 }"""
 
 
+def likeness(page: Any) -> list[str]:
+    """What stands behind the i of each result."""
+    return page.locator(".near .info p").all_text_contents()
+
+
 @pytest.mark.parametrize("kind", ["drop", "paste"])
 def test_drop_and_paste(page_of: Open, kind: str) -> None:
     page = page_of()
@@ -48,14 +54,23 @@ def test_drop_and_paste(page_of: Open, kind: str) -> None:
     assert HANDS[0] in page.locator(".cards .by").first.inner_text()
     assert HANDS[0] in page.locator(".labels dl").first.inner_text()
     labels = page.locator(".labels dl").first.locator("dt").all_inner_texts()
-    assert len(set(labels)) == len(labels) and set(labels) <= {*HANDS, "none of the known artists"}
+    assert len(set(labels)) == len(labels) and set(labels) <= {
+        *HANDS,
+        "nobody in this catalog",
+        "others",
+    }
     assert page.locator(".question").inner_text().strip().endswith("%")  # no group is empty
+    shares = page.locator(".labels dl").first.locator("dd span").all_inner_texts()
+    assert sum(int(share.split()[0]) for share in shares) == 100
+    assert page.locator(".conclusion").inner_text() == f"Looks like {HANDS[0]}"
+    cosines = [float(re.findall(r"cosine ([0-9.-]+)\.", text)[0]) for text in likeness(page)]
+    assert len(cosines) > 3 and cosines == sorted(cosines, reverse=True)
 
 
 def test_choose_then_crop_by_mouse_then_whole(page_of: Open) -> None:
     page = page_of()
     ask(page)
-    before = page.locator(".near b").all_inner_texts()
+    before = likeness(page)
     page.get_by_role("button", name="Choose a part").click()
     frame = page.locator(".stage img").bounding_box()
     x, y, w, h = frame["x"], frame["y"], frame["width"], frame["height"]
@@ -68,13 +83,13 @@ def test_choose_then_crop_by_mouse_then_whole(page_of: Open) -> None:
     assert answered.value.status == 200
     page.wait_for_selector("canvas.query")
     page.wait_for_selector(".answer:not([aria-busy])")
-    assert page.locator(".near b").all_inner_texts() != before
+    assert likeness(page) != before
     page.get_by_role("button", name="Choose a part").click()
     with page.expect_response("**/v1/query*"):
         page.get_by_role("button", name="Whole picture").click()
     page.wait_for_selector("img.query")
     page.wait_for_selector(".answer:not([aria-busy])")
-    assert page.locator(".near b").all_inner_texts() == before
+    assert likeness(page) == before
 
 
 def test_several_pictures_and_removing_one(page_of: Open) -> None:

@@ -444,7 +444,7 @@ def test_a_proxy_that_refuses_is_translated(page_of: Open) -> None:
 
 NO_LABELS = """async () => {
   const { answerView } = await import("./static/results.js");
-  const labels = { authors: [], genres: [], eras: [], unknown_author: 1, out_of_distribution: 0 };
+  const labels = { authors: [], genres: [], eras: [], conclusion: "", bars: { author: [], genre: [], era: [] } };
   const query = { notes: [], generation: "g", pictures_count: 1, candidates_count: 1, model: "m", by: "title" };
   const facets = { genres: [], platforms: [], years: { first: null, last: null } };
   const view = answerView({ id: null, query, titles: [], labels }, { filters: {}, facets, tiles: "TILES" });

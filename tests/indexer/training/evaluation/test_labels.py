@@ -12,8 +12,11 @@ from indexer.training.evaluation import labels as labels_module
 from indexer.training.evaluation.labels import (
     MAJORITY,
     NEAREST,
+    NEW_PICTURES,
+    NEW_WORKS,
     PRODUCT,
     LabelFigures,
+    LabelPart,
     LabelResult,
     measure_labels,
 )
@@ -55,21 +58,30 @@ def row_of(found: LabelResult, kind: str, method: str) -> LabelFigures:
 
 
 def test_the_product_is_measured_beside_its_floors(bench: Benchmark, vectors: np.ndarray) -> None:
-    found = measure_labels([(bench, (vectors, np.ones(len(bench))))])
+    found = measure_labels([LabelPart(bench, vectors, np.ones(len(bench)))])
     product = row_of(found, "author", PRODUCT)
     assert product.top1 > 0.8 and product.top1 > row_of(found, "author", MAJORITY).top1 + 0.5
     assert product.top5 is not None and product.top5 >= product.top1
     assert product.calibration_error is not None and product.calibration_error < 0.3
     nearest = row_of(found, "author", NEAREST)
     assert nearest.top1 > 0.5 and nearest.top5 is None and nearest.calibration_error is None
-    assert found.unknown["auroc"] > 0.7 and 0 <= found.unknown["fpr95"] <= 1
+    assert [one.against for one in found.unknown] == [NEW_WORKS, NEW_PICTURES]
+    for one in found.unknown:
+        assert one.auroc > 0.7 and 0 <= one.fpr95 <= 1
+        assert one.strangers == len(bench)  # each author is missing in one fold
+    era = row_of(found, "era", PRODUCT)
+    long = row_of(found, "era of 20 years", PRODUCT)
+    assert long.top1 >= era.top1 - 0.05 and long.queries == era.queries
+    assert long.calibration_error is not None
     confidence, right = found.reliability["author"]
     assert len(confidence) == len(right) == product.queries
     assert right.mean() == pytest.approx(product.top1)
 
 
 def test_the_nearest_picture_is_that_of_a_slow_loop(bench: Benchmark, vectors: np.ndarray) -> None:
-    found = row_of(measure_labels([(bench, (vectors, np.ones(len(bench))))]), "author", NEAREST)
+    found = row_of(
+        measure_labels([LabelPart(bench, vectors, np.ones(len(bench)))]), "author", NEAREST
+    )
     authors, folds = bench.authors, series_folds(bench)
     number = np.unique(authors, return_inverse=True)[1]
     right = []
@@ -88,15 +100,33 @@ def test_what_is_asked_is_in_no_catalog(
     real, asked = labels_module._ask, []
 
     def watched(*arguments: object) -> object:
-        _, _, catalog, queries, known = arguments
+        _, catalog, queries, known = arguments
         asked.append((catalog, queries, known))
         return real(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(labels_module, "_ask", watched)
-    measure_labels([(bench, (vectors, np.ones(len(bench))))])
+    measure_labels([LabelPart(bench, vectors, np.ones(len(bench)))])
     assert len(asked) == FOLDS
     authors, series = bench.authors, bench.series
     for catalog, queries, known in asked:
-        assert not set(series[catalog]) & set(series[queries])
-        assert not set(authors[catalog]) & set(authors[queries[known:]])
+        assert not set(catalog) & set(queries)
+        assert not set(series[catalog]) & set(series[queries[:known]])
         assert set(authors[queries[:known]]) <= set(authors[catalog])
+        rest = queries[known:]
+        stranger = ~np.isin(authors[rest], authors[catalog])
+        assert stranger.any() and set(series[rest[~stranger]]) <= set(series[catalog])
+        assert len(rest[~stranger]) == len(set(series[catalog]))  # one of each four
+
+
+def test_another_way_of_naming_authors_is_asked_the_same(
+    bench: Benchmark, vectors: np.ndarray
+) -> None:
+    def knows(catalog: np.ndarray, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        names = np.unique(bench.authors[catalog])
+        return names, (bench.authors[asked][:, None] == names).astype(float)
+
+    part = LabelPart(bench, vectors, np.ones(len(bench)))
+    found = measure_labels([part], classifiers={"the truth": [knows]})
+    row = row_of(found, "author", "the truth")
+    assert (row.top1, row.calibration_error) == (1, 0)
+    assert row.queries == row_of(found, "author", PRODUCT).queries

@@ -23,23 +23,43 @@ from indexer.training import features
 from indexer.training.data import benchmark_of_manifest
 from indexer.training.evaluation import protocol, report
 from indexer.training.evaluation.protocol import (
+    WHITENED,
+    Beside,
     Evaluation,
+    Ground,
     evaluate,
     leakage,
-    render,
     smaller,
     standard_spaces,
+    trained_on,
 )
+from indexer.training.evaluation.tables import render
 from indexer.training.model import unit
 from schemas.errors import InputError
+from tests.drawings import drawing
 
 
 @pytest.fixture
-def found(drawings: Path, tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Evaluation:
+def small(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small networks wherever the evaluation uses large ones."""
     monkeypatch.setattr(features, "lite0", lambda: _NoHead())
     monkeypatch.setattr(features, "Encoder", _Encoder)
+    monkeypatch.setattr(protocol, "RECIPES", (protocol.RECIPES[0],))
+
+
+@pytest.fixture
+def found(drawings: Path, small: None, tmp_path: Path) -> Evaluation:
     bench = benchmark_of_manifest(drawings / "manifest.csv")
-    return evaluate(bench, shipped_model_dir(), cache=tmp_path / "cache", quick=True)
+    contents = tmp_path / "contents"
+    contents.mkdir()
+    lines = ["path,author,content"]
+    for style, name in enumerate(("line", "line-v2", "ring")):
+        for content in range(4):
+            drawing((0, 0, 2)[style], content, 96).save(contents / f"{style}-{content}.png")
+            lines.append(f"{style}-{content}.png,{name},thing {content}")
+    (contents / "manifest.csv").write_text("\n".join(lines))
+    beside = Beside(contents, drawings / "manifest.csv", None, True, 2)
+    return evaluate(bench, shipped_model_dir(), beside=beside, cache=tmp_path / "cache", quick=True)
 
 
 class _Encoder:
@@ -71,18 +91,31 @@ class _NoHead:
 
 def test_every_row_stands_in_one_table(found: Evaluation, tmp_path: Path) -> None:
     names = [row.name for row in found.retrieval]
-    assert names == [s.name for s in standard_spaces(shipped_model_dir(), "")]
+    assert len(names) == 9 and "small CNN from scratch, softmax" in names
     for row in found.retrieval:
         assert 0 <= row.figures.r_at_1 <= row.figures.r_at_10 <= 1
-        assert (row.gain is None) == (row is found.retrieval[0])
+    by_name = {row.name: row.figures for row in found.retrieval}
+    assert {gain.name for gain in found.gains if gain.over == WHITENED} == {*names} - {WHITENED}
+    for gain in found.gains:
+        ours, theirs = by_name[gain.name], by_name[gain.over]
+        assert gain.r_at_1[0] == pytest.approx(ours.r_at_1 - theirs.r_at_1)
+        assert gain.ap_at_100[0] == pytest.approx(ours.ap_at_100 - theirs.ap_at_100)
+    assert [row.name for row in found.confounded] == names
+    for shown in found.confounded:
+        assert shown.content is not None and set(shown.by_style) == {"line", "ring"}
+        assert shown.colour["drawings"].queries and shown.colour["clip art"].queries
+    histogram = found.confounded[1]
+    assert histogram.content == 1.0  # each style has its own colours
+    assert [row.author for row in found.failures] and len(found.failures) <= 10
     closed = next(row for row in found.retrieval if row.name.startswith("closed form, 256"))
     assert set(closed.views) == {"grey", "mirrored"}
     assert found.model_note == "" and found.shown.name == names[-1]
 
     text = render(found)
-    assert all(name in text for name in (*names, "clean", "AP@100", "top-1"))
+    assert all(name in text for name in (*names, "clean", "AP@100", "top-1", "strangers"))
+    assert "found instead" in text and "of the first 10 results stay" in text
     body = json.loads(json.dumps(found.to_json()))
-    assert body["format"] == "toonsearch.evaluation/2"
+    assert body["format"] == "toonsearch.evaluation/3"
     assert body["benchmark"]["splits"] == 1 and body["benchmark"]["asked"] == 24
     assert body["retrieval"][0]["figures"]["r_at_1"] == found.retrieval[0].figures.r_at_1
 
@@ -95,6 +128,35 @@ def test_every_row_stands_in_one_table(found: Evaluation, tmp_path: Path) -> Non
     ).replace("http://creativecommons.org", "")
     with pytest.raises(InputError):
         report.write_report(tmp_path / "nowhere" / "report.html", found)
+
+
+def test_the_command_asks_a_model_folder_and_rewrites_the_pages(
+    drawings: Path, small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    model = Path(shutil.copytree(shipped_model_dir(), tmp_path / "recipe"))
+    about = json.loads((model / "model.json").read_bytes())
+    about["provenance"]["authors"] = [f"artist {number}" for number in range(4)]
+    (model / "model.json").write_text(json.dumps(about))
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    for page in ("evaluation.md", "model-card.md"):
+        (docs / page).write_text(f"{report.START}\nold\n{report.END}\n")
+    figures = tmp_path / "figures.json"
+    arguments = ["--drawings", drawings, "--model", model, "--docs", docs, "--json", figures]
+    assert report.main([*map(str, arguments)]) == 0
+    for page in ("evaluation.md", "model-card.md"):
+        text = (docs / page).read_text()
+        assert "24 pictures by 4 authors are asked" in text and "old" not in text
+        assert "| model recipe | " in text and "Who is found worst, model recipe:" in text
+        assert "recipe was trained on 4 authors: 0 of the 4 that are asked, 4 of the 4" in text
+    body = json.loads(figures.read_text())
+    row = next(row for row in body["gains"] if row["name"] == "model recipe")
+    low, high = row["r_at_1"][1:]
+    assert row["over"] == WHITENED and low <= row["r_at_1"][0] <= high
+    views = next(row["views"] for row in body["retrieval"] if row["name"] == "model recipe")
+    assert {"lettering", "thumbnail of 112 px", "grey"} < set(views)
+    assert report.main(["--drawings", str(tmp_path)]) == 3
 
 
 def test_nothing_is_fitted_on_whoever_is_asked(
@@ -113,7 +175,9 @@ def test_nothing_is_fitted_on_whoever_is_asked(
         learnt.append(rows)
         return lambda rows: rows
 
-    ground.measure(protocol.Space("watched", "pixels", fit), None)
+    space = protocol.Space("watched", "pixels", fit)
+    ground.measure(space)
+    ground.catalog(space, 0)
     assert [rows.tolist() for rows in learnt] == [train.tolist()]
 
 
@@ -125,9 +189,23 @@ def test_a_model_that_knows_the_authors_says_so(drawings: Path, tmp_path: Path) 
     about["provenance"]["authors"] = ["artist 1", "artist 6"]
     (model / "model.json").write_text(json.dumps(about))
     assert leakage(bench, model) == "it was fitted on 1 of these 4 authors"
+    about["provenance"]["authors"].append("somebody else")
+    (model / "model.json").write_text(json.dumps(about))
+    said = "3 authors: 1 of the 4 that are asked, 1 of the 4 that the closed form is fitted on, 1"
+    assert said in trained_on(bench, model)
     del about["provenance"]["authors"]
     (model / "model.json").write_text(json.dumps(about))
     assert "not recorded" in leakage(bench, model)
+
+
+def test_vgg_stands_in_the_table_when_its_weights_are_given(drawings: Path, tmp_path: Path) -> None:
+    bench = benchmark_of_manifest(drawings / "manifest.csv")
+    ground = Ground(features.FeatureStore(bench, None, shipped_model_dir()), ())
+    without = standard_spaces(ground, "", Beside())
+    with_vgg = standard_spaces(ground, "", Beside(vgg=tmp_path / "vgg.pth"))
+    assert {space.name for space in with_vgg} - {space.name for space in without} == {
+        "VGG's Gram matrices"
+    }
 
 
 def test_a_smaller_benchmark_keeps_every_series(
@@ -145,7 +223,7 @@ def test_a_test_side_without_two_series_is_refused(drawings: Path) -> None:
     lone = bench.part(np.flatnonzero([path.endswith("0-0.png") for path in bench.paths]))
     ground = protocol.Ground(features.FeatureStore(lone), ())
     with pytest.raises(InputError, match="no author with two series"):
-        ground.measure(protocol.Space("raw", "pixels"), None)
+        ground.measure(protocol.Space("raw", "pixels"))
 
 
 def test_figures_stand_between_the_markers(tmp_path: Path) -> None:

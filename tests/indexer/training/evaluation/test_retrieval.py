@@ -16,6 +16,7 @@ from indexer.training.evaluation.retrieval import (
     RetrievalFigures,
     near_duplicates,
     paired_interval,
+    worst_authors,
 )
 
 
@@ -85,6 +86,20 @@ def test_own_series_and_lone_series_do_not_count() -> None:
     assert figures.right_at_1.tolist() == [False, False, False]
     assert figures.summary().r_at_10 == 1.0
     assert gallery.nearest(vectors, 0, 5).tolist() == [2, 3]
+    assert gallery.nearest(vectors, 0, 5, vectors[3]).tolist() == [3, 2]
+    assert figures.found.tolist() == ["b", "b", "b"]
+
+
+def test_the_worst_authors_stand_with_whom_they_are_taken_for() -> None:
+    angle = np.array([0.0, 0.1, 0.0, 0.1, 1.5, 1.6, 0.05, 0.06])
+    vectors = np.stack([np.cos(angle), np.sin(angle)], 1)
+    authors = np.array(["a", "a", "b", "b", "c", "c", "d", "d"])
+    series = np.array([f"{author}{number % 2}" for number, author in enumerate(authors)])
+    figures = gallery_of(authors, series).figures(vectors)
+    worst = worst_authors(figures, 2, 1)
+    assert [one.author for one in worst] == ["a", "b"]
+    assert worst[0].instead == (("b", 1.0),) and worst[0].r_at_1 == 0 and worst[0].queries == 2
+    assert [one.r_at_1 for one in worst_authors(figures)] == [0, 0, 1, 1]
 
 
 def test_macro_figure_weighs_authors_alike() -> None:
@@ -119,13 +134,16 @@ def test_paired_interval_knows_a_gain_from_noise_and_resamples_authors() -> None
     def figures(right: np.ndarray) -> QueryFigures:
         authors = np.arange(400) // 10
         nothing = np.zeros(400)
-        return QueryFigures(np.arange(400), authors, right, right, nothing, nothing)
+        precision = right * 0.5
+        return QueryFigures(np.arange(400), authors, right, right, precision, nothing, authors)
 
     base = [figures(random.random(400) < 0.5) for _ in range(3)]
     better = [figures(one.right_at_1 | (random.random(400) < 0.2)) for one in base]
     gain, low, high = paired_interval(better, base)
     assert 0 < low < gain < high
     assert paired_interval(base, base) == (0, 0, 0)
+    halved = paired_interval(better, base, "average_precision")
+    assert halved == pytest.approx((gain / 2, low / 2, high / 2))
     noise = [figures(random.random(400) < 0.5) for _ in range(3)]
     _, low, high = paired_interval(noise, base)
     assert low < 0 < high

@@ -18,6 +18,7 @@ COMMANDS = {
     "embed": ("embed", "--manifest", "m.csv", "--out"),
     "evaluate as a page": ("evaluate", "--manifest", "m.csv", "--html"),
     "evaluate as JSON": ("evaluate", "--manifest", "m.csv", "--authors", "asked.json", "--out"),
+    "evaluate on contents": ("evaluate", "--manifest", "m.csv", "--content", "a.csv", "--out"),
     "sql as CSV": ("sql", "select 1", "--csv", "--out"),
     "sql as JSON": ("sql", "select 1", "--json", "--out"),
     "sql as Parquet": ("sql", "select 1", "--format", "parquet", "--out"),
@@ -35,6 +36,7 @@ def here(tmp_path: Path, drawings: Path) -> Path:
     for name in ("a.png", "b.PNG", "c.jpg"):
         (tmp_path / name).write_bytes(picture)
     (tmp_path / "m.csv").write_text("path,author,series\na.png,Kim,One\n")
+    (tmp_path / "a.csv").write_text("path,author,content\na.png,Kim,tree\n")
     (tmp_path / "asked.json").write_text('{"authors": ["Kim"]}')
     (tmp_path / "splits.json").write_text('{"splits": []}')
     (tmp_path / "toonsearch.toml").write_text("[query]\nk = 3\n")
@@ -53,6 +55,8 @@ def test_files_of_the_user_stay(
     names = ["a.png", "./a.png", str(here / "b.PNG"), "c.jpg", "toonsearch.toml", "link", "new"]
     own = [root / "index/CURRENT", root / "lock", next(root.glob("tables/*/*.parquet"))]
     own += [root / "forgotten.json", root / "tables/new.parquet"]
+    if command == "evaluate on contents":
+        names += ["a.csv"]
     if command in ("predict", "embed", "evaluate as a page", "evaluate as JSON"):
         names += ["m.csv", "hard", str(here / ".." / here.name / "m.csv")]
     if command == "evaluate as JSON":
