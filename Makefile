@@ -9,6 +9,7 @@ BIN := $(VENV)/bin
 # FAISS comes as a CPU and a GPU build that exclude each other; an NVIDIA driver decides.
 DEVICE ?= $(if $(shell command -v nvidia-smi),gpu,cpu)
 DEMO_DIR ?= demo
+STARTED := $(shell date +%s)
 SOURCES := schemas crawler indexer search tests bench toonsearch.py
 DRAWINGS ?= ../shared/drawings
 FIELD ?= ../shared/field
@@ -16,7 +17,7 @@ MINUTES ?= 20
 # What running needs, in every lock file beside the extra that the file is named after.
 EXTRAS := --extra crawl --extra web --extra report
 
-.PHONY: answers help env test-env train-env demo test faults fuzz field check format bench figures picture docs model card lock clean
+.PHONY: answers clipart help env test-env train-env demo test faults fuzz field check format bench figures picture docs model card lock clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,8 +39,15 @@ test-env: env $(VENV)/.ready-test ## Add linters, test tools and OpenVINO
 
 train-env: env $(VENV)/.ready-train ## Add torch and timm (large)
 
-demo: env ## Real drawings, a real index, real answers: table and HTML gallery
-	@$(BIN)/toonsearch demo --to $(DEMO_DIR)
+# The packages and the clip art are fetched side by side: the one waits for the network while the
+# other unpacks.
+demo: ## Real drawings, a real index, real answers: table and HTML gallery
+	@$(MAKE) --no-print-directory -j2 env clipart
+	@$(BIN)/toonsearch demo --to $(DEMO_DIR) --waited $$(($$(date +%s) - $(STARTED)))
+
+# Any trouble is told by the demo, which tries again.
+clipart:
+	@PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m crawler.demo.debian $(DEMO_DIR)/clipart 2>/dev/null || true
 
 test: test-env ## Run all tests (those of training need `make train-env` first)
 	@$(BIN)/python -m pytest -q -n auto --dist loadfile

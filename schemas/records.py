@@ -245,7 +245,8 @@ class Labels:
     `authors` and `unknown_author` add up to at most 1 (the rest is the long tail that was
     cut); genres and eras are conditional on the picture having one. `out_of_distribution`, from 0
     to 1, is how surely the picture is of another kind than the catalog's, and how much of its
-    labels is therefore no more than how common each is there.
+    labels is therefore no more than how common each is there. `by_softmax` are the kinds in which
+    the softmax of a network that was trained on the catalog was one of the voices.
     """
 
     authors: tuple[LabelProbability, ...] = ()
@@ -253,6 +254,7 @@ class Labels:
     genres: tuple[LabelProbability, ...] = ()
     eras: tuple[LabelProbability, ...] = ()
     out_of_distribution: float = 0.0
+    by_softmax: tuple[str, ...] = ()
 
     def of(self, kind: str) -> tuple[LabelProbability, ...]:
         """Those of one of LABEL_KINDS."""
