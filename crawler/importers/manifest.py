@@ -51,7 +51,8 @@ def import_manifest(
         before = titles.get(title.title_id)
         titles[title.title_id] = title if before in (None, title) else _merged(before, title)
         path = manifest.file_of(row)
-        items.append(Item(path, row.path, title, row.kind or "picture", row.year, row.published))
+        kind = row.kind or "picture"
+        items.append(Item(path, row.path, title, kind, row.year, row.published, row.episode_no))
     items = [replace(item, title=titles[item.title.title_id]) for item in items]
     report = import_items(layout, settings, source, items, **options)
     _note_missing_authors(rows, notes)

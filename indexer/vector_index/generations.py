@@ -47,7 +47,7 @@ from schemas.storage.layout import Layout
 
 # --- Manifests: what a generation consists of, and the check that it still does.
 
-FORMAT = 3
+FORMAT = 4
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 1 << 20
 VECTORS, META, CHECKS = "vectors.faiss", "meta.sqlite", "checks.json"

@@ -38,12 +38,12 @@ def within(cosines: np.ndarray) -> np.ndarray:
     return np.asarray(np.clip(cosines, -1.0, 1.0))
 
 
-def title_centroids(vectors: np.ndarray, titles: Sequence[str]) -> np.ndarray:
+def title_centroids(vectors: np.ndarray, titles: Sequence[str] | np.ndarray) -> np.ndarray:
     """The unit vector of the mean of each title's pictures, in the order of the titles' ids.
 
     Shapes:  vectors (N, D), a title for each in ascending order -> (T, D)
     """
-    _, first = np.unique(np.asarray(titles, dtype=np.str_), return_index=True)
+    _, first = np.unique(np.asarray(titles), return_index=True)
     return unit(np.add.reduceat(vectors, first, axis=0)) if len(first) else vectors[:0]
 
 

@@ -80,7 +80,7 @@ TABLES: dict[str, TableSpec] = {
             ("picture_id", "title_id"),
             ("picture_id", "string", "SHA-256 of the bytes, or missing-<hash of the path>"),
             ("title_id", "string", "the title it belongs to"),
-            ("kind", "string", "thumbnail, cover, panel or strip"),
+            ("kind", "string", "thumbnail, cover, picture, strip (a slice of one) or page"),
             ("episode_no", "int32", "episode, for thumbnails and strips"),
             ("source", "string", "the import or site that brought it"),
             ("source_path", "string", "path inside the import, or URL"),
@@ -94,6 +94,42 @@ TABLES: dict[str, TableSpec] = {
             ("year", "int32", "year of this picture, where it differs from the title's"),
             ("published", "date", "publication date, where known"),
             ("fetched_at", "timestamp", "when this row was written (UTC)"),
+            ("status", "string", "stored, skipped or failed"),
+            ("reason", "string", "why it was skipped or failed"),
+        ),
+        _table(
+            "strips",
+            "Strips and pages that were cut into panels, or tried; a cut one is not itself searched.",
+            ("strip_id", "title_id"),
+            ("strip_id", "string", "its picture's id, or of several pictures a hash of theirs"),
+            ("title_id", "string", "the title it belongs to"),
+            ("episode_no", "int32", "episode, where known"),
+            ("source_path", "string", "where its pictures came from: their folder, path or URL"),
+            ("parents", "strings", "ids of its pictures, in order"),
+            ("width_px", "int32", "of the joined strip"),
+            ("height_px", "int32", "of the joined strip"),
+            ("panels_count", "int32", "panels found"),
+            ("left_out", "string", "JSON list of what is drawn but no panel: what, box"),
+            ("notes", "strings", "what had to be done about its pictures"),
+            ("cutter", "string", "version of the cutter"),
+            ("cut_at", "timestamp", "when this row was written (UTC)"),
+            ("status", "string", "cut, whole or failed; only what is cut is not itself searched"),
+            ("reason", "string", "why it is not cut"),
+        ),
+        _table(
+            "panels",
+            "Panels of strips and pages: boxes of stored pictures, searched in their place.",
+            ("picture_id", "title_id"),
+            ("picture_id", "string", "hash of the parts of pictures that it shows, and the cutter"),
+            ("title_id", "string", "the title it belongs to"),
+            ("strip_id", "string", "the strip or page that it was cut from"),
+            ("order_no", "int32", "place in the strip, from 1, as it is read"),
+            ("box", "ints", "left, top, width and height in the strip, in pixels"),
+            ("slices", "parts", "its part of each picture, with the box there"),
+            ("border", "string", "what bounds it: gutter, line, frame or ink"),
+            ("confidence", "double", "how sure the cutter is, 0-1"),
+            ("perceptual_hash", "string", "64-bit DCT hash, 16 hex digits"),
+            ("cutter", "string", "version of the cutter"),
             ("status", "string", "stored, skipped or failed"),
             ("reason", "string", "why it was skipped or failed"),
         ),
@@ -117,7 +153,7 @@ TABLES: dict[str, TableSpec] = {
                 (kind.column, "probabilities", f"five most probable {kind.column}")
                 for kind in LABEL_KINDS.values()
             ),
-            ("unknown_author", "double", "mass of none of the known authors"),
+            ("unknown_author", "double", "probability that nobody in the catalog drew it"),
         ),
         _table(
             "colors",
@@ -178,7 +214,9 @@ SQL_TYPES = {
     "timestamp": "TIMESTAMP",
     "strings": "VARCHAR[]",
     "floats": "FLOAT[]",
+    "ints": "INTEGER[]",
     "authors": "STRUCT(name VARCHAR, role VARCHAR)[]",
+    "parts": "STRUCT(picture_id VARCHAR, file VARCHAR, box INTEGER[])[]",
     "probabilities": "STRUCT(label VARCHAR, probability DOUBLE)[]",
 }
 """DuckDB's type of each column type; times are shown in UTC."""
@@ -223,7 +261,13 @@ def arrow_schema(table: str) -> pa.Schema:
         "timestamp": pa.timestamp("us", tz="UTC"),
         "strings": pa.list_(pa.string()),
         "floats": pa.list_(pa.float32()),
+        "ints": pa.list_(pa.int32()),
         "authors": pa.list_(pa.struct([("name", pa.string()), ("role", pa.string())])),
+        "parts": pa.list_(
+            pa.struct(
+                [("picture_id", pa.string()), ("file", pa.string()), ("box", pa.list_(pa.int32()))]
+            )
+        ),
         "probabilities": pa.list_(
             pa.struct([("label", pa.string()), ("probability", pa.float64())])
         ),

@@ -55,6 +55,7 @@ def body(answer: Answer, by: str, layout: Layout | None) -> dict[str, Any]:
             **{of.column: _labels(answer.labels.of(kind)) for kind, of in LABEL_KINDS.items()},
             "unknown_author": _short(answer.labels.unknown_author),
             "out_of_distribution": _short(answer.labels.out_of_distribution),
+            "by_softmax": list(answer.labels.by_softmax),
             "conclusion": answer.labels.conclusion,
             "sentence": answer.labels.sentence,
             "bars": {
@@ -111,6 +112,8 @@ def _picture(hit: Hit, layout: Layout | None) -> dict[str, Any]:
     if layout is not None:
         known["path"] = None if hit.file is None else str(layout.picture(hit.file))
         known["source_path"] = hit.source_path
+    if hit.panel is not None:
+        known["panel"] = hit.panel.facts()
     return {**known, "year": hit.year}
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from schemas.errors import UsageError
-from schemas.records import LABEL_KINDS, Answer, Bar, Labels
+from schemas.records import LABEL_KINDS, Answer, Bar, Hit, Labels, TitleHit
 from search.cli.context import colour_wanted, plain
 
 BAR_CELLS = 10
@@ -45,12 +45,12 @@ def write_answer(out: TextIO, answer: Answer, by: str, columns: Sequence[str] = 
     Columns that are empty in all rows are left out where nobody named them.
     """
     title_of = {title.title_id: title for title in answer.titles}
-    shown = answer.titles if by == "title" else answer.pictures
+    shown: Sequence[TitleHit | Hit] = answer.titles if by == "title" else answer.pictures
     names = columns or (COLUMNS if by == "title" else ("picture", *COLUMNS))
     rows = []
     for rank, one in enumerate(shown, 1):
         title = title_of[one.title_id]
-        best = title.hits[0] if by == "title" else one
+        best = one.hits[0] if isinstance(one, TitleHit) else one
         cells_of = {
             "title": title.name,
             "by": ", ".join(title.authors),
@@ -71,7 +71,7 @@ def write_answer(out: TextIO, answer: Answer, by: str, columns: Sequence[str] = 
         table = [[row[at] or "-" for at in kept] for row in rows]
         header = [header[at] for at in kept]
         numbers = [name in ("", "year", "similarity", "percentile") for name in header]
-        first = sum(not getattr(one, "expanded", False) for one in shown)
+        first = sum(isinstance(one, TitleHit) or not one.expanded for one in shown)
         write_table(out, header, table, numbers, heading=(first, EXPANDED))
     else:
         out.write("nothing was found\n")

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from indexer.ahead import in_order
 from indexer.duplicates import Duplicates, find_duplicates
-from indexer.embedding.embed import in_order
 from indexer.era_pictures import EraPictures, overlay
 from indexer.style_map import lay_out
 from schemas.errors import ToonsearchError

@@ -81,6 +81,7 @@ class LabelGroups(BaseModel):
     """Probabilities; `unknown_author` is that of nobody in the catalog. The higher
     `out_of_distribution`, the more genres and eras only say how common each is in the catalog.
     `conclusion` is what they allow to say, `sentence` says it; the `bars` of a kind add up to 100.
+    `by_softmax` are the kinds in which a trained model's own softmax took part.
     """
 
     authors: list[Label]
@@ -88,6 +89,7 @@ class LabelGroups(BaseModel):
     genres: list[Label]
     eras: list[Label]
     out_of_distribution: float
+    by_softmax: list[str]
     conclusion: Literal["", "looks like", "not sure", "nobody", "other kind"]
     sentence: str
     bars: dict[str, list[LabelBar]]

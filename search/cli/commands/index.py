@@ -13,6 +13,7 @@ from search.cli.context import Session, plain
 from search.cli.options import Accept, AsJson, DryRun, counted, examples, new_app, print_json
 
 if TYPE_CHECKING:
+    from indexer.panels.strips import CutReport
     from indexer.vector_index.build import BuildReport
     from indexer.vector_index.diff import Difference
     from schemas.settings import Settings
@@ -36,7 +37,8 @@ def build(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Embed what is new, build a generation, check it and publish it."""
+    """Embed what is new (strips and pages by their panels), build a generation, check it and
+    publish it."""
     from indexer.embedding.embed import embed_pending
     from indexer.forget import clean_up
     from indexer.vector_index.build import BuildReport, build_generation
@@ -96,10 +98,25 @@ def build(
             session.note(f"removed the old generation {name}")
 
 
+def cut_new(session: Session, settings: Settings, **options: Any) -> CutReport:
+    """Cut new strips and pages of the catalog into panels and say what came of it."""
+    from indexer.panels.strips import cut_pending
+
+    with session.progress("Cutting") as progress:
+        report = cut_pending(settings.layout, settings, progress=progress, **options)
+    counts = {what: n for what, n in report.counts.items() if n and what != "already"}
+    if counts:
+        session.note(f"strips and pages: {counted(counts)}")
+    for problem in report.problems:
+        session.note(problem)
+    return report
+
+
 def embed_new(session: Session, settings: Settings) -> None:
-    """Embed what is new and say what came of it."""
+    """Cut and embed what is new and say what came of it."""
     from indexer.embedding.embed import embed_pending
 
+    cut_new(session, settings)
     with session.progress("Embedding") as progress:
         report = embed_pending(settings.layout, settings, progress=progress)
     if any(report.counts[what] for what in ("embedded", "skipped", "failed")):

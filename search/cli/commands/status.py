@@ -34,6 +34,7 @@ def status(ctx: typer.Context, as_json: AsJson = False) -> None:
         return
     skipped, failed = sum(found.skipped.values()), sum(found.failed.values())
     pending = "`toonsearch embed`" if found.pending else ""
+    panels = sum(found.panels.values())
     print(f"{'catalog':<12}{settings.store.root}")
     print(f"{'titles':<12}{found.titles:>9,}   by {found.authors:,} authors")
     print(f"{'pictures':<12}{found.pictures:>9,}   {_listed(found.sources)}")
@@ -41,6 +42,8 @@ def status(ctx: typer.Context, as_json: AsJson = False) -> None:
     print(f"  {'pending':<10}{found.pending:>9,}   {pending}")
     print(f"  {'skipped':<10}{skipped:>9,}   {_listed(found.skipped)}")
     print(f"  {'failed':<10}{failed:>9,}   {_listed(found.failed)}")
+    if found.cut:
+        print(f"  {'cut':<10}{found.cut:>9,}   into {panels:,} panels: {_listed(found.panels)}")
     if not found.adds_up:
         print("  these do not add up to the pictures: please report it")
     if found.generation_id is None:
