@@ -12,11 +12,12 @@ DEMO_DIR ?= demo
 SOURCES := schemas crawler indexer search tests bench toonsearch.py
 DRAWINGS ?= ../shared/drawings
 FIELD ?= ../shared/field
+HANDS ?= $(HOME)/.cache/toonsearch/hands
 MINUTES ?= 20
 # What running needs, in every lock file beside the extra that the file is named after.
 EXTRAS := --extra crawl --extra web --extra report
 
-.PHONY: answers help env test-env train-env demo test faults fuzz field check format bench figures picture docs model card lock clean
+.PHONY: answers help env test-env train-env demo test faults fuzz field hands check format bench figures picture docs model card lock clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -80,6 +81,9 @@ docs: env ## Renew docs/commands.md from --help and docs/settings.md from the se
 answers: demo ## Renew docs/sql.md: questions to the demo's catalog
 	@$(BIN)/toonsearch --data $(DEMO_DIR)/data colors -q && $(BIN)/toonsearch --data $(DEMO_DIR)/data judge -q
 	@$(BIN)/python -m bench.answers $(DEMO_DIR)/data > docs/sql.md
+
+hands: train-env ## Draw emoji, icons, figures and clip art of free packages to train on, into HANDS=folder
+	@$(BIN)/python -m crawler.hands --out $(HANDS) || test $$? -eq 4  # 4: a source could not be had
 
 model: train-env ## Rebuild the shipped encoder from DRAWINGS=folder
 	@$(BIN)/python -m indexer.training.export --drawings $(DRAWINGS) --out indexer/models
