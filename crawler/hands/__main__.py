@@ -26,7 +26,7 @@ from crawler.hands.sources import (
 from schemas.errors import ToonsearchError
 
 Source = Callable[[], list[Sketch]]
-KINDS = ("clipart", "figures", "icons", "emoji")
+KINDS = ("figures", "clipart", "icons", "emoji")
 PARTLY_DONE = 4
 
 
@@ -68,8 +68,8 @@ def sources(store: Path) -> dict[str, Source]:
         return clipart(lists / "catalog.csv")
 
     return {
-        "clipart": drawings,
         "figures": figures,
+        "clipart": drawings,
         "icons": lambda: icons(archive()),
         "emoji": lambda: emoji(archive()),
     }
