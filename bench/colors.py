@@ -12,7 +12,7 @@ import numpy as np
 
 from bench.catalog import drawing
 from bench.figures import Figure
-from indexer.embedding.embed import in_order
+from indexer.ahead import in_order
 from indexer.palette import COLORS, COLUMNS, REGIONS, ROWS, SIDE_PX, palette_of
 
 PICTURES = 40

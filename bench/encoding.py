@@ -21,7 +21,7 @@ from PIL import Image
 
 from bench.catalog import drawing
 from bench.figures import Figure
-from indexer.embedding.embed import in_order
+from indexer.ahead import in_order
 from indexer.embedding.encoder import Encoder
 from indexer.embedding.models import shipped_model_dir
 from indexer.embedding.preprocess import picture_to_pixels

@@ -280,9 +280,10 @@ class TitleTracker:
             if is_wanted(link.published):
                 self._want_picture(title_id, link)
         if self.plan.scope.strips and self.site.strip is not None:
-            query = "select episode_no from pictures where title_id = ? and kind = 'strip'"
-            stored = {number for (number,) in self.db.execute(query, (title_id,))}
-            wanted = [number for number in page.free if number not in stored]
+            held = self._episodes_with_strips(title_id)
+            wanted = [number for number in page.free if number not in held]
+            if (limit := self.plan.scope.max_episodes) is not None:
+                wanted = sorted(wanted, reverse=True)[: max(0, limit - len(held))]
             self.frontier.add(self.site.strip(title_id, number, row["about"]) for number in wanted)
         dates = [e.published for e in page.episodes if e.published is not None]
         past = since is not None and bool(dates) and max(dates) < since
@@ -293,6 +294,15 @@ class TitleTracker:
         caught_up = not row["whole"] and overlaps and known >= (page.episodes_count or 0)
         if page.more is not None and not past and not caught_up:
             self.frontier.add([page.more])
+
+    def _episodes_with_strips(self, title_id: str) -> set[int]:
+        """Episodes whose strips are stored or asked for."""
+        query = (
+            "select episode_no from pictures where title_id = :title and kind = 'strip' union"
+            " select json_extract(about, '$.episode_no') from jobs where title_id = :title"
+            " and (kind = 'strip' or json_extract(about, '$.kind') = 'strip')"
+        )
+        return {number for (number,) in self.db.execute(query, {"title": title_id})}
 
     def _episode(self, episode: Episode) -> bool:
         """Write an episode that is new or differs; whether it is new."""

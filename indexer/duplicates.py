@@ -7,12 +7,14 @@ thumbnails correlate. A redrawn, cropped or turned copy is none.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from indexer.embedding.embed import in_order
-from schemas.images import decode_stored, grey_thumbnail
+from indexer.ahead import in_order
+from indexer.panels.catalog import searched
+from indexer.panels.picture import PictureReader
+from schemas.images import PictureError, grey_thumbnail
 from schemas.progress import Progress
 from schemas.records import author_names
 from schemas.settings import Settings
@@ -29,7 +31,7 @@ BLOCK = 1 << 18  # pairs whose bits are counted at a time
 
 @dataclass(frozen=True)
 class Holder:
-    """A picture in one title."""
+    """A picture or panel in one title; `panel` as `Panel.to_text`."""
 
     picture_id: str
     title_id: str
@@ -37,6 +39,7 @@ class Holder:
     authors: tuple[str, ...]
     file: str | None
     source_path: str | None
+    panel: str | None = None
 
 
 @dataclass(frozen=True)
@@ -109,12 +112,14 @@ def _holders(catalog: Catalog) -> tuple[list[list[Holder]], np.ndarray]:
     columns = ["picture_id", "title_id", "file", "source_path", "perceptual_hash", "status"]
     held: dict[str, list[Holder]] = defaultdict(list)
     hashes: dict[str, int] = {}
-    for row in catalog.read("pictures", columns).to_pylist():
+    for row in searched(catalog, columns).to_pylist():
         picture, title = row["picture_id"], titles.get(row["title_id"])
         if row["status"] != "stored" or title is None:
             continue
         name, authors = title["name"] or row["title_id"], tuple(author_names(title))
-        holder = Holder(picture, row["title_id"], name, authors, row["file"], row["source_path"])
+        holder = Holder(
+            picture, row["title_id"], name, authors, row["file"], row["source_path"], row["panel"]
+        )
         held[picture].append(holder)
         if row["perceptual_hash"]:
             hashes[picture] = int(row["perceptual_hash"], 16)
@@ -148,10 +153,12 @@ def _thumbnails(
 ) -> dict[int, np.ndarray]:
     """Centred grey thumbnails of length one; place -> (1024,)."""
 
+    reader = PictureReader(layout, settings.decode.limits)
+
     def read(place: int) -> np.ndarray | None:
-        path = layout.picture(holders[place][0].file or "")
-        image = decode_stored(path, settings.decode.limits, 128)
-        if image is None:
+        try:
+            image = reader.image(asdict(holders[place][0]), 128)
+        except PictureError:
             return None
         row = grey_thumbnail(image).astype(np.float32).ravel()
         row -= row.mean()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,7 +65,7 @@ def find(layout: Layout, wanted: Wanted) -> ForgetReport:
         raise UsageError("say whom or what to forget", "Give --author, --title or --picture.")
     if any(not value.strip() for values in wanted.values() for value in values):
         raise UsageError("an empty name would forget nothing")
-    return _matching(layout, _blocking(BlockList(), wanted))
+    return _matching(layout, _blocking(BlockList(), _shown_by_panels(layout, wanted)))
 
 
 def forget(
@@ -78,7 +78,7 @@ def forget(
     Errors:  InputError, PartlyDoneError; run again, it goes on where it was
     """
     report = find(layout, wanted)
-    blocked = _blocking(BlockList.read(layout), wanted)
+    blocked = _blocking(BlockList.read(layout), _shown_by_panels(layout, wanted))
     older = frozenset(generation_ids(layout)) if report.pictures or report.titles else frozenset()
     blocked = dataclasses.replace(blocked, refused=blocked.refused | older, pending=True)
     blocked.write(layout)
@@ -148,12 +148,15 @@ def _matching(layout: Layout, blocked: BlockList) -> ForgetReport:
             titles[row["title_id"]] = (row["title_id"], row["name"] or "", by)
     pictures: set[str] = set()
     by_id = bool(blocked.marks["picture"]) or bool(blocked.marks["title"])
-    rows = catalog.read("pictures", ["picture_id", "title_id"])
-    for picture, title in zip(*(column.to_pylist() for column in rows.columns), strict=True):
-        if title in titles or (
-            by_id and (blocked.blocks("picture", picture) or blocked.blocks("title", title))
-        ):
-            pictures.add(picture)
+    for name in ("pictures", "panels"):
+        rows = catalog.read(name, ["picture_id", "title_id"])
+        for picture, title in zip(*(column.to_pylist() for column in rows.columns), strict=True):
+            if title in titles or (
+                by_id and (blocked.blocks("picture", picture) or blocked.blocks("title", title))
+            ):
+                pictures.add(picture)
+    if by_id:  # no panel shows a picture that was forgotten
+        pictures |= _panels_of(catalog, {p for p in pictures if blocked.blocks("picture", p)})
     for title_id, name, authors, picture in _published(layout):
         is_new = title_id not in known and title_id not in titles  # of a run that was killed
         if is_new and blocked.blocks_title(title_id, authors.split("\n")):
@@ -163,6 +166,27 @@ def _matching(layout: Layout, blocked: BlockList) -> ForgetReport:
     report.titles = sorted(titles.values())
     report.pictures = sorted(pictures)
     return report
+
+
+def _panels_of(catalog: Catalog, pictures: Collection[str]) -> set[str]:
+    """Ids of the panels that show a part of one of these pictures."""
+    if not pictures:
+        return set()
+    rows = catalog.read("panels", ["picture_id", "slices"]).to_pylist()
+    return {
+        row["picture_id"]
+        for row in rows
+        if any(part["picture_id"] in pictures for part in row["slices"])
+    }
+
+
+def _shown_by_panels(layout: Layout, wanted: Wanted) -> Wanted:
+    """The same, where a panel stands for the pictures that it is part of: a panel has no file of
+    its own, and its id changes with the cutter."""
+    rows = Catalog(layout).read("panels", ["picture_id", "slices"]).to_pylist()
+    parts = {row["picture_id"]: [part["picture_id"] for part in row["slices"]] for row in rows}
+    ids = [part for one in wanted.get("picture", ()) for part in (one, *parts.get(one, ()))]
+    return {**wanted, "picture": ids} if ids else wanted
 
 
 def _published(layout: Layout) -> Iterable[tuple[str, str, str, str]]:
@@ -184,6 +208,14 @@ def _delete_rows(layout: Layout, found: ForgetReport, blocked: BlockList) -> Non
     for name in _tables_with("title_id"):  # `titles` last: a killed run finds them again
         catalog.delete(name, "title_id", titles)
     left = set(catalog.read("pictures", ["picture_id"])["picture_id"].to_pylist())
+    strips = catalog.read("strips", ["strip_id", "title_id", "parents"]).to_pylist()
+    lost = {(s["strip_id"], s["title_id"]) for s in strips if not left.issuperset(s["parents"])}
+    catalog.upsert("strips", [], gone=lost)  # what is left of their pictures is cut again
+    panels = catalog.read("panels", ["picture_id", "title_id", "strip_id"]).to_pylist()
+    there = {(s["strip_id"], s["title_id"]) for s in strips} - lost
+    orphans = [p for p in panels if (p["strip_id"], p["title_id"]) not in there]
+    catalog.upsert("panels", [], gone={(p["picture_id"], p["title_id"]) for p in orphans})
+    left |= set(catalog.read("panels", ["picture_id"])["picture_id"].to_pylist())
     for name in _tables_with("picture_id"):
         known = set(catalog.read(name, ["picture_id"])["picture_id"].to_pylist())
         catalog.delete(name, "picture_id", known - left)

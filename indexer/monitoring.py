@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from indexer.embedding.embed import open_encoder
 from indexer.labels.calibration import RECIPE
+from indexer.panels.catalog import INDEXED_TABLES
 from indexer.vector_index.generations import Generation
-from schemas.errors import NoIndexError
+from schemas.errors import MissingIndexError, NoIndexError
 from schemas.records import author_names
 from schemas.settings import Settings
 from schemas.storage.catalog import Catalog
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Coverage:
-    """Pictures = embedded + pending + skipped + failed; the index's own numbers beside.
+    """Pictures = embedded + pending + skipped + failed + cut; panels and the index beside.
+
+    `cut` are strips' slices and pages that are searched by their panels, which `panels` counts
+    by state.
 
     `indexed` is how many pictures the published generation answers with; `stale` says that
     the catalog has moved on since it was built.
@@ -37,6 +41,8 @@ class Coverage:
     pending: int
     skipped: dict[str, int] = field(default_factory=dict)
     failed: dict[str, int] = field(default_factory=dict)
+    cut: int = 0
+    panels: dict[str, int] = field(default_factory=dict)
     titles: int = 0
     authors: int = 0
     sources: dict[str, int] = field(default_factory=dict)
@@ -49,7 +55,7 @@ class Coverage:
 
     @property
     def adds_up(self) -> bool:
-        parts = self.embedded + self.pending
+        parts = self.embedded + self.pending + self.cut
         return self.pictures == parts + sum(self.skipped.values()) + sum(self.failed.values())
 
 
@@ -61,18 +67,30 @@ def coverage(layout: Layout, settings: Settings) -> Coverage:
     encoder = open_encoder(settings)
     catalog = Catalog(layout)
     with catalog.connect() as connection:
-        rows = connection.execute(
-            "select source, status, coalesce(reason, 'unknown'), v.picture_id is not null, count(*)"
-            " from pictures left join (select distinct picture_id from vectors"
-            " where model_id = ? and preprocessing = ?) v using (picture_id) group by all order by all",
+        connection.execute(
+            "create table v as select distinct picture_id, true as has_vector from vectors"
+            " where model_id = ? and preprocessing = ?",
             [encoder.model_id, encoder.preprocessing_digest],
+        )
+        rows = connection.execute(
+            "select source, status, coalesce(reason, 'unknown'), has_vector, is_cut, count(*)"
+            " from pictures left join v using (picture_id) left join (select distinct title_id,"
+            " unnest(parents) as picture_id, true as is_cut from strips where status = 'cut')"
+            " using (title_id, picture_id) group by all order by all"
+        ).fetchall()
+        panels = connection.execute(
+            "select case when status <> 'stored' then status when has_vector then 'embedded'"
+            " else 'pending' end as state, count(*) from panels left join v using (picture_id)"
+            " group by all order by all"
         ).fetchall()
     states: Counter[str] = Counter()
     reasons: dict[str, Counter[str]] = {"skipped": Counter(), "failed": Counter()}
     sources: Counter[str] = Counter()
-    for source, status, reason, is_embedded, count in rows:
+    for source, status, reason, is_embedded, is_cut, count in rows:
         sources[source] += count
-        if status == "stored":
+        if status == "stored" and is_cut:
+            states["cut"] += count
+        elif status == "stored":
             states["embedded" if is_embedded else "pending"] += count
         else:
             reasons["skipped" if status == "skipped" else "failed"][reason] += count
@@ -84,6 +102,8 @@ def coverage(layout: Layout, settings: Settings) -> Coverage:
         pending=states["pending"],
         skipped=dict(sorted(reasons["skipped"].items())),
         failed=dict(sorted(reasons["failed"].items())),
+        cut=states["cut"],
+        panels=dict(panels),
         titles=len(titles),
         authors=len(names),
         sources=dict(sources),
@@ -99,7 +119,7 @@ def _generation(
         with Generation.open(layout) as generation:
             inputs = generation.manifest["inputs"]
             stale = inputs["model_id"] != model_id or any(
-                inputs[name] != catalog.version(name) for name in ("titles", "pictures", "vectors")
+                inputs.get(name) != catalog.version(name) for name in INDEXED_TABLES
             )
             stale |= inputs["calibration"] != RECIPE
             stale |= generation.calibration.era_years != settings.index.era_years
@@ -110,9 +130,10 @@ def _generation(
                 "indexed": generation.pictures_count,
                 "stale": stale,
             }
+    except MissingIndexError:
+        return {"generation_state": "none", "stale": True}
     except NoIndexError as error:
-        state = "none" if "no index yet" in error.message else error.message
-        return {"generation_state": state, "stale": True}
+        return {"generation_state": error.message, "stale": True}
 
 
 # --- A night as Prometheus metrics, for the node exporter's textfile collector.
@@ -160,9 +181,13 @@ def _registry(
     if covered is not None:
         pictures = gauge("toonsearch_catalog_pictures", "Pictures by state.", "state")
         states = {"embedded": covered.embedded, "pending": covered.pending}
+        states["cut"] = covered.cut
         states |= {"skipped": sum(covered.skipped.values()), "failed": sum(covered.failed.values())}
         for state, count in states.items():
             pictures.labels(state).set(count)
+        panels = gauge("toonsearch_catalog_panels", "Panels by state.", "state")
+        for state, count in covered.panels.items():
+            panels.labels(state).set(count)
         indexed = gauge("toonsearch_index_pictures", "Pictures that the index in use holds.")
         indexed.set(covered.indexed)
         if covered.generation_created:

@@ -1,8 +1,8 @@
 """The nightly job: stages in a row, each of which may be killed and run again.
 
 A stage that fails is reported and the others go on; only a failure that no later stage would
-survive (a full disk, a damaged catalog) ends the night. A budget bounds crawl, import, embed and
-colors, and leaves time for build and publish.
+survive (a full disk, a damaged catalog) ends the night. A budget bounds crawl, import, panels,
+embed and colors, and leaves time for build and publish.
 """
 
 from __future__ import annotations
@@ -252,7 +252,15 @@ def index_stages(
     forget_visitors: ForgetVisitors,
     accept: tuple[str, ...] = (),
 ) -> list[Stage]:
-    """From stored pictures to a published index: embed, colors, build, judge, prune."""
+    """From stored pictures to a published index: panels, embed, colors, build, judge, prune."""
+
+    def panels(night: Night, stage: StageReport) -> None:
+        """Cut new strips and pages."""
+        from indexer.panels.strips import cut_pending
+
+        found = cut_pending(layout, settings, dry_run=night.dry_run, is_over=night.is_over)
+        new = {"cut", "whole", "failed", "removed", "pending"}
+        stage.fill(found.counts, new, found.problems, unit="strips and pages")
 
     def embed(night: Night, stage: StageReport) -> None:
         from indexer.embedding.embed import embed_pending
@@ -321,4 +329,4 @@ def index_stages(
         stage.counts = {"generations": len(removed), "tables": len(tables)}
         stage.outcome = DONE if removed or tables else NOTHING
 
-    return [Stage(run.__name__, run) for run in (embed, colors, build, judge, prune)]
+    return [Stage(run.__name__, run) for run in (panels, embed, colors, build, judge, prune)]

@@ -10,13 +10,14 @@ import colorsys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from indexer.embedding.embed import in_order
-from schemas.images import PictureError, PictureLimits, decode_picture, stored_bytes
+from indexer.ahead import in_order
+from indexer.panels.catalog import reading_order, searched
+from indexer.panels.picture import PictureReader
+from schemas.images import PictureError
 from schemas.progress import Progress
 from schemas.settings import Settings
 from schemas.storage.catalog import Catalog
@@ -187,7 +188,6 @@ def color_pending(
         report.counts["pending"] = len(pending)
         return report
     report.counts |= {"coloured": 0, "failed": 0}
-    limits = settings.decode.limits
     batch: list[dict[str, Any]] = []
     last = time.monotonic()
 
@@ -196,15 +196,16 @@ def color_pending(
         report.counts["coloured"] += len(batch) // (REGIONS * COLORS)
         batch.clear()
 
-    jobs = in_order(lambda job: _palette(layout.picture(job[1]), job[0], limits), pending, WINDOW)
+    reader = PictureReader(layout, settings.decode.limits)
+    jobs = in_order(lambda row: picture_palette(reader.image(row, SIDE_PX)), pending, WINDOW)
     try:
-        for done, ((picture_id, file), palette) in enumerate(jobs, 1):
+        for done, (row, palette) in enumerate(jobs, 1):
             if isinstance(palette, PictureError):
                 report.counts["failed"] += 1
                 if len(report.problems) < 10:
-                    report.problems.append(f"{file}: {palette.message}")
+                    report.problems.append(f"{row['file']}: {palette.message}")
             else:
-                batch += color_rows(picture_id, palette)
+                batch += color_rows(row["picture_id"], palette)
             if len(batch) >= COMMIT_ROWS or time.monotonic() - last > COMMIT_SECONDS:
                 commit()
                 last = time.monotonic()
@@ -219,18 +220,13 @@ def color_pending(
     return report
 
 
-def _pending(catalog: Catalog) -> tuple[list[tuple[str, str]], int]:
-    """(picture_id, file) of stored pictures without colours, and how many have them."""
+def _pending(catalog: Catalog) -> tuple[list[dict[str, Any]], int]:
+    """Rows of stored pictures and panels without colours, and how many have them."""
     known = set(catalog.read("colors", ["picture_id"])["picture_id"].unique().to_pylist())
-    rows = catalog.read("pictures", ["picture_id", "file", "status"]).to_pylist()
-    stored = {row["picture_id"]: row["file"] for row in rows if row["status"] == "stored"}
-    pending = sorted(item for item in stored.items() if item[0] not in known)
-    return pending, len(stored) - len(pending)
-
-
-def _palette(path: Path, picture_id: str, limits: PictureLimits) -> Palette:
-    data = stored_bytes(path, picture_id)
-    return picture_palette(decode_picture(data, limits, target_px=SIDE_PX))
+    rows = searched(catalog, ["picture_id", "file", "status"]).to_pylist()
+    stored = {row["picture_id"]: row for row in rows if row["status"] == "stored"}
+    pending = [row for picture_id, row in stored.items() if picture_id not in known]
+    return sorted(pending, key=reading_order), len(stored) - len(pending)
 
 
 def color_rows(picture_id: str, palette: Palette) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """Manifests: CSV, TSV or Parquet files that list pictures and what is known about them.
 
 Columns: `path` (relative to the manifest) and any of `author`, `series`, `title`, `title_id`,
-`genre`, `tags`, `year`, `date`, `kind`, `url`, or their Korean names. Several authors, genres or
+`genre`, `tags`, `year`, `date`, `kind`, `episode`, `url`, or their Korean names. Several authors, genres or
 tags are separated by `;`. Other columns are left alone, and not even read from Parquet.
 
 A manifest is text in UTF-8, UTF-16 or, where that is sure, an older code page; what separates its
@@ -41,12 +41,13 @@ MAX_CELL_CHARS = 4096
 MAX_KNOWN = 100_000
 COLUMNS = (
     *("path", "author", "series", "title", "title_id"),
-    *("genre", "tags", "year", "date", "kind", "url"),
+    *("genre", "tags", "year", "date", "kind", "episode", "url"),
 )
 KOREAN = {
     "경로": "path", "파일": "path", "파일명": "path", "작가": "author", "작가명": "author",
     "시리즈": "series", "작품": "series", "작품명": "series", "제목": "title", "장르": "genre",
     "태그": "tags", "연도": "year", "년도": "year", "날짜": "date", "종류": "kind",
+    "회차": "episode", "화": "episode",
     "주소": "url", "링크": "url",
 }  # fmt: skip
 EMPTY = frozenset(("nan", "NaN", "NaT", "<NA>", "None", "null", "NULL", "N/A", "#N/A"))
@@ -56,6 +57,7 @@ NO_PATH = "without a path"
 RAGGED = "with more or fewer cells than there are columns"
 WRONG_DATE = "with a date that is not understood"
 WRONG_YEAR = "with a year that is not understood"
+WRONG_EPISODE = "with an episode that is not understood"
 READ_AS_DATE = "with a date of this form"
 NO_TEXT = "with a cell that is not text"
 EMPTY_WORD = "with such a cell"
@@ -86,11 +88,17 @@ class ManifestRow:
     year: int | None = None
     published: datetime.date | None = None
     kind: str = ""
+    episode_no: int | None = None
     url: str = ""
     file: str = ""
 
 
-FIELDS = {"author": "authors", "genre": "genres", "date": "published"}
+FIELDS = {
+    "author": "authors",
+    "genre": "genres",
+    "date": "published",
+    "episode": "episode_no",
+}
 """Columns whose field in a row has another name."""
 
 
@@ -337,9 +345,24 @@ def _date(cell: Any, column: str, say: Say) -> datetime.date | str | int | None:
     return year
 
 
+def _kind(cell: Any, column: str, say: Say) -> str:
+    text = _text(cell, column, say)
+    return text.casefold() if text.casefold() in ("strip", "page") else text
+
+
+def _episode(cell: Any, column: str, say: Say) -> int | None:
+    """The number of an episode, as people write it: 12, 12.0, 012, 12화, ep. 12."""
+    text = _text(cell, column, say)
+    found = re.fullmatch(r"\D*0*(\d{1,9})(\.0+)?\D*", text)
+    if text and found is None:
+        say(WRONG_EPISODE, f"{column} {text[:40]!r} is not understood: write its number")
+    return int(found[1]) if found else None
+
+
 READERS: dict[str, Callable[[Any, str, Say], Any]] = {
     "author": _names, "genre": _names, "tags": _names, "series": _name, "title": _name,
-    "title_id": _id, "year": _year, "date": _date, "kind": _text, "url": _text,
+    "title_id": _id, "year": _year, "date": _date, "kind": _kind, "episode": _episode,
+    "url": _text,
 }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
@@ -66,3 +67,9 @@ def without_accents(text: str) -> str:
         elif not is_latin:
             letters.append(char)
     return unicodedata.normalize("NFC", "".join(letters)).translate(_FOLDS)
+
+
+def natural_key(name: str) -> list[tuple[int, str]]:
+    """Sorts 2.jpg before 10.jpg."""
+    parts = re.split(r"(\d+)", name.casefold())
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]

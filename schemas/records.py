@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -9,6 +10,9 @@ from datetime import date
 from typing import Any, NamedTuple
 
 from schemas.names import author_key, clean_name
+
+Row = Mapping[str, Any]
+"""A row of a table, by column."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,70 @@ class Picture:
     perceptual_hash: str | None = None
     year: int | None = None
     published: date | None = None
+    episode_no: int | None = None
+
+
+PixelBox = tuple[int, int, int, int]
+"""Left, top, width and height, in pixels."""
+
+
+@dataclass(frozen=True)
+class PanelPart:
+    """The part of a panel that one stored picture shows; the box in pixels of that picture."""
+
+    picture_id: str
+    file: str
+    box: PixelBox
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Where a panel of the catalog lies. It has no file of its own: it is a box of a strip (or
+    page), and so of the stored pictures that the strip is joined from.
+
+    strip_id  key of the strip in the table `strips`: its picture's id where it is a single one
+    box       in the strip
+    slices    its parts from the top, mostly a single one
+    order     place in the strip, from 1, as it is read
+    """
+
+    strip_id: str
+    box: PixelBox
+    slices: tuple[PanelPart, ...]
+    order: int
+
+    def facts(self) -> dict[str, Any]:
+        """As answers show it."""
+        return {
+            "strip": self.strip_id,
+            "box": list(self.box),
+            "slices": [[part.picture_id, list(part.box)] for part in self.slices],
+            "order": self.order,
+        }
+
+    def to_text(self) -> str:
+        """As an index holds it."""
+        files = [part.file for part in self.slices]
+        return json.dumps({**self.facts(), "files": files}, separators=(",", ":"))
+
+    @classmethod
+    def of_text(cls, text: str | None) -> Panel | None:
+        """What `to_text` wrote; None of a picture that is no panel."""
+        if text is None:
+            return None
+        found = json.loads(text)
+        parts = zip(found["slices"], found["files"], strict=True)
+        slices = tuple(PanelPart(one, file, tuple(box)) for (one, box), file in parts)
+        return cls(found["strip"], tuple(found["box"]), slices, found["order"])
+
+    @classmethod
+    def of_row(cls, row: Row) -> Panel:
+        """From a row of the table `panels`."""
+        slices = tuple(
+            PanelPart(part["picture_id"], part["file"], tuple(part["box"]))
+            for part in row["slices"]
+        )
+        return cls(row["strip_id"], tuple(row["box"]), slices, row["order_no"])
 
 
 @dataclass(frozen=True)
@@ -105,6 +173,7 @@ class Hit:
     authors) that are less similar than this one; `closeness` is one of CLOSENESS, or empty where
     no style was compared. `expanded` marks what is not among the nearest pictures, but was found
     through the first of them; in a list those come last.
+    A panel's `file` and `source_path` are those of the first picture that it is part of.
     """
 
     picture_id: str
@@ -116,6 +185,7 @@ class Hit:
     year: int | None
     closeness: str = ""
     expanded: bool = False
+    panel: Panel | None = None
 
 
 @dataclass(frozen=True)
@@ -169,7 +239,8 @@ class Labels:
     `authors` and `unknown_author` add up to at most 1 (the rest is the long tail that was
     cut); genres and eras are conditional on the picture having one. `out_of_distribution`, from 0
     to 1, is how surely the picture is of another kind than the catalog's, and how much of its
-    labels is therefore no more than how common each is there.
+    labels is therefore no more than how common each is there. `by_softmax` are the kinds in which
+    the softmax of a network that was trained on the catalog was one of the voices.
     """
 
     authors: tuple[LabelProbability, ...] = ()
@@ -177,6 +248,7 @@ class Labels:
     genres: tuple[LabelProbability, ...] = ()
     eras: tuple[LabelProbability, ...] = ()
     out_of_distribution: float = 0.0
+    by_softmax: tuple[str, ...] = ()
 
     def of(self, kind: str) -> tuple[LabelProbability, ...]:
         """Those of one of LABEL_KINDS."""
@@ -293,8 +365,6 @@ def era_sql(year: str, years: int) -> str:
 
 
 # --- Kinds of labels: all that is predicted of a picture besides what it is like.
-
-Row = Mapping[str, Any]
 
 
 def author_names(title: Row) -> list[str]:

@@ -116,6 +116,18 @@ class EncoderSettings:
 
 
 @dataclass(frozen=True)
+class PanelSettings:
+    """Strips and pages of the catalog."""
+
+    cut: str = _setting(
+        "auto",
+        "Cut strips and pages into panels, which are searched in their place; off: search them"
+        " whole.",
+        choices=("auto", "off"),
+    )
+
+
+@dataclass(frozen=True)
 class IndexSettings:
     """How a generation is built, and how much it may differ from the one in use."""
 
@@ -212,6 +224,7 @@ class Settings:
     store: StoreSettings = field(default_factory=StoreSettings)
     decode: DecodeSettings = field(default_factory=DecodeSettings)
     encoder: EncoderSettings = field(default_factory=EncoderSettings)
+    panels: PanelSettings = field(default_factory=PanelSettings)
     index: IndexSettings = field(default_factory=IndexSettings)
     query: QuerySettings = field(default_factory=QuerySettings)
     crawl: CrawlSettings = field(default_factory=CrawlSettings)

@@ -3,8 +3,9 @@
 -- macro (schemas/storage/snapshot.py): the label of a year, as the index that is asked has it.
 
 -- view: catalog
--- One row for each stored picture of a title, with the words of `query --where`.
--- picture_id: SHA-256 of the picture
+-- One row for each stored picture of a title, with the words of `query --where`; in place of
+-- strips and pages that were cut, one for each of their panels.
+-- picture_id: SHA-256 of the picture, or id of the panel
 -- title_id: platform:id of the title
 -- platform: where the title comes from
 -- title: name of the title
@@ -16,13 +17,26 @@
 -- year: year of the picture, else of its title
 -- era: era of that year, as wide as those of the index (index.era_years)
 -- star_score: mean score of the title
--- kind: thumbnail, cover, panel or strip
--- episode_no: episode, for thumbnails and strips
--- source_path: path inside the import, or URL
--- file: stored file, relative to pictures/
--- width_px: as stored
--- height_px: as stored
+-- kind: thumbnail, cover, picture, strip, page or panel
+-- episode_no: episode, for thumbnails, strips and panels
+-- source_path: path inside the import, or URL; of a panel that of the first picture it is part of
+-- file: stored file, relative to pictures/; of a panel as above
+-- width_px: as stored, or the panel's
+-- height_px: as stored, or the panel's
 -- fetched_at: when the row was written (UTC)
+with cut as (
+  select strip_id, title_id, unnest(parents) as picture_id from strips where status = 'cut'
+), searched as (
+  select picture_id, title_id, kind, episode_no, source_path, file, width_px, height_px, year,
+    published, fetched_at
+  from pictures anti join cut using (picture_id, title_id) where status = 'stored'
+  union all
+  select n.picture_id, n.title_id, 'panel', p.episode_no, p.source_path, p.file, n.box[3],
+    n.box[4], p.year, p.published, p.fetched_at
+  from panels n join strips s using (strip_id, title_id)
+    join pictures p on p.title_id = n.title_id and p.picture_id = n.slices[1].picture_id
+  where n.status = 'stored' and s.status = 'cut' and p.status = 'stored'
+)
 select p.picture_id, p.title_id, t.platform, t.name as title,
   coalesce(list_filter(t.authors, lambda a: a.role = 'painter')[1].name, t.authors[1].name)
     as author,
@@ -32,8 +46,7 @@ select p.picture_id, p.title_id, t.platform, t.name as title,
   era_of(coalesce(p.year, year(p.published), t.year)) as era,
   t.star_score, p.kind, p.episode_no, p.source_path, p.file, p.width_px, p.height_px,
   p.fetched_at
-from pictures p join titles t using (title_id)
-where p.status = 'stored';
+from searched p join titles t using (title_id);
 
 -- view: title_authors
 -- One row for each person of a title.

@@ -181,12 +181,13 @@ def _catalog(layout: Layout, settings: Settings) -> Said:
     said = (
         f"{found.pictures:,} pictures = {found.embedded:,} embedded + {found.pending:,} pending"
         f" + {skipped:,} skipped + {failed:,} failed"
+        + (f" + {found.cut:,} cut into {sum(found.panels.values()):,} panels" if found.cut else "")
     )
     if not found.adds_up:
         raise InputError(f"{said}: does not add up, please report it")
-    if found.pending:
+    if found.pending or found.panels.get("pending"):
         return said, "Run `toonsearch embed`."
-    if failed:
+    if failed or found.panels.get("failed"):
         return said, "Try `toonsearch embed --retry-failed`."
     if found.stale and found.generation_id is not None:
         return f"{said}; the index is older", "Run `toonsearch index build`."

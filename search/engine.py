@@ -199,6 +199,9 @@ class Engine:
             ranked = self.near_enough(ranked, filters.min_percentile)
         titles = title_hits(meta, found, ranked[: options.k])
         notes = unknown_names(meta, filters)
+        if labels.by_softmax:
+            kinds = " and ".join(f"{LABEL_KINDS[kind].word}s" for kind in labels.by_softmax)
+            notes.append(f"the trained model's own softmax took part in the {kinds}")
         notes += notes_of(
             own=own,
             same=same,
@@ -366,5 +369,6 @@ def labels_of(prediction: Prediction) -> Labels:
     return Labels(
         unknown_author=float(prediction.unknown_author[0]),
         out_of_distribution=float(prediction.out_of_distribution[0]),
+        by_softmax=prediction.by_softmax,
         **shown,
     )

@@ -13,7 +13,7 @@ import numpy as np
 from indexer.vector_index.generations import Generation
 from indexer.vector_index.metadata import CODES
 from indexer.vector_index.ranking import CENTROID, RankedTitle, within
-from schemas.records import Hit, Labels, TitleHit
+from schemas.records import Hit, Labels, Panel, TitleHit
 
 HITS_PER_TITLE = 3
 """Pictures shown as evidence: as many as the score of a title uses."""
@@ -28,6 +28,7 @@ class PictureRow(NamedTuple):
     year: int | None
     file: str | None
     source_path: str | None
+    panel: str | None
     codes: tuple[int, ...]
 
 
@@ -70,6 +71,7 @@ class Found(NamedTuple):
             year=row.year,
             closeness=self.scale.closeness(similarity, "picture"),
             expanded=expanded,
+            panel=Panel.of_text(row.panel),
         )
 
 
@@ -79,11 +81,11 @@ def picture_rows(meta: sqlite3.Connection, row_ids: np.ndarray) -> list[PictureR
     Shapes:  row_ids (K,) int64 -> K rows
     """
     cursor = meta.execute(
-        f"select row_id, picture_id, title_id, p.year, file, source_path, {', '.join(CODES)}"
+        f"select row_id, picture_id, title_id, p.year, file, source_path, panel, {', '.join(CODES)}"
         " from json_each(?) j join pictures p on p.row_id = j.value join titles using (title_no)",
         (json.dumps(row_ids.tolist()),),
     )
-    known = {values[0]: PictureRow._make((*values[:6], values[6:])) for values in cursor}
+    known = {values[0]: PictureRow._make((*values[:7], values[7:])) for values in cursor}
     return [known[row_id] for row_id in row_ids.tolist()]
 
 

@@ -133,6 +133,7 @@ class Item:
     kind: str = "picture"
     year: int | None = None
     published: date | None = None
+    episode_no: int | None = None
 
 
 class Unseen(NamedTuple):
@@ -291,6 +292,7 @@ class KnownFiles:
             source_stamp=stamp,
             year=item.year,
             published=item.published,
+            episode_no=item.episode_no,
             **facts.columns(),
         )
 

@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 from schemas.attempt import unexpected
 from schemas.errors import InputError, UsageError, nearest
-from schemas.names import clean_name
+from schemas.names import clean_name, natural_key
 from schemas.records import Episode, Title
 
 if TYPE_CHECKING:
@@ -193,7 +193,8 @@ class ParsedPage:
 class Scope:
     """What the user asked for; each site reads what concerns it.
 
-    `canvas` are those of the titles that stand in a section for anybody's own.
+    `canvas` are those of the titles that stand in a section for anybody's own; `max_episodes` of
+    each title have their strips fetched, the newest.
     """
 
     lists: tuple[str, ...] = ()
@@ -206,6 +207,7 @@ class Scope:
     period: str = "year"
     details: bool = False
     strips: bool = False
+    max_episodes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -362,10 +364,13 @@ def is_address(text: str) -> bool:
 
 
 def slices(request: PageRequest, addresses: Iterable[Any]) -> tuple[PictureLink, ...]:
-    """The pictures of an episode's image strip."""
+    """The pictures of an episode's image strip. Where their addresses do not sort as they stand,
+    each has its place in the strip behind it, as a fragment, which is never sent."""
     episode_no = whole(request.about.get("episode_no"))
-    links = (https(address) for address in addresses)
-    return tuple(PictureLink(url, "strip", episode_no) for url in links if url)
+    urls = [url for address in addresses if (url := https(address))]
+    if urls != sorted(urls, key=natural_key):
+        urls = [f"{url.partition('#')[0]}#{place}" for place, url in enumerate(urls, 1)]
+    return tuple(PictureLink(url, "strip", episode_no) for url in urls)
 
 
 def number(value: Any) -> float | None:

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from indexer.ahead import in_order
 from indexer.embedding.encoder import Encoder, Runtime
 from indexer.embedding.models import model_dir
-from indexer.embedding.preprocess import PixelSpec, picture_to_pixels
+from indexer.embedding.preprocess import PixelSpec, picture_to_pixels, prepare
+from indexer.panels.catalog import reading_order, searched
+from indexer.panels.picture import PictureReader
 from schemas.attempt import attempt, concerns_all
 from schemas.images import (
     SKIPPED,
@@ -28,10 +30,10 @@ from schemas.images import (
     PictureLimits,
     Reason,
     read_capped,
-    stored_bytes,
 )
 from schemas.manifest import NO_PATH, RAGGED, read_manifest
 from schemas.progress import Progress
+from schemas.records import Row
 from schemas.settings import Settings
 from schemas.storage.catalog import Catalog
 from schemas.storage.layout import Layout
@@ -39,40 +41,6 @@ from schemas.storage.outputs import output_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-# --- Work done a bounded window ahead on threads, handed out in order.
-
-Job = TypeVar("Job")
-Done = TypeVar("Done")
-
-WORKERS = 2  # decoding keeps up with the network on two cores; more threads only take turns
-
-
-def in_order(
-    work: Callable[[Job], Done], jobs: Iterable[Job], window: int
-) -> Iterator[tuple[Job, Done | PictureError]]:
-    """Each job with its outcome, or with what is wrong with its picture, in order, at most
-    `window` jobs ahead of the reader.
-
-    Errors:  what concerns all jobs and not one (`schemas.attempt`)
-    """
-    with ThreadPoolExecutor(max_workers=WORKERS, thread_name_prefix="ahead") as pool:
-        ahead: deque[tuple[Job, Future[Done | PictureError]]] = deque()
-        remaining = iter(jobs)
-        try:
-            while True:
-                for job in remaining:
-                    ahead.append((job, pool.submit(attempt, work, job)))
-                    if len(ahead) >= window:
-                        break
-                if not ahead:
-                    return
-                job, future = ahead.popleft()
-                yield job, future.result()
-        finally:
-            for _, future in ahead:
-                future.cancel()
-
 
 # --- Stored pictures.
 
@@ -177,7 +145,7 @@ def _pending(
     )
     known = have.filter(mine)["picture_id"]
     statuses = ["stored", "failed"] if retry_failed else ["stored"]
-    pictures = catalog.read("pictures", ["picture_id", "status", "file"])
+    pictures = searched(catalog, ["picture_id", "status", "file"], places=False)
     wanted = pc.and_(
         pc.is_in(pictures["status"], pa.array(statuses)), pc.is_valid(pictures["file"])
     )
@@ -188,36 +156,30 @@ def _pending(
     if not len(pending):
         return [], already
     rows: dict[str, dict[str, Any]] = {}
-    full = catalog.read("pictures")
-    chosen = pc.and_(
-        pc.is_in(full["picture_id"], pending), pc.is_in(full["status"], pa.array(statuses))
-    )
-    for row in full.filter(chosen).to_pylist():
+    full = searched(catalog, ["picture_id", "status", "file"], pending)
+    for row in full.filter(pc.is_in(full["status"], pa.array(statuses))).to_pylist():
         if row["file"] is not None:
             rows.setdefault(row["picture_id"], row)
-    return [rows[key] for key in sorted(rows)], already
+    return sorted(rows.values(), key=reading_order), already
 
 
 def _decoded(
     layout: Layout, settings: Settings, encoder: Encoder, rows: list[dict[str, Any]]
 ) -> Iterator[tuple[dict[str, Any], np.ndarray | PictureError]]:
     """Pixels of each row, in order, decoded a bounded window ahead."""
-    limits, spec = settings.decode.limits, encoder.pixel_spec
+    reader = PictureReader(layout, settings.decode.limits)
     return in_order(
-        lambda row: read_stored(layout, row["file"], row["picture_id"], limits, spec),
-        rows,
-        4 * settings.encoder.batch,
+        partial(read_stored, reader, encoder.pixel_spec), rows, 4 * settings.encoder.batch
     )
 
 
-def read_stored(
-    layout: Layout, file: str, picture_id: str, limits: PictureLimits, spec: PixelSpec
-) -> np.ndarray | PictureError:
-    """A stored picture, checked to be the one that it was, as a model takes it; or what is wrong
-    with it."""
-    return attempt(
-        lambda: picture_to_pixels(stored_bytes(layout.picture(file), picture_id), limits, spec)
-    )
+def read_stored(reader: PictureReader, spec: PixelSpec, row: Row) -> np.ndarray:
+    """A stored picture or panel (picture_id, file, panel), checked to be the one that it was, as a
+    model takes it.
+
+    Errors:  PictureError
+    """
+    return prepare(reader.image(row, spec.decode_px), spec)
 
 
 def encode_each(
@@ -285,9 +247,26 @@ class _Writer:
                 "vectors", vector_rows(self.ids, vectors, self.model_id, self.preprocessing, ood)
             )
             self.report.counts["embedded"] += len(self.ids)
-        self.catalog.upsert("pictures", self.refused + self.revived)
+        self._write_states(self.refused + self.revived)
         self.ids, self.encoded, self.refused, self.revived = [], [], [], []
         self.last = time.monotonic()
+
+    def _write_states(self, rows: list[dict[str, Any]]) -> None:
+        """Status and reason of these pictures and panels, in every title that has them."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        for table, is_panel in (("pictures", False), ("panels", True)):
+            states = {
+                row["picture_id"]: {"status": row["status"], "reason": row["reason"]}
+                for row in rows
+                if (row["panel"] is not None) == is_panel
+            }
+            if states:
+                full = self.catalog.read(table)
+                known = full.filter(pc.is_in(full["picture_id"], pa.array(list(states))))
+                changed = [{**row, **states[row["picture_id"]]} for row in known.to_pylist()]
+                self.catalog.upsert(table, changed)
 
 
 def vector_rows(

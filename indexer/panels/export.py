@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from indexer.panels.cut import CutOptions
-from indexer.panels.stitch import CutPanel, Strip, continues, natural_key
+from indexer.panels.stitch import CutPanel, Strip, continues
 from schemas.errors import InputError, UsageError
 from schemas.images import PictureError, PictureLimits, decode_picture, read_capped
+from schemas.names import natural_key
 from schemas.storage.fsio import storage_error
 from schemas.storage.outputs import write_text
 

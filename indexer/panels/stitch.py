@@ -11,12 +11,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from indexer.panels.cut import Cut, CutOptions, LeftOut, Panel, cut_page
 from indexer.panels.order import Box
 from schemas.images import PictureError, PictureLimits, decode_picture, inspect_picture, read_capped
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 BAND_WIDTHS = 8
 """A band is cut when it is so many times as tall as wide, if a gutter allows it."""
@@ -26,12 +30,6 @@ MOST_WIDTHS = 20
 
 TAIL_PX = 2500
 """Rows of the strip so far in which the first rows of the next slice are looked for."""
-
-
-def natural_key(name: str) -> list[tuple[int, str]]:
-    """Sorts 2.jpg before 10.jpg."""
-    parts = re.split(r"(\d+)", name.casefold())
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
 @dataclass(frozen=True)
@@ -47,9 +45,19 @@ class Slice:
     """Rows at its top that the slice before it shows already."""
 
 
+def _width(path: Path, limits: PictureLimits) -> int:
+    return inspect_picture(read_capped(path, limits), limits).width_px
+
+
+def _decoded(path: Path, limits: PictureLimits) -> Image.Image:
+    return decode_picture(read_capped(path, limits), limits)
+
+
 @dataclass
 class Strip:
     """Slices of an episode, or a single page: joined and cut while they are read.
+
+    `width_of` and `decode` say how a slice is read, where that is not a file.
 
     Once the panels have been taken, `slices` says where each picture lies, `left_out` what was
     drawn but is no panel, `notes` what had to be done, and `failed` what could not be read.
@@ -63,12 +71,14 @@ class Strip:
     left_out: list[LeftOut] = field(default_factory=list)
     width: int = 0
     height: int = 0
+    width_of: Callable[[Path, PictureLimits], int] = _width
+    decode: Callable[[Path, PictureLimits], Image.Image] = _decoded
 
     def __post_init__(self) -> None:
         widths: dict[Path, int] = {}
         for path in self.paths:
             try:
-                widths[path] = inspect_picture(read_capped(path, self.limits), self.limits).width_px
+                widths[path] = self.width_of(path, self.limits)
             except PictureError as error:
                 self._fail(path, error)
         if widths:
@@ -98,7 +108,7 @@ class Strip:
         usual = 0
         for path in self.paths:
             try:
-                decoded = decode_picture(read_capped(path, self.limits), self.limits)
+                decoded = self.decode(path, self.limits)
             except PictureError as error:
                 self._fail(path, error)
                 continue
@@ -212,6 +222,17 @@ def _without_seams(above: np.ndarray, rows: np.ndarray) -> np.ndarray:
             rows = rows.copy()
             rows[at] = near
     return rows
+
+
+def runs_on(above: np.ndarray, below: np.ndarray) -> bool:
+    """Whether one picture is the slice above another: a drawing runs on from its last rows to the
+    first of the next, or the next repeats some of them.
+
+    Shapes:  (N, W, 3), (M, W, 3) uint8
+    """
+    if min(len(above), len(below)) < 3:
+        return False
+    return continues(above, below) or overlap(row_marks(above[-TAIL_PX:]), row_marks(below)) > 0
 
 
 def continues(above: np.ndarray, below: np.ndarray) -> bool:

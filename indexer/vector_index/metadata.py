@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from indexer.labels.calibration import LabelDataset
+from indexer.panels.catalog import searched
 from indexer.vector_index.ranking import CENTROID, title_centroids
 from schemas.names import common_spellings
 from schemas.records import LABEL_KINDS, author_names, era_of, era_sql, year_of
@@ -55,7 +56,7 @@ def row_id_of(picture_id: str, title_id: str) -> int:
 
 
 def collect_rows(catalog: Catalog, model_id: str, preprocessing: str) -> IndexRows:
-    """Join stored pictures with their vectors and titles.
+    """Join stored pictures, and panels in place of what was cut, with vectors and titles.
 
     Errors:  InputError when a table cannot be read
     """
@@ -80,8 +81,8 @@ def collect_rows(catalog: Catalog, model_id: str, preprocessing: str) -> IndexRo
     spellings = common_spellings(author["name"] for author in authors)
     for author in authors:
         author["name"] = spellings[author["name"]]
-    stored = catalog.read("pictures", [*PICTURE_COLUMNS, "status"])
-    stored = stored.filter(pc.equal(stored["status"], "stored")).select(PICTURE_COLUMNS)
+    stored = searched(catalog, [*PICTURE_COLUMNS, "status"])
+    stored = stored.filter(pc.equal(stored["status"], "stored")).drop_columns("status")
     has_vector = pc.is_in(stored["picture_id"], pa.array(list(place), pa.string()))
     has_title = pc.is_in(stored["title_id"], pa.array(list(titles), pa.string()))
     left_out = {
@@ -138,7 +139,7 @@ create table titles (
 create table pictures (
   row_id integer primary key, picture_id text not null, title_no integer not null,
   kind text, episode_no integer, file text, source_path text, year integer,
-  width_px integer, height_px integer, ood real, map_x real, map_y real, {codes});
+  width_px integer, height_px integer, panel text, ood real, map_x real, map_y real, {codes});
 create table centroids (title_no integer primary key, vector blob not null);
 create index pictures_by_title on pictures (title_no);
 create index pictures_by_picture on pictures (picture_id);
@@ -201,13 +202,14 @@ def write_meta(
                 + [(number[title_id], "genre", name) for name in genres],
             )
         connection.executemany(
-            f"insert into pictures values ({','.join('?' * (13 + len(CODES)))})",
+            f"insert into pictures values ({','.join('?' * (14 + len(CODES)))})",
             (
                 (
                     int(row_id), row["picture_id"], number[row["title_id"]], row["kind"],
                     row["episode_no"], row["file"], row["source_path"],
                     year_of(row, rows.titles[row["title_id"]]),
-                    row["width_px"], row["height_px"], ood if ood == ood else None, *place, *labels,
+                    row["width_px"], row["height_px"], row["panel"],
+                    ood if ood == ood else None, *place, *labels,
                 )
                 for row_id, row, ood, place, labels in zip(
                     rows.row_ids,

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from indexer.labels.calibration import Calibration
+from indexer.panels.picture import PictureReader
 from indexer.vector_index.faiss_index import VectorIndex
 from indexer.vector_index.generations import Generation
 from indexer.vector_index.metadata import CODES, IndexRows, label_dataset
+from schemas.attempt import attempt
 from schemas.errors import NoIndexError
 from schemas.images import PictureError, PictureLimits
 from schemas.records import LABEL_KINDS
@@ -249,13 +251,11 @@ def check_encoder(
     from indexer.embedding.embed import read_stored
     from indexer.embedding.encoder import Encoder
 
-    encoder = Encoder.open(model_dir)
+    encoder, reader = Encoder.open(model_dir), PictureReader(layout, limits)
     order = [*np.argsort(rows.row_ids)[: RE_ENCODED // 2].tolist(), *first.tolist()]
     worst, count = 1.0, 0
     for row in dict.fromkeys(order):
-        picture = rows.pictures[row]
-        file, picture_id = picture["file"] or "", picture["picture_id"]
-        pixels = read_stored(layout, file, picture_id, limits, encoder.pixel_spec)
+        pixels = attempt(read_stored, reader, encoder.pixel_spec, rows.pictures[row])
         if isinstance(pixels, PictureError):
             continue  # the store's damage is the catalog's matter: the vector still answers
         worst = min(worst, float(encoder.encode([pixels]).vectors[0] @ rows.vectors[row]))

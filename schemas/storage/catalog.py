@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 
-_TIMES = {"titles": "crawled_at", "pictures": "fetched_at"}
+_TIMES = {"titles": "crawled_at", "pictures": "fetched_at", "strips": "cut_at"}
 
 
 def rows_of(records: Iterable[Any]) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ import re
 import secrets
 from collections import OrderedDict
 from collections.abc import AsyncIterator
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from fastapi import Cookie, Depends, Query, Request
 from python_multipart.multipart import parse_options_header
@@ -32,6 +32,7 @@ COOKIE = "toonsearch_session"
 MAX_RECENT = 4096
 MAX_PICTURES = 8
 MAX_K = 200
+MAX_MARKED = 40
 MAX_NAME = 200
 MAX_FIELD_BYTES = 200
 SQL_LIMITS = SandboxLimits(
@@ -200,6 +201,27 @@ async def get_options(
 
 
 Options = Annotated[QueryOptions, Depends(get_options)]
+
+
+Marked = Annotated[list[Annotated[str, Query(max_length=64)]], Query(max_length=MAX_MARKED)]
+
+
+class Marks(NamedTuple):
+    """Pictures of the index by which a visitor refines a query."""
+
+    liked: list[str]
+    disliked: list[str]
+
+
+async def get_marks(
+    liked: Annotated[Marked, Query(description="More like these pictures.")] = [],  # noqa: B006
+    disliked: Annotated[Marked, Query(description="Less like these.")] = [],  # noqa: B006
+) -> Marks:
+    """The marks of a request."""
+    return Marks(liked, disliked)
+
+
+RequestMarks = Annotated[Marks, Depends(get_marks)]
 
 
 def parse_crop(text: str | None) -> Crop | None:

@@ -81,6 +81,7 @@ class LabelGroups(BaseModel):
     """Probabilities; `unknown_author` is that of nobody in the catalog. The higher
     `out_of_distribution`, the more genres and eras only say how common each is in the catalog.
     `conclusion` is what they allow to say, `sentence` says it; the `bars` of a kind add up to 100.
+    `by_softmax` are the kinds in which a trained model's own softmax took part.
     """
 
     authors: list[Label]
@@ -88,6 +89,7 @@ class LabelGroups(BaseModel):
     genres: list[Label]
     eras: list[Label]
     out_of_distribution: float
+    by_softmax: list[str]
     conclusion: Literal["", "looks like", "not sure", "nobody", "other kind"]
     sentence: str
     bars: dict[str, list[LabelBar]]
@@ -114,6 +116,12 @@ class RefusedPicture(Error):
     name: str
 
 
+class AskedPicture(TitleFacts):
+    """A picture of the index that was asked about."""
+
+    picture_id: str
+
+
 class QueryAnswer(BaseModel):
     """`titles` or `pictures`, as `query.by` says; `id` asks again under /v1/results/{id}.
     `refused` stands where some of the pictures could not be used."""
@@ -124,6 +132,7 @@ class QueryAnswer(BaseModel):
     pictures: list[FoundPicture] | None = None
     labels: LabelGroups
     refused: list[RefusedPicture] | None = None
+    picture: AskedPicture | None = None
 
 
 class SharedLink(BaseModel):
@@ -280,6 +289,21 @@ class MapPictures(BaseModel):
     """What some points are."""
 
     pictures: list[MapPicture]
+
+
+class MapFound(BaseModel):
+    """Points whose names hold a text; `count` is the number of all that were found."""
+
+    count: int
+    points: list[int]
+
+
+class MapPlace(BaseModel):
+    """A place on the map, 0 to 1 each way, and the points of the nearest pictures, nearest first."""
+
+    x: float
+    y: float
+    near: list[int]
 
 
 # --- Accounts and galleries

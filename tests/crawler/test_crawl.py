@@ -167,6 +167,15 @@ def test_strips_since_and_limits(tmp_path: Path) -> None:
         assert kinds["strip"] == 3 * kinds["thumbnail"]
         assert not [p for p in pictures if "agerate" in p["source_path"]]
 
+        two = settings_for(tmp_path / "two", replica)
+        for count in (1, 2, 2):  # a higher limit fetches the next ones, the same limit nothing
+            scope = Scope(titles=("1000",), strips=True, max_episodes=count)
+            crawled(two, Plan("naver", scope))
+            rows = Catalog(two.layout).read("pictures").to_pylist()
+            numbers = Counter(p["episode_no"] for p in rows if p["kind"] == "strip")
+            newest = sorted({p["episode_no"] for p in pictures if p["kind"] == "strip"})[-count:]
+            assert numbers == dict.fromkeys(newest, 3)
+
 
 def test_dry_run_writes_nothing(tmp_path: Path) -> None:
     with Replica(site_of()) as replica:

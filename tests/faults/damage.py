@@ -197,11 +197,13 @@ def _use(place: Path, path: Path, number: int) -> str | None:
             catalog.read(rest[0])
         return "undetected"
     if first == "pictures":
-        from indexer.embedding.embed import read_stored
+        from indexer.panels.picture import PictureReader
+        from schemas.attempt import attempt
 
         nothing: Any = None  # only needed when it takes the file for the picture
         file = str(path.relative_to(layout.pictures))
-        found = read_stored(layout, file, path.stem, nothing, nothing)
+        row = {"picture_id": path.stem, "file": file, "panel": None}
+        found = attempt(PictureReader(layout, nothing).image, row)
         told = isinstance(found, PictureError) and found.reason is Reason.STORE
         return None if told else f"undetected: {found}"
     if first == "forgotten.json":

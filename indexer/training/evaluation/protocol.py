@@ -8,7 +8,7 @@ last, with a note when it was fitted on authors that are asked.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,7 @@ import numpy as np
 from blake3 import blake3
 
 from indexer.embedding.models import DESCRIPTION_FILE
-from indexer.training.augmentation import NUISANCE_VIEWS, VIEWS, hangul_font
+from indexer.training.augmentation import VIEWS, hangul_font
 from indexer.training.data import Benchmark
 from indexer.training.evaluation.baselines import (
     BASELINES_VERSION,
@@ -31,6 +31,7 @@ from indexer.training.evaluation.confounders import (
     CLIPART_QUERIES,
     DRAWING_QUERIES,
     MOST_PICTURES,
+    VERSION,
     Kept,
     Shown,
     of_contents,
@@ -60,6 +61,7 @@ QUICK_SHOWN = 300
 WHITENED = "whitened by authors, 896 d"
 """The simple closed form, which every row is compared with."""
 CLOSED = "closed form, 896 d"
+KINDS_LEARNT = ("authors", "other_hands")
 Embed = Callable[[np.ndarray], np.ndarray]
 
 
@@ -172,8 +174,7 @@ class Ground:
 
     def rows(self, feature: str, view: str | None, chosen: np.ndarray) -> np.ndarray:
         """Features of some of the asked pictures; (M,) -> (M, F)"""
-        fitted = feature == "statistics" and view in (None, *NUISANCE_VIEWS)
-        if fitted or (feature in ("pixels", "letterboxed") and view is None):  # known of all
+        if feature in ("statistics", "pixels", "letterboxed") and view is None:  # known of all
             return np.asarray(self.store.get(feature, view)[chosen])
         found = self.store.part(self.asked).get(feature, view)
         return np.asarray(found[np.searchsorted(self.asked, chosen)])
@@ -432,7 +433,7 @@ def evaluate(
         [ground.shown(space, *asked) for space in spaces if space.shown],
         labels,
         worst_authors(found[shown.name][0]),
-        notes_on(model, contents),
+        notes_on(model, contents, pieces),
         ground,
         shown,
     )
@@ -464,10 +465,11 @@ def smaller(bench: Benchmark) -> Benchmark:
     return replace(part, splits=bench.splits[:2])
 
 
-def authors_of(model: Path) -> frozenset[str] | None:
-    """The authors that a model was trained on, as its description says; None where it does not."""
+def authors_of(model: Path, kind: str = "authors") -> frozenset[str] | None:
+    """The authors that a model was trained on, or its "other_hands", as its description says;
+    None where it does not."""
     try:
-        found = json.loads((model / DESCRIPTION_FILE).read_bytes())["provenance"].get("authors")
+        found = json.loads((model / DESCRIPTION_FILE).read_bytes())["provenance"].get(kind)
         return None if found is None else frozenset(str(name) for name in found)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -493,21 +495,26 @@ def trained_on(bench: Benchmark, model: Path) -> str:
     parts = [
         f"{len(fitted & asked)} of the {len(asked)} that are asked",
         f"{len(fitted & learnt)} of the {len(learnt)} that the closed form is fitted on",
-        f"{len(fitted - asked - learnt)} others",
+        f"{len(fitted - asked - learnt)} others, and"
+        f" {len(authors_of(model, 'other_hands') or ())} hands of other pictures",
     ]
     return f"{model.name} was trained on {len(fitted)} authors: {', '.join(parts)}."
 
 
-def notes_on(model: Path, contents: Benchmark | None) -> list[str]:
+def notes_on(model: Path, contents: Benchmark | None, clipart: Benchmark | None) -> list[str]:
     """What a reader of the figures has to know about this run."""
+
+    def plain(names: Iterable[str]) -> set[str]:  # emoji:noto-v1 -> noto
+        return {VERSION.sub("", name.rpartition(":")[2]) for name in names}
+
     notes = []
     if hangul_font() is None:
         notes.append(
             "No font with Hangul is installed: the lettering is Latin only (Debian: fonts-nanum)."
         )
-    known = (authors_of(model) or frozenset()) & set(contents.authors if contents else ())
-    if known:
-        notes.append(
-            f"The model was trained on styles of the contents: {', '.join(sorted(known))}."
-        )
+    learnt = plain({name for kind in KINDS_LEARNT for name in authors_of(model, kind) or ()})
+    for what, bench in (("styles of the contents", contents), ("authors of the clip art", clipart)):
+        asked = plain(bench.authors.tolist()) if bench else set()
+        if known := asked & learnt:
+            notes.append(f"The model was trained on {len(known)} of the {len(asked)} {what}.")
     return notes

@@ -59,7 +59,14 @@ Titles = Annotated[
     list[str] | None,
     Option("--title", metavar="ID", help="Only this title: its number, or its page's address."),
 ]
-Strips = Annotated[bool, Option("--strips", help="Also the image strips of free episodes.")]
+Strips = Annotated[
+    bool,
+    Option("--strips", help="Also the image strips of free episodes, to be searched by panels."),
+]
+MaxEpisodes = Annotated[
+    int | None,
+    Option(min=1, metavar="N", help="With --strips: those of so many episodes of a title, newest."),
+]
 
 
 def _crawl(
@@ -148,7 +155,12 @@ def _with_shared_options(command: Callable[..., int]) -> Callable[..., int]:
     return command
 
 
-@group.command(epilog=examples("toonsearch crawl naver --title 183559 --contact me@example.org"))
+@group.command(
+    epilog=examples(
+        "toonsearch crawl naver --title 183559 --contact me@example.org",
+        "toonsearch crawl naver --title 183559 --strips --max-episodes 3",
+    )
+)
 @_with_shared_options
 def naver(
     ctx: typer.Context,
@@ -156,10 +168,11 @@ def naver(
     finished: Finished = False,
     titles: Titles = None,
     strips: Strips = False,
+    max_episodes: MaxEpisodes = None,
     **options: Any,
 ) -> int:
-    """Crawl Naver Webtoon: titles, episodes, thumbnails."""
-    scope = _scope("naver", weekday, finished, titles, strips)
+    """Crawl Naver Webtoon: titles, episodes, thumbnails, strips."""
+    scope = _scope("naver", weekday, finished, titles, strips, max_episodes)
     return _crawl(ctx.obj, "naver", scope, **options)
 
 
@@ -181,16 +194,25 @@ def webtoons(
     finished: Finished = False,
     titles: Titles = None,
     strips: Strips = False,
+    max_episodes: MaxEpisodes = None,
     **options: Any,
 ) -> int:
-    """Crawl WEBTOON: titles, episodes, thumbnails."""
+    """Crawl WEBTOON: titles, episodes, thumbnails, strips."""
     from crawler.sites.webtoons import LANGUAGES
     from schemas.errors import nearest
 
     if language is not None and language not in LANGUAGES:
         raise UsageError(f"unknown language {language!r}", nearest(language, LANGUAGES))
     scope = _scope(
-        "webtoons", weekday, finished, titles, strips, tuple(genre or ()), language, LANGUAGES
+        "webtoons",
+        weekday,
+        finished,
+        titles,
+        strips,
+        max_episodes,
+        tuple(genre or ()),
+        language,
+        LANGUAGES,
     )
     return _crawl(ctx.obj, "webtoons", scope, **options)
 
@@ -258,6 +280,7 @@ def _scope(
     finished: bool,
     titles: list[str] | None,
     strips: bool,
+    max_episodes: int | None,
     genres: tuple[str, ...] = (),
     language: str | None = None,
     languages: tuple[str, ...] = (),
@@ -269,6 +292,8 @@ def _scope(
     """
     from crawler.sites.base import Scope, title_of_address
 
+    if max_episodes is not None and not strips:
+        raise UsageError("--max-episodes belongs to --strips", "Add --strips, or leave it out.")
     lists = tuple(name for name, on in (("weekday", weekday), ("finished", finished)) if on)
     if titles and (lists or genres):
         raise UsageError("--title stands alone", "Leave out --weekday, --finished and --genre.")
@@ -293,6 +318,7 @@ def _scope(
         language=language or next(iter(said), "en"),
         genres=genres,
         strips=strips,
+        max_episodes=max_episodes,
     )
 
 

@@ -13,6 +13,7 @@ from search.cli.context import Session, plain
 from search.cli.options import Accept, AsJson, DryRun, counted, examples, new_app, print_json
 
 if TYPE_CHECKING:
+    from indexer.panels.strips import CutReport
     from indexer.vector_index.build import BuildReport
     from indexer.vector_index.diff import Difference
     from schemas.settings import Settings
@@ -36,7 +37,8 @@ def build(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Embed what is new, build a generation, check it and publish it."""
+    """Embed what is new (strips and pages by their panels), build a generation, check it and
+    publish it."""
     from indexer.embedding.embed import embed_pending
     from indexer.forget import clean_up
     from indexer.vector_index.build import BuildReport, build_generation
@@ -96,10 +98,25 @@ def build(
             session.note(f"removed the old generation {name}")
 
 
+def cut_new(session: Session, settings: Settings, **options: Any) -> CutReport:
+    """Cut new strips and pages of the catalog into panels and say what came of it."""
+    from indexer.panels.strips import cut_pending
+
+    with session.progress("Cutting") as progress:
+        report = cut_pending(settings.layout, settings, progress=progress, **options)
+    counts = {what: n for what, n in report.counts.items() if n and what != "already"}
+    if counts:
+        session.note(f"strips and pages: {counted(counts)}")
+    for problem in report.problems:
+        session.note(problem)
+    return report
+
+
 def embed_new(session: Session, settings: Settings) -> None:
-    """Embed what is new and say what came of it."""
+    """Cut and embed what is new and say what came of it."""
     from indexer.embedding.embed import embed_pending
 
+    cut_new(session, settings)
     with session.progress("Embedding") as progress:
         report = embed_pending(settings.layout, settings, progress=progress)
     if any(report.counts[what] for what in ("embedded", "skipped", "failed")):
@@ -126,15 +143,16 @@ def build_and_publish(
 @group.command("list", epilog=examples("toonsearch index list"))
 def list_(ctx: typer.Context, as_json: AsJson = False) -> None:
     """List all generations, oldest first, each with its state."""
-    from indexer.vector_index.generations import list_generations
+    from indexer.vector_index.generations import list_generations, no_index
 
     session: Session = ctx.obj
-    found = list_generations(session.settings().layout)
+    layout = session.settings().layout
+    found = list_generations(layout)
     if as_json:
         print_json([dataclasses.asdict(info) for info in found])
         return
     if not found:
-        session.note("there is no index yet; run `toonsearch index build`")
+        session.note(str(no_index(layout)))
     for info in found:
         mark = "*" if info.published else " "
         size = f"{info.bytes_count / 1e6:>8.1f} MB"
@@ -235,7 +253,7 @@ def diff(
 ) -> None:
     """Say what moved, appeared and went from generation A to B."""
     from indexer.vector_index.diff import compare_generations
-    from indexer.vector_index.generations import current_generation_id, generation_ids
+    from indexer.vector_index.generations import current_generation_id, generation_ids, no_index
     from schemas.errors import NoIndexError
 
     session: Session = ctx.obj
@@ -243,7 +261,7 @@ def diff(
     names = generation_ids(layout)
     after = after or current_generation_id(layout)
     if after is None:
-        raise NoIndexError("there is no index yet", "Run `toonsearch index build`.")
+        raise no_index(layout)
     before = before or next((name for name in reversed(names) if name < after), None)
     if before is None:
         raise NoIndexError(f"there is no generation before {after} to compare with")

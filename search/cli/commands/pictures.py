@@ -38,6 +38,9 @@ def embed(
     retry_failed: Annotated[
         bool, Option("--retry-failed", help="Also try pictures that failed before.")
     ] = False,
+    no_panels: Annotated[
+        bool, Option("--no-panels", help="Do not look for new strips and pages to cut.")
+    ] = False,
     limit: Limit = None,
     manifest: Annotated[
         Path | None,
@@ -50,7 +53,12 @@ def embed(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> int:
-    """Turn new pictures into vectors."""
+    """Turn new pictures into vectors.
+
+    Strips and pages are cut into panels first (setting panels.cut), which are embedded and
+    searched in their place: pictures imported or crawled as a strip or page, the slices of an
+    episode in an imported folder, and whatever is more than 2.5 times as tall as wide.
+    """
     if (manifest is None) != (out is None):
         raise UsageError("--manifest and --out belong together", "Give both or neither.")
     from indexer.embedding.embed import embed_pending
@@ -74,15 +82,22 @@ def embed(
         else:
             say(f"{done.model_id}: {counted(counts)}, in {out}")
         return _problems(session, done.problems, done.failed)
-    with session.writing("embed", dry_run), session.progress("Embedding") as progress:
-        report = embed_pending(
-            settings.layout,
-            settings,
-            retry_failed=retry_failed,
-            dry_run=dry_run,
-            limit=limit,
-            progress=progress,
-        )
+    from search.cli.commands.index import cut_new
+
+    strips: dict[str, int] = {}
+    with session.writing("embed", dry_run):
+        if not no_panels:
+            more = {"retry_failed": retry_failed, "dry_run": dry_run, "limit": limit}
+            strips = cut_new(session, settings, **more).counts
+        with session.progress("Embedding") as progress:
+            report = embed_pending(
+                settings.layout,
+                settings,
+                retry_failed=retry_failed,
+                dry_run=dry_run,
+                limit=limit,
+                progress=progress,
+            )
     code = show(
         report.model_id,
         report.counts,
@@ -90,6 +105,7 @@ def embed(
         as_json,
         model=report.model_id,
         seconds=round(report.seconds, 3),
+        strips=strips,
     )
     if report.counts.get("embedded") and not as_json:
         session.note("next: `toonsearch index build`")

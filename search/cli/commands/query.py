@@ -158,7 +158,7 @@ def query(
 
         write_answer(sys.stdout, answer, level, layout, chosen, "\0" if null else "\n")
     else:
-        text.write_answer(sys.stdout, answer, level, wanted)
+        text.write_answer(sys.stdout, answer, level, wanted, layout)
     if preview and sys.stdout.isatty():
         from search.output.preview import write_previews
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import json
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -14,6 +17,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
+from indexer.vector_index.ranking import refined
 from schemas.errors import InputError, ToonsearchError
 from schemas.records import Answer
 from search.engine import QueryOptions, StyleQuery
@@ -23,10 +27,12 @@ from search.output.html import GallerySection, Thumbnail, render_gallery
 from search.results import titles_holding
 from search.web.db import EncodedQuery
 from search.web.dependencies import (
+    Marks,
     Opened,
     Options,
     Pictures,
     RequestCrop,
+    RequestMarks,
     Service,
     ServiceDependency,
 )
@@ -37,6 +43,11 @@ from search.web.image_pool import SIDES_PX
 from search.web.models import QueryAnswer, SharedLink, errors
 
 router = APIRouter(prefix="/v1", tags=["query"])
+PICTURE_FACTS = """
+select p.picture_id, t.title_id, coalesce(nullif(t.name, ''), t.title_id) as title, t.authors,
+  t.genres, coalesce(p.year, t.year) as year, t.url
+from pictures p join titles t using (title_no) where p.row_id = ?
+"""
 BINARY = {"type": "string", "format": "binary"}
 BODY = {
     "requestBody": {
@@ -125,21 +136,21 @@ async def result(
     service: ServiceDependency,
     opened: Opened,
     options: Options,
+    marks: RequestMarks,
     format: Annotated[
         Literal["json", "csv", "html"] | None, Query(description="As a file.")
     ] = None,
 ) -> Any:
-    """Ask again about the same pictures, with other filters."""
-    encoded = await _encoded_query(service, result_id)
-    generation = opened.generation
-    model = (generation.model_id, generation.preprocessing_digest)
-    if (encoded.model_id, encoded.preprocessing) != model:
-        message = "this result was made with another model"
-        raise ApiError(410, "other_model", message, "Ask with the picture again.")
+    """Ask again about the same pictures, with other filters, refined by pictures that were marked.
+
+    The labels stay those of the query itself: whoever marks an artist's pictures would only be
+    told of that artist.
+    """
+    encoded = await usable_query(service, opened, result_id)
 
     def work() -> Answer:
         style = StyleQuery(encoded.vector, encoded.ood, encoded.notes)
-        return opened.engine.answer(style, options, picture_ids=encoded.own)
+        return _refined_answer(opened, style, options, marks, encoded.own)
 
     answer = await run_in_threadpool(work)
     if format is not None:
@@ -164,15 +175,69 @@ async def share_result(
 
 
 @router.get("/pictures/{picture_id}/similar", **ANSWER, responses=errors(404))
-def similar(picture_id: str, opened: Opened, options: Options) -> dict[str, Any]:
-    """Ask with a picture of the index, by its stored vector."""
+def similar(
+    picture_id: str,
+    opened: Opened,
+    options: Options,
+    marks: RequestMarks,
+    service: ServiceDependency,
+) -> dict[str, Any]:
+    """Ask with a picture of the index, by its stored vector; refined by pictures that were marked."""
     row = opened.meta.execute(
         "select row_id from pictures where picture_id = ? order by row_id", (picture_id,)
     ).fetchone()
     if row is None:
         raise not_found("the index holds no such picture")
     style = opened.centroid(np.asarray(row, np.int64))
-    return _body(None, opened.engine.answer(style, options, picture_ids=[picture_id]), options)
+    answer = _refined_answer(opened, style, options, marks, (picture_id,))
+    generation = opened.generation
+    model = (generation.model_id, generation.preprocessing_digest)
+    key = service.recent.add(EncodedQuery(style.vector, style.ood, *model, (picture_id,)))
+    [facts] = opened.records(PICTURE_FACTS, *row)
+    facts["authors"], facts["genres"] = json.loads(facts["authors"]), json.loads(facts["genres"])
+    return {**_body(key, answer, options), "picture": facts}
+
+
+def _refined_answer(
+    opened: OpenEngine,
+    style: StyleQuery,
+    options: QueryOptions,
+    marks: Marks,
+    picture_ids: Sequence[str],
+) -> Answer:
+    """The answer to a query moved by marks, with the labels of the query before it was moved."""
+    engine = opened.engine
+    liked, disliked = (_vectors(opened, ids) for ids in marks)
+    if not len(liked) and not len(disliked):
+        return engine.answer(style, options, picture_ids=picture_ids)
+    moved = style._replace(vector=refined(style.vector, liked, disliked))
+    answer = engine.answer(moved, options, picture_ids=picture_ids)
+    labels = engine.answer(style, replace(options, k=1), picture_ids=picture_ids).labels
+    return replace(answer, labels=labels)
+
+
+def _vectors(opened: OpenEngine, picture_ids: Sequence[str]) -> np.ndarray:
+    """Stored vectors of pictures by id, each once; those that the index lost are left out."""
+    rows = opened.meta.execute(
+        "select min(row_id) from pictures where picture_id in (select value from json_each(?))"
+        " group by picture_id",
+        (json.dumps(picture_ids),),
+    ).fetchall()
+    return opened.generation.vectors(np.asarray([row[0] for row in rows], np.int64))
+
+
+async def usable_query(service: Service, opened: OpenEngine, result_id: str) -> EncodedQuery:
+    """A query that was asked before, of the model of this index.
+
+    Errors:  ApiError (404, 410)
+    """
+    encoded = await _encoded_query(service, result_id)
+    generation = opened.generation
+    model = (generation.model_id, generation.preprocessing_digest)
+    if (encoded.model_id, encoded.preprocessing) != model:
+        message = "this result was made with another model"
+        raise ApiError(410, "other_model", message, "Ask with the picture again.")
+    return encoded
 
 
 async def _encoded_query(service: Service, result_id: str) -> EncodedQuery:

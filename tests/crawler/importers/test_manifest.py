@@ -122,6 +122,23 @@ def test_what_is_no_manifest_changes_nothing(
     assert rows(layout)["p0.png"]["status"] == "stored"
 
 
+def test_strips_pages_and_episodes(layout: Layout, folder: Path) -> None:
+    text = (
+        "path,종류,회차\np0.png,Strip,12화\np1.png,strip,012\np2.png,page,\np3.png,cover,x\n"
+        "p4.png,,3.0\n"
+    )
+    report = take(layout, folder / "m.csv", text)
+    found = {path: (row["kind"], row["episode_no"]) for path, row in rows(layout).items()}
+    assert found == {
+        "p0.png": ("strip", 12),
+        "p1.png": ("strip", 12),
+        "p2.png": ("page", None),
+        "p3.png": ("cover", None),
+        "p4.png": ("picture", 3),
+    }
+    assert len([line for line in report.problems if "'x' is not understood" in line]) == 1
+
+
 def test_a_manifest_in_the_home_of_nobody(layout: Layout) -> None:
     with pytest.raises(InputError, match="no manifest at ~nobody-at-all"):
         import_manifest(layout, SETTINGS, Path("~nobody-at-all/m.csv"))

@@ -27,6 +27,7 @@ from crawler.sites.base import (
     number,
     prose,
     site_of,
+    slices,
     title_of_address,
     whole,
 )
@@ -240,6 +241,17 @@ def test_naver_strip() -> None:
         PictureLink("https://image-comic.pstatic.net/1.jpg", "strip", 7),
         PictureLink("https://image-comic.pstatic.net/2.jpg", "strip", 7),
     )
+
+
+def test_slices_whose_addresses_do_not_sort_have_their_place_behind_them() -> None:
+    request = PageRequest("u", "strip", "webtoons:5", {"episode_no": 7})
+    names = ("c.jpg?a=1", "a.jpg", "b.jpg")
+    found = slices(request, [f"https://x/{name}" for name in names])
+    assert [link.url for link in found] == [f"https://x/{n}#{k}" for k, n in enumerate(names, 1)]
+    assert [link.url for link in slices(request, ["https://x/2", "https://x/10"])] == [
+        "https://x/2",
+        "https://x/10",
+    ]
 
 
 @pytest.mark.parametrize(

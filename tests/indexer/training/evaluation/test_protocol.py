@@ -29,6 +29,7 @@ from indexer.training.evaluation.protocol import (
     Ground,
     evaluate,
     leakage,
+    notes_on,
     smaller,
     standard_spaces,
     trained_on,
@@ -68,7 +69,7 @@ class _Encoder:
     model_id, preprocessing_digest, pixel_spec = "small", "none", PixelSpec(96, 0, 32)
 
     @classmethod
-    def open(cls, folder: Path) -> _Encoder:
+    def open(cls, folder: Path, **options: object) -> _Encoder:
         return cls()
 
     def encode(self, pictures: list[np.ndarray]) -> Encoded:
@@ -191,6 +192,12 @@ def test_a_model_that_knows_the_authors_says_so(drawings: Path, tmp_path: Path) 
     assert leakage(bench, model) == "it was fitted on 1 of these 4 authors"
     about["provenance"]["authors"].append("somebody else")
     (model / "model.json").write_text(json.dumps(about))
+    about["provenance"]["other_hands"] = ["emoji:noto-v1", "clipart:artist 2"]
+    (model / "model.json").write_text(json.dumps(about))
+    contents = replace(bench, authors=np.full(len(bench), "noto"))
+    notes = " ".join(notes_on(model, contents, bench))
+    assert "trained on 1 of the 1 styles of the contents" in notes
+    assert "trained on 3 of the 9 authors of the clip art" in notes
     said = "3 authors: 1 of the 4 that are asked, 1 of the 4 that the closed form is fitted on, 1"
     assert said in trained_on(bench, model)
     del about["provenance"]["authors"]

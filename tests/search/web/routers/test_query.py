@@ -398,3 +398,30 @@ def test_accounts_of_an_older_file_stay(tmp_path: Path) -> None:
     with contextlib.closing(sqlite3.connect(path)) as file:
         tables = {row[0] for row in file.execute("select name from sqlite_schema")}
     assert "shared_links" in tables and "shares" not in tables
+
+
+def test_marks_refine_a_query_and_leave_its_labels(client: TestClient, new_picture: Path) -> None:
+    first = client.post("/v1/query?by=picture&k=20", content=new_picture.read_bytes()).json()
+    at, base = f"/v1/results/{first['id']}", {"by": "picture", "k": 20}
+    other = next(one for one in first["pictures"] if one["authors"] == [HANDS[2]])
+    liked = client.get(at, params={**base, "liked": other["picture_id"]}).json()
+    moved = {one["picture_id"]: one["similarity"] for one in liked["pictures"]}
+    assert moved[other["picture_id"]] > other["similarity"] + 0.1
+    assert liked["labels"] == first["labels"]
+    nearest = first["pictures"][0]
+    less = client.get(at, params={**base, "disliked": nearest["picture_id"]}).json()
+    there = {one["picture_id"]: one["similarity"] for one in less["pictures"]}
+    assert there.get(nearest["picture_id"], -1.0) < nearest["similarity"]
+    gone = client.get(at, params={**base, "liked": ["0" * 64, "x"]}).json()
+    assert gone["pictures"] == first["pictures"], "what the index lacks marks nothing"
+    assert client.get(at, params={**base, "liked": ["0"] * 41}).status_code == 422
+
+
+def test_more_like_this_says_whose_and_can_be_asked_again(client: TestClient) -> None:
+    hit = client.get("/v1/titles").json()["titles"][0]
+    like = client.get(f"/v1/pictures/{hit['picture_id']}/similar?k=3").json()
+    assert like["picture"]["title_id"] == hit["title_id"]
+    assert like["picture"]["authors"] == hit["authors"]
+    again = client.get(f"/v1/results/{like['id']}?k=3").json()
+    assert again["titles"] == like["titles"] and "picture" not in again
+    assert client.post(f"/v1/results/{like['id']}/share").status_code == 200
