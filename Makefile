@@ -13,11 +13,12 @@ STARTED := $(shell date +%s)
 SOURCES := schemas crawler indexer search tests bench toonsearch.py
 DRAWINGS ?= ../shared/drawings
 FIELD ?= ../shared/field
+HANDS ?= $(HOME)/.cache/toonsearch/hands
 MINUTES ?= 20
 # What running needs, in every lock file beside the extra that the file is named after.
 EXTRAS := --extra crawl --extra web --extra report
 
-.PHONY: answers clipart help env test-env train-env demo test faults fuzz field check format bench figures picture docs model card lock clean
+.PHONY: answers clipart help env test-env train-env demo test faults fuzz field hands check format bench figures picture docs model card lock clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -89,8 +90,11 @@ answers: demo ## Renew docs/sql.md: questions to the demo's catalog
 	@$(BIN)/toonsearch --data $(DEMO_DIR)/data colors -q && $(BIN)/toonsearch --data $(DEMO_DIR)/data judge -q
 	@$(BIN)/python -m bench.answers $(DEMO_DIR)/data > docs/sql.md
 
-model: train-env ## Rebuild the shipped encoder from DRAWINGS=folder
-	@$(BIN)/python -m indexer.training.export --drawings $(DRAWINGS) --out indexer/models
+hands: train-env ## Draw emoji, icons, figures and clip art of free packages to train on, into HANDS=folder
+	@$(BIN)/python -m crawler.hands --out $(HANDS) || test $$? -eq 4  # 4: a source could not be had
+
+model: train-env hands ## Train the shipped encoder from DRAWINGS=folder and HANDS=folder; resumes
+	@$(BIN)/python -m indexer.training.export --drawings $(DRAWINGS) --hands $(HANDS) --out indexer/models
 
 card: train-env ## Measure accuracy on DRAWINGS=folder into docs (MODEL, CONTENT, CLIPART, VGG, BASELINES=all)
 	@$(BIN)/python -m indexer.training.evaluation.report --drawings $(DRAWINGS) \

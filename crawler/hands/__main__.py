@@ -26,7 +26,7 @@ from crawler.hands.sources import (
 from schemas.errors import ToonsearchError
 
 Source = Callable[[], list[Sketch]]
-KINDS = ("clipart", "figures", "icons", "emoji")
+KINDS = ("figures", "clipart", "icons", "emoji")
 PARTLY_DONE = 4
 
 
@@ -61,15 +61,16 @@ def sources(store: Path) -> dict[str, Source]:
         return JsonArchive(fetch_npm(ICONIFY, ICONIFY_VERSION, store))
 
     def drawings() -> list[Sketch]:
-        from crawler.demo.openclipart import fetch, prepare
+        from crawler.demo.debian import fetch
+        from crawler.demo.openclipart import prepare
 
         lists = store / "openclipart-lists"
         prepare(fetch(store, progress=show), lists, progress=show)
         return clipart(lists / "catalog.csv")
 
     return {
-        "clipart": drawings,
         "figures": figures,
+        "clipart": drawings,
         "icons": lambda: icons(archive()),
         "emoji": lambda: emoji(archive()),
     }

@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -83,8 +83,6 @@ lab sidekickicons
 _REPEATED = frozenset(_REPEATED_TEXT.split())
 """Older or further sets by a hand that another set shows: two names for one hand mislead."""
 _ASIDE = frozenset(("game-icons",))
-_TRADEMARKS = ("simple-icons", "fa7-brands")
-"""Sets whose names are trademarks: what is called like one of theirs is left out elsewhere."""
 _ANIMATED = ("<animate", "<set ", "<set>")
 MIN_ICONS = 30
 MAX_ICON_HANDS = 150
@@ -167,18 +165,12 @@ def icons(archive: JsonArchive) -> list[Sketch]:
     Errors:  InputError when the package is damaged
     """
     sets = archive.read("collections.json")
-    marks = {
-        mark
-        for name in _TRADEMARKS
-        if name in sets
-        for mark in archive.read(f"json/{name}.json")["icons"]
-    }
     hands: dict[str, tuple[dict[str, str], dict[str, Any], str]] = {}
     for name, about in sorted(sets.items()):
         license = _license_of(about)
         if license and _is_used(name, about):
             body = archive.read(f"json/{name}.json")
-            for hand, found in _variants(name, body, marks).items():
+            for hand, found in _variants(name, body).items():
                 hands[hand] = (found, body, license)
     # Coloured ones first, since they are few; the rest by a draw that depends on names alone.
     order = sorted(hands, key=lambda hand: (not _is_coloured(hands[hand][1]), _draw(hand)))
@@ -209,7 +201,7 @@ def _is_used(name: str, about: Mapping[str, Any]) -> bool:
     )
 
 
-def _variants(name: str, body: Mapping[str, Any], marks: Set[str]) -> dict[str, dict[str, str]]:
+def _variants(name: str, body: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """The hands of a set: hand -> what is shown -> the icon's name."""
     titles = {str(key): str(title) for key, title in (body.get("suffixes") or {}).items()}
     groups: dict[str, dict[str, str]] = defaultdict(dict)
@@ -221,7 +213,7 @@ def _variants(name: str, body: Mapping[str, Any], marks: Set[str]) -> dict[str, 
             content = icon.removesuffix(f"-{suffix}") if suffix else icon
         elif match := _SPLIT.fullmatch(icon):
             content, suffix = match[1], match[2]
-        if _is_still(drawn) and not _NOT_DRAWN.fullmatch(content) and content not in marks:
+        if _is_still(drawn) and not _NOT_DRAWN.fullmatch(content):
             groups[suffix][content] = icon
     # Of the variants that look alike the largest counts.
     looks: dict[str, str] = {}
@@ -313,9 +305,8 @@ def _figure(name: str, seed: int) -> str:
 # --- Clip art: half of its authors; the other half and the demo's queries measure.
 
 MIN_DRAWINGS = 6
-_NORMED_GENRES = frozenset(("signs and symbols", "geography", "shapes", "logos"))
-_NORMED = ("roadsigns", "aiga-symbols")
-"""Genres, and words in a series, of drawings that follow a norm: they show nobody's hand."""
+_NORMED = ("flags", "roadsigns", "aiga-symbols", "international code of signals")
+"""Words in a series or an author of drawings that follow a norm: they show nobody's hand."""
 
 
 def is_trained(author: str) -> bool:
@@ -329,8 +320,8 @@ def clipart(catalog: Path) -> list[Sketch]:
         rows = list(csv.DictReader(handle))
     by_author: dict[str, list[dict[str, str]]] = defaultdict(list)
     for row in rows:
-        normed = row["genre"] in _NORMED_GENRES or any(word in row["series"] for word in _NORMED)
-        if is_trained(row["author"]) and not normed:
+        words = f"{row['series']} {row['author']}".casefold()
+        if is_trained(row["author"]) and not any(word in words for word in _NORMED):
             by_author[row["author"]].append(row)
     return [
         Sketch(

@@ -291,8 +291,8 @@ def load_statistics(
         raise InputError(f"there are no weights at {file}")
     if name == DEFAULT:
         return Statistics(Lite0Stages(lite0(file, random)), HALF, HALF)
-    build = _open_clip if name.startswith(OPEN_CLIP) else _timm
-    if build is _timm and not timm.is_model(name):
+    tower = name.startswith(OPEN_CLIP)
+    if not (tower or timm.is_model(name)):
         hint = nearest(name, [DEFAULT, *timm.list_models()]) or HINT
         raise InputError(f"unknown backbone {name!r}", hint)
     if not random and weights is None:
@@ -304,7 +304,8 @@ def load_statistics(
     hub = not random and weights == HUB
     torch.manual_seed(0)
     try:
-        stages, mean, std = build(name, None if random else file, hub)
+        used = None if random else file
+        stages, mean, std = _open_clip(name, used, hub) if tower else _timm(name, used, hub)
         with torch.inference_mode():
             shapes = [stage.shape for stage in stages.eval()(torch.zeros(1, 3, 96, 64))]
     except ToonsearchError:
@@ -347,7 +348,7 @@ def _timm(name: str, file: Path | None, hub: bool, state: Any = None) -> Built:
             if learnt and torch.equal(value, start[key]):
                 raise InputError(f"the weights do not fit {name} (they lack {key})")
     transformer = getattr(stages, "model", None)
-    if hasattr(transformer, "patch_embed") and hasattr(transformer, "blocks"):
+    if transformer is not None and hasattr(transformer, "patch_embed"):
         stages.out_indices = quarters(len(transformer.blocks))
     else:
         maps = stages.eval()(torch.zeros(1, 3, 96, 64))

@@ -103,8 +103,8 @@ class Backbone:
 
     def identity(self) -> list[Any]:
         """What its statistics depend on."""
-        weights: str | None = self.weights
-        if weights not in (None, HUB):
+        weights = self.weights
+        if weights is not None and weights != HUB:
             weights = digest_once(Path(weights))
         return [self.name, self.random, weights, self.trained and digest_once(self.trained)]
 

@@ -275,7 +275,8 @@ def fit_softmax(samples: Samples, vectors: np.ndarray, seed: int) -> Softmax | N
     torch.manual_seed(seed)
     bench, rows = samples.bench, samples.train
     x = torch.from_numpy(np.asarray(vectors[rows], np.float32))
-    names, weight = {}, {}
+    names: dict[str, tuple[str, ...]] = {}
+    weight: dict[str, np.ndarray] = {}
     for kind, all_names in samples.classes.names.items():
         shares, balance = samples.shares(kind)
         present = np.flatnonzero(shares[rows].sum(0) > 0)

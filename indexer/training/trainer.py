@@ -162,7 +162,8 @@ class Trainer:
         torch.manual_seed(settings.seed)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.half = in_bfloat16(precision, self.device)
-        self.log_kind, self._parts = log, {}
+        self.log_kind = log
+        self._parts: dict[str, Tensor] = {}
         style = StyleNetwork(TrainedStatistics(branches), start)
         # Batch statistics stay those of the start.
         self.style = style.to(self.device, memory_format=torch.channels_last).eval()
@@ -213,7 +214,7 @@ class Trainer:
                         "Lower the learning rate and start over with --fresh.",
                     )
                 self.state.step += 1
-                r_at_1 = None
+                r_at_1: float | None = None
                 if self.progress:
                     self.progress(self.state.step, s.steps, f"training, loss {loss:.3f}")
                 if self.state.step % s.eval_every == 0 or self.state.step == s.steps:

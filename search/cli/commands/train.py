@@ -145,19 +145,15 @@ def train(
     from indexer.training.runs import Job, catalog_encoded, train_heads, train_style
     from indexer.training.trainer import PRECISIONS, TrainSettings
 
-    if weights not in (None, HUB):
+    if weights is not None and weights != HUB:
         file = Path(weights).expanduser().resolve()
         if not file.is_file():
             raise InputError(f"there are no weights at {weights}")
         weights = str(file)
-    for option, value, known in (
-        ("--balance", balance, tuple(BALANCES)),
-        ("--log", log, (None, *LOGS)),
-        ("--precision", precision, PRECISIONS),
-    ):
-        if value not in known:
-            choices = ", ".join(one for one in known if one)
-            raise UsageError(f"{option} {value!r} is unknown", f"Choose one of {choices}.")
+    choices = {"--balance": tuple(BALANCES), "--log": LOGS, "--precision": PRECISIONS}
+    for (option, known), value in zip(choices.items(), (balance, log, precision), strict=True):
+        if value is not None and value not in known:
+            raise UsageError(f"{option} {value!r} is unknown", f"Choose {', '.join(known)}.")
     check_log(log)
     chosen = TrainSettings(
         backbone=backbone,

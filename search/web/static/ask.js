@@ -84,6 +84,7 @@ async function answerPage(main, params, signal) {
     answer = await again(params.get("r"), signal)(filters);
   } else {
     if (!asked.length) return home(main, signal);
+    for (const name of ["liked", "disliked", "exclude_title"]) delete filters[name]; // of another query
     busy(main);
     answer = await query(await sent(), filters, signal);
     resultOf = answer.id;

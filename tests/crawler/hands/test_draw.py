@@ -49,10 +49,9 @@ def test_the_longest_side_decides(renderer: SvgRenderer, box: str, shape: tuple[
 @pytest.mark.parametrize(
     ("svg", "reason"),
     [
-        ("not an SVG", "SVG"),
-        (f'{START}"0 0 24 24"></svg>', "next to nothing"),
-        (f'{START}"0 0 24 24"><circle cx="9" cy="9" r="1"/></svg>', "next to nothing"),
-        (f'{START}"0 0 24 24"><path d="M0 0h24v24z" fill="#fff"/></svg>', "next to nothing"),
+        ("not an SVG", "unknown token"),
+        (f'{START}"0 0 24 24"></svg>', "nothing is seen"),
+        (f'{START}"0 0 24 24"><path d="M0 0h24v24z" fill="#fff"/></svg>', "nothing is seen"),
         (f'{START}"0 0 24 24"><image href="/etc/hostname"/></svg>', "outside"),
         (f'{START}"0 0 24 24"><path d="M0 0h9v9z" fill="url(http://a)"/></svg>', "outside"),
         ('<!DOCTYPE svg [<!ENTITY a "b">]>' + RED, "outside"),
@@ -79,7 +78,7 @@ def test_one_that_takes_too_long_costs_itself_only() -> None:
     slow = f'{START}"0 0 24 24"><defs>{blur}{"".join(levels)}</defs><use href="#l8"/></svg>'
     renderer = SvgRenderer(seconds=0.3)
     try:
-        with pytest.raises(SvgError, match="not drawn within|ended"):
+        with pytest.raises(SvgError, match="not drawn within"):
             renderer.draw(slow)
         assert renderer.draw(RED)
     finally:
