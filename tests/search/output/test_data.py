@@ -21,7 +21,7 @@ def test_json_says_what_was_asked_and_found() -> None:
         out = io.StringIO()
         write_answer(out, answer(file=FILE), by, LAYOUT, "json")
         body = json.loads(out.getvalue())
-        assert set(body) == {"query", key, "labels"}
+        assert set(body) == {"query", key, "labels", "panels"} and body["panels"] == []
         assert body["query"]["by"] == by
         assert body["query"]["generation"] == "g1"
         assert body["query"]["elapsed_ms"] == 1.235
