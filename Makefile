@@ -9,14 +9,16 @@ BIN := $(VENV)/bin
 # FAISS comes as a CPU and a GPU build that exclude each other; an NVIDIA driver decides.
 DEVICE ?= $(if $(shell command -v nvidia-smi),gpu,cpu)
 DEMO_DIR ?= demo
+STARTED := $(shell date +%s)
 SOURCES := schemas crawler indexer search tests bench toonsearch.py
 DRAWINGS ?= ../shared/drawings
 FIELD ?= ../shared/field
+HANDS ?= $(HOME)/.cache/toonsearch/hands
 MINUTES ?= 20
 # What running needs, in every lock file beside the extra that the file is named after.
 EXTRAS := --extra crawl --extra web --extra report
 
-.PHONY: answers help env test-env train-env demo test faults fuzz field check format bench figures picture docs model card lock clean
+.PHONY: answers clipart help env test-env train-env demo test faults fuzz field hands check format bench figures picture docs model card lock clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,8 +40,15 @@ test-env: env $(VENV)/.ready-test ## Add linters, test tools and OpenVINO
 
 train-env: env $(VENV)/.ready-train ## Add torch and timm (large)
 
-demo: env ## Real drawings, a real index, real answers: table and HTML gallery
-	@$(BIN)/toonsearch demo --to $(DEMO_DIR)
+# The packages and the clip art are fetched side by side: the one waits for the network while the
+# other unpacks.
+demo: ## Real drawings, a real index, real answers: table and HTML gallery
+	@$(MAKE) --no-print-directory -j2 env clipart
+	@$(BIN)/toonsearch demo --to $(DEMO_DIR) --waited $$(($$(date +%s) - $(STARTED)))
+
+# Any trouble is told by the demo, which tries again.
+clipart:
+	@PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m crawler.demo.debian $(DEMO_DIR)/clipart 2>/dev/null || true
 
 test: test-env ## Run all tests (those of training need `make train-env` first)
 	@$(BIN)/python -m pytest -q -n auto --dist loadfile
@@ -81,8 +90,11 @@ answers: demo ## Renew docs/sql.md: questions to the demo's catalog
 	@$(BIN)/toonsearch --data $(DEMO_DIR)/data colors -q && $(BIN)/toonsearch --data $(DEMO_DIR)/data judge -q
 	@$(BIN)/python -m bench.answers $(DEMO_DIR)/data > docs/sql.md
 
-model: train-env ## Rebuild the shipped encoder from DRAWINGS=folder
-	@$(BIN)/python -m indexer.training.export --drawings $(DRAWINGS) --out indexer/models
+hands: train-env ## Draw emoji, icons, figures and clip art of free packages to train on, into HANDS=folder
+	@$(BIN)/python -m crawler.hands --out $(HANDS) || test $$? -eq 4  # 4: a source could not be had
+
+model: train-env hands ## Train the shipped encoder from DRAWINGS=folder and HANDS=folder; resumes
+	@$(BIN)/python -m indexer.training.export --drawings $(DRAWINGS) --hands $(HANDS) --out indexer/models
 
 card: train-env ## Measure accuracy on DRAWINGS=folder into docs (MODEL, CONTENT, CLIPART, VGG, BASELINES=all)
 	@$(BIN)/python -m indexer.training.evaluation.report --drawings $(DRAWINGS) \

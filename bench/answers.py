@@ -39,7 +39,7 @@ network, in a chroot of the data root, under Landlock. Kernels that refuse a wal
 
 ## Ten questions
 
-Answered on the catalog of `make demo` (4,647 public-domain drawings; most of them carry no year).
+Answered on the catalog of `make demo` (public-domain drawings; most of them carry no year).
 Regenerate with `make answers`.
 """
 TAIL = """

@@ -13,7 +13,7 @@ from indexer.embedding.embed import open_encoder
 from indexer.labels.calibration import RECIPE
 from indexer.panels.catalog import INDEXED_TABLES
 from indexer.vector_index.generations import Generation
-from schemas.errors import NoIndexError
+from schemas.errors import MissingIndexError, NoIndexError
 from schemas.records import author_names
 from schemas.settings import Settings
 from schemas.storage.catalog import Catalog
@@ -130,9 +130,10 @@ def _generation(
                 "indexed": generation.pictures_count,
                 "stale": stale,
             }
+    except MissingIndexError:
+        return {"generation_state": "none", "stale": True}
     except NoIndexError as error:
-        state = "none" if "no index yet" in error.message else error.message
-        return {"generation_state": state, "stale": True}
+        return {"generation_state": error.message, "stale": True}
 
 
 # --- A night as Prometheus metrics, for the node exporter's textfile collector.

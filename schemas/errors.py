@@ -64,6 +64,10 @@ class NoIndexError(ToonsearchError):
     exit_code = 5
 
 
+class MissingIndexError(NoIndexError):
+    """Nothing has been built yet, and nothing is wrong."""
+
+
 class NetworkError(ToonsearchError):
     """A host could not be reached, or refused."""
 

@@ -127,7 +127,7 @@ from catalog group by era order by era;
 -- model_id: the model
 -- author: true main author
 -- predicted_author: most probable author
--- unknown_author: probability that none of the known authors drew it
+-- unknown_author: probability that nobody in the catalog drew it
 -- genre: true main genre
 -- predicted_genre: most probable genre
 -- genre_probability: probability that was given to the true genre, if among the first five

@@ -15,7 +15,6 @@ The file's metadata name `format`, `model_id`, `source` (a generation or a model
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,7 +59,7 @@ class Predictor:
 class PredictionReport(ListingReport):
     """What was written, and how many pictures each conclusion holds for."""
 
-    conclusions: Counter[str] = field(default_factory=Counter)
+    conclusions: dict[str, int] = field(default_factory=dict)
 
 
 def predict_listed(
@@ -150,7 +149,8 @@ def _write(
             write(_columns(batch, predicted))
             report.count(batch)
             answers = [one for one in predicted if one]
-            report.conclusions.update(labels_of(one).conclusion for one in answers)
+            for conclusion in (labels_of(one).conclusion for one in answers):
+                report.conclusions[conclusion] = report.conclusions.get(conclusion, 0) + 1
     return predictor.source, report
 
 

@@ -54,6 +54,7 @@ TRACKED = {
 DISTRIBUTIONS = {
     "argon2": "argon2-cffi",
     "cv2": "opencv-python-headless",
+    "dicebear": "dicebear-core",
     "faiss": "faiss-cpu",
     "open_clip": "open-clip-torch",
     "pil": "pillow",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import html
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import toonsearch
 
@@ -25,7 +28,7 @@ def test_files_and_bytes_are_asked(small_root: Path) -> None:
     file = next((small_root / "drawings").rglob("*.png"))
     with toonsearch.open(small_root / "data") as index:
         answer = index.query(file, k=1)
-        assert isinstance(answer, toonsearch.Answer) and len(answer.titles) == 1
+        assert isinstance(answer.answer, toonsearch.Answer) and len(answer.titles) == 1
         assert index.query(file.read_bytes(), k=1).titles == answer.titles
         one = index.query(str(file), by="picture", filters=toonsearch.Filters(where="1 = 0"))
         assert one.pictures == ()
@@ -40,3 +43,39 @@ def test_no_index_is_an_error_of_ours(tmp_path: Path) -> None:
         toonsearch.open(tmp_path)
     with pytest.raises(AttributeError):
         _ = toonsearch.nothing
+
+
+def test_a_result_prints_shows_and_saves_itself(small_root: Path, tmp_path: Path) -> None:
+    file = next((small_root / "drawings").rglob("*.png"))
+    with toonsearch.open(small_root / "data") as index:
+        result = index.query(file, k=2)
+        assert "pictures" in repr(index)
+    name = result.titles[0].name
+    assert name in repr(result) and name in result.rows()[0]["title"]
+    assert result.to_dict()["titles"] == result.rows()
+    result.save(tmp_path / "page.html")
+    shown = result._repr_html_()
+    assert shown.startswith("<iframe sandbox=") and shown.endswith("</iframe>")
+    page = re.search(r'srcdoc="([^"]*)"', shown)
+    assert page is not None
+    assert html.unescape(page[1]) == (tmp_path / "page.html").read_text("utf-8")
+    assert "data:image/webp" in shown and "<script" not in html.unescape(page[1])
+
+
+@pytest.mark.parametrize("page", ["docs/python.md", "README.md"])
+def test_the_docs_work_as_printed(
+    page: str,
+    small_root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "data").symlink_to(small_root / "data")
+    file = next((small_root / "drawings").rglob("*.png"))
+    Image.open(file).convert("RGB").save(tmp_path / "picture.jpg", quality=95)
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text("utf-8"), re.M | re.S)
+    assert blocks
+    exec(compile("\n".join(blocks), page, "exec"), {})
+    assert "hand " in capsys.readouterr().out

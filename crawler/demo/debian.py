@@ -1,7 +1,8 @@
-"""Debian packages as a source of pictures: download with apt, unpack aside, rename.
+"""Debian's clip art as two packages: downloaded with apt, unpacked aside, renamed.
 
 Nothing is installed. Where apt has no package lists, they are fetched into a private folder,
-so root and an ordinary user take the same path.
+so root and an ordinary user take the same path. `python -m crawler.demo.debian DIR` needs nothing
+but Python, so that `make demo` can fetch while it installs packages.
 """
 
 from __future__ import annotations
@@ -11,17 +12,34 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from schemas.errors import InputError, LockedError, NetworkError
+from schemas.errors import InputError, LockedError, NetworkError, ToonsearchError
 from schemas.progress import Progress
 
+PACKAGES = ("openclipart-png", "openclipart-svg")
+INSTALLED = Path("/usr/share/openclipart")
+HINT = "Use your own pictures instead: toonsearch demo --images DIR"
 _POLL_S = 0.2
 _APT_OPTIONS = ("-q", "-o", "Acquire::Retries=2", "-o", "Acquire::http::Timeout=30")
+
+
+def fetch(dest: Path, *, progress: Progress, installed: Path = INSTALLED) -> Path:
+    """The folder with `png/` and `svg/`: the installed one, or one fetched below `dest`.
+
+    Errors:  InputError without apt or space, NetworkError when nothing can be fetched,
+             LockedError when another run is fetching
+    """
+    if (installed / "png").is_dir() and (installed / "svg").is_dir():
+        return installed
+    return unpack_packages(
+        PACKAGES, "usr/share/openclipart", dest / "openclipart", hint=HINT, progress=progress
+    )
 
 
 def unpack_packages(
@@ -168,3 +186,8 @@ def _run(command: list[str], folder: Path, report: Callable[[], None] = lambda: 
 def _plain() -> dict[str, str]:
     """The environment with English, unadorned messages, whatever the user's language."""
     return {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
+
+
+if __name__ == "__main__":
+    with suppress(ToonsearchError):  # the demo tries again, and says what is wrong
+        fetch(Path(sys.argv[1]), progress=lambda done, total, what="", /: None)

@@ -1,7 +1,7 @@
-"""The demo's catalog: Debian's public-domain clip art, cleaned and split.
+"""The demo's catalog: drawings of Debian's public-domain clip art, cleaned and split.
 
-`fetch` gets the packages, `prepare` turns them into three lists: what goes into the index,
-what is asked of it, and what two authors drew who are left out. Pictures are not moved.
+`prepare` turns the packages into three lists: what goes into the index, what is asked of it, and
+what two authors drew who are left out. Pictures are not moved.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from crawler.demo.authors import merge_authors, normalise_author
-from crawler.demo.debian import unpack_packages
+from crawler.demo.debian import HINT
 from crawler.demo.svg import MAX_BYTES, read_metadata
 from crawler.importers.ingest import slug
 from schemas.attempt import attempt
@@ -41,10 +41,7 @@ from schemas.images import (
 from schemas.progress import Progress
 from schemas.storage.fsio import replace_file
 
-PACKAGES = ("openclipart-png", "openclipart-svg")
-INSTALLED = Path("/usr/share/openclipart")
-HINT = "Use your own pictures instead: toonsearch demo --images DIR"
-VERSION = 4
+VERSION = 5
 """Of the rules below; raise it when they change, and prepared folders are made again."""
 COLUMNS = ("path", "author", "series", "title_id", "genre", "year", "date", "license", "source")
 FILES = ("catalog.csv", "queries.csv", "unknown.csv")
@@ -52,24 +49,14 @@ FILES = ("catalog.csv", "queries.csv", "unknown.csv")
 Row = Mapping[str, str]
 
 
-def fetch(dest: Path, *, progress: Progress, installed: Path = INSTALLED) -> Path:
-    """The folder with `png/` and `svg/`: the installed one, or one fetched below `dest`.
-
-    Errors:  InputError without apt or space, NetworkError when nothing can be fetched,
-             LockedError when another run is fetching
-    """
-    if (installed / "png").is_dir() and (installed / "svg").is_dir():
-        return installed
-    return unpack_packages(
-        PACKAGES, "usr/share/openclipart", dest / "openclipart", hint=HINT, progress=progress
-    )
-
-
 # --- Debian's Open Clip Art as drawings. The packages hold the same tree twice, as `svg/` and
 # `png/`: the metadata is in the SVG, the picture is the PNG of the same path.
 
-_NO_GENRE = frozenset({"unsorted", "special"})
-"""Top folders that say how a file was filed, not what it shows."""
+CATEGORIES = ("people", "animals", "plants", "food", "recreation", "buildings", "tools")
+"""Top folders in which somebody drew a thing as they see it. Flags, signs, symbols, maps, icons
+and shapes follow a norm: they show no style."""
+_SETS = re.compile(r"(?:people/smilies|recreation/games/(?:cards|chess|dice))(?:/.*)?")
+"""Folders of those that hold sets after a norm all the same."""
 
 _LICENSES = {
     "http://web.resource.org/cc/PublicDomain": "public domain",
@@ -141,7 +128,7 @@ def read_drawing(drawing: Drawing) -> Drawing:
         drawing,
         credit=metadata.author,
         author=normalise_author(metadata.author),
-        genre="" if top in _NO_GENRE else top.replace("_", " "),
+        genre=top.replace("_", " "),
         folder=folder,
         year=parse_year(metadata.date),
         date=day.isoformat() if day else "",
@@ -154,26 +141,25 @@ def read_drawing(drawing: Drawing) -> Drawing:
 # --- Every drawing is checked: is it usable, and is it a copy?
 
 LIMITS = PictureLimits(max_pixels=24_000_000)
-"""Ten times smaller than the largest files of the package, which are flags."""
+"""Ten times smaller than the largest files of the package."""
 
-SPECK_RATIO = 0.125
-"""Of the page's side: a smaller drawing (a bullet hole on an empty page) shows no style."""
+SPECK_RATIO = 0.25
+"""Of the page's side: a page with a smaller drawing is nearly empty, and no thumbnail shows it."""
 
 _CHECK_PX = 128
 _WHITE = 248
 """Grey levels from which a pixel counts as ground: resizing leaves rims a little darker."""
-_NOT_DRAWN = re.compile(r"special/(?:patterns|gradients)/.*|shapes/stars/star_\d+pt\d+step")
-"""Fills, gradients and stars that a program counted out."""
 
 
 def check_drawing(drawing: Drawing) -> Drawing:
     """Read one drawing; add the first reason to drop it, or what tells copies."""
+    folder = drawing.stem.rpartition("/")[0]
+    if folder.partition("/")[0] not in CATEGORIES or _SETS.fullmatch(folder):
+        return replace(drawing, reason="other_category")
     drawing = read_drawing(drawing)
     try:
         if drawing.png is None:
             raise PictureError(Reason.MISSING, "")
-        if _NOT_DRAWN.fullmatch(drawing.stem):
-            return replace(drawing, reason="pattern")
         if drawing.author is None:
             return replace(drawing, reason="no_author")
         data = read_capped(drawing.png, LIMITS)
@@ -245,7 +231,7 @@ def near_duplicate_groups(
 def _drop_copies(drawings: Sequence[Drawing], dropped: Counter[str]) -> list[Drawing]:
     """One of each set of exact copies, then one of each set of near copies."""
     first: dict[str, Drawing] = {}
-    for one in sorted(drawings, key=lambda one: (one.genre == "", one.year is None, one.stem)):
+    for one in sorted(drawings, key=lambda one: (one.year is None, one.stem)):
         first.setdefault(one.sha256, one)
     distinct = list(first.values())
     if not distinct:
@@ -263,16 +249,14 @@ def _drop_copies(drawings: Sequence[Drawing], dropped: Counter[str]) -> list[Dra
 # --- Which drawings are held out of the index, and which of those the demo shows. All choices
 # follow from the pictures, so everybody sees the same demo.
 
-PICTORIAL = frozenset(
-    ("people", "animals", "transportation", "food", "recreation", "plants", "buildings", "tools")
-)
-"""Genres in which somebody drew a thing; flags, signs, maps and icons follow a norm instead."""
-_NORMED = ("roadsigns", "aiga-symbols")
-"""Series inside those genres that follow a norm all the same."""
+FIGURES = ("people", "animals")
+"""Categories that a demo shows first: nothing tells hands apart as figures do."""
+_PARTS = ("bodypart", "clothing")
+"""Series of those without a figure."""
 UNKNOWN_AUTHORS = ("Linda Kim", "Jarno Vasamaa")
 """Left out of the index entirely: people who drew things, in several series, of a number that
 the catalog can spare, and whose colours and strokes stay the same from series to series."""
-MIN_PICTURES = 8
+MIN_PICTURES = 6
 """Pictures that an author needs before some are held out: the rest must still show a style."""
 MAX_HELD_OUT = 3
 
@@ -290,10 +274,9 @@ def hold_out(
     for place, row in enumerate(rows):
         by_author[row["author"]].append(place)
 
-    def order(place: int) -> tuple[bool, bytes]:
+    def order(place: int) -> bytes:
         """A draw that depends on the picture's source alone; 0 is its seed."""
-        draw = hashlib.sha256(f"0:{rows[place]['source']}".encode()).digest()
-        return not _is_pictorial(rows[place]), draw
+        return hashlib.sha256(f"0:{rows[place]['source']}".encode()).digest()
 
     queries: set[int] = set()
     for author, places in by_author.items():
@@ -311,25 +294,25 @@ def hold_out(
 
 
 def showcase(rows: Sequence[Row]) -> list[Row]:
-    """The order in which a demo shows pictures: each author once before anybody twice, genres
-    in turn, and first what shows a thing and compresses badly, so has many strokes."""
-
-    def order(row: Row) -> tuple[bool, int, str]:
-        return not _is_pictorial(row), -Path(row["path"]).stat().st_size, row["path"]
-
+    """The order in which a demo shows pictures: figures first, each author once before anybody
+    twice, genres in turn, and first what compresses badly, so has many strokes."""
     authors: Counter[str] = Counter()
     genres: Counter[str] = Counter()
-    turns: list[tuple[int, int]] = []
-    ordered = sorted(rows, key=order)
+    turns: list[tuple[bool, int, int]] = []
+    ordered = sorted(rows, key=lambda row: (_shows_no_figure(row), -_bytes(row), row["path"]))
     for row in ordered:
-        turns.append((authors[row["author"]], genres[row["genre"]]))
+        turns.append((_shows_no_figure(row), authors[row["author"]], genres[row["genre"]]))
         authors[row["author"]] += 1
         genres[row["genre"]] += 1
     return [ordered[place] for place in sorted(range(len(ordered)), key=turns.__getitem__)]
 
 
-def _is_pictorial(row: Row) -> bool:
-    return row["genre"] in PICTORIAL and not any(word in row["series"] for word in _NORMED)
+def _bytes(row: Row) -> int:
+    return Path(row["path"]).stat().st_size
+
+
+def _shows_no_figure(row: Row) -> bool:
+    return row["genre"] not in FIGURES or any(part in row["series"] for part in _PARTS)
 
 
 # --- The three lists.
@@ -337,7 +320,8 @@ def _is_pictorial(row: Row) -> bool:
 
 @dataclass(frozen=True)
 class DemoSummary:
-    """What became of every drawing found: found = indexed + queries + unknown + dropped."""
+    """What became of every drawing found: found = indexed + queries + unknown + dropped; `authors`
+    are those of the indexed ones."""
 
     key: str
     found: int
@@ -382,7 +366,7 @@ def prepare(root: Path, out_dir: Path, *, progress: Progress) -> DemoSummary:
         queries=len(parts[1]),
         unknown=len(parts[2]),
         dropped={reason: count for reason, count in dropped.items() if count},
-        authors=len({row["author"] for row in rows}),
+        authors=len({row["author"] for row in parts[0]}),
         unknown_authors=sorted({row["author"] for row in parts[2]}),
     )
     text = json.dumps(asdict(summary), indent=2, ensure_ascii=False)

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import cache, partial
 from pathlib import Path
+from shlex import quote
 from typing import Unpack
 
 from crawler.importers.ingest import (
@@ -53,7 +54,8 @@ def import_folder(
             with contextlib.suppress(RuntimeError):
                 directory = directory.expanduser()
         if not directory.is_dir():
-            raise InputError(f"{directory} is not a folder")
+            hint = f"If it is a list: `toonsearch import manifest {quote(str(directory))}`."
+            raise InputError(f"{directory} is not a folder", hint if directory.is_file() else "")
         root = directory.resolve()
     except OSError as error:
         raise InputError(f"{directory} cannot be read ({error.strerror})") from error

@@ -8,9 +8,11 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import Unpack
 
 from crawler.importers.ingest import ImportOptions, ImportReport, Item, Source, import_items
+from schemas.errors import InputError
 from schemas.manifest import COLUMNS, FIELDS, NO_PATH, Manifest, ManifestRow, read_manifest
 from schemas.names import author_key
 from schemas.records import Author, Title, distinct_authors
@@ -41,6 +43,13 @@ def import_manifest(
     """
     with suppress(RuntimeError):  # the home of nobody
         file = file.expanduser()
+    is_folder = False
+    with suppress(OSError):  # closed to this user
+        is_folder = file.is_dir()
+    if is_folder:
+        raise InputError(
+            f"{file} is a folder, not a list", f"`toonsearch import folder {quote(str(file))}`."
+        )
     manifest = read_manifest(file)
     rows, notes = _once_each(manifest), manifest.notes
     source = Source.of("manifest", file, name)

@@ -19,6 +19,7 @@ from indexer.embedding.models import MODEL_FILE, ModelDescription, verified_netw
 from schemas.errors import InputError, NoIndexError
 
 INPUT_NAME = "pixels"
+STYLE_OUTPUTS = ("vector", "ood")
 Runtime = Literal["auto", "onnxruntime", "openvino"]
 Session = Callable[[np.ndarray], Sequence[np.ndarray]]
 """Pixels (B, H, W, 3) to the outputs of a graph, in its order."""
@@ -59,8 +60,11 @@ def import_onnxruntime() -> None:
         raise NoIndexError("onnxruntime is not installed", "Reinstall toonsearch.") from error
 
 
-def start_onnxruntime(data: bytes, threads: int, spin: bool) -> Session:
-    """A network in ONNX Runtime; `spin` when nothing else wants the cores while it runs.
+def start_onnxruntime(
+    data: bytes, threads: int, spin: bool, outputs: Sequence[str] | None = None
+) -> Session:
+    """A network in ONNX Runtime; `spin` when nothing else wants the cores while it runs. Of some
+    `outputs` only what leads to them is computed.
 
     Errors:  NoIndexError when the runtime is missing or refuses the network
     """
@@ -80,7 +84,9 @@ def start_onnxruntime(data: bytes, threads: int, spin: bool) -> Session:
         session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime raises types of its own from native code
         raise NoIndexError(f"onnxruntime cannot load the model ({error})") from error
-    return lambda batch: list(session.run(None, {INPUT_NAME: batch}))
+    run = onnxruntime.RunOptions()
+    run.only_execute_path_to_fetches = True
+    return lambda batch: list(session.run(outputs, {INPUT_NAME: batch}, run))
 
 
 def start_openvino(data: bytes, threads: int) -> Session:
@@ -267,4 +273,4 @@ class Encoder:
         if self.runtime == "openvino":
             return lambda: start_openvino(data, self._threads)
         threads = 1 if self._parallel else self._threads
-        return lambda: start_onnxruntime(data, threads, self._spin)
+        return lambda: start_onnxruntime(data, threads, self._spin, STYLE_OUTPUTS)

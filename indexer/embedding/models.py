@@ -20,7 +20,8 @@ from schemas.storage.layout import Layout
 FORMAT_VERSION = 3
 MODEL_FILE = "model.onnx"
 DESCRIPTION_FILE = "model.json"
-MAX_MODEL_BYTES = 512 * 1024 * 1024
+MAX_MODEL_BYTES = (1 << 31) - 1
+"""A graph with its weights inside cannot be larger: it is one protocol buffer."""
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def familiarity(similarity: np.ndarray, ratio: np.ndarray | None) -> np.ndarray:
     Shapes:  similarity (Q, K) nearest first, ratio (Q,) -> (Q,)
     """
     if ratio is not None:
-        return np.maximum(ratio, LEAST_RATIO).astype(np.float64)
+        return np.asarray(np.maximum(ratio, LEAST_RATIO), np.float64)
     if not similarity.shape[1]:
         return np.zeros(len(similarity))
     return np.asarray(similarity[:, :NEAREST].mean(axis=1), np.float64)

@@ -26,7 +26,7 @@ from indexer.labels.heads import (
     read_heads,
     write_heads,
 )
-from indexer.labels.knn import log_votes, pool, vote_shares
+from indexer.labels.knn import PARTS, log_votes, pool, vote_shares
 from indexer.labels.open_set import (
     NOTHING_KNOWN,
     UNFITTED,
@@ -34,16 +34,21 @@ from indexer.labels.open_set import (
     out_of_distribution,
     unknown_probability,
 )
+from indexer.labels.softmax import Softmax
 from schemas.storage.fsio import fsync_directory, write_file
+
+MODEL_FOLDER = "model"
 
 
 @dataclass(frozen=True)
 class LabelModel:
-    """The labels of a catalog, its heads and its calibration."""
+    """The labels of a catalog, its heads and its calibration; and the softmax heads of the network
+    that its vectors come from, where it was trained on the catalog's own labels."""
 
     labels: Mapping[str, LabelSet]
     heads: Mapping[str, Head]
     calibration: Calibration
+    softmax: Softmax | None = None
 
     @classmethod
     def fit(
@@ -67,10 +72,13 @@ class LabelModel:
         Errors:  NoIndexError when it is missing or damaged
         """
         labels, heads = read_heads(folder)
-        return cls(labels, heads, Calibration.read(folder))
+        inside = folder / MODEL_FOLDER  # of a generation
+        softmax = Softmax.read(inside if inside.is_dir() else folder)
+        return cls(labels, heads, Calibration.read(folder), softmax)
 
     def write(self, folder: Path) -> None:
-        """Write it into a new generation's or model's folder. Errors:  OSError"""
+        """Write it into a new generation's or model's folder; the softmax is part of the model's
+        own files. Errors:  OSError"""
         inside = folder / LABELS_FOLDER
         inside.mkdir(exist_ok=True)
         write_file(inside / CALIBRATION_FILE, self.calibration.to_json().encode())
@@ -83,7 +91,8 @@ class Prediction:
     """Every label of the catalog with its probability, for each of Q queries.
 
     `probabilities` sum to 1 by kind; `unknown_author` is apart from the authors' sum.
-    `out_of_distribution` is the share of all of them that is no more than the class prior.
+    `out_of_distribution` is the share of all of them that is no more than the class prior;
+    `by_softmax` are the kinds in which the network's own softmax was heard.
 
     Shapes:  probabilities kind -> (Q, C), the others (Q,)
     """
@@ -92,6 +101,7 @@ class Prediction:
     probabilities: Mapping[str, np.ndarray]
     unknown_author: np.ndarray
     out_of_distribution: np.ndarray
+    by_softmax: tuple[str, ...] = ()
 
     def ranked(self, query: int, kind: str, count: int | None = None) -> list[tuple[str, float]]:
         """Labels of one query, most probable first; empty where the catalog has none. The
@@ -111,22 +121,29 @@ def predict(
     vectors: np.ndarray,
     ood: np.ndarray,
     unknown_prior: float,
-    network: Mapping[str, np.ndarray] | None = None,
 ) -> Prediction:
-    """Label probabilities: the neighbours' vote, the heads and, where one is given, a network's
-    own softmax in a log-linear pool; the class prior in so far as a query is out of distribution.
+    """Label probabilities: the neighbours' vote, the heads and, where the model has one, its
+    network's own softmax in a log-linear pool; the class prior in so far as a query is out of
+    distribution.
 
-    Shapes:  similarity (Q, K), nearest first; codes kind -> (Q, K); vectors (Q, D); ood (Q,);
-             network kind -> (Q, C) log-probabilities in the order of the labels
+    Shapes:  similarity (Q, K), nearest first; codes kind -> (Q, K); vectors (Q, D); ood (Q,)
     """
     calibration = model.calibration
+    heard = {
+        kind: labels.names
+        for kind, labels in model.labels.items()
+        if calibration.weights[kind][PARTS.index("network")] > 0.0
+    }
+    network: Mapping[str, np.ndarray] = {}
+    if model.softmax is not None and heard:
+        network = model.softmax.log_probabilities(vectors, heard)
     outside = out_of_distribution(ood, calibration.usual_ood)
     probabilities, unknown = {}, np.zeros(len(vectors))
     for kind, labels in model.labels.items():
         shares = vote_shares(similarity, codes[kind], len(labels.names), calibration.temperature)
         head = model.heads.get(kind)
         scores = None if head is None else head.scores(vectors)
-        parts = log_votes(shares), scores, (network or {}).get(kind)
+        parts = log_votes(shares), scores, network.get(kind)
         pooled = pool(parts, calibration.weights[kind])
         if kind == "author":
             ratio, line = None, calibration.unknown
@@ -138,4 +155,4 @@ def predict(
         prior = np.asarray(labels.counts, np.float64)
         prior = prior / max(prior.sum(), 1.0)
         probabilities[kind] = pooled + outside[:, None] * (prior - pooled)
-    return Prediction(model.labels, probabilities, unknown, outside)
+    return Prediction(model.labels, probabilities, unknown, outside, tuple(network))

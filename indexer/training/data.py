@@ -20,7 +20,7 @@ import numpy as np
 
 from indexer.labels.calibration import LabelDataset
 from indexer.training.augmentation import MADE_HANDS
-from schemas.errors import InputError, UsageError
+from schemas.errors import InputError, UsageError, nearest
 from schemas.manifest import WRONG_YEAR, ManifestRow, manifest_rows, read_manifest
 from schemas.names import author_key
 from schemas.records import DECADE, era_of
@@ -173,6 +173,38 @@ def parse_eras(text: str | None) -> tuple[tuple[int, int], ...]:
         if first <= last:
             raise UsageError(f"--eras: two ranges hold the year {first}", "They may not overlap.")
     return tuple(found)
+
+
+def parse_genres(text: str | None) -> tuple[str, ...]:
+    """`comic, daily` -> ("comic", "daily").
+
+    Errors:  UsageError when there is only one: nothing could be told apart
+    """
+    found = tuple(dict.fromkeys(part.strip() for part in (text or "").split(",") if part.strip()))
+    if text is not None and len(found) < 2:
+        raise UsageError(f"--genres {text!r} names fewer than two genres", "Write --genres a,b.")
+    return found
+
+
+def of_genres(
+    bench: Benchmark, genres: tuple[str, ...], rules: LabelRules
+) -> tuple[Benchmark, np.ndarray]:
+    """The pictures of some genres, named as they are after merging, without their other genres;
+    and their rows (M,).
+
+    Errors:  InputError when no picture has one of them
+    """
+    merge = dict(rules.merge)
+    known = {merge.get(genre, genre) for several in bench.genres for genre in several}
+    for name in genres:
+        if name not in known:
+            raise InputError(f"no picture has the genre {name!r}", nearest(name, sorted(known)))
+    left = tuple(
+        tuple(genre for genre in several if merge.get(genre, genre) in genres)
+        for several in bench.genres
+    )
+    rows = np.array([row for row, several in enumerate(left) if several])
+    return replace(bench, genres=left).part(rows), rows
 
 
 @dataclass(frozen=True)
@@ -412,9 +444,11 @@ def several_series(bench: Benchmark) -> np.ndarray:
 
 MIN_SEVERAL = 6
 UNSEEN_SHARE = 0.25
-MIN_UNSEEN = 3
+MIN_UNSEEN = 4
+TITLES_ASIDE = 0.5
+MIN_SERIES_ASIDE = 3
 MAX_EVALUATED = 800
-"""Pictures of unseen authors that R@1 is measured on during training."""
+"""Pictures of unseen authors that R@1 is measured on, during training and after it."""
 
 
 def unseen_authors(bench: Benchmark, seed: int) -> frozenset[str]:
@@ -427,7 +461,7 @@ def unseen_authors(bench: Benchmark, seed: int) -> frozenset[str]:
     if len(names) < MIN_SEVERAL:
         raise InputError(
             f"{len(names)} authors have two series or more; at least {MIN_SEVERAL} are needed, "
-            f"{MIN_UNSEEN} of them to measure on",
+            f"{MIN_UNSEEN} of them to stop and to measure on",
             "Style is measured across series: name the series of each picture.",
         )
     count = max(MIN_UNSEEN, round(UNSEEN_SHARE * len(names)))
@@ -435,6 +469,15 @@ def unseen_authors(bench: Benchmark, seed: int) -> frozenset[str]:
     return frozenset(str(name) for name in chosen)
 
 
+def halves(unseen: frozenset[str], seed: int) -> tuple[frozenset[str], frozenset[str]]:
+    """The unseen authors who decide when training stops and which weights are used, and those
+    who only measure what came of it."""
+    names = np.random.default_rng(seed).permutation(sorted(unseen)).tolist()
+    return frozenset(names[::2]), frozenset(names[1::2])
+
+
+BALANCES = {"none": 1.0, "sqrt": 0.5, "equal": 0.0}
+"""With so large a power of its pictures an author is drawn."""
 MADE_SHARE = 0.25
 """Share of a batch's hands that are made: pictures of an author, redrawn."""
 EXTRA_SHARE = 0.4
@@ -451,10 +494,14 @@ class Batch:
 
 
 class Samples:
-    """A benchmark with its classes, divided into rows to train on and rows to evaluate on;
-    batches of several hands, each from several series.
+    """A benchmark with its classes, divided into rows to train on, rows that decide when to stop
+    and rows that only measure; batches of several hands, each from several series.
 
-    The pictures from row `main` on are extra hands: they are learnt from, and nothing else.
+    The pictures from row `main` on are extra hands: they are learnt from, and nothing else. With
+    `titles_aside` a series of some of the authors is not trained on either: what the softmax heads
+    are worth shows on those.
+
+    Shapes:  train, evaluated (to stop on), measured and aside (M,) rows
     """
 
     def __init__(
@@ -463,12 +510,20 @@ class Samples:
         classes: Classes,
         unseen: frozenset[str],
         main: int | None = None,
+        seed: int = 0,
+        balance: str = "sqrt",
+        even_genres: bool = False,
+        titles_aside: bool = False,
     ) -> None:
         self.bench, self.classes = bench, classes
+        self.balance, self.even_genres = balance, even_genres
         self.main = len(bench) if main is None else main
-        aside = np.isin(bench.authors, sorted(unseen))
-        self.train, evaluated = np.flatnonzero(~aside), np.flatnonzero(aside)
-        self.evaluated = evaluated[:: max(1, -(-len(evaluated) // MAX_EVALUATED))]
+        self.train = np.flatnonzero(~np.isin(bench.authors, sorted(unseen)))
+        self.evaluated, self.measured = (_spread(bench, part) for part in halves(unseen, seed))
+        self.aside = np.empty(0, np.int64)
+        if titles_aside:
+            self.aside = self.train[_one_title_each(bench.part(self.train), seed)]
+            self.train = np.setdiff1d(self.train, self.aside)
         code = classes.author[self.train]
         self._rows = {int(c): self.train[code == c] for c in np.unique(code[code >= 0])}
         if len(self._rows) < 2:
@@ -476,7 +531,11 @@ class Samples:
                 "fewer than two authors are left to learn from",
                 "Lower --min-pictures-per-author, or add pictures.",
             )
-        chance = np.sqrt([float(len(rows)) for rows in self._rows.values()])
+        sizes = np.array([len(rows) for rows in self._rows.values()], float)
+        chance = sizes ** BALANCES[balance]
+        if even_genres:  # each is drawn as often as any other
+            own = np.stack([classes.genre[rows].mean(0) for rows in self._rows.values()])
+            chance *= (own / np.maximum(chance @ own, 1e-9)).sum(1)
         extra = np.array([rows[0] >= self.main for rows in self._rows.values()])
         self._extra = {name for name, is_extra in zip(self._rows, extra, strict=True) if is_extra}
         if extra.any() and not extra.all():
@@ -538,7 +597,8 @@ class Samples:
         return np.where(code < 0, NONE, own)
 
     def shares(self, kind: str) -> tuple[np.ndarray, np.ndarray]:
-        """Classes of a kind as shares, and each class's weight: rare ones count more.
+        """Classes of a kind as shares, and each class's weight in the loss: rare ones count more,
+        unless they are drawn as often as any other.
 
         Shapes:  -> (N, C), (C,)
         """
@@ -550,5 +610,28 @@ class Samples:
             codes = self.classes.author if kind == "author" else self.classes.era
             known = codes >= 0
             shares[known, codes[known]] = 1.0
-        weight = 1.0 / np.sqrt(np.maximum(shares[self.train].sum(0), 1.0))
+        power = BALANCES[self.balance] - 1.0
+        if (kind == "author" and power == -1.0) or (kind == "genre" and self.even_genres):
+            power = 0.0
+        weight = np.maximum(shares[self.train].sum(0), 1.0) ** power
         return shares, np.asarray(weight / weight.mean(), np.float32)
+
+
+def _one_title_each(bench: Benchmark, seed: int) -> np.ndarray:
+    """The pictures of one series of TITLES_ASIDE of the authors who have enough; (M,) rows."""
+    rng = np.random.default_rng(seed)
+    pairs = np.unique(np.stack([bench.authors, bench.series], 1), axis=0)
+    names, counts = np.unique(pairs[:, 0], return_counts=True)
+    many = names[(counts >= MIN_SERIES_ASIDE) & (names != "")]
+    chosen = []
+    for author in rng.permutation(many)[: round(TITLES_ASIDE * len(many))].tolist():
+        own = bench.authors == author
+        series = rng.choice(np.unique(bench.series[own]))
+        chosen.append(np.flatnonzero(own & (bench.series == series)))
+    return np.sort(np.concatenate([np.empty(0, np.int64), *chosen]))
+
+
+def _spread(bench: Benchmark, authors: frozenset[str]) -> np.ndarray:
+    """At most MAX_EVALUATED pictures of some authors, spread over all of theirs; (M,) rows."""
+    rows = np.flatnonzero(np.isin(bench.authors, sorted(authors)))
+    return rows[:: max(1, -(-len(rows) // MAX_EVALUATED))]

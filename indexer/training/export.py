@@ -11,7 +11,7 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from blake3 import blake3
 from indexer.embedding.models import DESCRIPTION_FILE, FORMAT_VERSION, MODEL_FILE
 from indexer.embedding.preprocess import PixelSpec, prepare
 from indexer.labels.predict import LabelModel
+from indexer.labels.softmax import SOFTMAX_FILE, Softmax
 from indexer.training.augmentation import NUISANCE_VIEWS
 from indexer.training.branches import Branches
 from indexer.training.data import (
@@ -76,6 +77,7 @@ class Export:
     network: bytes
     description: dict[str, Any]
     labels: LabelModel
+    softmax: Softmax | None = None
 
 
 def describe(
@@ -85,20 +87,25 @@ def describe(
     provenance: dict[str, Any],
     labels: LabelModel,
     prefix: str = MODEL_PREFIX,
+    softmax: Softmax | None = None,
 ) -> Export:
     """Name a network by its content and say what it is."""
     digest = blake3(network).hexdigest()
     identity = blake3((digest + spec.digest).encode()).hexdigest()[:8]
     model_id = f"{prefix}-{identity}"
+    files: dict[str, Any] = {MODEL_FILE: {"bytes": len(network), "blake3": digest}}
+    if softmax is not None:
+        heads = softmax.to_bytes()
+        files[SOFTMAX_FILE] = {"bytes": len(heads), "blake3": blake3(heads).hexdigest()}
     description = {
         "format_version": FORMAT_VERSION,
         "model_id": model_id,
         "dimension": dimension,
         "pixels": spec.to_json(),
-        "files": {MODEL_FILE: {"bytes": len(network), "blake3": digest}},
+        "files": files,
         "provenance": provenance,
     }
-    return Export(model_id, network, description, labels)
+    return Export(model_id, network, description, labels, softmax)
 
 
 def write_model(export: Export, out: Path, name: str | None = None) -> Path:
@@ -114,6 +121,8 @@ def write_model(export: Export, out: Path, name: str | None = None) -> Path:
         aside = Path(tempfile.mkdtemp(prefix=".model-", dir=out))
         try:
             (aside / MODEL_FILE).write_bytes(export.network)
+            if export.softmax is not None:
+                (aside / SOFTMAX_FILE).write_bytes(export.softmax.to_bytes())
             text = json.dumps(export.description, indent=2, ensure_ascii=False) + "\n"
             (aside / DESCRIPTION_FILE).write_text(text, encoding="utf-8")
             export.labels.write(aside)
@@ -173,12 +182,18 @@ def subject_of(store: FeatureStore, branches: Branches) -> Projection:
     return fit_subject(np.stack(pooled))
 
 
-def fit_labels(vectors: np.ndarray, ood: np.ndarray, classes: Classes) -> LabelModel:
+def fit_labels(
+    vectors: np.ndarray,
+    ood: np.ndarray,
+    classes: Classes,
+    network: Mapping[str, np.ndarray] | None = None,
+) -> LabelModel:
     """The labels of a model, which answers without neighbours.
 
-    Shapes:  vectors (N, D) unit, ood (N,)
+    Shapes:  vectors (N, D) unit, ood (N,), network as of `Softmax.held_out`
     """
     data = classes.dataset(vectors.astype(np.float32), ood)
+    data = replace(data, network=network or {})
     return LabelModel.fit(data, sample=LABEL_SAMPLE, seed=SEED, neighbours=0)
 
 

@@ -30,7 +30,14 @@ from indexer.ahead import in_order
 from indexer.embedding.encoder import Encoder
 from indexer.embedding.preprocess import PixelSpec, prepare
 from indexer.training.augmentation import VIEWS, View, hangul_font
-from indexer.training.backbones import DEFAULT, Statistics, lite0, load_statistics, pad_statically
+from indexer.training.backbones import (
+    DEFAULT,
+    HUB,
+    Statistics,
+    lite0,
+    load_statistics,
+    pad_statically,
+)
 from indexer.training.branches import Branches, load_trained
 from indexer.training.data import Benchmark
 from indexer.training.evaluation.baselines import letterboxed, load_gram, sketch
@@ -78,14 +85,14 @@ def pictures_of(
 
 @dataclass(frozen=True)
 class Backbone:
-    """A backbone by name, with its weights: published ones, those of a file, or random ones.
+    """A backbone by name, with its weights: those of a file, HUB's, or random ones.
 
     `trained` is a file with the weights of its trained branch: then its statistics are those of
     both branches.
     """
 
     name: str = DEFAULT
-    weights: Path | None = None
+    weights: str | None = None
     random: bool = False
     trained: Path | None = None
 
@@ -96,8 +103,10 @@ class Backbone:
 
     def identity(self) -> list[Any]:
         """What its statistics depend on."""
-        files = [path and digest_once(path) for path in (self.weights, self.trained)]
-        return [self.name, self.random, *files]
+        weights = self.weights
+        if weights is not None and weights != HUB:
+            weights = digest_once(Path(weights))
+        return [self.name, self.random, weights, self.trained and digest_once(self.trained)]
 
 
 @dataclass
@@ -186,15 +195,15 @@ class FeatureStore:
             return letterboxed, HEAD_SPEC.decode_px
         if kind == "gram":
             assert self.vgg is not None
-            gram = describer(run_graph(export_graph(load_gram(self.vgg))), HEAD_SPEC)
+            gram = describer(run_graph(export_graph(load_gram(self.vgg)), 1), HEAD_SPEC)
             return lambda image: sketch(gram(image)), HEAD_SPEC.decode_px
         if kind == "head":
-            return describer(run_graph(export_graph(_Head())), HEAD_SPEC), HEAD_SPEC.decode_px
+            return describer(run_graph(export_graph(_Head()), 1), HEAD_SPEC), HEAD_SPEC.decode_px
         if kind == "statistics":
             run = run_graph(export_graph(self.backbone.load()), 1)
             return describer(run, SHIPPED_SPEC), SHIPPED_SPEC.decode_px
         assert kind == "encoded" and self.model is not None
-        encoder = Encoder.open(self.model)
+        encoder = Encoder.open(self.model, threads=1, bulk=True)
 
         def encoded(image: Image.Image) -> np.ndarray:
             vectors, ood = encoder.encode([prepare(image, encoder.pixel_spec)])

@@ -34,6 +34,9 @@ CLIP = 6.0
 """Standardised statistics are cut at six deviations: flat drawings have a few wild ones."""
 RIDGE = 1.0
 DIMENSION = 256
+BRANCH_DIMENSION = 1024
+"""At most so many directions of a branch stand beside the other's: the statistics of a large
+backbone would make a matrix that is larger than the network."""
 VIEW_SHARE = 0.3
 """What a view changes counts so much beside what varies within authors."""
 FROZEN_WEIGHT = 1.5
@@ -186,8 +189,13 @@ def fit_joined(
     """
     width = statistics.shape[1] - len(learnt.center)
     frozen, trained = (
-        fit_projection(statistics[:, part], authors, [rows[:, part] for rows in changes], None)
-        for part in (np.s_[:width], np.s_[width:])
+        fit_projection(
+            statistics[:, part],
+            authors,
+            [rows[:, part] for rows in changes],
+            None if wide <= BRANCH_DIMENSION else min(BRANCH_DIMENSION, len(statistics)),
+        )
+        for part, wide in ((np.s_[:width], width), (np.s_[width:], len(learnt.center)))
     )
     joined = Joined(frozen, trained, learnt, np.empty((0, 0)))
     beside = unit(joined.beside(statistics))

@@ -34,6 +34,7 @@ from indexer.training.branches import Branches, TrainedStatistics, read_trained,
 from indexer.training.data import Batch, LabelRules, Samples
 from indexer.training.evaluation.retrieval import Gallery, near_duplicates
 from indexer.training.features import FeatureStore
+from indexer.training.logs import NO_LOG, TrainingLog
 from indexer.training.losses import CosineHead, contrastive, hand_loss, label_loss
 from indexer.training.model import (
     DIMENSION,
@@ -59,6 +60,7 @@ DROPPED = 0.1
 AVERAGE_DECAY = 0.995
 WARM_UP_STEPS = 50
 MAX_GRADIENT = 1.0
+PRECISIONS = ("auto", "bfloat16", "float32")
 AHEAD = 3
 """Batches that are cut out while a step computes."""
 STATE_FILE = "state.safetensors"
@@ -137,7 +139,7 @@ class Trainer:
     """One run: the trained branch, its heads, where it stands.
 
     `frozen` is the closed form of the frozen statistics: what is trained is measured beside it.
-    `pictures` are those of the samples, by row.
+    `pictures` are those of the samples, by row. `log` is one of LOGS, `precision` of PRECISIONS.
     """
 
     def __init__(
@@ -151,12 +153,17 @@ class Trainer:
         folder: Path,
         note: Callable[[str], None] = lambda text: None,
         progress: Progress | None = None,
+        log: str | None = NO_LOG,
+        precision: str = "auto",
     ) -> None:
         self.samples, self.pictures, self.settings = samples, pictures, settings
         self.folder, self.note, self.progress = folder, note, progress
         self.branches, self.frozen, self.state = branches, frozen, RunState()
         torch.manual_seed(settings.seed)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.half = in_bfloat16(precision, self.device)
+        self.log_kind = log
+        self._parts: dict[str, Tensor] = {}
         style = StyleNetwork(TrainedStatistics(branches), start)
         # Batch statistics stay those of the start.
         self.style = style.to(self.device, memory_format=torch.channels_last).eval()
@@ -191,6 +198,7 @@ class Trainer:
         else:
             self.state.best_r_at_1 = self._record(self.style, 0.0)
         s = self.settings
+        log = TrainingLog(self.folder, self.log_kind, self.state.step)
         cut: deque[Future[tuple[Batch, Tensor]]] = deque()
         begun = self.state.step
         try:
@@ -198,6 +206,7 @@ class Trainer:
                 while len(cut) < AHEAD:
                     cut.append(self._threads.submit(self._cut, begun))
                     begun += 1
+                rate = float(self.optimizer.param_groups[0]["lr"])
                 loss = self._step(*cut.popleft().result())
                 if not np.isfinite(loss):
                     raise InputError(
@@ -205,6 +214,7 @@ class Trainer:
                         "Lower the learning rate and start over with --fresh.",
                     )
                 self.state.step += 1
+                r_at_1: float | None = None
                 if self.progress:
                     self.progress(self.state.step, s.steps, f"training, loss {loss:.3f}")
                 if self.state.step % s.eval_every == 0 or self.state.step == s.steps:
@@ -213,6 +223,8 @@ class Trainer:
                         self.state.best_r_at_1, self.state.best_step = r_at_1, self.state.step
                         self.best = _copy(self.average.module)
                     self._save()
+                parts = {name: float(part) for name, part in self._parts.items()}
+                log.row(self.state.step, loss=loss, rate=rate, r_at_1=r_at_1, **parts)
         except (MemoryError, RuntimeError) as error:
             if not _no_memory(error):
                 raise
@@ -223,6 +235,8 @@ class Trainer:
         except KeyboardInterrupt:
             self._save()
             raise
+        finally:
+            log.close()
         self._mix()
         return self.state.history
 
@@ -254,19 +268,23 @@ class Trainer:
         def on(values: np.ndarray) -> Tensor:
             return torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
 
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, self.half):
             statistics = self.style.statistics(parts.to(self.device))
         rng = np.random.default_rng([self.settings.seed, self.state.step, 1])
         kept = (rng.random(statistics.shape[1]) >= DROPPED) / (1.0 - DROPPED)
         vectors = self.style.embed(statistics.float(), on(kept.astype(np.float32)))
         hands = on(samples.hands(batch))
-        loss = contrastive(vectors, hands, on(classes.series[rows]))
-        loss = loss + HAND_WEIGHT * hand_loss(self.heads["author"](vectors), hands)
+        parts = {
+            "contrast": contrastive(vectors, hands, on(classes.series[rows])),
+            "hand": HAND_WEIGHT * hand_loss(self.heads["author"](vectors), hands),
+        }
         for kind, weight in LABEL_WEIGHTS.items():
             shares, balance = samples.shares(kind)
-            loss = loss + weight * label_loss(
+            parts[kind] = weight * label_loss(
                 self.heads[kind](vectors), on(shares[rows]), on(balance)
             )
+        loss = torch.stack(list(parts.values())).sum()
+        self._parts = {name: part.detach() for name, part in parts.items()}
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         moved = [*self.style.statistics.trained.parameters(), self.style.matrix]
@@ -297,7 +315,7 @@ class Trainer:
         with torch.inference_mode():
             for row in rows:
                 batch = torch.from_numpy(self.pictures[row].copy())[None].to(self.device)
-                with torch.autocast(self.device.type, torch.bfloat16):
+                with torch.autocast(self.device.type, torch.bfloat16, self.half):
                     frozen.append(self.branches.frozen(batch)[0].float().cpu().numpy())
                     z = network.statistics(batch).float()
                 trained.append(network.embed(z)[0].cpu().numpy())
@@ -364,6 +382,8 @@ def trained_branches(
     settings: TrainSettings,
     folder: Path,
     note: Callable[[str], None] = lambda text: None,
+    log: str | None = NO_LOG,
+    precision: str = "auto",
 ) -> tuple[Path, list[dict[str, float]]]:
     """Train a branch on samples whose main pictures are those of a store; resumes by itself.
 
@@ -386,7 +406,17 @@ def trained_branches(
         samples.bench, SHIPPED_SPEC, folder.parent, whole.digest(), store.progress
     )
     run = Trainer(
-        branches, frozen, start, samples, pictures, settings, folder, note, store.progress
+        branches,
+        frozen,
+        start,
+        samples,
+        pictures,
+        settings,
+        folder,
+        note,
+        store.progress,
+        log,
+        precision,
     )
     history = run.run()
     file = folder / TRAINED_FILE
@@ -403,6 +433,26 @@ def learnt_projection(file: Path) -> Projection:
     """
     found = read_trained(file)
     return Projection(*(found[name].numpy() for name in Projection._fields))
+
+
+def in_bfloat16(precision: str, device: torch.device) -> bool:
+    """Whether convolutions are computed in bfloat16. Without a choice of PRECISIONS they are where
+    the machine has instructions for it: elsewhere it takes longer than float32."""
+    if precision != "auto":
+        return precision == "bfloat16"
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return "avx512_bf16" in cpu_features() or "bf16" in cpu_features()
+
+
+def cpu_features() -> frozenset[str]:
+    """What Linux says that the processor can do; empty elsewhere."""
+    try:
+        text = Path("/proc/cpuinfo").read_text("utf-8", errors="replace")
+    except OSError:
+        return frozenset()
+    lines = (line for line in text.splitlines() if line.startswith(("flags", "Features")))
+    return frozenset(next(lines, "").split())
 
 
 def gallery_of(images: Iterable[Any], authors: np.ndarray, series: np.ndarray) -> Gallery:

@@ -12,7 +12,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ import numpy as np
 from indexer.embedding.embed import model_dir_of, open_encoder
 from indexer.labels.calibration import RECIPE, Calibration
 from indexer.labels.predict import LabelModel
+from indexer.labels.softmax import Softmax
 from indexer.panels.catalog import INDEXED_TABLES
 from indexer.style_map import map_places
 from indexer.vector_index.faiss_index import VectorIndex, write_index
@@ -168,6 +169,11 @@ class _Build:
         self._step()
         rows, before, index = self.rows, self.before, self.settings.index
         data = label_dataset(rows, index.era_years)
+        softmax = Softmax.read(model_dir_of(self.settings))
+        if softmax is not None:
+            learnt = softmax.has_learnt([row["picture_id"] for row in rows.pictures])
+            heard = softmax.held_out(data.vectors, data.names, data.codes, learnt, data.title)
+            data = replace(data, network=heard)
         changed, share = before.changed(rows) if before else (np.arange(len(rows.row_ids)), 1.0)
         carried, drift = self._carried_over(share)
         labels = LabelModel.fit(data, sample=index.sample, seed=index.seed, calibration=carried)

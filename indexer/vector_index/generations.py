@@ -33,7 +33,7 @@ from indexer.labels.calibration import Calibration
 from indexer.labels.predict import LabelModel
 from indexer.vector_index.faiss_index import VectorIndex
 from schemas.blocklist import BlockList
-from schemas.errors import NoIndexError
+from schemas.errors import MissingIndexError, NoIndexError
 from schemas.records import DECADE
 from schemas.storage.fsio import (
     digest_file,
@@ -52,6 +52,15 @@ MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 1 << 20
 VECTORS, META, CHECKS = "vectors.faiss", "meta.sqlite", "checks.json"
 REBUILD = "Run `toonsearch index build`, or `toonsearch index rollback` for the one before."
+
+
+def no_index(layout: Layout) -> MissingIndexError:
+    """What to say, and to do, while nothing has been built yet."""
+    if layout.table("pictures").is_dir():
+        return MissingIndexError("there is no index yet", "Run `toonsearch index build`.")
+    return MissingIndexError(
+        "there is no index yet", "`toonsearch open DIR` makes one of a folder of pictures."
+    )
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:
@@ -133,7 +142,7 @@ class Generation:
             current = _read_current(layout) if generation_id is None else None
             name = current[0] if current else generation_id
             if name is None:
-                raise NoIndexError("there is no index yet", "Run `toonsearch index build`.")
+                raise no_index(layout)
             directory = _existing(layout, name)
             try:
                 hold = _share(directory / MANIFEST)

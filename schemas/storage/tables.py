@@ -153,7 +153,7 @@ TABLES: dict[str, TableSpec] = {
                 (kind.column, "probabilities", f"five most probable {kind.column}")
                 for kind in LABEL_KINDS.values()
             ),
-            ("unknown_author", "double", "mass of none of the known authors"),
+            ("unknown_author", "double", "probability that nobody in the catalog drew it"),
         ),
         _table(
             "colors",

@@ -24,6 +24,7 @@ from typer.core import TyperGroup
 from schemas.errors import (
     InputError,
     InterruptedRun,
+    MissingIndexError,
     ToonsearchError,
     UnreachableError,
     UsageError,
@@ -42,6 +43,7 @@ would cost a scan of the environment at every start."""
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "query": ("query", "Find the titles drawn most like a picture, and by whom."),
+    "open": ("open", "Import a folder, build the index and open the page."),
     "crawl": ("crawl", "Fetch titles and pictures from a site, politely."),
     "serve": ("serve", "Open a page where a picture is dropped, and an API for programs."),
     "import": ("imports", "Bring pictures into the catalog."),
@@ -206,7 +208,9 @@ def _complain(session: Session, error: ToonsearchError) -> int:
         if session.debug:
             traceback.print_exception(error.__cause__ or error)
         word = "" if isinstance(error, InterruptedRun) else "error: "
-        print(f"toonsearch: {word}{plain(' '.join(str(error).split()))}", file=sys.stderr)
+        offer = session.offer() if isinstance(error, MissingIndexError) else ""
+        said = session.with_data(f"{error} {offer}")
+        print(f"toonsearch: {word}{plain(' '.join(said.split()))}", file=sys.stderr)
     return error.exit_code
 
 

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import shlex
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from schemas.errors import InputError, UsageError
@@ -19,6 +23,10 @@ from schemas.progress import Progress
 
 if TYPE_CHECKING:
     from schemas.settings import Settings
+
+
+DEMO = Path("demo/data")
+"""Where `make demo` and `toonsearch demo` put their index, in the current folder."""
 
 
 @dataclass
@@ -52,12 +60,29 @@ class Session:
         """Say something that is not data."""
         if not self.quiet:
             with contextlib.suppress(OSError):  # work goes on when nobody listens
-                print(f"toonsearch: {plain(text)}", file=sys.stderr)
+                print(f"toonsearch: {plain(self.with_data(text))}", file=sys.stderr)
+
+    def with_data(self, text: str) -> str:
+        """Text whose commands in backticks are about this run's data root, ready to be copied."""
+        if self.data is None:
+            return text
+        chosen = f"`toonsearch --data {shlex.quote(self.data)} "
+        return re.sub(r"`toonsearch (?!--|[^`]*--help`)", lambda _: chosen, text)
 
     def detail(self, text: str) -> None:
         """Say something that only `-v` wants to hear."""
         if self.verbose:
             self.note(text)
+
+    def offer(self) -> str:
+        """Where there is an index, for whoever has made the demo and asks without naming it."""
+        from schemas.storage.layout import Layout
+
+        if self.data is not None:
+            return ""
+        if Layout(DEMO).current.is_file():
+            return f"The demo has one: `toonsearch --data {DEMO} ...`."
+        return "To try it on drawings: `toonsearch demo`."
 
     def writing(self, what: str, dry_run: bool) -> AbstractContextManager[object]:
         """Hold the lock of the data root, unless nothing is to be done.
@@ -89,6 +114,18 @@ class Session:
             yield lambda done, total, part="": bar.update(
                 task, completed=done, total=total or None, description=part or what
             )
+
+
+def program() -> str:
+    """How this program was started, to be typed again in the same folder."""
+    started = Path(sys.argv[0])
+    if started.name == "__main__.py":
+        return f"{shlex.quote(sys.executable)} -m {started.parent.name}"
+    found = shutil.which(started.name)
+    if found is not None and os.path.realpath(found) == os.path.realpath(started):
+        return started.name
+    near = os.path.relpath(started)
+    return shlex.quote(str(started) if near.startswith("..") else near)
 
 
 def plain(text: str) -> str:

@@ -166,8 +166,12 @@ def need_training(command: str) -> None:
 
 
 def counted(counts: Mapping[str, int]) -> str:
-    """Counts in words, such as `8 new, 1,024 unchanged`."""
-    return ", ".join(f"{n:,} {what.replace('_', ' ')}" for what, n in counts.items())
+    """Counts in words, such as `8 new, 1 picture, 1,024 unchanged`."""
+    words = {what: what.replace("_", " ") for what in counts}
+    return ", ".join(
+        f"{n:,} {words[what].removesuffix('s') if n == 1 else words[what]}"
+        for what, n in counts.items()
+    )
 
 
 def show(

@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any, TextIO
 from uuid import UUID
 
 from schemas.errors import InputError
-from schemas.records import LABEL_KINDS, Answer, Hit, LabelProbability, TitleHit
+from schemas.records import (
+    LABEL_KINDS,
+    Answer,
+    AskedPanel,
+    Hit,
+    LabelProbability,
+    Labels,
+    TitleHit,
+)
 from schemas.storage.fsio import storage_error
 from schemas.storage.layout import Layout
 from search.cli.context import plain
@@ -55,6 +63,7 @@ def body(answer: Answer, by: str, layout: Layout | None) -> dict[str, Any]:
             **{of.column: _labels(answer.labels.of(kind)) for kind, of in LABEL_KINDS.items()},
             "unknown_author": _short(answer.labels.unknown_author),
             "out_of_distribution": _short(answer.labels.out_of_distribution),
+            "by_softmax": list(answer.labels.by_softmax),
             "conclusion": answer.labels.conclusion,
             "sentence": answer.labels.sentence,
             "bars": {
@@ -65,6 +74,18 @@ def body(answer: Answer, by: str, layout: Layout | None) -> dict[str, Any]:
                 for kind in LABEL_KINDS
             },
         },
+        "panels": [_asked(panel) for panel in answer.panels],
+    }
+
+
+def _asked(panel: AskedPanel) -> dict[str, Any]:
+    """A panel of the query; its boxes are left, top, width and height in the picture's pixels."""
+    return {
+        "panel": panel.number,
+        "parts": [{"picture": part.picture, "box": list(part.box)} for part in panel.parts],
+        "confidence": panel.confidence,
+        "asks": panel.asks,
+        "similarity": None if panel.similarity is None else _short(panel.similarity),
     }
 
 
@@ -111,13 +132,30 @@ def _picture(hit: Hit, layout: Layout | None) -> dict[str, Any]:
     if layout is not None:
         known["path"] = None if hit.file is None else str(layout.picture(hit.file))
         known["source_path"] = hit.source_path
+    if hit.asked_by is not None:
+        known["asked_by"] = hit.asked_by
     if hit.panel is not None:
-        known["panel"] = hit.panel.facts()
+        known["panel"] = {
+            **hit.panel.facts(),
+            "episode": hit.episode_no,
+            "url": hit.episode_url,
+        }
     return {**known, "year": hit.year}
 
 
 def _labels(labels: Iterable[LabelProbability]) -> list[dict[str, Any]]:
     return [{"label": one.label, "probability": _short(one.probability)} for one in labels]
+
+
+def _probabilities(labels: Labels, hit: Mapping[str, Any]) -> dict[str, float | None]:
+    """What the labels of the query say of one hit."""
+    of = {one.label: one.probability for one in labels.authors}
+    by = [of[author] for author in hit["authors"] if author in of]
+    return {
+        "author_probability": _short(max(by)) if by else None,
+        "unknown_author": _short(labels.unknown_author),
+        "out_of_distribution": _short(labels.out_of_distribution),
+    }
 
 
 def _short(value: float) -> float:
@@ -138,6 +176,10 @@ CSV_COLUMNS = [
     "picture_id",
     "path",
     "url",
+    "author_probability",
+    "unknown_author",
+    "out_of_distribution",
+    "asked_by",
 ]
 
 
@@ -146,13 +188,15 @@ def write_answer(
 ) -> None:
     """An answer as `json` (one object), `nl` (a hit a line), `csv` or `paths-only`.
 
-    `csv` and `paths-only` name a title's best picture; paths end in `end`.
+    `csv` and `paths-only` name a title's best picture; paths end in `end`. A line of `nl` and `csv`
+    also says how probably the query is by the hit's author, where that is one of the most probable
+    ones, by nobody known, and of another kind than the catalog.
     """
     if form == "json":
         json.dump(body(answer, by, layout), out, ensure_ascii=False, indent=2, allow_nan=False)
         out.write("\n")
         return
-    found = hits(answer, by, layout)
+    found = [{**hit, **_probabilities(answer.labels, hit)} for hit in hits(answer, by, layout)]
     if form == "nl":
         write_lines(out, found)
         return

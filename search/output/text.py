@@ -6,14 +6,18 @@ Piped output has no colours, full names and a fixed layout.
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import unicodedata
 from collections.abc import Sequence
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from schemas.errors import UsageError
-from schemas.records import LABEL_KINDS, Answer, Bar, Labels
+from schemas.records import LABEL_KINDS, Answer, Bar, Hit, Labels, TitleHit
 from search.cli.context import colour_wanted, plain
+
+if TYPE_CHECKING:
+    from schemas.storage.layout import Layout
 
 BAR_CELLS = 10
 MIN_CELLS = 8  # no column is squeezed below this
@@ -39,18 +43,27 @@ def parse_columns(text: str) -> tuple[str, ...]:
     return names
 
 
-def write_answer(out: TextIO, answer: Answer, by: str, columns: Sequence[str] = ()) -> None:
+def write_answer(
+    out: TextIO,
+    answer: Answer,
+    by: str,
+    columns: Sequence[str] = (),
+    layout: Layout | None = None,
+) -> None:
     """The hits in the order of their similarity, then what is concluded of the labels.
 
-    Columns that are empty in all rows are left out where nobody named them.
+    Columns that are empty in all rows are left out where nobody named them. With a layout, a row
+    links to its (best) picture where a terminal takes that.
     """
     title_of = {title.title_id: title for title in answer.titles}
-    shown = answer.titles if by == "title" else answer.pictures
+    shown: Sequence[TitleHit | Hit] = answer.titles if by == "title" else answer.pictures
     names = columns or (COLUMNS if by == "title" else ("picture", *COLUMNS))
-    rows = []
+    rows: list[list[str]] = []
+    links: list[str] = []
     for rank, one in enumerate(shown, 1):
         title = title_of[one.title_id]
-        best = title.hits[0] if by == "title" else one
+        best = one.hits[0] if isinstance(one, TitleHit) else one
+        links.append(_address(layout, best.file))
         cells_of = {
             "title": title.name,
             "by": ", ".join(title.authors),
@@ -71,14 +84,33 @@ def write_answer(out: TextIO, answer: Answer, by: str, columns: Sequence[str] = 
         table = [[row[at] or "-" for at in kept] for row in rows]
         header = [header[at] for at in kept]
         numbers = [name in ("", "year", "similarity", "percentile") for name in header]
-        first = sum(not getattr(one, "expanded", False) for one in shown)
-        write_table(out, header, table, numbers, heading=(first, EXPANDED))
+        first = sum(isinstance(one, TitleHit) or not one.expanded for one in shown)
+        write_table(out, header, table, numbers, heading=(first, EXPANDED), links=links)
     else:
         out.write("nothing was found\n")
     paint = colour_wanted(out)
-    for line in label_lines(answer.labels):
+    for line in [*label_lines(answer.labels), *panel_lines(answer)]:
         style = DIM if line.startswith(" ") else BOLD
         out.write((f"{style}{line}{RESET}" if paint and line else line) + "\n")
+
+
+def panel_lines(answer: Answer) -> list[str]:
+    """The panels that carried the answer, and where they lie; nothing where no picture was cut."""
+    from search.panels import carriers
+
+    found = carriers(answer)
+    if not found:
+        return []
+    rows = []
+    for panel in found:
+        part, more = panel.parts[0], panel.parts[1:]
+        name = answer.queries[part.picture - 1].rpartition("/")[2] if answer.queries else ""
+        place = f"{name} at row {part.box[1]:,}" + (" and in the next slice" if more else "")
+        similarity = panel.similarity or 0.0
+        rows.append([f"  {panel.number}", _plain(place), f"{similarity:.3f}", _bar(similarity)])
+    asked = sum(panel.asks for panel in answer.panels)
+    heading = f"Which panels? ({asked} asked)"
+    return ["", heading, *_lines(rows, [True, False, True, False])]
 
 
 def percent(value: float) -> str:
@@ -130,8 +162,10 @@ def write_table(
     numbers: Sequence[bool],
     most_cells: int | None = None,
     heading: tuple[int, str] | None = None,
+    links: Sequence[str] = (),
 ) -> None:
     """A table with its `numbers` to the right; a `heading` stands before the row of its number.
+    `links` are the addresses of rows, empty where one has none.
 
     On a terminal text is cut so that a line fits, and to `most_cells`; piped it is whole.
     """
@@ -144,9 +178,28 @@ def write_table(
         body = [[cut(cell, size) for cell, size in zip(row, widths, strict=True)] for row in body]
     head, *lines = _lines(body, numbers)
     out.write((f"{BOLD}{head}{RESET}" if colour_wanted(out) else head) + "\n")
+    if links and takes_links(out):
+        lines = [linked(line, url) if url else line for line, url in zip(lines, links, strict=True)]
     if heading is not None and heading[0] < len(lines):
         lines.insert(heading[0], heading[1])
     out.writelines(line + "\n" for line in lines)
+
+
+def _address(layout: Layout | None, file: str | None) -> str:
+    if layout is None or file is None:
+        return ""
+    return layout.picture(file).absolute().as_uri()
+
+
+def takes_links(stream: TextIO) -> bool:
+    """Whether a terminal makes OSC 8 a link, or at least passes over it."""
+    term = os.environ.get("TERM", "")
+    return colour_wanted(stream) and not term.startswith(("linux", "screen", "vt"))
+
+
+def linked(text: str, url: str) -> str:
+    """Source:  gist.github.com/egmontkob/eb114294efbcd5adb1944c9f3cb5feda (OSC 8)"""
+    return f"\x1b]8;;{url}\x1b\\{text}\x1b]8;;\x1b\\"
 
 
 def _lines(rows: Sequence[Sequence[str]], numbers: Sequence[bool]) -> list[str]:

@@ -34,13 +34,10 @@ STRIP_COLORS = 28
 PAIRS = 24  # copies shown
 
 
-def write_report(
-    settings: Settings, target: Path, note: Callable[[str], None] | None = None
-) -> int:
-    """Write the report; returns its size in bytes.
+def check_report(target: Path) -> None:
+    """Whether a report can be made and written there.
 
-    Errors:  InputError when the catalog cannot be read or the file not be written;
-             ToonsearchError when a package is not installed
+    Errors:  InputError when it cannot be written; ToonsearchError when a package is missing
     """
     check_target(target, "html")
     for package in ("plotly", "openTSNE"):
@@ -49,6 +46,17 @@ def write_report(
                 f"the report needs the package {package}",
                 "Install toonsearch with the extra `report`.",
             )
+
+
+def write_report(
+    settings: Settings, target: Path, note: Callable[[str], None] | None = None
+) -> int:
+    """Write the report; returns its size in bytes.
+
+    Errors:  InputError when the catalog cannot be read or the file not be written;
+             ToonsearchError when a package is not installed
+    """
+    check_report(target)
     from plotly.offline import get_plotlyjs
 
     say = note or (lambda text: None)
@@ -74,6 +82,7 @@ def write_report(
             data=_data(rows, eras, thumbnails),
             copies=copies,
             thumbnails=thumbnails,
+            few=charts.FEW,
             eras=[_era(number, era) for number, era in enumerate(eras)],
             now=datetime.now(UTC).replace(tzinfo=None),
             style=(TEMPLATES / "report.css").read_text("utf-8"),
@@ -114,8 +123,10 @@ def _data(
     """What the page's script reads: charts, palettes, and the drawings of authors."""
     genres = rows["genres"]
     hues = charts.hue_of([row["genre"] for row in genres])
-    made = {"rgb": charts.EMPTY, "hsv": charts.EMPTY}
+    made: dict[str, Any] = {}
     data: dict[str, Any] = {"charts": made, "palettes": _palettes(rows)}
+    if data["palettes"]:
+        made |= {"rgb": charts.EMPTY, "hsv": charts.EMPTY}
     if len(rows["freshness"]) > 1:
         made["freshness"] = charts.freshness(rows["freshness"])
     if genres:

@@ -23,6 +23,8 @@ HUES = (
 """Paul Tol's bright scheme and two of his others: the colour-blind tell them apart too."""
 OTHER = "other"
 GREY = "#9a9a9a"
+FEW = 10
+"""Pictures of a year below which its bar is pale and hatched."""
 NAMED = 40  # authors whose names stand on the map where there is room, those with most pictures
 MAP_PX = (1040, 620)
 """What the map is taken to measure when names are placed; a phone shows fewer of them."""
@@ -41,7 +43,11 @@ def genre_by_year(rows: Sequence[Row], hues: Mapping[str, str]) -> dict[str, Any
     import plotly.express as px
 
     figure = px.bar(_table(rows), x="year", y="pictures_count", **_colored("genre", hues))
-    figure.update_traces(hovertemplate="%{x} · %{fullData.name}: %{y:.0f} %<extra></extra>")
+    _mark_few(figure, rows)
+    figure.update_traces(
+        hovertemplate="%{x} · %{fullData.name}: %{y:.0f} %, %{customdata:,} pictures in all"
+        "<extra></extra>"
+    )
     figure.update_layout(barmode="stack", barnorm="percent", bargap=0.08)
     return _chart(figure, years=rows, y="share of the year's pictures, %")
 
@@ -51,6 +57,7 @@ def pictures_by_year(rows: Sequence[Row]) -> dict[str, Any]:
     import plotly.express as px
 
     figure = px.bar(_table(rows), x="year", y="pictures_count", color_discrete_sequence=HUES)
+    _mark_few(figure, rows)
     figure.update_traces(hovertemplate="%{x}: %{y} pictures<extra></extra>")
     figure.update_layout(bargap=0.08)
     return _chart(figure, height=220, years=rows, y="pictures")
@@ -225,6 +232,18 @@ def freshness(rows: Sequence[Row]) -> dict[str, Any]:
     figure = px.bar(days, x="day", y=counts, color_discrete_sequence=[HUES[2], HUES[1]])
     figure.update_xaxes(type="category")
     return _chart(figure, height=240, y="pictures")
+
+
+def _mark_few(figure: Figure, rows: Sequence[Row]) -> None:
+    """Pale and hatched bars for years of too few pictures; each bar knows its year's number."""
+    count = Counter[int]()
+    for row in rows:
+        count[row["year"]] += row["pictures_count"]
+    for trace in figure.data:
+        totals = [count[int(year)] for year in trace.x]
+        trace.customdata = totals
+        trace.marker.opacity = [0.4 if total < FEW else 1.0 for total in totals]
+        trace.marker.pattern.shape = ["/" if total < FEW else "" for total in totals]
 
 
 def _colored(column: str, hues: Mapping[str, str]) -> dict[str, Any]:

@@ -19,8 +19,9 @@ from indexer.vector_index.generations import (
     current_generation_id,
     era_years_of,
     generation_ids,
+    no_index,
 )
-from schemas.errors import InputError, NoIndexError, ToonsearchError, UsageError
+from schemas.errors import InputError, ToonsearchError, UsageError
 from schemas.settings import Settings
 from schemas.storage.layout import Layout
 from schemas.storage.snapshot import Snapshot, all_views, create_views, describe_views
@@ -190,7 +191,7 @@ class SqlSession:
     @cached_property
     def _similarity(self) -> Similarity:
         if self.snapshot.generation_id is None:
-            raise NoIndexError("similar: there is no index", "Run `toonsearch index build`.")
+            raise no_index(self.layout)
         generation = Generation.open(self.layout, self.snapshot.generation_id)
         self._open.callback(generation.close)
         return Similarity(generation, self._vector_of_file)

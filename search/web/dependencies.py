@@ -8,7 +8,7 @@ import re
 import secrets
 from collections import OrderedDict
 from collections.abc import AsyncIterator
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from fastapi import Cookie, Depends, Query, Request
 from python_multipart.multipart import parse_options_header
@@ -20,6 +20,7 @@ from schemas.settings import Settings
 from search.engine import QueryOptions
 from search.filters import MAX_CHARACTERS, Filters
 from search.inputs import Crop, QueryPicture
+from search.panels import MOST_ASKED, Cutting
 from search.sql.sandbox import Sandbox, SandboxLimits
 from search.web.colors import PictureColors
 from search.web.db import Account, EncodedQuery, Store
@@ -30,8 +31,10 @@ from search.web.middleware import Metrics
 
 COOKIE = "toonsearch_session"
 MAX_RECENT = 4096
+MAX_RECENT_PANELS = 20_000
 MAX_PICTURES = 8
 MAX_K = 200
+MAX_MARKED = 40
 MAX_NAME = 200
 MAX_FIELD_BYTES = 200
 SQL_LIMITS = SandboxLimits(
@@ -45,13 +48,16 @@ class RecentQueries:
 
     def __init__(self) -> None:
         self._queries: OrderedDict[str, EncodedQuery] = OrderedDict()
+        self._panels_count = 0
 
     def add(self, query: EncodedQuery) -> str:
         """Add a query; returns its id."""
         key = secrets.token_urlsafe(16)
         self._queries[key] = query
-        if len(self._queries) > MAX_RECENT:
-            self._queries.popitem(last=False)
+        self._panels_count += _panels_count(query)
+        while len(self._queries) > MAX_RECENT or self._panels_count > MAX_RECENT_PANELS:
+            _, oldest = self._queries.popitem(last=False)
+            self._panels_count -= _panels_count(oldest)
         return key
 
     def get(self, key: str) -> EncodedQuery | None:
@@ -59,6 +65,10 @@ class RecentQueries:
         if key in self._queries:
             self._queries.move_to_end(key)
         return self._queries.get(key)
+
+
+def _panels_count(query: EncodedQuery) -> int:
+    return 0 if query.panels is None else len(query.panels.panels)
 
 
 class Service:
@@ -202,6 +212,27 @@ async def get_options(
 Options = Annotated[QueryOptions, Depends(get_options)]
 
 
+Marked = Annotated[list[Annotated[str, Query(max_length=64)]], Query(max_length=MAX_MARKED)]
+
+
+class Marks(NamedTuple):
+    """Pictures of the index by which a visitor refines a query."""
+
+    liked: list[str]
+    disliked: list[str]
+
+
+async def get_marks(
+    liked: Annotated[Marked, Query(description="More like these pictures.")] = [],  # noqa: B006
+    disliked: Annotated[Marked, Query(description="Less like these.")] = [],  # noqa: B006
+) -> Marks:
+    """The marks of a request."""
+    return Marks(liked, disliked)
+
+
+RequestMarks = Annotated[Marks, Depends(get_marks)]
+
+
 def parse_crop(text: str | None) -> Crop | None:
     """A crop as it was sent, None for the whole picture.
 
@@ -223,6 +254,29 @@ async def get_crop(
 
 
 RequestCrop = Annotated[Crop | None, Depends(get_crop)]
+
+
+async def get_cutting(
+    panels: Annotated[
+        str, Query(max_length=20, description="auto, off, or how many panels ask at most.")
+    ] = "auto",
+) -> Cutting:
+    """Which pictures of a request are cut.
+
+    Errors:  ApiError (422)
+    """
+    try:
+        return Cutting.parse(panels)
+    except UsageError as error:
+        raise ApiError(422, "parameter", error.message.removeprefix("--"), error.hint) from error
+
+
+RequestCutting = Annotated[Cutting, Depends(get_cutting)]
+
+ChosenPanels = Annotated[
+    list[Annotated[int, Query(ge=1, le=1_000_000)]],
+    Query(alias="panel", max_length=MOST_ASKED, description="Only these panels ask."),
+]
 
 
 NAME_HINT = "Name the part picture, with a filename, as in curl -F picture=@a.png."

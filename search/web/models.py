@@ -23,6 +23,19 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 # --- Queries
 
 
+class PanelPlace(BaseModel):
+    """Where a panel of the index lies: in its strip, which is a stored picture or several joined,
+    and in each of those; boxes are left, top, width and height in pixels. `url` is the page of its
+    episode."""
+
+    strip: str
+    box: tuple[int, int, int, int]
+    slices: list[tuple[str, tuple[int, int, int, int]]]
+    order: int
+    episode: int | None
+    url: str | None
+
+
 class PictureHit(BaseModel):
     """A picture found; `percentile` is its place among pairs by different authors, `closeness` the
     same in words. `expanded` ones are not among the nearest, and come last."""
@@ -33,6 +46,8 @@ class PictureHit(BaseModel):
     percentile: float
     expanded: bool
     year: int | None
+    panel: PanelPlace | None = None
+    asked_by: int | None = Field(None, description="The panel of the query nearest to it.")
 
 
 class TitleFacts(BaseModel):
@@ -81,6 +96,7 @@ class LabelGroups(BaseModel):
     """Probabilities; `unknown_author` is that of nobody in the catalog. The higher
     `out_of_distribution`, the more genres and eras only say how common each is in the catalog.
     `conclusion` is what they allow to say, `sentence` says it; the `bars` of a kind add up to 100.
+    `by_softmax` are the kinds in which a trained model's own softmax took part.
     """
 
     authors: list[Label]
@@ -88,6 +104,7 @@ class LabelGroups(BaseModel):
     genres: list[Label]
     eras: list[Label]
     out_of_distribution: float
+    by_softmax: list[str]
     conclusion: Literal["", "looks like", "not sure", "nobody", "other kind"]
     sentence: str
     bars: dict[str, list[LabelBar]]
@@ -114,16 +131,44 @@ class RefusedPicture(Error):
     name: str
 
 
+class AskedPart(BaseModel):
+    """A part of a picture of the query: its place, from 1, and left, top, width and height in its
+    pixels."""
+
+    picture: int
+    box: tuple[int, int, int, int]
+
+
+class AskedPanel(BaseModel):
+    """A panel of the query, or a whole picture beside panels; `asks` whether it took part in the
+    answer, `similarity` how near it is to the first title."""
+
+    panel: int = Field(description="Its number, from 1; ?panel= of a result asks with some alone.")
+    parts: list[AskedPart]
+    confidence: float
+    asks: bool
+    similarity: float | None
+
+
+class AskedPicture(TitleFacts):
+    """A picture of the index that was asked about."""
+
+    picture_id: str
+
+
 class QueryAnswer(BaseModel):
     """`titles` or `pictures`, as `query.by` says; `id` asks again under /v1/results/{id}.
-    `refused` stands where some of the pictures could not be used."""
+    `panels` are those of strips and pages, empty where each picture asked whole. `refused` stands
+    where some of the pictures could not be used."""
 
     id: str | None
     query: QueryFacts
     titles: list[FoundTitle] | None = None
     pictures: list[FoundPicture] | None = None
     labels: LabelGroups
+    panels: list[AskedPanel]
     refused: list[RefusedPicture] | None = None
+    picture: AskedPicture | None = None
 
 
 class SharedLink(BaseModel):
@@ -280,6 +325,21 @@ class MapPictures(BaseModel):
     """What some points are."""
 
     pictures: list[MapPicture]
+
+
+class MapFound(BaseModel):
+    """Points whose names hold a text; `count` is the number of all that were found."""
+
+    count: int
+    points: list[int]
+
+
+class MapPlace(BaseModel):
+    """A place on the map, 0 to 1 each way, and the points of the nearest pictures, nearest first."""
+
+    x: float
+    y: float
+    near: list[int]
 
 
 # --- Accounts and galleries

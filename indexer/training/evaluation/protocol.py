@@ -18,7 +18,7 @@ import numpy as np
 from blake3 import blake3
 
 from indexer.embedding.models import DESCRIPTION_FILE
-from indexer.training.augmentation import NUISANCE_VIEWS, VIEWS, hangul_font
+from indexer.training.augmentation import VIEWS, hangul_font
 from indexer.training.data import Benchmark
 from indexer.training.evaluation.baselines import (
     BASELINES_VERSION,
@@ -35,6 +35,7 @@ from indexer.training.evaluation.confounders import (
     Shown,
     of_contents,
     of_folder,
+    plain_name,
 )
 from indexer.training.evaluation.labels import Classifier, LabelPart, LabelResult, measure_labels
 from indexer.training.evaluation.retrieval import (
@@ -172,8 +173,7 @@ class Ground:
 
     def rows(self, feature: str, view: str | None, chosen: np.ndarray) -> np.ndarray:
         """Features of some of the asked pictures; (M,) -> (M, F)"""
-        fitted = feature == "statistics" and view in (None, *NUISANCE_VIEWS)
-        if fitted or (feature in ("pixels", "letterboxed") and view is None):  # known of all
+        if feature in ("statistics", "pixels", "letterboxed") and view is None:  # known of all
             return np.asarray(self.store.get(feature, view)[chosen])
         found = self.store.part(self.asked).get(feature, view)
         return np.asarray(found[np.searchsorted(self.asked, chosen)])
@@ -401,7 +401,8 @@ def evaluate(
         bench = smaller(bench)
     most = QUICK_SHOWN if quick else MOST_PICTURES
     contents = of_contents(beside.content, most) if beside.content else None
-    pieces = of_folder(beside.clipart, most) if beside.clipart else None
+    learnt = hands_of(model)
+    pieces = of_folder(beside.clipart, most, learnt) if beside.clipart else None
     store = FeatureStore(bench, cache, model, progress, vgg=beside.vgg)
     ground = Ground(store, QUICK_VIEWS if quick else tuple(VIEWS))
     note = leakage(bench, model)
@@ -432,7 +433,7 @@ def evaluate(
         [ground.shown(space, *asked) for space in spaces if space.shown],
         labels,
         worst_authors(found[shown.name][0]),
-        notes_on(model, contents),
+        notes_on(learnt, contents),
         ground,
         shown,
     )
@@ -464,10 +465,11 @@ def smaller(bench: Benchmark) -> Benchmark:
     return replace(part, splits=bench.splits[:2])
 
 
-def authors_of(model: Path) -> frozenset[str] | None:
-    """The authors that a model was trained on, as its description says; None where it does not."""
+def authors_of(model: Path, kind: str = "authors") -> frozenset[str] | None:
+    """The authors that a model was trained on, or its "other_hands", as its description says;
+    None where it does not."""
     try:
-        found = json.loads((model / DESCRIPTION_FILE).read_bytes())["provenance"].get("authors")
+        found = json.loads((model / DESCRIPTION_FILE).read_bytes())["provenance"].get(kind)
         return None if found is None else frozenset(str(name) for name in found)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -493,21 +495,28 @@ def trained_on(bench: Benchmark, model: Path) -> str:
     parts = [
         f"{len(fitted & asked)} of the {len(asked)} that are asked",
         f"{len(fitted & learnt)} of the {len(learnt)} that the closed form is fitted on",
-        f"{len(fitted - asked - learnt)} others",
+        f"{len(fitted - asked - learnt)} others, and"
+        f" {len(authors_of(model, 'other_hands') or ())} hands of other pictures",
     ]
     return f"{model.name} was trained on {len(fitted)} authors: {', '.join(parts)}."
 
 
-def notes_on(model: Path, contents: Benchmark | None) -> list[str]:
+def hands_of(model: Path) -> frozenset[str]:
+    """The plain names of all hands that a model says it was trained on."""
+    kinds = (authors_of(model, kind) or () for kind in ("authors", "other_hands"))
+    return frozenset(plain_name(name) for names in kinds for name in names)
+
+
+def notes_on(learnt: frozenset[str], contents: Benchmark | None) -> list[str]:
     """What a reader of the figures has to know about this run."""
     notes = []
     if hangul_font() is None:
         notes.append(
             "No font with Hangul is installed: the lettering is Latin only (Debian: fonts-nanum)."
         )
-    known = (authors_of(model) or frozenset()) & set(contents.authors if contents else ())
-    if known:
+    asked = {plain_name(name) for name in contents.authors.tolist()} if contents else set()
+    if known := asked & learnt:
         notes.append(
-            f"The model was trained on styles of the contents: {', '.join(sorted(known))}."
+            f"The model was trained on {len(known)} of the {len(asked)} styles of the contents."
         )
     return notes

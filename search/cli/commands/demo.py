@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import os
+import shlex
 import sys
+import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +18,7 @@ from typer import Option
 
 from schemas.storage.fsio import storage_error
 from search.cli.commands.index import build_and_publish, embed_new
-from search.cli.context import Session
+from search.cli.context import Session, plain, program
 from search.cli.options import check_output, counted, examples, new_app
 
 if TYPE_CHECKING:
@@ -40,14 +45,19 @@ def demo(
         ),
     ] = None,
     k: Annotated[int, Option("-k", "--k", min=1, help="How many results.")] = 10,
+    waited: Annotated[
+        float, Option(hidden=True, help="Seconds that went by before, for the list of stages.")
+    ] = 0.0,
 ) -> None:
     """Try everything on real public-domain drawings.
 
-    Gets Debian's clip art (8,121 drawings by over 500 people) with apt, builds an index,
-    asks it about pictures that it has never seen, prints what it found and writes a gallery.
-    Nothing is installed, and a second run takes seconds.
+    Gets Debian's clip art with apt, keeps its drawings of people, animals, plants, food,
+    recreation, buildings and tools (1,300 by over 200 people), builds an index, asks it about
+    pictures that it has never seen, prints what it found and writes a gallery. It ends with
+    commands to go on with. Nothing is installed, and a second run takes seconds.
     """
     session: Session = ctx.obj
+    clock = _Clock({"set-up and download": waited} if waited else {})
     to = to.absolute()
     try:
         to.mkdir(parents=True, exist_ok=True)
@@ -62,41 +72,99 @@ def demo(
             check_output(settings, to / part, "csv")
         check_output(settings, to / "summary.json", "json")
     if images is None:
-        cases, showcase = _clip_art(session, settings, to)
+        cases, showcase = _clip_art(session, settings, to, clock)
     else:
-        cases, showcase = _own_pictures(session, settings, images)
+        with clock.stage("importing"):
+            cases, showcase = _own_pictures(session, settings, images)
     with session.writing("demo", dry_run=False):
-        embed_new(session, settings)
-        built, _ = build_and_publish(session, settings)
+        with clock.stage("embedding"):
+            embed_new(session, settings)
+        with clock.stage("building the index"):
+            built, _ = build_and_publish(session, settings)
     session.note(f"generation {built.generation_id} holds {counted(built.counts)}")
-    outcomes = _ask(session, settings, cases, k)
+    with clock.stage(f"asking about {len(cases)} pictures"):
+        outcomes = _ask(session, settings, cases, k)
     shown = _shown(outcomes, showcase)
     _report(shown, outcomes)
     gallery = to / "gallery.html"
-    _write_gallery(gallery, settings, shown, outcomes)
-    print(f"\nGallery: {gallery}")
+    with clock.stage("gallery"):
+        _write_gallery(gallery, settings, shown, outcomes)
+    for line in clock.lines():
+        session.note(line)
+    print(f"\nGallery: {gallery}\n\nGo on with:")
+    for line in _next_commands(settings, to, images, shown):
+        print(f"  {plain(line)}")
 
 
-def _clip_art(session: Session, settings: Settings, to: Path) -> tuple[list[Case], list[Path]]:
+class _Clock:
+    """Seconds of each stage."""
+
+    def __init__(self, seconds: dict[str, float]) -> None:
+        self.seconds = seconds
+
+    @contextlib.contextmanager
+    def stage(self, what: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[what] = time.perf_counter() - started
+
+    def lines(self) -> list[str]:
+        total = {**self.seconds, "together": sum(self.seconds.values())}
+        return [f"{seconds:6.1f} s  {what}" for what, seconds in total.items()]
+
+
+def _next_commands(
+    settings: Settings, to: Path, images: Path | None, shown: list[Outcome]
+) -> Iterator[str]:
+    """What to try next, to copy as it stands: a query, the page, a folder of one's own."""
+
+    def command(data: Path, *words: str | Path) -> str:
+        given = [_near(word) if isinstance(word, Path) else word for word in words]
+        return f"{program()} {shlex.join(['--data', _near(data), *given])}"
+
+    root = settings.store.root
+    if shown:
+        yield command(root, "query", shown[0].case.path)
+    yield command(root, "serve", "--open")
+    own = Path("~/Pictures").expanduser() if "HOME" in os.environ else Path("Pictures")
+    if not own.is_dir():
+        own = images or (shown[0].case.path.parent if shown else to)
+    yield command(to / "own", "open", own) + "  # or any other folder of pictures"
+
+
+def _near(path: Path) -> str:
+    """A path as one would type it here."""
+    near = os.path.relpath(path)
+    return str(path) if near.startswith("..") else near
+
+
+def _clip_art(
+    session: Session, settings: Settings, to: Path, clock: _Clock
+) -> tuple[list[Case], list[Path]]:
     """Fetch, clean and import the clip art; what to ask, and which of it to show."""
-    from crawler.demo.openclipart import fetch, prepare, showcase
+    from crawler.demo.debian import fetch
+    from crawler.demo.openclipart import prepare, showcase
     from crawler.importers.manifest import import_manifest
     from search.trial import NEW_PICTURE, NEW_TITLE, UNKNOWN, Case
 
     session.note("getting and checking Debian's clip art")
     with session.progress("Preparing") as bar:
         progress = bar or (lambda done, total, what="", /: None)
-        root = fetch(to / "clipart", progress=progress)
-        summary = prepare(root, to, progress=progress)
-    dropped = sum(summary.dropped.values())
+        with clock.stage("downloading"):
+            root = fetch(to / "clipart", progress=progress)
+        with clock.stage("choosing drawings"):
+            summary = prepare(root, to, progress=progress)
     session.note(
-        f"{summary.found:,} drawings found: {summary.indexed:,} to index by"
-        f" {summary.authors} authors, {summary.queries} to ask about,"
-        f" {summary.unknown} by authors left out entirely"
-        f" ({' and '.join(summary.unknown_authors)}), {dropped:,} dropped ("
-        f"{counted(summary.dropped)})"
+        f"of {summary.found:,} pictures {summary.indexed:,} drawings by {summary.authors} authors"
+        f" go into the index; asked about are {summary.queries} more by them, and"
+        f" {summary.unknown} by {' and '.join(summary.unknown_authors) or 'nobody else'}"
     )
-    with session.writing("demo", dry_run=False), session.progress("Importing") as bar:
+    session.detail(f"not used: {counted(summary.dropped)}")
+    with (
+        clock.stage("importing"),
+        session.writing("demo", dry_run=False),
+        session.progress("Importing") as bar,
+    ):
         import_manifest(
             settings.layout,
             settings,

@@ -9,7 +9,7 @@ import typer
 from typer import Option
 
 from search.cli.context import Session, plain
-from search.cli.options import AsJson, DryRun, confirm, examples, new_app, print_json
+from search.cli.options import AsJson, DryRun, confirm, counted, examples, new_app, print_json
 
 if TYPE_CHECKING:
     from indexer.forget import ForgetReport
@@ -93,7 +93,7 @@ def forget(
 
 
 def _counted(report: ForgetReport) -> str:
-    return f"{len(report.titles):,} titles, {len(report.pictures):,} pictures"
+    return counted({"titles": len(report.titles), "pictures": len(report.pictures)})
 
 
 def _list(session: Session, report: ForgetReport) -> None:

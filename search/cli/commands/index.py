@@ -143,15 +143,16 @@ def build_and_publish(
 @group.command("list", epilog=examples("toonsearch index list"))
 def list_(ctx: typer.Context, as_json: AsJson = False) -> None:
     """List all generations, oldest first, each with its state."""
-    from indexer.vector_index.generations import list_generations
+    from indexer.vector_index.generations import list_generations, no_index
 
     session: Session = ctx.obj
-    found = list_generations(session.settings().layout)
+    layout = session.settings().layout
+    found = list_generations(layout)
     if as_json:
         print_json([dataclasses.asdict(info) for info in found])
         return
     if not found:
-        session.note("there is no index yet; run `toonsearch index build`")
+        session.note(str(no_index(layout)))
     for info in found:
         mark = "*" if info.published else " "
         size = f"{info.bytes_count / 1e6:>8.1f} MB"
@@ -252,7 +253,7 @@ def diff(
 ) -> None:
     """Say what moved, appeared and went from generation A to B."""
     from indexer.vector_index.diff import compare_generations
-    from indexer.vector_index.generations import current_generation_id, generation_ids
+    from indexer.vector_index.generations import current_generation_id, generation_ids, no_index
     from schemas.errors import NoIndexError
 
     session: Session = ctx.obj
@@ -260,7 +261,7 @@ def diff(
     names = generation_ids(layout)
     after = after or current_generation_id(layout)
     if after is None:
-        raise NoIndexError("there is no index yet", "Run `toonsearch index build`.")
+        raise no_index(layout)
     before = before or next((name for name in reversed(names) if name < after), None)
     if before is None:
         raise NoIndexError(f"there is no generation before {after} to compare with")

@@ -227,14 +227,14 @@ def predict(
                 "model": report.model_id,
                 "predicted": report.embedded,
                 "failed": report.failed,
-                "conclusions": {name: report.conclusions[name] for name in CONCLUSIONS},
+                "conclusions": {name: report.conclusions.get(name, 0) for name in CONCLUSIONS},
                 "out": str(out),
             }
         )
     else:
         say(f"{source}: {report.embedded:,} predicted, {report.failed:,} failed, in {out}")
         for name, sentence in CONCLUSIONS.items():
-            if count := report.conclusions[name]:
+            if count := report.conclusions.get(name):
                 say(f"{sentence.format(name='a known artist')}: {count:,}")
     return _problems(session, report.problems, report.failed)
 

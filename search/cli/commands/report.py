@@ -13,6 +13,8 @@ from search.cli.options import AsJson, check_output, examples, new_app, print_js
 
 if TYPE_CHECKING:
     from indexer.duplicates import Duplicates, Holder, Pair
+    from schemas.progress import Progress
+    from schemas.settings import Settings
 
 app = new_app()
 
@@ -24,20 +26,53 @@ def report(
         Path,
         Option(metavar="FILE", help="The page to write; it needs no network and no other file."),
     ],
+    as_is: Annotated[
+        bool, Option("--as-is", help="Show what is known; find no colours, judge nothing.")
+    ] = False,
 ) -> None:
     """Show how style, colour and genre move, on one page.
 
     Size and freshness, genre by year, distinctive and ambiguous titles, a map of authors,
     style drift, palettes, eras, possible copies and coverage, with the SQL behind each
-    chart. Run `toonsearch colors` and `toonsearch judge` first.
+    chart. What new pictures lack is done first, as by `toonsearch colors` and `toonsearch
+    judge`. A part without data is left out, and the page says which command fills it.
     """
-    from search.report.build import write_report
+    from search.report.build import check_report, write_report
 
     session: Session = ctx.obj
     settings = session.settings()
     check_output(settings, html, "html")
+    check_report(html)
+    if not as_is:
+        _complete(session, settings)
     size = write_report(settings, html, note=session.note)
     session.note(f"the report is in {html} ({size / 1e6:.1f} MB)")
+
+
+def _complete(session: Session, settings: Settings) -> None:
+    """Colours and predictions that are missing. What cannot be done is said: the page shows the
+    rest."""
+    from indexer.labels.judge import judge_pending
+    from indexer.palette import color_pending
+    from schemas.errors import ToonsearchError
+
+    def colors(dry_run: bool, progress: Progress | None) -> dict[str, int]:
+        return color_pending(settings.layout, settings, dry_run=dry_run, progress=progress).counts
+
+    def judge(dry_run: bool, progress: Progress | None) -> dict[str, int]:
+        return judge_pending(settings.layout, dry_run=dry_run, progress=progress).counts
+
+    for command, what, work in (("colors", "Colours", colors), ("judge", "Predicting", judge)):
+        try:
+            if not work(True, None)["pending"]:
+                continue
+            with session.writing("report", False), session.progress(what) as progress:
+                counts = work(False, progress)
+        except ToonsearchError as error:
+            session.note(f"`toonsearch {command}` was left out: {error.message}")
+        else:
+            if counts.get("failed"):
+                session.note(f"{counts['failed']:,} failed: `toonsearch {command}` says why")
 
 
 @app.command(epilog=examples("toonsearch export --to catalog-2026", "toonsearch export --to x"))

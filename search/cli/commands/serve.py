@@ -65,6 +65,10 @@ def serve(
     if add_account is not None or remove_account is not None:
         _accounts(session, settings, add_account, remove_account)
         return
+    if not settings.layout.current.is_file():
+        from indexer.vector_index.generations import no_index
+
+        session.note(f"{no_index(settings.layout)} {session.offer()}".strip())
     listener = server.listen(settings.web.host, settings.web.port)
     server.serve(settings, listener, note=session.note, open_page=open_page)
 

@@ -29,11 +29,12 @@ def status(ctx: typer.Context, as_json: AsJson = False) -> None:
     session: Session = ctx.obj
     settings = session.settings()
     found = coverage(settings.layout, settings)
+    told = session.with_data
     if as_json:
         print_json({**dataclasses.asdict(found), "adds_up": found.adds_up})
         return
     skipped, failed = sum(found.skipped.values()), sum(found.failed.values())
-    pending = "`toonsearch embed`" if found.pending else ""
+    pending = told("`toonsearch embed`") if found.pending else ""
     panels = sum(found.panels.values())
     print(f"{'catalog':<12}{settings.store.root}")
     print(f"{'titles':<12}{found.titles:>9,}   by {found.authors:,} authors")
@@ -47,11 +48,13 @@ def status(ctx: typer.Context, as_json: AsJson = False) -> None:
     if not found.adds_up:
         print("  these do not add up to the pictures: please report it")
     if found.generation_id is None:
-        print(f"{'index':<12}{found.generation_state}")
+        make = "index build" if found.pictures else "open DIR"
+        hint = told(f"`toonsearch {make}` makes one") if found.generation_state == "none" else ""
+        print(f"{'index':<12}{found.generation_state:<12}{hint}".rstrip())
         return
     print(f"{'index':<12}{found.indexed:>9,}   {found.generation_id}")
     if found.stale:
-        print(f"{'':<24}the catalog has changed since: `toonsearch index build`")
+        print(told(f"{'':<24}the catalog has changed since: `toonsearch index build`"))
 
 
 def _listed(counts: dict[str, int]) -> str:
@@ -72,7 +75,7 @@ def doctor(ctx: typer.Context, as_json: AsJson = False) -> int:
             mark = finding.verdict.ljust(4)
             mark = f"{MARKS[finding.verdict]}{mark}\x1b[0m" if paint else mark
             fix = f"  -> {finding.fix}" if finding.fix and finding.verdict != "ok" else ""
-            print(f"{mark}  {finding.what:<12}{finding.detail}{fix}")
+            print(f"{mark}  {finding.what:<12}{finding.detail}{ctx.obj.with_data(fix)}")
     return next((finding.exit_code for finding in found if finding.verdict == "fail"), 0)
 
 

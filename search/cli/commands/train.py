@@ -25,11 +25,14 @@ from search.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from indexer.training.confusion import Confusion
     from indexer.training.data import Benchmark
     from indexer.training.runs import TrainReport
     from schemas.settings import Settings
 
 app = new_app()
+
+SHOWN_PAIRS = 10
 
 
 class Baselines(StrEnum):
@@ -44,6 +47,8 @@ class Baselines(StrEnum):
         "toonsearch train --quick",
         "toonsearch train --manifest works.csv --steps 600 --merge-genre myth=legend",
         "toonsearch train --backbone resnet18 --weights resnet18.safetensors",
+        "toonsearch train --backbone open_clip:ViT-B-32 --weights hub",
+        "toonsearch train --quick --genres comic,daily",
         "toonsearch train --list",
     )
 )
@@ -60,25 +65,25 @@ def train(
     ] = None,
     backbone: Annotated[
         str,
-        Option(metavar="NAME", help="lite0, any convolutional network of timm, or open_clip:RN50."),
+        Option(metavar="NAME", help="lite0, a network of timm, open_clip:RN50 or its like."),
     ] = "lite0",
     weights: Annotated[
-        Path | None,
-        Option(metavar="FILE", help="Start from these weights and not from the published ones."),
+        str | None,
+        Option(metavar="FILE|hub", help="Weights of the backbone: a file, or hub to fetch them."),
     ] = None,
     random_weights: Annotated[
         bool, Option("--random-weights", help="Start from random weights.")
     ] = False,
-    steps: Annotated[int, Option(min=1, help="At most so many optimizer steps.")] = 300,
+    steps: Annotated[int, Option(min=1, help="At most so many optimizer steps.")] = 1000,
     eval_every: Annotated[
         int, Option(min=1, help="Steps between two evaluations on unseen authors.")
-    ] = 50,
+    ] = 200,
     patience: Annotated[
         int, Option(min=1, help="Stop early after so many evaluations without a gain.")
     ] = 3,
-    batch_authors: Annotated[int, Option(min=2, help="Authors of one batch.")] = 8,
+    batch_authors: Annotated[int, Option(min=2, help="Hands of one batch.")] = 16,
     pictures_each: Annotated[int, Option(min=2, help="Pictures of each of them.")] = 4,
-    lr: Annotated[float, Option(min=0, max=1, help="Learning rate of the backbone.")] = 5e-5,
+    lr: Annotated[float, Option(min=0, max=1, help="Learning rate of the backbone.")] = 2e-4,
     min_pictures_per_author: Annotated[
         int, Option(min=1, help="Authors with fewer are no class.")
     ] = 2,
@@ -88,10 +93,26 @@ def train(
     eras: Annotated[
         str | None, Option(metavar="RANGES", help="Such as 1840-1859,1860-1889; else decades.")
     ] = None,
+    genres: Annotated[
+        str | None,
+        Option(metavar="A,B", help="Learn from these genres only, each shown as often."),
+    ] = None,
+    balance: Annotated[
+        str,
+        Option(metavar="HOW", help="none, sqrt or equal: how far rare classes count as common."),
+    ] = "sqrt",
     seed: Annotated[int, Option(help="Seed of the random numbers.")] = 0,
     fresh: Annotated[
         bool, Option("--fresh", help="Forget an interrupted run and start over.")
     ] = False,
+    log: Annotated[
+        str | None,
+        Option(metavar="KIND", help="csv, tensorboard (CSV too) or none; else what is installed."),
+    ] = None,
+    precision: Annotated[
+        str,
+        Option(metavar="KIND", help="bfloat16, float32, or auto: as the machine is fastest."),
+    ] = "auto",
     force: Annotated[
         bool, Option("--force", help="Publish even what finds unseen authors less often.")
     ] = False,
@@ -110,17 +131,33 @@ def train(
         _list(settings, as_json)
         return
     need_training("train")
-    if weights is not None and not weights.is_file():
-        raise InputError(f"there are no weights at {weights}")
     from indexer.embedding.models import model_dir
-    from indexer.training.data import LabelRules, parse_eras, parse_merge
+    from indexer.training.backbones import HUB
+    from indexer.training.data import (
+        BALANCES,
+        LabelRules,
+        parse_eras,
+        parse_genres,
+        parse_merge,
+    )
     from indexer.training.features import default_cache
+    from indexer.training.logs import LOGS, check_log
     from indexer.training.runs import Job, catalog_encoded, train_heads, train_style
-    from indexer.training.trainer import TrainSettings
+    from indexer.training.trainer import PRECISIONS, TrainSettings
 
+    if weights is not None and weights != HUB:
+        file = Path(weights).expanduser().resolve()
+        if not file.is_file():
+            raise InputError(f"there are no weights at {weights}")
+        weights = str(file)
+    choices = {"--balance": tuple(BALANCES), "--log": LOGS, "--precision": PRECISIONS}
+    for (option, known), value in zip(choices.items(), (balance, log, precision), strict=True):
+        if value is not None and value not in known:
+            raise UsageError(f"{option} {value!r} is unknown", f"Choose {', '.join(known)}.")
+    check_log(log)
     chosen = TrainSettings(
         backbone=backbone,
-        weights=None if weights is None else str(weights.resolve()),
+        weights=weights,
         random_weights=random_weights,
         steps=steps,
         eval_every=eval_every,
@@ -129,7 +166,11 @@ def train(
         pictures_each=pictures_each,
         lr=lr,
         seed=seed,
-        rules=LabelRules(min_pictures_per_author, parse_merge(merge_genre or ()), parse_eras(eras)),
+        rules=LabelRules(
+            min_pictures_per_author,
+            parse_merge(merge_genre or ()),
+            parse_eras(eras),
+        ),
     )
     base = model_dir(model or settings.encoder.model, settings.layout)
     bench = _benchmark(session, manifest, training=True)
@@ -143,6 +184,10 @@ def train(
         force=force,
         fresh=fresh,
         note=session.note,
+        genres=parse_genres(genres),
+        balance=balance,
+        log=log,
+        precision=precision,
     )
     counts = {k: len(v) for k, v in job.classes.names.items()}
     what = (
@@ -192,6 +237,8 @@ def _show(session: Session, report: TrainReport, as_json: bool) -> None:
                 "r_at_1_unseen": {"before": report.before, "after": report.after},
                 "measured": report.measured,
                 "classes": report.classes,
+                "confusion": report.confusion and report.confusion.to_json(),
+                "softmax": report.softmax,
             }
         )
         return
@@ -206,10 +253,34 @@ def _show(session: Session, report: TrainReport, as_json: bool) -> None:
                 f"  {kind}: {count} classes, held-out series top-1 {measured[f'{kind}_top1']:.3f},"
                 f" calibration error {100 * measured[f'{kind}_calibration_error']:.1f} %"
             )
+    if report.softmax:
+        heard = [f"{kind} {weight:.2f}" for kind, weight in report.softmax.items() if weight > 0]
+        print(
+            f"  weight of the network's own softmax: {', '.join(heard) or 'none, it adds nothing'}"
+        )
+    if report.confusion is not None:
+        _show_confusion(report.confusion)
     session.note(
         f"use it: toonsearch predict --model {report.model} ..., or put"
         f' encoder.model = "{report.model}" into the settings'
     )
+
+
+def _show_confusion(confusion: Confusion) -> None:
+    print(
+        f"  genres of held-out titles: {confusion.accuracy:.3f} right,"
+        f" {confusion.balanced_accuracy:.3f} with every genre counting the same; hardest pairs:"
+    )
+    shown = confusion.pairs[:SHOWN_PAIRS]
+    names = [f"{first} / {second}" for first, second in (pair.genres for pair in shown)]
+    width = max(map(len, names))
+    for name, pair in zip(names, shown, strict=True):
+        (first, second), (one, other) = pair.genres, pair.mistaken
+        print(
+            f"    {name:{width}}  told apart {pair.told_apart:.3f};"
+            f" {100 * one:.0f} % of {first} called {second}, {100 * other:.0f} % the other way"
+            f" ({pair.pictures[0]:,} and {pair.pictures[1]:,} pictures)"
+        )
 
 
 @app.command(

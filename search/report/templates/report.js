@@ -4,6 +4,8 @@
   const root = document.documentElement;
   const plots = [...document.querySelectorAll("[data-chart]")];
   const small = () => window.innerWidth < 620;
+  const PAPER_PX = 640; // what every paper is wide enough for
+  let onPaper = false;
 
   const colors = () => {
     const style = getComputedStyle(root);
@@ -24,7 +26,7 @@
       margin: {l: 50, r: 16, t: 10, b: 44},
       modebar: {bgcolor: "rgba(0,0,0,0)", color: c.soft, activecolor: c.ink},
       hoverlabel: {bgcolor: c.card, bordercolor: c.grid, font: {color: c.ink}},
-      ...structuredClone(chart.layout), height: chart.height, autosize: true,
+      ...structuredClone(chart.layout), height: chart.height, ...(onPaper ? {width: PAPER_PX} : {autosize: true}),
     };
     layout.legend = {orientation: "h", y: -0.14, x: 0, yanchor: "top", font: {size: 12}, itemwidth: 30, ...layout.legend};
     if (layout.scene) {
@@ -161,7 +163,8 @@
   };
   idle(next);
   const all = () => Promise.all(plots.filter((p) => webgl || !p.dataset.space).map(draw));
-  addEventListener("beforeprint", all);
+  addEventListener("beforeprint", () => { onPaper = true; all(); });
+  addEventListener("afterprint", () => { onPaper = false; again(); });
   matchMedia("print").addEventListener("change", again);
   window.reportReady = true;
   window.drawAll = all;

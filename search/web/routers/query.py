@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import json
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -14,7 +17,8 @@ from fastapi import APIRouter, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from schemas.errors import InputError, ToonsearchError
+from indexer.vector_index.ranking import refined
+from schemas.errors import ToonsearchError
 from schemas.records import Answer
 from search.engine import QueryOptions, StyleQuery
 from search.inputs import QueryPicture
@@ -23,10 +27,14 @@ from search.output.html import GallerySection, Thumbnail, render_gallery
 from search.results import titles_holding
 from search.web.db import EncodedQuery
 from search.web.dependencies import (
+    ChosenPanels,
+    Marks,
     Opened,
     Options,
     Pictures,
     RequestCrop,
+    RequestCutting,
+    RequestMarks,
     Service,
     ServiceDependency,
 )
@@ -37,6 +45,11 @@ from search.web.image_pool import SIDES_PX
 from search.web.models import QueryAnswer, SharedLink, errors
 
 router = APIRouter(prefix="/v1", tags=["query"])
+PICTURE_FACTS = """
+select p.picture_id, t.title_id, coalesce(nullif(t.name, ''), t.title_id) as title, t.authors,
+  t.genres, coalesce(p.year, t.year) as year, t.url
+from pictures p join titles t using (title_no) where p.row_id = ?
+"""
 BINARY = {"type": "string", "format": "binary"}
 BODY = {
     "requestBody": {
@@ -61,41 +74,41 @@ ANSWER: dict[str, Any] = {"response_model": QueryAnswer, "response_model_exclude
 
 @router.post("/query", **ANSWER, responses=errors(400, 408, 413, 415), openapi_extra=BODY)
 async def query(
-    service: ServiceDependency, options: Options, pictures: Pictures, opened: Opened
+    service: ServiceDependency,
+    options: Options,
+    pictures: Pictures,
+    opened: Opened,
+    cutting: RequestCutting,
+    chosen: ChosenPanels = [],  # noqa: B006
 ) -> dict[str, Any]:
     """Find the titles drawn most like the pictures in the body, taken together.
 
-    A picture that cannot be used is named in `refused` and in the notes, and the others answer.
+    Strips and pages are cut, and each panel asks. A picture that cannot be used is named in
+    `refused` and in the notes, and the others answer.
     """
     started = time.perf_counter()
     engine, generation = opened.engine, opened.generation
-    tried = await asyncio.gather(
-        *(service.decoders.pixels(one, engine.encoder.pixel_spec) for one in pictures),
-        return_exceptions=True,
-    )
-    decoded = [one for one in tried if not isinstance(one, BaseException)]
-    failed: dict[int, Exception] = {}
-    for n, one in enumerate(tried):
-        if isinstance(one, InputError) and decoded:
-            failed[n] = one
-        elif isinstance(one, BaseException):
-            raise one
+    seen = await service.decoders.see(pictures, engine.encoder.pixel_spec, cutting)
+    failed = seen.refused if seen.pixels else {}
+    used = [one for n, one in enumerate(pictures) if n not in failed]
 
     def work() -> tuple[Answer, EncodedQuery]:
-        ids = [picture.picture_id for picture in decoded]
-        names = [picture.name for picture in decoded]
-        style = engine.encode(decoded)
-        answer = engine.answer(style, options, picture_ids=ids, names=names, started=started)
+        ids = [picture.picture_id for picture in used]
+        names = [picture.name for picture in used]
+        style = engine.encode_seen(replace(seen, refused={}) if failed else seen)
+        answer = engine.answer(
+            style.by_panels(chosen), options, picture_ids=ids, names=names, started=started
+        )
         own = tuple(one for one in ids if titles_holding(opened.meta, [one]))
         model = (generation.model_id, generation.preprocessing_digest)
-        return answer, EncodedQuery(style.vector, style.ood, *model, own, style.notes)
+        return answer, EncodedQuery(style.vector, style.ood, *model, own, style.notes, style.panels)
 
     answer, encoded = await run_in_threadpool(work)
     body = _body(service.recent.add(encoded), answer, options)
     if failed:
         body["refused"] = [
             {"picture": n + 1, "name": pictures[n].name, **error_body(error, pictures[n].name)}
-            for n, error in failed.items()
+            for n, error in sorted(failed.items())
         ]
         body["query"]["notes"] += [
             f"not used: {one['name']}: {one['error']}" for one in body["refused"]
@@ -109,6 +122,7 @@ async def fetched(
     opened: Opened,
     options: Options,
     crop: RequestCrop,
+    cutting: RequestCutting,
     url: Annotated[str, Query(max_length=MAX_URL, description="Address of a picture.")],
 ) -> dict[str, Any]:
     """Ask about a picture on the web, where the server is allowed to fetch it."""
@@ -116,7 +130,7 @@ async def fetched(
         raise ApiError(403, "off", "this server does not fetch pictures")
     data = await fetch_picture(url, service.settings.web.max_bytes)
     name = url.partition("?")[0].rpartition("/")[2][:200] or "picture"
-    return await query(service, options, [QueryPicture(name, data, crop)], opened)
+    return await query(service, options, [QueryPicture(name, data, crop)], opened, cutting)
 
 
 @router.get("/results/{result_id}", **ANSWER, responses=errors(404, 410))
@@ -125,21 +139,22 @@ async def result(
     service: ServiceDependency,
     opened: Opened,
     options: Options,
+    marks: RequestMarks,
+    chosen: ChosenPanels = [],  # noqa: B006
     format: Annotated[
         Literal["json", "csv", "html"] | None, Query(description="As a file.")
     ] = None,
 ) -> Any:
-    """Ask again about the same pictures, with other filters."""
-    encoded = await _encoded_query(service, result_id)
-    generation = opened.generation
-    model = (generation.model_id, generation.preprocessing_digest)
-    if (encoded.model_id, encoded.preprocessing) != model:
-        message = "this result was made with another model"
-        raise ApiError(410, "other_model", message, "Ask with the picture again.")
+    """Ask again about the same pictures, with other filters or with some of their panels alone,
+    refined by pictures that were marked.
+
+    The labels stay those of the query itself: whoever marks an artist's pictures would only be
+    told of that artist.
+    """
+    encoded = await usable_query(service, opened, result_id)
 
     def work() -> Answer:
-        style = StyleQuery(encoded.vector, encoded.ood, encoded.notes)
-        return opened.engine.answer(style, options, picture_ids=encoded.own)
+        return _refined_answer(opened, _style(encoded, chosen), options, marks, encoded.own)
 
     answer = await run_in_threadpool(work)
     if format is not None:
@@ -151,28 +166,88 @@ async def result(
     "/results/{result_id}/share", response_model=SharedLink, responses=errors(403, 404, 507)
 )
 async def share_result(
-    result_id: str, request: Request, service: ServiceDependency
+    result_id: str,
+    request: Request,
+    service: ServiceDependency,
+    chosen: ChosenPanels = [],  # noqa: B006
 ) -> dict[str, Any]:
-    """Make a link that can be opened later: it keeps the vector, not the picture."""
+    """Make a link that can be opened later: it keeps the vector, not the picture, and asks with
+    these panels."""
     days = service.settings.web.share_days
     if days == 0:
         raise ApiError(403, "off", "shared links are turned off on this server")
     encoded = await _encoded_query(service, result_id)
+    style = _style(encoded, chosen)
+    encoded = replace(encoded, vector=style.vector, ood=style.ood)
     key, expires = await service.store.run(service.store.add_share, encoded, days)
     moment = datetime.fromtimestamp(expires, UTC).isoformat(timespec="seconds")
     return {"id": key, "link": f"{request.app.state.root_path}/?r={key}", "expires": moment}
 
 
 @router.get("/pictures/{picture_id}/similar", **ANSWER, responses=errors(404))
-def similar(picture_id: str, opened: Opened, options: Options) -> dict[str, Any]:
-    """Ask with a picture of the index, by its stored vector."""
+def similar(
+    picture_id: str,
+    opened: Opened,
+    options: Options,
+    marks: RequestMarks,
+    service: ServiceDependency,
+) -> dict[str, Any]:
+    """Ask with a picture of the index, by its stored vector; refined by pictures that were marked."""
     row = opened.meta.execute(
         "select row_id from pictures where picture_id = ? order by row_id", (picture_id,)
     ).fetchone()
     if row is None:
         raise not_found("the index holds no such picture")
     style = opened.centroid(np.asarray(row, np.int64))
-    return _body(None, opened.engine.answer(style, options, picture_ids=[picture_id]), options)
+    answer = _refined_answer(opened, style, options, marks, (picture_id,))
+    generation = opened.generation
+    model = (generation.model_id, generation.preprocessing_digest)
+    key = service.recent.add(EncodedQuery(style.vector, style.ood, *model, (picture_id,)))
+    [facts] = opened.records(PICTURE_FACTS, *row)
+    facts["authors"], facts["genres"] = json.loads(facts["authors"]), json.loads(facts["genres"])
+    return {**_body(key, answer, options), "picture": facts}
+
+
+def _refined_answer(
+    opened: OpenEngine,
+    style: StyleQuery,
+    options: QueryOptions,
+    marks: Marks,
+    picture_ids: Sequence[str],
+) -> Answer:
+    """The answer to a query moved by marks, with the labels of the query before it was moved."""
+    engine = opened.engine
+    liked, disliked = (_vectors(opened, ids) for ids in marks)
+    if not len(liked) and not len(disliked):
+        return engine.answer(style, options, picture_ids=picture_ids)
+    moved = style._replace(vector=refined(style.vector, liked, disliked))
+    answer = engine.answer(moved, options, picture_ids=picture_ids)
+    labels = engine.answer(style, replace(options, k=1), picture_ids=picture_ids).labels
+    return replace(answer, labels=labels)
+
+
+def _vectors(opened: OpenEngine, picture_ids: Sequence[str]) -> np.ndarray:
+    """Stored vectors of pictures by id, each once; those that the index lost are left out."""
+    rows = opened.meta.execute(
+        "select min(row_id) from pictures where picture_id in (select value from json_each(?))"
+        " group by picture_id",
+        (json.dumps(picture_ids),),
+    ).fetchall()
+    return opened.generation.vectors(np.asarray([row[0] for row in rows], np.int64))
+
+
+async def usable_query(service: Service, opened: OpenEngine, result_id: str) -> EncodedQuery:
+    """A query that was asked before, of the model of this index.
+
+    Errors:  ApiError (404, 410)
+    """
+    encoded = await _encoded_query(service, result_id)
+    generation = opened.generation
+    model = (generation.model_id, generation.preprocessing_digest)
+    if (encoded.model_id, encoded.preprocessing) != model:
+        message = "this result was made with another model"
+        raise ApiError(410, "other_model", message, "Ask with the picture again.")
+    return encoded
 
 
 async def _encoded_query(service: Service, result_id: str) -> EncodedQuery:
@@ -185,6 +260,11 @@ async def _encoded_query(service: Service, result_id: str) -> EncodedQuery:
     if found is None:
         raise not_found("this result is no longer stored", "Ask with the picture again.")
     return found
+
+
+def _style(encoded: EncodedQuery, chosen: Sequence[int]) -> StyleQuery:
+    style = StyleQuery(encoded.vector, encoded.ood, encoded.notes, encoded.panels)
+    return style.by_panels(chosen)
 
 
 def _body(result_id: str | None, answer: Answer, options: QueryOptions) -> dict[str, Any]:
@@ -218,9 +298,9 @@ async def _download(
 async def _thumbnails(
     service: Service, opened: OpenEngine, section: GallerySection
 ) -> dict[str, Thumbnail]:
-    """Thumbnails of the hits by stored file, made by the decoders."""
-    files = {hit.file: hit.picture_id for hit in section.hits if hit.file is not None}
-    side_px = SIDES_PX["medium" if len(files) <= 60 else "small"]
+    """Thumbnails of the hits by picture id, made by the decoders."""
+    ids = list(dict.fromkeys(hit.picture_id for hit in section.hits if hit.file is not None))
+    side_px = SIDES_PX["medium" if len(ids) <= 60 else "small"]
 
     async def one(picture_id: str) -> Thumbnail | None:
         try:
@@ -230,5 +310,5 @@ async def _thumbnails(
         data = base64.standard_b64encode(made.data).decode("ascii")
         return Thumbnail(f"data:image/webp;base64,{data}", made.width_px, made.height_px)
 
-    made = await asyncio.gather(*(one(picture_id) for picture_id in files.values()))
-    return {file: found for file, found in zip(files, made, strict=True) if found is not None}
+    made = await asyncio.gather(*(one(picture_id) for picture_id in ids))
+    return {one: found for one, found in zip(ids, made, strict=True) if found is not None}

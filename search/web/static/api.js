@@ -70,3 +70,6 @@ export function query(pictures, params, signal) {
 }
 
 export const segment = (text) => encodeURIComponent(text);
+
+// A part of the page that is only loaded when it is wanted.
+export const load = (name) => import(`./${name}`).catch(() => { throw new ApiError(0, { code: "offline" }); });

@@ -2,16 +2,16 @@
 
 import { fill, h, say, tell } from "./dom.js";
 import { language, setLanguage, t } from "./strings.js";
-import { ApiError, get, here, root } from "./api.js";
+import { ApiError, get, here, load, root } from "./api.js";
 import { searchPage, forgetPictures } from "./ask.js";
 import "./given.js";
 import { authorPage, browsePage, titlePage } from "./works.js";
-import { mapPage } from "./map.js";
+import { keysDialog } from "./keys.js";
 import { accountPage, galleriesPage, galleryPage } from "./account.js";
 
 const PAGES = {
   "": searchPage, title: titlePage, author: authorPage, browse: browsePage,
-  map: mapPage, galleries: galleriesPage, gallery: galleryPage, account: accountPage,
+  map: async (...given) => (await load("map.js")).mapPage(...given), galleries: galleriesPage, gallery: galleryPage, account: accountPage,
 };
 
 export const server = { accounts: "off", account: null };
@@ -32,7 +32,8 @@ function chrome() {
     }, t("language")));
   fill(document.getElementById("footer"),
     h("p", {}, t("explainFoot")),
-    h("p", {}, t("source"), " ", h("a", { href: "openapi.json" }, t("docs"))));
+    h("p", {}, t("source"), " ", h("a", { href: "openapi.json" }, t("docs")), " · ",
+      h("button", { type: "button", class: "plain", onclick: keysDialog }, t("keys"))));
 }
 
 export async function show() {
@@ -98,6 +99,7 @@ document.addEventListener("click", (event) => {
 addEventListener("popstate", () => { tell(); show(); });
 // What a button asked for and did not get.
 addEventListener("unhandledrejection", (event) => {
+  if (event.reason?.name === "AbortError") event.preventDefault(); // another page is shown
   if (!(event.reason instanceof ApiError)) return;
   event.preventDefault();
   tell(event.reason.full);

@@ -1,65 +1,116 @@
 // The search page: how a picture gets in, and what happens with the answer.
 
-import { fill, h, picture, put, say, tellAlso } from "./dom.js";
+import { fill, h, picture, put, say, tell, tellAlso } from "./dom.js";
 import { explain, number, t } from "./strings.js";
-import { get, here, query, withParams } from "./api.js";
-import { cropDialog } from "./crop.js";
+import { get, here, load, query, withParams } from "./api.js";
 import { chosen } from "./given.js";
-import { answerView, filtersOf } from "./results.js";
+import { answerView, byline, filtersOf } from "./results.js";
+import { cutButton, panelsView } from "./panels.js";
 import { boxOf, shrunk } from "./shrink.js";
 import { go, known, problem, server } from "./app.js";
 
 export const MAX_PICTURES = 8;
 let asked = []; // { file, crop, url } of this visit; never stored
 let resultOf = null; // the id of the answer that belongs to them
+let before = null; // what was asked before, while an answer is awaited
+let shownAt = null; // the address of the answer on the page, and what it is about
+
+const letGo = (pictures, kept = []) => {
+  for (const one of pictures) if (!kept.some((other) => other.url === one.url)) URL.revokeObjectURL(one.url);
+};
 
 export function forgetPictures() {
-  for (const one of asked) URL.revokeObjectURL(one.url);
+  letGo([...asked, ...before?.asked ?? []]);
   asked = [];
+  before = null;
   resultOf = null;
 }
 
 // Ask about these as well; gives those that are too many.
 export function take(pictures) {
   for (const dialog of document.querySelectorAll("dialog")) dialog.close(); // it speaks of what was asked before
-  if (here() || !new URLSearchParams(location.search).has("r")) forgetPictures();
-  const room = MAX_PICTURES - asked.length;
-  for (const file of pictures.slice(0, room)) asked.push({ file, crop: null, url: URL.createObjectURL(file) });
-  if (room > 0) askAgain();
+  const kept = here() || !new URLSearchParams(location.search).has("r") ? [] : asked;
+  const room = MAX_PICTURES - kept.length;
+  if (room > 0) askAgain([...kept, ...pictures.slice(0, room).map((file) => ({ file, crop: null, url: URL.createObjectURL(file) }))]);
   return pictures.slice(room);
 }
 
-// The pictures have changed: the old result does not belong to them any more.
-function askAgain() {
+// Ask about other pictures, or cut in another way: the result on the page does not belong to them, but it stays until theirs
+// is there, and for good when there is none.
+function askAgain(next, other = {}) {
+  const isShown = !here() && shownAt && document.querySelector("main .answer");
+  const old = { asked, resultOf, address: shownAt?.address };
+  asked = next;
   resultOf = null;
-  if (!asked.length) return go("./");
+  if (!asked.length) {
+    letGo(old.asked);
+    before = null;
+    return go("./");
+  }
+  before = isShown ? before ?? old : null;
+  if (!isShown) letGo(old.asked, asked);
   const filters = !here() ? filtersOf(new URLSearchParams(location.search)) : {};
-  go(withParams("./", { r: "new", ...filters }), location.search.startsWith("?r="));
+  go(withParams("./", { r: "new", ...filters, panel: null, ...other }), location.search.startsWith("?r="));
 }
 
+// An answer stays when other filters bring none: the page says why, and its address is the answer's.
 export async function searchPage(main, params, signal) {
+  try {
+    await answerPage(main, params, signal);
+  } catch (error) {
+    const subject = JSON.stringify(params.get("like") ? { like: params.get("like") } : { r: params.get("r") });
+    const answer = main.querySelector(".answer");
+    const old = params.get("r") === "new" ? before : null;
+    if (error.name === "AbortError" || !answer || !(old || shownAt?.subject === subject)) throw error;
+    if (old) {
+      letGo(asked, old.asked);
+      ({ asked, resultOf } = old);
+      before = null;
+    }
+    answer.removeAttribute("aria-busy");
+    history.replaceState(null, "", `./${shownAt.address}`);
+    tell(error.full ?? error.message);
+  }
+}
+
+async function answerPage(main, params, signal) {
   if (params.get("like")) return likePage(main, params, signal);
   if (params.get("url")) return urlPage(main, params, signal);
   if (!params.get("r")) return home(main, signal);
   const filters = filtersOf(params);
   let answer;
-  if (params.get("r") === resultOf || !asked.length) {
-    if (params.get("r") === "new") return home(main, signal);
+  if (params.get("r") !== "new") {
     busy(main);
-    answer = await get(`v1/results/${encodeURIComponent(params.get("r"))}`, filters, signal);
+    answer = await again(params.get("r"), signal)(filters);
   } else {
+    if (!asked.length) return home(main, signal);
+    for (const name of ["liked", "disliked", "exclude_title"]) delete filters[name]; // of another query
     busy(main);
     answer = await query(await sent(), filters, signal);
     resultOf = answer.id;
+    if (before) letGo(before.asked, asked);
+    before = null;
     leaveOut(answer.refused ?? []);
     history.replaceState(null, "", withParams("./", { r: answer.id, ...filters }));
   }
-  await show(main, answer, filters, { tiles: answer.id === resultOf ? tiles() : null, id: answer.id, shareable: true }, signal);
+  const own = answer.id === resultOf ? [tiles(), panels(answer, filters)] : null;
+  await show(main, answer, filters, { tiles: own, id: answer.id, ask: again(answer.id, signal) }, signal);
+}
+
+// The panels that asked, to be chosen among.
+function panels(answer, filters) {
+  if (filters.panels === "off") return cutButton(() => askAgain(asked, { panels: null }));
+  const sentAs = new Map(asked.map((one) => [one.place, one.sent?.blob]));
+  const choose = (panel) => go(withParams("./", { r: answer.id, ...filters, panel }));
+  return panelsView(answer, sentAs, choose, () => askAgain(asked, { panels: "off" }));
 }
 
 // The pictures as they are sent, one after the other: a large one fills a phone's memory.
 async function sent() {
-  for (const one of asked) one.sent ??= { name: one.file.name, ...await shrunk(one.file, one.url, one.crop) };
+  for (const [n, one] of asked.entries()) {
+    one.sent ??= { name: one.file.name, ...await shrunk(one.file, one.url, one.crop) };
+    one.place = n + 1; // as the answer counts them
+  }
   return asked.map((one) => one.sent);
 }
 
@@ -76,10 +127,13 @@ async function likePage(main, params, signal) {
   const filters = filtersOf(params);
   busy(main);
   const id = params.get("like");
-  const answer = await get(`v1/pictures/${encodeURIComponent(id)}/similar`,
-    { ...filters, exclude_title: params.getAll("exclude_title") }, signal);
-  const shown = h("figure", { class: "asked" }, h("span", { class: "mat" }, picture(id, t("yourPicture", { n: "" }), { kind: "query", eager: true })));
-  await show(main, answer, filters, { tiles: shown, subject: { like: id, exclude_title: params.getAll("exclude_title") } }, signal);
+  const ask = (chosen) => get(`v1/pictures/${encodeURIComponent(id)}/similar`, chosen, signal);
+  const answer = await ask(filters);
+  const { title, title_id, authors, year } = answer.picture;
+  const shown = h("figure", { class: "asked" }, h("span", { class: "mat" }, picture(id, t("pictureOf", { title }), { kind: "query", eager: true })),
+    h("figcaption", {}, h("span", { class: "soft" }, t("thisPicture")), h("h1", { class: "whose" }, h("a", { href: withParams("title", { id: title_id }) }, title)),
+      byline(authors), year ? h("p", { class: "meta" }, year) : null));
+  await show(main, answer, filters, { tiles: shown, ask, subject: { like: id } }, signal);
 }
 
 async function urlPage(main, params, signal) {
@@ -87,8 +141,11 @@ async function urlPage(main, params, signal) {
   const filters = filtersOf(params);
   const answer = await get("v1/fetched", { url: params.get("url"), ...filters }, signal);
   history.replaceState(null, "", withParams("./", { r: answer.id, ...filters }));
-  await show(main, answer, filters, { id: answer.id }, signal);
+  await show(main, answer, filters, { id: answer.id, ask: again(answer.id, signal) }, signal);
 }
+
+// The same pictures with other filters.
+const again = (id, signal) => (filters) => get(`v1/results/${encodeURIComponent(id)}`, filters, signal);
 
 function busy(main) {
   say(t("searching"));
@@ -99,13 +156,27 @@ function busy(main) {
 async function show(main, answer, filters, context, signal) {
   const facets = await get("v1/facets", {}, signal);
   const subject = context.subject ?? { r: answer.id };
+  const focused = document.activeElement?.id; // a filter, or a mark
+  shownAt = { address: location.search, subject: JSON.stringify(subject) };
   fill(main, answerView(answer, {
     ...context, filters, facets,
     change: (next) => go(withParams("./", { ...subject, ...next }), true),
+    grown: (k) => { // reloading, and a file, have as many
+      history.replaceState(null, "", withParams("./", { ...subject, ...filters, k }));
+      for (const one of document.querySelectorAll(".saving a[download]")) {
+        const address = new URL(one.href);
+        address.searchParams.set("k", k);
+        one.href = address.href;
+      }
+    },
   }));
+  if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
   say(t("found", { n: (answer.titles ?? answer.pictures).length }));
   document.title = `${t("result")} – toonsearch`;
 }
+
+// The pictures of a result, while they are still here: as small images.
+export const askedImages = (id) => (id === resultOf ? asked.map((one, n) => preview(one, n).firstChild) : []);
 
 function tiles() {
   return h("div", { class: asked.length > 1 ? "asked many" : "asked" },
@@ -116,7 +187,7 @@ function tiles() {
         h("button", { type: "button", class: "plain crop", onclick: () => recrop(n) }, t("crop")),
         h("button", {
           type: "button", class: "plain", "aria-label": `${t("remove")}: ${one.file.name || n + 1}`,
-          onclick: () => { URL.revokeObjectURL(one.url); asked.splice(n, 1); askAgain(); },
+          onclick: () => askAgain(asked.filter((_, other) => other !== n)),
         }, t("remove"))))),
     asked.length < MAX_PICTURES ? chooser(t("add"), "button small") : null);
 }
@@ -150,10 +221,10 @@ function preview(one, n) {
 }
 
 async function recrop(n) {
+  const { cropDialog } = await load("crop.js");
   const crop = await cropDialog(asked[n].url, asked[n].crop);
   if (crop === undefined || crop === asked[n].crop) return;
-  Object.assign(asked[n], { crop, sent: null });
-  askAgain();
+  askAgain(asked.map((one, other) => (other === n ? { ...one, crop, sent: null } : one)));
 }
 
 function chooser(label, style, camera = false) {

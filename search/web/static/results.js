@@ -5,9 +5,14 @@ import { language, number, percent, share, t } from "./strings.js";
 import { get, send, withParams } from "./api.js";
 import { server } from "./app.js";
 import { saveButton } from "./account.js";
+import { panelNote, panelPlace } from "./panels.js";
+import { cardList, comingMore, densitySwitch } from "./listing.js";
+import { lookButton } from "./look.js";
+import { markButtons, marksNote } from "./marks.js";
 
-export const FILTERS = ["k", "by", "genre", "platform", "year_from", "year_to", "exclude_author", "exclude_same_author"];
-const MANY = new Set(["genre", "platform", "exclude_author"]);
+export const FILTERS = ["k", "by", "genre", "platform", "year_from", "year_to", "exclude_author", "exclude_same_author", "exclude_title", "liked", "disliked", "panel", "panels"];
+const MANY = new Set(["genre", "platform", "exclude_author", "exclude_title", "liked", "disliked", "panel"]);
+const UNSEEN = new Set(["k", "exclude_title", "liked", "disliked", "panel", "panels"]); // of the address, not of the form
 const STEP = 10;
 const MAX_K = 200;
 
@@ -23,20 +28,39 @@ export function filtersOf(params) {
 export function answerView(answer, context) {
   const found = answer.titles ?? answer.pictures;
   const k = Number(context.filters.k ?? STEP);
+  let shown = found;
+  const list = cardList(cardsOf(found, context));
+  const more = {
+    k, most: MAX_K, step: 2 * STEP,
+    ask: (length) => context.ask({ ...context.filters, k: length }).then((longer) => longer.titles ?? longer.pictures),
+    add: (fresh, length) => {
+      const ranked = fresh.map((one, n) => ({ ...one, rank: shown.length + n + 1 }));
+      list.append(...cardsOf(ranked, context, shown.at(-1)));
+      shown = [...shown, ...ranked];
+      context.grown(length);
+    },
+  };
   return h("div", { class: "answer" },
     h("div", { class: "question" }, context.tiles ?? h("p", { class: "soft" }, t("notStored")),
+      h("p", { class: "on-map" }, h("a", { class: "plain", href: withParams("map", answer.id ? { r: answer.id } : { like: context.subject.like }) }, t("onMap"))),
       conclusion(answer.labels), labelGroups(answer.labels)),
     h("section", { class: "found", "aria-label": t("result") },
       toolbar(answer, context),
       notes(answer),
+      marksNote(context),
       found.length
-        ? h("ol", { class: "cards" }, found.map((one, n) => [one.expanded && !found[n - 1]?.expanded ? h("li", { class: "apart" }, h("h3", {}, t("expanded"))) : null, card(one)]))
+        ? list
         : h("p", { class: "empty" }, t("none")),
       found.length >= k && k < MAX_K
-        ? h("p", { class: "buttons" }, h("button", { type: "button", class: "button more", onclick: () => context.change({ ...context.filters, k: Math.min(k + 2 * STEP, MAX_K) }) }, t("more")))
+        ? comingMore(found, more)
         : null,
       h("p", { class: "soft basis" }, t("basis", { id: answer.query.generation, n: number(answer.query.pictures_count), model: answer.query.model }))));
 }
+
+// Pictures that the first ones brought in stand apart, under a heading.
+const cardsOf = (found, context, before) => found.flatMap((one, n) => [
+  one.expanded && !(found[n - 1] ?? before)?.expanded ? h("li", { class: "apart" }, h("h3", {}, t("expanded"))) : null, card(one, context),
+]).filter(Boolean);
 
 // One of four ideas, in the words of strings.js; the server decides which.
 function conclusion(labels) {
@@ -68,7 +92,7 @@ function notes(answer) {
     else if (note.startsWith("no artist is known")) said.push(t("noneLeftOut"));
     else if (note.startsWith("too long to be seen whole")) said.push(t("tooLong"));
     else if (/^\d+ of the \d+/.test(note)) said.push(t("fewer"));
-    else said.push(note);
+    else said.push(panelNote(note) ?? note);
   }
   return said.length ? h("p", { class: "notes soft" }, said.join(" ")) : null;
 }
@@ -83,24 +107,26 @@ export function nearness(one) {
 }
 
 // A title with the pictures that carried it, or one picture with its title.
-export function card(one) {
+export function card(one, context = null) {
   const shown = one.pictures ?? [one];
   const alt = t("pictureOf", { title: one.title }) + (one.authors.length ? ` ${t("by", { name: one.authors.join(", ") })}` : "");
   const like = (id) => withParams("./", { like: id, exclude_title: one.title_id });
   const [first, ...others] = shown;
+  const entry = (hit) => ({ ...one, ...hit, alt, about: () => (hit.percentile === undefined ? null : nearness(hit)) });
   return h("li", { class: "card" },
     h("div", { class: "evidence" },
-      h("a", { class: "large", href: like(first.picture_id), "aria-label": `${t("similar")}: ${alt}` }, picture(first.picture_id, "", { eager: one.rank < 7 })),
+      lookButton(entry(first), { class: "large" }, picture(first.picture_id, "", { eager: one.rank < 7 })),
       others.length ? h("div", { class: "others" }, others.map((hit, n) =>
-        h("a", { class: "small", href: like(hit.picture_id), "aria-label": `${t("similar")}: ${alt} (${n + 2})` }, picture(hit.picture_id, "", { size: "small" })))) : null),
+        lookButton(entry(hit), { class: "small", "aria-label": `${t("look")}: ${alt} (${n + 2})` }, picture(hit.picture_id, "", { size: "small" })))) : null),
     h("div", { class: "words" },
       h("h3", {}, one.rank ? h("span", { class: "rank" }, one.rank, " ") : null, h("a", { href: withParams("title", { id: one.title_id }) }, one.title)),
       byline(one.authors),
-      h("p", { class: "meta" }, [...one.genres.slice(0, 2), one.year].filter(Boolean).join(" · "),
+      h("p", { class: "meta" }, [...one.genres.slice(0, 2), one.year].filter(Boolean).join(" · "), panelPlace(first, one),
         swatchPlace(first.picture_id), one.url ? [" ", link(one.url, "↗", { "aria-label": `${t("openPage")}: ${one.title}` })] : null),
       one.percentile === undefined ? null : nearness(one),
       h("p", { class: "actions" },
-        h("a", { class: "plain similar", href: like(first.picture_id) }, t("similar")), saveButton(one, first.picture_id))));
+        h("a", { class: "plain similar", href: like(first.picture_id) }, t("similar")), saveButton(one, first.picture_id),
+        context ? h("span", { class: "marks" }, markButtons(one, first.picture_id, context)) : null)));
 }
 
 // Swatches come after the pictures, in one request for all of them.
@@ -151,7 +177,7 @@ function toolbar(answer, context) {
     onclick: () => change({ exclude_author: filters.exclude_author.filter((other) => other !== name) }),
   }, `− ${name} ×`));
   return h("div", { class: "toolbar" },
-    h("details", { class: "filters", open: Object.keys(filters).some((name) => name !== "k") || innerWidth > 900 },
+    h("details", { class: "filters", open: Object.keys(filters).some((name) => !UNSEEN.has(name)) || innerWidth > 900 },
       h("summary", {}, t("filters")),
       h("div", { class: "fields" },
         facets.genres.length > 1 ? select("genre", t("anyGenre"), facets.genres) : null,
@@ -160,9 +186,10 @@ function toolbar(answer, context) {
         authorField((name) => change({ exclude_author: [...(filters.exclude_author ?? []), name] })),
         h("select", { id: "f-by", "aria-label": t("list"), onchange: (e) => change({ by: e.target.value }) },
           [["title", "byTitle"], ["picture", "byPicture"]].map(([value, key]) => h("option", { value, selected: answer.query.by === value }, t(key)))),
+        densitySwitch(),
         h("label", { class: "check" }, h("input", { type: "checkbox", id: "f-else", checked: Boolean(filters.exclude_same_author), onchange: (e) => change({ exclude_same_author: e.target.checked || "" }) }), t("someoneElse")),
         chips,
-        Object.keys(filters).length ? h("button", { type: "button", class: "plain", onclick: () => context.change({}) }, t("reset")) : null)),
+        Object.keys(filters).some((name) => name !== "exclude_title") ? h("button", { type: "button", class: "plain", onclick: () => context.change({ exclude_title: filters.exclude_title }) }, t("reset")) : null)),
     answer.id ? shareAndSave(answer, filters) : null);
 }
 
@@ -185,8 +212,8 @@ function shareAndSave(answer, filters) {
   const out = h("div", { class: "shared" });
   const sharing = async () => {
     try {
-      const made = await send("POST", `${address}/share`);
-      const full = new URL(withParams("./", { r: made.id, ...filters }), location.href).href;
+      const made = await send("POST", withParams(`${address}/share`, { panel: filters.panel }));
+      const full = new URL(withParams("./", { r: made.id, ...filters, panel: null }), location.href).href;
       fill(out, h("input", { readonly: true, value: full, "aria-label": t("copyThis"), onfocus: (e) => e.target.select() }),
         h("span", { class: "soft" }, t("shareNote", { date: new Date(made.expires).toLocaleDateString(language) })));
       history.replaceState(null, "", full);

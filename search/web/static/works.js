@@ -4,6 +4,7 @@ import { fill, h, later, link, mounted, say } from "./dom.js";
 import { number, percent, t } from "./strings.js";
 import { get, segment, withParams } from "./api.js";
 import { byline, card, swatches } from "./results.js";
+import { lookButton } from "./look.js";
 
 const waiting = (main) => fill(main, h("p", { class: "busy" }, h("span", { class: "spinner" }), t("loading")));
 
@@ -17,9 +18,8 @@ export async function titlePage(main, params, signal) {
     put(await get(path, { offset: grid.children.length }, signal));
   } }, t("morePage"));
   const put = (part) => {
-    grid.append(...part.pictures.map((one) => h("li", {}, h("a", {
-      href: withParams("./", { like: one.picture_id, exclude_title: title.title_id }), "aria-label": t("similar"),
-    }, mounted(one.picture_id, t("pictureOf", { title: title.title }))))));
+    grid.append(...part.pictures.map((one) => h("li", {}, lookButton(
+      { ...title, ...one, year: one.year ?? title.year, alt: t("pictureOf", { title: title.title }) }, {}, mounted(one.picture_id, "")))));
     more.hidden = grid.children.length >= title.pictures_count;
   };
   put(title);

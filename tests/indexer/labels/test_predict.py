@@ -13,6 +13,7 @@ from indexer.labels.calibration import LabelDataset
 from indexer.labels.knn import log_votes, pool, vote_shares
 from indexer.labels.open_set import Usual
 from indexer.labels.predict import LabelModel, Prediction, predict
+from indexer.labels.softmax import Softmax
 from schemas.errors import NoIndexError
 from schemas.records import LABEL_KINDS
 from tests.indexer.labels.datasets import artists, part_of
@@ -160,15 +161,19 @@ def test_a_label_model_survives_its_folder(tmp_path: Path) -> None:
 def test_a_network_is_heard_where_it_has_a_weight() -> None:
     data, model = catalog()
     weights = {**model.calibration.weights, "author": (0.0, 0.0, 1.0)}
-    model = replace(model, calibration=replace(model.calibration, weights=weights))
-    shares = np.random.default_rng(0).dirichlet(np.ones(24), 3)
+    plain = replace(model, calibration=replace(model.calibration, weights=weights))
+    rng = np.random.default_rng(0)
+    names = {kind: model.labels[kind].names for kind in ("author", "era")}
+    own = {kind: rng.standard_normal((len(names[kind]), data.vectors.shape[1])) for kind in names}
+    softmax = Softmax.of(names, own, [])
     nobody = np.empty((3, 0))
     codes = dict.fromkeys(LABEL_KINDS, nobody.astype(int))
-    ood = np.full(3, np.nan)
-    asked_with = predict(
-        model, nobody, codes, data.vectors[:3], ood, 0.5, {"author": np.log(shares)}
-    )
-    assert asked_with.probabilities["author"] == pytest.approx(shares)
-    without = predict(model, nobody, codes, data.vectors[:3], ood, 0.5)
+    vectors, ood = data.vectors[:3], np.full(3, np.nan)
+    asked_with = predict(replace(plain, softmax=softmax), nobody, codes, vectors, ood, 0.5)
+    wanted = np.exp(softmax.log_probabilities(vectors, names)["author"])
+    assert asked_with.probabilities["author"] == pytest.approx(wanted, abs=1e-6)
+    assert asked_with.by_softmax == ("author",)
+    without = predict(plain, nobody, codes, vectors, ood, 0.5)
     assert without.probabilities["author"] == pytest.approx(np.full((3, 24), 1 / 24))
     assert (asked_with.probabilities["era"] == without.probabilities["era"]).all()
+    assert without.by_softmax == ()

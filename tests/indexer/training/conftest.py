@@ -49,6 +49,31 @@ def bench(drawings: Path) -> Benchmark:
     return benchmark_of_manifest(drawings / "manifest.csv", training=True)
 
 
+@pytest.fixture(scope="session")
+def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Two models of open_clip, `tiny-rn` and `tiny-vit`, and files of random weights for them."""
+    open_clip = pytest.importorskip("open_clip", reason="training needs open_clip")
+    import torch
+    from safetensors.torch import save_file
+
+    root = tmp_path_factory.mktemp("open_clip")
+    towers = {
+        "rn": {"layers": [1, 1, 1, 1], "width": 8, "patch_size": None},
+        "vit": {"layers": 4, "width": 32, "head_width": 16, "patch_size": 14},
+    }
+    text = {"context_length": 8, "vocab_size": 16, "width": 16, "heads": 2, "layers": 1}
+    for kind, tower in towers.items():
+        body = {"embed_dim": 16, "vision_cfg": {"image_size": 64, **tower}, "text_cfg": text}
+        (root / f"tiny-{kind}.json").write_text(json.dumps(body))
+    open_clip.add_model_config(root)
+    found = {}
+    for kind in towers:
+        torch.manual_seed(3)
+        found[kind] = root / f"{kind}.safetensors"
+        save_file(open_clip.create_model(f"tiny-{kind}").state_dict(), found[kind])
+    return found
+
+
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A backbone of two layers and pictures of 96 px wherever the shipped ones are used."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from indexer.training.data import (
+    BALANCES,
     MADE_SHARE,
     NO_YEAR,
     NONE,
@@ -20,9 +22,12 @@ from indexer.training.data import (
     author_splits,
     benchmark_of_manifest,
     few_of_each,
+    halves,
     held_out,
     joined,
+    of_genres,
     parse_eras,
+    parse_genres,
     parse_merge,
     read_splits,
     series_folds,
@@ -72,8 +77,11 @@ def test_ranges_that_make_no_sense_are_refused(text: str) -> None:
 def test_batches_cross_series_and_never_show_who_is_evaluated(bench: Benchmark) -> None:
     unseen = unseen_authors(bench, 0)
     samples = Samples(bench, apply_rules(bench, LabelRules()), unseen)
-    assert len(unseen) == 3 and unseen == unseen_authors(bench, 0)
-    assert set(bench.authors[samples.evaluated]) == unseen
+    assert len(unseen) == 4 and unseen == unseen_authors(bench, 0)
+    stopping, measuring = halves(unseen, 0)
+    assert not stopping & measuring and stopping | measuring == unseen
+    assert set(bench.authors[samples.evaluated]) == stopping
+    assert set(bench.authors[samples.measured]) == measuring
     batch, again = samples.batch(5, 3, 2, 0), samples.batch(5, 3, 2, 0)
     rows = batch.rows
     assert np.array_equal(rows, again.rows) and batch.seeds == again.seeds
@@ -139,12 +147,75 @@ def test_few_pictures_of_each_share_their_series(bench: Benchmark) -> None:
     assert of["artist 1"] == of["artist 2"]
 
 
+def test_a_title_of_some_authors_is_kept_aside() -> None:
+    authors = np.repeat([f"a{n}" for n in range(8)], 6)
+    series = np.array([f"{a}-{n % (3 if a < 'a6' else 2)}" for n, a in enumerate(authors)])
+    bench = Benchmark(
+        Path(), tuple(map(str, range(48))), authors, series, ((),) * 48, np.full(48, NO_YEAR), ""
+    )
+    classes = apply_rules(bench, LabelRules())
+    unseen = frozenset({"a0", "a1"})
+    samples = Samples(bench, classes, unseen, titles_aside=True)
+    assert not set(samples.train) & set(samples.aside)
+    assert len(samples.train) + len(samples.aside) == 36
+    titles = set(series[samples.aside].tolist())
+    assert len(titles) == 2 == len(set(authors[samples.aside]))  # half of a2 to a5
+    assert not titles & set(series[samples.train].tolist())
+    assert not set(authors[samples.aside]) & {"a0", "a1", "a6", "a7"}
+    again = Samples(bench, classes, unseen, titles_aside=True)
+    assert np.array_equal(again.aside, samples.aside)
+    assert not len(Samples(bench, classes, unseen).aside)
+
+
 def test_rare_classes_count_more(bench: Benchmark) -> None:
     samples = Samples(bench, apply_rules(bench, LabelRules()), unseen_authors(bench, 0))
     shares, weight = samples.shares("genre")
     assert shares.shape == (len(bench), 3) and weight.mean() == pytest.approx(1.0)
     size = shares[samples.train].sum(0)
     assert weight.argmax() == size.argmin()
+
+
+def test_two_genres_are_drawn_as_often_as_each_other(bench: Benchmark) -> None:
+    rules = LabelRules(2, parse_merge(["epic=saga"]))
+    part, rows = of_genres(bench, parse_genres("saga, myth"), rules)
+    assert part.paths == tuple(bench.paths[row] for row in rows)
+    assert "stray.png" not in part.paths and "1-0-0.png" in part.paths
+    classes = apply_rules(part, rules)
+    assert classes.names["genre"] == ("myth", "saga")
+    assert classes.genre[part.paths.index("1-0-0.png")].tolist() == [0, 1]
+    # Only one author of myths is left to learn from, and three of sagas.
+    gone = ["artist 0", "artist 2", "artist 4", "seen once"]
+    few = part.part(np.flatnonzero(~np.isin(part.authors, gone)))
+
+    def drawn(**options: Any) -> tuple[float, list[float]]:
+        unseen = frozenset({"artist 1"})
+        samples = Samples(few, apply_rules(few, rules), unseen, **options)
+        rows = np.concatenate([samples.batch(number, 1, 1, 0).rows for number in range(300)])
+        weight = samples.shares("genre")[1]
+        return float((few.authors[rows] == "artist 6").mean()), weight.tolist()
+
+    for balance in BALANCES:
+        share, weight = drawn(balance=balance, even_genres=True)
+        assert 0.4 < share < 0.6 and weight == [1, 1]
+    assert drawn()[0] < 0.35
+    with pytest.raises(InputError, match="no picture has the genre 'mith'") as caught:
+        of_genres(bench, ("mith", "epic"), LabelRules())
+    assert "myth" in caught.value.hint
+    for text in ("", "myth", "myth,,myth"):
+        with pytest.raises(UsageError, match="fewer than two"):
+            parse_genres(text)
+    assert parse_genres(None) == ()
+
+
+def test_balance_is_chosen(bench: Benchmark) -> None:
+    rare = (bench.authors == "artist 1") & np.char.endswith(bench.paths, "2.png")
+    part = bench.part(np.flatnonzero(~rare))
+    found = {}
+    for balance in BALANCES:
+        samples = Samples(part, apply_rules(part, LabelRules()), frozenset(), balance=balance)
+        found[balance] = samples.shares("author")[1], samples.shares("genre")[1]
+    assert np.ptp(found["none"][0]) == np.ptp(found["equal"][0]) == 0 < np.ptp(found["sqrt"][0])
+    assert np.ptp(found["none"][1]) == 0 < np.ptp(found["sqrt"][1]) < np.ptp(found["equal"][1])
 
 
 def test_a_benchmark_keeps_only_what_can_be_asked(drawings: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +18,30 @@ pytest.importorskip("torch", reason="training needs torch")
 pytest.importorskip("onnx", reason="training needs onnx")
 pytest.importorskip("timm", reason="training needs timm")
 
+import toonsearch
 from crawler.importers.folder import import_folder
+from crawler.importers.manifest import import_manifest
 from indexer.embedding.embed import embed_pending
-from indexer.embedding.encoder import Encoder
+from indexer.embedding.encoder import Encoded, Encoder
 from indexer.embedding.models import list_models, shipped_model_dir
+from indexer.embedding.preprocess import PixelSpec
 from indexer.labels.predict import LabelModel
-from indexer.training import runs
-from indexer.training.data import Benchmark, benchmark_of_catalog
+from indexer.training import export, features, runs, trainer
+from indexer.training.data import (
+    Benchmark,
+    LabelRules,
+    Samples,
+    apply_rules,
+    benchmark_of_catalog,
+    unseen_authors,
+)
 from indexer.training.features import FeatureStore
 from indexer.training.runs import Job, catalog_encoded, train_heads, train_style
 from indexer.training.trainer import TrainSettings, load_state
+from indexer.vector_index.build import build_generation
+from indexer.vector_index.generations import publish
 from schemas.errors import InputError, PartlyDoneError
+from schemas.images import picture_id_of
 from schemas.settings import Settings
 from schemas.storage.layout import Layout
 from tests.drawings import draw_folder
@@ -131,6 +146,94 @@ def test_a_killed_run_goes_on_where_it_was_last_measured(
     assert not list((tmp_path / "models").glob("trained-*"))
     report = train_style(job(bench, tmp_path, force=True))
     assert [row["step"] for row in report.history] == [0, 2, 4, 4]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["rn", "vit"])
+def test_a_network_of_open_clip_is_trained_and_answers(
+    kind: str,
+    drawings: Path,
+    tiny_clip: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in (export, features, runs, trainer):
+        monkeypatch.setattr(module, "SHIPPED_SPEC", PixelSpec(96, 0, 32))
+    layout, settings = Layout(tmp_path / "data"), Settings()
+    import_manifest(layout, settings, drawings / "manifest.csv")
+    bench = benchmark_of_catalog(layout, training=True)
+    chosen = replace(
+        TrainSettings(**SMALL),  # type: ignore[arg-type]
+        backbone=f"open_clip:tiny-{kind}",
+        weights=str(tiny_clip[kind]),
+    )
+    base = shipped_model_dir()
+    report = train_style(Job(bench, chosen, base, layout.models, None, force=True, log="csv"))
+    assert report.folder is not None and report.model.startswith(f"trained-open-clip-tiny-{kind}-")
+    with (report.folder / "log" / "log.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["1", "2", "3", "4"]
+    assert [bool(row["r_at_1"]) for row in rows] == [False, True, False, True]
+    parts = [float(rows[0][name]) for name in ("contrast", "hand", "genre", "era")]
+    assert sum(parts) == pytest.approx(float(rows[0]["loss"]), rel=1e-3)
+
+    settings = replace(settings, encoder=replace(settings.encoder, model=str(report.folder)))
+    embed_pending(layout, settings)
+    built = build_generation(layout, settings).generation_id
+    assert built is not None
+    publish(layout, built)
+    with toonsearch.open(layout.root) as index:
+        answer = index.query(drawings / "0-0-0.png")
+    assert answer.model_id in report.model and answer.titles[0].similarity > 0.99
+
+
+def test_what_cannot_be_exported_is_not_trained(
+    bench: Benchmark, tmp_path: Path, tiny: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(network: Any) -> bytes:
+        raise RuntimeError("no such operator\nand a long trace")
+
+    monkeypatch.setattr(runs, "export_graph", refuse)
+    with pytest.raises(InputError, match=r"lite0 cannot be exported .* \(no such operator\)"):
+        train_style(job(bench, tmp_path))
+
+
+def test_softmax_heads_know_only_what_was_trained_on(bench: Benchmark) -> None:
+    classes = apply_rules(bench, LabelRules())
+    samples = Samples(bench, classes, unseen_authors(bench, 0))
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((9, 16))[classes.author] + 0.3 * rng.standard_normal(
+        (len(bench), 16)
+    )
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    softmax = runs.fit_softmax(samples, vectors, 0)
+    assert softmax is not None
+    learnt = samples.train[classes.author[samples.train] >= 0]
+    assert set(softmax.names["author"]) == set(bench.authors[learnt].tolist())
+    said = softmax.log_probabilities(vectors[learnt], classes.names)["author"]
+    assert (said.argmax(1) == classes.author[learnt]).mean() > 0.9
+    ids = [picture_id_of((bench.root / path).read_bytes()) for path in bench.paths]
+    assert np.flatnonzero(softmax.has_learnt(ids)).tolist() == samples.train.tolist()
+
+
+def test_two_genres_alone_are_learnt_and_their_confusion_told(
+    bench: Benchmark, tmp_path: Path
+) -> None:
+    rows = np.flatnonzero(bench.authors != "")
+    known = FeatureStore(bench, tmp_path / "cache", shipped_model_dir()).get("encoded")
+    made = job(
+        bench.part(rows),
+        tmp_path,
+        known=Encoded(known[rows, :-1], known[rows, -1]),
+        genres=("myth", "epic"),
+    )
+    assert made.known is not None and len(made.known.vectors) == len(made.bench)
+    report = train_heads(made)
+    assert report.classes["genre"] == 2 and report.confusion is not None
+    assert report.confusion.genres == ("epic", "myth")
+    assert report.confusion.matrix.sum() == len(made.bench)
+    (pair,) = report.confusion.to_json()["pairs"]
+    assert sum(pair["pictures"]) == len(made.bench) and 0 <= pair["told_apart"] <= 1
 
 
 def test_one_class_of_everything_is_nothing_to_learn(bench: Benchmark, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from indexer.training.trainer import (
     RunState,
     Trainer,
     TrainSettings,
+    in_bfloat16,
     load_state,
     save_state,
 )
@@ -169,3 +171,10 @@ def test_statistics_of_training_are_those_of_the_start(bench: Benchmark, tmp_pat
     assert not any(module.training for module in run.style.modules())
     run.run()
     assert not any(module.training for module in run.style.modules())
+
+
+def test_precision_is_chosen_or_as_the_machine_is_fastest() -> None:
+    cpu = torch.device("cpu")
+    assert in_bfloat16("bfloat16", cpu) and not in_bfloat16("float32", cpu)
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
+    assert in_bfloat16("auto", cpu) == bool(re.search(r"\b(avx512_)?bf16\b", flags))

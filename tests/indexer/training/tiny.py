@@ -31,7 +31,7 @@ def tiny_statistics() -> Statistics:
     return Statistics(TinyStages(), half, half).eval()
 
 
-def eager(network: nn.Module) -> Callable[[np.ndarray], list[np.ndarray]]:
+def eager(network: nn.Module, threads: int = 1) -> Callable[[np.ndarray], list[np.ndarray]]:
     """A network in torch, as a graph is run."""
 
     def run(batch: np.ndarray) -> list[np.ndarray]:

@@ -10,6 +10,7 @@ from indexer.vector_index.ranking import (
     CENTROID_WEIGHT,
     WEIGHTS,
     expanded,
+    refined,
     title_centroids,
     title_scores,
     top_pictures,
@@ -162,3 +163,16 @@ def test_the_expanded_query_is_a_unit_vector_nearer_to_the_head(seed: int, count
     assert abs(float(np.linalg.norm(found)) - 1.0) < 1e-5
     near = np.maximum(unit[1:] @ unit[0], 0.0)
     assert float(near @ (unit[1:] @ found)) >= float(near @ (unit[1:] @ unit[0])) - 1e-4
+
+
+def test_a_refined_query_moves_towards_what_was_liked_and_away_from_the_rest() -> None:
+    rng = np.random.default_rng(0)
+    query, *others = (row / np.linalg.norm(row) for row in rng.standard_normal((5, 32)))
+    liked, disliked = np.stack(others[:2]), np.stack(others[2:])
+    moved = refined(query, liked, disliked)
+    assert np.isclose(np.linalg.norm(moved), 1.0) and moved.dtype == np.float32
+    assert (liked @ moved > liked @ query).all() and (disliked @ moved < disliked @ query).all()
+    assert query @ moved > max(liked @ moved), "the query itself still weighs most"
+    none = np.empty((0, 32))
+    assert np.allclose(refined(query, none, none), query)
+    assert np.isfinite(refined(query, none, query[None])).all()

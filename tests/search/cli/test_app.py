@@ -6,6 +6,7 @@ import errno
 import json
 import logging
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -26,6 +27,8 @@ from schemas.settings import Settings
 from schemas.storage.locking import writing
 from search.cli import app as cli
 from search.cli.app import COMMANDS, VERSION, main
+from search.cli.context import Session
+from search.cli.options import counted
 from search.cli.reference import pages
 from tests.search.artists import HANDS
 from tests.search.cli.complaints import complaint
@@ -145,7 +148,10 @@ def test_no_index_is_5(
     new_picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["query", str(new_picture), "--data", str(tmp_path / "empty")]) == 5
-    assert complaint(capsys) == "there is no index yet. Run `toonsearch index build`."
+    chosen = f"`toonsearch --data {tmp_path / 'empty'} open DIR`"
+    assert (
+        complaint(capsys) == f"there is no index yet. {chosen} makes one of a folder of pictures."
+    )
     assert main(["index", "verify", "--data", str(tmp_path)]) == 5
     assert main(["index", "rollback", "--data", str(tmp_path)]) == 5
 
@@ -473,6 +479,53 @@ def test_the_demo_makes_its_folder_when_the_data_lie_elsewhere(
     words = ["--data", str(tmp_path / "d"), "demo", "--images", str(drawings), "--to", str(to)]
     assert main(words) == 0, capsys.readouterr().err
     assert (to / "gallery.html").is_file()
+    told = capsys.readouterr()
+    stages = [line.split(" s  ")[1] for line in told.err.splitlines() if " s  " in line]
+    assert stages[0] == "importing" and stages[-2:] == ["gallery", "together"]
+    before, go_on = told.out.split("\nGo on with:\n")
+    assert before.endswith("gallery.html\n")
+    commands = [shlex.split(line, comments=True) for line in go_on.splitlines()]
+    arguments = [words[words.index("--data") :] for words in commands]
+    assert [words[2] for words in arguments] == ["query", "serve", "open"]
+    assert main(arguments[0]) == 0
+    assert main([*arguments[2], "--no-serve"]) == 0
+    assert (to / "own" / "index" / "CURRENT").is_file()
+
+
+def test_without_an_index_the_demo_is_offered(
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Settings,
+    new_picture: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.delenv("TOONSEARCH_STORE__ROOT")
+    assert main(["query", str(new_picture)]) == 5
+    said = complaint(capsys)
+    assert said.startswith("there is no index yet. `toonsearch open DIR` makes one")
+    assert said.endswith("To try it on drawings: `toonsearch demo`.")
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "data").symlink_to(settings.store.root)
+    assert main(["query", str(new_picture)]) == 5
+    assert complaint(capsys).endswith("The demo has one: `toonsearch --data demo/data ...`.")
+    assert main(["--data", "demo/data", "query", str(new_picture), "--paths-only"]) == 0
+
+
+def test_hints_name_the_data_root(capsys: pytest.CaptureFixture[str]) -> None:
+    session = Session(data="my data")
+    session.note("next: `toonsearch index build`, see `toonsearch index --help`")
+    chosen = "next: `toonsearch --data 'my data' index build`, see `toonsearch index --help`"
+    assert capsys.readouterr().err == f"toonsearch: {chosen}\n"
+    assert main(["--data", "my data", "query", "x.png"]) == 3
+    assert main(["--data", "my data", "index", "diff"]) == 5
+    assert "`toonsearch --data 'my data' open DIR`" in capsys.readouterr().err
+
+
+def test_counts_of_one_have_no_plural() -> None:
+    assert (
+        counted({"new": 1, "titles": 1, "near_duplicates": 2})
+        == "1 new, 1 title, 2 near duplicates"
+    )
 
 
 def test_a_file_is_no_data_root(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

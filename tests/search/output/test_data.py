@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from schemas.storage.layout import Layout
@@ -54,6 +55,22 @@ def test_csv_reads_back() -> None:
         assert rows[0]["title"] == NASTY
         assert rows[0]["authors"] == f"{NASTY}; Second"
         assert rows[0]["path"].endswith("abcd.png")
+
+
+def test_each_line_carries_the_probabilities() -> None:
+    expected = {"author_probability": 0.72, "unknown_author": 0.2, "out_of_distribution": 0.25}
+    found = answer(strange=0.25)
+    out = io.StringIO()
+    write_answer(out, found, "title", LAYOUT, "nl")
+    assert expected.items() <= json.loads(out.getvalue()).items()
+    out = io.StringIO()
+    write_answer(out, found, "picture", LAYOUT, "csv")
+    row = next(csv.DictReader(io.StringIO(out.getvalue())))
+    assert {name: float(row[name]) for name in expected} == expected
+    nobody = replace(found, labels=replace(found.labels, authors=found.labels.authors[1:]))
+    out = io.StringIO()
+    write_answer(out, nobody, "title", LAYOUT, "nl")
+    assert json.loads(out.getvalue())["author_probability"] is None
 
 
 def test_paths_end_as_asked_and_leave_out_what_is_not_stored() -> None:

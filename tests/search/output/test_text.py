@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from schemas.errors import UsageError
 from schemas.records import LabelProbability, Labels
+from schemas.storage.layout import Layout
 from search.output import text as table
 from search.output.text import (
     EXPANDED,
@@ -48,6 +50,28 @@ def test_cut_text_fits(text: str, width: int) -> None:
 )  # fmt: skip
 def test_percentiles_never_round_up(value: float, text: str) -> None:
     assert percent(value) == text
+
+
+def test_rows_link_to_their_picture_where_a_terminal_takes_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    layout, file = Layout(Path("/my data")), "ab/cd/abcd.png"
+    start, end = "\x1b]8;;file:///my%20data/pictures/ab/cd/abcd.png\x1b\\", "\x1b]8;;\x1b\\"
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    for by, count in (("title", 1), ("picture", 2)):
+        out = Terminal()
+        write_answer(out, answer(file=file), by, layout=layout)
+        rows = [line for line in out.getvalue().splitlines() if line.startswith(start)]
+        assert len(rows) == count and all(row.endswith(end) for row in rows)
+    for out, term in ((io.StringIO(), "xterm"), (Terminal(), "linux"), (Terminal(), "dumb")):
+        monkeypatch.setenv("TERM", term)
+        write_answer(out, answer(file=file), "title", layout=layout)
+        assert "\x1b]8" not in out.getvalue()
+    monkeypatch.setenv("TERM", "xterm")
+    out = Terminal()
+    write_answer(out, answer(file=None), "title", layout=layout)
+    assert "\x1b]8" not in out.getvalue()
 
 
 def test_piped_output_is_plain_and_whole() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,12 @@ from typing import Any
 import pytest
 
 from indexer.embedding.embed import embed_pending
-from indexer.labels.judge import judge_pending
-from indexer.palette import color_pending
 from indexer.vector_index.build import build_generation
 from indexer.vector_index.generations import publish
 from schemas.settings import Settings, load_settings
+from schemas.storage.locking import writing
 from search.cli.app import main
+from search.report import charts
 from tests.drawings import draw_folder
 from tests.search.pages import elements
 
@@ -27,7 +29,7 @@ SECTIONS = ("size", "genres", "titles", "map", "drift", "palettes", "eras", "cop
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Four artists over three years, with genres, colours and predictions."""
+    """Four artists over three years, with genres."""
     from crawler.importers.manifest import import_manifest
 
     root = tmp_path_factory.mktemp("drawn")
@@ -46,13 +48,12 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     report = build_generation(made.layout, made)
     assert report.generation_id is not None
     publish(made.layout, report.generation_id)
-    color_pending(made.layout, made)
-    judge_pending(made.layout)
     return made
 
 
 @pytest.fixture(scope="module")
 def page(drawn: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of a catalog in which no colours were found and nothing was judged before."""
     target = tmp_path_factory.mktemp("report") / "report.html"
     assert main(["--data", str(drawn.store.root), "-q", "report", "--html", str(target)]) == 0
     return target
@@ -61,8 +62,8 @@ def page(drawn: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_part_is_there_and_nothing_is_fetched(page: Path) -> None:
     text = page.read_text("utf-8")
     assert len(text) < 15_000_000
-    for name in SECTIONS:
-        assert f'<section id="{name}">' in text
+    found = re.findall(r'<section id="(\w+)">', text)
+    assert found == list(SECTIONS) == re.findall(r'<a href="#(\w+)">', text)
     assert "default-src 'none'" in text
     bare = re.sub(r'<script type="text/plain" id="plotly">.*?</script>', "", text, flags=re.S)
     assert not re.search(r"""(src|href)=["']?(https?:|//)""", bare)
@@ -83,12 +84,63 @@ def test_every_part_is_there_and_nothing_is_fetched(page: Path) -> None:
         assert '<details class="sql">' in figure, "each chart has its SQL one click away"
 
 
-def test_an_empty_catalog_has_a_report(tmp_path: Path) -> None:
-    target = tmp_path / "empty.html"
-    assert main(["--data", str(tmp_path / "data"), "-q", "report", "--html", str(target)]) == 0
-    for name in SECTIONS:
-        assert f'<section id="{name}">' in target.read_text("utf-8")
+def test_years_of_few_pictures_are_marked(page: Path) -> None:
+    data = re.search(r'id="data">(.*?)</script>', page.read_text("utf-8"), re.S)
+    assert data is not None
+    told = json.loads(data[1])["charts"]
+    for name in ("genre_by_year", "pictures_by_year"):
+        for trace in told[name]["data"]:
+            for count, shape, opacity in zip(
+                trace["customdata"], trace["marker"]["pattern"]["shape"],
+                trace["marker"]["opacity"], strict=True,
+            ):  # fmt: skip
+                assert (shape, opacity) == (("/", 0.4) if count < charts.FEW else ("", 1.0))
+    assert {"", "/"} == {
+        trace.marker.pattern.shape[n] for trace in _few_and_many().data for n in range(len(trace.x))
+    }
+
+
+def _few_and_many() -> Any:
+    from plotly import graph_objects as go
+
+    rows = [{"year": 1990, "pictures_count": 3}, {"year": 1991, "pictures_count": 30}]
+    return go.Figure(charts.pictures_by_year(rows)["data"])
+
+
+def test_an_empty_catalog_has_a_report_that_names_commands(tmp_path: Path) -> None:
+    target, data = tmp_path / "empty.html", tmp_path / "data"
+    assert main(["--data", str(data), "-q", "report", "--html", str(target)]) == 0
+    assert not data.exists(), "nothing is written where there is nothing"
+    text = target.read_text("utf-8")
+    assert re.findall(r'<section id="(\w+)">', text) == ["size", "missing"]
+    assert "<code>toonsearch import folder DIR</code>" in text and "toonsearch judge" not in text
     assert main(["report", "--html", str(tmp_path / "no" / "where.html")]) == 3
+
+
+def test_what_cannot_be_completed_is_left_as_it_is(
+    drawn: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "data"
+    for part in ("tables", "pictures"):
+        without = shutil.ignore_patterns("colors", "predictions")
+        shutil.copytree(drawn.store.root / part, root / part, ignore=without)
+    own = load_settings({"store.root": str(root)}, environ={}, cwd=tmp_path)
+    arguments = ["--data", str(root), "report", "--html", str(tmp_path / "report.html")]
+    with writing(own.layout, "a crawl"):
+        process = subprocess.run(
+            [sys.executable, "-m", "search", *arguments], capture_output=True, text=True
+        )
+    assert process.returncode == 0
+    assert "`toonsearch colors` was left out: another run is writing" in process.stderr
+    assert "`toonsearch judge` was left out: there is no index" in process.stderr
+    text = (tmp_path / "report.html").read_text("utf-8")
+    found = re.findall(r'<section id="(\w+)">', text)
+    assert not {"palettes", "titles"} & set(found) and found[-1] == "missing"
+    assert re.findall(r'<a href="#(\w+)">', text) == found[:-1]
+    assert "<code>toonsearch colors</code>" in text and "<code>toonsearch judge</code>" in text
+    assert main([*arguments, "--as-is"]) == 0
+    assert "left out" not in capsys.readouterr().err
+    assert "<code>toonsearch colors</code>" in (tmp_path / "report.html").read_text("utf-8")
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import io
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -24,10 +26,82 @@ from tests.search.web.conftest import opened
 SCRIPTS = sorted(path.name for path in STATIC.glob("*.js"))
 
 
+def scripts_at_once(name: str = "app.js") -> set[str]:
+    """A script with those that it imports, but for what is loaded when it is wanted."""
+    found: set[str] = set()
+    wanted = [name]
+    while wanted:
+        one = wanted.pop()
+        if one not in found:
+            found.add(one)
+            text = (STATIC / one).read_text("utf-8")
+            wanted += re.findall(r'^import (?:[^"]* from )?"\./([\w.]+)";$', text, re.M)
+    return found
+
+
 def test_the_first_page_is_small(client: TestClient) -> None:
-    files = [client.get("/").content, *(path.read_bytes() for path in STATIC.iterdir())]
-    assert sum(map(len, files)) < 150_000, "without compression, all of it"
+    first = scripts_at_once()
+    assert {"ask.js", "results.js", "keys.js"} < first
+    assert not first & {"lightbox.js", "map.js", "map_view.js"}, "loaded when they are wanted"
+    files = [client.get("/").content, (STATIC / "app.css").read_bytes()]
+    files += [(STATIC / name).read_bytes() for name in first]
+    assert sum(map(len, files)) < 150_000, "without compression"
     assert sum(len(gzip.compress(data)) for data in files) < 50_000
+    assert sum(path.stat().st_size for path in STATIC.iterdir()) < 220_000
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+def test_zoom_lists_marks_and_colours(tmp_path: Path) -> None:
+    """Functions of the page that need no page, in node."""
+    for name in SCRIPTS:
+        shutil.copy(STATIC / name, tmp_path)
+    (tmp_path / "package.json").write_text('{"type": "module"}')
+    script = """
+      globalThis.localStorage = { getItem: () => null, setItem: () => {} };
+      Object.defineProperty(globalThis, "navigator", { value: { languages: ["en"] } });
+      globalThis.location = { pathname: "/", search: "", hash: "" };
+      globalThis.document = { addEventListener() {}, getElementById: () => null };
+      const { strictEqual: is, deepStrictEqual: same, ok } = await import("node:assert");
+      const at = (name) => import(`${process.argv[1]}/${name}`);
+      const { fitted, room, zoomed } = await at("view.js");
+      same(fitted([200, 100], [400, 400]), [400, 200]); // all of it
+      same(fitted([100, 1000], [300, 500]), [200, 2000]); // a strip by its width, twice at most
+      same(fitted([1000, 100], [500, 300]), [2000, 200]);
+      same(fitted([4000, 400], [500, 300]), [3000, 300]);
+      same(room([400, 200], [400, 400], 2), [200, 0]);
+      let view = zoomed({ zoom: 1, x: 0, y: 0 }, 2, [50, -20]);
+      same(view, { zoom: 2, x: -50, y: 20 });
+      is((50 - view.x) / view.zoom, 50); // the place under the pointer stayed
+      is(zoomed(view, 1e9).zoom, 24);
+      same(zoomed({ zoom: 1, x: 3, y: 4 }, 0.5), { zoom: 1, x: 3, y: 4 });
+      const { unseen } = await at("listing.js");
+      const title = (id) => ({ title_id: id, pictures: [] });
+      same(unseen([title("b"), title("c"), title("a")], [title("a"), title("b")]), [title("c")]);
+      const hit = (id, of) => ({ title_id: of, picture_id: id });
+      is(unseen([hit("1", "x"), hit("1", "y")], [hit("1", "x")]).length, 1);
+      const { marked } = await at("marks.js");
+      same(marked({ k: "5" }, "liked", "p"), { k: "5", liked: ["p"], disliked: [] });
+      same(marked({ liked: ["p", "q"] }, "liked", "p"), { liked: ["q"], disliked: [] });
+      same(marked({ liked: ["p"] }, "disliked", "p"), { liked: [], disliked: ["p"] });
+      const { hueOf, nearestPoint } = await at("map_view.js");
+      is(hueOf("era", 0, 5), "rgb(68 58 128)");
+      is(hueOf("era", 4, 5), "rgb(240 180 40)");
+      is(hueOf("author", 65535, 5), hueOf("era", 65535, 5));
+      is(new Set(Array.from({ length: 12 }, (_, n) => hueOf("genre", n, 12))).size, 12);
+      const points = { count: 3, x: [0, 0.5, 0.9], y: [0, 0.5, 0.9] };
+      is(nearestPoint(points, 0.52, 0.5, 0.1), 1);
+      is(nearestPoint(points, 0.3, 0.3, 0.1), -1);
+      is(nearestPoint(points, 0.52, 0.5, 1, (n) => n !== 1), 2);
+      const { nextPlace } = await at("view.js");
+      is(nextPlace([-50, 20, 300], -1, 1), 1); // the first in view
+      is(nextPlace([-50, 20, 300], 2, 1), 2);
+      is(nextPlace([-50, 20, 300], 0, -1), 0);
+    """
+    told = subprocess.run(
+        ["node", "--input-type=module", "-e", script, tmp_path.as_uri()],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert told.returncode == 0, told.stderr
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -188,6 +262,21 @@ def test_the_page_knows_the_notes_that_it_translates() -> None:
     beginnings.remove("too long to be seen whole")  # of the engine
     for beginning in beginnings:
         assert any(note.startswith(beginning) for note in said), beginning
+
+
+def test_the_page_knows_the_notes_about_panels() -> None:
+    """Each pattern of the page fits a note as the code makes it."""
+    script = (STATIC / "panels.js").read_text("utf-8").split("const NOTES")[1].split("];")[0]
+    patterns = re.findall(r"\[/(\^.+?)/, ", script)
+    assert len(patterns) == 9
+    root = Path(web.__file__).parents[2]
+    code = "".join(
+        (root / name).read_text("utf-8")
+        for name in ("search/panels.py", "indexer/panels/stitch.py")
+    )
+    made = [re.sub(r"\{[^}]*\}", "7", text) for text in re.findall(r'f?"([^"\n]+)"', code)]
+    for pattern in patterns:
+        assert any(re.search(pattern, text) for text in made), pattern
 
 
 def test_the_description_names_a_model_for_every_answer(client: TestClient) -> None:

@@ -207,6 +207,228 @@ def test_by_keyboard_alone(page_of: Open) -> None:
     page.wait_for_selector("dialog", state="detached")
 
 
+def transforms(page: Any) -> list[str]:
+    shown = "[...document.querySelectorAll('.stage-large > *')].map((n) => n.style.transform)"
+    return list(page.evaluate(shown))
+
+
+def test_a_found_picture_opens_beside_the_query(page_of: Open) -> None:
+    page = page_of(viewport={"width": 1200, "height": 800})
+    ask(page)
+    opener = page.locator(".cards .large").nth(1)
+    opener.click()
+    page.wait_for_selector(".lightbox .found-pane img")
+    left, right = (page.locator(f".{one}-pane").bounding_box() for one in ("asked", "found"))
+    assert left["x"] < right["x"] and abs(left["y"] - right["y"]) < 2
+    assert abs(left["width"] - right["width"]) < 2 and left["height"] > 500
+    title = page.locator("#look-title").inner_text()
+    for key in ("+", "+", "Shift+ArrowLeft"):
+        page.keyboard.press(key)
+    moved = transforms(page)
+    assert len(moved) == 2 and moved[0] == moved[1] and "scale(2.25)" in moved[0]
+    page.mouse.move(right["x"] + 100, right["y"] + 200)
+    page.mouse.wheel(0, -300)
+    page.mouse.down()
+    page.mouse.move(right["x"] + 140, right["y"] + 220, steps=3)
+    page.mouse.up()
+    assert transforms(page)[0] == transforms(page)[1] != moved[0]
+    place = page.locator(".place").inner_text()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function(
+        "(was) => document.querySelector('.place').textContent !== was", arg=place
+    )
+    page.keyboard.press("j")
+    page.keyboard.press("k")
+    page.keyboard.press("ArrowLeft")
+    assert page.locator(".place").inner_text() == place
+    assert page.locator("#look-title").inner_text() == title
+    for _ in range(12):  # the focus stays inside
+        page.keyboard.press("Tab")
+        inside = (
+            "document.activeElement === document.body || !!document.activeElement.closest('dialog')"
+        )
+        assert page.evaluate(inside)
+    page.keyboard.press("Escape")
+    page.wait_for_selector(".lightbox", state="detached")
+    assert opener.evaluate("(one) => one === document.activeElement")
+    page.keyboard.press("Enter")  # and opens again
+    page.wait_for_selector(".lightbox")
+    page.locator(".look-actions .similar").click()
+    page.wait_for_url("**/?like=*")
+    page.wait_for_selector(".lightbox", state="detached")
+
+
+def test_two_fingers_and_a_swipe_in_the_lightbox(page_of: Open) -> None:
+    page = page_of(viewport={"width": 390, "height": 780}, has_touch=True)
+    ask(page)
+    page.locator(".cards .large").first.click()
+    page.wait_for_selector(".lightbox .found-pane img")
+    upper, lower = (page.locator(f".{one}-pane").bounding_box() for one in ("asked", "found"))
+    assert upper["y"] + upper["height"] <= lower["y"] + 2, "one above the other"
+    touch = page.context.new_cdp_session(page)
+
+    def fingers(kind: str, *places: tuple[float, float]) -> None:
+        points = [{"x": x, "y": y, "id": n} for n, (x, y) in enumerate(places)]
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    x, y = lower["x"] + lower["width"] / 2, lower["y"] + lower["height"] / 2
+    fingers("touchStart", (x - 30, y), (x + 30, y))
+    for far in (40, 55, 70, 90):
+        fingers("touchMove", (x - far, y), (x + far, y))
+    fingers("touchEnd")
+    assert float(page.locator(".found-pane .stage-large").get_attribute("data-zoom")) > 1.5
+    page.get_by_role("button", name="Whole picture").click()
+    place = page.locator(".place").inner_text()
+    fingers("touchStart", (x + 90, y))
+    for at in (60, 20, -40, -90):
+        fingers("touchMove", (x + at, y))
+    fingers("touchEnd")
+    page.wait_for_function(
+        "(was) => document.querySelector('.place').textContent !== was", arg=place
+    )
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_results_keep_coming_and_nothing_comes_twice(page_of: Open) -> None:
+    page = page_of(viewport={"width": 900, "height": 700})
+    ask(page)
+    with page.expect_response("**/v1/results/*"):
+        page.locator("#f-by").select_option("picture")
+    page.wait_for_selector(".answer:not([aria-busy])")
+    assert page.locator(".cards .card").count() == 10
+    asked: list[str] = []
+    page.on("request", lambda one: asked.append(one.url) if "/v1/results/" in one.url else None)
+    page.mouse.wheel(0, 9000)
+    page.wait_for_function("document.querySelectorAll('.cards .card').length === 24")  # all
+    page.mouse.wheel(0, 9000)
+    page.wait_for_timeout(400)
+    assert len(asked) == len(set(asked)) == 1 and "k=30" in asked[0] and "k=30" in page.url
+    shown = "[...document.querySelectorAll('.cards .large img')].map((one) => one.src)"
+    pictures = page.evaluate(shown)
+    assert len(set(pictures)) == len(pictures) == 24
+    assert page.locator(".cards .rank").all_inner_texts() == [str(n) for n in range(1, 25)]
+    assert page.locator("button.more").count() == 0
+    assert all(
+        "k=30" in one.get_attribute("href") for one in page.locator(".saving a[download]").all()
+    )
+
+
+def test_keys_and_density(page_of: Open) -> None:
+    page = page_of(viewport={"width": 900, "height": 700})
+    ask(page)
+    focused = "document.activeElement.closest('.card')?.querySelector('.rank').textContent.trim()"
+    page.locator("body").press("j")
+    assert page.evaluate(focused) == "1"
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    page.keyboard.press("k")
+    assert page.evaluate(focused) == "2"
+    page.keyboard.press("?")
+    page.wait_for_selector("dialog.keys")
+    assert page.evaluate(CONTRAST) == []
+    page.get_by_label("Single keys act").uncheck()
+    page.keyboard.press("Escape")
+    page.keyboard.press("j")
+    assert page.evaluate(focused) == "2", "they can be turned off"
+    page.get_by_role("button", name="Keys").click()
+    page.get_by_label("Single keys act").check()
+    page.keyboard.press("Escape")
+    before = page.locator(".card").first.bounding_box()["height"]
+    page.locator("#f-density").select_option("contactSheet")
+    assert page.locator(".card").first.bounding_box()["height"] < 0.7 * before
+    page.reload()
+    page.wait_for_selector(".cards[data-density=contactSheet]")  # the choice is kept
+    page.locator("body").press("/")
+    page.wait_for_selector(".finder input:focus")
+    page.keyboard.type("j/?")  # words, in a field
+    assert page.locator(".finder input").input_value() == "j/?"
+
+
+def test_marks_refine_and_are_taken_back(page_of: Open) -> None:
+    page = page_of()
+    ask(page)
+    first = titles(page)
+    mark = page.locator(".mark[id^=liked-]").last
+    name = mark.get_attribute("aria-label")
+    with page.expect_response("**/v1/results/*liked=*"):
+        mark.click()
+    page.wait_for_selector(".answer:not([aria-busy]) .chip:has-text('Remove the marks')")
+    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == name
+    assert page.evaluate("document.activeElement.getAttribute('aria-pressed')") == "true"
+    assert titles(page).index(first[-1]) < len(first) - 1
+    page.reload()
+    page.wait_for_selector(".mark[aria-pressed=true]")
+    page.get_by_role("button", name="Remove the marks").click()
+    page.wait_for_selector(".mark[aria-pressed=true]", state="detached")
+    assert titles(page) == first
+
+
+def test_an_error_leaves_the_results(page_of: Open) -> None:
+    page = page_of()
+    ask(page)
+    first, address = titles(page), page.url
+    page.route("**/v1/results/*", lambda route: route.fulfill(
+        status=422, content_type="application/json",
+        body='{"error": "There is no such artist.", "hint": "", "code": "input"}'))  # fmt: skip
+    page.get_by_label("Someone else").check()
+    page.wait_for_selector("#notice p:has-text('no such artist')")
+    assert titles(page) == first and page.url == address
+    page.unroute("**/v1/results/*")
+    page.locator("input[type=file]").first.set_input_files(
+        [{"name": "x.png", "mimeType": "image/png", "buffer": b"not a picture"}]
+    )  # one that is refused, beside one that is not
+    page.wait_for_selector("#notice p:has-text('x.png')")
+    assert titles(page) == first
+
+
+def test_more_like_this_keeps_share_and_says_whose(page_of: Open) -> None:
+    page = page_of()
+    ask(page)
+    name, by = titles(page)[0], page.locator(".cards .by").first.inner_text()
+    page.locator(".actions .similar").first.click()
+    page.wait_for_selector(".whose")
+    assert page.locator(".whose").inner_text() == name
+    assert by in page.locator(".question .by").inner_text()
+    found = titles(page)
+    page.get_by_role("button", name="Share").click()
+    page.wait_for_selector(".shared input")
+    other = page_of("", at=page.locator(".shared input").input_value())
+    other.wait_for_selector(".cards .card")
+    assert titles(other) == found and name not in found
+
+
+def test_the_map_names_finds_and_shows_the_query(page_of: Open) -> None:
+    pytest.importorskip("openTSNE", reason="the map needs the extra [map]")
+    page = page_of(viewport={"width": 1200, "height": 900})
+    ask(page)
+    page.locator(".on-map a").click()
+    page.wait_for_selector(".asked-here img")
+    page.wait_for_selector(".grid .look")
+    assert page.locator(".legend li").count() == len(HANDS)
+    assert "8" in page.locator(".legend li").first.inner_text()
+    sky = page.locator(".sky")
+    box = sky.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 40)
+    page.mouse.wheel(0, 120)
+    page.wait_for_function("scrollY > 50")
+    assert page.locator(".hint").is_visible()
+    page.locator(".finder input").fill("linea")
+    page.wait_for_selector(".finder [role=status]:has-text('8 found')")
+    page.wait_for_function("document.querySelectorAll('.grid .look').length === 8")
+    page.get_by_label("Colour by").select_option("author")
+    sky.focus()
+    page.keyboard.press("Enter")  # the picture in the middle
+    page.wait_for_selector(".lightbox .asked-pane img")
+    assert HANDS[0] in page.locator(".look-about").inner_text()
+    page.keyboard.press("Escape")
+    assert sky.evaluate("(one) => one === document.activeElement")
+    y = page.evaluate("scrollY")
+    sky.click(position={"x": 8, "y": 8})  # in use, without a picture there
+    page.mouse.wheel(0, -200)
+    page.wait_for_timeout(300)
+    assert page.evaluate("scrollY") == y, "the wheel is the map's now"
+
+
 @pytest.mark.parametrize("path", ["", "browse", "map", "title?id=folder:x", "account"])
 def test_nothing_is_wider_than_a_phone(page_of: Open, path: str) -> None:
     page = page_of(path, viewport={"width": 360, "height": 740}, has_touch=True)
@@ -260,6 +482,11 @@ def test_everybody_can_use_it(page_of: Open, scheme: str) -> None:
     assert page.evaluate(WITHOUT_ALT) == 0
     assert page.evaluate(UNNAMED) == []
     assert page.evaluate(REPEATED) == []
+    page.locator(".cards .large").first.click()
+    page.wait_for_selector(".lightbox .found-pane img")
+    for check in (CONTRAST, UNNAMED, REPEATED):
+        assert page.evaluate(check) == []
+    assert page.evaluate(WITHOUT_ALT) == 0
     assert page.evaluate("getComputedStyle(document.documentElement).scrollBehavior") == "auto"
 
 

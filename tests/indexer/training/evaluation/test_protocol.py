@@ -28,7 +28,9 @@ from indexer.training.evaluation.protocol import (
     Evaluation,
     Ground,
     evaluate,
+    hands_of,
     leakage,
+    notes_on,
     smaller,
     standard_spaces,
     trained_on,
@@ -68,7 +70,7 @@ class _Encoder:
     model_id, preprocessing_digest, pixel_spec = "small", "none", PixelSpec(96, 0, 32)
 
     @classmethod
-    def open(cls, folder: Path) -> _Encoder:
+    def open(cls, folder: Path, **options: object) -> _Encoder:
         return cls()
 
     def encode(self, pictures: list[np.ndarray]) -> Encoded:
@@ -191,6 +193,12 @@ def test_a_model_that_knows_the_authors_says_so(drawings: Path, tmp_path: Path) 
     assert leakage(bench, model) == "it was fitted on 1 of these 4 authors"
     about["provenance"]["authors"].append("somebody else")
     (model / "model.json").write_text(json.dumps(about))
+    about["provenance"]["other_hands"] = ["emoji:noto-v1", "clipart:artist 2"]
+    (model / "model.json").write_text(json.dumps(about))
+    contents = replace(bench, authors=np.full(len(bench), "noto"))
+    learnt = hands_of(model)
+    assert learnt == {"artist 1", "artist 2", "artist 6", "somebody else", "noto"}
+    assert "trained on 1 of the 1 styles of the contents" in " ".join(notes_on(learnt, contents))
     said = "3 authors: 1 of the 4 that are asked, 1 of the 4 that the closed form is fitted on, 1"
     assert said in trained_on(bench, model)
     del about["provenance"]["authors"]

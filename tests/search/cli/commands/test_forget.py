@@ -50,7 +50,7 @@ def test_any_answer_but_yes_keeps_everything(
     answering(monkeypatch, answer)
     assert main(["forget", "--author", "Kim 1"]) == 130
     told = capsys.readouterr()
-    assert "Title 747269" in told.out and "1 titles, 0 pictures for good? [y/N]" in told.err
+    assert "Title 747269" in told.out and "1 title, 0 pictures for good? [y/N]" in told.err
     assert len(left(catalog)) == 2 and not catalog.layout.blocked.exists()
 
 
@@ -59,7 +59,7 @@ def test_yes_and_the_option_delete(
 ) -> None:
     answering(monkeypatch, "y\n")
     assert main(["forget", "--author", "Kim 1"]) == 0
-    assert "forgot 1 titles" in capsys.readouterr().out
+    assert "forgot 1 title" in capsys.readouterr().out
     assert left(catalog) == ["naver:747270"]
     answering(monkeypatch, "", terminal=False)
     address = "https://m.comic.naver.com/webtoon/detail?no=3&titleId=747270"
@@ -76,6 +76,6 @@ def test_without_anybody_to_ask_nothing_is_deleted(
     told = capsys.readouterr()
     assert told.out == "" and "Add --yes" in told.err
     assert main(["forget", "--title", "naver:747269", "--dry-run"]) == 0
-    assert "would forget 1 titles" in capsys.readouterr().out
+    assert "would forget 1 title" in capsys.readouterr().out
     assert main(["forget", "--title", "https://example.org/?titleId=747269", "--yes"]) == 2
     assert len(left(catalog)) == 2

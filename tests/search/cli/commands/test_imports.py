@@ -14,6 +14,7 @@ import pytest
 
 from search.cli.app import main
 from tests.fuzz.trees import picture
+from tests.search.cli.complaints import complaint
 
 ROOT = Path(__file__).resolve().parents[4]
 WITHOUT_RIGHTS = (
@@ -66,6 +67,16 @@ def test_a_dry_run_shows_the_tree(
     assert body["files"] == 43
     assert body["notes"]
     assert not Path(data[1]).exists()
+
+
+def test_a_folder_and_a_list_point_at_each_other(
+    folder: Path, data: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*data, "import", "manifest", str(folder)]) == 3
+    assert f"`toonsearch {data[0]} {data[1]} import folder {folder}`" in complaint(capsys)
+    (tmp_path / "a list.csv").write_text("path\n")
+    assert main([*data, "import", "folder", str(tmp_path / "a list.csv")]) == 3
+    assert f"import manifest '{tmp_path / 'a list.csv'}'`" in complaint(capsys)
 
 
 def test_many_problems_say_how_many_more(

@@ -16,7 +16,7 @@ from schemas.settings import Settings
 from search.engine import Engine
 from search.web.engine_pool import OpenEngine
 from search.web.routers import map as routes
-from search.web.routers.map import POINT, read_map
+from search.web.routers.map import OTHERS, POINT, read_map
 from tests.search.artists import HANDS
 from tests.search.web.conftest import opened
 
@@ -70,14 +70,52 @@ def test_the_map_has_the_eras_of_its_index(dated: Settings) -> None:
         assert [eras[n] for n in found.points["era"]] == [wanted[row] for row in found.row_ids]
 
 
-def test_more_eras_than_colours_keep_the_largest_in_order(
+def test_more_labels_than_the_legend_names_keep_the_largest_in_order(
     dated: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(routes, "GROUPS", 2)
+    monkeypatch.setattr(routes, "MAX_LABELS", 2)
     with Engine.open(dated.layout, dated) as engine:
         found = read_map(OpenEngine(engine))
         assert found is not None
         assert found.labels["era"] == ["2010-2014", "2015-2019"]  # two titles each
+        assert set(found.points["era"]) == {0, 1, OTHERS}
+
+
+def test_points_are_found_by_the_names_of_titles_and_authors(client: TestClient) -> None:
+    labels = client.get("/v1/map").json()["labels"]["author"]
+    points = np.frombuffer(client.get("/v1/map/points").content, POINT)
+    for q, author in (("linea", HANDS[0]), ("chung", HANDS[2])):
+        found = client.get("/v1/map/found", params={"q": q}).json()
+        assert found["count"] == len(found["points"]) == 8
+        assert {labels[points[n]["author"]] for n in found["points"]} == {author}
+    book = client.get("/v1/map/found", params={"q": "Book 10"}).json()["points"]
+    told = client.get("/v1/map/pictures", params={"n": book}).json()["pictures"]
+    assert {one["title"] for one in told} == {"Book 10"}
+    assert client.get("/v1/map/found", params={"q": "zzzzzz"}).json()["count"] == 0
+    assert client.get("/v1/map/found", params={"q": ""}).status_code == 422
+
+
+def test_a_query_lies_amid_the_pictures_that_it_is_like(
+    client: TestClient, engine: Engine, new_picture: Path
+) -> None:
+    points = np.frombuffer(client.get("/v1/map/points").content, POINT)
+    result = client.post("/v1/query", content=new_picture.read_bytes()).json()["id"]
+    place = client.get("/v1/map/place", params={"result": result}).json()
+    near = client.get("/v1/map/pictures", params={"n": place["near"][:5]}).json()["pictures"]
+    assert {one["author"] for one in near} == {HANDS[0]}
+    around = points[place["near"][:5]]
+    for axis in ("x", "y"):
+        assert around[axis].min() <= 65535 * place[axis] + 1
+        assert around[axis].max() >= 65535 * place[axis] - 1
+    [(own, x, y)] = engine.generation.meta.execute(
+        "select picture_id, map_x, map_y from pictures order by row_id limit 1"
+    ).fetchall()
+    there = client.get("/v1/map/place", params={"picture": own}).json()
+    assert (there["x"], there["y"]) == pytest.approx((x, y))
+    assert 0 not in there["near"], "it is not near itself"
+    for wrong, status in (({}, 422), ({"result": result, "picture": own}, 422),
+                          ({"result": "s-none"}, 404), ({"picture": "0" * 64}, 404)):  # fmt: skip
+        assert client.get("/v1/map/place", params=wrong).status_code == status
 
 
 def test_a_large_map_shows_a_part_spread_evenly(

@@ -1,0 +1,1 @@
+"""Pictures by many hands from packages, as one folder to train on."""
