@@ -325,7 +325,7 @@ def _panel_id(parts: Sequence[dict[str, Any]]) -> str:
 
 
 def _runs_on(paths: Sequence[Path], limits: PictureLimits) -> bool:
-    """Whether drawings run on from picture to picture: at a third of the seams or more, and at half
+    """Whether drawings run on from picture to picture: at a quarter of the seams or more, and at half
     of those that have something drawn on both sides. Pictures that all begin alike tell nothing."""
     import numpy as np
 
@@ -345,7 +345,7 @@ def _runs_on(paths: Sequence[Path], limits: PictureLimits) -> bool:
             continue
         drawn += 1
         running += continues(above, below)
-    return running > 0 and 3 * running >= len(edges) - 1 and 2 * running >= drawn
+    return running > 0 and 4 * running >= len(edges) - 1 and 2 * running >= drawn
 
 
 def _alike(one: np.ndarray, other: np.ndarray) -> bool:

@@ -90,6 +90,7 @@ class Beside:
     vgg      weights of VGG16 or VGG19, for its Gram matrices
     trained  whether the softmax networks are trained, which takes minutes
     steps    of each of them; None: as many as each recipe has
+    views    whether degraded queries are asked, which takes most of the time
     """
 
     content: Path | None = None
@@ -97,6 +98,7 @@ class Beside:
     vgg: Path | None = None
     trained: bool = False
     steps: int | None = None
+    views: bool = True
 
 
 Interval = tuple[float, float, float]
@@ -404,7 +406,8 @@ def evaluate(
     learnt = hands_of(model)
     pieces = of_folder(beside.clipart, most, learnt) if beside.clipart else None
     store = FeatureStore(bench, cache, model, progress, vgg=beside.vgg)
-    ground = Ground(store, QUICK_VIEWS if quick else tuple(VIEWS))
+    views = QUICK_VIEWS if quick else tuple(VIEWS)
+    ground = Ground(store, views if beside.views else ())
     note = leakage(bench, model)
     spaces = standard_spaces(ground, note, beside)
     table, found = [], {}
