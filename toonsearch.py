@@ -144,9 +144,11 @@ class Index:
         k: int | None = None,
         by: Literal["title", "picture"] | None = None,
         filters: Filters | None = None,
+        panels: str = "auto",
     ) -> Result:
         """The titles (or pictures) drawn most like these files or encoded pictures together, and
-        who may have drawn them; what is not given is as the settings say.
+        who may have drawn them; what is not given is as the settings say. `panels` is `auto` (strips
+        and pages are cut, and each panel asks), `off`, or how many may ask.
 
         Errors:  ToonsearchError when a picture or a filter cannot be used
         """
@@ -154,6 +156,7 @@ class Index:
         from search.engine import QueryOptions
         from search.filters import Filters
         from search.inputs import QueryPicture, read_picture
+        from search.panels import Cutting
 
         limits = self._engine.limits
         settings = load_settings({"store.root": self._root, "query.k": k, "query.by": by}).query
@@ -164,7 +167,7 @@ class Index:
             for number, one in enumerate(pictures, 1)
         ]
         chosen = filters or Filters(min_percentile=settings.min_percentile)
-        answer = self._engine.query(read, QueryOptions.of(settings, chosen))
+        answer = self._engine.query(read, QueryOptions.of(settings, chosen), Cutting.parse(panels))
         return Result(answer, read, settings.by, self._layout, limits)
 
     def close(self) -> None:

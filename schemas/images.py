@@ -242,6 +242,28 @@ def inspect_picture(data: bytes, limits: PictureLimits) -> PictureFacts:
     return PictureFacts(file.format, *_open(file, limits).size)
 
 
+def upright_size(data: bytes, limits: PictureLimits) -> tuple[int, int]:
+    """Width and height of the picture as `decode_picture` gives it, from the header.
+
+    Errors:  PictureError with its reason
+    """
+    file = _container(data, limits)
+    width, height = _open(file, limits).size
+    return (height, width) if file.orientation >= 5 else (width, height)
+
+
+def is_animated(data: bytes, limits: PictureLimits) -> bool:
+    """Whether a picture has several frames, of which only one is decoded.
+
+    Errors:  PictureError with its reason
+    """
+    file = _container(data, limits)
+    if file.format not in ("GIF", "WEBP"):
+        return file.is_animated
+    with _decoding(file):
+        return bool(getattr(_open(file, limits), "is_animated", False))
+
+
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom, in pixels."""
 

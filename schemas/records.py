@@ -173,7 +173,10 @@ class Hit:
     authors) that are less similar than this one; `closeness` is one of CLOSENESS, or empty where
     no style was compared. `expanded` marks what is not among the nearest pictures, but was found
     through the first of them; in a list those come last.
-    A panel's `file` and `source_path` are those of the first picture that it is part of.
+
+    A panel's `file` and `source_path` are those of the first picture that it is part of;
+    `episode_url` is the page of its episode. Where the panels of a strip asked, `asked_by` is the
+    number of the one that is nearest to this picture.
     """
 
     picture_id: str
@@ -185,7 +188,10 @@ class Hit:
     year: int | None
     closeness: str = ""
     expanded: bool = False
+    asked_by: int | None = None
     panel: Panel | None = None
+    episode_no: int | None = None
+    episode_url: str | None = None
 
 
 @dataclass(frozen=True)
@@ -300,8 +306,36 @@ class Labels:
 
 
 @dataclass(frozen=True)
+class AskedPart:
+    """A part of a picture of the query: the picture's place in it, from 1, and left, top, width
+    and height in its pixels."""
+
+    picture: int
+    box: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class AskedPanel:
+    """A panel of the query, or a whole picture beside panels.
+
+    number      from 1, in reading order, among all that were found
+    parts       where it lies; more than one where it runs over several slices
+    confidence  how sure its borders are, 0 to 1
+    asks        whether it took part in the answer; where some were chosen, not all do
+    similarity  to the first title of the answer: how far this panel carried it
+    """
+
+    number: int
+    parts: tuple[AskedPart, ...]
+    confidence: float
+    asks: bool
+    similarity: float | None = None
+
+
+@dataclass(frozen=True)
 class Answer:
-    """All that a query returns, ready to be rendered on any surface."""
+    """All that a query returns, ready to be rendered on any surface. `panels` are those of its
+    strips and pages that may ask; empty where every picture asked whole."""
 
     titles: tuple[TitleHit, ...]
     pictures: tuple[Hit, ...]
@@ -314,6 +348,7 @@ class Answer:
     elapsed_ms: float
     queries: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    panels: tuple[AskedPanel, ...] = ()
 
 
 # --- Eras: ranges of years as labels, all of the width that an index was built with.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -30,11 +30,12 @@ from indexer.vector_index.ranking import (
 )
 from schemas.errors import InputError, NoIndexError
 from schemas.images import PictureLimits
-from schemas.records import LABEL_KINDS, Answer, LabelProbability, Labels
+from schemas.records import LABEL_KINDS, Answer, AskedPanel, Hit, LabelProbability, Labels, TitleHit
 from schemas.settings import QuerySettings, Settings
 from schemas.storage.layout import Layout
 from search.filters import NO_FILTERS, Filters, allowed, unknown_names
 from search.inputs import QueryPicture
+from search.panels import AUTO, Cutting, PanelVectors, Seen, pooled, see
 from search.results import (
     Found,
     PictureRow,
@@ -50,14 +51,11 @@ from search.results import (
 Nearest = tuple[np.ndarray, list[PictureRow]]
 WIDENING = 4  # factor by which the list grows while it holds too few titles
 LABELS_SHOWN = 5
-LONG = 2
-"""A picture so many times as long as wide loses its strokes when it is shrunk to what the network
-takes."""
 
 
 class StyleQuery(NamedTuple):
     """A style that is asked about, the encoder's out-of-distribution score, NaN where it is not
-    known, and notes on how its pictures were seen.
+    known, notes on how its pictures were seen, and its panels where some were cut.
 
     Shapes:  vector (D,) float32, unit
     """
@@ -65,6 +63,19 @@ class StyleQuery(NamedTuple):
     vector: np.ndarray
     ood: float = float("nan")
     notes: tuple[str, ...] = ()
+    panels: PanelVectors | None = None
+
+    def by_panels(self, numbers: Sequence[int]) -> StyleQuery:
+        """What these panels alone ask; all of them when none are named.
+
+        Errors:  InputError when there is no such panel
+        """
+        if not numbers:
+            return self
+        if self.panels is None:
+            raise InputError("the pictures were not cut into panels")
+        chosen = self.panels.chosen(numbers)
+        return StyleQuery(*pooled(chosen.vectors, chosen.ood), self.notes, chosen)
 
 
 @dataclass(frozen=True)
@@ -149,14 +160,17 @@ class Engine:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def query(self, pictures: Sequence[QueryPicture], options: QueryOptions) -> Answer:
-        """Find the titles (or pictures) drawn most like the pictures, taken together.
+    def query(
+        self, pictures: Sequence[QueryPicture], options: QueryOptions, cutting: Cutting = AUTO
+    ) -> Answer:
+        """Find the titles (or pictures) drawn most like the pictures, taken together. Of strips
+        and pages each panel asks.
 
         Errors:  InputError when a picture or a filter cannot be used
         """
         started = time.perf_counter()
         return self.answer(
-            self.encode(pictures),
+            self.encode(pictures, cutting),
             options,
             picture_ids=[picture.picture_id for picture in pictures],
             names=[picture.name for picture in pictures],
@@ -213,11 +227,13 @@ class Engine:
             k=options.k if options.k != QueryOptions.k else 0,
             by=options.by,
         )
+        pictures = tuple(found.hit(place, expanded=at >= plain) for at, place in enumerate(places))
+        panels: tuple[AskedPanel, ...] = ()
+        if query.panels is not None:
+            titles, pictures, panels = self.carried(query.panels, found, titles, pictures)
         return Answer(
             titles=titles,
-            pictures=tuple(
-                found.hit(place, expanded=at >= plain) for at, place in enumerate(places)
-            ),
+            pictures=pictures,
             labels=labels,
             generation_id=generation.id,
             model_id=generation.model_id,
@@ -227,32 +243,57 @@ class Engine:
             elapsed_ms=(time.perf_counter() - started) * 1000.0,
             queries=tuple(names),
             notes=(*query.notes, *notes),
+            panels=panels,
         )
 
-    def encode(self, pictures: Sequence[QueryPicture]) -> StyleQuery:
-        """The pictures' common style: the normalised mean of their unit vectors, and the geometric
-        mean of their ood scores.
+    def encode(self, pictures: Sequence[QueryPicture], cutting: Cutting = AUTO) -> StyleQuery:
+        """The common style of the pictures, and of the panels of strips and pages.
 
         Errors:  InputError when there is no picture, or one that cannot be used
         """
-        if not pictures:
-            raise InputError("there is no picture to search with")
-        spec = self.encoder.pixel_spec
         self.encoder.begin()
-        prepared = [picture.pixels(self.limits, spec) for picture in pictures]
+        return self.encode_seen(see(pictures, self.limits, self.encoder.pixel_spec, cutting))
+
+    def encode_seen(self, seen: Seen) -> StyleQuery:
+        """The common style of what was decoded and cut already.
+
+        Errors:  InputError when there is no picture, or one that cannot be used
+        """
+        seen.check()
+        self.encoder.begin()
         _ = self.generation.index  # mapped beside the network's loading
-        encoded = self.encoder.encode(prepared)
-        mean = encoded.vectors.mean(axis=0)
-        length = float(np.linalg.norm(mean))
-        if not length > 1e-6:
-            raise InputError("the pictures have nothing in common", "Ask about them one by one.")
-        ood = float(np.exp(np.log(np.maximum(encoded.ood, 1e-6)).mean()))
-        notes = tuple(
-            f"too long to be seen whole: {picture.name} was shrunk until it fits, ask about a part"
-            for picture, pixels in zip(pictures, prepared, strict=True)
-            if max(pixels.shape[:2]) > LONG * min(pixels.shape[:2])
+        encoded = self.encoder.encode(seen.pixels)
+        panels = PanelVectors(seen.panels, *encoded) if seen.is_cut else None
+        return StyleQuery(*pooled(*encoded), seen.notes, panels)
+
+    def carried(
+        self,
+        query: PanelVectors,
+        found: Found,
+        titles: tuple[TitleHit, ...],
+        pictures: tuple[Hit, ...],
+    ) -> tuple[tuple[TitleHit, ...], tuple[Hit, ...], tuple[AskedPanel, ...]]:
+        """The same hits with the panel nearest to each, and the panels with how near they are to
+        the first title."""
+        row_of = {row.picture_id: row.row_id for row in found.rows}
+        hits = [*pictures, *(hit for title in titles for hit in title.hits)]
+        ids = list(dict.fromkeys(hit.picture_id for hit in hits))
+        if not ids:
+            return titles, pictures, query.panels
+        near = query.vectors @ self.generation.index.vectors([row_of[one] for one in ids]).T
+        asked = [panel.number for panel in query.panels if panel.asks]  # (P,), as near's rows
+        by = {one: asked[int(near[:, at].argmax())] for at, one in enumerate(ids)}
+        first = [ids.index(hit.picture_id) for hit in (titles[0].hits if titles else pictures[:1])]
+        similarity = dict(zip(asked, within(near[:, first].max(axis=1)).tolist(), strict=True))
+
+        def told(some: tuple[Hit, ...]) -> tuple[Hit, ...]:
+            return tuple(replace(hit, asked_by=by[hit.picture_id]) for hit in some)
+
+        return (
+            tuple(replace(title, hits=told(title.hits)) for title in titles),
+            told(pictures),
+            tuple(replace(one, similarity=similarity.get(one.number)) for one in query.panels),
         )
-        return StyleQuery(np.asarray(mean / length, dtype=np.float32), ood, notes)
 
     def neighbours(self, vector: np.ndarray, k: int, row_ids: np.ndarray | None = None) -> Nearest:
         """The nearest pictures, of all or of these row ids: similarity (K,) float32, nearest

@@ -19,6 +19,7 @@ from schemas.images import (
     decode_preview,
     is_blank,
     picture_id_of,
+    upright_size,
 )
 
 if TYPE_CHECKING:
@@ -87,6 +88,17 @@ class QueryPicture:
     @property
     def picture_id(self) -> str:
         return picture_id_of(self.data)
+
+    def part(self, limits: PictureLimits) -> Box:
+        """Where the part that the query is about lies in the upright picture: left, top, right,
+        bottom. Nothing is decoded for it.
+
+        Errors:  PictureError, with the picture's name
+        """
+        with self._named():
+            width_px, height_px = upright_size(self.data, limits)
+            part = self._part(limits)
+            return part(width_px, height_px) if part else (0, 0, width_px, height_px)
 
     def image(self, limits: PictureLimits, target_px: int | None = None) -> Image.Image:
         """The part that the query is about, as `decode_picture` gives it.

@@ -29,6 +29,8 @@ class PictureRow(NamedTuple):
     file: str | None
     source_path: str | None
     panel: str | None
+    episode_no: int | None
+    episode_url: str | None
     codes: tuple[int, ...]
 
 
@@ -72,6 +74,8 @@ class Found(NamedTuple):
             closeness=self.scale.closeness(similarity, "picture"),
             expanded=expanded,
             panel=Panel.of_text(row.panel),
+            episode_no=row.episode_no,
+            episode_url=row.episode_url,
         )
 
 
@@ -81,11 +85,12 @@ def picture_rows(meta: sqlite3.Connection, row_ids: np.ndarray) -> list[PictureR
     Shapes:  row_ids (K,) int64 -> K rows
     """
     cursor = meta.execute(
-        f"select row_id, picture_id, title_id, p.year, file, source_path, panel, {', '.join(CODES)}"
+        "select row_id, picture_id, title_id, p.year, file, source_path, panel, episode_no,"
+        f" episode_url, {', '.join(CODES)}"
         " from json_each(?) j join pictures p on p.row_id = j.value join titles using (title_no)",
         (json.dumps(row_ids.tolist()),),
     )
-    known = {values[0]: PictureRow._make((*values[:7], values[7:])) for values in cursor}
+    known = {values[0]: PictureRow._make((*values[:9], values[9:])) for values in cursor}
     return [known[row_id] for row_id in row_ids.tolist()]
 
 

@@ -61,7 +61,8 @@ def sources(store: Path) -> dict[str, Source]:
         return JsonArchive(fetch_npm(ICONIFY, ICONIFY_VERSION, store))
 
     def drawings() -> list[Sketch]:
-        from crawler.demo.openclipart import fetch, prepare
+        from crawler.demo.debian import fetch
+        from crawler.demo.openclipart import prepare
 
         lists = store / "openclipart-lists"
         prepare(fetch(store, progress=show), lists, progress=show)

@@ -107,7 +107,9 @@ class Softmax:
         """As the file holds it."""
         from safetensors.numpy import save
 
-        tensors = {kind: np.ascontiguousarray(w, np.float32) for kind, w in self.weight.items()}
+        tensors: dict[str, np.ndarray] = {
+            kind: np.ascontiguousarray(weight, np.float32) for kind, weight in self.weight.items()
+        }
         tensors["learnt"] = np.frombuffer(b"".join(sorted(self.learnt)), np.uint8).copy()
         names = json.dumps({kind: list(own) for kind, own in self.names.items()})
         return bytes(save(tensors, metadata={"names": names}))

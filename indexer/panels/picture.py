@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from schemas.images import Box, PictureLimits, decode_picture, stored_bytes
+from schemas.images import (
+    PREVIEW_RATIO,
+    Box,
+    PictureError,
+    PictureLimits,
+    decode_picture,
+    fullest_part,
+    stored_bytes,
+)
 from schemas.records import Panel, PanelPart, Row
 from schemas.storage.layout import Layout
 
@@ -37,6 +45,41 @@ def panel_pixels(
         return decode_picture(data, limits, side_px, partial(_within, box))
 
     return joined(panel, shown, target_px)
+
+
+def panel_of_bytes(
+    slices: Sequence[bytes], panel: Panel, limits: PictureLimits, target_px: int | None = None
+) -> Image.Image:
+    """The same from the bytes of its stored pictures, in order, where no file may be read.
+
+    Errors:  PictureError
+    """
+    left = iter(slices)
+    return joined(
+        panel,
+        lambda _, box, side_px: decode_picture(next(left), limits, side_px, partial(_within, box)),
+        target_px,
+    )
+
+
+def panel_preview(
+    layout: Layout, panel: Panel, limits: PictureLimits, side_px: int
+) -> Image.Image | None:
+    """A copy of a panel with a longest side of at most `side_px`, None when a stored picture is
+    gone or damaged; of one that is very long its fullest part, so that it can be made out."""
+    try:
+        return preview_of(panel, side_px, partial(panel_pixels, layout, panel, limits))
+    except PictureError:
+        return None
+
+
+def preview_of(panel: Panel, side_px: int, shown: Callable[[int], Image.Image]) -> Image.Image:
+    """The same of the picture that `shown` makes of the panel with a longest side of so many
+    pixels."""
+    short, long = sorted(panel.box[2:])
+    made = fullest_part(shown(round(side_px * max(1.0, long / (PREVIEW_RATIO * short)))))
+    made.thumbnail((side_px, side_px))
+    return made
 
 
 def joined(panel: Panel, shown: Shown, target_px: int | None = None) -> Image.Image:

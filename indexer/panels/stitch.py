@@ -269,7 +269,7 @@ def _cut(
     held: np.ndarray | None = None
     base = 0
     wanted = 0
-    for block in rows:
+    for block in _bands(rows):
         held = block if held is None else np.concatenate([held, block])
         width = held.shape[1]
         while len(held) >= max(wanted, BAND_WIDTHS * width):
@@ -290,6 +290,14 @@ def _cut(
             panels, advertisement = _advertisement(panels, held.shape[1])
         left_out += [_moved(one, base) for one in advertisement]
         yield from _above(Cut(panels, cut.left_out), len(held), base, held, left_out)
+
+
+def _bands(rows: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """The same rows in blocks of no more than a band: a slice may be a whole strip."""
+    for block in rows:
+        step = BAND_WIDTHS * block.shape[1]
+        for top in range(0, len(block), step):
+            yield block[top : top + step]
 
 
 def _line(cut: Cut, height: int, width: int) -> int | None:

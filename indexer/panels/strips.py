@@ -325,7 +325,7 @@ def _panel_id(parts: Sequence[dict[str, Any]]) -> str:
 
 
 def _runs_on(paths: Sequence[Path], limits: PictureLimits) -> bool:
-    """Whether drawings run on from picture to picture: at a third of the seams or more, and at half
+    """Whether drawings run on from picture to picture: at a quarter of the seams or more, and at half
     of those that have something drawn on both sides. Pictures that all begin alike tell nothing."""
     import numpy as np
 
@@ -345,7 +345,7 @@ def _runs_on(paths: Sequence[Path], limits: PictureLimits) -> bool:
             continue
         drawn += 1
         running += continues(above, below)
-    return running > 0 and 3 * running >= len(edges) - 1 and 2 * running >= drawn
+    return running > 0 and 4 * running >= len(edges) - 1 and 2 * running >= drawn
 
 
 def _alike(one: np.ndarray, other: np.ndarray) -> bool:
@@ -375,6 +375,7 @@ class _Work:
         self.strip_rows: list[dict[str, Any]] = []
         self.panel_rows: list[dict[str, Any]] = []
         self.gone: set[tuple[str, str]] = set()
+        self.gone_strips: set[tuple[str, str]] = set()
         self.last = time.monotonic()
 
     def candidates(self) -> Iterator[Candidate]:
@@ -407,6 +408,8 @@ class _Work:
     def remove_all_but(self, candidates: Sequence[Candidate]) -> int:
         """Remove strips that are none any more, and panels of no strip; how many strips."""
         stay = {one.key for one in candidates} | self.apart
+        # Tall pictures of a folder that has grown stay cut, unless it turns out to be one strip.
+        stay |= {each.key for one in candidates if one.is_guess for each in _alone(one.slices)}
         gone = self.known.keys() - stay
         lost = {key for strip in self.panels.keys() - stay for key in self.panels[strip]}
         # Strips first: panels without one are not searched.
@@ -426,6 +429,11 @@ class _Work:
         rows = [{**row, "strip_id": strip_id, "title_id": title_id} for row in found.panels]
         self.panel_rows += rows
         self.gone |= self.panels[candidate.key]
+        if candidate.is_guess and found.status == CUT:
+            for each in _alone(candidate.slices):
+                if each.key in self.known:
+                    self.gone_strips.add(each.key)
+                    self.gone |= self.panels[each.key]
         self.strip_rows.append(
             {
                 "strip_id": strip_id,
@@ -449,8 +457,8 @@ class _Work:
 
     def commit(self) -> None:
         self.catalog.upsert("panels", self.panel_rows, gone=self.gone)
-        self.catalog.upsert("strips", self.strip_rows)
-        self.strip_rows, self.panel_rows, self.gone = [], [], set()
+        self.catalog.upsert("strips", self.strip_rows, gone=self.gone_strips)
+        self.strip_rows, self.panel_rows, self.gone, self.gone_strips = [], [], set(), set()
         self.last = time.monotonic()
 
 

@@ -348,7 +348,7 @@ def _timm(name: str, file: Path | None, hub: bool, state: Any = None) -> Built:
             if learnt and torch.equal(value, start[key]):
                 raise InputError(f"the weights do not fit {name} (they lack {key})")
     transformer = getattr(stages, "model", None)
-    if hasattr(transformer, "patch_embed") and hasattr(transformer, "blocks"):
+    if transformer is not None and hasattr(transformer, "patch_embed"):
         stages.out_indices = quarters(len(transformer.blocks))
     else:
         maps = stages.eval()(torch.zeros(1, 3, 96, 64))

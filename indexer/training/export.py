@@ -93,18 +93,18 @@ def describe(
     digest = blake3(network).hexdigest()
     identity = blake3((digest + spec.digest).encode()).hexdigest()[:8]
     model_id = f"{prefix}-{identity}"
+    files: dict[str, Any] = {MODEL_FILE: {"bytes": len(network), "blake3": digest}}
+    if softmax is not None:
+        heads = softmax.to_bytes()
+        files[SOFTMAX_FILE] = {"bytes": len(heads), "blake3": blake3(heads).hexdigest()}
     description = {
         "format_version": FORMAT_VERSION,
         "model_id": model_id,
         "dimension": dimension,
         "pixels": spec.to_json(),
-        "files": {MODEL_FILE: {"bytes": len(network), "blake3": digest}},
+        "files": files,
         "provenance": provenance,
     }
-    if softmax is not None:
-        heads = softmax.to_bytes()
-        facts = {"bytes": len(heads), "blake3": blake3(heads).hexdigest()}
-        description["files"] |= {SOFTMAX_FILE: facts}
     return Export(model_id, network, description, labels, softmax)
 
 

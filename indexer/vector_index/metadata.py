@@ -91,12 +91,29 @@ def collect_rows(catalog: Catalog, model_id: str, preprocessing: str) -> IndexRo
     }
     stored = stored.filter(pc.and_(has_vector, has_title))
     pictures = stored.sort_by([("title_id", "ascending"), ("picture_id", "ascending")]).to_pylist()
+    pages = _episode_pages(catalog, {row["title_id"] for row in pictures if row["panel"]})
+    for row in pictures:
+        row["episode_url"] = pages.get((row["title_id"], row["episode_no"]))
     chosen = np.asarray([place[row["picture_id"]] for row in pictures], dtype=np.int64)
     vectors = np.ascontiguousarray(matrix[chosen]) if len(chosen) else matrix[:0]
     ids = [row_id_of(row["picture_id"], row["title_id"]) for row in pictures]
     ood = table["ood"].to_numpy().astype(np.float32)[chosen]
     row_ids = np.asarray(ids, dtype=np.int64)
     return IndexRows(vectors, row_ids, ood, pictures, titles, left_out)
+
+
+def _episode_pages(catalog: Catalog, titles: set[str]) -> dict[tuple[str, int], str]:
+    """The page of each episode of these titles, whose panels lead to it."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not titles:
+        return {}
+    table = catalog.read("episodes", ["title_id", "episode_no", "url"])
+    table = table.filter(pc.is_in(table["title_id"], pa.array(sorted(titles), pa.string())))
+    return {
+        (row["title_id"], row["episode_no"]): row["url"] for row in table.to_pylist() if row["url"]
+    }
 
 
 def label_dataset(rows: IndexRows, era_years: int) -> LabelDataset:
@@ -139,7 +156,7 @@ create table titles (
 create table pictures (
   row_id integer primary key, picture_id text not null, title_no integer not null,
   kind text, episode_no integer, file text, source_path text, year integer,
-  width_px integer, height_px integer, panel text, ood real, map_x real, map_y real, {codes});
+  width_px integer, height_px integer, panel text, episode_url text, ood real, map_x real, map_y real, {codes});
 create table centroids (title_no integer primary key, vector blob not null);
 create index pictures_by_title on pictures (title_no);
 create index pictures_by_picture on pictures (picture_id);
@@ -202,13 +219,13 @@ def write_meta(
                 + [(number[title_id], "genre", name) for name in genres],
             )
         connection.executemany(
-            f"insert into pictures values ({','.join('?' * (14 + len(CODES)))})",
+            f"insert into pictures values ({','.join('?' * (15 + len(CODES)))})",
             (
                 (
                     int(row_id), row["picture_id"], number[row["title_id"]], row["kind"],
                     row["episode_no"], row["file"], row["source_path"],
                     year_of(row, rows.titles[row["title_id"]]),
-                    row["width_px"], row["height_px"], row["panel"],
+                    row["width_px"], row["height_px"], row["panel"], row["episode_url"],
                     ood if ood == ood else None, *place, *labels,
                 )
                 for row_id, row, ood, place, labels in zip(

@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any, TextIO
 from uuid import UUID
 
 from schemas.errors import InputError
-from schemas.records import LABEL_KINDS, Answer, Hit, LabelProbability, Labels, TitleHit
+from schemas.records import (
+    LABEL_KINDS,
+    Answer,
+    AskedPanel,
+    Hit,
+    LabelProbability,
+    Labels,
+    TitleHit,
+)
 from schemas.storage.fsio import storage_error
 from schemas.storage.layout import Layout
 from search.cli.context import plain
@@ -66,6 +74,18 @@ def body(answer: Answer, by: str, layout: Layout | None) -> dict[str, Any]:
                 for kind in LABEL_KINDS
             },
         },
+        "panels": [_asked(panel) for panel in answer.panels],
+    }
+
+
+def _asked(panel: AskedPanel) -> dict[str, Any]:
+    """A panel of the query; its boxes are left, top, width and height in the picture's pixels."""
+    return {
+        "panel": panel.number,
+        "parts": [{"picture": part.picture, "box": list(part.box)} for part in panel.parts],
+        "confidence": panel.confidence,
+        "asks": panel.asks,
+        "similarity": None if panel.similarity is None else _short(panel.similarity),
     }
 
 
@@ -112,8 +132,14 @@ def _picture(hit: Hit, layout: Layout | None) -> dict[str, Any]:
     if layout is not None:
         known["path"] = None if hit.file is None else str(layout.picture(hit.file))
         known["source_path"] = hit.source_path
+    if hit.asked_by is not None:
+        known["asked_by"] = hit.asked_by
     if hit.panel is not None:
-        known["panel"] = hit.panel.facts()
+        known["panel"] = {
+            **hit.panel.facts(),
+            "episode": hit.episode_no,
+            "url": hit.episode_url,
+        }
     return {**known, "year": hit.year}
 
 
@@ -155,6 +181,7 @@ CSV_COLUMNS = [
     "unknown_author",
     "out_of_distribution",
     "conclusion",
+    "asked_by",
 ]
 
 

@@ -19,11 +19,12 @@ from urllib.parse import urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from schemas.images import PictureLimits, stored_preview
+from schemas.images import PictureLimits
 from schemas.records import LABEL_KINDS, Answer, Bar, Hit, Labels
 from schemas.storage.layout import Layout
 from schemas.storage.outputs import check_target, write_text
 from search.inputs import QueryPicture
+from search.output.preview import hit_preview
 from search.output.text import EXPANDED, only_shares, percent
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def environment(*folders: Path) -> Environment:
         "decades": _decades,
         "label_groups": _label_groups,
         "file_name": _file_name,
+        "panel_place": panel_place,
         "csp_hash": csp_hash,
     }
     made.tests["web_address"] = lambda url: url and urlsplit(url).scheme in ("http", "https")
@@ -87,6 +89,12 @@ def _decades(percentile: float) -> float:
 def _file_name(name: str) -> str:
     """The file's name alone: a page that is passed on should not tell where it lay."""
     return name.rpartition("/")[2]
+
+
+def panel_place(hit: Hit) -> str:
+    """Where a panel that was found lies: "episode 12, panel 3"."""
+    number = "" if hit.panel is None else f"panel {hit.panel.order}"
+    return number if hit.episode_no is None else f"episode {hit.episode_no}, {number}"
 
 
 def _label_groups(labels: Labels) -> list[tuple[str, list[Bar]]]:
@@ -129,13 +137,13 @@ class Thumbnails:
         self.layout, self.limits = layout, limits
         self._images: dict[str, Image.Image] = {}
 
-    def add_stored(self, file: str | None) -> None:
-        """A picture of the catalog; one that cannot be read is left out."""
-        if file is None or file in self._images:
+    def add_hit(self, hit: Hit) -> None:
+        """A picture or panel of the catalog, under its id; one that cannot be read is left out."""
+        if hit.picture_id in self._images:
             return
-        image = stored_preview(self.layout.picture(file), self.limits, STEPS[0][0])
+        image = hit_preview(self.layout, hit, self.limits, STEPS[0][0])
         if image is not None:
-            self._images[file] = image
+            self._images[hit.picture_id] = image
 
     def add_query(self, picture: QueryPicture) -> None:
         """A picture that was asked about, under its `query_key`."""
@@ -221,7 +229,7 @@ def write_gallery(
 def gallery_images(
     sections: Sequence[GallerySection], layout: Layout, limits: PictureLimits
 ) -> dict[str, Thumbnail]:
-    """The pictures of a page, by `query_key` and by stored file."""
+    """The pictures of a page, by `query_key` and by picture id."""
     thumbnails = Thumbnails(layout, limits)
     uses: Counter[str] = Counter()
     for section in sections:
@@ -231,8 +239,8 @@ def gallery_images(
         if len(sections) > 1:  # the contact sheet at the top
             uses.update(section.keys[:1])
         for hit in section.hits:
-            thumbnails.add_stored(hit.file)
-            uses.update([hit.file] if hit.file else [])
+            thumbnails.add_hit(hit)
+            uses.update([hit.picture_id])
     return thumbnails.encoded(uses)
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TextIO
 import numpy as np
 
 from schemas.images import PREVIEW_RATIO, PictureLimits, stored_preview
-from schemas.records import Answer
+from schemas.records import Answer, Hit
 from schemas.storage.layout import Layout
 from search.cli.context import plain
 
@@ -61,14 +61,24 @@ def write_previews(
         else [(f"{rank}", (hit,)) for rank, hit in enumerate(answer.pictures, 1)]
     )
     for caption, hits in groups:
-        paths = [layout.picture(hit.file) for hit in hits if hit.file is not None]
-        found = (stored_preview(path, limits, LONGEST_PX) for path in paths)
+        found = (hit_preview(layout, hit, limits, LONGEST_PX) for hit in hits)
         images = [image for image in found if image is not None]
         if images:
             out.write(plain(caption) + "\n")
             out.writelines(draw(_strip(images)))
             out.write("\n")
     out.flush()
+
+
+def hit_preview(
+    layout: Layout, hit: Hit, limits: PictureLimits, side_px: int
+) -> Image.Image | None:
+    """A small copy of a picture or panel that was found, None when its file is gone or damaged."""
+    if hit.panel is not None:
+        from indexer.panels.picture import panel_preview
+
+        return panel_preview(layout, hit.panel, limits, side_px)
+    return None if hit.file is None else stored_preview(layout.picture(hit.file), limits, side_px)
 
 
 def _strip(images: list[Image.Image]) -> Image.Image:

@@ -89,9 +89,28 @@ def write_answer(
     else:
         out.write("nothing was found\n")
     paint = colour_wanted(out)
-    for line in label_lines(answer.labels):
+    for line in [*label_lines(answer.labels), *panel_lines(answer)]:
         style = DIM if line.startswith(" ") else BOLD
         out.write((f"{style}{line}{RESET}" if paint and line else line) + "\n")
+
+
+def panel_lines(answer: Answer) -> list[str]:
+    """The panels that carried the answer, and where they lie; nothing where no picture was cut."""
+    from search.panels import carriers
+
+    found = carriers(answer)
+    if not found:
+        return []
+    rows = []
+    for panel in found:
+        part, more = panel.parts[0], panel.parts[1:]
+        name = answer.queries[part.picture - 1].rpartition("/")[2] if answer.queries else ""
+        place = f"{name} at row {part.box[1]:,}" + (" and in the next slice" if more else "")
+        similarity = panel.similarity or 0.0
+        rows.append([f"  {panel.number}", _plain(place), f"{similarity:.3f}", _bar(similarity)])
+    asked = sum(panel.asks for panel in answer.panels)
+    heading = f"Which panels? ({asked} asked)"
+    return ["", heading, *_lines(rows, [True, False, True, False])]
 
 
 def percent(value: float) -> str:

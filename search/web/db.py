@@ -31,6 +31,8 @@ from search.web.errors import ApiError, not_found
 if TYPE_CHECKING:
     from argon2 import PasswordHasher
 
+    from search.panels import PanelVectors
+
 VERSION = 1
 SCHEMA = """
 create table if not exists shared_links (
@@ -80,7 +82,7 @@ T = TypeVar("T")
 class EncodedQuery:
     """A query without its pictures; `own` are the ids of those that the index itself holds.
     `ood` is the encoder's out-of-distribution score, NaN where it is not known; `notes` on how the
-    pictures were seen are not kept with a link.
+    pictures were seen, and their `panels`, are not kept with a link.
 
     Shapes:  vector (D,) float32, unit
     """
@@ -91,6 +93,7 @@ class EncodedQuery:
     preprocessing: str
     own: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    panels: PanelVectors | None = None
 
 
 class Account(NamedTuple):

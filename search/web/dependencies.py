@@ -20,6 +20,7 @@ from schemas.settings import Settings
 from search.engine import QueryOptions
 from search.filters import MAX_CHARACTERS, Filters
 from search.inputs import Crop, QueryPicture
+from search.panels import MOST_ASKED, Cutting
 from search.sql.sandbox import Sandbox, SandboxLimits
 from search.web.colors import PictureColors
 from search.web.db import Account, EncodedQuery, Store
@@ -30,6 +31,7 @@ from search.web.middleware import Metrics
 
 COOKIE = "toonsearch_session"
 MAX_RECENT = 4096
+MAX_RECENT_PANELS = 20_000
 MAX_PICTURES = 8
 MAX_K = 200
 MAX_MARKED = 40
@@ -46,13 +48,16 @@ class RecentQueries:
 
     def __init__(self) -> None:
         self._queries: OrderedDict[str, EncodedQuery] = OrderedDict()
+        self._panels_count = 0
 
     def add(self, query: EncodedQuery) -> str:
         """Add a query; returns its id."""
         key = secrets.token_urlsafe(16)
         self._queries[key] = query
-        if len(self._queries) > MAX_RECENT:
-            self._queries.popitem(last=False)
+        self._panels_count += _panels_count(query)
+        while len(self._queries) > MAX_RECENT or self._panels_count > MAX_RECENT_PANELS:
+            _, oldest = self._queries.popitem(last=False)
+            self._panels_count -= _panels_count(oldest)
         return key
 
     def get(self, key: str) -> EncodedQuery | None:
@@ -60,6 +65,10 @@ class RecentQueries:
         if key in self._queries:
             self._queries.move_to_end(key)
         return self._queries.get(key)
+
+
+def _panels_count(query: EncodedQuery) -> int:
+    return 0 if query.panels is None else len(query.panels.panels)
 
 
 class Service:
@@ -245,6 +254,29 @@ async def get_crop(
 
 
 RequestCrop = Annotated[Crop | None, Depends(get_crop)]
+
+
+async def get_cutting(
+    panels: Annotated[
+        str, Query(max_length=20, description="auto, off, or how many panels ask at most.")
+    ] = "auto",
+) -> Cutting:
+    """Which pictures of a request are cut.
+
+    Errors:  ApiError (422)
+    """
+    try:
+        return Cutting.parse(panels)
+    except UsageError as error:
+        raise ApiError(422, "parameter", error.message.removeprefix("--"), error.hint) from error
+
+
+RequestCutting = Annotated[Cutting, Depends(get_cutting)]
+
+ChosenPanels = Annotated[
+    list[Annotated[int, Query(ge=1, le=1_000_000)]],
+    Query(alias="panel", max_length=MOST_ASKED, description="Only these panels ask."),
+]
 
 
 NAME_HINT = "Name the part picture, with a filename, as in curl -F picture=@a.png."

@@ -1,4 +1,4 @@
-"""A few decoder processes, each given one picture at a time and ended when it hangs."""
+"""A few decoder processes, each given the pictures of one query at a time and ended when it hangs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import re
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,28 +21,51 @@ import numpy as np
 from indexer.embedding.preprocess import PixelSpec
 from schemas.errors import InputError
 from schemas.images import FORMATS, PictureError, PictureLimits, Reason
+from schemas.records import AskedPanel, AskedPart, Panel
 from schemas.storage.layout import Layout
 from search.inputs import QueryPicture
+from search.panels import Cutting, Seen, joined
 from search.web.engine_pool import OpenEngine
 from search.web.errors import not_found
 from search.web.image_worker import FRAME, MAX_HEADER_BYTES
 
 TIMEOUT_S = 20.0
 """Several times as long as the largest allowed picture takes."""
-MAX_BODY_BYTES = 1 << 24
-"""Of an answer: more than any prepared picture or small copy has."""
+MAX_BODY_BYTES = 1 << 28
+"""Of an answer: more than the prepared panels of a query or a small copy have."""
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@dataclass(frozen=True)
-class DecodedPicture(QueryPicture):
-    """A query picture whose pixels another process has prepared."""
+def _seen(answer: dict[str, Any], body: bytes) -> Seen:
+    """What a process saw.
 
-    decoded: np.ndarray | None = None
-
-    def pixels(self, limits: PictureLimits, spec: PixelSpec) -> np.ndarray:
-        assert self.decoded is not None
-        return self.decoded
+    Errors:  PictureError when its answer makes no sense
+    """
+    try:
+        shapes = [(int(height), int(width), 3) for height, width in answer["shapes"]]
+        ends = list(accumulate((h * w * c for h, w, c in shapes), initial=0))
+        if ends[-1] != len(body) or min((min(shape) for shape in shapes), default=1) < 1:
+            raise ValueError("pixels of another size")
+        flat = np.frombuffer(body, np.uint8)
+        pixels = [flat[a:b].reshape(s) for (a, b), s in zip(pairwise(ends), shapes, strict=True)]
+        panels = tuple(
+            AskedPanel(
+                **{
+                    **one,
+                    "parts": tuple(AskedPart(p["picture"], tuple(p["box"])) for p in one["parts"]),
+                }
+            )
+            for one in answer["panels"]
+        )
+        refused = {
+            int(place): PictureError(Reason(reason), message, hint)
+            if reason
+            else InputError(message, hint)
+            for place, (reason, message, hint) in answer["refused"].items()
+        }
+        return Seen(pixels, panels, bool(answer["is_cut"]), tuple(answer["notes"]), refused)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise PictureError(Reason.DAMAGED, "the picture cannot be decoded") from None
 
 
 @dataclass(frozen=True)
@@ -76,27 +100,68 @@ class DecoderPool:
             self._end(process)
         await asyncio.gather(*self._ending)
 
-    async def pixels(self, picture: QueryPicture, spec: PixelSpec) -> DecodedPicture:
-        """A query picture with the pixels that the network sees.
+    async def see(
+        self, pictures: Sequence[QueryPicture], spec: PixelSpec, cutting: Cutting
+    ) -> Seen:
+        """What asks of the pictures of a query, taken together.
 
-        Errors:  PictureError, InputError
+        Pictures that one process cannot take together are tried one by one: what ends it costs
+        one picture.
+
+        Errors:  PictureError when a single picture ends its process
         """
-        crop = picture.crop and asdict(picture.crop)
-        header = {"task": "pixels", "name": picture.name, "crop": crop, "spec": spec.to_json()}
-        answer, body = await self._ask(header, picture.data)
-        shape = (int(answer["height"]), int(answer["width"]), 3)
-        if len(body) != shape[0] * shape[1] * shape[2]:
-            raise PictureError(Reason.DAMAGED, f"{picture.name}: the picture cannot be decoded")
-        pixels = np.frombuffer(body, np.uint8).reshape(shape)
-        return DecodedPicture(picture.name, picture.data, picture.crop, pixels)
+        try:
+            return await self._see(pictures, spec, cutting)
+        except PictureError:
+            if len(pictures) < 2:
+                raise
+        tried = await asyncio.gather(
+            *(self._see([one], spec, cutting) for one in pictures), return_exceptions=True
+        )
+        seen = []
+        for one in tried:
+            if isinstance(one, InputError):
+                seen.append(Seen(refused={0: one}))
+            elif isinstance(one, BaseException):
+                raise one
+            else:
+                seen.append(one)
+        return joined(seen)
 
-    async def thumbnail(self, data: bytes, side_px: int) -> Thumbnail:
-        """A small copy of a stored picture.
+    async def _see(
+        self, pictures: Sequence[QueryPicture], spec: PixelSpec, cutting: Cutting
+    ) -> Seen:
+        header = {
+            "task": "see",
+            "pictures": [
+                {
+                    "name": one.name,
+                    "bytes": len(one.data),
+                    "crop": one.crop and asdict(one.crop),
+                }
+                for one in pictures
+            ],
+            "spec": spec.to_json(),
+            "cutting": asdict(cutting),
+        }
+        answer, body = await self._ask(header, b"".join(one.data for one in pictures))
+        return _seen(answer, body)
+
+    async def thumbnail(
+        self, data: Sequence[bytes], side_px: int, panel: Panel | None = None
+    ) -> Thumbnail:
+        """A small copy of a stored picture, or of a panel that lies in several.
 
         Errors:  PictureError
         """
+        header = {
+            "task": "thumbnail",
+            "side_px": side_px,
+            "panel": panel and panel.to_text(),
+            "bytes": [len(one) for one in data],
+        }
         async with self._thumbnail_turn:
-            answer, body = await self._ask({"task": "thumbnail", "side_px": side_px}, data)
+            answer, body = await self._ask(header, b"".join(data))
         return Thumbnail(body, int(answer["width"]), int(answer["height"]))
 
     async def _ask(self, header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
@@ -198,23 +263,23 @@ class ThumbnailCache:
 
         Errors:  ApiError (404) when it holds no such picture or its file is gone
         """
-        file = _stored_file(opened, picture_id)
+        files, panel = _stored(opened, picture_id)
         key = (picture_id, side_px)
         if key in self._cached:
             self._cached.move_to_end(key)
             return self._cached[key]
         if key not in self._making:
-            task = asyncio.create_task(self._make(file, side_px))
+            task = asyncio.create_task(self._make(files, panel, side_px))
             self._making[key] = task
             task.add_done_callback(lambda done: self._done(key, done))
         return await asyncio.shield(self._making[key])
 
-    async def _make(self, file: str, side_px: int) -> Thumbnail:
+    async def _make(self, files: Sequence[str], panel: Panel | None, side_px: int) -> Thumbnail:
         try:
-            data = await asyncio.to_thread(self.layout.picture(file).read_bytes)
+            data = [await asyncio.to_thread(self.layout.picture(file).read_bytes) for file in files]
         except OSError:
             raise not_found("the file of this picture is gone") from None
-        return await self.decoders.thumbnail(data, side_px)
+        return await self.decoders.thumbnail(data, side_px, panel)
 
     def _done(self, key: tuple[str, int], task: asyncio.Task[Thumbnail]) -> None:
         del self._making[key]
@@ -227,16 +292,22 @@ class ThumbnailCache:
             self._cached_bytes -= len(oldest.data)
 
 
-def _stored_file(opened: OpenEngine, picture_id: str) -> str:
-    """The stored file of a picture; nothing that was sent becomes part of a path."""
+def _stored(opened: OpenEngine, picture_id: str) -> tuple[list[str], Panel | None]:
+    """The stored file of a picture, or those that a panel is part of; nothing that was sent becomes
+    part of a path."""
     row = opened.meta.execute(
-        "select picture_id, file from pictures where picture_id = ? and file is not null",
+        "select picture_id, file, panel from pictures where picture_id = ? and file is not null",
         (picture_id,),
     ).fetchone()
     if row is None or not PICTURE_ID.fullmatch(row[0]):
         raise not_found("the index holds no such picture")
-    known, file = row
-    if file not in {Layout.picture_file(known, extension) for extension in FORMATS.values()}:
-        # metadata from elsewhere must not name other files
-        raise not_found("the file of this picture is not in the store")
-    return str(file)
+    known, file, text = row
+    panel = Panel.of_text(text)
+    named = [(part.picture_id, part.file) for part in panel.slices] if panel else [(known, file)]
+    for own_id, own in named:
+        if not PICTURE_ID.fullmatch(own_id) or own not in {
+            Layout.picture_file(own_id, extension) for extension in FORMATS.values()
+        }:
+            # metadata from elsewhere must not name other files
+            raise not_found("the file of this picture is not in the store")
+    return [str(own) for _, own in named], panel

@@ -1,4 +1,4 @@
-"""The decoder's own process: picture bytes in, pixels or a thumbnail out.
+"""The decoder's own process: pictures in, pixels of what asks or a thumbnail out.
 
 Whatever a hostile file does to a native decoder, it does here: without more memory than
 MEMORY_BYTES, without files to write, and with a clock that ends the process. Frames on
@@ -14,6 +14,8 @@ import os
 import signal
 import struct
 import sys
+from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any, BinaryIO
 
 MEMORY_BYTES = 5 << 28
@@ -21,7 +23,8 @@ MEMORY_BYTES = 5 << 28
 CLOCK_S = 30
 """Ends a task whose parent is gone; the parent itself waits less."""
 FRAME = struct.Struct(">IQ")
-MAX_HEADER_BYTES = 1 << 16
+MAX_HEADER_BYTES = 1 << 19
+"""Of an answer: the panels of a long strip."""
 WEBP_QUALITY = 78
 
 
@@ -47,30 +50,64 @@ def _confine() -> None:
             resource.setrlimit(what, (limit, limit))
 
 
-def _pixels(header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
-    """What the network sees, by the same path as on the command line."""
+def _see(header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
+    """What asks of the pictures of a query, by the same path as on the command line."""
     from indexer.embedding.preprocess import PixelSpec
-    from schemas.images import PictureLimits
+    from schemas.images import PictureError, PictureLimits
     from search.inputs import Crop, QueryPicture
+    from search.panels import Cutting, see
 
-    crop = header["crop"] and Crop(**header["crop"])
-    picture = QueryPicture(header["name"], data, crop)
-    made = picture.pixels(PictureLimits(**header["limits"]), PixelSpec.from_json(header["spec"]))
-    height, width = made.shape[:2]
-    return {"height": height, "width": width}, made.tobytes()
+    given = header["pictures"]
+    pictures = [
+        QueryPicture(one["name"], part, one["crop"] and Crop(**one["crop"]))
+        for one, part in zip(given, _parts(data, [one["bytes"] for one in given]), strict=True)
+    ]
+    limits, spec = PictureLimits(**header["limits"]), PixelSpec.from_json(header["spec"])
+    seen = see(pictures, limits, spec, Cutting(**header["cutting"]))
+    answer = {
+        "shapes": [made.shape[:2] for made in seen.pixels],
+        "panels": [asdict(panel) for panel in seen.panels],
+        "is_cut": seen.is_cut,
+        "notes": seen.notes,
+        "refused": {
+            place: [
+                str(error.reason) if isinstance(error, PictureError) else "",
+                error.message,
+                error.hint,
+            ]
+            for place, error in seen.refused.items()
+        },
+    }
+    return answer, b"".join(made.tobytes() for made in seen.pixels)
 
 
 def _thumbnail(header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
     """A copy whose longest side is at most `side_px`; a new file that carries no metadata."""
     from schemas.images import PictureLimits, decode_preview
+    from schemas.records import Panel
 
-    image = decode_preview(data, PictureLimits(**header["limits"]), int(header["side_px"]))
+    limits, side_px = PictureLimits(**header["limits"]), int(header["side_px"])
+    panel = Panel.of_text(header["panel"])
+    if panel is None:
+        image = decode_preview(data, limits, side_px)
+    else:
+        from indexer.panels.picture import panel_of_bytes, preview_of
+
+        slices = list(_parts(data, header["bytes"]))
+        image = preview_of(panel, side_px, lambda px: panel_of_bytes(slices, panel, limits, px))
     file = io.BytesIO()
     image.save(file, "WEBP", quality=WEBP_QUALITY, method=3)
     return {"height": image.height, "width": image.width}, file.getvalue()
 
 
-TASKS = {"pixels": _pixels, "thumbnail": _thumbnail}
+def _parts(data: bytes, lengths: list[int]) -> Iterator[bytes]:
+    at = 0
+    for length in lengths:
+        yield data[at : at + length]
+        at += length
+
+
+TASKS = {"see": _see, "thumbnail": _thumbnail}
 
 
 def main() -> None:
@@ -84,6 +121,8 @@ def main() -> None:
     import PIL.ImageOps
 
     PIL.Image.preinit()
+    for name in ("OMP_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
+        os.environ[name] = "1"  # each thread would take address space, and another visitor's core
     _confine()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group
     while (frame := _read_frame(source)) is not None:

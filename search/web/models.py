@@ -23,6 +23,19 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 # --- Queries
 
 
+class PanelPlace(BaseModel):
+    """Where a panel of the index lies: in its strip, which is a stored picture or several joined,
+    and in each of those; boxes are left, top, width and height in pixels. `url` is the page of its
+    episode."""
+
+    strip: str
+    box: tuple[int, int, int, int]
+    slices: list[tuple[str, tuple[int, int, int, int]]]
+    order: int
+    episode: int | None
+    url: str | None
+
+
 class PictureHit(BaseModel):
     """A picture found; `percentile` is its place among pairs by different authors, `closeness` the
     same in words. `expanded` ones are not among the nearest, and come last."""
@@ -33,6 +46,8 @@ class PictureHit(BaseModel):
     percentile: float
     expanded: bool
     year: int | None
+    panel: PanelPlace | None = None
+    asked_by: int | None = Field(None, description="The panel of the query nearest to it.")
 
 
 class TitleFacts(BaseModel):
@@ -116,6 +131,25 @@ class RefusedPicture(Error):
     name: str
 
 
+class AskedPart(BaseModel):
+    """A part of a picture of the query: its place, from 1, and left, top, width and height in its
+    pixels."""
+
+    picture: int
+    box: tuple[int, int, int, int]
+
+
+class AskedPanel(BaseModel):
+    """A panel of the query, or a whole picture beside panels; `asks` whether it took part in the
+    answer, `similarity` how near it is to the first title."""
+
+    panel: int = Field(description="Its number, from 1; ?panel= of a result asks with some alone.")
+    parts: list[AskedPart]
+    confidence: float
+    asks: bool
+    similarity: float | None
+
+
 class AskedPicture(TitleFacts):
     """A picture of the index that was asked about."""
 
@@ -124,13 +158,15 @@ class AskedPicture(TitleFacts):
 
 class QueryAnswer(BaseModel):
     """`titles` or `pictures`, as `query.by` says; `id` asks again under /v1/results/{id}.
-    `refused` stands where some of the pictures could not be used."""
+    `panels` are those of strips and pages, empty where each picture asked whole. `refused` stands
+    where some of the pictures could not be used."""
 
     id: str | None
     query: QueryFacts
     titles: list[FoundTitle] | None = None
     pictures: list[FoundPicture] | None = None
     labels: LabelGroups
+    panels: list[AskedPanel]
     refused: list[RefusedPicture] | None = None
     picture: AskedPicture | None = None
 

@@ -56,14 +56,25 @@ def _turned(degrees: int, image: Image.Image) -> Image.Image:
 TURNED = {f"hues turned by {degrees}": partial(_turned, degrees) for degrees in TURNS_DEGREES}
 
 
-def of_folder(place: Path, most: int = MOST_PICTURES) -> Benchmark:
-    """The pictures of a manifest, or of the one in a folder; whole series drawn by chance when
-    there are more than `most`.
+def plain_name(author: str) -> str:
+    """A hand without its kind and version: `emoji:noto-v1` is `noto`."""
+    return VERSION.sub("", author.rpartition(":")[2])
 
-    Errors:  InputError as of reading manifests
+
+def of_folder(
+    place: Path, most: int = MOST_PICTURES, learnt: frozenset[str] = frozenset()
+) -> Benchmark:
+    """The pictures of a manifest, or of the one in a folder, less those by authors whose plain
+    names are in `learnt`; whole series drawn by chance when there are more than `most`.
+
+    Errors:  InputError as of reading manifests, or when no author is left
     """
     file = place / MANIFEST_FILE if place.is_dir() else place
-    return _smaller(benchmark_of_manifest(file, training=True), most)
+    bench = benchmark_of_manifest(file, training=True)
+    rows = [n for n, author in enumerate(bench.authors) if plain_name(author) not in learnt]
+    if not rows:
+        raise InputError(f"{file}: the model was trained on every author")
+    return _smaller(bench.part(np.array(rows)), most)
 
 
 def of_contents(place: Path, most: int = MOST_PICTURES) -> Benchmark:

@@ -8,7 +8,7 @@ last, with a note when it was fitted on authors that are asked.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -31,11 +31,11 @@ from indexer.training.evaluation.confounders import (
     CLIPART_QUERIES,
     DRAWING_QUERIES,
     MOST_PICTURES,
-    VERSION,
     Kept,
     Shown,
     of_contents,
     of_folder,
+    plain_name,
 )
 from indexer.training.evaluation.labels import Classifier, LabelPart, LabelResult, measure_labels
 from indexer.training.evaluation.retrieval import (
@@ -61,7 +61,6 @@ QUICK_SHOWN = 300
 WHITENED = "whitened by authors, 896 d"
 """The simple closed form, which every row is compared with."""
 CLOSED = "closed form, 896 d"
-KINDS_LEARNT = ("authors", "other_hands")
 Embed = Callable[[np.ndarray], np.ndarray]
 
 
@@ -91,6 +90,7 @@ class Beside:
     vgg      weights of VGG16 or VGG19, for its Gram matrices
     trained  whether the softmax networks are trained, which takes minutes
     steps    of each of them; None: as many as each recipe has
+    views    whether degraded queries are asked, which takes most of the time
     """
 
     content: Path | None = None
@@ -98,6 +98,7 @@ class Beside:
     vgg: Path | None = None
     trained: bool = False
     steps: int | None = None
+    views: bool = True
 
 
 Interval = tuple[float, float, float]
@@ -402,9 +403,11 @@ def evaluate(
         bench = smaller(bench)
     most = QUICK_SHOWN if quick else MOST_PICTURES
     contents = of_contents(beside.content, most) if beside.content else None
-    pieces = of_folder(beside.clipart, most) if beside.clipart else None
+    learnt = hands_of(model)
+    pieces = of_folder(beside.clipart, most, learnt) if beside.clipart else None
     store = FeatureStore(bench, cache, model, progress, vgg=beside.vgg)
-    ground = Ground(store, QUICK_VIEWS if quick else tuple(VIEWS))
+    views = QUICK_VIEWS if quick else tuple(VIEWS)
+    ground = Ground(store, views if beside.views else ())
     note = leakage(bench, model)
     spaces = standard_spaces(ground, note, beside)
     table, found = [], {}
@@ -433,7 +436,7 @@ def evaluate(
         [ground.shown(space, *asked) for space in spaces if space.shown],
         labels,
         worst_authors(found[shown.name][0]),
-        notes_on(model, contents, pieces),
+        notes_on(learnt, contents),
         ground,
         shown,
     )
@@ -501,20 +504,22 @@ def trained_on(bench: Benchmark, model: Path) -> str:
     return f"{model.name} was trained on {len(fitted)} authors: {', '.join(parts)}."
 
 
-def notes_on(model: Path, contents: Benchmark | None, clipart: Benchmark | None) -> list[str]:
+def hands_of(model: Path) -> frozenset[str]:
+    """The plain names of all hands that a model says it was trained on."""
+    kinds = (authors_of(model, kind) or () for kind in ("authors", "other_hands"))
+    return frozenset(plain_name(name) for names in kinds for name in names)
+
+
+def notes_on(learnt: frozenset[str], contents: Benchmark | None) -> list[str]:
     """What a reader of the figures has to know about this run."""
-
-    def plain(names: Iterable[str]) -> set[str]:  # emoji:noto-v1 -> noto
-        return {VERSION.sub("", name.rpartition(":")[2]) for name in names}
-
     notes = []
     if hangul_font() is None:
         notes.append(
             "No font with Hangul is installed: the lettering is Latin only (Debian: fonts-nanum)."
         )
-    learnt = plain({name for kind in KINDS_LEARNT for name in authors_of(model, kind) or ()})
-    for what, bench in (("styles of the contents", contents), ("authors of the clip art", clipart)):
-        asked = plain(bench.authors.tolist()) if bench else set()
-        if known := asked & learnt:
-            notes.append(f"The model was trained on {len(known)} of the {len(asked)} {what}.")
+    asked = {plain_name(name) for name in contents.authors.tolist()} if contents else set()
+    if known := asked & learnt:
+        notes.append(
+            f"The model was trained on {len(known)} of the {len(asked)} styles of the contents."
+        )
     return notes

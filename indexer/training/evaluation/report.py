@@ -158,6 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--vgg", type=Path, help="weights of VGG16 or VGG19, torchvision's names")
     parser.add_argument("--baselines", choices=("quick", "all"), default="quick")
     parser.add_argument("--baseline-steps", type=int, help="steps of each network that is trained")
+    parser.add_argument("--without-views", action="store_true", help="no degraded queries")
     parser.add_argument("--json", type=Path, help="write all figures here too")
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="where the pages are")
     options = parser.parse_args(arguments)
@@ -167,6 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.vgg,
         options.baselines == "all",
         options.baseline_steps,
+        not options.without_views,
     )
 
     def show(done: int, total: int, what: str = "", /) -> None:

@@ -172,7 +172,7 @@ def naver(
     **options: Any,
 ) -> int:
     """Crawl Naver Webtoon: titles, episodes, thumbnails, strips."""
-    scope = _scope("naver", weekday, finished, titles, strips, max_episodes)
+    scope = _scope("naver", weekday, finished, titles, strips, max_episodes=max_episodes)
     return _crawl(ctx.obj, "naver", scope, **options)
 
 
@@ -209,10 +209,10 @@ def webtoons(
         finished,
         titles,
         strips,
-        max_episodes,
         tuple(genre or ()),
         language,
         LANGUAGES,
+        max_episodes=max_episodes,
     )
     return _crawl(ctx.obj, "webtoons", scope, **options)
 
@@ -280,10 +280,11 @@ def _scope(
     finished: bool,
     titles: list[str] | None,
     strips: bool,
-    max_episodes: int | None,
     genres: tuple[str, ...] = (),
     language: str | None = None,
     languages: tuple[str, ...] = (),
+    *,
+    max_episodes: int | None = None,
 ) -> Scope:
     """What to ask a site for. A title is given by its number, its id or the address of a page,
     which may also say one of the `languages`.

@@ -109,7 +109,7 @@ def manifest(
 ) -> int:
     """Import the pictures that a CSV, TSV or Parquet file lists.
 
-    It needs a column `path`; author, series, title, genre, year, date, kind, url and tags
+    It needs a column `path`; author, series, title, genre, year, date, kind, episode, url and tags
     are read where they are there.
     """
     from crawler.importers.manifest import import_manifest

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from schemas.settings import Settings
     from search.engine import QueryOptions
     from search.inputs import QueryPicture
+    from search.panels import Cutting
 
 app = new_app()
 Names = list[str] | None
@@ -29,6 +31,7 @@ Names = list[str] | None
         "toonsearch query cover.jpg -k 5",
         "toonsearch query a.png b.png --where \"genre = 'animals' and year < 2006\"",
         "toonsearch query cover.jpg --exclude-same-author --html similar.html",
+        "toonsearch query episode-12/*.jpg",
         "toonsearch query - --json < cover.jpg",
     )
 )
@@ -44,6 +47,13 @@ def query(
     crop: Annotated[
         str | None, Option(metavar="X,Y,W,H", help="Ask about a part: pixels, or percent with %.")
     ] = None,
+    panels: Annotated[
+        str,
+        Option(
+            metavar="auto|off|N",
+            help="Cut strips and pages, and ask with each panel; N: every picture, N panels at most.",
+        ),
+    ] = "auto",
     where: Annotated[
         str | None, Option(metavar="SQL", help="Only pictures for which this holds.")
     ] = None,
@@ -107,7 +117,9 @@ def query(
 ) -> None:
     """Find the titles drawn most like a picture, and by whom.
 
-    Several pictures make one query. All filters act before the search. --palette and
+    Several pictures make one query; those that are slices of one strip are joined. A strip, or a
+    page on which several panels are found with confidence, is cut, and each panel asks (at most
+    24, evenly spread): the answer names those that carried it. All filters act before the search. --palette and
     --like-colors filter too; without any PICTURE they rank by colour alone (after
     `toonsearch colors`). --where is one SQL condition over title, author, genre, year, era,
     kind, tags, star_score and the other columns of the index.
@@ -122,7 +134,9 @@ def query(
     from search.engine import QueryOptions
     from search.filters import Filters
     from search.output import text
+    from search.panels import Cutting
 
+    cutting = Cutting.parse(panels)
     wanted = text.parse_columns(columns) if columns is not None else ()
     session: Session = ctx.obj
     settings = session.settings(
@@ -147,9 +161,11 @@ def query(
     )
     options = QueryOptions.of(settings.query, filters)
     if palette is not None or like_colors is not None:
-        answer, read = _by_color(settings, options, pictures or [], crop, palette, like_colors)
+        answer, shown = _by_color(
+            settings, options, pictures or [], crop, cutting, palette, like_colors
+        )
     else:
-        answer, read = _by_style(settings, options, pictures or [], crop)
+        answer, shown = _by_style(settings, options, pictures or [], crop, cutting)
     for note in answer.notes:
         session.note(note)
     level, layout, limits = settings.query.by, settings.layout, settings.decode.limits
@@ -168,7 +184,7 @@ def query(
     if html is not None:
         from search.output.html import GallerySection, write_gallery
 
-        section = GallerySection(answer, tuple(read), by=level)
+        section = GallerySection(answer, tuple(shown), by=level)
         write_gallery(html, [section], layout=layout, limits=limits)
         session.note(f"the gallery is in {html}")
 
@@ -181,10 +197,16 @@ def _title(text: str) -> str:
 
 
 def _by_style(
-    settings: Settings, options: QueryOptions, sources: list[str], crop: str | None
+    settings: Settings,
+    options: QueryOptions,
+    sources: list[str],
+    crop: str | None,
+    cutting: Cutting,
 ) -> tuple[Answer, list[QueryPicture]]:
+    """The answer, and the pictures or panels that asked, for a gallery."""
     from search.engine import Engine
     from search.inputs import STDIN, Crop, read_picture
+    from search.panels import panel_pictures, see
 
     if sources.count(STDIN) > 1:
         raise UsageError("standard input can be read only once", "Name `-` once.")
@@ -192,7 +214,17 @@ def _by_style(
     limits = settings.decode.limits
     read = [read_picture(s, limits, crop=part, stdin=sys.stdin.buffer) for s in sources]
     with Engine.open(settings.layout, settings) as engine:
-        return engine.query(read, options), read
+        started = time.perf_counter()
+        engine.encoder.begin()
+        seen = see(read, limits, engine.encoder.pixel_spec, cutting)
+        answer = engine.answer(
+            engine.encode_seen(seen),
+            options,
+            picture_ids=[picture.picture_id for picture in read],
+            names=[picture.name for picture in read],
+            started=started,
+        )
+    return answer, panel_pictures(answer, seen, read) or read
 
 
 def _by_color(
@@ -200,6 +232,7 @@ def _by_color(
     options: QueryOptions,
     sources: list[str],
     crop: str | None,
+    cutting: Cutting,
     palette: str | None,
     like_colors: str | None,
 ) -> tuple[Answer, list[QueryPicture]]:
@@ -216,7 +249,7 @@ def _by_color(
     if sources:
         only = tuple(palettes.holders(settings.layout, colors))
         filters = replace(options.filters, pictures=only)
-        return _by_style(settings, replace(options, filters=filters), sources, crop)
+        return _by_style(settings, replace(options, filters=filters), sources, crop, cutting)
     if options.filters.exclude_same_author:
         raise UsageError("--exclude-same-author needs a picture", "Name one.")
     answer = palettes.query_by_color(

@@ -18,7 +18,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from indexer.vector_index.ranking import refined
-from schemas.errors import InputError, ToonsearchError
+from schemas.errors import ToonsearchError
 from schemas.records import Answer
 from search.engine import QueryOptions, StyleQuery
 from search.inputs import QueryPicture
@@ -27,11 +27,13 @@ from search.output.html import GallerySection, Thumbnail, render_gallery
 from search.results import titles_holding
 from search.web.db import EncodedQuery
 from search.web.dependencies import (
+    ChosenPanels,
     Marks,
     Opened,
     Options,
     Pictures,
     RequestCrop,
+    RequestCutting,
     RequestMarks,
     Service,
     ServiceDependency,
@@ -72,41 +74,41 @@ ANSWER: dict[str, Any] = {"response_model": QueryAnswer, "response_model_exclude
 
 @router.post("/query", **ANSWER, responses=errors(400, 408, 413, 415), openapi_extra=BODY)
 async def query(
-    service: ServiceDependency, options: Options, pictures: Pictures, opened: Opened
+    service: ServiceDependency,
+    options: Options,
+    pictures: Pictures,
+    opened: Opened,
+    cutting: RequestCutting,
+    chosen: ChosenPanels = [],  # noqa: B006
 ) -> dict[str, Any]:
     """Find the titles drawn most like the pictures in the body, taken together.
 
-    A picture that cannot be used is named in `refused` and in the notes, and the others answer.
+    Strips and pages are cut, and each panel asks. A picture that cannot be used is named in
+    `refused` and in the notes, and the others answer.
     """
     started = time.perf_counter()
     engine, generation = opened.engine, opened.generation
-    tried = await asyncio.gather(
-        *(service.decoders.pixels(one, engine.encoder.pixel_spec) for one in pictures),
-        return_exceptions=True,
-    )
-    decoded = [one for one in tried if not isinstance(one, BaseException)]
-    failed: dict[int, Exception] = {}
-    for n, one in enumerate(tried):
-        if isinstance(one, InputError) and decoded:
-            failed[n] = one
-        elif isinstance(one, BaseException):
-            raise one
+    seen = await service.decoders.see(pictures, engine.encoder.pixel_spec, cutting)
+    failed = seen.refused if seen.pixels else {}
+    used = [one for n, one in enumerate(pictures) if n not in failed]
 
     def work() -> tuple[Answer, EncodedQuery]:
-        ids = [picture.picture_id for picture in decoded]
-        names = [picture.name for picture in decoded]
-        style = engine.encode(decoded)
-        answer = engine.answer(style, options, picture_ids=ids, names=names, started=started)
+        ids = [picture.picture_id for picture in used]
+        names = [picture.name for picture in used]
+        style = engine.encode_seen(replace(seen, refused={}) if failed else seen)
+        answer = engine.answer(
+            style.by_panels(chosen), options, picture_ids=ids, names=names, started=started
+        )
         own = tuple(one for one in ids if titles_holding(opened.meta, [one]))
         model = (generation.model_id, generation.preprocessing_digest)
-        return answer, EncodedQuery(style.vector, style.ood, *model, own, style.notes)
+        return answer, EncodedQuery(style.vector, style.ood, *model, own, style.notes, style.panels)
 
     answer, encoded = await run_in_threadpool(work)
     body = _body(service.recent.add(encoded), answer, options)
     if failed:
         body["refused"] = [
             {"picture": n + 1, "name": pictures[n].name, **error_body(error, pictures[n].name)}
-            for n, error in failed.items()
+            for n, error in sorted(failed.items())
         ]
         body["query"]["notes"] += [
             f"not used: {one['name']}: {one['error']}" for one in body["refused"]
@@ -120,6 +122,7 @@ async def fetched(
     opened: Opened,
     options: Options,
     crop: RequestCrop,
+    cutting: RequestCutting,
     url: Annotated[str, Query(max_length=MAX_URL, description="Address of a picture.")],
 ) -> dict[str, Any]:
     """Ask about a picture on the web, where the server is allowed to fetch it."""
@@ -127,7 +130,7 @@ async def fetched(
         raise ApiError(403, "off", "this server does not fetch pictures")
     data = await fetch_picture(url, service.settings.web.max_bytes)
     name = url.partition("?")[0].rpartition("/")[2][:200] or "picture"
-    return await query(service, options, [QueryPicture(name, data, crop)], opened)
+    return await query(service, options, [QueryPicture(name, data, crop)], opened, cutting)
 
 
 @router.get("/results/{result_id}", **ANSWER, responses=errors(404, 410))
@@ -137,11 +140,13 @@ async def result(
     opened: Opened,
     options: Options,
     marks: RequestMarks,
+    chosen: ChosenPanels = [],  # noqa: B006
     format: Annotated[
         Literal["json", "csv", "html"] | None, Query(description="As a file.")
     ] = None,
 ) -> Any:
-    """Ask again about the same pictures, with other filters, refined by pictures that were marked.
+    """Ask again about the same pictures, with other filters or with some of their panels alone,
+    refined by pictures that were marked.
 
     The labels stay those of the query itself: whoever marks an artist's pictures would only be
     told of that artist.
@@ -149,8 +154,7 @@ async def result(
     encoded = await usable_query(service, opened, result_id)
 
     def work() -> Answer:
-        style = StyleQuery(encoded.vector, encoded.ood, encoded.notes)
-        return _refined_answer(opened, style, options, marks, encoded.own)
+        return _refined_answer(opened, _style(encoded, chosen), options, marks, encoded.own)
 
     answer = await run_in_threadpool(work)
     if format is not None:
@@ -162,13 +166,19 @@ async def result(
     "/results/{result_id}/share", response_model=SharedLink, responses=errors(403, 404, 507)
 )
 async def share_result(
-    result_id: str, request: Request, service: ServiceDependency
+    result_id: str,
+    request: Request,
+    service: ServiceDependency,
+    chosen: ChosenPanels = [],  # noqa: B006
 ) -> dict[str, Any]:
-    """Make a link that can be opened later: it keeps the vector, not the picture."""
+    """Make a link that can be opened later: it keeps the vector, not the picture, and asks with
+    these panels."""
     days = service.settings.web.share_days
     if days == 0:
         raise ApiError(403, "off", "shared links are turned off on this server")
     encoded = await _encoded_query(service, result_id)
+    style = _style(encoded, chosen)
+    encoded = replace(encoded, vector=style.vector, ood=style.ood)
     key, expires = await service.store.run(service.store.add_share, encoded, days)
     moment = datetime.fromtimestamp(expires, UTC).isoformat(timespec="seconds")
     return {"id": key, "link": f"{request.app.state.root_path}/?r={key}", "expires": moment}
@@ -252,6 +262,11 @@ async def _encoded_query(service: Service, result_id: str) -> EncodedQuery:
     return found
 
 
+def _style(encoded: EncodedQuery, chosen: Sequence[int]) -> StyleQuery:
+    style = StyleQuery(encoded.vector, encoded.ood, encoded.notes, encoded.panels)
+    return style.by_panels(chosen)
+
+
 def _body(result_id: str | None, answer: Answer, options: QueryOptions) -> dict[str, Any]:
     """The answer's body with the id under which it can be asked again."""
     return {"id": result_id, **output.body(answer, options.by, None)}
@@ -283,9 +298,9 @@ async def _download(
 async def _thumbnails(
     service: Service, opened: OpenEngine, section: GallerySection
 ) -> dict[str, Thumbnail]:
-    """Thumbnails of the hits by stored file, made by the decoders."""
-    files = {hit.file: hit.picture_id for hit in section.hits if hit.file is not None}
-    side_px = SIDES_PX["medium" if len(files) <= 60 else "small"]
+    """Thumbnails of the hits by picture id, made by the decoders."""
+    ids = list(dict.fromkeys(hit.picture_id for hit in section.hits if hit.file is not None))
+    side_px = SIDES_PX["medium" if len(ids) <= 60 else "small"]
 
     async def one(picture_id: str) -> Thumbnail | None:
         try:
@@ -295,5 +310,5 @@ async def _thumbnails(
         data = base64.standard_b64encode(made.data).decode("ascii")
         return Thumbnail(f"data:image/webp;base64,{data}", made.width_px, made.height_px)
 
-    made = await asyncio.gather(*(one(picture_id) for picture_id in files.values()))
-    return {file: found for file, found in zip(files, made, strict=True) if found is not None}
+    made = await asyncio.gather(*(one(picture_id) for picture_id in ids))
+    return {one: found for one, found in zip(ids, made, strict=True) if found is not None}

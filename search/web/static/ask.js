@@ -5,6 +5,7 @@ import { explain, number, t } from "./strings.js";
 import { get, here, load, query, withParams } from "./api.js";
 import { chosen } from "./given.js";
 import { answerView, byline, filtersOf } from "./results.js";
+import { cutButton, panelsView } from "./panels.js";
 import { boxOf, shrunk } from "./shrink.js";
 import { go, known, problem, server } from "./app.js";
 
@@ -34,9 +35,9 @@ export function take(pictures) {
   return pictures.slice(room);
 }
 
-// Ask about other pictures: the result on the page does not belong to them, but it stays until theirs
+// Ask about other pictures, or cut in another way: the result on the page does not belong to them, but it stays until theirs
 // is there, and for good when there is none.
-function askAgain(next) {
+function askAgain(next, other = {}) {
   const isShown = !here() && shownAt && document.querySelector("main .answer");
   const old = { asked, resultOf, address: shownAt?.address };
   asked = next;
@@ -49,7 +50,7 @@ function askAgain(next) {
   before = isShown ? before ?? old : null;
   if (!isShown) letGo(old.asked, asked);
   const filters = !here() ? filtersOf(new URLSearchParams(location.search)) : {};
-  go(withParams("./", { r: "new", ...filters }), location.search.startsWith("?r="));
+  go(withParams("./", { r: "new", ...filters, panel: null, ...other }), location.search.startsWith("?r="));
 }
 
 // An answer stays when other filters bring none: the page says why, and its address is the answer's.
@@ -92,12 +93,24 @@ async function answerPage(main, params, signal) {
     leaveOut(answer.refused ?? []);
     history.replaceState(null, "", withParams("./", { r: answer.id, ...filters }));
   }
-  await show(main, answer, filters, { tiles: answer.id === resultOf ? tiles() : null, id: answer.id, ask: again(answer.id, signal) }, signal);
+  const own = answer.id === resultOf ? [tiles(), panels(answer, filters)] : null;
+  await show(main, answer, filters, { tiles: own, id: answer.id, ask: again(answer.id, signal) }, signal);
+}
+
+// The panels that asked, to be chosen among.
+function panels(answer, filters) {
+  if (filters.panels === "off") return cutButton(() => askAgain(asked, { panels: null }));
+  const sentAs = new Map(asked.map((one) => [one.place, one.sent?.blob]));
+  const choose = (panel) => go(withParams("./", { r: answer.id, ...filters, panel }));
+  return panelsView(answer, sentAs, choose, () => askAgain(asked, { panels: "off" }));
 }
 
 // The pictures as they are sent, one after the other: a large one fills a phone's memory.
 async function sent() {
-  for (const one of asked) one.sent ??= { name: one.file.name, ...await shrunk(one.file, one.url, one.crop) };
+  for (const [n, one] of asked.entries()) {
+    one.sent ??= { name: one.file.name, ...await shrunk(one.file, one.url, one.crop) };
+    one.place = n + 1; // as the answer counts them
+  }
   return asked.map((one) => one.sent);
 }
 

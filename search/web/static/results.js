@@ -5,13 +5,14 @@ import { language, number, percent, share, t } from "./strings.js";
 import { get, send, withParams } from "./api.js";
 import { server } from "./app.js";
 import { saveButton } from "./account.js";
+import { panelNote, panelPlace } from "./panels.js";
 import { cardList, comingMore, densitySwitch } from "./listing.js";
 import { lookButton } from "./look.js";
 import { markButtons, marksNote } from "./marks.js";
 
-export const FILTERS = ["k", "by", "genre", "platform", "year_from", "year_to", "exclude_author", "exclude_same_author", "exclude_title", "liked", "disliked"];
-const MANY = new Set(["genre", "platform", "exclude_author", "exclude_title", "liked", "disliked"]);
-const UNSEEN = new Set(["k", "exclude_title", "liked", "disliked"]); // of the address, not of the form
+export const FILTERS = ["k", "by", "genre", "platform", "year_from", "year_to", "exclude_author", "exclude_same_author", "exclude_title", "liked", "disliked", "panel", "panels"];
+const MANY = new Set(["genre", "platform", "exclude_author", "exclude_title", "liked", "disliked", "panel"]);
+const UNSEEN = new Set(["k", "exclude_title", "liked", "disliked", "panel", "panels"]); // of the address, not of the form
 const STEP = 10;
 const MAX_K = 200;
 
@@ -91,7 +92,7 @@ function notes(answer) {
     else if (note.startsWith("no artist is known")) said.push(t("noneLeftOut"));
     else if (note.startsWith("too long to be seen whole")) said.push(t("tooLong"));
     else if (/^\d+ of the \d+/.test(note)) said.push(t("fewer"));
-    else said.push(note);
+    else said.push(panelNote(note) ?? note);
   }
   return said.length ? h("p", { class: "notes soft" }, said.join(" ")) : null;
 }
@@ -120,7 +121,7 @@ export function card(one, context = null) {
     h("div", { class: "words" },
       h("h3", {}, one.rank ? h("span", { class: "rank" }, one.rank, " ") : null, h("a", { href: withParams("title", { id: one.title_id }) }, one.title)),
       byline(one.authors),
-      h("p", { class: "meta" }, [...one.genres.slice(0, 2), one.year].filter(Boolean).join(" · "),
+      h("p", { class: "meta" }, [...one.genres.slice(0, 2), one.year].filter(Boolean).join(" · "), panelPlace(first, one),
         swatchPlace(first.picture_id), one.url ? [" ", link(one.url, "↗", { "aria-label": `${t("openPage")}: ${one.title}` })] : null),
       one.percentile === undefined ? null : nearness(one),
       h("p", { class: "actions" },
@@ -211,8 +212,8 @@ function shareAndSave(answer, filters) {
   const out = h("div", { class: "shared" });
   const sharing = async () => {
     try {
-      const made = await send("POST", `${address}/share`);
-      const full = new URL(withParams("./", { r: made.id, ...filters }), location.href).href;
+      const made = await send("POST", withParams(`${address}/share`, { panel: filters.panel }));
+      const full = new URL(withParams("./", { r: made.id, ...filters, panel: null }), location.href).href;
       fill(out, h("input", { readonly: true, value: full, "aria-label": t("copyThis"), onfocus: (e) => e.target.select() }),
         h("span", { class: "soft" }, t("shareNote", { date: new Date(made.expires).toLocaleDateString(language) })));
       history.replaceState(null, "", full);

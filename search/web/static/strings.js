@@ -65,6 +65,15 @@ const EN = {
   andMore: "{names} and {n} more",
   linksAreOff: "This server does not open links. Save the picture and drop the file here.",
   nothingTaken: "There is no picture in that. Drop JPEG, PNG, WebP or GIF files here.",
+  panelNumber: "panel {n}", panelOfEpisode: "episode {episode}, panel {n}",
+  panelsAsked: "Panels: {n} of {all} asked", panels: "Panels", panelAlone: "Ask with panel {n} alone", panelCounts: "counts",
+  panelsHelp: "Click a panel to ask with it alone; untick those that are not to count.",
+  askChosen: "Ask with these", allPanels: "All panels", cutAgain: "Cut into panels",
+  cutInto: "Cut into {n} panels, each of which asked.", cutSome: "Cut into {all} panels, {n} of which asked, evenly spread.",
+  joinedSlices: "The pictures are slices of one strip and were joined.", advertisements: "What looks like advertisements at the end did not ask.",
+  missingSlices: "Slices seem to be missing: {names}.", noGutter: "There is no gutter in {n} rows: the strip was cut anyway.",
+  repeatedSlice: "{name} repeats the slice above it and was left out.", repeatedRows: "{name} repeats {n} rows of the slice above it.",
+  scaledSlice: "{name} was scaled to the width of the other slices, {n} px.", oneFrame: "{name} is animated: one frame of it was cut.",
 };
 
 const KO = {
@@ -132,6 +141,15 @@ const KO = {
   andMore: "{names} 외 {n}개",
   linksAreOff: "이 서버는 링크를 열지 않습니다. 그림을 저장한 다음 그 파일을 여기에 놓아 주세요.",
   nothingTaken: "그 안에 그림이 없습니다. JPEG, PNG, WebP, GIF 파일을 놓아 주세요.",
+  panelNumber: "컷 {n}", panelOfEpisode: "{episode}화 컷 {n}",
+  panelsAsked: "컷: {all}개 가운데 {n}개로 물었습니다", panels: "컷", panelAlone: "컷 {n}만으로 검색", panelCounts: "넣기",
+  panelsHelp: "컷을 누르면 그 컷만으로 검색합니다. 빼고 싶은 컷은 체크를 끄세요.",
+  askChosen: "고른 컷으로 검색", allPanels: "모든 컷", cutAgain: "컷으로 나누기",
+  cutInto: "컷 {n}개로 나누어 하나하나 물었습니다.", cutSome: "컷 {all}개로 나누고, 그 가운데 고르게 {n}개로 물었습니다.",
+  joinedSlices: "한 회차를 나눈 그림들이라 이어 붙였습니다.", advertisements: "끝에 있는 광고로 보이는 그림은 뺐습니다.",
+  missingSlices: "빠진 조각이 있는 것 같습니다: {names}.", noGutter: "{n}줄 동안 컷 사이 여백이 없어 그대로 나누었습니다.",
+  repeatedSlice: "{name}: 위 조각과 같아서 뺐습니다.", repeatedRows: "{name}: 위 조각과 {n}줄이 겹칩니다.",
+  scaledSlice: "{name}: 다른 조각의 너비 {n}픽셀에 맞추었습니다.", oneFrame: "{name}: 움직이는 그림이라 한 장면만 나누었습니다.",
 };
 
 // The server's sentences are English; for Korean readers each code has what happened and what to do.

@@ -10,8 +10,9 @@ import pytest
 from PIL import Image, ImageDraw
 
 from indexer.panels.cut import CutOptions
-from indexer.panels.stitch import Strip, continues, natural_key, overlap, row_marks
+from indexer.panels.stitch import Strip, continues, overlap, row_marks
 from schemas.images import PictureLimits
+from schemas.names import natural_key
 from tests.strips import Box, assert_boxes, page, picture, slices
 
 LIMITS = PictureLimits()

@@ -150,6 +150,12 @@ def test_numbered_pictures_of_their_own_are_no_strip_and_tall_ones_are(tmp_path:
     assert kinds == ["panel"] * 3 + ["picture"] * 3
     again = cut_pending(settings.layout, settings)
     assert {k: n for k, n in again.counts.items() if n} == {"already": 1}
+    picture(300, 200, 4).save(folder / "4.png")  # the tall one is not cut again
+    import_folder(settings.layout, settings, tmp_path / "drawings")
+    grown = cut_pending(settings.layout, settings)
+    assert (grown.counts["whole"], grown.counts["cut"]) == (1, 0)
+    assert len(rows(catalog, "panels")) == 3
+    assert len(rows(catalog, "strips")) == 2
 
 
 def test_a_strip_without_panels_stays_whole_and_a_damaged_one_is_a_row(tmp_path: Path) -> None:

@@ -249,7 +249,7 @@ def test_embeddings_of_a_catalog_are_not_computed_again(tmp_path: Path) -> None:
     assert catalog_encoded(layout, bench, shipped_model_dir()) is None
     embed_pending(layout, settings)
     found = catalog_encoded(layout, bench, shipped_model_dir())
-    assert found is not None and found.vectors.shape == (len(bench), 256)
+    assert found is not None and found.vectors.shape == (len(bench), 512)
     rows = FeatureStore(bench, None, shipped_model_dir()).get("encoded")
     assert np.abs((found.vectors * rows[:, :-1]).sum(1) - 1).max() < 1e-3
     assert found.ood == pytest.approx(rows[:, -1], rel=1e-5)

@@ -29,7 +29,7 @@ from search.output.html import (
     write_gallery,
 )
 from search.output.html import render_gallery as render_page
-from tests.search.answers import NASTY, answer
+from tests.search.answers import NASTY, answer, hit
 from tests.search.artists import HANDS, draw
 from tests.search.pages import elements
 
@@ -133,9 +133,9 @@ def test_a_crowded_page_keeps_its_budget(tmp_path: Path) -> None:
     for number in range(60):  # noise is what packs worst
         noise = rng.integers(0, 256, (400, 400, 3), dtype=np.uint8)
         Image.fromarray(noise).save(layout.pictures / f"{number}.png")
-        thumbnails.add_stored(f"{number}.png")
-        uses[f"{number}.png"] = 1
-    thumbnails.add_stored("missing.png")
+        thumbnails.add_hit(hit(number, f"{number}.png"))
+        uses[f"{number:064x}"] = 1
+    thumbnails.add_hit(hit(99, "missing.png"))
     made = thumbnails.encoded(uses)
     assert len(made) == 60
     assert sum(len(one.uri) for one in made.values()) <= BUDGET_BYTES
@@ -158,8 +158,8 @@ def test_no_picture_of_the_gallery_is_a_sliver(tmp_path: Path, uses: int) -> Non
     thumbnails = Thumbnails(layout, LIMITS)
     query = QueryPicture("q", long_strip(), Crop.parse("0,0,100%,50%"))
     thumbnails.add_query(query)
-    thumbnails.add_stored("strip.png")
-    made = thumbnails.encoded({query_key(query): uses, "strip.png": uses})
+    thumbnails.add_hit(hit(1, "strip.png"))
+    made = thumbnails.encoded({query_key(query): uses, hit(1).picture_id: uses})
     assert len(made) == 2
     for one in made.values():
         assert min(one.width_px, one.height_px) >= 60

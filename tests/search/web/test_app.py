@@ -264,6 +264,21 @@ def test_the_page_knows_the_notes_that_it_translates() -> None:
         assert any(note.startswith(beginning) for note in said), beginning
 
 
+def test_the_page_knows_the_notes_about_panels() -> None:
+    """Each pattern of the page fits a note as the code makes it."""
+    script = (STATIC / "panels.js").read_text("utf-8").split("const NOTES")[1].split("];")[0]
+    patterns = re.findall(r"\[/(\^.+?)/, ", script)
+    assert len(patterns) == 9
+    root = Path(web.__file__).parents[2]
+    code = "".join(
+        (root / name).read_text("utf-8")
+        for name in ("search/panels.py", "indexer/panels/stitch.py")
+    )
+    made = [re.sub(r"\{[^}]*\}", "7", text) for text in re.findall(r'f?"([^"\n]+)"', code)]
+    for pattern in patterns:
+        assert any(re.search(pattern, text) for text in made), pattern
+
+
 def test_the_description_names_a_model_for_every_answer(client: TestClient) -> None:
     described = client.get("/openapi.json").json()["paths"]
     assert len(described) > 20

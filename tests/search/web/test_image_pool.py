@@ -6,20 +6,24 @@ import asyncio
 import io
 import struct
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from indexer.embedding.preprocess import PixelSpec, picture_to_pixels
-from schemas.images import PictureError, PictureLimits, Reason, picture_id_of
+from schemas.images import PictureError, PictureLimits, Reason
 from search.inputs import QueryPicture
+from search.panels import AUTO, Seen, see
 from search.web import image_pool
-from search.web.image_pool import DecodedPicture, DecoderPool
+from search.web.image_pool import DecoderPool
+from tests import strips
 from tests.search.artists import draw
 
 LIMITS = PictureLimits()
+BOXES = [(20, 30, 360, 420), (20, 520, 360, 420), (20, 1010, 360, 450)]
 
 
 def png(image: Image.Image) -> bytes:
@@ -45,11 +49,45 @@ def test_pixels_are_those_of_the_one_path() -> None:
         spec = PixelSpec(min_side_px=352)
         for seed in range(4):
             data = png(draw(seed % 3, seed))
-            made = await pool.pixels(QueryPicture("a", data), spec)
-            assert isinstance(made, DecodedPicture) and made.decoded is not None
+            seen = await pool.see([QueryPicture("a", data)], spec, AUTO)
             wanted = picture_to_pixels(data, LIMITS, spec)
-            assert np.array_equal(made.decoded, wanted)
-            assert made.picture_id == picture_id_of(data)
+            assert len(seen.pixels) == 1 and np.array_equal(seen.pixels[0], wanted)
+            assert not seen.is_cut and not seen.notes and not seen.refused
+
+    with_pool(work)
+
+
+def test_a_strip_is_cut_in_the_process_as_on_the_command_line() -> None:
+    async def work(pool: DecoderPool) -> None:
+        strip = QueryPicture("strip.png", png(strips.page((400, 1500), BOXES)))
+        seen = await pool.see([strip, QueryPicture("b", png(draw(0, 1)))], PixelSpec(), AUTO)
+        here = see([strip, QueryPicture("b", png(draw(0, 1)))], LIMITS, PixelSpec(), AUTO)
+        assert seen.is_cut and seen.panels == here.panels and seen.notes == here.notes
+        assert len(seen.pixels) == len(BOXES) + 1
+        for one, other in zip(seen.pixels, here.pixels, strict=True):
+            assert np.array_equal(one, other)
+
+    with_pool(work)
+
+
+def test_pictures_that_end_a_process_together_are_tried_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def work(pool: DecoderPool) -> None:
+        asked = pool._see
+
+        async def one_at_a_time(pictures: Sequence[QueryPicture], *rest: Any) -> Seen:
+            if len(pictures) > 1 or pictures[0].name == "bad":
+                raise PictureError(Reason.DAMAGED, "the picture cannot be decoded")
+            return await asked(pictures, *rest)
+
+        monkeypatch.setattr(pool, "_see", one_at_a_time)
+        strip = QueryPicture("strip.png", png(strips.page((400, 1500), BOXES)))
+        bad, good = QueryPicture("bad", b"?"), QueryPicture("good", png(draw(0, 1)))
+        seen = await pool.see([bad, strip, good], PixelSpec(), AUTO)
+        assert list(seen.refused) == [0] and len(seen.pixels) == len(BOXES) + 1
+        assert [panel.number for panel in seen.panels] == [1, 2, 3, 4]
+        assert [panel.parts[0].picture for panel in seen.panels] == [2, 2, 2, 3]
 
     with_pool(work)
 
@@ -63,15 +101,15 @@ def test_a_process_that_dies_or_hangs_costs_one_picture(monkeypatch: pytest.Monk
         failures = 0
         for _ in range(4):
             try:
-                await pool.pixels(good, PixelSpec())
+                await pool.see([good], PixelSpec(), AUTO)
             except PictureError:
                 failures += 1
         assert failures <= 2  # one for each process that was killed
         pool.timeout_s = 0.0
         with pytest.raises(PictureError, match="too long"):
-            await pool.pixels(good, PixelSpec())
+            await pool.see([good], PixelSpec(), AUTO)
         pool.timeout_s = image_pool.TIMEOUT_S
-        await pool.pixels(good, PixelSpec())
+        await pool.see([good], PixelSpec(), AUTO)
         assert pool.restarts_count >= 1
 
     with_pool(work)
@@ -99,10 +137,12 @@ def test_the_largest_allowed_picture_fits_and_a_larger_one_is_refused() -> None:
         image = Image.new("RGBA", (side, side), (10, 20, 30, 90))
         image.paste((200, 20, 30, 255), (0, 0, side // 2, side // 2))
         large = png(image)
-        await pool.pixels(QueryPicture("large", large), PixelSpec())
-        with pytest.raises(PictureError) as caught:
-            await pool.pixels(QueryPicture("bomb", bomb(60_000, 60_000)), PixelSpec())
-        assert caught.value.reason is Reason.TOO_MANY_PIXELS
+        await pool.see([QueryPicture("large", large)], PixelSpec(), AUTO)
+        refused = [QueryPicture("bomb", bomb(60_000, 60_000)), QueryPicture("a", png(draw(0, 1)))]
+        seen = await pool.see(refused, PixelSpec(), AUTO)
+        assert len(seen.pixels) == 1 and list(seen.refused) == [0]
+        error = seen.refused[0]
+        assert isinstance(error, PictureError) and error.reason is Reason.TOO_MANY_PIXELS
 
     with_pool(work)
 

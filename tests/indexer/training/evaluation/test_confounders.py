@@ -67,6 +67,9 @@ def test_fewer_pictures_are_whole_series(folder: Path) -> None:
     part = of_contents(folder, most=7)
     assert len(part) == 6 and len(set(part.series)) == 2
     assert len(of_folder(folder, most=4)) == 4
+    assert set(of_folder(folder, learnt=frozenset({"flat"})).authors) == {"ring", "ring-v2"}
+    with pytest.raises(InputError, match="every author"):
+        of_folder(folder, learnt=frozenset({"flat", "ring"}))
 
 
 def test_what_stays_when_hues_are_turned(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,7 @@ from indexer.training.evaluation.protocol import (
     Evaluation,
     Ground,
     evaluate,
+    hands_of,
     leakage,
     notes_on,
     smaller,
@@ -195,9 +196,9 @@ def test_a_model_that_knows_the_authors_says_so(drawings: Path, tmp_path: Path) 
     about["provenance"]["other_hands"] = ["emoji:noto-v1", "clipart:artist 2"]
     (model / "model.json").write_text(json.dumps(about))
     contents = replace(bench, authors=np.full(len(bench), "noto"))
-    notes = " ".join(notes_on(model, contents, bench))
-    assert "trained on 1 of the 1 styles of the contents" in notes
-    assert "trained on 3 of the 9 authors of the clip art" in notes
+    learnt = hands_of(model)
+    assert learnt == {"artist 1", "artist 2", "artist 6", "somebody else", "noto"}
+    assert "trained on 1 of the 1 styles of the contents" in " ".join(notes_on(learnt, contents))
     said = "3 authors: 1 of the 4 that are asked, 1 of the 4 that the closed form is fitted on, 1"
     assert said in trained_on(bench, model)
     del about["provenance"]["authors"]

@@ -42,6 +42,8 @@ def test_other_texts_are_refused(given: list[str], why: str) -> None:
         _scope("webtoons", False, False, given, False, languages=LANGUAGES)
     with pytest.raises(UsageError, match="several languages"):
         _scope("webtoons", False, False, [VIEWER], False, (), "de", LANGUAGES)
+    with pytest.raises(UsageError, match="--max-episodes belongs to --strips"):
+        _scope("naver", False, False, None, False, max_episodes=2)
 
 
 def test_days_in_usual_spellings() -> None:

@@ -19,10 +19,14 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from schemas.errors import InputError
+from schemas.records import AskedPanel, AskedPart
 from schemas.settings import Settings
 from search.cli.app import main
+from search.panels import PanelVectors
 from search.web.db import EncodedQuery, Store
+from search.web.dependencies import MAX_RECENT_PANELS, RecentQueries
 from search.web.errors import ApiError
+from tests import strips
 from tests.search.artists import HANDS, PICTURES_PER_TITLE, draw
 from tests.search.web.conftest import opened
 
@@ -425,3 +429,89 @@ def test_more_like_this_says_whose_and_can_be_asked_again(client: TestClient) ->
     again = client.get(f"/v1/results/{like['id']}?k=3").json()
     assert again["titles"] == like["titles"] and "picture" not in again
     assert client.post(f"/v1/results/{like['id']}/share").status_code == 200
+
+
+# --- Strips and pages
+
+BOXES = [(20, 20, 370, 250), (410, 20, 370, 250), (20, 300, 760, 400), (20, 730, 370, 250)]
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("page") / "page.png"
+    strips.page((800, 1000), BOXES).save(path)
+    return path
+
+
+def test_a_page_is_cut_as_on_the_command_line(
+    client: TestClient, settings: Settings, page_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [("picture", ("page.png", page_file.read_bytes()))]
+    for params, flags in (({}, []), ({"panels": "2"}, ["--panels", "2"])):
+        answer = client.post("/v1/query", files=files, params=params).json()
+        told = from_command_line(capsys, settings, str(page_file), *flags)
+        for body in (answer, told):  # the command line names the file by its path
+            body["query"]["notes"] = [n for n in body["query"]["notes"] if "cut into" not in n]
+        same(answer, told)
+        assert len(answer["panels"]) == (2 if params else len(BOXES))
+    whole = client.post("/v1/query", files=files, params={"panels": "off"}).json()
+    assert whole["panels"] == []
+    assert all("asked_by" not in hit for title in whole["titles"] for hit in title["pictures"])
+    refused = client.post("/v1/query", files=files, params={"panels": "many"})
+    assert refused.status_code == 422 and refused.json()["code"] == "parameter"
+
+
+def test_some_panels_ask_again_without_the_picture(client: TestClient, page_file: Path) -> None:
+    files = [("picture", ("page.png", page_file.read_bytes()))]
+    first = client.post("/v1/query", files=files).json()
+    assert [one["panel"] for one in first["panels"]] == [1, 2, 3, 4]
+    strips.assert_boxes([one["parts"][0]["box"] for one in first["panels"]], BOXES)
+    address = f"/v1/results/{first['id']}"
+    some = client.get(address, params={"panel": [2, 3]}).json()
+    assert [one["asks"] for one in some["panels"]] == [False, True, True, False]
+    assert some["titles"] != first["titles"]
+    direct = client.post("/v1/query", files=files, params={"panel": [2, 3]}).json()
+    same(some, direct)
+    assert client.get(address).json()["titles"] == first["titles"]  # all of them again
+    shared = client.post(f"{address}/share", params={"panel": [2, 3]}).json()
+    opened_again = client.get(f"/v1/results/{shared['id']}").json()
+    assert opened_again["titles"][0]["similarity"] == some["titles"][0]["similarity"]
+    assert opened_again["panels"] == []
+    for params, code in (({"panel": "9"}, "input"), ({"panel": "0"}, "parameter")):
+        answer = client.get(address, params=params)
+        assert answer.status_code == 422 and answer.json()["code"] == code, answer.text
+    saved = client.get(address, params={"format": "csv", "panel": [2]}).text
+    rows = list(csv.DictReader(io.StringIO(saved)))
+    assert {row["asked_by"] for row in rows} == {"2"}
+
+
+def test_slices_dropped_together_are_one_strip(client: TestClient) -> None:
+    strip = strips.page(
+        (400, 1600), [(20, 20, 360, 500), (20, 580, 360, 480), (20, 1120, 360, 460)]
+    )
+    files = []
+    for number, (top, bottom) in enumerate(((0, 800), (800, 1600)), 1):
+        files.append(("picture", (f"{number}.png", png(strip.crop((0, top, 400, bottom))))))
+    answer = client.post("/v1/query", files=files).json()
+    parts = [[part["picture"] for part in one["parts"]] for one in answer["panels"]]
+    assert parts == [[1], [1, 2], [2]]
+    broken = ("picture", ("3.png", b"\x89PNG\r\n\x1a\n broken"))
+    answer = client.post("/v1/query", files=[broken, *files]).json()
+    assert [one["picture"] for one in answer["refused"]] == [1]
+    assert [[part["picture"] for part in one["parts"]] for one in answer["panels"]] == [
+        [2], [2, 3], [3],
+    ]  # fmt: skip
+
+
+def test_results_with_panels_take_bounded_memory() -> None:
+    one = AskedPanel(1, (AskedPart(1, (0, 0, 9, 9)),), 1.0, asks=True)
+    vector = np.ones(4, np.float32)
+    panels = PanelVectors((one,) * 200, np.ones((200, 4), np.float32), np.ones(200))
+    recent = RecentQueries()
+    ids = [
+        recent.add(EncodedQuery(vector, 1.0, "m", "p", (), (), panels if n % 2 else None))
+        for n in range(300)
+    ]
+    held = [recent.get(key) for key in ids]
+    assert held[-1] is not None and held[0] is None
+    assert sum(200 for query in held if query and query.panels) <= MAX_RECENT_PANELS
