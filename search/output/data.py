@@ -147,7 +147,7 @@ def _labels(labels: Iterable[LabelProbability]) -> list[dict[str, Any]]:
     return [{"label": one.label, "probability": _short(one.probability)} for one in labels]
 
 
-def _probabilities(labels: Labels, hit: Mapping[str, Any]) -> dict[str, float | None]:
+def _probabilities(labels: Labels, hit: Mapping[str, Any]) -> dict[str, float | str | None]:
     """What the labels of the query say of one hit."""
     of = {one.label: one.probability for one in labels.authors}
     by = [of[author] for author in hit["authors"] if author in of]
@@ -155,6 +155,7 @@ def _probabilities(labels: Labels, hit: Mapping[str, Any]) -> dict[str, float | 
         "author_probability": _short(max(by)) if by else None,
         "unknown_author": _short(labels.unknown_author),
         "out_of_distribution": _short(labels.out_of_distribution),
+        "conclusion": labels.conclusion,
     }
 
 
@@ -179,6 +180,7 @@ CSV_COLUMNS = [
     "author_probability",
     "unknown_author",
     "out_of_distribution",
+    "conclusion",
     "asked_by",
 ]
 
@@ -190,7 +192,7 @@ def write_answer(
 
     `csv` and `paths-only` name a title's best picture; paths end in `end`. A line of `nl` and `csv`
     also says how probably the query is by the hit's author, where that is one of the most probable
-    ones, by nobody known, and of another kind than the catalog.
+    ones, by nobody in the catalog, and of another kind than it, and what is concluded.
     """
     if form == "json":
         json.dump(body(answer, by, layout), out, ensure_ascii=False, indent=2, allow_nan=False)
