@@ -32,6 +32,8 @@ from search.web.middleware import Metrics
 COOKIE = "toonsearch_session"
 MAX_RECENT = 4096
 MAX_RECENT_PANELS = 20_000
+MAX_PANELS = 48
+"""That ask for a visitor: each takes the network as long as a picture."""
 MAX_PICTURES = 8
 MAX_K = 200
 MAX_MARKED = 40
@@ -266,9 +268,12 @@ async def get_cutting(
     Errors:  ApiError (422)
     """
     try:
-        return Cutting.parse(panels)
+        cutting = Cutting.parse(panels)
     except UsageError as error:
         raise ApiError(422, "parameter", error.message.removeprefix("--"), error.hint) from error
+    if cutting.most > MAX_PANELS:
+        raise ApiError(422, "parameter", f"at most {MAX_PANELS} panels ask", "Ask for fewer.")
+    return cutting
 
 
 RequestCutting = Annotated[Cutting, Depends(get_cutting)]

@@ -31,7 +31,7 @@ from search.web.image_worker import FRAME, MAX_HEADER_BYTES
 
 TIMEOUT_S = 20.0
 """Several times as long as the largest allowed picture takes."""
-MAX_BODY_BYTES = 1 << 28
+MAX_BODY_BYTES = 1 << 26
 """Of an answer: more than the prepared panels of a query or a small copy have."""
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -457,8 +457,9 @@ def test_a_page_is_cut_as_on_the_command_line(
     whole = client.post("/v1/query", files=files, params={"panels": "off"}).json()
     assert whole["panels"] == []
     assert all("asked_by" not in hit for title in whole["titles"] for hit in title["pictures"])
-    refused = client.post("/v1/query", files=files, params={"panels": "many"})
-    assert refused.status_code == 422 and refused.json()["code"] == "parameter"
+    for wrong in ("many", "49"):
+        refused = client.post("/v1/query", files=files, params={"panels": wrong})
+        assert refused.status_code == 422 and refused.json()["code"] == "parameter"
 
 
 def test_some_panels_ask_again_without_the_picture(client: TestClient, page_file: Path) -> None:
