@@ -473,8 +473,12 @@ def test_shared_options_stand_on_either_side(
 
 
 def test_the_demo_makes_its_folder_when_the_data_lie_elsewhere(
-    tmp_path: Path, drawings: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    drawings: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))  # without pictures
     to = tmp_path / "new" / "demo"
     words = ["--data", str(tmp_path / "d"), "demo", "--images", str(drawings), "--to", str(to)]
     assert main(words) == 0, capsys.readouterr().err
