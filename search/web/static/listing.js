@@ -24,18 +24,18 @@ export const cardList = (children, props = {}) => h("ol", { class: "cards", "dat
 // The names of results that two answers to one query share.
 const nameOf = (one) => one.pictures ? one.title_id : `${one.picture_id} ${one.title_id}`;
 
-// Those of a longer answer that the list does not show yet. Its order may differ from the shorter
-// one's, so whatever is missing is added, not whatever stands below.
-export function unseen(found, shown) {
-  const known = new Set(shown.map(nameOf));
-  return found.filter((one) => !known.has(nameOf(one)));
+// What a longer answer adds below the one that is shown; null when its order is another one, since a
+// title may come up with more of its pictures.
+export function added(found, shown) {
+  const isSame = shown.every((one, n) => found[n] && nameOf(found[n]) === nameOf(one));
+  return isSame ? found.slice(shown.length) : null;
 }
 
 // The button under a list that asks for more of the same answer, when it is pressed or scrolled into
-// view. `ask(k)` gives all results up to k; `add(results)` shows new ones. Each length is asked for
-// once: nothing is asked while an answer is on its way, and after an error only when it is pressed.
-export function comingMore(first, { k, most, step, ask, add }) {
-  let shown = first;
+// view. `ask(k)` gives all results up to k, `show(results, k)` shows them; what stands there already
+// stays. Each length is asked for once: nothing is asked while an answer is on its way, and after an
+// error only when it is pressed.
+export function comingMore({ k, most, step, ask, show }) {
   let asking = null;
   const button = h("button", { type: "button", class: "button more", onclick: () => more() }, t("more"));
   const place = h("p", { class: "buttons" }, button);
@@ -46,11 +46,9 @@ export function comingMore(first, { k, most, step, ask, add }) {
     button.setAttribute("aria-busy", "true");
     try {
       const found = await ask(wanted);
-      const fresh = unseen(found, shown);
       k = wanted;
-      shown = [...shown, ...fresh];
-      add(fresh, k);
-      say(t("found", { n: number(shown.length) }));
+      show(found, k);
+      say(t("found", { n: number(found.length) }));
       if (found.length < wanted || wanted >= most) {
         watch.disconnect();
         place.remove();
@@ -58,11 +56,9 @@ export function comingMore(first, { k, most, step, ask, add }) {
         watch.unobserve(button);
         watch.observe(button);
       }
-      return fresh.length > 0;
     } catch (error) {
       watch.disconnect();
-      if (error.name === "AbortError") return false; // another page is shown
-      throw error;
+      if (error.name !== "AbortError") throw error; // unless another page is shown
     } finally {
       button.removeAttribute("aria-busy");
     }

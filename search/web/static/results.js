@@ -6,7 +6,7 @@ import { get, send, withParams } from "./api.js";
 import { server } from "./app.js";
 import { saveButton } from "./account.js";
 import { panelNote, panelPlace } from "./panels.js";
-import { cardList, comingMore, densitySwitch } from "./listing.js";
+import { added, cardList, comingMore, densitySwitch } from "./listing.js";
 import { lookButton } from "./look.js";
 import { markButtons, marksNote } from "./marks.js";
 
@@ -33,10 +33,11 @@ export function answerView(answer, context) {
   const more = {
     k, most: MAX_K, step: 2 * STEP,
     ask: (length) => context.ask({ ...context.filters, k: length }).then((longer) => longer.titles ?? longer.pictures),
-    add: (fresh, length) => {
-      const ranked = fresh.map((one, n) => ({ ...one, rank: shown.length + n + 1 }));
-      list.append(...cardsOf(ranked, context, shown.at(-1)));
-      shown = [...shown, ...ranked];
+    show: (longer, length) => {
+      const below = added(longer, shown);
+      if (below) list.append(...cardsOf(below, context, shown.at(-1)));
+      else fill(list, cardsOf(longer, context));
+      shown = longer;
       context.grown(length);
     },
   };
@@ -52,7 +53,7 @@ export function answerView(answer, context) {
         ? list
         : h("p", { class: "empty" }, t("none")),
       found.length >= k && k < MAX_K
-        ? comingMore(found, more)
+        ? comingMore(more)
         : null,
       h("p", { class: "soft basis" }, t("basis", { id: answer.query.generation, n: number(answer.query.pictures_count), model: answer.query.model }))));
 }

@@ -74,11 +74,15 @@ def test_zoom_lists_marks_and_colours(tmp_path: Path) -> None:
       is((50 - view.x) / view.zoom, 50); // the place under the pointer stayed
       is(zoomed(view, 1e9).zoom, 24);
       same(zoomed({ zoom: 1, x: 3, y: 4 }, 0.5), { zoom: 1, x: 3, y: 4 });
-      const { unseen } = await at("listing.js");
+      const { added } = await at("listing.js");
       const title = (id) => ({ title_id: id, pictures: [] });
-      same(unseen([title("b"), title("c"), title("a")], [title("a"), title("b")]), [title("c")]);
+      same(added([title("a"), title("b"), title("c")], [title("a"), title("b")]), [title("c")]);
+      is(added([title("b"), title("c"), title("a")], [title("a"), title("b")]), null);
       const hit = (id, of) => ({ title_id: of, picture_id: id });
-      is(unseen([hit("1", "x"), hit("1", "y")], [hit("1", "x")]).length, 1);
+      same(added([hit("1", "x"), hit("1", "y")], [hit("1", "x")]), [hit("1", "y")]);
+      is(added([hit("1", "y"), hit("2", "x")], [hit("1", "x")]), null);
+      same(added([title("a")], [title("a")]), []);
+      is(added([], [title("a")]), null);
       const { marked } = await at("marks.js");
       same(marked({ k: "5" }, "liked", "p"), { k: "5", liked: ["p"], disliked: [] });
       same(marked({ liked: ["p", "q"] }, "liked", "p"), { liked: ["q"], disliked: [] });
