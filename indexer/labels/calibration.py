@@ -30,7 +30,7 @@ from schemas.errors import NoIndexError
 from schemas.records import CLOSENESS, DECADE, LABEL_KINDS
 
 CALIBRATION_FILE = "calibration.json"
-RECIPE = 9
+RECIPE = 10
 """Counts up when the same pictures are fitted otherwise: a generation of another recipe is
 calibrated again, however little has changed in its catalog."""
 NEIGHBOURS = 200  # voters; the farther ones add nothing
@@ -113,8 +113,8 @@ class Calibration:
     "picture" and "title" the least similarities that are close and very close.
     `weights` are those of PARTS in the log-linear pool of each kind, each the inverse of a
     temperature. `unknown` are offset and slope of `familiarity` in the log-odds that nobody in the
-    catalog drew the query, at equal prior odds; None where that was not fitted. `usual_ood` is the
-    range of the catalog's own pictures.
+    catalog drew the query, at equal prior odds; None where that was not fitted. `usual_ood` and
+    `usual_nearest` are the ranges of the catalog's own pictures.
     `basis` says what stood in for a new picture: other_titles (the query's own title was
     left out), other_pictures (only its own copies were), or defaults (too few pictures).
     """
@@ -126,6 +126,7 @@ class Calibration:
     neighbours: int
     basis: str
     usual_ood: Usual | None = None
+    usual_nearest: Usual | None = None
     era_years: int = DECADE
     measured: dict[str, float] = field(default_factory=dict)
 
@@ -175,6 +176,7 @@ class Calibration:
                 neighbours=int(raw["neighbours"]),
                 basis=str(raw["basis"]),
                 usual_ood=Usual.read(raw["usual_ood"]),
+                usual_nearest=Usual.read(raw.get("usual_nearest")),
                 era_years=int(raw["era_years"]),
                 measured={str(k): float(v) for k, v in raw["measured"].items()},
             )
@@ -256,7 +258,8 @@ def fit(data: LabelDataset, *, sample: int, seed: int, neighbours: int = NEIGHBO
     trial = hidden_neighbours(data, queries, own_group, neighbours)
     stranger = hidden_neighbours(data, queries, author, neighbours)
     held = held_out_scores(data, queries, folds_within(author, own_group), rng)
-    found = replace(found, basis="other_titles" if by_title else "other_pictures")
+    basis, usual = "other_titles" if by_title else "other_pictures", trial.similarity
+    found = replace(found, basis=basis, usual_nearest=Usual.of_nearest(usual))
     if neighbours:
         found = replace(found, lines=_lines(data, queries, stranger))
     for kind, codes in data.codes.items():

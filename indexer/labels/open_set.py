@@ -1,8 +1,8 @@
 """By nobody known, or of another kind than the catalog: two single scores beside the labels.
 
 *Unknown author*: how much likelier the likeliest author is than one never seen, calibrated by two
-numbers. *Out of distribution*: how far the encoder's score lies outside of what is usual in the
-catalog.
+numbers. *Out of distribution*: how far the encoder's score, or the similarity to the nearest
+picture, lies outside of what is usual in the catalog.
 """
 
 from __future__ import annotations
@@ -27,6 +27,10 @@ that is half a percent of the pictures, estimated twice as surely as that percen
 LEAST_SPREAD = 0.12
 """Of the logarithm of the encoder's score: cropped, grayscale, turned or compressed copies of a
 picture differ by as much."""
+LEAST_NEAREST_SPREAD = 0.05
+"""Of the nearest similarity. In a catalog of pictures all alike its range begins three of these
+below the mean: a small JPEG file among PNG files is farther off by two."""
+NEAREST_PERCENT = 0.5
 LEAST_RATIO = -1000.0
 """In nats: where no author is left the ratio has no bound."""
 
@@ -55,8 +59,10 @@ def unknown_probability(
 
 
 class Usual(NamedTuple):
-    """What is usual of the encoder's out-of-distribution score in a catalog: the ends of a range
-    and a standard deviation, all of its logarithm."""
+    """What is usual in a catalog: the ends of a range and a standard deviation.
+
+    Units:   of the encoder's score in logarithms, of the nearest similarity as it is
+    """
 
     low: float
     high: float
@@ -72,6 +78,17 @@ class Usual(NamedTuple):
         spread = max(float(logarithms.std()), LEAST_SPREAD)
         low, high = np.percentile(logarithms, [TAIL_PERCENT, 100.0 - TAIL_PERCENT]).tolist()
         return cls(low - TAIL_SPREADS * spread, high + TAIL_SPREADS * spread, spread)
+
+    @classmethod
+    def of_nearest(cls, similarity: np.ndarray) -> Self | None:
+        """The range of the nearest similarity of pictures whose own title is hidden; None where
+        too few are known; (Q, K)"""
+        if len(similarity) < LEAST_PICTURES or not similarity.shape[1]:
+            return None
+        nearest = similarity[:, 0].astype(np.float64)
+        spread = max(float(nearest.std()), LEAST_NEAREST_SPREAD)
+        low = float(np.percentile(nearest, NEAREST_PERCENT))
+        return cls(min(low, float(nearest.mean()) - 3.0 * LEAST_NEAREST_SPREAD), 2.0, spread)
 
     @classmethod
     def read(cls, raw: Sequence[float] | None) -> Self | None:
@@ -90,12 +107,17 @@ class Usual(NamedTuple):
         return np.asarray(np.maximum(np.nan_to_num(outside, nan=0.0), 0.0))
 
 
-def out_of_distribution(ood: np.ndarray, usual: Usual | None) -> np.ndarray:
+def out_of_distribution(
+    ood: np.ndarray, similarity: np.ndarray, score: Usual | None, nearest: Usual | None
+) -> np.ndarray:
     """How surely queries are of another kind than the catalog's pictures, 0 to 1: exactly 0
-    within the usual range, 0.76 one standard deviation outside of it.
+    within both ranges, 0.76 one standard deviation outside of one.
 
-    Shapes:  ood (Q,) as the encoder says it, NaN where unknown -> (Q,)
+    Shapes:  ood (Q,) as the encoder says it, NaN where unknown; similarity (Q, K) -> (Q,)
     """
-    if usual is None:
-        return np.zeros(len(ood))
-    return np.asarray(np.tanh(usual.depth(np.log(np.where(ood > 0, ood, np.nan)))))
+    depth = np.zeros(len(ood))
+    if score is not None:
+        depth = score.depth(np.log(np.where(ood > 0, ood, np.nan)))
+    if nearest is not None and similarity.shape[1]:
+        depth = np.maximum(depth, nearest.depth(similarity[:, 0]))
+    return np.asarray(np.tanh(depth))

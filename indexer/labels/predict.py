@@ -137,7 +137,7 @@ def predict(
     network: Mapping[str, np.ndarray] = {}
     if model.softmax is not None and heard:
         network = model.softmax.log_probabilities(vectors, heard)
-    outside = out_of_distribution(ood, calibration.usual_ood)
+    outside = out_of_distribution(ood, similarity, calibration.usual_ood, calibration.usual_nearest)
     probabilities, unknown = {}, np.zeros(len(vectors))
     for kind, labels in model.labels.items():
         shares = vote_shares(similarity, codes[kind], len(labels.names), calibration.temperature)

@@ -142,7 +142,7 @@ def test_another_file_format_is_no_other_kind(
             for image in of_other_kinds()
         ]
         found = engine.calibration
-    assert (found.usual_ood is not None) == has_range
+    assert (found.usual_ood is not None) == (found.usual_nearest is not None) == has_range
     assert shown == [has_range, has_range]
 
 

@@ -73,16 +73,26 @@ def test_what_is_no_range_is_refused(numbers: list[float]) -> None:
 
 
 def test_the_farther_outside_the_more_surely_another_kind() -> None:
-    told = out_of_distribution(np.exp([-0.8, -0.4, 0.0, 0.4, 0.5, 1.4]), RANGE)
+    nearest = Usual(0.3, 2.0, 0.1)
+    near = np.full((6, 5), 0.5)
+    scores = np.exp([-0.8, -0.4, 0.0, 0.4, 0.5, 1.4])
+    told = out_of_distribution(scores, near, RANGE, nearest)
     assert told == pytest.approx(np.tanh([2.0, 0.0, 0.0, 0.0, 0.5, 5.0]))
-    assert out_of_distribution(np.array([np.nan, 0.0]), RANGE).tolist() == [0.0, 0.0]
-    assert out_of_distribution(np.ones(1), None).tolist() == [0.0]
+    unknown = out_of_distribution(np.array([np.nan, 0.0]), near[:2], RANGE, nearest)
+    assert unknown.tolist() == [0.0, 0.0]
+    far = out_of_distribution(np.ones(2), np.array([[0.1], [0.3]]), RANGE, nearest)
+    assert far == pytest.approx([np.tanh(2.0), 0.0])
+    assert out_of_distribution(np.ones(1), near[:1, :0], None, nearest).tolist() == [0.0]
 
 
 def test_hardly_a_picture_of_the_catalog_is_of_another_kind() -> None:
     data = artists(24, 3, 8, 1.5)
     ood = np.exp(np.random.default_rng(1).normal(0.0, 0.2, len(data.title)))
     found = fit(replace(data, ood=ood.astype(np.float32)), sample=400, seed=1)
-    told = out_of_distribution(ood, found.usual_ood)
+    similarity = data.vectors @ data.vectors.T
+    similarity[data.title[:, None] == data.title] = -1.0
+    near = -np.sort(-similarity, axis=1)[:, :5]
+    told = out_of_distribution(ood, near, found.usual_ood, found.usual_nearest)
     assert (told > 0).mean() < 0.03 and (told > 0.5).mean() < 0.01
-    assert out_of_distribution(ood * 4, found.usual_ood).min() > 0.9
+    strange = out_of_distribution(ood * 4, near, found.usual_ood, found.usual_nearest)
+    assert strange.min() > 0.9
