@@ -224,7 +224,7 @@ def test_embedding_nothing_that_can_be_read_is_not_done(tmp_path: Path) -> None:
         (tmp_path / f"in/Kim/{n}.png").write_bytes(picture(n))
     settings = load_settings({"store.root": str(tmp_path / "data")}, environ={}, cwd=tmp_path)
     layout = settings.layout
-    embed = index_stages(layout, settings, lambda path, ids: 0)[:1]
+    embed = index_stages(layout, settings, lambda path, ids: 0)[1:2]
     import_folder(layout, settings, tmp_path / "in")
     for path in layout.pictures.rglob("*.png"):
         path.unlink()

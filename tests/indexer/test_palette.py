@@ -13,6 +13,7 @@ from PIL import Image
 
 from crawler.importers.folder import import_folder
 from indexer import palette
+from indexer.panels import picture as panel_picture
 from indexer.palette import (
     COLORS,
     COLUMNS,
@@ -147,7 +148,7 @@ def test_bad_files_are_counted_and_the_rest_is_done(settings: Settings) -> None:
 def test_an_unforeseen_error_costs_one_picture(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = palette.decode_picture, []
+    real, calls = panel_picture.decode_picture, []
 
     def odd(*arguments: Any, **options: Any) -> Image.Image:
         calls.append(arguments)
@@ -155,7 +156,7 @@ def test_an_unforeseen_error_costs_one_picture(
             raise MemoryError
         return real(*arguments, **options)
 
-    monkeypatch.setattr(palette, "decode_picture", odd)
+    monkeypatch.setattr(panel_picture, "decode_picture", odd)
     report = color_pending(settings.layout, settings)
     assert (report.counts["coloured"], report.counts["failed"]) == (PICTURES - 1, 1)
     assert "MemoryError" in report.problems[0]

@@ -110,7 +110,9 @@ def test_a_new_picture_finds_its_hand(engine: Engine, hand: int) -> None:
     assert [title.authors for title in answer.titles] == [(HANDS[hand],)] * 2
     assert answer.labels.authors[0].label == HANDS[hand]
     assert [title.rank for title in answer.titles] == [1, 2]
-    assert answer.titles[0].hits[0].similarity > answer.titles[0].similarity  # a mean of several
+    best = answer.titles[0]
+    # A mean of several, and a little of the title's middle, which can be nearer than any of them.
+    assert abs(best.hits[0].similarity - best.similarity) < 0.05
 
 
 def test_neighbours_equal_a_matrix_product(engine: Engine) -> None:

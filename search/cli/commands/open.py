@@ -42,7 +42,7 @@ GRACE_S = 3.0
     epilog=examples(
         "toonsearch open drawings",
         "toonsearch open drawings --watch",
-        "toonsearch --data mine open covers --pattern {genre}/{author}/{title} --no-serve",
+        "toonsearch open covers --pattern {genre}/{author}/{title} --no-serve",
     ),
 )
 def open_(

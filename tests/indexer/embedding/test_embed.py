@@ -157,7 +157,7 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
 def test_an_unforeseen_error_costs_one_picture_and_is_retried(
     layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = embed.picture_to_pixels, []
+    real, calls = embed.prepare, []
 
     def odd(*arguments: Any) -> np.ndarray:
         calls.append(arguments)
@@ -165,7 +165,7 @@ def test_an_unforeseen_error_costs_one_picture_and_is_retried(
             raise KeyError("MPO")
         return real(*arguments)
 
-    monkeypatch.setattr(embed, "picture_to_pixels", odd)
+    monkeypatch.setattr(embed, "prepare", odd)
     report = embed_pending(layout, SETTINGS)
     assert (report.counts["embedded"], report.counts["failed"]) == (11, 1)
     covered = coverage(layout, SETTINGS)

@@ -130,7 +130,7 @@ def test_a_network_that_loads_ahead_says_the_same(
 def test_what_goes_wrong_ahead_is_told_with_the_first_picture(
     prepared: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(data: bytes, threads: int, spin: bool) -> Session:
+    def refuse(data: bytes, threads: int, spin: bool, outputs: Sequence[str]) -> Session:
         raise NoIndexError("onnxruntime cannot load the model")
 
     early = Encoder.open(shipped_model_dir())

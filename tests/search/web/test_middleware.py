@@ -174,7 +174,7 @@ def test_answers_hold_no_traces(
         def broken(*_: object, **__: object) -> None:
             raise RuntimeError("secret /root/path")
 
-        monkeypatch.setattr(Engine, "encode", broken)
+        monkeypatch.setattr(Engine, "answer", broken)
         held = io.BytesIO()
         draw(0, 1).save(held, "PNG")
         answer = client.post("/v1/query", content=held.getvalue())

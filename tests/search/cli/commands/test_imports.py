@@ -87,7 +87,10 @@ def test_many_problems_say_how_many_more(
     main([*data, "import", "folder", str(folder)])
     told = capsys.readouterr().err.splitlines()
     assert sum("not a picture" in line for line in told) == 20
-    assert "toonsearch: and 3 more: `toonsearch status` counts the reasons" in told
+    assert (
+        f"toonsearch: and 3 more: `toonsearch {data[0]} {data[1]} status` counts the reasons"
+        in told
+    )
 
 
 def test_counts_add_up_in_json(

@@ -147,13 +147,19 @@ def test_embed_cuts_the_strips_of_the_catalog_unless_told_not_to(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     slices(WHOLE, [200] * 8, tmp_path / "drawings" / "kim" / "tower" / "12")
-    asked(capsys, "import", "folder", "drawings")
-    assert asked(capsys, "embed", "--dry-run")["strips"] == {"already": 0, "pending": 1}
-    assert asked(capsys, "embed", "--dry-run", "--no-panels")["counts"]["pending"] == 8
-    body = asked(capsys, "embed")
+    asked(capsys, "--data", "data", "import", "folder", "drawings")
+    assert asked(capsys, "--data", "data", "embed", "--dry-run")["strips"] == {
+        "already": 0,
+        "pending": 1,
+    }
+    assert (
+        asked(capsys, "--data", "data", "embed", "--dry-run", "--no-panels")["counts"]["pending"]
+        == 8
+    )
+    body = asked(capsys, "--data", "data", "embed")
     assert (body["strips"]["cut"], body["strips"]["panels"]) == (1, 3)
     assert body["counts"]["embedded"] == 3
-    found = asked(capsys, "status")
+    found = asked(capsys, "--data", "data", "status")
     assert (found["cut"], found["panels"], found["pending"]) == (8, {"embedded": 3}, 0)
-    assert main(["nightly", "--dry-run"]) == 0
+    assert main(["--data", "data", "nightly", "--dry-run"]) == 0
     assert "panels" in capsys.readouterr().out
