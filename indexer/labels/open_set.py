@@ -27,9 +27,9 @@ that is half a percent of the pictures, estimated twice as surely as that percen
 LEAST_SPREAD = 0.12
 """Of the logarithm of the encoder's score: cropped, grayscale, turned or compressed copies of a
 picture differ by as much."""
-LEAST_NEAREST_SPREAD = 0.05
+LEAST_NEAREST_SPREAD = 0.08
 """Of the nearest similarity. In a catalog of pictures all alike its range begins three of these
-below the mean: a small JPEG file among PNG files is farther off by two."""
+below the mean: a small JPEG file among PNG files is farther off by nearly as much."""
 NEAREST_PERCENT = 0.5
 LEAST_RATIO = -1000.0
 """In nats: where no author is left the ratio has no bound."""

@@ -9,6 +9,7 @@ import pytest
 
 from indexer.labels.calibration import fit
 from indexer.labels.open_set import (
+    LEAST_NEAREST_SPREAD,
     LEAST_PICTURES,
     LEAST_RATIO,
     LEAST_SPREAD,
@@ -59,6 +60,18 @@ def test_few_pictures_make_no_range_and_those_alike_a_wide_one() -> None:
     usual = Usual.of_scores(np.append(alike, [np.nan, np.inf]))
     assert usual is not None and usual.spread == LEAST_SPREAD
     assert (usual.depth(np.log([1.13, 1.2, 1.27])) == 0).all()
+
+
+def test_few_nearest_ones_make_no_range_and_those_alike_a_wide_one() -> None:
+    alike = np.full((LEAST_PICTURES, 3), 0.96)
+    assert Usual.of_nearest(alike[1:]) is None and Usual.of_nearest(alike[:, :0]) is None
+    usual = Usual.of_nearest(alike)
+    assert usual is not None and usual.spread == LEAST_NEAREST_SPREAD
+    assert (usual.depth(np.array([0.82, 0.9, 0.99])) == 0).all()
+    assert usual.depth(np.array([0.5]))[0] > 2
+    varied = np.random.default_rng(1).normal(0.6, 0.1, (500, 1))
+    usual = Usual.of_nearest(varied)
+    assert usual is not None and usual.low == pytest.approx(np.percentile(varied, 0.5))
 
 
 @pytest.mark.parametrize(
