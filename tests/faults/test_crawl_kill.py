@@ -1,6 +1,6 @@
 """A crawl that is killed again and again ends in the catalog of one that never was.
 
-TOONSEARCH_KILLS sets the number of kills (20 here, up to 200 for a release). Two in three strike
+TOONSEARCH_KILLS sets the number of kills (10 here, up to 200 for a release). Two in three strike
 when the replica has just received a request, so that it is in flight; the others at a random
 time, which hits commits, the start and the end as well.
 """
@@ -18,7 +18,7 @@ from crawler.sites.base import Plan
 from tests.crawls import contents, crawled, settings_for, start
 from tests.replica import Replica, ReplicaSite
 
-KILLS = min(200, int(os.environ.get("TOONSEARCH_KILLS", "20")))
+KILLS = min(200, int(os.environ.get("TOONSEARCH_KILLS", "10")))
 SEED = int(os.environ.get("TOONSEARCH_SEED", "20052"))
 
 

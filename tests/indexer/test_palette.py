@@ -12,8 +12,6 @@ import pytest
 from PIL import Image
 
 from crawler.importers.folder import import_folder
-from indexer import palette
-from indexer.panels import picture as panel_picture
 from indexer.palette import (
     COLORS,
     COLUMNS,
@@ -23,6 +21,7 @@ from indexer.palette import (
     palette_of,
     picture_palette,
 )
+from indexer.panels import picture as panel_picture
 from schemas.images import decode_picture
 from schemas.settings import Settings, load_settings
 from schemas.storage.catalog import Catalog

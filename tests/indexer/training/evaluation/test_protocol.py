@@ -155,7 +155,7 @@ def test_the_command_asks_a_model_folder_and_rewrites_the_pages(
         text = (docs / page).read_text()
         assert "24 pictures by 4 authors are asked" in text and "old" not in text
         assert "| model recipe | " in text and "Who is found worst, model recipe:" in text
-        assert "recipe was trained on 4 authors: 0 of the 4 that are asked, 4 of the 4" in text
+        assert "recipe was trained on 4 authors: 0 of the 4 that are asked, 4 of the 5" in text
     body = json.loads(figures.read_text())
     row = next(row for row in body["gains"] if row["name"] == "model recipe")
     low, high = row["r_at_1"][1:]
