@@ -40,6 +40,8 @@ TALL = 2.5
 """A picture so many times as tall as wide is a strip, whatever it was brought in as."""
 TESTED = 8
 """Pictures of a folder that are looked at to tell slices of a strip from pictures of their own."""
+EPISODE_DEPTH = 2
+"""Slashes in the path of an episode's folder: author/title/episode."""
 SAME_WIDTH = 0.8
 """Share of a strip's slices that have the most frequent width."""
 DRAWN = 12.0
@@ -177,7 +179,8 @@ def find_candidates(
 ) -> Iterator[Candidate]:
     """Strips and pages among the stored pictures of a catalog: pages and tall pictures are one
     each; slices belong together by their episode, or else by their folder; and so do, as a guess,
-    numbered pictures of one width in an imported folder, unless it is known that they are apart.
+    numbered pictures of one width in an imported folder below that of a title (author/title/12),
+    unless it is known that they are apart.
     """
     strips: defaultdict[tuple[Any, ...], list[Slice]] = defaultdict(list)
     folders: defaultdict[tuple[str, ...], list[Slice]] = defaultdict(list)
@@ -196,7 +199,10 @@ def find_candidates(
         yield Candidate(_ordered(group))
     for group in folders.values():
         guess = Candidate(_ordered(group), is_guess=True)
-        if _may_be_strip(guess.slices) and not is_apart(guess):
+        # Pictures that lie in the folder of a title are pictures of their own: backgrounds that run
+        # on from one to the next would make strips of them.
+        is_episode = group[0].folder.count("/") >= EPISODE_DEPTH
+        if is_episode and _may_be_strip(guess.slices) and not is_apart(guess):
             yield guess
         else:
             alone += group

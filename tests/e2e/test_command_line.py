@@ -191,7 +191,7 @@ def test_mistakes_get_one_line_and_a_code(
 def test_no_index_yet(tmp_path: Path) -> None:
     shell = Shell(tmp_path)
     drawing(0, 1).save(tmp_path / "a.png")
-    assert "toonsearch index build" in shell.fails(5, "query", "a.png")
+    assert "open DIR` makes one of a folder" in shell.fails(5, "query", "a.png")
     assert "nothing to index" in shell.fails(3, "index", "build")
 
 

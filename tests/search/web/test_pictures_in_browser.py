@@ -68,7 +68,7 @@ def test_what_is_no_picture_is_named(page_of: Open, given: tuple[str, str, bytes
     said = drop(page, given, ("a.png", "", png(0, 99)))  # the picture beside it is taken
     page.wait_for_selector(".cards .card")
     assert given[0] in said and "a.png" not in said and page.locator(".tile").count() == 1
-    page.get_by_role("button", name="Close").click()
+    page.get_by_role("button", name="Close", exact=True).click()
     assert page.locator("#notice").inner_text() == ""
 
 
