@@ -136,7 +136,7 @@ def test_off_makes_strips_whole_again(tmp_path: Path) -> None:
 
 
 def test_numbered_pictures_of_their_own_are_no_strip_and_tall_ones_are(tmp_path: Path) -> None:
-    folder = tmp_path / "drawings" / "kim" / "tower"
+    folder = tmp_path / "drawings" / "kim" / "tower" / "12"
     folder.mkdir(parents=True)
     for number in range(3):
         picture(300, 200, number).save(folder / f"{number}.png")
@@ -237,9 +237,14 @@ def slice_of(path: str, kind: str = "picture", episode: int | None = None, **mor
             id="a folder of pictures of several widths",
         ),
         pytest.param(
-            [slice_of(f"{n}.jpg", source="folder:x") for n in range(3)],
-            [["0.jpg", "1.jpg", "2.jpg"]],
+            [slice_of(f"a/t/12/{n}.jpg", source="folder:x") for n in range(3)],
+            [["a/t/12/0.jpg", "a/t/12/1.jpg", "a/t/12/2.jpg"]],
             id="a folder of numbered pictures of one width",
+        ),
+        pytest.param(
+            [slice_of(f"a/t/{n}.jpg", source="folder:x") for n in range(3)],
+            [],
+            id="pictures in the folder of their title",
         ),
         pytest.param(
             [slice_of(f"{n}.jpg", source="folder:x") for n in "abc"], [], id="names without numbers"
