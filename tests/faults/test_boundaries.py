@@ -23,7 +23,7 @@ from tests.faults.operations import AWKWARD
 from tests.faults.power import states
 
 FULL = bool(os.environ.get("TOONSEARCH_FAULTS"))
-PLACES = 2
+PLACES = 1
 ARTEFACTS = os.environ.get("TOONSEARCH_ARTEFACTS")
 OPERATIONS = (
     "import", "awkward", "undo", "embed", "renew", "publish", "gc", "maintain", "forget",

@@ -15,7 +15,7 @@ import pytest
 
 from tests.faults.harness import Worker, compiler, scratch_place
 
-TRIALS = int(os.environ.get("TOONSEARCH_KILLS", "30"))
+TRIALS = int(os.environ.get("TOONSEARCH_KILLS", "20"))
 SEED = int(os.environ.get("TOONSEARCH_SEED", "20051"))
 pytestmark = [
     pytest.mark.slow,
