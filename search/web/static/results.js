@@ -43,7 +43,7 @@ export function answerView(answer, context) {
   };
   return h("div", { class: "answer" },
     h("div", { class: "question" }, context.tiles ?? h("p", { class: "soft" }, t("notStored")),
-      h("p", { class: "on-map" }, h("a", { class: "plain", href: withParams("map", answer.id ? { r: answer.id } : { like: context.subject.like }) }, t("onMap"))),
+      h("p", { class: "on-map" }, h("a", { class: "plain", href: withParams("map", answer.id ? { r: answer.id } : { like: context.subject?.like }) }, t("onMap"))),
       conclusion(answer.labels), labelGroups(answer.labels)),
     h("section", { class: "found", "aria-label": t("result") },
       toolbar(answer, context),
