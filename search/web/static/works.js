@@ -30,7 +30,7 @@ export async function titlePage(main, params, signal) {
       swatches(title.palette)),
     drift(title.drift),
     h("section", {}, h("h2", {}, t("pictures")), grid, more),
-    title.similar.length ? h("section", {}, h("h2", {}, t("drawnAlike")), h("ol", { class: "cards" }, title.similar.map(card))) : null));
+    title.similar.length ? h("section", {}, h("h2", {}, t("drawnAlike")), h("ol", { class: "cards" }, title.similar.map((one) => card(one)))) : null));
 }
 
 export async function authorPage(main, params, signal) {
