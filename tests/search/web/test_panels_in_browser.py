@@ -39,7 +39,7 @@ def drawn(page: Any) -> list[bool]:
 
 
 def wait_drawn(page: Any, count: int) -> None:
-    page.wait_for_function(f"document.querySelectorAll('.panels canvas').length === {count}")
+    page.locator(".panels canvas").nth(count - 1).wait_for(state="attached")
     for _ in range(50):
         if all(drawn(page)):
             return
@@ -71,11 +71,11 @@ def test_panels_are_shown_and_chosen(page_of: Open) -> None:
     with page.expect_response("**/v1/results/*panel=1*"):
         page.get_by_role("button", name="Ask with panel 1 alone").click()
     page.go_back()
-    page.wait_for_function("new URLSearchParams(location.search).getAll('panel').length === 2")
+    page.wait_for_url(lambda url: url.count("panel=") == 2)
     page.wait_for_selector(".answer:not([aria-busy])")
     with page.expect_response("**/v1/results/*"):
         page.get_by_role("button", name="All panels").click()
-    page.wait_for_function("document.querySelectorAll('.panels input:checked').length === 3")
+    page.locator(".panels input:checked").nth(2).wait_for(state="attached")
 
 
 def test_the_whole_picture_and_its_panels_again(page_of: Open) -> None:

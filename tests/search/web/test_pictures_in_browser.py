@@ -455,4 +455,4 @@ NO_LABELS = """async () => {
 def test_without_labels_nothing_stands_in_their_place(page_of: Open) -> None:
     page = page_of()
     page.wait_for_selector(".drop")
-    assert page.evaluate(NO_LABELS) == "TILES"
+    assert page.evaluate(NO_LABELS) == "TILESOn the map"
