@@ -183,7 +183,7 @@ def test_a_network_of_open_clip_is_trained_and_answers(
     assert built is not None
     publish(layout, built)
     with toonsearch.open(layout.root) as index:
-        answer = index.query(drawings / "0-0-0.png")
+        answer = index.query(drawings / "0-0-0.png").answer
     assert answer.model_id in report.model and answer.titles[0].similarity > 0.99
 
 
