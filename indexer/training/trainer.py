@@ -402,9 +402,8 @@ def trained_branches(
     frozen = fit_projection(rows, authors, (), dimension)
     start = fit_projection(rows[:, -width:], authors, (), dimension)
     whole = replace(store, bench=samples.bench)
-    pictures = PreparedPictures(
-        samples.bench, SHIPPED_SPEC, folder.parent, whole.digest(), store.progress
-    )
+    # They go with the run's folder: gigabytes that nobody needs afterwards.
+    pictures = PreparedPictures(samples.bench, SHIPPED_SPEC, folder, whole.digest(), store.progress)
     run = Trainer(
         branches,
         frozen,

@@ -27,8 +27,19 @@ function stepThrough(step) {
 
 function toSearch() {
   const field = document.querySelector("main .finder input[type=search]");
+  if (field) {
+    field.focus();
+    return;
+  }
+  go("browse");
+  focusLater(40);
+}
+
+// The page that has the field is still being made.
+function focusLater(tries) {
+  const field = document.querySelector("main .finder input[type=search]");
   if (field) field.focus();
-  else go("browse");
+  else if (tries) setTimeout(focusLater, 50, tries - 1);
 }
 
 export function keysDialog() {

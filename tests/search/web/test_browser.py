@@ -339,6 +339,10 @@ def test_keys_and_density(page_of: Open) -> None:
     assert page.locator(".card").first.bounding_box()["height"] < 0.7 * before
     page.reload()
     page.wait_for_selector(".cards[data-density=contactSheet]")  # the choice is kept
+    page.locator("body").press("/")
+    page.wait_for_selector(".finder input:focus")
+    page.keyboard.type("j/?")  # words, in a field
+    assert page.locator(".finder input").input_value() == "j/?"
 
 
 def test_marks_refine_and_are_taken_back(page_of: Open) -> None:
