@@ -85,6 +85,7 @@ class Service:
         self.metrics = Metrics(self.engines, self.decoders)
         self.colors = PictureColors(settings.layout)
         self.recent = RecentQueries()
+        self.why_turn = asyncio.Semaphore(1)
         self.store = Store(settings.layout.web)
         self.sandbox = Sandbox(settings.layout, SQL_LIMITS) if settings.web.sql == "on" else None
 

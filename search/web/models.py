@@ -179,6 +179,24 @@ class SharedLink(BaseModel):
     expires: str
 
 
+class WhyMap(BaseModel):
+    """By how much the similarity falls when a cell of a picture is wiped; below 0 where it rises.
+    `box` is what of the picture the cells lie on: left, top, width and height as shares of it.
+    `even` when no part carries enough to be pointed at."""
+
+    box: tuple[float, float, float, float]
+    falls: list[list[float]]
+    even: bool
+
+
+class WhyAnswer(BaseModel):
+    """Two pictures compared part by part: of each, what makes it like the other."""
+
+    similarity: float
+    query: WhyMap
+    hit: WhyMap
+
+
 # --- The catalog
 
 
