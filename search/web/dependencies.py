@@ -19,7 +19,7 @@ from schemas.errors import UsageError
 from schemas.settings import Settings
 from search.engine import QueryOptions
 from search.filters import MAX_CHARACTERS, Filters
-from search.inputs import Crop, QueryPicture
+from search.inputs import Crop, QueryPicture, parse_weights
 from search.panels import MOST_ASKED, Cutting
 from search.sql.sandbox import Sandbox, SandboxLimits
 from search.web.colors import PictureColors
@@ -234,6 +234,43 @@ async def get_marks(
 
 
 RequestMarks = Annotated[Marks, Depends(get_marks)]
+
+
+class Mix(NamedTuple):
+    """Pictures of the index that are asked about as well, and how much each picture counts."""
+
+    others: list[str]
+    weights: tuple[float, ...]
+
+
+async def get_mix(
+    others: Annotated[
+        list[Annotated[str, Query(max_length=64)]],
+        Query(
+            alias="with",
+            max_length=MAX_PICTURES,
+            description="Ask about these pictures of the index as well.",
+        ),
+    ] = [],  # noqa: B006
+    weights: Annotated[
+        str | None,
+        Query(
+            max_length=400,
+            description="How much each picture counts, those of `with` last; 2,1: the first twice.",
+        ),
+    ] = None,
+) -> Mix:
+    """What is asked about besides the pictures of a request.
+
+    Errors:  ApiError (422)
+    """
+    try:
+        return Mix(others, () if weights is None else parse_weights(weights))
+    except UsageError as error:
+        raise ApiError(422, "weights", error.message.removeprefix("--"), error.hint) from error
+
+
+RequestMix = Annotated[Mix, Depends(get_mix)]
 
 
 def parse_crop(text: str | None) -> Crop | None:

@@ -29,12 +29,14 @@ from search.web.db import EncodedQuery
 from search.web.dependencies import (
     ChosenPanels,
     Marks,
+    Mix,
     Opened,
     Options,
     Pictures,
     RequestCrop,
     RequestCutting,
     RequestMarks,
+    RequestMix,
     Service,
     ServiceDependency,
 )
@@ -79,6 +81,7 @@ async def query(
     pictures: Pictures,
     opened: Opened,
     cutting: RequestCutting,
+    mix: RequestMix,
     chosen: ChosenPanels = [],  # noqa: B006
 ) -> dict[str, Any]:
     """Find the titles drawn most like the pictures in the body, taken together.
@@ -95,9 +98,13 @@ async def query(
     def work() -> tuple[Answer, EncodedQuery]:
         ids = [picture.picture_id for picture in used]
         names = [picture.name for picture in used]
-        style = engine.encode_seen(replace(seen, refused={}) if failed else seen)
+        style = engine.encode_seen(replace(seen, refused={}) if failed else seen, len(pictures))
         answer = engine.answer(
-            style.by_panels(chosen), options, picture_ids=ids, names=names, started=started
+            _mixed(opened, style.by_panels(chosen), mix),
+            options,
+            picture_ids=[*ids, *mix.others],
+            names=names,
+            started=started,
         )
         own = tuple(one for one in ids if titles_holding(opened.meta, [one]))
         model = (generation.model_id, generation.preprocessing_digest)
@@ -130,7 +137,8 @@ async def fetched(
         raise ApiError(403, "off", "this server does not fetch pictures")
     data = await fetch_picture(url, service.settings.web.max_bytes)
     name = url.partition("?")[0].rpartition("/")[2][:200] or "picture"
-    return await query(service, options, [QueryPicture(name, data, crop)], opened, cutting)
+    mix = Mix([], ())
+    return await query(service, options, [QueryPicture(name, data, crop)], opened, cutting, mix)
 
 
 @router.get("/results/{result_id}", **ANSWER, responses=errors(404, 410))
@@ -140,6 +148,7 @@ async def result(
     opened: Opened,
     options: Options,
     marks: RequestMarks,
+    mix: RequestMix,
     chosen: ChosenPanels = [],  # noqa: B006
     format: Annotated[
         Literal["json", "csv", "html"] | None, Query(description="As a file.")
@@ -154,7 +163,8 @@ async def result(
     encoded = await usable_query(service, opened, result_id)
 
     def work() -> Answer:
-        return _refined_answer(opened, _style(encoded, chosen), options, marks, encoded.own)
+        style = _mixed(opened, _style(encoded, chosen), mix)
+        return _refined_answer(opened, style, options, marks, (*encoded.own, *mix.others))
 
     answer = await run_in_threadpool(work)
     if format is not None:
@@ -163,22 +173,25 @@ async def result(
 
 
 @router.post(
-    "/results/{result_id}/share", response_model=SharedLink, responses=errors(403, 404, 507)
+    "/results/{result_id}/share", response_model=SharedLink, responses=errors(403, 404, 410, 507)
 )
 async def share_result(
     result_id: str,
     request: Request,
     service: ServiceDependency,
+    opened: Opened,
+    mix: RequestMix,
     chosen: ChosenPanels = [],  # noqa: B006
 ) -> dict[str, Any]:
     """Make a link that can be opened later: it keeps the vector, not the picture, and asks with
-    these panels."""
+    these panels, other pictures and weights."""
     days = service.settings.web.share_days
     if days == 0:
         raise ApiError(403, "off", "shared links are turned off on this server")
-    encoded = await _encoded_query(service, result_id)
-    style = _style(encoded, chosen)
-    encoded = replace(encoded, vector=style.vector, ood=style.ood)
+    encoded = await usable_query(service, opened, result_id)
+    style = await run_in_threadpool(_mixed, opened, _style(encoded, chosen), mix)
+    own = (*encoded.own, *mix.others)
+    encoded = replace(encoded, vector=style.vector, ood=style.ood, own=own)
     key, expires = await service.store.run(service.store.add_share, encoded, days)
     moment = datetime.fromtimestamp(expires, UTC).isoformat(timespec="seconds")
     return {"id": key, "link": f"{request.app.state.root_path}/?r={key}", "expires": moment}
@@ -190,22 +203,34 @@ def similar(
     opened: Opened,
     options: Options,
     marks: RequestMarks,
+    mix: RequestMix,
     service: ServiceDependency,
 ) -> dict[str, Any]:
     """Ask with a picture of the index, by its stored vector; refined by pictures that were marked."""
-    row = opened.meta.execute(
-        "select row_id from pictures where picture_id = ? order by row_id", (picture_id,)
-    ).fetchone()
+    row = opened.row_of(picture_id)
     if row is None:
         raise not_found("the index holds no such picture")
-    style = opened.centroid(np.asarray(row, np.int64))
-    answer = _refined_answer(opened, style, options, marks, (picture_id,))
+    style = opened.centroid(np.asarray([row], np.int64))
+    mixed = _mixed(opened, style, mix)
+    answer = _refined_answer(opened, mixed, options, marks, (picture_id, *mix.others))
     generation = opened.generation
     model = (generation.model_id, generation.preprocessing_digest)
     key = service.recent.add(EncodedQuery(style.vector, style.ood, *model, (picture_id,)))
-    [facts] = opened.records(PICTURE_FACTS, *row)
+    [facts] = opened.records(PICTURE_FACTS, row)
     facts["authors"], facts["genres"] = json.loads(facts["authors"]), json.loads(facts["genres"])
     return {**_body(key, answer, options), "picture": facts}
+
+
+def _mixed(opened: OpenEngine, style: StyleQuery, mix: Mix) -> StyleQuery:
+    """The query together with pictures of the index, each by its weight.
+
+    Errors:  ApiError (404) when the index lacks one of them; InputError when weights do not fit
+    """
+    rows = [opened.row_of(picture_id) for picture_id in mix.others]
+    if None in rows:
+        raise not_found("the index holds no such picture")
+    others = opened.generation.vectors(np.asarray(rows, np.int64)) if rows else None
+    return style.mixed(mix.weights, others)
 
 
 def _refined_answer(
