@@ -65,6 +65,11 @@ class StyleQuery(NamedTuple):
     notes: tuple[str, ...] = ()
     panels: PanelVectors | None = None
 
+    @property
+    def pictures_count(self) -> int:
+        """How many pictures it was made of, as far as they can be told apart."""
+        return 1 if self.panels is None else self.panels.pictures_count
+
     def by_panels(self, numbers: Sequence[int]) -> StyleQuery:
         """What these panels alone ask; all of them when none are named.
 
@@ -87,7 +92,7 @@ class StyleQuery(NamedTuple):
         others = np.empty((0, len(self.vector)), np.float32) if others is None else others
         if not weights and not len(others):
             return self
-        own = 1 if self.panels is None else self.panels.pictures_count
+        own = self.pictures_count
         count = own + len(others)
         weights = weights or (1.0,) * count
         if len(weights) != count:

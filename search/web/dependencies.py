@@ -8,10 +8,12 @@ import re
 import secrets
 from collections import OrderedDict
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Annotated, Literal, NamedTuple
 
 from fastapi import Cookie, Depends, Query, Request
 from python_multipart.multipart import parse_options_header
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
@@ -184,7 +186,14 @@ async def get_options(
     exclude_same_author: Annotated[
         bool, Query(description="Leave out the artist of the query.")
     ] = False,
-    min_percentile: Annotated[float | None, Query(ge=0, le=100)] = None,
+    min_percentile: Annotated[
+        float | None,
+        Query(ge=0, le=100, description="Nearer than this share of pairs by different authors."),
+    ] = None,
+    palette: Annotated[
+        str | None,
+        Query(max_length=MAX_NAME, description="Only with these colours: #1b2a49,gold."),
+    ] = None,
     unknown_prior: Annotated[
         float | None, Query(ge=0, le=0.99, description="How often an artist is unknown.")
     ] = None,
@@ -202,6 +211,9 @@ async def get_options(
         exclude_titles=tuple(exclude_title),
         min_percentile=settings.min_percentile if min_percentile is None else min_percentile,
     )
+    if palette:
+        only = await run_in_threadpool(service.colors.holders, palette)
+        filters = replace(filters, pictures=only)
     return QueryOptions(
         k=k or min(settings.k, MAX_K),
         by=by or settings.by,
@@ -249,7 +261,7 @@ async def get_mix(
         Query(
             alias="with",
             max_length=MAX_PICTURES,
-            description="Ask about these pictures of the index as well.",
+            description="Ask about these pictures of the index as well, and leave out their titles.",
         ),
     ] = [],  # noqa: B006
     weights: Annotated[

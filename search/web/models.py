@@ -158,6 +158,8 @@ class AskedPicture(TitleFacts):
 
 class QueryAnswer(BaseModel):
     """`titles` or `pictures`, as `query.by` says; `id` asks again under /v1/results/{id}.
+    `weights` are those of the pictures of the request and then of `others`, which are of the index
+    and were asked about as well.
     `panels` are those of strips and pages, empty where each picture asked whole. `refused` stands
     where some of the pictures could not be used."""
 
@@ -167,6 +169,8 @@ class QueryAnswer(BaseModel):
     pictures: list[FoundPicture] | None = None
     labels: LabelGroups
     panels: list[AskedPanel]
+    weights: list[float]
+    others: list[AskedPicture]
     refused: list[RefusedPicture] | None = None
     picture: AskedPicture | None = None
 
@@ -309,6 +313,7 @@ class Facets(BaseModel):
     titles_count: int
     authors_count: int
     generation: str
+    colors: bool = Field(description="Whether a palette can be asked for.")
 
 
 class Colors(BaseModel):

@@ -198,8 +198,9 @@ def query(
         if not sources:
             raise UsageError("--each needs files or folders", "Name some.")
         return _each(session, asking, sources, chosen or "table", html)
+    shown: list[QueryPicture] = []
     if colors is not None and not sources:
-        answer, shown = _by_color(settings, options, colors), []
+        answer = _by_color(settings, options, colors)
     else:
         answer, shown = asking.together(sources)
     for note in answer.notes:

@@ -95,23 +95,23 @@ async def query(
     failed = seen.refused if seen.pixels else {}
     used = [one for n, one in enumerate(pictures) if n not in failed]
 
-    def work() -> tuple[Answer, EncodedQuery]:
+    def work() -> dict[str, Any]:
         ids = [picture.picture_id for picture in used]
         names = [picture.name for picture in used]
         style = engine.encode_seen(replace(seen, refused={}) if failed else seen, len(pictures))
         answer = engine.answer(
             _mixed(opened, style.by_panels(chosen), mix),
-            options,
+            _without(opened, options, mix),
             picture_ids=[*ids, *mix.others],
             names=names,
             started=started,
         )
         own = tuple(one for one in ids if titles_holding(opened.meta, [one]))
         model = (generation.model_id, generation.preprocessing_digest)
-        return answer, EncodedQuery(style.vector, style.ood, *model, own, style.notes, style.panels)
+        encoded = EncodedQuery(style.vector, style.ood, *model, own, style.notes, style.panels)
+        return _body(service.recent.add(encoded), answer, options, _asked(opened, style, mix))
 
-    answer, encoded = await run_in_threadpool(work)
-    body = _body(service.recent.add(encoded), answer, options)
+    body = await run_in_threadpool(work)
     if failed:
         body["refused"] = [
             {"picture": n + 1, "name": pictures[n].name, **error_body(error, pictures[n].name)}
@@ -162,14 +162,17 @@ async def result(
     """
     encoded = await usable_query(service, opened, result_id)
 
-    def work() -> Answer:
-        style = _mixed(opened, _style(encoded, chosen), mix)
-        return _refined_answer(opened, style, options, marks, (*encoded.own, *mix.others))
+    def work() -> tuple[Answer, dict[str, Any]]:
+        style = _style(encoded, chosen)
+        wanted = _without(opened, options, mix)
+        own = (*encoded.own, *mix.others)
+        answer = _refined_answer(opened, _mixed(opened, style, mix), wanted, marks, own)
+        return answer, _asked(opened, style, mix)
 
-    answer = await run_in_threadpool(work)
+    answer, asked = await run_in_threadpool(work)
     if format is not None:
         return await _download(service, opened, answer, options.by, format)
-    return _body(result_id, answer, options)
+    return _body(result_id, answer, options, asked)
 
 
 @router.post(
@@ -212,13 +215,38 @@ def similar(
         raise not_found("the index holds no such picture")
     style = opened.centroid(np.asarray([row], np.int64))
     mixed = _mixed(opened, style, mix)
-    answer = _refined_answer(opened, mixed, options, marks, (picture_id, *mix.others))
+    wanted = _without(opened, options, mix)
+    answer = _refined_answer(opened, mixed, wanted, marks, (picture_id, *mix.others))
     generation = opened.generation
     model = (generation.model_id, generation.preprocessing_digest)
     key = service.recent.add(EncodedQuery(style.vector, style.ood, *model, (picture_id,)))
+    body = _body(key, answer, options, _asked(opened, style, mix))
+    return {**body, "picture": _facts(opened, row)}
+
+
+def _facts(opened: OpenEngine, row: int) -> dict[str, Any]:
+    """Whose a picture of the index is."""
     [facts] = opened.records(PICTURE_FACTS, row)
-    facts["authors"], facts["genres"] = json.loads(facts["authors"]), json.loads(facts["genres"])
-    return {**_body(key, answer, options), "picture": facts}
+    return {**facts, **{name: json.loads(facts[name]) for name in ("authors", "genres")}}
+
+
+def _asked(opened: OpenEngine, style: StyleQuery, mix: Mix) -> dict[str, Any]:
+    """What was asked about, and how much each of it counts."""
+    rows = [opened.row_of(picture_id) for picture_id in mix.others]
+    others = [_facts(opened, row) for row in rows if row is not None]
+    return {
+        "weights": list(mix.weights) or [1.0] * (style.pictures_count + len(others)),
+        "others": others,
+    }
+
+
+def _without(opened: OpenEngine, options: QueryOptions, mix: Mix) -> QueryOptions:
+    """The titles of the pictures that are asked about as well do not answer: whoever names them
+    knows them."""
+    if not mix.others:
+        return options
+    titles = (*options.filters.exclude_titles, *titles_holding(opened.meta, mix.others))
+    return replace(options, filters=replace(options.filters, exclude_titles=titles))
 
 
 def _mixed(opened: OpenEngine, style: StyleQuery, mix: Mix) -> StyleQuery:
@@ -292,9 +320,11 @@ def _style(encoded: EncodedQuery, chosen: Sequence[int]) -> StyleQuery:
     return style.by_panels(chosen)
 
 
-def _body(result_id: str | None, answer: Answer, options: QueryOptions) -> dict[str, Any]:
+def _body(
+    result_id: str, answer: Answer, options: QueryOptions, asked: dict[str, Any]
+) -> dict[str, Any]:
     """The answer's body with the id under which it can be asked again."""
-    return {"id": result_id, **output.body(answer, options.by, None)}
+    return {"id": result_id, **output.body(answer, options.by, None), **asked}
 
 
 # --- A result as a file: JSON, CSV, or the self-contained HTML gallery.
