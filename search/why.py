@@ -23,7 +23,7 @@ import numpy as np
 from indexer.embedding.encoder import Encoder
 from indexer.embedding.preprocess import PixelSpec, drawing_box, prepare
 
-CELLS = 5
+CELLS = 4
 """Along the longer side: each is one more pass through the network."""
 SMOOTH = 0.1
 """Radius by which a wiped cell is smoothed, as a share of the longer side."""
