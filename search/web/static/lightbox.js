@@ -21,7 +21,7 @@ function pane(kind) {
   let media = null;
   let natural = null;
   let cover = null; // makes what lies over it
-  let over = null;
+  let over = [];
   const frame = () => [stage.clientWidth, stage.clientHeight];
   const size = () => fitted(natural, frame());
   return {
@@ -33,7 +33,7 @@ function pane(kind) {
     },
     cover(made) {
       cover = made;
-      over = cover && natural ? cover(natural) : null;
+      over = cover && natural ? cover(natural) : [];
       fill(stage, media, over);
     },
     limits: (zoom) => (natural ? room(size(), frame(), zoom) : [0, 0]),
@@ -42,7 +42,7 @@ function pane(kind) {
       const [w, hh] = size();
       const [wide, high] = frame();
       const [mx, my] = room([w, hh], [wide, high], zoom);
-      for (const layer of [media, over].filter(Boolean)) {
+      for (const layer of [media, ...over]) {
         Object.assign(layer.style, {
           width: `${w}px`, height: `${hh}px`, left: `${(wide - w) / 2}px`, top: `${(high - hh) / 2}px`,
           transform: `translate(${limit(x, mx)}px, ${limit(y, my)}px) scale(${zoom})`,

@@ -5,7 +5,7 @@ import { get, sendPictures } from "./api.js";
 
 const SIDE_PX = 240; // of the heat, which is soft
 const HEAT = [222, 0, 122]; // few drawings are pink
-const STRONGEST = 190; // of 255, so that the drawing stays visible
+const STRONGEST = 240; // of 255, so that the drawing stays visible
 const known = new Map(); // by the two pictures
 const KEPT = 60;
 
@@ -50,18 +50,22 @@ async function placeOf([x, y, w, hh], blob, crop) {
 
 const inside = ([left, top, width, height], [x, y, w, hh]) => [left + x * width, top + y * height, w * width, hh * height];
 
-// The heat over all of a picture of this size; nothing where no part stands out.
+// The heat over all of a picture of this size, in two layers: one colours what is painted, one what
+// is dark, and paper stays white. Nothing where no part stands out.
 export function heat({ box, falls, even }, [width, height]) {
-  if (even) return null;
+  if (even) return [];
   const scale = SIDE_PX / Math.max(width, height);
   const cells = h("canvas", { width: falls[0].length, height: falls.length });
   const most = Math.max(...falls.flat());
   const pixels = cells.getContext("2d").createImageData(cells.width, cells.height);
   falls.flat().forEach((fall, n) => pixels.data.set([...HEAT, STRONGEST * Math.max(0, fall / most) ** 1.5], 4 * n));
   cells.getContext("2d").putImageData(pixels, 0, 0);
-  const canvas = h("canvas", { class: "heat", width: Math.max(1, Math.round(width * scale)), height: Math.max(1, Math.round(height * scale)), "aria-hidden": "true" });
-  const pen = canvas.getContext("2d");
-  pen.imageSmoothingQuality = "high";
-  pen.drawImage(cells, box[0] * canvas.width, box[1] * canvas.height, box[2] * canvas.width, box[3] * canvas.height);
-  return canvas;
+  const layer = (kind) => h("canvas", { class: `heat ${kind}`, width: Math.max(1, Math.round(width * scale)), height: Math.max(1, Math.round(height * scale)), "aria-hidden": "true" });
+  return ["painted", "dark"].map((kind) => {
+    const canvas = layer(kind);
+    const pen = canvas.getContext("2d");
+    pen.imageSmoothingQuality = "high";
+    pen.drawImage(cells, box[0] * canvas.width, box[1] * canvas.height, box[2] * canvas.width, box[3] * canvas.height);
+    return canvas;
+  });
 }
