@@ -128,6 +128,8 @@ def _generation(
                 "generation_created": generation.manifest["created"],
                 "generation_state": "ok",
                 "indexed": generation.pictures_count,
+                "search_kind": generation.plan.kind,
+                "search_recall": generation.plan.recall,
                 "stale": stale,
             }
     except MissingIndexError:

@@ -25,7 +25,7 @@ from indexer.labels.predict import LabelModel
 from indexer.labels.softmax import Softmax
 from indexer.panels.catalog import INDEXED_TABLES
 from indexer.style_map import map_places
-from indexer.vector_index.faiss_index import VectorIndex, write_index
+from indexer.vector_index.faiss_index import FLAT, SearchPlan, VectorIndex, write_index
 from indexer.vector_index.generations import (
     CHECKS,
     FORMAT,
@@ -44,12 +44,14 @@ from indexer.vector_index.metadata import (
     label_dataset,
     write_meta,
 )
+from indexer.vector_index.recall import choose_candidates
 from indexer.vector_index.validation import (
     Check,
     Predecessor,
     check_encoder,
     check_index,
     check_labels,
+    check_recall,
 )
 from schemas.errors import NoIndexError, NothingToIndex, PartlyDoneError
 from schemas.progress import Progress
@@ -67,13 +69,18 @@ from schemas.storage.fsio import (
 )
 from schemas.storage.layout import Layout
 
-STAGES = 6
+STAGES = 7
+
+
+SEARCHED_BY = ("kind", "min_recall", "memory", "latency_ms")
+"""Settings that decide how an index is searched."""
 
 
 @dataclass
 class BuildReport:
     """What a build did; `generation_id` is the existing one when nothing has changed. `drift`
-    is the share of pictures that changed since the labels were calibrated, 0 when they were now."""
+    is the share of pictures that changed since the labels were calibrated, 0 when they were now;
+    `plan` how the index is searched, and `notes` say why it is not as was asked for."""
 
     generation_id: str | None
     unchanged: bool
@@ -81,6 +88,8 @@ class BuildReport:
     checks: list[Check] = field(default_factory=list)
     calibration: Calibration | None = None
     drift: float = 0.0
+    plan: SearchPlan = FLAT
+    notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
 
@@ -113,6 +122,7 @@ def build_generation(
         "seed": settings.index.seed,
         "calibration": RECIPE,
         "era_years": settings.index.era_years,
+        **{name: getattr(settings.index, name) for name in SEARCHED_BY},
     }
     parent = current_generation_id(layout)
     if not force and (same := _same_inputs(layout, parent, inputs)):
@@ -181,6 +191,9 @@ class _Build:
         self._step()
         write_index(aside / VECTORS, rows.vectors, rows.row_ids)
         self._step()
+        in_use = before.generation.index if before and self._same_model else None
+        chosen = choose_candidates(aside / VECTORS, index, in_use)
+        self._step()
         picture_ids = [row["picture_id"] for row in rows.pictures]
         previous = before.generation.meta if before and carried else None
         places = map_places(rows.vectors, picture_ids, previous, index.seed)
@@ -189,9 +202,13 @@ class _Build:
         _copy_model(model_dir_of(self.settings), aside / "model")
         self._step()
 
-        written, limits = VectorIndex.open(aside / VECTORS), self.settings.decode.limits
+        written, limits = (
+            VectorIndex.open(aside / VECTORS, chosen.plan),
+            self.settings.decode.limits,
+        )
         first = changed if before else None
         checks = check_index(written, rows, sample=index.sample, seed=index.seed, first=first)
+        checks.append(check_recall(chosen.plan, index.min_recall))
         checks.append(check_encoder(self.layout, aside / "model", rows, limits, changed))
         against: list[Check] = []
         if before is not None:
@@ -212,15 +229,19 @@ class _Build:
         failed = [check for check in checks if not check.passed and check.name not in meant]
         if failed:
             hint = "The index in use was left as it is."
+            if failed[0].name == "min_recall":
+                hint += " `--kind auto` chooses one that finds enough."
             if failed[0] in against:
                 hint += f" If that is right: `toonsearch index build --accept {failed[0].name}`."
             raise PartlyDoneError(
                 f"the new index failed its check {failed[0].name!r} ({failed[0].detail})", hint
             )
         self._step()
-        name = self._finish(aside)
+        name = self._finish(aside, chosen.plan)
         self._step()
-        return BuildReport(name, False, self.counts, checks, labels.calibration, drift)
+        return BuildReport(
+            name, False, self.counts, checks, labels.calibration, drift, chosen.plan, chosen.notes
+        )
 
     def _step(self) -> None:
         self.done += 1
@@ -246,7 +267,7 @@ class _Build:
             return None, 0.0
         return before.calibration, drift
 
-    def _finish(self, aside: Path) -> str:
+    def _finish(self, aside: Path, plan: SearchPlan) -> str:
         """Write the manifest, and rename the folder into place; its id."""
         files = {
             str(path.relative_to(aside)): {
@@ -269,6 +290,7 @@ class _Build:
             "preprocessing": self.inputs["preprocessing"],
             "dimension": self.rows.vectors.shape[1],
             "metric": "inner_product",
+            "search": asdict(plan),
             "counts": self.counts,
             "inputs": self.inputs,
             "files": files,

@@ -2,6 +2,7 @@
 
     index/<id>/manifest.json      everything below with length and BLAKE3, and its own digest
                vectors.faiss      row ids -> vectors
+               candidates.faiss   of a large index: which of them to compare
                meta.sqlite        titles and pictures, enough to answer without the catalog
                labels/            heads and calibration (`indexer/labels/predict.py`)
                checks.json        what was checked before publishing
@@ -31,7 +32,7 @@ import numpy as np
 
 from indexer.labels.calibration import Calibration
 from indexer.labels.predict import LabelModel
-from indexer.vector_index.faiss_index import VectorIndex
+from indexer.vector_index.faiss_index import SearchPlan, VectorIndex
 from schemas.blocklist import BlockList
 from schemas.errors import MissingIndexError, NoIndexError
 from schemas.records import DECADE
@@ -47,7 +48,7 @@ from schemas.storage.layout import Layout
 
 # --- Manifests: what a generation consists of, and the check that it still does.
 
-FORMAT = 4
+FORMAT = 5
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 1 << 20
 VECTORS, META, CHECKS = "vectors.faiss", "meta.sqlite", "checks.json"
@@ -129,6 +130,7 @@ class Generation:
         self.pictures_count: int = manifest["counts"]["pictures"]
         self.titles_count: int = manifest["counts"]["titles"]
         self.authors_count: int = manifest["counts"]["authors"]
+        self.plan = SearchPlan(**manifest["search"])
         self.model_dir = directory / "model"
         self._hold = hold
 
@@ -169,7 +171,7 @@ class Generation:
     @cached_property
     def index(self) -> VectorIndex:
         """The vectors, memory mapped; ids are row ids."""
-        return VectorIndex.open(self.directory / VECTORS)
+        return VectorIndex.open(self.directory / VECTORS, self.plan)
 
     @property
     def row_ids(self) -> np.ndarray:
@@ -434,6 +436,8 @@ class GenerationInfo:
     parent: str | None
     bytes_count: int
     state: str
+    kind: str = ""
+    recall: float | None = None
 
 
 BLANK: dict[str, Any] = {"counts": {}, "created": "", "model_id": "", "parent": None, "files": {}}
@@ -475,4 +479,6 @@ def _info(layout: Layout, directory: Path, manifest: dict[str, Any], state: str)
         parent=manifest["parent"],
         bytes_count=sum(facts["bytes"] for facts in manifest["files"].values()),
         state=state,
+        kind=manifest.get("search", {}).get("kind", ""),
+        recall=manifest.get("search", {}).get("recall"),
     )

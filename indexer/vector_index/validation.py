@@ -9,7 +9,7 @@ import numpy as np
 
 from indexer.labels.calibration import Calibration
 from indexer.panels.picture import PictureReader
-from indexer.vector_index.faiss_index import VectorIndex
+from indexer.vector_index.faiss_index import SearchPlan, VectorIndex
 from indexer.vector_index.generations import Generation
 from indexer.vector_index.metadata import CODES, IndexRows, label_dataset
 from schemas.attempt import attempt
@@ -95,7 +95,7 @@ def _self_find(index: VectorIndex, rows: IndexRows, chosen: np.ndarray) -> Check
     missed = 0
     for start in range(0, len(chosen), 1024):
         block = chosen[start : start + 1024]
-        scores, ids = index.search(rows.vectors[block], 10)
+        scores, ids = index.search(rows.vectors[block], 10, exact=True)
         own = (ids == rows.row_ids[block][:, None]) & (scores[:, :1] - scores <= TIE)
         suspects = block[~own.any(axis=1)]
         missed += sum(not _is_copy_crowd(rows, int(row), scores.shape[1]) for row in suspects)
@@ -111,10 +111,16 @@ def _is_copy_crowd(rows: IndexRows, row: int, k: int) -> bool:
 def _recall(index: VectorIndex, rows: IndexRows, chosen: np.ndarray) -> Check:
     """The index's ten nearest against a plain matrix product, ties allowed."""
     k = min(10, len(rows.row_ids))
-    scores, _ = index.search(rows.vectors[chosen], k)
+    scores, _ = index.search(rows.vectors[chosen], k, exact=True)
     exact = np.sort(rows.vectors[chosen] @ rows.vectors.T, axis=1)[:, ::-1][:, :k]
     found = float((np.abs(scores - exact) <= TIE).mean())
     return Check("recall", found == 1.0, f"{found:.4f} of the exact ten nearest")
+
+
+def check_recall(plan: SearchPlan, least: float) -> Check:
+    """Whether candidates find as much of the exact ten nearest as is wanted (`recall.py`)."""
+    detail = f"{plan.kind} finds {plan.recall:.4f} of the exact ten nearest"
+    return Check("min_recall", plan.recall >= least, f"{detail}, {least:g} is wanted")
 
 
 # --- Against the generation in use. Canary queries are the pictures with the smallest row ids, which
@@ -193,8 +199,8 @@ class Predecessor:
         asked = rows.vectors[np.isin(rows.row_ids, shared[:CANARIES])]
         if not len(asked):
             return [*checks, Check("canaries", True, "no picture in common")]
-        old = self.generation.index.search(asked, SHOWN, shared)
-        new = index.search(asked, DEPTH, shared)
+        old = self.generation.index.search(asked, SHOWN, shared, exact=True)
+        new = index.search(asked, DEPTH, shared, exact=True)
         same = [
             np.abs(score - dict(zip(ids, scores, strict=True)).get(row_id, -9.0)) <= TIE
             for score_row, id_row, scores, ids in zip(*old, *new, strict=True)
