@@ -35,6 +35,7 @@ from indexer.vector_index.generations import (
     Generation,
     check_files,
     current_generation_id,
+    file_facts,
     next_stamp,
     read_manifest,
 )
@@ -60,7 +61,6 @@ from schemas.settings import Settings
 from schemas.storage.catalog import Catalog
 from schemas.storage.fsio import (
     digest_bytes,
-    digest_file,
     fsync_directory,
     fsync_file,
     signed_bytes,
@@ -129,13 +129,13 @@ def build_generation(
         return BuildReport(parent, True, same, seconds=time.perf_counter() - started)
 
     rows = collect_rows(catalog, encoder.model_id, encoder.preprocessing_digest)
-    used = {row["title_id"] for row in rows.pictures}
+    used, _ = rows.title_codes()
     counts = {
         "pictures": len(rows.pictures),
         "titles": len(used),
         "authors": len({name for title in used for name in author_names(rows.titles[title])}),
     }
-    if not rows.pictures:
+    if not len(rows.pictures):
         raise NothingToIndex(
             "there is nothing to index: no picture in the catalog has a vector",
             "Run `toonsearch import folder DIR` first.",
@@ -150,6 +150,7 @@ def build_generation(
     try:
         aside.mkdir()
         build = _Build(layout, settings, rows, counts, inputs, parent, before, progress)
+        del rows  # the build lets go of what it has written
         report = build.run(aside, accept)
     except (OSError, sqlite3.Error) as error:
         raise storage_error(error, "the new index generation") from error
@@ -177,11 +178,15 @@ class _Build:
 
     def run(self, aside: Path, accept: Sequence[str]) -> BuildReport:
         self._step()
-        rows, before, index = self.rows, self.before, self.settings.index
+        before, index = self.before, self.settings.index
+        write_index(aside / VECTORS, self.rows.vectors, self.rows.row_ids)
+        exact = VectorIndex.open(aside / VECTORS)
+        rows = self.rows = replace(self.rows, vectors=exact.halves)
+        self._step()
         data = label_dataset(rows, index.era_years)
         softmax = Softmax.read(model_dir_of(self.settings))
         if softmax is not None:
-            learnt = softmax.has_learnt([row["picture_id"] for row in rows.pictures])
+            learnt = softmax.has_learnt([p["picture_id"] for p in rows.pictures.only("picture_id")])
             heard = softmax.held_out(data.vectors, data.names, data.codes, learnt, data.title)
             data = replace(data, network=heard)
         changed, share = before.changed(rows) if before else (np.arange(len(rows.row_ids)), 1.0)
@@ -189,14 +194,11 @@ class _Build:
         labels = LabelModel.fit(data, sample=index.sample, seed=index.seed, calibration=carried)
         labels.write(aside)
         self._step()
-        write_index(aside / VECTORS, rows.vectors, rows.row_ids)
-        self._step()
         in_use = before.generation.index if before and self._same_model else None
         chosen = choose_candidates(aside / VECTORS, index, in_use)
         self._step()
-        picture_ids = [row["picture_id"] for row in rows.pictures]
         previous = before.generation.meta if before and carried else None
-        places = map_places(rows.vectors, picture_ids, previous, index.seed)
+        places = map_places(rows.vectors, rows.row_ids, previous, index.seed)
         write_meta(aside / META, rows, data, places)
         fsync_file(aside / META)
         _copy_model(model_dir_of(self.settings), aside / "model")
@@ -270,10 +272,7 @@ class _Build:
     def _finish(self, aside: Path, plan: SearchPlan) -> str:
         """Write the manifest, and rename the folder into place; its id."""
         files = {
-            str(path.relative_to(aside)): {
-                "bytes": path.stat().st_size,
-                "blake3": digest_file(path),
-            }
+            str(path.relative_to(aside)): file_facts(path)
             for path in sorted(aside.rglob("*"))
             if path.is_file()
         }

@@ -95,8 +95,9 @@ class VectorIndex:
         return np.asarray(faiss.vector_to_array(self._index.id_map))
 
     @cached_property
-    def _halves(self) -> np.ndarray:
-        """The stored vectors, as they lie in the mapped file; (N, D) float16."""
+    def halves(self) -> np.ndarray:
+        """The stored vectors as they lie in the mapped file, in the order of `row_ids`: for as
+        long as this index is there; (N, D) float16."""
         import faiss
 
         if not self.count:
@@ -195,11 +196,11 @@ class VectorIndex:
         places = self._places(wanted)
         if len(places) != len(wanted):
             raise InputError("the index does not hold such a picture")
-        return self._halves[places].astype(np.float32)
+        return self.halves[places].astype(np.float32)
 
     def block(self, start: int, stop: int) -> np.ndarray:
         """Stored vectors in the order of `row_ids`; -> (stop - start, D) float32"""
-        return self._halves[start:stop].astype(np.float32)
+        return self.halves[start:stop].astype(np.float32)
 
     def all_vectors(self) -> np.ndarray:
         """Every stored vector in the order of `row_ids`; (N, D) float32."""
@@ -251,7 +252,7 @@ def write_candidates(
         made, rest = _carried_over(index, previous)
     for start in range(0, len(rest), BLOCK_ROWS):
         part = rest[start : start + BLOCK_ROWS]
-        vectors = index._halves[part].astype(np.float32)
+        vectors = index.halves[part].astype(np.float32)
         if plan.kind == "hnsw":
             made.add(vectors)
         else:
@@ -271,7 +272,7 @@ def _trained(index: VectorIndex, plan: SearchPlan, seed: int) -> Any:
         # k-means on the sphere, as cosines are compared; a small catalog is no reason to warn.
         made.cp.spherical, made.cp.niter, made.cp.seed = True, ITERATIONS, seed % (1 << 31)
         made.cp.min_points_per_centroid, made.cp.max_points_per_centroid = 1, POINTS_PER_LIST
-    made.train(index._halves[some].astype(np.float32))
+    made.train(index.halves[some].astype(np.float32))
     return made
 
 
@@ -318,7 +319,7 @@ def _carried_over(index: VectorIndex, previous: VectorIndex) -> tuple[Any, np.nd
     )
     for start in range(0, len(here), BLOCK_ROWS):
         mine, theirs = here[start : start + BLOCK_ROWS], there[start : start + BLOCK_ROWS]
-        same = (index._halves[mine] == previous._halves[theirs]).all(axis=1)
+        same = (index.halves[mine] == previous.halves[theirs]).all(axis=1)
         moved[theirs[same]] = mine[same]
     lists = old.invlists
     for number in range(old.nlist):

@@ -10,7 +10,10 @@
     index/CURRENT                 "<id> <digest of its manifest>"
 
 Every file's digest is checked on every opening, before FAISS, SQLite or the network runtime sees a
-byte: there is no "verified" stamp that could go stale, and decay of the disk is noticed too.
+byte. A file above LARGE_BYTES is read for that only when it is not the one any more that the build
+wrote and digested: its length, inode or time of change is another. What changes a large file and
+none of these, which is decay of the disk, is noticed wherever the `whole` generation is checked:
+before publishing and going back, by `index verify`, `index list` and `doctor`, and by a backup.
 """
 
 from __future__ import annotations
@@ -94,15 +97,35 @@ def _unreadable(what: str, error: Exception) -> NoIndexError:
     return NoIndexError(f"{what} {said}", hint)
 
 
-def check_files(directory: Path, manifest: dict[str, Any]) -> None:
-    """Check every file's length and digest; files that are not listed are ignored.
+LARGE_BYTES = 64 << 20
+
+
+def file_facts(path: Path) -> dict[str, Any]:
+    """What a manifest says of a file: length and digest, and of a large one which file it is.
+
+    Errors:  OSError
+    """
+    facts = {"bytes": path.stat().st_size, "blake3": digest_file(path)}
+    return facts if facts["bytes"] < LARGE_BYTES else {**facts, "written": _identity(path)}
+
+
+def _identity(path: Path) -> list[int]:
+    found = path.stat()
+    return [found.st_ino, found.st_mtime_ns]
+
+
+def check_files(directory: Path, manifest: dict[str, Any], *, whole: bool = True) -> None:
+    """Check every file's length and digest; files that are not listed are ignored. Without `whole`
+    a large file that is still the one that was written is not read.
 
     Errors:  NoIndexError names the first file that is missing or damaged
     """
     for name, facts in sorted(manifest["files"].items()):
         path = directory / name
         try:
-            right = path.stat().st_size == facts["bytes"] and (digest_file(path) == facts["blake3"])
+            right = path.stat().st_size == facts["bytes"]
+            if right and (whole or facts.get("written") != _identity(path)):
+                right = digest_file(path) == facts["blake3"]
         except (OSError, ValueError) as error:
             raise _unreadable(f"{name} of generation {directory.name}", error) from error
         if not right:
@@ -135,8 +158,11 @@ class Generation:
         self._hold = hold
 
     @classmethod
-    def open(cls, layout: Layout, generation_id: str | None = None) -> Generation:
-        """Open the published generation (or a named one) after checking every file.
+    def open(
+        cls, layout: Layout, generation_id: str | None = None, *, whole: bool = False
+    ) -> Generation:
+        """Open the published generation (or a named one) after checking every file, large ones by
+        their contents for the `whole`.
 
         Errors:  NoIndexError with one clear line
         """
@@ -161,7 +187,7 @@ class Generation:
                         f"the pointer {layout.current.name} and generation {name} do not agree",
                         REBUILD,
                     )
-                check_files(directory, manifest)
+                check_files(directory, manifest, whole=whole)
                 return cls(directory, manifest, hold)
             except BaseException:
                 os.close(hold)
@@ -316,7 +342,7 @@ def publish(layout: Layout, generation_id: str) -> None:
             f"generation {generation_id} still holds what was forgotten",
             "Run `toonsearch index build`.",
         )
-    with Generation.open(layout, generation_id) as generation:
+    with Generation.open(layout, generation_id, whole=True) as generation:
         pointer = f"{generation.id} {generation.manifest['digest']}\n"
     try:
         replace_file(layout.current, pointer.encode())
@@ -448,7 +474,7 @@ def verify_generation(layout: Layout, generation_id: str | None = None) -> Gener
 
     Errors:  NoIndexError says what is damaged
     """
-    with Generation.open(layout, generation_id) as generation:
+    with Generation.open(layout, generation_id, whole=True) as generation:
         return _info(layout, generation.directory, generation.manifest, "ok")
 
 
