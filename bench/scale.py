@@ -107,4 +107,4 @@ if __name__ == "__main__":
     if step == "fill":
         fill_catalog(Layout(Path(given[0])), int(given[1]))
     else:
-        print(json.dumps({"build": build, "warm": warm}[step](*given)))
+        print(json.dumps(build(*given) if step == "build" else warm(*given)))

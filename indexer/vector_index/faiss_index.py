@@ -64,7 +64,7 @@ class VectorIndex:
         import faiss
 
         self._index = index
-        self._flat = faiss.downcast_index(index.index)
+        self._flat: Any = faiss.downcast_index(index.index)
         self._candidates = candidates
         self.plan = plan
         self.count = int(index.ntotal)
@@ -81,10 +81,11 @@ class VectorIndex:
             return cls(index)
         # The lists of an IVF index can be mapped; a graph is mapped as far as FAISS can.
         flags = faiss.IO_FLAG_MMAP_IFC if plan.kind == "hnsw" else faiss.IO_FLAG_MMAP
-        found = faiss.read_index(str(utf8_path(path.with_name(CANDIDATES))), flags)
+        found: Any = faiss.read_index(str(utf8_path(path.with_name(CANDIDATES))), flags)
         if plan.kind != "hnsw":
             # Threads that read ahead cost more than the few lists of a query.
-            faiss.downcast_InvertedLists(found.invlists).prefetch_nthread = 0
+            lists: Any = faiss.downcast_InvertedLists(found.invlists)
+            lists.prefetch_nthread = 0
         return cls(index, found, plan)
 
     @cached_property
@@ -144,10 +145,10 @@ class VectorIndex:
         selector: Any = None  # of one call only: threads share the index
         if row_ids is not None and 2 * len(row_ids) <= self.count:
             selector, exact = faiss.IDSelectorBatch(self._places(row_ids)), True
-        elif row_ids is not None or (without is not None and len(without)):
-            may = np.full(self.count, row_ids is None)
-            may[self._places(row_ids if row_ids is not None else without)] = row_ids is not None
-            selector = faiss.IDSelectorBitmap(np.packbits(may, bitorder="little"))
+        elif row_ids is not None:
+            selector = self._bits(row_ids, True)
+        elif without is not None and len(without):
+            selector = self._bits(without, False)
         if exact or self._candidates is None or k * LARGEST_SHARE > self.count:
             similarity, places = self._scan(vectors, k, selector)
         else:
@@ -159,6 +160,14 @@ class VectorIndex:
                 similarity[short], places[short] = self._scan(vectors[short], k, selector)
         ids = np.where(places < 0, -1, self.row_ids[places])
         return np.where(ids < 0, np.float32(-1.0), within(similarity)), ids
+
+    def _bits(self, row_ids: np.ndarray, may: bool) -> Any:
+        """A selector by which these rows `may` answer, and the others may not, or the reverse."""
+        import faiss
+
+        bits = np.full(self.count, not may)
+        bits[self._places(row_ids)] = may
+        return faiss.IDSelectorBitmap(np.packbits(bits, bitorder="little"))  # type: ignore[call-arg, arg-type]
 
     def _scan(self, vectors: np.ndarray, k: int, selector: Any) -> tuple[np.ndarray, np.ndarray]:
         import faiss
@@ -175,7 +184,9 @@ class VectorIndex:
 
         inner: Any
         if self.plan.kind == "hnsw":
-            inner = faiss.SearchParametersHNSW(efSearch=max(probes, self.plan.refine * k))  # type: ignore[call-arg]
+            inner = faiss.SearchParametersHNSW(  # type: ignore[attr-defined]
+                efSearch=max(probes, self.plan.refine * k)
+            )
         else:
             inner = faiss.SearchParametersIVF(nprobe=min(probes, self.plan.lists))  # type: ignore[call-arg]
         inner.sel = selector
@@ -196,11 +207,11 @@ class VectorIndex:
         places = self._places(wanted)
         if len(places) != len(wanted):
             raise InputError("the index does not hold such a picture")
-        return self.halves[places].astype(np.float32)
+        return np.asarray(self.halves[places], np.float32)
 
     def block(self, start: int, stop: int) -> np.ndarray:
         """Stored vectors in the order of `row_ids`; -> (stop - start, D) float32"""
-        return self.halves[start:stop].astype(np.float32)
+        return np.asarray(self.halves[start:stop], np.float32)
 
     def all_vectors(self) -> np.ndarray:
         """Every stored vector in the order of `row_ids`; (N, D) float32."""
@@ -281,7 +292,7 @@ def _empty(dimension: int, plan: SearchPlan, points: int) -> Any:
 
     metric, bytes_code = faiss.METRIC_INNER_PRODUCT, faiss.ScalarQuantizer.QT_8bit
     if plan.kind == "hnsw":
-        graph = faiss.IndexHNSWSQ(dimension, bytes_code, LINKS, metric)
+        graph: Any = faiss.IndexHNSWSQ(dimension, bytes_code, LINKS, metric)  # type: ignore[arg-type]
         graph.hnsw.efConstruction = EF_CONSTRUCTION
         return graph
     centres = faiss.IndexFlatIP(dimension)

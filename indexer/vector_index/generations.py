@@ -105,8 +105,9 @@ def file_facts(path: Path) -> dict[str, Any]:
 
     Errors:  OSError
     """
-    facts = {"bytes": path.stat().st_size, "blake3": digest_file(path)}
-    return facts if facts["bytes"] < LARGE_BYTES else {**facts, "written": _identity(path)}
+    size = path.stat().st_size
+    facts = {"bytes": size, "blake3": digest_file(path)}
+    return facts if size < LARGE_BYTES else {**facts, "written": _identity(path)}
 
 
 def _identity(path: Path) -> list[int]:

@@ -149,7 +149,7 @@ class _Asked:
         similarity, ids = index.search(self.queries, NEAREST + 1)
         own = ids == self.row_ids[:, None]
         own[~own.any(axis=1), -1] = True  # behind copies of itself: any one of them
-        return similarity[~own].reshape(len(self.queries), -1)
+        return np.asarray(similarity[~own].reshape(len(self.queries), -1))
 
     def recall(self, index: VectorIndex) -> float:
         """The share of the exact nearest that an index finds; of equal ones any."""
