@@ -90,23 +90,22 @@ export async function searchPage(main, params, signal) {
     }
     answer.removeAttribute("aria-busy");
     history.replaceState(null, "", `./${shownAt.address}`);
-    if (!(trying && error.status === 422 && beside(trying, error))) tell(error.full ?? error.message);
+    if (!(trying && error.status === 422 && beside(trying, error.full))) tell(error.full ?? error.message);
   } finally {
     if (!signal.aborted) trying = null;
   }
 }
 
 // What is wrong with a filter, beside its field.
-function beside(name, error) {
+function beside(name, said) {
   const field = document.getElementById(`f-${name}`);
   const place = field?.closest(".field");
   if (!place) return false;
   place.querySelector(".wrong")?.remove();
-  place.append(h("span", { class: "wrong", id: `f-${name}-wrong`, role: "alert" }, error.full));
+  place.append(h("span", { class: "wrong", id: `f-${name}-wrong`, role: "alert" }, said));
   field.setAttribute("aria-invalid", "true");
   field.setAttribute("aria-describedby", `f-${name}-wrong`);
   field.focus();
-  say(error.full);
   return true;
 }
 
@@ -169,7 +168,7 @@ async function likePage(main, params, signal) {
   const { title, title_id, authors, year } = answer.picture;
   const first = h("figure", { class: "asked" }, h("span", { class: "mat" }, from({ id }, picture(id, t("pictureOf", { title }), { kind: "query", eager: true }))),
     h("figcaption", {}, h("span", { class: "soft" }, t("thisPicture")), h("h1", { class: "whose" }, h("a", { href: withParams("title", { id: title_id }) }, title)),
-      byline(authors), year ? h("p", { class: "meta" }, year) : null), countsField(answer, filters, 0, changeMix));
+      byline(authors), year ? h("p", { class: "meta" }, year) : null), countsField(answer, filters, 0, title, changeMix));
   const shown = [first, h("div", { class: "asked many" }, others(answer, filters))];
   await show(main, answer, filters, { tiles: shown, ask, subject: { like: id } }, signal);
 }
@@ -198,6 +197,7 @@ async function show(main, answer, filters, context, signal) {
   shownAt = { address: location.search, subject: JSON.stringify(subject), panels: answer.panels, count: answer.weights.length };
   fill(main, answerView(answer, {
     ...context, filters, facets,
+    wrong: beside,
     change: (next, name) => {
       trying = name;
       go(withParams("./", { ...subject, ...next }), true);
@@ -229,14 +229,14 @@ function others(answer, filters) {
     h("figcaption", {},
       h("a", { class: "name", href: withParams("title", { id: one.title_id }), title: one.title }, one.title),
       h("button", { type: "button", class: "plain", "aria-label": `${t("remove")}: ${one.title}`, onclick: () => changeMix(withoutPlace(answer, filters, own + n)) }, t("remove")),
-      countsField(answer, filters, own + n, changeMix))));
+      countsField(answer, filters, own + n, one.title, changeMix))));
 }
 
 // A question whose own pictures are not here.
 function strangers(answer, filters, said) {
   const own = answer.weights.length - answer.others.length;
   return [h("p", { class: "soft" }, said),
-    answer.weights.length > 1 ? Array.from({ length: own }, (_, n) => h("div", { class: "stranger" }, t("yourPicture", { n: own > 1 ? n + 1 : "" }), countsField(answer, filters, n, changeMix))) : null,
+    answer.weights.length > 1 ? Array.from({ length: own }, (_, n) => h("div", { class: "stranger" }, t("yourPicture", { n: own > 1 ? n + 1 : "" }), countsField(answer, filters, n, t("yourPicture", { n: n + 1 }), changeMix))) : null,
     h("div", { class: "asked many" }, others(answer, filters))];
 }
 
@@ -251,7 +251,7 @@ function tiles(answer, filters) {
           type: "button", class: "plain", "aria-label": `${t("remove")}: ${one.file.name || n + 1}`,
           onclick: () => askAgain(asked.filter((_, other) => other !== n)),
         }, t("remove")),
-        countsField(answer, filters, one.place - 1, changeMix)))),
+        countsField(answer, filters, one.place - 1, one.file.name || t("yourPicture", { n: n + 1 }), changeMix)))),
     others(answer, filters),
     answer.weights.length < MAX_PICTURES ? chooser(t("add"), "button small") : null);
 }

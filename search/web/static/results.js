@@ -173,7 +173,11 @@ function toolbar(answer, context) {
     options.map((one) => h("option", { value: one.name, selected: filters[name]?.includes(one.name) }, `${one.name} (${number(one.pictures_count)})`))));
   const year = (name, label, fallback) => h("input", {
     type: "number", id: `f-${name}`, value: filters[name] ?? "", placeholder: fallback ?? "", min: -9999, max: 9999, "aria-label": `${t("years")} ${label}`,
-    onchange: (e) => change({ [name]: e.target.value }),
+    onchange: (e) => {
+      const [first, last] = [["year_from", e.target.value], ["year_to", e.target.value]].map(([one, value]) => (one === name ? value : filters[one] ?? ""));
+      if (first && last && Number(first) > Number(last)) context.wrong(name, t("yearsTurned", { first, last }));
+      else change({ [name]: e.target.value });
+    },
   });
   const chips = (filters.exclude_author ?? []).map((name) => h("button", {
     type: "button", class: "chip", "aria-label": `${t("remove")}: ${name}`,
