@@ -17,7 +17,7 @@ from indexer.labels.calibration import (
     LabelDataset,
     fit,
     folds_within,
-    held_out_scores,
+    held_out,
     hidden_neighbours,
     pool_weights,
 )
@@ -211,7 +211,7 @@ def test_held_out_scores_do_not_know_the_answer() -> None:
     noise = np.random.default_rng(1).standard_normal(data.vectors.shape).astype(np.float32)
     blind: LabelDataset = replace(data, vectors=noise)
     queries, rng = np.arange(0, len(noise), 2), np.random.default_rng(0)
-    held = held_out_scores(blind, queries, data.folds(), rng)
+    held = held_out(blind, queries, data.codes["author"], data.title, rng)
     assert set(held) == {"author", "genre"}
     chance = (held["author"].scores.argmax(1) == data.codes["author"][queries]).mean()
     assert chance < 3 / 12
