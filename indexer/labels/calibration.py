@@ -56,6 +56,8 @@ MIN_AUTHORS = 3
 FOLDS = 5
 MANY_TITLES = 4
 """Labels of more titles are as well known as these."""
+LEAST_SHARE = 0.1
+"""No fewer of the trials than these are taken for all labels of so many titles."""
 SHARPER = np.geomspace(0.5, 3.0, 37)
 FIT_ROWS = 30_000
 """Heads that are only fitted to be judged see about this many pictures at most."""
@@ -289,7 +291,7 @@ def fit(data: LabelDataset, *, sample: int, seed: int, neighbours: int = NEIGHBO
         votes = log_votes(trial.shares(codes, count, found.temperature))
         scores = held[kind].scores if kind in held else None
         parts = [votes, scores, None if network is None else network[queries]]
-        weight = _as_common(codes, own_group, queries[usable])
+        weight = as_common(codes, own_group, queries[usable])
         found.weights[kind], figures = _fit_pool(
             [None if part is None else part[usable] for part in parts],
             codes[queries[usable]],
@@ -509,7 +511,7 @@ def _fit_pool(
     return pool_weights(parts, truth, weight), figures
 
 
-def _as_common(codes: np.ndarray, group: np.ndarray, queries: np.ndarray) -> np.ndarray:
+def as_common(codes: np.ndarray, group: np.ndarray, queries: np.ndarray) -> np.ndarray:
     """How much trials count, so that labels of one title, of two and so on are as common among
     them as in the catalog: a trial takes a title away, and would show too little of what the
     catalog knows.
@@ -519,6 +521,7 @@ def _as_common(codes: np.ndarray, group: np.ndarray, queries: np.ndarray) -> np.
     labels = np.unique(np.stack([codes, group])[:, codes >= 0], axis=1)[0]
     titles = np.bincount(labels)
     left = np.minimum(titles[codes[queries]] - 1, MANY_TITLES)
+    left = np.minimum(left, int(np.quantile(left, 1.0 - LEAST_SHARE)))
     there = np.minimum(titles, left.max())
     want = np.bincount(there, np.bincount(codes[codes >= 0]), minlength=MANY_TITLES + 1)
     weight = want[left] / np.bincount(left, minlength=MANY_TITLES + 1)[left]

@@ -100,6 +100,8 @@ def held_out_scores(
     """
     vectors, codes, titles = data
     used = np.flatnonzero(codes >= 0)
+    if not len(used):
+        return None
     x, label = np.asarray(vectors[used], np.float32), codes[used]
     parts = _title_means(x, label, titles[used])
     known = _known(parts, count)

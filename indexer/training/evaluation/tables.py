@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from indexer.training.evaluation.confounders import HITS
-from indexer.training.evaluation.labels import LabelResult
+from indexer.training.evaluation.labels import STRANGERS, LabelResult
 from indexer.training.evaluation.protocol import Evaluation, Gain, Interval, RetrievalRow, ShownRow
 from indexer.training.evaluation.retrieval import Failure
+from schemas.records import CONCLUSIONS
 
 
 class Table(NamedTuple):
@@ -29,6 +30,7 @@ def tables(found: Evaluation) -> list[Table]:
         style_table(found.confounded),
         label_table(found.labels, found.shown.name),
         unknown_table(found.labels),
+        said_table(found.labels),
         failure_table(found.failures, found.shown.name),
     ]
     return [table for table in several if table.rows]
@@ -137,6 +139,21 @@ def unknown_table(labels: LabelResult) -> Table:
     ]
     header = ["strangers against", "AUROC", "false positives at 95 % recall", "pictures"]
     return Table("Unknown authors: pictures by authors who are not in the catalog", header, rows)
+
+
+def said_table(labels: LabelResult) -> Table:
+    """What is concluded of known authors' pictures and of strangers'."""
+    rows = [
+        [
+            one.asked,
+            *(f"{one.said[what]:.3f}" for what in CONCLUSIONS),
+            f"{one.right:.3f}" if one.right == one.right and one.asked != STRANGERS else "",
+            str(one.pictures),
+        ]
+        for one in labels.said
+    ]
+    header = ["asked", *CONCLUSIONS, "right where an author is named", "pictures"]
+    return Table("What is concluded, share of the pictures", header, rows)
 
 
 def failure_table(failures: Sequence[Failure], name: str) -> Table:
