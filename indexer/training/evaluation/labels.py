@@ -18,6 +18,7 @@ import numpy as np
 
 from indexer.labels.metrics import (
     auroc,
+    calibration_error_of_chance,
     expected_calibration_error,
     false_positive_rate,
     macro_f1,
@@ -59,7 +60,8 @@ class LabelPart(NamedTuple):
 
 @dataclass(frozen=True)
 class LabelFigures:
-    """One way of predicting one kind of label; shares from 0 to 1."""
+    """One way of predicting one kind of label; shares from 0 to 1. `chance_error` is the
+    calibration error that perfect probabilities would show on as many answers."""
 
     kind: str
     method: str
@@ -67,6 +69,7 @@ class LabelFigures:
     top5: float | None
     macro_f1: float
     calibration_error: float | None
+    chance_error: float | None
     queries: int
 
 
@@ -269,16 +272,24 @@ def _add(result: LabelResult, kind: str, method: str, answers: Sequence[_Answers
     truth = np.concatenate([one.truth for one in answers])
     best = np.concatenate([one.best() for one in answers])
     right = (best == truth).astype(float)
-    error = top5 = None
+    error = chance = top5 = None
     if method not in (NEAREST, MAJORITY):
         confidence = np.concatenate([one.scores.max(1) for one in answers])
         error = expected_calibration_error(confidence, right)
+        chance = calibration_error_of_chance(confidence)
         if method == PRODUCT:
             result.reliability[kind] = confidence, right
     if method != NEAREST:
         top5 = float(np.concatenate([one.among_top() for one in answers]).mean())
     result.figures.append(
         LabelFigures(
-            kind, method, float(right.mean()), top5, macro_f1(best, truth), error, len(truth)
+            kind,
+            method,
+            float(right.mean()),
+            top5,
+            macro_f1(best, truth),
+            error,
+            chance,
+            len(truth),
         )
     )

@@ -124,10 +124,19 @@ def label_table(labels: LabelResult, name: str) -> Table:
     """Accuracy and calibration of each kind of label, by each way of predicting it."""
     rows = []
     for row in labels.figures:
-        values = (row.top1, row.top5, row.macro_f1, row.calibration_error)
+        values = (row.top1, row.top5, row.macro_f1, row.calibration_error, row.chance_error)
         shares = ["" if value is None else f"{value:.3f}" for value in values]
         rows.append([row.kind, row.method, *shares, str(row.queries)])
-    header = ["label", "by", "top-1", "top-5", "macro-F1", "calibration error", "queries"]
+    header = [
+        "label",
+        "by",
+        "top-1",
+        "top-5",
+        "macro-F1",
+        "calibration error",
+        "of chance",
+        "queries",
+    ]
     return Table(f"Labels of series held out, {name}:", header, rows)
 
 
