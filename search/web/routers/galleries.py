@@ -177,7 +177,7 @@ async def _folder(
 
     Errors:  ApiError (404) when all of the files are gone
     """
-    out, listed = tempfile.TemporaryFile(), io.StringIO()
+    out, listed = tempfile.TemporaryFile(), io.StringIO()  # noqa: SIM115, closed when it was sent
     try:
         table = csv.writer(listed, lineterminator="\n")
         table.writerow(LIST_COLUMNS)
