@@ -208,6 +208,14 @@ class GallerySection:
         """Names of the query's files."""
         return ", ".join(_file_name(picture.name) for picture in self.pictures)
 
+    @property
+    def notes(self) -> str:
+        """What else is to be said, without the folders of the query's files."""
+        said = "; ".join(self.answer.notes)
+        for picture in self.pictures:
+            said = said.replace(picture.name, _file_name(picture.name))
+        return said
+
 
 def write_gallery(
     path: Path,

@@ -8,13 +8,13 @@ import { go, refreshAccount, server } from "./app.js";
 export async function accountPage(main) {
   await refreshAccount();
   document.title = `${t("account")} – toonsearch`;
-  if (server.accounts === "off") return void fill(main, h("p", { class: "message" }, t("accountsOff")));
+  if (server.accounts === "off") return void fill(main, h("section", { class: "message" }, h("h1", {}, t("accountsOff"))));
   if (server.account) {
     return void fill(main, h("section", { class: "message" }, h("h1", {}, t("signedIn", { name: server.account })),
       h("p", {}, h("a", { class: "button main", href: "galleries" }, t("galleries"))),
       h("button", { type: "button", class: "button", onclick: async () => { await send("DELETE", "v1/session"); await refreshAccount(); go("account", true); } }, t("signOut"))));
   }
-  fill(main, h("section", { class: "message forms" },
+  fill(main, h("section", { class: "message forms" }, h("h1", { class: "hidden" }, t("account")),
     credentials("signIn", "v1/session", "current-password"),
     server.accounts === "open" ? credentials("register", "v1/accounts", "new-password") : h("p", { class: "soft" }, t("invited"))));
 }
