@@ -117,7 +117,13 @@ async function answerPage(main, params, signal) {
   let answer;
   if (params.get("r") !== "new") {
     busy(main);
-    answer = await again(params.get("r"), signal)(filters);
+    await recallOf(params.get("r"));
+    try {
+      answer = await again(params.get("r"), signal)(filters);
+    } catch (error) { // no longer stored there, but the pictures are here
+      if (resultOf !== params.get("r") || ![404, 410].includes(error.status)) throw error;
+      return go(withParams("./", { ...filters, r: "new", panel: null }), true);
+    }
   } else {
     if (!asked.length) return home(main, signal);
     for (const name of ["liked", "disliked", "exclude_title"]) delete filters[name]; // of another query
@@ -127,10 +133,22 @@ async function answerPage(main, params, signal) {
     if (before) letGo(before.asked, asked);
     before = null;
     leaveOut(answer.refused ?? []);
+    const kept = [...asked];
+    load("recent.js").then(({ keepAsked }) => keepAsked(answer.id, kept));
     history.replaceState(null, "", withParams("./", { r: answer.id, ...filters }));
   }
   const own = answer.id === resultOf ? [tiles(answer, filters), panels(answer, filters)] : strangers(answer, filters, t("notStored"));
   await show(main, answer, filters, { tiles: own, id: answer.id, ask: again(answer.id, signal) }, signal);
+}
+
+// The pictures of a result that this browser has asked before; not those that others shared.
+async function recallOf(id) {
+  if (id === resultOf) return;
+  const found = await load("recent.js").then(({ askedBefore }) => askedBefore(id)).catch(() => null);
+  if (!found) return;
+  letGo(asked);
+  asked = found;
+  resultOf = id;
 }
 
 // The panels that asked, to be chosen among.
@@ -307,6 +325,8 @@ async function home(main, signal) {
   const facts = h("p", { class: "soft facts" });
   const examples = h("div", { class: "examples" });
   const urls = h("div", {});
+  const recent = h("section", { class: "start", hidden: true });
+  load("recent.js").then(({ showRecent }) => showRecent(recent)).catch(() => { /* the page does without */ });
   known.then(() => { if (server.urls) fill(urls, urlForm()); });
   fill(main,
     h("section", { class: "hero" },
@@ -322,6 +342,7 @@ async function home(main, signal) {
         urls,
         h("p", { class: "soft" }, t("several"))),
       facts),
+    recent,
     h("section", { class: "start", hidden: true }, h("h2", {}, t("tryOne")), examples));
   try {
     const facets = await get("v1/facets", {}, signal);
