@@ -336,6 +336,8 @@ class _Page:
 
         unit = self.unit
         side = max(5, int(0.07 * unit))
+        if np.count_nonzero(gap) < side:
+            return None
         thin = gap - cv2.morphologyEx(gap, cv2.MORPH_OPEN, np.ones((side, side), np.uint8))
         best: tuple[float, np.ndarray] | None = None
         for kernel in ((1, 6), (6, 1)):
@@ -392,7 +394,9 @@ class _Page:
         """Balloons that touch no panel; those that stick out of one widen it, if so wanted."""
         import cv2
 
-        outside = []
+        outside: list[_Piece] = []
+        if not self.balloons.any():
+            return outside
         _, _, stats, _ = cv2.connectedComponentsWithStats(self.balloons, connectivity=8)
         for x, y, w, h, _ in stats[1:].tolist():
             balloon = _Piece(x, y, x + w, y + h, 1.0)
@@ -448,22 +452,26 @@ def _slant_step(own: np.ndarray, gap: np.ndarray, line: np.ndarray, unit: float)
     """How much more is drawn on both sides of a line than along it; -1 for no gutter."""
     height, width = own.shape
     vx, vy, px, py = (float(value) for value in line)
-    along = np.arange(-(height + width), height + width, 2)
+    # Of the line only the part within the piece: from where it passes the middle.
+    at = (width / 2 - px) * vx + (height / 2 - py) * vy
+    along = np.arange(at - (height + width) / 2, at + (height + width) / 2, 2)
     xs, ys = px + along * vx, py + along * vy
 
-    def cover(offset: float) -> tuple[float, float]:
-        x = np.rint(xs - offset * vy).astype(int)
-        y = np.rint(ys + offset * vx).astype(int)
+    def cover(offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        x = np.rint(xs - offsets[:, None] * vy).astype(np.int32)
+        y = np.rint(ys + offsets[:, None] * vx).astype(np.int32)
         inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-        drawn, empty = own[y[inside], x[inside]].sum(), gap[y[inside], x[inside]].sum()
-        return drawn / max(1, drawn + empty), empty / max(1, inside.sum())
+        at = np.where(inside, y * width + x, 0)
+        drawn = (np.take(own, at) * inside).sum(axis=1)
+        empty = (np.take(gap, at) * inside).sum(axis=1)
+        return drawn / np.maximum(1, drawn + empty), empty / np.maximum(1, inside.sum(axis=1))
 
-    middle, empty = cover(0)
-    if middle > 0.55 or empty < 0.3:
+    (middle,), (empty,) = cover(np.zeros(1))
+    reach = np.arange(2, int(0.06 * unit), 2)
+    if middle > 0.55 or empty < 0.3 or not len(reach):
         return -1.0
-    reach = range(2, int(0.06 * unit), 2)
-    sides = [max((cover(sign * offset)[0] for offset in reach), default=0.0) for sign in (1, -1)]
-    return min(sides) - middle if min(sides) > 0.6 else -1.0
+    least = min(float(cover(sign * reach)[0].max()) for sign in (1, -1))
+    return least - float(middle) if least > 0.6 else -1.0
 
 
 def _distance(line: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
