@@ -184,10 +184,9 @@ class _Page:
                 edges, cv2.MORPH_OPEN, np.ones(size, np.uint8)
             )
         hidden = self.balloons
-        _, _, stats, _ = cv2.connectedComponentsWithStats(rows | columns, connectivity=8)
         found = []
         least = max(0.12 * self.unit, self.least)
-        for x, y, w, h, _ in stats[1:]:
+        for x, y, w, h in _boxes(rows | columns):
             if min(w, h) < least or w * h > 0.9 * rows.size:
                 continue
             sides = (
@@ -342,14 +341,13 @@ class _Page:
         best: tuple[float, np.ndarray] | None = None
         for kernel in ((1, 6), (6, 1)):
             run = cv2.morphologyEx(thin, cv2.MORPH_OPEN, np.ones(kernel, np.uint8))
-            _, labels, stats, _ = cv2.connectedComponentsWithStats(run, connectivity=8)
-            long = np.hypot(stats[1:, 2], stats[1:, 3]) >= 0.12 * unit
-            for label in np.flatnonzero(long) + 1:
-                x, y, w, h, _ = stats[label]
-                ys, xs = np.nonzero(labels[y : y + h, x : x + w] == label)
-                points = np.column_stack([xs + x, ys + y]).astype(np.float32)
+            outlines, _ = cv2.findContours(run, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+            for outline in outlines:
+                if np.hypot(*cv2.boundingRect(outline)[2:]) < 0.12 * unit:
+                    continue
+                points = outline[:, 0].astype(np.float32)
                 line = cv2.fitLine(points, cv2.DIST_L2, 0, 0.01, 0.01).ravel()
-                if np.abs(_distance(line, points[:, 0], points[:, 1])).mean() > 0.012 * unit:
+                if np.abs(_distance(line, points[:, 0], points[:, 1])).mean() > 0.024 * unit:
                     continue
                 step = _slant_step(own, gap, line, unit)
                 if step > 0.35 and (best is None or step > best[0]):
@@ -392,13 +390,8 @@ class _Page:
 
     def balloons_outside(self, panels: list[_Piece]) -> list[_Piece]:
         """Balloons that touch no panel; those that stick out of one widen it, if so wanted."""
-        import cv2
-
-        outside: list[_Piece] = []
-        if not self.balloons.any():
-            return outside
-        _, _, stats, _ = cv2.connectedComponentsWithStats(self.balloons, connectivity=8)
-        for x, y, w, h, _ in stats[1:].tolist():
+        outside = []
+        for x, y, w, h in _boxes(self.balloons):
             balloon = _Piece(x, y, x + w, y + h, 1.0)
             owner = max(panels, key=balloon.share_in, default=None)
             if owner is None or not balloon.share_in(owner):
@@ -419,6 +412,18 @@ def _box(piece: _Piece, step: int, width: int, height: int) -> Box:
     """The box of a piece in pixels of the page, `step` times as many as it was measured in."""
     x, y = piece.x0 * step, piece.y0 * step
     return x, y, min(piece.x1 * step, width) - x, min(piece.y1 * step, height) - y
+
+
+def _boxes(mask: np.ndarray) -> Iterator[Box]:
+    """Left, top, width and height of each connected piece of a mask."""
+    import cv2
+
+    # Of two levels: outlines, those of pieces in holes of others too, and the holes.
+    outlines, inside = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    for k, outline in enumerate(outlines):
+        if inside[0][k][3] < 0:
+            x, y, w, h = cv2.boundingRect(outline)
+            yield x, y, w, h
 
 
 _Half = tuple[np.ndarray, int, int]

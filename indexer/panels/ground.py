@@ -61,11 +61,13 @@ def _seeds(image: np.ndarray, top: bool, bottom: bool) -> tuple[np.ndarray, np.n
     noise = np.percentile(grain[::8, ::8], 10)  # paper and scanners have some, drawn pages none
     smooth = (grain <= min(SMOOTH + 2 * noise, 14)).astype(np.uint8)
     # A gradient may be too steep to be smooth, but each of its rows has one colour.
-    some = image[:, ::8]
-    steps = np.abs(np.diff(some.mean(axis=1), axis=0)).max(axis=1)
+    some = np.ascontiguousarray(image[:, ::8])
+    mean = cv2.reduce(some, 1, cv2.REDUCE_AVG, dtype=cv2.CV_32F)[:, 0]
+    steps = np.abs(np.diff(mean, axis=0)).max(axis=1)
     no_step = np.maximum(np.append(0, steps), np.append(steps, 0)) <= 12  # else two grounds meet
-    even = np.flatnonzero(no_step & ((some.max(axis=1) - some.min(axis=1)).max(axis=1) <= 12))
-    smooth[even[_row_spread(image[even]) < 1.5]] = 1
+    span = cv2.reduce(some, 1, cv2.REDUCE_MAX) - cv2.reduce(some, 1, cv2.REDUCE_MIN)
+    even = np.flatnonzero(no_step & (span.max(axis=(1, 2)) <= 12))
+    smooth[even[_row_spread(image[even, ::2]) < 1.5]] = 1
     count, labels, stats, _ = cv2.connectedComponentsWithStats(smooth, connectivity=4)
     touching = np.zeros(count, dtype=bool)
     for line in [labels[:, 0], labels[:, -1]] + [labels[0]] * top + [labels[-1]] * bottom:
