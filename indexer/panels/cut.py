@@ -20,6 +20,10 @@ from indexer.panels.order import Box, reading_order
 MIN_SIZE = 0.07
 """Shortest side of a panel, as a share of the shorter side of the page."""
 
+FULL = 0.84
+"""Share of a panel, between its own corners, that is drawn: less is a loose drawing, whose own white
+looks like gutters."""
+
 EDGE = 15
 """Levels between two sides of an edge."""
 
@@ -325,7 +329,12 @@ class _Page:
             )
             clear = min(before.max(), after.max()) > 0.6 and step > 0.35
             covered = float(cover[start:end].min())
-            if clear and (best is None or covered < best[0]) and _straight(gap, (start + end) // 2):
+            if (
+                clear
+                and (best is None or covered < best[0])
+                and _straight(gap, (start + end) // 2)
+                and _are_full((own[:start], own[end:]), (gap[:start], gap[end:]))
+            ):
                 best = (covered, start, end)
         return best
 
@@ -360,6 +369,8 @@ class _Page:
             ((side & (own > 0)).astype(np.uint8), 0, 0) for side in (distance > 1, distance < -1)
         ]
         if min(int(half.sum()) for half, _, _ in halves) < self.least**2:
+            return None
+        if not _are_full([half for half, _, _ in halves], (gap, gap)):
             return None
         return halves[0], halves[1]
 
@@ -435,6 +446,18 @@ _Halves = tuple[_Half, _Half] | None
 def _fill(own: np.ndarray, gap: np.ndarray) -> float:
     drawn, empty = int(own.sum()), int(gap.sum())
     return drawn / max(1, drawn + empty)
+
+
+def _are_full(halves: Sequence[np.ndarray], gaps: Sequence[np.ndarray]) -> bool:
+    """Whether most of both halves is drawn, between their own corners."""
+    import cv2
+
+    for own, gap in zip(halves, gaps, strict=True):
+        hull = cv2.convexHull(cv2.findNonZero(np.ascontiguousarray(own)))
+        inside = cv2.fillConvexPoly(np.zeros(own.shape, np.uint8), hull, 1)
+        if _fill(own, gap & inside) < FULL:
+            return False
+    return True
 
 
 def _runs(mask: np.ndarray) -> Iterator[tuple[int, int]]:
@@ -581,7 +604,8 @@ def _substantial(group: Sequence[_Piece], unit: int, least: float) -> bool:
 
 
 def _dense(group: Sequence[_Piece]) -> bool:
-    return _union(group).fill > 0.6 or any(piece.solid for piece in group)
+    whole = _union(group)
+    return whole.fill > 0.6 or sum(p.area for p in group if p.solid) > 0.5 * whole.area
 
 
 def _pictures_in_a_row(group: list[_Piece], unit: int) -> list[_Piece]:
