@@ -287,6 +287,8 @@ class _Page:
             if halves is None:
                 a, b, c, d = _sides(own)
                 fill = _fill(own[b:d, a:c], gap[b:d, a:c])
+                if fill < FULL:  # a loose drawing has no sides that something could stick out of
+                    a, b, c, d = 0, 0, w, h
                 yield _Piece(x0 + a, y0 + b, x0 + c, y0 + d, fill, polygon=_polygon(own, x0, y0))
 
     def _at_gutter(self, own: np.ndarray, gap: np.ndarray) -> _Halves:
