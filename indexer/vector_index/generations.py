@@ -2,6 +2,7 @@
 
     index/<id>/manifest.json      everything below with length and BLAKE3, and its own digest
                vectors.faiss      row ids -> vectors
+               candidates.faiss   of a large index: which of them to compare
                meta.sqlite        titles and pictures, enough to answer without the catalog
                labels/            heads and calibration (`indexer/labels/predict.py`)
                checks.json        what was checked before publishing
@@ -9,7 +10,10 @@
     index/CURRENT                 "<id> <digest of its manifest>"
 
 Every file's digest is checked on every opening, before FAISS, SQLite or the network runtime sees a
-byte: there is no "verified" stamp that could go stale, and decay of the disk is noticed too.
+byte. A file above LARGE_BYTES is read for that only when it is not the one any more that the build
+wrote and digested: its length, inode or time of change is another. What changes a large file and
+none of these, which is decay of the disk, is noticed wherever the `whole` generation is checked:
+before publishing and going back, by `index verify`, `index list` and `doctor`, and by a backup.
 """
 
 from __future__ import annotations
@@ -31,7 +35,7 @@ import numpy as np
 
 from indexer.labels.calibration import Calibration
 from indexer.labels.predict import LabelModel
-from indexer.vector_index.faiss_index import VectorIndex
+from indexer.vector_index.faiss_index import SearchPlan, VectorIndex
 from schemas.blocklist import BlockList
 from schemas.errors import MissingIndexError, NoIndexError
 from schemas.records import DECADE
@@ -47,7 +51,7 @@ from schemas.storage.layout import Layout
 
 # --- Manifests: what a generation consists of, and the check that it still does.
 
-FORMAT = 4
+FORMAT = 5
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 1 << 20
 VECTORS, META, CHECKS = "vectors.faiss", "meta.sqlite", "checks.json"
@@ -93,15 +97,36 @@ def _unreadable(what: str, error: Exception) -> NoIndexError:
     return NoIndexError(f"{what} {said}", hint)
 
 
-def check_files(directory: Path, manifest: dict[str, Any]) -> None:
-    """Check every file's length and digest; files that are not listed are ignored.
+LARGE_BYTES = 64 << 20
+
+
+def file_facts(path: Path) -> dict[str, Any]:
+    """What a manifest says of a file: length and digest, and of a large one which file it is.
+
+    Errors:  OSError
+    """
+    size = path.stat().st_size
+    facts = {"bytes": size, "blake3": digest_file(path)}
+    return facts if size < LARGE_BYTES else {**facts, "written": _identity(path)}
+
+
+def _identity(path: Path) -> list[int]:
+    found = path.stat()
+    return [found.st_ino, found.st_mtime_ns]
+
+
+def check_files(directory: Path, manifest: dict[str, Any], *, whole: bool = True) -> None:
+    """Check every file's length and digest; files that are not listed are ignored. Without `whole`
+    a large file that is still the one that was written is not read.
 
     Errors:  NoIndexError names the first file that is missing or damaged
     """
     for name, facts in sorted(manifest["files"].items()):
         path = directory / name
         try:
-            right = path.stat().st_size == facts["bytes"] and (digest_file(path) == facts["blake3"])
+            right = path.stat().st_size == facts["bytes"]
+            if right and (whole or facts.get("written") != _identity(path)):
+                right = digest_file(path) == facts["blake3"]
         except (OSError, ValueError) as error:
             raise _unreadable(f"{name} of generation {directory.name}", error) from error
         if not right:
@@ -129,12 +154,16 @@ class Generation:
         self.pictures_count: int = manifest["counts"]["pictures"]
         self.titles_count: int = manifest["counts"]["titles"]
         self.authors_count: int = manifest["counts"]["authors"]
+        self.plan = SearchPlan(**manifest["search"])
         self.model_dir = directory / "model"
         self._hold = hold
 
     @classmethod
-    def open(cls, layout: Layout, generation_id: str | None = None) -> Generation:
-        """Open the published generation (or a named one) after checking every file.
+    def open(
+        cls, layout: Layout, generation_id: str | None = None, *, whole: bool = False
+    ) -> Generation:
+        """Open the published generation (or a named one) after checking every file, large ones by
+        their contents for the `whole`.
 
         Errors:  NoIndexError with one clear line
         """
@@ -159,7 +188,7 @@ class Generation:
                         f"the pointer {layout.current.name} and generation {name} do not agree",
                         REBUILD,
                     )
-                check_files(directory, manifest)
+                check_files(directory, manifest, whole=whole)
                 return cls(directory, manifest, hold)
             except BaseException:
                 os.close(hold)
@@ -169,7 +198,7 @@ class Generation:
     @cached_property
     def index(self) -> VectorIndex:
         """The vectors, memory mapped; ids are row ids."""
-        return VectorIndex.open(self.directory / VECTORS)
+        return VectorIndex.open(self.directory / VECTORS, self.plan)
 
     @property
     def row_ids(self) -> np.ndarray:
@@ -314,7 +343,7 @@ def publish(layout: Layout, generation_id: str) -> None:
             f"generation {generation_id} still holds what was forgotten",
             "Run `toonsearch index build`.",
         )
-    with Generation.open(layout, generation_id) as generation:
+    with Generation.open(layout, generation_id, whole=True) as generation:
         pointer = f"{generation.id} {generation.manifest['digest']}\n"
     try:
         replace_file(layout.current, pointer.encode())
@@ -434,6 +463,8 @@ class GenerationInfo:
     parent: str | None
     bytes_count: int
     state: str
+    kind: str = ""
+    recall: float | None = None
 
 
 BLANK: dict[str, Any] = {"counts": {}, "created": "", "model_id": "", "parent": None, "files": {}}
@@ -444,7 +475,7 @@ def verify_generation(layout: Layout, generation_id: str | None = None) -> Gener
 
     Errors:  NoIndexError says what is damaged
     """
-    with Generation.open(layout, generation_id) as generation:
+    with Generation.open(layout, generation_id, whole=True) as generation:
         return _info(layout, generation.directory, generation.manifest, "ok")
 
 
@@ -475,4 +506,6 @@ def _info(layout: Layout, directory: Path, manifest: dict[str, Any], state: str)
         parent=manifest["parent"],
         bytes_count=sum(facts["bytes"] for facts in manifest["files"].values()),
         state=state,
+        kind=manifest.get("search", {}).get("kind", ""),
+        recall=manifest.get("search", {}).get("recall"),
     )
