@@ -354,7 +354,8 @@ class _Page:
             run = cv2.morphologyEx(thin, cv2.MORPH_OPEN, np.ones(kernel, np.uint8))
             outlines, _ = cv2.findContours(run, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
             for outline in outlines:
-                if np.hypot(*cv2.boundingRect(outline)[2:]) < 0.12 * unit:
+                _, _, w, h = cv2.boundingRect(outline)
+                if np.hypot(w, h) < 0.12 * unit:
                     continue
                 points = outline[:, 0].astype(np.float32)
                 line = cv2.fitLine(points, cv2.DIST_L2, 0, 0.01, 0.01).ravel()

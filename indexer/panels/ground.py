@@ -92,7 +92,7 @@ def _seeds(image: np.ndarray, top: bool, bottom: bool) -> tuple[np.ndarray, np.n
     ground += [region.label for region in unsure if region.belongs_to(sure)]
     chosen = np.zeros(count, dtype=np.uint8)
     chosen[ground] = 1
-    return np.take(chosen, labels), balloons
+    return np.asarray(chosen[labels]), balloons
 
 
 class _Region:
@@ -230,7 +230,9 @@ def _grown(image: np.ndarray, seeds: np.ndarray, balloons: np.ndarray) -> np.nda
         return np.zeros((height, width), np.uint8)
     size = (max(1, width // 8), max(1, height // 8))
     weight = cv2.resize(seeds.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    total = cv2.resize(cv2.bitwise_and(image, image, mask=seeds), size, interpolation=cv2.INTER_AREA)
+    total = cv2.resize(
+        cv2.bitwise_and(image, image, mask=seeds), size, interpolation=cv2.INTER_AREA
+    )
     total = total.astype(np.float32)
     weight[weight < 0.1] = 0  # too few levels are left of so few pixels
     total[weight == 0] = 0
@@ -259,7 +261,7 @@ def _grown(image: np.ndarray, seeds: np.ndarray, balloons: np.ndarray) -> np.nda
                 break
         else:
             is_ground[label] = 1
-    return np.take(is_ground, labels)
+    return np.asarray(is_ground[labels])
 
 
 def _row_spread(rows: np.ndarray) -> np.ndarray:

@@ -193,8 +193,8 @@ def overlap(tail: np.ndarray, head: np.ndarray, usual: int = 0) -> int:
     sample = head[first : first + 16]
     places = len(tail) - len(sample) + 1
     if len(sample) == 16 and places > 0:
-        one_colour = (np.ascontiguousarray(marks[:, ::3]) for marks in (tail, sample))
-        difference = cv2.matchTemplate(*one_colour, cv2.TM_SQDIFF).ravel()
+        whole, part = (np.ascontiguousarray(marks[:, ::3]) for marks in (tail, sample))
+        difference = cv2.matchTemplate(whole, part, cv2.TM_SQDIFF).ravel()
         candidates = [len(tail) - int(place) + first for place in np.argsort(difference)[:3]]
     for rows in (*candidates, usual):
         shared = min(rows, len(head))
