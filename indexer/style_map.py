@@ -7,6 +7,8 @@ import sqlite3
 
 import numpy as np
 
+MIN_FITTED = 40
+"""Fewer vectors lie along their two main directions: a neighbourhood needs neighbours."""
 MAX_FITTED = 5000
 """Vectors that the map is fitted to; the others are placed among them."""
 MAX_NEW_SHARE = 0.05
@@ -28,6 +30,9 @@ def lay_out(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
         vectors.min(axis=0), vectors.max(axis=0)
     ):  # nothing to tell apart
         return np.column_stack([np.linspace(0.4, 0.6, rows), np.full(rows, 0.5)]).astype("f4")
+    if rows < MIN_FITTED:
+        sides, sizes, _ = np.linalg.svd(vectors - vectors.mean(0), full_matrices=False)
+        return _into_square(np.pad(sides * sizes, ((0, 0), (0, 2)))[:, :2])
     from openTSNE import TSNE
 
     rng = np.random.default_rng(seed)

@@ -446,7 +446,11 @@ def _background(
     data: LabelDataset, author: np.ndarray, rng: np.random.Generator
 ) -> tuple[float, ...]:
     """Similarity quantiles of random pairs by different authors (or titles)."""
-    left, right = rng.integers(0, len(data.vectors), (2, 400_000))
+    count = len(data.vectors)
+    if count**2 <= 400_000:
+        left, right = np.triu_indices(count, 1)  # all of them
+    else:
+        left, right = rng.integers(0, count, (2, 400_000))
     different = data.title[left] != data.title[right]
     known = (author[left] >= 0) & (author[right] >= 0)
     different &= ~known | (author[left] != author[right])
