@@ -31,7 +31,9 @@ def lay_out(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
     ):  # nothing to tell apart
         return np.column_stack([np.linspace(0.4, 0.6, rows), np.full(rows, 0.5)]).astype("f4")
     if rows < MIN_FITTED:
-        sides, sizes, _ = np.linalg.svd(vectors - vectors.mean(0), full_matrices=False)
+        sides, sizes, _ = np.linalg.svd(
+            vectors.astype(np.float64) - vectors.mean(0, np.float64), full_matrices=False
+        )
         return _into_square(np.pad(sides * sizes, ((0, 0), (0, 2)))[:, :2])
     from openTSNE import TSNE
 
