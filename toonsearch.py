@@ -145,10 +145,12 @@ class Index:
         by: Literal["title", "picture"] | None = None,
         filters: Filters | None = None,
         panels: str = "auto",
+        weights: Sequence[float] = (),
     ) -> Result:
         """The titles (or pictures) drawn most like these files or encoded pictures together, and
         who may have drawn them; what is not given is as the settings say. `panels` is `auto` (strips
-        and pages are cut, and each panel asks), `off`, or how many may ask.
+        and pages are cut, and each panel asks), `off`, or how many may ask; `weights` say how much
+        each picture counts.
 
         Errors:  ToonsearchError when a picture or a filter cannot be used
         """
@@ -167,7 +169,8 @@ class Index:
             for number, one in enumerate(pictures, 1)
         ]
         chosen = filters or Filters(min_percentile=settings.min_percentile)
-        answer = self._engine.query(read, QueryOptions.of(settings, chosen), Cutting.parse(panels))
+        options = QueryOptions.of(settings, chosen)
+        answer = self._engine.query(read, options, Cutting.parse(panels), weights)
         return Result(answer, read, settings.by, self._layout, limits)
 
     def close(self) -> None:

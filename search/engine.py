@@ -51,6 +51,7 @@ from search.results import (
 Nearest = tuple[np.ndarray, list[PictureRow]]
 WIDENING = 4  # factor by which the list grows while it holds too few titles
 LABELS_SHOWN = 5
+MOST_WEIGHT = 1e6
 
 
 class StyleQuery(NamedTuple):
@@ -87,7 +88,8 @@ class StyleQuery(NamedTuple):
         has; `weights` are those of its pictures and then of the others, none: all count alike.
 
         Shapes:  others (W, D) float32 unit
-        Errors:  UsageError when their number is another one; InputError when they all are 0
+        Errors:  UsageError when one is below 0 or their number is another one; InputError when
+                 they all are 0
         """
         others = np.empty((0, len(self.vector)), np.float32) if others is None else others
         if not weights and not len(others):
@@ -95,6 +97,8 @@ class StyleQuery(NamedTuple):
         own = self.pictures_count
         count = own + len(others)
         weights = weights or (1.0,) * count
+        if not all(0 <= weight < MOST_WEIGHT for weight in weights):
+            raise UsageError("a weight is below 0, or no number", "Give numbers from 0 on.")
         if len(weights) != count:
             s = "" if len(weights) == 1 else "s"
             raise UsageError(
@@ -194,16 +198,20 @@ class Engine:
         self.close()
 
     def query(
-        self, pictures: Sequence[QueryPicture], options: QueryOptions, cutting: Cutting = AUTO
+        self,
+        pictures: Sequence[QueryPicture],
+        options: QueryOptions,
+        cutting: Cutting = AUTO,
+        weights: Sequence[float] = (),
     ) -> Answer:
-        """Find the titles (or pictures) drawn most like the pictures, taken together. Of strips
-        and pages each panel asks.
+        """Find the titles (or pictures) drawn most like the pictures, taken together, each by its
+        weight where some are given. Of strips and pages each panel asks.
 
         Errors:  InputError when a picture or a filter cannot be used
         """
         started = time.perf_counter()
         return self.answer(
-            self.encode(pictures, cutting),
+            self.encode(pictures, cutting).mixed(weights),
             options,
             picture_ids=[picture.picture_id for picture in pictures],
             names=[picture.name for picture in pictures],

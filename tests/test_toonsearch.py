@@ -36,6 +36,9 @@ def test_files_and_bytes_are_asked(small_root: Path) -> None:
             index.query("nowhere.png")
         with pytest.raises(toonsearch.ToonsearchError, match=r"query\.k"):
             index.query(file, k=0)
+        for weights in ((1, 2), (-1,)):
+            with pytest.raises(toonsearch.ToonsearchError, match="weight"):
+                index.query(file, weights=weights)
 
 
 def test_no_index_is_an_error_of_ours(tmp_path: Path) -> None:
