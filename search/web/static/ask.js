@@ -122,7 +122,7 @@ async function answerPage(main, params, signal) {
       answer = await again(params.get("r"), signal)(filters);
     } catch (error) { // no longer stored there, but the pictures are here
       if (resultOf !== params.get("r") || ![404, 410].includes(error.status)) throw error;
-      return go(withParams("./", { ...filters, r: "new", panel: null }), true);
+      return go(withParams("./", { ...filters, r: "new", panel: null, weights: weightsAfter(filters, asked, asked) }), true);
     }
   } else {
     if (!asked.length) return home(main, signal);
