@@ -107,12 +107,9 @@ async function answerPage(main, params, signal) {
 
 // The pictures of a result that this browser has asked before; not those that others shared.
 async function recallOf(id) {
-  if (id === resultOf) return;
-  const found = await load("recent.js").then(({ askedBefore }) => askedBefore(id)).catch(() => null);
-  if (!found) return;
-  letGo(asked);
-  asked = found;
-  resultOf = id;
+  const found = id === resultOf ? null : await load("recent.js").then(({ askedBefore }) => askedBefore(id)).catch(() => null);
+  if (found) letGo(asked);
+  if (found) [asked, resultOf] = [found, id];
 }
 
 // The panels that asked, to be chosen among.
