@@ -108,8 +108,7 @@ async function answerPage(main, params, signal) {
 // The pictures of a result that this browser has asked before; not those that others shared.
 async function recallOf(id) {
   const found = id === resultOf ? null : await load("recent.js").then(({ askedBefore }) => askedBefore(id)).catch(() => null);
-  if (found) letGo(asked);
-  if (found) [asked, resultOf] = [found, id];
+  if (found) { letGo(asked); [asked, resultOf] = [found, id]; }
 }
 
 // The panels that asked, to be chosen among.
