@@ -118,9 +118,9 @@ def test_filters(page_of: Open) -> None:
         page.get_by_role("button", name="Reset filters").click()
     page.wait_for_selector(".answer:not([aria-busy])")
     assert HANDS[0] in page.locator(".cards .by").first.inner_text()
-    page.locator("#f-author").fill(HANDS[0])
+    page.locator("#f-exclude_author").fill(HANDS[0])
     with page.expect_response("**/v1/results/*"):
-        page.locator("#f-author").press("Enter")
+        page.locator("#f-exclude_author").press("Enter")
     page.wait_for_selector(".chip")
     assert HANDS[0] not in " ".join(page.locator(".cards .by").all_inner_texts())
 
@@ -379,6 +379,61 @@ def test_an_error_leaves_the_results(page_of: Open) -> None:
     )  # one that is refused, beside one that is not
     page.wait_for_selector("#notice p:has-text('x.png')")
     assert titles(page) == first
+
+
+def test_a_result_is_dragged_to_the_question_and_weighed(page_of: Open) -> None:
+    page = page_of()
+    ask(page)
+    first = titles(page)
+    with page.expect_response("**/v1/results/*with=*"):
+        page.locator(".card .evidence").last.drag_to(page.locator(".question .mat").first)
+    page.wait_for_selector(".answer:not([aria-busy]) #counts-1")
+    assert page.locator(".tile .query").count() == 2 and first[-1] not in titles(page)
+    with page.expect_response("**/v1/results/*weights=*"):
+        page.locator("#counts-1").fill("0")  # then it does not count at all
+    page.wait_for_selector(".answer:not([aria-busy]) #counts-1:focus")
+    assert titles(page) == [one for one in first if one != first[-1]]
+    page.reload()  # the address has all of it, and the picture itself is gone
+    page.wait_for_selector(".stranger #counts-0")
+    assert page.locator("#counts-1").input_value() == "0"
+    page.get_by_role("button", name=f"Remove: {first[-1]}").click()
+    page.wait_for_selector(".counts", state="detached")
+    assert titles(page) == first
+
+
+def test_why_two_pictures_are_alike(page_of: Open) -> None:
+    page = page_of()
+    ask(page)
+    page.locator(".card .look.large").first.click()
+    page.wait_for_selector(".found-pane img[src*=large]")
+    with page.expect_response("**/v1/why*") as sent:
+        page.keyboard.press("w")
+    assert sent.value.request.method == "POST" and sent.value.status == 200
+    page.wait_for_selector(".asked-pane .heat")
+    assert "pink" in page.locator(".why-note").inner_text()
+    assert page.evaluate("""(heat) => {  // and lies on the picture
+      const [a, b] = [heat, heat.parentElement.firstChild].map((one) => one.getBoundingClientRect());
+      return Math.abs(a.left - b.left) + Math.abs(a.width - b.width); }""",
+      page.query_selector(".asked-pane .heat")) < 1  # fmt: skip
+    page.get_by_role("button", name="Why alike?").click()
+    page.wait_for_selector(".heat", state="detached")
+    page.get_by_role("button", name="Ask with this too").click()
+    page.wait_for_selector("#counts-1")
+    assert page.locator("dialog").count() == 0
+
+
+def test_a_wrong_filter_is_told_beside_its_field(page_of: Open) -> None:
+    page = page_of()
+    ask(page)
+    first, address = titles(page), page.url
+    page.locator("#f-min_percentile").evaluate("(one) => { one.append(new Option('', '101')); }")
+    page.locator("#f-min_percentile").select_option("101")  # as any wrong parameter
+    page.wait_for_selector(".field:has(#f-min_percentile[aria-invalid=true]) .wrong")
+    assert titles(page) == first and page.url == address
+    with page.expect_response("**/v1/results/*min_percentile=50*"):
+        page.locator("#f-min_percentile").select_option("50")
+    page.wait_for_selector(".answer:not([aria-busy])")
+    assert page.locator(".wrong").count() == 0 and page.locator("#f-palette").count() == 0
 
 
 def test_more_like_this_keeps_share_and_says_whose(page_of: Open) -> None:
