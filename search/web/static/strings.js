@@ -62,7 +62,7 @@ const EN = {
   galleryName: "Name of the gallery", create: "Create", mine: "My galleries", publicOnes: "Public galleries",
   isPublic: "public", isPrivate: "private", makePublic: "Make public", makePrivate: "Make private", delete: "Delete",
   inBrowser: "In this browser", inBrowserNote: "Kept on this device, without an account. Nobody else sees them.", inAccount: "Of the account {name}",
-  keptInBrowser: "Kept in this browser", keptCounts: "{galleries} galleries and {queries} recent queries with their pictures ({mb} MB).",
+  keptInBrowser: "Kept in this browser", keptCounts: "Galleries: {galleries}. Recent queries, with their pictures: {queries} ({mb} MB).",
   remember: "Keep the pictures that I ask about here", recentQueries: "Asked lately", askedBefore: "Asked before",
   keptHere: "Kept in this browser alone.", forgetQueries: "Forget recent queries", clearAll: "Clear everything",
   reallyClear: "Clear all galleries of this browser and all recent queries?", rename: "Rename",
