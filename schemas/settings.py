@@ -130,6 +130,11 @@ class PanelSettings:
         " whole.",
         choices=("auto", "off"),
     )
+    direction: str = _setting(
+        "ltr",
+        "How the pages of the catalog are read; rtl: from right to left, as manga.",
+        choices=("ltr", "rtl"),
+    )
 
 
 @dataclass(frozen=True)

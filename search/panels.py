@@ -505,6 +505,8 @@ def _windows(one: CutPanel) -> Iterator[tuple[Box, np.ndarray]]:
 def is_page(panels: Sequence[Panel], width: int, height: int) -> bool:
     """Whether these are surely several panels of a page, and not pieces of a single drawing: with
     space between them, none of them narrow, and most of what is drawn."""
+    from indexer.panels.cut import are_apart
+
     side = min(width, height)
     sure = [
         one.box
@@ -514,13 +516,7 @@ def is_page(panels: Sequence[Panel], width: int, height: int) -> bool:
         and min(one.box[2:]) >= 0.2 * side
     ]
     gap = max(1, 0.004 * side)
-    apart = [box for box in sure if all(box is other or _apart(box, other, gap) for other in sure)]
+    apart = [
+        box for box in sure if all(box is other or are_apart(box, other, gap) for other in sure)
+    ]
     return len(apart) >= 2 and sum(w * h for _, _, w, h in apart) >= 0.4 * width * height
-
-
-def _apart(one: Box, other: Box, gap: float) -> bool:
-    return any(
-        a[axis] + a[axis + 2] + gap <= b[axis]
-        for a, b in ((one, other), (other, one))
-        for axis in (0, 1)
-    )
