@@ -1,0 +1,237 @@
+"""Generations in Milvus, against milvus-lite: exported, asked, killed, rolled back, gone."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("milvus_lite", reason="needs pymilvus and milvus-lite", exc_type=ImportError)
+
+from indexer.vector_index import milvus
+from indexer.vector_index.build import build_generation
+from indexer.vector_index.generations import (
+    current_generation_id,
+    publish,
+    remove_generations,
+    rollback,
+    unpublish,
+)
+from indexer.vector_index.milvus import ALIAS, MilvusIndex, collection_of, export_index, follow
+from schemas.errors import NetworkError, PartlyDoneError, UsageError
+from schemas.settings import IndexSettings, Settings, load_settings
+from schemas.storage.layout import Layout
+from search.engine import Engine, QueryOptions, StyleQuery
+from search.filters import Filters
+from tests.catalogs import SETTINGS, fill_catalog
+
+CALLS = (
+    "create_collection", "insert", "flush", "load_collection", "rename_collection",
+    "create_alias", "alter_alias", "release_collection", "drop_collection",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root with two generations, the second of which is published and has more pictures."""
+    home = tmp_path_factory.mktemp("milvus")
+    layout = Layout(home / "root")
+    for seed, authors in ((1, 6), (2, 2)):
+        fill_catalog(layout, authors=authors, titles=3, pictures=5, seed=seed)
+        report = build_generation(layout, SETTINGS)
+        assert report.generation_id is not None
+        publish(layout, report.generation_id)
+    return home
+
+
+@pytest.fixture
+def layout(home: Path, tmp_path: Path) -> Layout:
+    shutil.copytree(home / "root" / "index", tmp_path / "root" / "index")
+    return Layout(tmp_path / "root")
+
+
+@pytest.fixture
+def uri(tmp_path: Path) -> Iterator[str]:
+    from milvus_lite.server_manager import server_manager_instance
+
+    yield str(tmp_path / "vectors.db")
+    server_manager_instance.release_all()
+
+
+def settings_of(layout: Layout, uri: str) -> Settings:
+    flags = {"store.root": str(layout.root), "index.kind": f"milvus:{uri}"}
+    return load_settings(flags, environ={}, cwd=layout.root)
+
+
+def state(uri: str) -> tuple[str | None, set[str]]:
+    """The collection that the alias names, and all collections."""
+    client = milvus.connect(uri)
+    known = ALIAS in client.list_aliases()["aliases"]
+    named = client.describe_alias(ALIAS)["collection_name"] if known else None
+    return named, set(client.list_collections())
+
+
+def published(layout: Layout) -> str:
+    name = current_generation_id(layout)
+    assert name is not None
+    return collection_of(name)
+
+
+def test_answers_are_those_of_the_local_index(layout: Layout, uri: str) -> None:
+    settings = settings_of(layout, uri)
+    report = export_index(layout, settings.index, uri)
+    assert report.copied and report.vectors_count == 120 and report.recall == 1.0
+    plain = load_settings({"store.root": str(layout.root)}, environ={}, cwd=layout.root)
+    with Engine.open(layout, plain) as local, Engine.open(layout, settings) as engine:
+        index, exact = engine.generation.index, local.generation.index
+        assert isinstance(index, MilvusIndex)
+        asked = exact.vectors(exact.row_ids[::40])
+        few, many = exact.row_ids[:20], exact.row_ids[5:]
+        for chosen, without in ((None, None), (few, None), (many, None), (None, few)):
+            near, ids = exact.search(asked, 8, chosen, without=without, exact=True)
+            found = index.named(asked, 8, chosen, without=without)
+            assert found is not None  # by Milvus itself
+            np.testing.assert_allclose(found[0], near, atol=1e-6)
+            assert (found[1] == ids).all()
+        query = StyleQuery(asked[0])
+        for by in ("title", "picture"):
+            for filters in (
+                Filters(),
+                Filters(genres=("animals",)),
+                Filters(exclude_titles=("test:0-1",)),
+            ):
+                options = QueryOptions(by=by, k=4, neighbours=12, filters=filters)
+                mine, theirs = engine.answer(query, options), local.answer(query, options)
+                assert mine.titles == theirs.titles and mine.pictures == theirs.pictures
+                assert mine.labels == theirs.labels and mine.notes == theirs.notes
+
+
+def test_alias_follows_publish_and_rollback(layout: Layout, uri: str) -> None:
+    settings, newer = settings_of(layout, uri), current_generation_id(layout)
+    follow(layout, settings)
+    assert newer is not None and state(uri)[0] == collection_of(newer)
+    older = rollback(layout)
+    both = {collection_of(older), collection_of(newer)}
+    follow(layout, settings)
+    assert state(uri) == (collection_of(older), both)
+    publish(layout, newer)
+    report = follow(layout, settings)
+    assert report is not None and not report.copied  # it was still there
+    assert state(uri) == (collection_of(newer), both)
+    remove_generations(layout, [older])  # forgotten, or too old
+    report = follow(layout, settings)
+    assert report is not None and report.removed == [collection_of(older)]
+    assert state(uri) == (collection_of(newer), {collection_of(newer)})
+    unpublish(layout)
+    shutil.rmtree(layout.generation(newer))
+    follow(layout, settings)
+    assert state(uri) == (None, set())
+
+
+class Killed(BaseException):
+    """The end of the process."""
+
+
+class Dying:
+    """A client that ends at its n-th write, done or not done."""
+
+    def __init__(self, client: Any, writes: int, after: bool) -> None:
+        self._client, self._left, self._after = client, writes, after
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._client, name)
+        if name not in CALLS:
+            return call
+
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            self._left -= 1
+            if self._left < 0 and not self._after:
+                raise Killed
+            call(*args, **kwargs)
+            if self._left < 0:
+                raise Killed
+
+        return counted
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_export_killed_at_any_write(
+    layout: Layout, uri: str, monkeypatch: pytest.MonkeyPatch, after: bool
+) -> None:
+    newer = current_generation_id(layout)
+    assert newer is not None
+    older = rollback(layout)
+    index, connect = IndexSettings(), milvus.connect
+    export_index(layout, index, uri)
+    publish(layout, newer)
+    moved, writes = False, 0
+    while True:
+        monkeypatch.setattr(milvus, "connect", lambda uri, n=writes: Dying(connect(uri), n, after))
+        try:
+            export_index(layout, index, uri)
+            break
+        except Killed:
+            monkeypatch.setattr(milvus, "connect", connect)
+        named, there = state(uri)
+        assert named in (collection_of(newer), collection_of(older)) and named in there
+        moved = moved or named == collection_of(newer)
+        assert named == collection_of(newer) or not moved
+        if collection_of(newer) in there:  # under its name it is whole
+            assert connect(uri).query(collection_of(newer), filter="", output_fields=["count(*)"])[
+                0
+            ] == {"count(*)": 120}
+        writes += 1
+    assert writes >= 3
+    monkeypatch.setattr(milvus, "connect", connect)
+    assert state(uri) == (collection_of(newer), {collection_of(newer), collection_of(older)})
+
+
+def test_local_index_answers_when_milvus_is_gone(layout: Layout, uri: str) -> None:
+    from milvus_lite.server_manager import server_manager_instance
+
+    settings = settings_of(layout, uri)
+    with Engine.open(layout, settings) as engine:
+        index = engine.generation.index
+        query = StyleQuery(index.vectors(index.row_ids[:1])[0])
+        before = engine.answer(query, QueryOptions(k=3))  # not exported yet
+        assert any("does not exist" in note and "local index" in note for note in before.notes)
+        assert isinstance(index, MilvusIndex)
+        index._ask_again_s = 0.0
+        export_index(layout, settings.index, uri)
+        with_it = engine.answer(query, QueryOptions(k=3))
+        assert not any("local index" in note for note in with_it.notes)
+        server_manager_instance.release_server(uri)
+        after = engine.answer(query, QueryOptions(k=3))
+        assert [note for note in after.notes if "local index answered" in note]
+        assert before.titles == with_it.titles == after.titles
+
+
+def test_too_low_a_recall_leaves_the_alias(
+    layout: Layout, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newer = current_generation_id(layout)
+    assert newer is not None
+    older = rollback(layout)
+    export_index(layout, IndexSettings(), uri)
+    publish(layout, newer)
+    monkeypatch.setattr(milvus, "measured_recall", lambda *_: 0.5)
+    with pytest.raises(PartlyDoneError, match="0.5000"):
+        export_index(layout, IndexSettings(), uri)
+    assert state(uri) == (collection_of(older), {collection_of(older)})
+
+
+@pytest.mark.parametrize(
+    ("uri", "error", "match"),
+    [
+        ("localhost", UsageError, "no address"),
+        ("http://me:secret@127.0.0.1:9", NetworkError, "Milvus at 127.0.0.1:9 failed"),
+    ],
+)
+def test_addresses(layout: Layout, uri: str, error: type[Exception], match: str) -> None:
+    with pytest.raises(error, match=match) as raised:
+        export_index(layout, IndexSettings(), uri)
+    assert "secret" not in str(raised.value)
