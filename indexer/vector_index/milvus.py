@@ -73,7 +73,7 @@ def connect(uri: str) -> Any:
         raise UsageError(
             "pymilvus is not installed", "Install the extra: pip install 'toonsearch[milvus]'."
         ) from error
-    for name in ("pymilvus", "pymilvus.milvus_client", "milvus_lite"):
+    for name in ("pymilvus", "pymilvus.milvus_client", "milvus_lite", "grpc._server"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # errors are raised as well
     with _told(uri):
         return MilvusClient(uri, token=os.environ.get(TOKEN, ""), timeout=CONNECT_S)
@@ -276,7 +276,8 @@ def _copy(
     schema.add_field("vector", DataType.FLOAT_VECTOR, dim=index.dimension)
     how = client.prepare_index_params()
     how.add_index("vector", index_type="AUTOINDEX", metric_type="IP")
-    client.create_collection(aside, schema=schema, index_params=how, consistency_level="Strong")
+    # Who writes sees what it wrote; who only reads, later, waits for nothing.
+    client.create_collection(aside, schema=schema, index_params=how, consistency_level="Session")
     for start in range(0, index.count, BATCH_ROWS):
         stop = min(start + BATCH_ROWS, index.count)
         ids, vectors = index.row_ids[start:stop].tolist(), index.block(start, stop)
