@@ -28,9 +28,9 @@ from indexer.vector_index.ranking import (
     top_titles,
     within,
 )
-from schemas.errors import InputError, NoIndexError
+from schemas.errors import InputError, NoIndexError, UsageError
 from schemas.images import PictureLimits
-from schemas.records import LABEL_KINDS, Answer, AskedPanel, Hit, LabelProbability, Labels, TitleHit
+from schemas.records import LABEL_KINDS, Answer, AskedPanel, Hit, Labels, TitleHit
 from schemas.settings import QuerySettings, Settings
 from schemas.storage.layout import Layout
 from search.filters import NO_FILTERS, Filters, allowed, unknown_names
@@ -65,6 +65,11 @@ class StyleQuery(NamedTuple):
     notes: tuple[str, ...] = ()
     panels: PanelVectors | None = None
 
+    @property
+    def pictures_count(self) -> int:
+        """How many pictures it was made of, as far as they can be told apart."""
+        return 1 if self.panels is None else self.panels.pictures_count
+
     def by_panels(self, numbers: Sequence[int]) -> StyleQuery:
         """What these panels alone ask; all of them when none are named.
 
@@ -72,10 +77,38 @@ class StyleQuery(NamedTuple):
         """
         if not numbers:
             return self
-        if self.panels is None:
+        if self.panels is None or not self.panels.is_cut:
             raise InputError("the pictures were not cut into panels")
         chosen = self.panels.chosen(numbers)
         return StyleQuery(*pooled(chosen.vectors, chosen.ood), self.notes, chosen)
+
+    def mixed(self, weights: Sequence[float], others: np.ndarray | None = None) -> StyleQuery:
+        """What its pictures and others ask together, each by its weight however many panels it
+        has; `weights` are those of its pictures and then of the others, none: all count alike.
+
+        Shapes:  others (W, D) float32 unit
+        Errors:  UsageError when their number is another one; InputError when they all are 0
+        """
+        others = np.empty((0, len(self.vector)), np.float32) if others is None else others
+        if not weights and not len(others):
+            return self
+        own = self.pictures_count
+        count = own + len(others)
+        weights = weights or (1.0,) * count
+        if len(weights) != count:
+            s = "" if len(weights) == 1 else "s"
+            raise UsageError(
+                f"there are {count} pictures but {len(weights)} weight{s}",
+                "Give a weight for each picture, in their order.",
+            )
+        if self.panels is None:
+            vectors, ood, shares = self.vector[None], np.asarray([self.ood]), [weights[0]]
+        else:
+            vectors, ood = self.panels.vectors, self.panels.ood
+            shares = self.panels.shares(weights)
+        vectors = np.concatenate([vectors, others])
+        ood = np.concatenate([ood, np.full(len(others), np.nan)])
+        return StyleQuery(*pooled(vectors, ood, [*shares, *weights[own:]]), self.notes, self.panels)
 
 
 @dataclass(frozen=True)
@@ -236,7 +269,7 @@ class Engine:
         )
         pictures = tuple(found.hit(place, expanded=at >= plain) for at, place in enumerate(places))
         panels: tuple[AskedPanel, ...] = ()
-        if query.panels is not None:
+        if query.panels is not None and query.panels.is_cut:
             titles, pictures, panels = self.carried(query.panels, found, titles, pictures)
         return Answer(
             titles=titles,
@@ -259,10 +292,11 @@ class Engine:
         Errors:  InputError when there is no picture, or one that cannot be used
         """
         self.encoder.begin()
-        return self.encode_seen(see(pictures, self.limits, self.encoder.pixel_spec, cutting))
+        seen = see(pictures, self.limits, self.encoder.pixel_spec, cutting)
+        return self.encode_seen(seen, len(pictures))
 
-    def encode_seen(self, seen: Seen) -> StyleQuery:
-        """The common style of what was decoded and cut already.
+    def encode_seen(self, seen: Seen, pictures_count: int = 1) -> StyleQuery:
+        """The common style of what was decoded and cut already, of so many pictures.
 
         Errors:  InputError when there is no picture, or one that cannot be used
         """
@@ -270,7 +304,9 @@ class Engine:
         self.encoder.begin()
         _ = self.generation.index  # mapped beside the network's loading
         encoded = self.encoder.encode(seen.pixels)
-        panels = PanelVectors(seen.panels, *encoded) if seen.is_cut else None
+        panels = None
+        if seen.is_cut or pictures_count > 1:
+            panels = PanelVectors(seen.panels, *encoded, seen.is_cut, pictures_count)
         return StyleQuery(*pooled(*encoded), seen.notes, panels)
 
     def carried(
@@ -410,13 +446,4 @@ class Engine:
 
 def labels_of(prediction: Prediction) -> Labels:
     """The most probable labels of the first query, as an answer shows them."""
-    shown = {
-        column: tuple(LabelProbability(*one) for one in prediction.ranked(0, kind, LABELS_SHOWN))
-        for kind, (column, *_) in LABEL_KINDS.items()
-    }
-    return Labels(
-        unknown_author=float(prediction.unknown_author[0]),
-        out_of_distribution=float(prediction.out_of_distribution[0]),
-        by_softmax=prediction.by_softmax,
-        **shown,
-    )
+    return prediction.of_query(0, LABELS_SHOWN)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -158,6 +158,8 @@ class AskedPicture(TitleFacts):
 
 class QueryAnswer(BaseModel):
     """`titles` or `pictures`, as `query.by` says; `id` asks again under /v1/results/{id}.
+    `weights` are those of the pictures of the request and then of `others`, which are of the index
+    and were asked about as well.
     `panels` are those of strips and pages, empty where each picture asked whole. `refused` stands
     where some of the pictures could not be used."""
 
@@ -167,6 +169,8 @@ class QueryAnswer(BaseModel):
     pictures: list[FoundPicture] | None = None
     labels: LabelGroups
     panels: list[AskedPanel]
+    weights: list[float]
+    others: list[AskedPicture]
     refused: list[RefusedPicture] | None = None
     picture: AskedPicture | None = None
 
@@ -177,6 +181,24 @@ class SharedLink(BaseModel):
     id: str
     link: str
     expires: str
+
+
+class WhyMap(BaseModel):
+    """By how much the similarity falls when a cell of a picture is wiped; below 0 where it rises.
+    `box` is what of the picture the cells lie on: left, top, width and height as shares of it.
+    `even` when no part carries enough to be pointed at."""
+
+    box: tuple[float, float, float, float]
+    falls: list[list[float]]
+    even: bool
+
+
+class WhyAnswer(BaseModel):
+    """Two pictures compared part by part: of each, what makes it like the other."""
+
+    similarity: float
+    query: WhyMap
+    hit: WhyMap
 
 
 # --- The catalog
@@ -291,6 +313,7 @@ class Facets(BaseModel):
     titles_count: int
     authors_count: int
     generation: str
+    colors: bool = Field(description="Whether a palette can be asked for.")
 
 
 class Colors(BaseModel):
@@ -419,6 +442,14 @@ class NewGalleryPicture(BaseModel):
     """A picture of the index that goes into a gallery."""
 
     picture_id: str = Field(max_length=64)
+
+
+class GalleryFile(BaseModel):
+    """Pictures of the index that are to be had as a file."""
+
+    name: str = Field(min_length=1, max_length=400)
+    pictures: list[Annotated[str, Field(max_length=64)]] = Field(min_length=1, max_length=1000)
+    format: Literal["zip", "html"]
 
 
 # --- SQL and operation
