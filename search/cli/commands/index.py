@@ -177,12 +177,20 @@ def build_and_publish(
 
 
 def follow_published(session: Session, settings: Settings) -> None:
-    """Bring the Milvus of index.kind to what is published now."""
+    """Bring the Milvus of index.kind to what is published now.
+
+    Errors:  as `export_index`; NetworkError says that it is published
+    """
     if settings.index.milvus:
         from indexer.vector_index.milvus import follow
+        from schemas.errors import NetworkError
 
-        with session.progress("Copying to Milvus") as progress:
-            follow(settings.layout, settings, progress)
+        try:
+            with session.progress("Copying to Milvus") as progress:
+                follow(settings.layout, settings, progress)
+        except NetworkError as error:
+            said = f"the index is published, but {error.message}"
+            raise NetworkError(said, error.hint) from error
 
 
 @group.command("list", epilog=examples("toonsearch index list"))

@@ -225,7 +225,9 @@ def test_too_low_a_recall_leaves_the_alias(
     assert state(uri) == (collection_of(older), {collection_of(older)})
 
 
-def test_command(layout: Layout, uri: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command(
+    layout: Layout, uri: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = ["--data", str(layout.root)]
     assert main([*data, "index", "export"]) == 2
     assert "--to milvus:" in capsys.readouterr().err
@@ -233,6 +235,10 @@ def test_command(layout: Layout, uri: str, capsys: pytest.CaptureFixture[str]) -
     assert json.loads(capsys.readouterr().out)["vectors_count"] == 16
     assert main([*data, "index", "export", "--to", "milvus:http://127.0.0.1:9"]) == 6
     assert len(capsys.readouterr().err.splitlines()) == 1
+    monkeypatch.setenv("TOONSEARCH_INDEX__KIND", "milvus:http://127.0.0.1:9")
+    assert main([*data, "index", "rollback"]) == 6
+    assert "is published, but Milvus at 127.0.0.1:9" in capsys.readouterr().err
+    assert current_generation_id(layout) == OLDER
 
 
 @pytest.mark.parametrize(
