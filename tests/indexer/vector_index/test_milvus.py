@@ -11,8 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-pytest.importorskip("milvus_lite", reason="needs pymilvus and milvus-lite", exc_type=ImportError)
+pytest.importorskip(
+    "milvus_lite", reason="needs milvus-lite: make milvus-env", exc_type=ImportError
+)
 
+from indexer.nightly import Night, StageReport, index_stages
 from indexer.vector_index import milvus
 from indexer.vector_index.generations import (
     MANIFEST,
@@ -252,3 +255,16 @@ def test_addresses(layout: Layout, uri: str, error: type[Exception], match: str)
     with pytest.raises(error, match=match) as raised:
         export_index(layout, IndexSettings(), uri)
     assert "secret" not in str(raised.value)
+
+
+def test_the_night_brings_milvus_up_to_date(layout: Layout, uri: str) -> None:
+    settings = settings_of(layout, uri)
+    stages = index_stages(layout, settings, lambda *_: 0)
+    assert "milvus" not in {one.name for one in index_stages(layout, Settings(), lambda *_: 0)}
+    last, report = stages[-1], StageReport("milvus")
+    last.run(Night(None), report)
+    assert report.counts == {"vectors": 16, "collections removed": 0}
+    assert state(uri)[0] == collection_of(str(current_generation_id(layout)))
+    again = StageReport("milvus")
+    last.run(Night(None), again)
+    assert (again.outcome, again.counts) == ("nothing new", {})
