@@ -176,6 +176,11 @@ class Engine:
         """
         generation = Generation.open(layout, generation_id)
         try:
+            if uri := settings.index.milvus:
+                from indexer.vector_index.milvus import MilvusIndex, collection_of
+
+                local = generation.index
+                generation.index = MilvusIndex(local, uri, collection_of(generation.id))
             encoder = Encoder.open(
                 generation.model_dir,
                 runtime=cast(Runtime, settings.encoder.runtime),
@@ -254,6 +259,8 @@ class Engine:
             ranked = self.near_enough(ranked, filters.min_percentile)
         titles = title_hits(meta, found, ranked[: options.k])
         notes = unknown_names(meta, filters)
+        if generation.index.trouble:
+            notes.append(generation.index.trouble)
         if labels.by_softmax:
             kinds = " and ".join(f"{LABEL_KINDS[kind].word}s" for kind in labels.by_softmax)
             notes.append(f"the trained model's own softmax took part in the {kinds}")

@@ -112,6 +112,7 @@ def build_generation(
              PartlyDoneError when a check fails (nothing is left behind)
     """
     started = time.perf_counter()
+    settings = replace(settings, index=settings.index.local)
     encoder = open_encoder(settings)
     catalog = Catalog(layout)
     inputs = {
