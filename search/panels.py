@@ -132,12 +132,13 @@ def joined(each: Sequence[Seen]) -> Seen:
 class PanelVectors:
     """The panels that may ask, with the vectors and out-of-distribution scores of those that do.
 
-    Shapes:  vectors (P, D) float32 unit, ood (P,)
+    Shapes:  vectors (P, D) float32 unit, ood (P,), subjects (P, S) float32 unit
     """
 
     panels: tuple[AskedPanel, ...]
     vectors: np.ndarray
     ood: np.ndarray
+    subjects: np.ndarray | None = None
 
     def chosen(self, numbers: Sequence[int]) -> PanelVectors:
         """Only these panels ask.
@@ -150,7 +151,8 @@ class PanelVectors:
                 raise InputError(f"no panel {number} has asked", "Their numbers are in `panels`.")
         places = [place for place, number in enumerate(asked) if number in numbers]
         panels = tuple(replace(one, asks=one.number in numbers) for one in self.panels)
-        return PanelVectors(panels, self.vectors[places], self.ood[places])
+        subjects = None if self.subjects is None else self.subjects[places]
+        return PanelVectors(panels, self.vectors[places], self.ood[places], subjects)
 
 
 def pooled(vectors: np.ndarray, ood: np.ndarray) -> tuple[np.ndarray, float]:

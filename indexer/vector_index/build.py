@@ -44,6 +44,7 @@ from indexer.vector_index.metadata import (
     label_dataset,
     write_meta,
 )
+from indexer.vector_index.subjects import write_subjects
 from indexer.vector_index.validation import (
     Check,
     Predecessor,
@@ -180,6 +181,9 @@ class _Build:
         labels.write(aside)
         self._step()
         write_index(aside / VECTORS, rows.vectors, rows.row_ids)
+        model = (self.inputs["model_id"], self.inputs["preprocessing"])
+        author = data.codes["author"]
+        write_subjects(aside, Catalog(self.layout), rows, author, model, index.seed)
         self._step()
         picture_ids = [row["picture_id"] for row in rows.pictures]
         previous = before.generation.meta if before and carried else None

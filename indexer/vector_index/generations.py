@@ -3,13 +3,15 @@
     index/<id>/manifest.json      everything below with length and BLAKE3, and its own digest
                vectors.faiss      row ids -> vectors
                meta.sqlite        titles and pictures, enough to answer without the catalog
+               subjects.*         subject vectors, where the encoder gives them (`subjects.py`)
                labels/            heads and calibration (`indexer/labels/predict.py`)
                checks.json        what was checked before publishing
                model/             the encoder that made the vectors
     index/CURRENT                 "<id> <digest of its manifest>"
 
 Every file's digest is checked on every opening, before FAISS, SQLite or the network runtime sees a
-byte: there is no "verified" stamp that could go stale, and decay of the disk is noticed too.
+byte: there is no "verified" stamp that could go stale, and decay of the disk is noticed too. Subject
+vectors alone are checked when a query first asks for them, and before publishing.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ import numpy as np
 from indexer.labels.calibration import Calibration
 from indexer.labels.predict import LabelModel
 from indexer.vector_index.faiss_index import VectorIndex
+from indexer.vector_index.subjects import FILES as SUBJECT_FILES
+from indexer.vector_index.subjects import SubjectIndex
 from schemas.blocklist import BlockList
 from schemas.errors import MissingIndexError, NoIndexError
 from schemas.records import DECADE
@@ -93,12 +97,16 @@ def _unreadable(what: str, error: Exception) -> NoIndexError:
     return NoIndexError(f"{what} {said}", hint)
 
 
-def check_files(directory: Path, manifest: dict[str, Any]) -> None:
-    """Check every file's length and digest; files that are not listed are ignored.
+def check_files(
+    directory: Path, manifest: dict[str, Any], names: Iterable[str] | None = None
+) -> None:
+    """Check every file's length and digest, or those of some; files that are not listed are
+    ignored.
 
     Errors:  NoIndexError names the first file that is missing or damaged
     """
-    for name, facts in sorted(manifest["files"].items()):
+    for name in sorted(manifest["files"] if names is None else names):
+        facts = manifest["files"][name]
         path = directory / name
         try:
             right = path.stat().st_size == facts["bytes"] and (digest_file(path) == facts["blake3"])
@@ -133,8 +141,11 @@ class Generation:
         self._hold = hold
 
     @classmethod
-    def open(cls, layout: Layout, generation_id: str | None = None) -> Generation:
-        """Open the published generation (or a named one) after checking every file.
+    def open(
+        cls, layout: Layout, generation_id: str | None = None, *, whole: bool = False
+    ) -> Generation:
+        """Open the published generation (or a named one) after checking every file; those that
+        are read on demand only for the `whole`.
 
         Errors:  NoIndexError with one clear line
         """
@@ -159,7 +170,8 @@ class Generation:
                         f"the pointer {layout.current.name} and generation {name} do not agree",
                         REBUILD,
                     )
-                check_files(directory, manifest)
+                on_demand = () if whole else SUBJECT_FILES
+                check_files(directory, manifest, set(manifest["files"]).difference(on_demand))
                 return cls(directory, manifest, hold)
             except BaseException:
                 os.close(hold)
@@ -170,6 +182,22 @@ class Generation:
     def index(self) -> VectorIndex:
         """The vectors, memory mapped; ids are row ids."""
         return VectorIndex.open(self.directory / VECTORS)
+
+    @cached_property
+    def subjects(self) -> SubjectIndex | None:
+        """The subject vectors, mapped; None where the generation has none.
+
+        Errors:  NoIndexError when they are damaged
+        """
+        if not self.has_subjects:
+            return None
+        check_files(self.directory, self.manifest, SUBJECT_FILES)
+        return SubjectIndex.open(self.directory)
+
+    @property
+    def has_subjects(self) -> bool:
+        """Whether the generation holds subject vectors; reads nothing."""
+        return all(name in self.manifest["files"] for name in SUBJECT_FILES)
 
     @property
     def row_ids(self) -> np.ndarray:
@@ -314,7 +342,7 @@ def publish(layout: Layout, generation_id: str) -> None:
             f"generation {generation_id} still holds what was forgotten",
             "Run `toonsearch index build`.",
         )
-    with Generation.open(layout, generation_id) as generation:
+    with Generation.open(layout, generation_id, whole=True) as generation:
         pointer = f"{generation.id} {generation.manifest['digest']}\n"
     try:
         replace_file(layout.current, pointer.encode())
@@ -444,7 +472,7 @@ def verify_generation(layout: Layout, generation_id: str | None = None) -> Gener
 
     Errors:  NoIndexError says what is damaged
     """
-    with Generation.open(layout, generation_id) as generation:
+    with Generation.open(layout, generation_id, whole=True) as generation:
         return _info(layout, generation.directory, generation.manifest, "ok")
 
 

@@ -184,6 +184,10 @@ async def get_options(
         bool, Query(description="Leave out the artist of the query.")
     ] = False,
     min_percentile: Annotated[float | None, Query(ge=0, le=100)] = None,
+    subject: Annotated[
+        float,
+        Query(ge=0, le=1, description="How much what is shown counts besides style: 0 to 1."),
+    ] = 0.0,
     unknown_prior: Annotated[
         float | None, Query(ge=0, le=0.99, description="How often an artist is unknown.")
     ] = None,
@@ -208,6 +212,7 @@ async def get_options(
         unknown_prior=settings.unknown_prior if unknown_prior is None else unknown_prior,
         filters=filters,
         expand=settings.expand,
+        subject=subject,
     )
 
 

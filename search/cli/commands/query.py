@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -32,6 +33,7 @@ Names = list[str] | None
         "toonsearch query a.png b.png --where \"genre = 'animals' and year < 2006\"",
         "toonsearch query cover.jpg --exclude-same-author --html similar.html",
         "toonsearch query episode-12/*.jpg",
+        "toonsearch query cat.png --subject 0.6",
         "toonsearch query - --json < cover.jpg",
     )
 )
@@ -83,6 +85,16 @@ def query(
         bool | None,
         Option(help="Also find pictures through the first ten, under a heading of their own."),
     ] = None,
+    subject: Annotated[
+        float,
+        Option(
+            metavar="0..1",
+            min=0,
+            max=1,
+            help="How much what is shown counts besides style: 0 style alone, 1 the same thing in"
+            " other hands.",
+        ),
+    ] = 0.0,
     palette: Annotated[
         str | None,
         Option(
@@ -159,7 +171,7 @@ def query(
         exclude_titles=tuple(map(_title, exclude_title or ())),
         min_percentile=settings.query.min_percentile,
     )
-    options = QueryOptions.of(settings.query, filters)
+    options = replace(QueryOptions.of(settings.query, filters), subject=subject)
     if palette is not None or like_colors is not None:
         answer, shown = _by_color(
             settings, options, pictures or [], crop, cutting, palette, like_colors
@@ -237,8 +249,6 @@ def _by_color(
     like_colors: str | None,
 ) -> tuple[Answer, list[QueryPicture]]:
     """By colour alone, or by style among the pictures whose colours fit."""
-    from dataclasses import replace
-
     from search import palettes
 
     one_of({"palette": palette is not None, "like-colors": like_colors is not None})
@@ -252,6 +262,8 @@ def _by_color(
         return _by_style(settings, replace(options, filters=filters), sources, crop, cutting)
     if options.filters.exclude_same_author:
         raise UsageError("--exclude-same-author needs a picture", "Name one.")
+    if options.subject:
+        raise UsageError("--subject needs a picture", "Name one.")
     answer = palettes.query_by_color(
         settings.layout, colors, k=options.k, by=options.by, filters=options.filters
     )

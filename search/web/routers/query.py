@@ -101,7 +101,9 @@ async def query(
         )
         own = tuple(one for one in ids if titles_holding(opened.meta, [one]))
         model = (generation.model_id, generation.preprocessing_digest)
-        return answer, EncodedQuery(style.vector, style.ood, *model, own, style.notes, style.panels)
+        return answer, EncodedQuery(
+            style.vector, style.ood, *model, own, style.notes, style.panels, style.subject
+        )
 
     answer, encoded = await run_in_threadpool(work)
     body = _body(service.recent.add(encoded), answer, options)
@@ -178,7 +180,7 @@ async def share_result(
         raise ApiError(403, "off", "shared links are turned off on this server")
     encoded = await _encoded_query(service, result_id)
     style = _style(encoded, chosen)
-    encoded = replace(encoded, vector=style.vector, ood=style.ood)
+    encoded = replace(encoded, vector=style.vector, ood=style.ood, subject=style.subject)
     key, expires = await service.store.run(service.store.add_share, encoded, days)
     moment = datetime.fromtimestamp(expires, UTC).isoformat(timespec="seconds")
     return {"id": key, "link": f"{request.app.state.root_path}/?r={key}", "expires": moment}
@@ -198,11 +200,13 @@ def similar(
     ).fetchone()
     if row is None:
         raise not_found("the index holds no such picture")
-    style = opened.centroid(np.asarray(row, np.int64))
+    style = opened.centroid(np.asarray(row, np.int64), subject=options.subject > 0)
     answer = _refined_answer(opened, style, options, marks, (picture_id,))
     generation = opened.generation
     model = (generation.model_id, generation.preprocessing_digest)
-    key = service.recent.add(EncodedQuery(style.vector, style.ood, *model, (picture_id,)))
+    key = service.recent.add(
+        EncodedQuery(style.vector, style.ood, *model, (picture_id,), subject=style.subject)
+    )
     [facts] = opened.records(PICTURE_FACTS, *row)
     facts["authors"], facts["genres"] = json.loads(facts["authors"]), json.loads(facts["genres"])
     return {**_body(key, answer, options), "picture": facts}
@@ -217,23 +221,28 @@ def _refined_answer(
 ) -> Answer:
     """The answer to a query moved by marks, with the labels of the query before it was moved."""
     engine = opened.engine
-    liked, disliked = (_vectors(opened, ids) for ids in marks)
+    liked, disliked = (_row_ids(opened, ids) for ids in marks)
     if not len(liked) and not len(disliked):
         return engine.answer(style, options, picture_ids=picture_ids)
-    moved = style._replace(vector=refined(style.vector, liked, disliked))
+    vectors = opened.generation.vectors
+    moved = style._replace(vector=refined(style.vector, vectors(liked), vectors(disliked)))
+    if options.subject and style.subject is not None and opened.generation.subjects is not None:
+        known = opened.generation.subjects.vectors
+        moved = moved._replace(subject=refined(style.subject, known(liked), known(disliked)))
     answer = engine.answer(moved, options, picture_ids=picture_ids)
-    labels = engine.answer(style, replace(options, k=1), picture_ids=picture_ids).labels
+    plain = replace(options, k=1, subject=0.0)
+    labels = engine.answer(style, plain, picture_ids=picture_ids).labels
     return replace(answer, labels=labels)
 
 
-def _vectors(opened: OpenEngine, picture_ids: Sequence[str]) -> np.ndarray:
-    """Stored vectors of pictures by id, each once; those that the index lost are left out."""
+def _row_ids(opened: OpenEngine, picture_ids: Sequence[str]) -> np.ndarray:
+    """Row ids of pictures, each once; those that the index lost are left out."""
     rows = opened.meta.execute(
         "select min(row_id) from pictures where picture_id in (select value from json_each(?))"
         " group by picture_id",
         (json.dumps(picture_ids),),
     ).fetchall()
-    return opened.generation.vectors(np.asarray([row[0] for row in rows], np.int64))
+    return np.asarray([row[0] for row in rows], np.int64)
 
 
 async def usable_query(service: Service, opened: OpenEngine, result_id: str) -> EncodedQuery:
@@ -263,7 +272,7 @@ async def _encoded_query(service: Service, result_id: str) -> EncodedQuery:
 
 
 def _style(encoded: EncodedQuery, chosen: Sequence[int]) -> StyleQuery:
-    style = StyleQuery(encoded.vector, encoded.ood, encoded.notes, encoded.panels)
+    style = StyleQuery(encoded.vector, encoded.ood, encoded.notes, encoded.panels, encoded.subject)
     return style.by_panels(chosen)
 
 
