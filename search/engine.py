@@ -226,7 +226,7 @@ class Engine:
         same = same_author(labels, own) if filters.exclude_same_author else []
         rows = allowed(generation, filters.without_authors(same))  # (N,) or None
         count = generation.pictures_count if rows is None else len(rows)
-        ask = self.by_style(query, nearest) if not options.subject else self.mixed(query, options)
+        ask = self.by_style(query, nearest) if not options.subject else self.by_both(query, options)
         found = self.search(ask, rows, options)  # K rows
         places: list[int] = []
         plain = 0
@@ -351,7 +351,7 @@ class Engine:
 
         return Asking(ask, self.scale)
 
-    def mixed(self, query: StyleQuery, options: QueryOptions) -> Asking:
+    def by_both(self, query: StyleQuery, options: QueryOptions) -> Asking:
         """Ask by style and subject together; no words for how near that is: they are of style.
 
         Errors:  InputError when the index or the query holds no subject vectors

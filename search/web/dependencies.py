@@ -184,6 +184,10 @@ async def get_options(
         bool, Query(description="Leave out the artist of the query.")
     ] = False,
     min_percentile: Annotated[float | None, Query(ge=0, le=100)] = None,
+    text: Annotated[
+        str | None,
+        Query(max_length=MAX_NAME, description="Words of title, author, tag, genre or file name."),
+    ] = None,
     subject: Annotated[
         float,
         Query(ge=0, le=1, description="How much what is shown counts besides style: 0 to 1."),
@@ -204,6 +208,7 @@ async def get_options(
         exclude_same_author=exclude_same_author,
         exclude_titles=tuple(exclude_title),
         min_percentile=settings.min_percentile if min_percentile is None else min_percentile,
+        text=text,
     )
     return QueryOptions(
         k=k or min(settings.k, MAX_K),

@@ -34,6 +34,7 @@ Names = list[str] | None
         "toonsearch query cover.jpg --exclude-same-author --html similar.html",
         "toonsearch query episode-12/*.jpg",
         "toonsearch query cat.png --subject 0.6",
+        "toonsearch query --text 'simcheong drama'",
         "toonsearch query - --json < cover.jpg",
     )
 )
@@ -105,6 +106,14 @@ def query(
     like_colors: Annotated[
         str | None, Option(metavar="FILE", help="Only pictures coloured like this one.")
     ] = None,
+    words: Annotated[
+        str | None,
+        Option(
+            "--text",
+            metavar="WORDS",
+            help="Only pictures whose title, author, tags, genres or file name have these words.",
+        ),
+    ] = None,
     columns: Annotated[
         str | None,
         Option(
@@ -133,7 +142,7 @@ def query(
     page on which several panels are found with confidence, is cut, and each panel asks (at most
     24, evenly spread): the answer names those that carried it. All filters act before the search. --palette and
     --like-colors filter too; without any PICTURE they rank by colour alone (after
-    `toonsearch colors`). --where is one SQL condition over title, author, genre, year, era,
+    `toonsearch colors`), and --text by names alone: spelt in Korean or romanised, typos forgiven. --where is one SQL condition over title, author, genre, year, era,
     kind, tags, star_score and the other columns of the index.
     """
     # Before numpy starts: a query multiplies nothing large, and the threads that OpenBLAS
@@ -141,7 +150,7 @@ def query(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     flags = {"json": as_json, "nl": nl, "csv": csv, "paths-only": paths_only or null}
     chosen = one_of(flags)
-    if not pictures and palette is None and like_colors is None:
+    if not pictures and palette is None and like_colors is None and words is None:
         raise UsageError("missing argument 'PICTURE...'", "See `toonsearch query --help`.")
     from search.engine import QueryOptions
     from search.filters import Filters
@@ -170,12 +179,15 @@ def query(
         exclude_same_author=exclude_same_author,
         exclude_titles=tuple(map(_title, exclude_title or ())),
         min_percentile=settings.query.min_percentile,
+        text=words,
     )
     options = replace(QueryOptions.of(settings.query, filters), subject=subject)
     if palette is not None or like_colors is not None:
         answer, shown = _by_color(
             settings, options, pictures or [], crop, cutting, palette, like_colors
         )
+    elif words is not None and not pictures:
+        answer, shown = _by_words(settings, options, words), []
     else:
         answer, shown = _by_style(settings, options, pictures or [], crop, cutting)
     for note in answer.notes:
@@ -268,3 +280,15 @@ def _by_color(
         settings.layout, colors, k=options.k, by=options.by, filters=options.filters
     )
     return answer, []
+
+
+def _by_words(settings: Settings, options: QueryOptions, words: str) -> Answer:
+    """The answer by names alone."""
+    from indexer.vector_index.generations import Generation
+    from search.words import query_by_words
+
+    if options.filters.exclude_same_author or options.subject:
+        raise UsageError("--exclude-same-author and --subject need a picture", "Name one.")
+    filters = replace(options.filters, text=None)
+    with Generation.open(settings.layout) as generation:
+        return query_by_words(generation, words, k=options.k, by=options.by, filters=filters)

@@ -43,6 +43,7 @@ from search.web.errors import ApiError, error_body, not_found
 from search.web.fetch import MAX_URL, fetch_picture
 from search.web.image_pool import SIDES_PX
 from search.web.models import QueryAnswer, SharedLink, errors
+from search.words import query_by_words
 
 router = APIRouter(prefix="/v1", tags=["query"])
 PICTURE_FACTS = """
@@ -133,6 +134,17 @@ async def fetched(
     data = await fetch_picture(url, service.settings.web.max_bytes)
     name = url.partition("?")[0].rpartition("/")[2][:200] or "picture"
     return await query(service, options, [QueryPicture(name, data, crop)], opened, cutting)
+
+
+@router.get("/text", **ANSWER, responses=errors())
+def by_words(opened: Opened, options: Options) -> dict[str, Any]:
+    """Titles or pictures by the words of `text` alone: no style is compared."""
+    words = options.filters.text
+    if not words:
+        raise ApiError(422, "empty", "there is no text in the request", "Give ?text=.")
+    filters = replace(options.filters, text=None)
+    answer = query_by_words(opened.generation, words, k=options.k, by=options.by, filters=filters)
+    return _body(None, answer, options)
 
 
 @router.get("/results/{result_id}", **ANSWER, responses=errors(404, 410))

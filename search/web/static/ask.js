@@ -8,6 +8,7 @@ import { answerView, byline, filtersOf } from "./results.js";
 import { cutButton, panelsView } from "./panels.js";
 import { boxOf, shrunk } from "./shrink.js";
 import { go, known, problem, server } from "./app.js";
+import { byWords, wordsForm } from "./words.js";
 
 export const MAX_PICTURES = 8;
 let asked = []; // { file, crop, url } of this visit; never stored
@@ -76,6 +77,7 @@ export async function searchPage(main, params, signal) {
 async function answerPage(main, params, signal) {
   if (params.get("like")) return likePage(main, params, signal);
   if (params.get("url")) return urlPage(main, params, signal);
+  if (params.get("text") && !params.get("r")) return wordsPage(main, params, signal);
   if (!params.get("r")) return home(main, signal);
   const filters = filtersOf(params);
   let answer;
@@ -142,6 +144,13 @@ async function urlPage(main, params, signal) {
   const answer = await get("v1/fetched", { url: params.get("url"), ...filters }, signal);
   history.replaceState(null, "", withParams("./", { r: answer.id, ...filters }));
   await show(main, answer, filters, { id: answer.id, ask: again(answer.id, signal) }, signal);
+}
+
+async function wordsPage(main, params, signal) {
+  busy(main);
+  const ask = (filters) => byWords(filters, signal);
+  const filters = filtersOf(params);
+  await show(main, await ask(filters), filters, { tiles: wordsForm((text) => go(withParams("./", { ...filters, text }))), ask, subject: {}, words: true }, signal);
 }
 
 // The same pictures with other filters.
@@ -254,6 +263,7 @@ async function home(main, signal) {
         h("p", { class: "buttons" }, chooser(t("choose"), "button main"), h("span", { class: "touch" }, chooser(t("photo"), "button", true))),
         urls,
         h("p", { class: "soft" }, t("several"))),
+      h("p", { class: "soft or-words" }, t("orWords")), wordsForm((text) => go(withParams("./", { text }))),
       facts),
     h("section", { class: "start", hidden: true }, h("h2", {}, t("tryOne")), examples));
   try {

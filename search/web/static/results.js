@@ -9,8 +9,10 @@ import { panelNote, panelPlace } from "./panels.js";
 import { added, cardList, comingMore, densitySwitch } from "./listing.js";
 import { lookButton } from "./look.js";
 import { markButtons, marksNote } from "./marks.js";
+import { subjectSlider } from "./subject.js";
+import { wordsField } from "./words.js";
 
-export const FILTERS = ["k", "by", "genre", "platform", "year_from", "year_to", "exclude_author", "exclude_same_author", "exclude_title", "liked", "disliked", "panel", "panels"];
+export const FILTERS = ["k", "by", "genre", "platform", "year_from", "year_to", "exclude_author", "exclude_same_author", "exclude_title", "liked", "disliked", "panel", "panels", "subject", "text"];
 const MANY = new Set(["genre", "platform", "exclude_author", "exclude_title", "liked", "disliked", "panel"]);
 const UNSEEN = new Set(["k", "exclude_title", "liked", "disliked", "panel", "panels"]); // of the address, not of the form
 const STEP = 10;
@@ -43,7 +45,7 @@ export function answerView(answer, context) {
   };
   return h("div", { class: "answer" },
     h("div", { class: "question" }, context.tiles ?? h("p", { class: "soft" }, t("notStored")),
-      h("p", { class: "on-map" }, h("a", { class: "plain", href: withParams("map", answer.id ? { r: answer.id } : { like: context.subject?.like }) }, t("onMap"))),
+      context.words ? null : h("p", { class: "on-map" }, h("a", { class: "plain", href: withParams("map", answer.id ? { r: answer.id } : { like: context.subject?.like }) }, t("onMap"))),
       conclusion(answer.labels), labelGroups(answer.labels)),
     h("section", { class: "found", "aria-label": t("result") },
       toolbar(answer, context),
@@ -91,6 +93,8 @@ function notes(answer) {
     else if (note.startsWith("left out: pictures by ")) said.push(t("leftOut", { who: note.slice(22) }));
     else if (note.startsWith("the filters left")) said.push(t("candidates", { n: number(answer.query.candidates_count), total: number(answer.query.pictures_count) }));
     else if (note.startsWith("no artist is known")) said.push(t("noneLeftOut"));
+    else if (note.startsWith("words were compared")) said.push(t("byWords"));
+    else if (note.startsWith("ranked ")) said.push(t("byBoth", { p: Math.round(100 * answer.query.subject) }));
     else if (note.startsWith("too long to be seen whole")) said.push(t("tooLong"));
     else if (/^\d+ of the \d+/.test(note)) said.push(t("fewer"));
     else said.push(panelNote(note) ?? note);
@@ -127,7 +131,7 @@ export function card(one, context = null) {
       one.percentile === undefined ? null : nearness(one),
       h("p", { class: "actions" },
         h("a", { class: "plain similar", href: like(first.picture_id) }, t("similar")), saveButton(one, first.picture_id),
-        context ? h("span", { class: "marks" }, markButtons(one, first.picture_id, context)) : null)));
+        context && !context.words ? h("span", { class: "marks" }, markButtons(one, first.picture_id, context)) : null)));
 }
 
 // Swatches come after the pictures, in one request for all of them.
@@ -187,8 +191,10 @@ function toolbar(answer, context) {
         authorField((name) => change({ exclude_author: [...(filters.exclude_author ?? []), name] })),
         h("select", { id: "f-by", "aria-label": t("list"), onchange: (e) => change({ by: e.target.value }) },
           [["title", "byTitle"], ["picture", "byPicture"]].map(([value, key]) => h("option", { value, selected: answer.query.by === value }, t(key)))),
+        wordsField(filters.text, (text) => change({ text })),
+        facets.subjects && !context.words ? subjectSlider(filters.subject, (subject) => change({ subject })) : null,
         densitySwitch(),
-        h("label", { class: "check" }, h("input", { type: "checkbox", id: "f-else", checked: Boolean(filters.exclude_same_author), onchange: (e) => change({ exclude_same_author: e.target.checked || "" }) }), t("someoneElse")),
+        context.words ? null : h("label", { class: "check" }, h("input", { type: "checkbox", id: "f-else", checked: Boolean(filters.exclude_same_author), onchange: (e) => change({ exclude_same_author: e.target.checked || "" }) }), t("someoneElse")),
         chips,
         Object.keys(filters).some((name) => name !== "exclude_title") ? h("button", { type: "button", class: "plain", onclick: () => context.change({ exclude_title: filters.exclude_title }) }, t("reset")) : null)),
     answer.id ? shareAndSave(answer, filters) : null);

@@ -3,6 +3,11 @@
 const EN = {
   skip: "Skip to content", search: "Search", browse: "Browse", map: "Map", galleries: "Galleries",
   look: "Look closely", hit: "Found", previous: "Previous", next: "Next", wholePicture: "Whole picture",
+  words: "Title, artist or tag", wordsHint: "심청, simcheong, romance …", orWords: "Or ask by words: a title, an artist, a tag.",
+  byWords: "Words were compared with titles, artists, tags, genres and file names, and no style.",
+  style: "style", subject: "subject", subjectLabel: "Style or subject", styleAlone: "style alone", subjectShare: "{p} % subject",
+  subjectHelp: "Left: drawn alike, whatever is shown. Right: the same thing, in other hands.",
+  byBoth: "The list goes {p} % by what is shown; what is said of the artist is about the style alone.",
   density: "How dense", cards: "Cards", largePictures: "Large pictures", contactSheet: "Contact sheet",
   keys: "Keys", keysResults: "In a list", keysLook: "While looking closely", keysOn: "Single keys act",
   keyStep: "Next and previous result", keyLook: "Look closely", keySearch: "Find a title or an artist",
@@ -79,6 +84,11 @@ const EN = {
 const KO = {
   skip: "본문으로 건너뛰기", search: "검색", browse: "둘러보기", map: "지도", galleries: "갤러리",
   look: "자세히 보기", hit: "찾은 그림", previous: "이전", next: "다음", wholePicture: "그림 전체",
+  words: "제목, 작가 또는 태그", wordsHint: "심청, simcheong, 로맨스 …", orWords: "또는 제목, 작가, 태그로 찾기",
+  byWords: "그림체가 아니라 제목, 작가, 태그, 장르, 파일 이름을 비교했습니다.",
+  style: "그림체", subject: "소재", subjectLabel: "그림체 또는 소재", styleAlone: "그림체만", subjectShare: "소재 {p}%",
+  subjectHelp: "왼쪽: 소재와 상관없이 비슷한 그림체. 오른쪽: 다른 손이 그린 같은 소재.",
+  byBoth: "소재를 {p}% 반영한 순서입니다. 작가에 대한 판단은 그림체만 보고 한 것입니다.",
   density: "보기 방식", cards: "카드", largePictures: "큰 그림", contactSheet: "촘촘히",
   keys: "단축키", keysResults: "목록에서", keysLook: "자세히 볼 때", keysOn: "단축키 사용",
   keyStep: "다음 결과, 이전 결과", keyLook: "자세히 보기", keySearch: "작품이나 작가 찾기",

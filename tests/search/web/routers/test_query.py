@@ -71,6 +71,7 @@ CASES: list[tuple[dict[str, Any], list[str]]] = [
     ({"exclude_same_author": "true"}, ["--exclude-same-author"]),
     ({"exclude_title": "Book 00"}, ["--exclude-title", "Book 00"]),
     ({"min_percentile": "80"}, ["--min-percentile", "80"]),
+    ({"subject": "0.6"}, ["--subject", "0.6"]),
 ]
 
 
@@ -367,13 +368,15 @@ def test_without_an_index_the_page_says_how_to_build_one(
 
 @pytest.mark.parametrize("ood", [1.37, nan])
 def test_a_share_keeps_all_of_a_query(tmp_path: Path, ood: float) -> None:
-    query = EncodedQuery(np.eye(1, 8, dtype=np.float32)[0], ood, "model", "pixels", ("own",))
+    vector, subject = np.eye(2, 8, dtype=np.float32)
+    query = EncodedQuery(vector, ood, "model", "pixels", ("own",), subject=subject)
     store = Store(tmp_path / "web.sqlite")
     key, _ = store.add_share(query, 3)
     found = store.share(key)
     assert found is not None and found.ood == pytest.approx(ood, nan_ok=True)
     assert np.array_equal(found.vector, query.vector)
-    assert replace(found, vector=query.vector, ood=ood) == query
+    assert np.array_equal(found.subject, query.subject)
+    assert replace(found, vector=query.vector, ood=ood, subject=query.subject) == query
     assert store.share("s-" + "0" * 22) is None and store.share("' or 1=1") is None
     store.close()
 
