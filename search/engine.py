@@ -362,6 +362,8 @@ class Engine:
                 "this index holds no subject vectors",
                 "Run `toonsearch embed` and `toonsearch index build`.",
             )
+        if not 0.0 <= options.subject <= 1.0:
+            raise InputError(f"subject is {options.subject}", "It is a share, 0 to 1.")
         if asked is None:
             raise InputError("of this query only the style is known", "Ask with the picture again.")
         mixture = Mixture(options.subject, subjects.background)

@@ -126,6 +126,10 @@ class Words:
             together = np.maximum(together, self._word_scores("".join(words)))
         return together
 
+    def missing(self, text: str) -> list[str]:
+        """The words of a text that nothing fits."""
+        return [word for word in words_of(text) if not any(self._alike(word))]
+
     def _word_scores(self, word: str) -> np.ndarray:
         titles = np.zeros(int(self.title.max(initial=-1)) + 1)
         files = np.zeros(len(self.row_ids))
@@ -209,6 +213,7 @@ def query_by_words(
         found = np.searchsorted(ascending, score, "left")
         return np.asarray(100.0 * found / max(1, len(ascending)))
 
+    missing = words.missing(text) if not len(places) else []
     of: dict[int, list[int]] = {}
     for at, place in enumerate(places.tolist()):
         of.setdefault(int(words.title[place]), []).append(at)
@@ -242,6 +247,7 @@ def query_by_words(
         queries=(text,),
         notes=(
             *unknown_names(generation.meta, filters),
+            *(f"nothing here is called {word!r}" for word in missing),
             "words were compared with titles, authors, tags, genres and file names, and no style",
         ),
     )

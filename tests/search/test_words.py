@@ -137,7 +137,8 @@ def test_an_answer_by_words_looks_like_others(engine: Engine, by: str) -> None:
     assert len(answer.pictures) == (0 if by == "title" else 5)
     assert answer.candidates_count == TITLES_PER_HAND * PICTURES_PER_TITLE
     assert "no style" in answer.notes[-1] and not answer.labels.authors
-    assert not query_by_words(engine.generation, "xyzzy", k=5, by=by).titles
+    nothing = query_by_words(engine.generation, "linea xyzzy", k=5, by=by)
+    assert not nothing.titles and nothing.notes[0] == "nothing here is called 'xyzzy'"
 
 
 def test_filters_hold_for_words(engine: Engine) -> None:
