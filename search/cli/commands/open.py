@@ -165,18 +165,20 @@ class Watcher:
         self.directory, self.update, self.note = directory, update, note
         self.done = self.before = seen
         self.is_gone = False
+        self.look_s = 0.0
 
     def run(self, stop: threading.Event) -> None:
         """Look and update until `stop` is set."""
         wait_s = WATCH_S
         while not stop.wait(wait_s):
-            started = time.monotonic()
             self.look(stop)
-            wait_s = max(WATCH_S, (time.monotonic() - started) / LOOK_SHARE)
+            wait_s = max(WATCH_S, self.look_s / LOOK_SHARE)
 
     def look(self, stop: threading.Event) -> None:
         """One look."""
+        started = time.monotonic()
         now = fingerprint(self.directory)
+        self.look_s = time.monotonic() - started
         if now is None and not self.is_gone:
             self.note(
                 f"{self.directory} is gone: its pictures stay in the index, and are looked for"

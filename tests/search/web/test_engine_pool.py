@@ -6,7 +6,7 @@ import io
 import os
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -84,8 +84,10 @@ def test_one_picture_after_the_other_has_all_cores(
 ) -> None:
     real, busy, seen = encoder.start_onnxruntime, threading.Lock(), []
 
-    def started(data: bytes, threads: int, spin: bool) -> Callable[[np.ndarray], np.ndarray]:
-        run = real(data, threads, spin)
+    def started(
+        data: bytes, threads: int, spin: bool, outputs: Sequence[str]
+    ) -> Callable[[np.ndarray], np.ndarray]:
+        run = real(data, threads, spin, outputs)
         assert (threads, spin) == (len(os.sched_getaffinity(0)), False)
 
         def watched(batch: np.ndarray) -> np.ndarray:
