@@ -155,12 +155,12 @@ class Words:
             if known and len(asked) > 1:
                 far = cdist([asked], known, scorer=OSA.distance, score_cutoff=typos)[0]
                 scores = np.maximum(scores, np.where(far <= typos, most - LESS * (far - 1.0), 0.0))
-        for place, known in enumerate(self._words):
-            if known == word:
+        for place, one in enumerate(self._words):
+            if one == word:
                 scores[place] = EXACT
-            elif len(word) > 1 and known.startswith(word):
+            elif len(word) > 1 and one.startswith(word):
                 scores[place] = max(scores[place], BEGINS)
-            elif len(word) > 2 and word in known:
+            elif len(word) > 2 and word in one:
                 scores[place] = max(scores[place], HOLDS)
         for place in np.flatnonzero(scores).tolist():
             yield place, float(scores[place])

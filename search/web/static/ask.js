@@ -150,7 +150,7 @@ async function wordsPage(main, params, signal) {
   busy(main);
   const ask = (filters) => byWords(filters, signal);
   const filters = filtersOf(params);
-  await show(main, await ask(filters), filters, { tiles: wordsForm((text) => go(withParams("./", { ...filters, text }))), ask, subject: {}, words: true }, signal);
+  await show(main, await ask(filters), filters, { tiles: wordsForm((text) => go(withParams("./", { ...filters, text })), filters.text), ask, subject: {}, words: true }, signal);
 }
 
 // The same pictures with other filters.

@@ -191,7 +191,7 @@ function toolbar(answer, context) {
         authorField((name) => change({ exclude_author: [...(filters.exclude_author ?? []), name] })),
         h("select", { id: "f-by", "aria-label": t("list"), onchange: (e) => change({ by: e.target.value }) },
           [["title", "byTitle"], ["picture", "byPicture"]].map(([value, key]) => h("option", { value, selected: answer.query.by === value }, t(key)))),
-        wordsField(filters.text, (text) => change({ text })),
+        context.words ? null : wordsField(filters.text, (text) => change({ text })),
         facets.subjects && !context.words ? subjectSlider(filters.subject, (subject) => change({ subject })) : null,
         densitySwitch(),
         context.words ? null : h("label", { class: "check" }, h("input", { type: "checkbox", id: "f-else", checked: Boolean(filters.exclude_same_author), onchange: (e) => change({ exclude_same_author: e.target.checked || "" }) }), t("someoneElse")),

@@ -4,8 +4,8 @@ import { h } from "./dom.js";
 import { t } from "./strings.js";
 import { get } from "./api.js";
 
-export function wordsForm(ask) {
-  const input = h("input", { type: "search", id: "words", placeholder: t("wordsHint"), "aria-label": t("words"), maxlength: 200, autocomplete: "off" });
+export function wordsForm(ask, value = "") {
+  const input = h("input", { type: "search", id: "words", value, placeholder: t("wordsHint"), "aria-label": t("words"), maxlength: 200, autocomplete: "off" });
   return h("form", {
     class: "address", role: "search",
     onsubmit: (event) => { event.preventDefault(); if (input.value.trim()) ask(input.value.trim()); },
