@@ -174,9 +174,9 @@ class Index:
         ]
         chosen = filters or Filters(min_percentile=settings.min_percentile)
         if text is not None and not read:
-            from search.words import query_by_words
+            from search.texts import query_by_text
 
-            answer = query_by_words(
+            answer = query_by_text(
                 self._engine.generation, text, k=settings.k, by=settings.by, filters=chosen
             )
             return Result(answer, read, settings.by, self._layout, limits)

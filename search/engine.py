@@ -54,6 +54,8 @@ from search.results import (
 Nearest = tuple[np.ndarray, list[PictureRow]]
 WIDENING = 4  # factor by which the list grows while it holds too few titles
 LABELS_SHOWN = 5
+TEXT_SUBJECT = 0.5
+"""How much a text counts beside a picture where nobody said."""
 
 
 class Asking(NamedTuple):
@@ -197,7 +199,7 @@ class Engine:
         """
         started = time.perf_counter()
         return self.answer(
-            self.encode(pictures, cutting),
+            self.encode(pictures, cutting, subject=options.subject > 0),
             options,
             picture_ids=[picture.picture_id for picture in pictures],
             names=[picture.name for picture in pictures],
@@ -218,7 +220,13 @@ class Engine:
         Errors:  InputError when a filter cannot be used
         """
         started = time.perf_counter() if started is None else started
-        generation, meta, filters = self.generation, self.generation.meta, options.filters
+        generation, meta = self.generation, self.generation.meta
+        text = self.described(options.filters)
+        if text is not None:
+            without = replace(options.filters, text=None)
+            options = replace(options, filters=without, subject=options.subject or TEXT_SUBJECT)
+            query = query._replace(subject=text)
+        filters = options.filters
         size = max(options.neighbours, options.k, self.calibration.neighbours)
         nearest = self.neighbours(query.vector, size)  # (K,)
         labels = labels_of(self.predict(query, options.unknown_prior, nearest))
@@ -226,7 +234,11 @@ class Engine:
         same = same_author(labels, own) if filters.exclude_same_author else []
         rows = allowed(generation, filters.without_authors(same))  # (N,) or None
         count = generation.pictures_count if rows is None else len(rows)
-        ask = self.by_style(query, nearest) if not options.subject else self.by_both(query, options)
+        ask = (
+            self.by_style(query, nearest)
+            if not options.subject
+            else self.by_both(query, options, text)
+        )
         found = self.search(ask, rows, options)  # K rows
         places: list[int] = []
         plain = 0
@@ -245,6 +257,8 @@ class Engine:
         notes = unknown_names(meta, filters)
         if ask.mixture is not None:
             notes.append(self.mixture_note(options.subject))
+        if text is not None:
+            notes.append("the words were looked for in what pictures show: no name has them")
         if labels.by_softmax:
             kinds = " and ".join(f"{LABEL_KINDS[kind].word}s" for kind in labels.by_softmax)
             notes.append(f"the trained model's own softmax took part in the {kinds}")
@@ -279,23 +293,31 @@ class Engine:
             subject=options.subject,
         )
 
-    def encode(self, pictures: Sequence[QueryPicture], cutting: Cutting = AUTO) -> StyleQuery:
-        """The common style of the pictures, and of the panels of strips and pages.
+    def encode(
+        self, pictures: Sequence[QueryPicture], cutting: Cutting = AUTO, *, subject: bool = True
+    ) -> StyleQuery:
+        """The common style of the pictures, and of the panels of strips and pages; their subject
+        too unless it is not wanted and would take another network.
 
         Errors:  InputError when there is no picture, or one that cannot be used
         """
         self.encoder.begin()
-        return self.encode_seen(see(pictures, self.limits, self.encoder.pixel_spec, cutting))
+        seen = see(pictures, self.limits, self.encoder.pixel_spec, cutting)
+        return self.encode_seen(seen, subject=subject)
 
-    def encode_seen(self, seen: Seen) -> StyleQuery:
-        """The common style of what was decoded and cut already.
+    def encode_seen(self, seen: Seen, *, subject: bool = True) -> StyleQuery:
+        """The common style of what was decoded and cut already; see `encode`.
 
         Errors:  InputError when there is no picture, or one that cannot be used
         """
         seen.check()
         self.encoder.begin()
         _ = self.generation.index  # mapped beside the network's loading
-        encoded = self.encoder.encode(seen.pixels)
+        by_clip = self.generation.clip_id is not None
+        clip = self.generation.clip if by_clip and subject else None
+        encoded = self.encoder.encode(seen.pixels, None if clip is None else clip.encode_picture)
+        if by_clip and clip is None:
+            encoded = encoded._replace(subjects=None)  # those of the encoder are of another space
         panels = PanelVectors(seen.panels, *encoded) if seen.is_cut else None
         return StyleQuery.of(encoded, seen.notes, panels)
 
@@ -351,8 +373,22 @@ class Engine:
 
         return Asking(ask, self.scale)
 
-    def by_both(self, query: StyleQuery, options: QueryOptions) -> Asking:
+    def described(self, filters: Filters) -> np.ndarray | None:
+        """The words of a filter as a subject, where a CLIP model knows what pictures show and no
+        name has them; (S,)"""
+        if not filters.text or self.generation.clip is None:
+            return None
+        from search.words import matching
+
+        if len(matching(self.generation, filters.text)):
+            return None
+        return self.generation.clip.encode_text(filters.text)
+
+    def by_both(
+        self, query: StyleQuery, options: QueryOptions, text: np.ndarray | None = None
+    ) -> Asking:
         """Ask by style and subject together; no words for how near that is: they are of style.
+        `text` says that the subject is that of a text.
 
         Errors:  InputError when the index or the query holds no subject vectors
         """
@@ -366,7 +402,8 @@ class Engine:
             raise InputError(f"subject is {options.subject}", "It is a share, 0 to 1.")
         if asked is None:
             raise InputError("of this query only the style is known", "Ask with the picture again.")
-        mixture = Mixture(options.subject, subjects.background)
+        background = subjects.background if text is None else subjects.background_of(text)
+        mixture = Mixture(options.subject, background)
         vectors = (query.vector, asked)
 
         def ask(size: int, row_ids: np.ndarray | None) -> Nearest:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-import time
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import cached_property
@@ -20,12 +19,8 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from indexer.vector_index.generations import Generation
-from indexer.vector_index.ranking import RankedTitle, top_pictures
 from schemas.errors import InputError
 from schemas.names import without_accents
-from schemas.records import Answer, Labels
-from search.filters import NO_FILTERS, Filters, allowed, unknown_names
-from search.results import Found, Scale, picture_rows, title_hits
 
 MAX_WORDS = 12
 NAME, LABEL, FILE = 1.0, 0.95, 0.9
@@ -187,67 +182,3 @@ def matching(generation: Generation, text: str) -> np.ndarray:
     """Row ids of the pictures that fit all words; (N,) int64, ascending. Errors:  InputError"""
     words = words_in(generation)
     return words.row_ids[words.scores(text) > 0]
-
-
-def query_by_words(
-    generation: Generation, text: str, *, k: int, by: str, filters: Filters = NO_FILTERS
-) -> Answer:
-    """Titles or pictures whose names fit best; no style is compared and no label predicted.
-
-    `similarity` says how well the words fit, `percentile` is the share of the index's pictures
-    that fit less well. A title is as good as its best picture.
-
-    Errors:  InputError when there is no word, or a filter is wrong
-    """
-    started = time.perf_counter()
-    words = words_in(generation)
-    scores = words.scores(text)
-    chosen = allowed(generation, filters)
-    places = np.flatnonzero(scores)
-    if chosen is not None:
-        places = places[np.isin(words.row_ids[places], chosen)]
-    places = places[np.argsort(-scores[places], kind="stable")]
-    ascending = np.sort(scores)
-
-    def percentile_of(score: np.ndarray) -> np.ndarray:
-        found = np.searchsorted(ascending, score, "left")
-        return np.asarray(100.0 * found / max(1, len(ascending)))
-
-    missing = words.missing(text) if not len(places) else []
-    of: dict[int, list[int]] = {}
-    for at, place in enumerate(places.tolist()):
-        of.setdefault(int(words.title[place]), []).append(at)
-    # All that is shown, and not the rows of everything that a short word fits.
-    first = [at for some in list(of.values())[:k] for at in some[: max(k, 3)]]
-    shown = places[np.unique(np.asarray(first + list(range(min(len(places), 20 * k))), np.int64))]
-    rows = picture_rows(generation.meta, words.row_ids[shown])
-    found = Found(scores[shown], np.ones(len(shown), bool), rows, Scale(percentile_of))
-    ranked: dict[str, RankedTitle] = {}
-    for at, row in enumerate(rows):
-        best = ranked.setdefault(
-            row.title_id, RankedTitle(row.title_id, float(found.similarity[at]), [])
-        )
-        best.places.append(at)
-    listed: list[int] = []
-    titles = list(ranked.values())
-    if by == "picture":
-        listed = top_pictures(found.similarity, found.picture_ids, found.title_ids, found.passed, k)
-        named = {rows[at].title_id for at in listed}
-        titles = [title for title in titles if title.title_id in named]
-    return Answer(
-        titles=title_hits(generation.meta, found, titles if by == "picture" else titles[:k]),
-        pictures=tuple(found.hit(at) for at in listed),
-        labels=Labels(),
-        generation_id=generation.id,
-        model_id=generation.model_id,
-        preprocessing=generation.preprocessing_digest,
-        pictures_count=generation.pictures_count,
-        candidates_count=len(places),
-        elapsed_ms=(time.perf_counter() - started) * 1000.0,
-        queries=(text,),
-        notes=(
-            *unknown_names(generation.meta, filters),
-            *(f"nothing here is called {word!r}" for word in missing),
-            "words were compared with titles, authors, tags, genres and file names, and no style",
-        ),
-    )

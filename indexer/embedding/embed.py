@@ -42,6 +42,8 @@ from schemas.storage.outputs import output_file
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from indexer.embedding.clip import ClipModel
+
 # --- Stored pictures.
 
 COMMIT_ROWS = 2048  # about 2 MB of vectors and, on two cores, under a minute of work
@@ -76,6 +78,19 @@ def open_encoder(settings: Settings, *, bulk: bool = False, folder: Path | None 
     )
 
 
+def open_clip_model(settings: Settings, *, bulk: bool = False) -> ClipModel | None:
+    """The CLIP model that the settings name, None where the style network says what is shown.
+
+    Errors:  InputError when there is no such model
+    """
+    if not settings.encoder.subject:
+        return None
+    from indexer.embedding.clip import ClipModel, clip_folder
+
+    folder = clip_folder(settings.encoder.subject, settings.layout)
+    return ClipModel.open(folder, threads=1 if bulk else settings.encoder.threads)
+
+
 def embed_pending(
     layout: Layout,
     settings: Settings,
@@ -96,9 +111,10 @@ def embed_pending(
     """
     started = time.perf_counter()
     encoder = open_encoder(settings, bulk=True)
-    catalog = Catalog(layout)
-    pending, incomplete, already = _pending(catalog, encoder, retry_failed)
-    if incomplete and not encoder.tells_subject:
+    catalog, clip = Catalog(layout), open_clip_model(settings, bulk=True)
+    subjects_by = encoder.model_id if clip is None else clip.model_id
+    pending, incomplete, already = _pending(catalog, encoder, subjects_by, retry_failed)
+    if incomplete and clip is None and not encoder.tells_subject:
         already, incomplete = already + len(incomplete), []
     report = EmbedReport(encoder.model_id, {"already": already})
     embedded = {row["picture_id"] for row in incomplete}
@@ -108,7 +124,7 @@ def embed_pending(
         return report
 
     report.counts |= {"embedded": 0, "skipped": 0, "failed": 0}
-    writer = _Writer(catalog, encoder, report, embedded)
+    writer = _Writer(catalog, encoder, clip, report, embedded)
     batch: list[tuple[dict[str, Any], np.ndarray]] = []
     try:
         for done, (row, outcome) in enumerate(_decoded(layout, settings, encoder, pending), 1):
@@ -117,7 +133,7 @@ def embed_pending(
             else:
                 batch.append((row, outcome))
             if len(batch) >= settings.encoder.batch or done == len(pending):
-                writer.add([row for row, _ in batch], encoder, [pixels for _, pixels in batch])
+                writer.add([row for row, _ in batch], [pixels for _, pixels in batch])
                 batch.clear()
             if progress:
                 progress(done, len(pending))
@@ -131,7 +147,7 @@ def embed_pending(
 
 
 def _pending(
-    catalog: Catalog, encoder: Encoder, retry_failed: bool
+    catalog: Catalog, encoder: Encoder, subjects_by: str, retry_failed: bool
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], int]:
     """Pictures without a vector, those that lack only a subject vector, one row for each picture
     id, and how many lack nothing.
@@ -141,15 +157,16 @@ def _pending(
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    def embedded(table: str) -> pa.ChunkedArray:
+    def embedded(table: str, model_id: str) -> pa.ChunkedArray:
         have = catalog.read(table, ["picture_id", "model_id", "preprocessing"])
         mine = pc.and_(
-            pc.equal(have["model_id"], encoder.model_id),
+            pc.equal(have["model_id"], model_id),
             pc.equal(have["preprocessing"], encoder.preprocessing_digest),
         )
         return have.filter(mine)["picture_id"]
 
-    known, complete = embedded("vectors"), embedded("subjects")
+    known = embedded("vectors", encoder.model_id)
+    complete = embedded("subjects", subjects_by)
     statuses = ["stored", "failed"] if retry_failed else ["stored"]
     pictures = searched(catalog, ["picture_id", "status", "file"], places=False)
     wanted = pc.and_(
@@ -204,7 +221,9 @@ class EncodedPicture(NamedTuple):
 
 
 def encode_each(
-    encoder: Encoder, pixels: Sequence[np.ndarray]
+    encoder: Encoder,
+    pixels: Sequence[np.ndarray],
+    subject_of: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> list[EncodedPicture | PictureError]:
     """What the network says of each prepared picture, or what is wrong with it; a picture that
     the network cannot take does not cost the others.
@@ -213,7 +232,7 @@ def encode_each(
     """
     made: list[EncodedPicture | PictureError]
     try:
-        made = [*_each(encoder.encode(pixels))]
+        made = [*_each(encoder.encode(pixels, subject_of))]
     except Exception as error:
         if concerns_all(error):
             raise
@@ -221,7 +240,7 @@ def encode_each(
         encoder.encode([np.zeros((side_px, side_px, 3), np.uint8)])  # is it the network?
         made = [
             one if isinstance(one, PictureError) else next(_each(one))
-            for one in (attempt(encoder.encode, [picture]) for picture in pixels)
+            for one in (attempt(encoder.encode, [picture], subject_of) for picture in pixels)
         ]
     return [
         one
@@ -241,9 +260,16 @@ class _Writer:
     already only what lacks is written."""
 
     def __init__(
-        self, catalog: Catalog, encoder: Encoder, report: EmbedReport, embedded: set[str]
+        self,
+        catalog: Catalog,
+        encoder: Encoder,
+        clip: ClipModel | None,
+        report: EmbedReport,
+        embedded: set[str],
     ) -> None:
         self.catalog, self.report, self.embedded = catalog, report, embedded
+        self.encoder, self.clip = encoder, clip
+        self.subjects_by = encoder.model_id if clip is None else clip.model_id
         self.model_id, self.preprocessing = encoder.model_id, encoder.preprocessing_digest
         self.ids: list[str] = []
         self.encoded: list[EncodedPicture] = []
@@ -251,8 +277,9 @@ class _Writer:
         self.revived: list[dict[str, Any]] = []
         self.last = time.monotonic()
 
-    def add(self, rows: list[dict[str, Any]], encoder: Encoder, pixels: list[np.ndarray]) -> None:
-        for row, outcome in zip(rows, encode_each(encoder, pixels), strict=True):
+    def add(self, rows: list[dict[str, Any]], pixels: list[np.ndarray]) -> None:
+        subject_of = None if self.clip is None else self.clip.encode_picture
+        for row, outcome in zip(rows, encode_each(self.encoder, pixels, subject_of), strict=True):
             if isinstance(outcome, PictureError):
                 self.refuse(row, outcome)
                 continue
@@ -284,7 +311,7 @@ class _Writer:
             told = {one: found.subject for one, found in made if found.subject is not None}
             if told:
                 subjects = np.stack(list(told.values()))
-                rows = vector_rows(list(told), subjects, self.model_id, self.preprocessing)
+                rows = vector_rows(list(told), subjects, self.subjects_by, self.preprocessing)
                 self.catalog.append("subjects", rows.drop_columns("ood"))
             counts = self.report.counts
             counts["embedded"] += len(new)

@@ -65,7 +65,11 @@ def import_onnxruntime() -> None:
 
 
 def start_onnxruntime(
-    data: bytes, threads: int, spin: bool, outputs: Sequence[str] | None = None
+    data: bytes,
+    threads: int,
+    spin: bool,
+    outputs: Sequence[str] | None = None,
+    input_name: str = INPUT_NAME,
 ) -> Session:
     """A network in ONNX Runtime; `spin` when nothing else wants the cores while it runs. Of some
     `outputs`, as far as the network has them, only what leads to them is computed.
@@ -91,7 +95,7 @@ def start_onnxruntime(
     run = onnxruntime.RunOptions()
     run.only_execute_path_to_fetches = True
     names = [one.name for one in session.get_outputs() if outputs is None or one.name in outputs]
-    return lambda batch: list(session.run(names, {INPUT_NAME: batch}, run))
+    return lambda batch: list(session.run(names, {input_name: batch}, run))
 
 
 def start_openvino(data: bytes, threads: int) -> Session:
@@ -218,8 +222,13 @@ class Encoder:
                 import_onnxruntime()
                 self._loading = _Loading(self._loader())
 
-    def encode(self, pictures: Sequence[np.ndarray]) -> Encoded:
-        """Encode prepared pictures of any mix of shapes, keeping their order.
+    def encode(
+        self,
+        pictures: Sequence[np.ndarray],
+        subject_of: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> Encoded:
+        """Encode prepared pictures of any mix of shapes, keeping their order; `subject_of` says
+        what one shows, in the place of the network.
 
         Shapes:  B pictures (H, W, 3) uint8
         Errors:  NoIndexError when the model is damaged or its runtime is missing
@@ -240,7 +249,10 @@ class Encoder:
             with self._turn:
                 found = session(pictures[row][None])
             vectors[row], ood[row] = found[0][0], found[1][0]
-            subjects[row] = found[2][0] if len(found) > 2 else None
+            if subject_of is not None:
+                subjects[row] = subject_of(pictures[row])
+            elif len(found) > 2:
+                subjects[row] = found[2][0]
 
         def encoded() -> Encoded:
             told = [one for one in subjects if one is not None]

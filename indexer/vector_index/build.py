@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from indexer.embedding.embed import model_dir_of, open_encoder
+from indexer.embedding.embed import model_dir_of, open_clip_model, open_encoder
 from indexer.labels.calibration import RECIPE, Calibration
 from indexer.labels.predict import LabelModel
 from indexer.labels.softmax import Softmax
@@ -104,12 +104,13 @@ def build_generation(
              PartlyDoneError when a check fails (nothing is left behind)
     """
     started = time.perf_counter()
-    encoder = open_encoder(settings)
+    encoder, clip = open_encoder(settings), open_clip_model(settings)
     catalog = Catalog(layout)
     inputs = {
         **{name: catalog.version(name) for name in INDEXED_TABLES},
         "model_id": encoder.model_id,
         "preprocessing": encoder.preprocessing_digest,
+        "subjects_by": encoder.model_id if clip is None else clip.model_id,
         "sample": settings.index.sample,
         "seed": settings.index.seed,
         "calibration": RECIPE,
@@ -181,7 +182,7 @@ class _Build:
         labels.write(aside)
         self._step()
         write_index(aside / VECTORS, rows.vectors, rows.row_ids)
-        model = (self.inputs["model_id"], self.inputs["preprocessing"])
+        model = (self.inputs["subjects_by"], self.inputs["preprocessing"])
         author = data.codes["author"]
         write_subjects(aside, Catalog(self.layout), rows, author, model, index.seed)
         self._step()

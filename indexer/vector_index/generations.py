@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -48,6 +48,9 @@ from schemas.storage.fsio import (
     storage_error,
 )
 from schemas.storage.layout import Layout
+
+if TYPE_CHECKING:
+    from indexer.embedding.clip import ClipModel
 
 # --- Manifests: what a generation consists of, and the check that it still does.
 
@@ -193,6 +196,22 @@ class Generation:
             return None
         check_files(self.directory, self.manifest, SUBJECT_FILES)
         return SubjectIndex.open(self.directory)
+
+    @property
+    def clip_id(self) -> str | None:
+        """The CLIP model of the subject vectors, None where the encoder made them."""
+        by = self.manifest["inputs"].get("subjects_by", self.model_id)
+        return str(by) if self.has_subjects and by != self.model_id else None
+
+    @cached_property
+    def clip(self) -> ClipModel | None:
+        """That model, from the data root's models. Errors:  NoIndexError when it is not there"""
+        if self.clip_id is None:
+            return None
+        from indexer.embedding.clip import ClipModel
+
+        threads = len(os.sched_getaffinity(0))
+        return ClipModel.open(self.directory.parents[1] / "models" / self.clip_id, threads)
 
     @property
     def has_subjects(self) -> bool:

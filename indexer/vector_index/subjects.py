@@ -93,6 +93,14 @@ class SubjectIndex:
             raise NoIndexError(f"{directory.name}: {BACKGROUND} has another shape")
         return cls(VectorIndex.open(directory / SUBJECTS), background)
 
+    def background_of(self, text: np.ndarray) -> np.ndarray:
+        """The background with cosines of a text and pictures in the place of the subjects': those
+        of text and picture are of another size. Shapes:  text (S,) -> (B, 2)"""
+        some = np.random.default_rng(0).choice(self.index.row_ids, len(self.background))
+        distinct, at = np.unique(some, return_inverse=True)
+        cosines = (self.index.vectors(distinct) @ text)[at]
+        return np.stack([self.background[:, 0], cosines], axis=1).astype(np.float32)
+
     def vectors(self, row_ids: np.ndarray) -> np.ndarray:
         """The subject vectors of those pictures that have one; (N,) -> (M, S)"""
         return self.index.vectors(row_ids[np.isin(row_ids, self.index.row_ids)])

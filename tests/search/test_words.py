@@ -19,7 +19,8 @@ from search.cli.app import main
 from search.engine import Engine, QueryOptions
 from search.filters import Filters, allowed
 from search.inputs import QueryPicture
-from search.words import Words, matching, query_by_words
+from search.texts import query_by_words
+from search.words import Words, matching
 from tests.search.artists import HANDS, PICTURES_PER_TITLE, TITLES_PER_HAND, draw
 
 TITLES = {

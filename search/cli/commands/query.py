@@ -242,7 +242,7 @@ def _by_style(
         engine.encoder.begin()
         seen = see(read, limits, engine.encoder.pixel_spec, cutting)
         answer = engine.answer(
-            engine.encode_seen(seen),
+            engine.encode_seen(seen, subject=options.subject > 0),
             options,
             picture_ids=[picture.picture_id for picture in read],
             names=[picture.name for picture in read],
@@ -285,10 +285,10 @@ def _by_color(
 def _by_words(settings: Settings, options: QueryOptions, words: str) -> Answer:
     """The answer by names alone."""
     from indexer.vector_index.generations import Generation
-    from search.words import query_by_words
+    from search.texts import query_by_text
 
     if options.filters.exclude_same_author or options.subject:
         raise UsageError("--exclude-same-author and --subject need a picture", "Name one.")
     filters = replace(options.filters, text=None)
     with Generation.open(settings.layout) as generation:
-        return query_by_words(generation, words, k=options.k, by=options.by, filters=filters)
+        return query_by_text(generation, words, k=options.k, by=options.by, filters=filters)

@@ -25,6 +25,7 @@ from search.inputs import QueryPicture
 from search.output import data as output
 from search.output.html import GallerySection, Thumbnail, render_gallery
 from search.results import titles_holding
+from search.texts import query_by_text
 from search.web.db import EncodedQuery
 from search.web.dependencies import (
     ChosenPanels,
@@ -43,7 +44,6 @@ from search.web.errors import ApiError, error_body, not_found
 from search.web.fetch import MAX_URL, fetch_picture
 from search.web.image_pool import SIDES_PX
 from search.web.models import QueryAnswer, SharedLink, errors
-from search.words import query_by_words
 
 router = APIRouter(prefix="/v1", tags=["query"])
 PICTURE_FACTS = """
@@ -138,12 +138,13 @@ async def fetched(
 
 @router.get("/text", **ANSWER, responses=errors())
 def by_words(opened: Opened, options: Options) -> dict[str, Any]:
-    """Titles or pictures by the words of `text` alone: no style is compared."""
+    """Titles or pictures by the words of `text` alone: no style is compared. Where no name has
+    them and the index knows what pictures show (a CLIP model), that is asked."""
     words = options.filters.text
     if not words:
         raise ApiError(422, "empty", "there is no text in the request", "Give ?text=.")
     filters = replace(options.filters, text=None)
-    answer = query_by_words(opened.generation, words, k=options.k, by=options.by, filters=filters)
+    answer = query_by_text(opened.generation, words, k=options.k, by=options.by, filters=filters)
     return _body(None, answer, options)
 
 
