@@ -54,7 +54,7 @@ test: test-env ## Run all tests (those of training need `make train-env` first)
 	@$(BIN)/python -m pytest -q -n auto --dist loadfile
 
 faults: test-env ## Kill, cut the power and fail at every call, and at KILLS random moments (3000)
-	@TOONSEARCH_FAULTS=full TOONSEARCH_KILLS=$(or $(KILLS),3000) $(BIN)/python -m pytest -q -s tests/faults
+	@TOONSEARCH_FAULTS=full TOONSEARCH_KILLS=$(or $(KILLS),3000) $(BIN)/python -m pytest -q -s tests/faults tests/search/sql/test_sandbox.py
 
 fuzz: test-env ## Try odd pictures, manifests, folders and answers for MINUTES (20)
 	@$(BIN)/python -m tests.fuzz --minutes $(MINUTES)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.figures import machine, write_json
 
-PARTS = ("size", "query", "encoding", "web", "colors", "views", "crawl", "nightly")
+PARTS = ("size", "query", "encoding", "web", "colors", "views", "crawl", "nightly", "scale")
 """Modules of this package, each with `measure(pictures=...) -> list[Figure]`."""
 
 

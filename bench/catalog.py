@@ -59,16 +59,20 @@ def build_catalog(layout: Layout, pictures: int, seed: int = 1) -> str:
 
     Returns the generation's id.
     """
-    settings = Settings()
-    encoder = open_encoder(settings)
+    fill_catalog(layout, pictures, seed)
+    report = build_generation(layout, Settings())
+    assert report.generation_id is not None
+    publish(layout, report.generation_id)
+    return report.generation_id
+
+
+def fill_catalog(layout: Layout, pictures: int, seed: int = 1) -> None:
+    """Fill a catalog with titles, pictures and vectors, some thousand at a time."""
+    encoder = open_encoder(Settings())
     rng = np.random.default_rng(seed)
     titles = max(1, pictures // PICTURES_PER_TITLE)
     authors = max(1, titles // TITLES_PER_AUTHOR)
     centres = rng.standard_normal((authors, encoder.dimension), dtype=np.float32)
-    title_of = np.arange(pictures) % titles
-    noise = rng.standard_normal((pictures, encoder.dimension), dtype=np.float32)
-    vectors = centres[title_of % authors] + 0.9 * noise
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     catalog = Catalog(layout)
     catalog.append(
         "titles",
@@ -80,30 +84,26 @@ def build_catalog(layout: Layout, pictures: int, seed: int = 1) -> str:
             for t in range(titles)
         ),
     )  # fmt: skip
-    ids = [hashlib.sha256(f"{seed}-{n}".encode()).hexdigest() for n in range(pictures)]
     for start in range(0, pictures, 20_000):
         part = range(start, min(start + 20_000, pictures))
+        ids = [hashlib.sha256(f"{seed}-{n}".encode()).hexdigest() for n in part]
+        title_of = np.asarray(part) % titles
+        noise = rng.standard_normal((len(part), encoder.dimension), dtype=np.float32)
+        vectors = centres[title_of % authors] + 0.9 * noise
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         catalog.append(
             "pictures",
             rows_of(
                 Picture(
-                    ids[n], f"bench:{title_of[n]}", "picture", "bench", f"{n}.png", "1-1", "stored",
-                    file=layout.picture_file(ids[n], "png"), width_px=512, height_px=384,
+                    picture, f"bench:{title}", "picture", "bench", f"{n}.png", "1-1", "stored",
+                    file=layout.picture_file(picture, "png"), width_px=512, height_px=384,
                 )
-                for n in part
+                for n, picture, title in zip(part, ids, title_of, strict=True)
             ),
         )  # fmt: skip
         catalog.append(
-            "vectors",
-            vector_rows(
-                ids[part.start : part.stop], vectors[part.start : part.stop],
-                encoder.model_id, encoder.preprocessing_digest,
-            ),
-        )  # fmt: skip
-    report = build_generation(layout, settings)
-    assert report.generation_id is not None
-    publish(layout, report.generation_id)
-    return report.generation_id
+            "vectors", vector_rows(ids, vectors, encoder.model_id, encoder.preprocessing_digest)
+        )
 
 
 if __name__ == "__main__":

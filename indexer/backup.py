@@ -153,7 +153,7 @@ def _copy(layout: Layout, copy: Layout) -> str | None:
         Catalog(copy).files(name)  # verifies the copies
     if current_generation_id(layout) is None:
         return None
-    with Generation.open(layout) as generation:
+    with Generation.open(layout, whole=True) as generation:
         for path in sorted(generation.directory.rglob("*")):
             if path.is_file():
                 place = path.relative_to(generation.directory)

@@ -32,7 +32,8 @@ class Coverage:
     `cut` are strips' slices and pages that are searched by their panels, which `panels` counts
     by state.
 
-    `indexed` is how many pictures the published generation answers with; `stale` says that
+    `indexed` is how many pictures the published generation answers with, `search_kind` how and
+    `search_recall` how much of the exact ten nearest that finds; `stale` says that
     the catalog has moved on since it was built.
     """
 
@@ -51,6 +52,8 @@ class Coverage:
     generation_created: str | None = None
     generation_state: str = "none"
     indexed: int = 0
+    search_kind: str = ""
+    search_recall: float = 0.0
     stale: bool = False
 
     @property
@@ -128,6 +131,8 @@ def _generation(
                 "generation_created": generation.manifest["created"],
                 "generation_state": "ok",
                 "indexed": generation.pictures_count,
+                "search_kind": generation.plan.kind,
+                "search_recall": generation.plan.recall,
                 "stale": stale,
             }
     except MissingIndexError:

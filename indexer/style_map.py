@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import sqlite3
-from collections.abc import Sequence
 
 import numpy as np
 
+MIN_FITTED = 40
+"""Fewer vectors lie along their two main directions: a neighbourhood needs neighbours."""
 MAX_FITTED = 5000
 """Vectors that the map is fitted to; the others are placed among them."""
 MAX_NEW_SHARE = 0.05
@@ -21,12 +22,19 @@ BLOCK_ROWS = 1024
 def lay_out(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
     """Lay vectors out on the unit square; the same input gives the same map.
 
-    Shapes:  (N, D) float32 unit rows -> (N, 2) float32 in 0..1
+    Shapes:  (N, D) float32 or float16 unit rows -> (N, 2) float32 in 0..1
     Source:  Policar, Strazar, Zupan 2024, "openTSNE"
     """
     rows = len(vectors)
-    if rows < 4 or np.ptp(vectors, axis=0).max() == 0:  # nothing to tell apart
+    if rows < 4 or np.array_equal(
+        vectors.min(axis=0), vectors.max(axis=0)
+    ):  # nothing to tell apart
         return np.column_stack([np.linspace(0.4, 0.6, rows), np.full(rows, 0.5)]).astype("f4")
+    if rows < MIN_FITTED:
+        sides, sizes, _ = np.linalg.svd(
+            vectors.astype(np.float64) - vectors.mean(0, np.float64), full_matrices=False
+        )
+        return _into_square(np.pad(sides * sizes, ((0, 0), (0, 2)))[:, :2])
     from openTSNE import TSNE
 
     rng = np.random.default_rng(seed)
@@ -39,14 +47,14 @@ def lay_out(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
         negative_gradient_method="bh",
         n_jobs=1,  # several threads give another map each time
         random_state=seed,
-    ).fit(vectors[fitted])
-    places[others] = _beside(vectors[others], vectors[fitted], places[fitted])
+    ).fit(np.asarray(vectors[fitted], np.float32))
+    places[others] = _beside(vectors, others, vectors[fitted], places[fitted])
     return _into_square(places)
 
 
 def map_places(
     vectors: np.ndarray,
-    picture_ids: Sequence[str],
+    row_ids: np.ndarray,
     previous: sqlite3.Connection | None,
     seed: int,
 ) -> np.ndarray | None:
@@ -55,30 +63,38 @@ def map_places(
     While few pictures are new, those of the previous index (its metadata) stay where they were
     and new ones are placed beside their nearest neighbours.
 
-    Shapes:  (N, D) -> (N, 2) float32 in 0..1
+    Shapes:  (N, D), (N,) int64 -> (N, 2) float32 in 0..1
     """
-    known: dict[str, tuple[float, float]] = {}
+    kinds = np.dtype([("row_id", "i8"), ("x", "f4"), ("y", "f4")])
+    known = np.empty(0, kinds)
     if previous is not None:
-        rows = previous.execute("select picture_id, map_x, map_y from pictures")
-        known = {row[0]: row[1:] for row in rows if row[1] is not None}
-    new = np.asarray([picture_id not in known for picture_id in picture_ids])
+        found = previous.execute(
+            "select row_id, map_x, map_y from pictures where map_x is not null order by row_id"
+        )
+        known = np.fromiter(found, kinds)
+    at = np.minimum(np.searchsorted(known["row_id"], row_ids), max(0, len(known) - 1))
+    new = known["row_id"][at] != row_ids if len(known) else np.ones(len(row_ids), bool)
     if new.mean() > MAX_NEW_SHARE:
         return lay_out(vectors, seed) if importlib.util.find_spec("openTSNE") else None
-    places = np.asarray([known.get(one, (0.5, 0.5)) for one in picture_ids], np.float32)
+    places = np.stack([known["x"][at], known["y"][at]], axis=1)
     stay = np.flatnonzero(~new)
     stay = stay[:: len(stay) // MAX_COMPARED + 1]
-    places[new] = _beside(vectors[new], vectors[stay], places[stay])
+    places[new] = _beside(vectors, np.flatnonzero(new), vectors[stay], places[stay])
     return places
 
 
-def _beside(vectors: np.ndarray, known: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Places amid the nearest of known vectors; (N, D), (M, D), (M, 2) -> (N, 2)."""
-    found = np.empty((len(vectors), 2))
-    for start in range(0, len(vectors), BLOCK_ROWS):
-        block = slice(start, start + BLOCK_ROWS)
-        similarity = vectors[block] @ known.T  # (B, M)
+def _beside(
+    vectors: np.ndarray, rows: np.ndarray, known: np.ndarray, places: np.ndarray
+) -> np.ndarray:
+    """Places of rows amid the nearest of known vectors; (N, D), (R,), (M, D), (M, 2) -> (R, 2)."""
+    found = np.empty((len(rows), 2))
+    known = np.asarray(known, np.float32)
+    for start in range(0, len(rows), BLOCK_ROWS):
+        block = np.asarray(vectors[rows[start : start + BLOCK_ROWS]], np.float32)
+        similarity = block @ known.T  # (B, M)
         nearest = np.argpartition(-similarity, min(NEIGHBOURS, len(known)) - 1, axis=1)
-        found[block] = np.median(places[nearest[:, :NEIGHBOURS]], axis=1)
+        nearest = places[nearest[:, :NEIGHBOURS]]
+        found[start : start + BLOCK_ROWS] = np.median(nearest, axis=1)
     return found
 
 

@@ -144,6 +144,16 @@ class IndexSettings:
     refit: float = _setting(
         0.05, "Re-fit label probabilities when this share of pictures changed.", low=0, high=1
     )
+    kind: str = _setting(
+        "auto",
+        "How vectors are searched: flat scans all, the others compare candidates (docs/scale.md).",
+        choices=("auto", "flat", "ivf", "ivfpq", "hnsw"),
+    )
+    min_recall: float = _setting(
+        0.99, "Share of the exact ten nearest that must be found; less is refused.", low=0, high=1
+    )
+    memory: str = _setting("", "Such as 4G: what auto may hold in memory. Empty: no limit.")
+    latency_ms: float = _setting(10.0, "What auto may take for a scan, on one core.", low=0)
     era_years: int = _setting(
         DECADE, 'Years of an era, from the next build on: 10 gives "2000s".', low=1, high=100
     )

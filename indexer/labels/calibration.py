@@ -25,7 +25,7 @@ from indexer.labels.metrics import (
     logistic,
 )
 from indexer.labels.open_set import Usual, familiarity
-from indexer.vector_index.ranking import title_centroids, title_scores
+from indexer.vector_index.ranking import exact_nearest, title_centroids, title_scores
 from schemas.errors import NoIndexError
 from schemas.records import CLOSENESS, DECADE, LABEL_KINDS
 
@@ -64,7 +64,8 @@ class LabelDataset:
     that a network's own softmax gives by kind; rows of NaN where it has learnt from the picture's
     title, which says nothing of new ones.
 
-    Shapes:  vectors (N, D) float32 unit rows; network kind -> (N, C); all others (N,)
+    Shapes:  vectors (N, D) float32 or float16 unit rows, which may lie in a file; network kind ->
+             (N, C); all others (N,)
     """
 
     vectors: np.ndarray
@@ -92,10 +93,9 @@ class LabelDataset:
         """Heads on all that is labelled (or on some rows); a kind with less than two labels has
         none."""
         chosen = slice(None) if rows is None else rows
+        vectors, title = self.vectors[chosen], self.title[chosen]
         found = {
-            kind: fit_head(
-                self.vectors[chosen], codes[chosen], self.title[chosen], len(self.names[kind])
-            )
+            kind: fit_head(vectors, codes[chosen], title, len(self.names[kind]))
             for kind, codes in self.codes.items()
         }
         return {kind: head for kind, head in found.items() if head is not None}
@@ -312,16 +312,16 @@ def _lines(
     queries among the pictures and titles of other authors."""
     rng = np.random.default_rng(0)
     some = rng.permutation(len(queries))[:CLOSENESS_QUERIES]
-    order = np.argsort(data.title, kind="stable")
     numbers = np.unique(data.title)
-    centroids = title_centroids(data.vectors[order], data.title[order])
+    centroids = title_centroids(data.vectors, data.title)
+    asked = np.asarray(data.vectors[queries], np.float32)
     pictures, titles = [], []
     for at in some.tolist():
         there = stranger.row[at] >= 0
         if not there.any():
             continue
         similarity, title = stranger.similarity[at][there], data.title[stranger.row[at][there]]
-        near = centroids[np.searchsorted(numbers, np.unique(title))] @ data.vectors[queries[at]]
+        near = centroids[np.searchsorted(numbers, np.unique(title))] @ asked[at]
         centroid_of = dict(zip(np.unique(title).tolist(), near.tolist(), strict=True))
         _, scores = title_scores(similarity, title, centroid_of)
         pictures.append(float(similarity.max()))
@@ -375,18 +375,16 @@ def hidden_neighbours(data: LabelDataset, queries: np.ndarray, hide: np.ndarray,
     """Exact neighbours with the query's own group and its copies left out; hide (N,)"""
     similarity = np.full((len(queries), k), -1.0, dtype=np.float32)
     rows = np.full((len(queries), k), -1, dtype=np.int64)
-    for start in range(0, len(queries) if k else 0, 128):
-        block = queries[start : start + 128]
-        scores = data.vectors[block] @ data.vectors.T  # (B, N)
-        scores[hide[block][:, None] == hide[None, :]] = -2.0
-        scores[data.picture[block][:, None] == data.picture[None, :]] = -2.0
-        top = np.argpartition(scores, -k, axis=1)[:, -k:]  # (B, K)
-        values = np.take_along_axis(scores, top, axis=1)
-        order = np.argsort(-values, axis=1, kind="stable")
-        similarity[start : start + len(block)] = np.take_along_axis(values, order, axis=1)
-        rows[start : start + len(block)] = np.take_along_axis(top, order, axis=1)
-    # A hidden row that had to fill the list must not vote: far away and without a label.
-    rows[similarity < -1.5] = -1
+    for start in range(0, len(queries) if k else 0, 512):
+        block = queries[start : start + 512]
+
+        def hidden(part: slice, block: np.ndarray = block) -> np.ndarray:
+            own = hide[block][:, None] == hide[None, part]
+            return np.asarray(own | (data.picture[block][:, None] == data.picture[None, part]))
+
+        found = exact_nearest(np.asarray(data.vectors[block], np.float32), data.vectors, k, hidden)
+        similarity[start : start + len(block)], rows[start : start + len(block)] = found
+    # Where there are no more, a row is far away and without a label.
     return _Trial(np.maximum(similarity, -1.0), rows)
 
 
@@ -434,7 +432,8 @@ def held_out_scores(
         if len(rows) > FIT_ROWS:
             rows = np.sort(rng.choice(rows, FIT_ROWS, replace=False))
         asked = folds[queries] == fold
-        vectors, heads = data.vectors[queries[asked]], data.fitted_heads(rows)
+        vectors = np.asarray(data.vectors[queries[asked]], np.float32)
+        heads = data.fitted_heads(rows)
         found = {kind: held for kind, held in found.items() if kind in heads}
         for kind, held in found.items():
             scores, seen = heads[kind].scores(vectors), np.isfinite(heads[kind].constant)
@@ -447,7 +446,11 @@ def _background(
     data: LabelDataset, author: np.ndarray, rng: np.random.Generator
 ) -> tuple[float, ...]:
     """Similarity quantiles of random pairs by different authors (or titles)."""
-    left, right = rng.integers(0, len(data.vectors), (2, 400_000))
+    count = len(data.vectors)
+    if count**2 <= 400_000:
+        left, right = np.triu_indices(count, 1)  # all of them
+    else:
+        left, right = rng.integers(0, count, (2, 400_000))
     different = data.title[left] != data.title[right]
     known = (author[left] >= 0) & (author[right] >= 0)
     different &= ~known | (author[left] != author[right])
@@ -455,7 +458,10 @@ def _background(
     if left.size < 100:  # one title only: nothing to compare with
         return tuple(np.interp(QUANTILE_LEVELS, [0, 100], [-1.0, 1.0]).tolist())
     pairs = [
-        np.einsum("nd,nd->n", data.vectors[left[s : s + 20_000]], data.vectors[right[s:][:20_000]])
+        np.einsum(
+            "nd,nd->n",
+            *(np.asarray(data.vectors[of[s : s + 20_000]], np.float32) for of in (left, right)),
+        )
         for s in range(0, left.size, 20_000)
     ]
     quantiles = np.quantile(np.concatenate(pairs), QUANTILE_LEVELS / 100.0)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from indexer.vector_index.ranking import BLOCK_ROWS, group_sums
 from schemas.errors import NoIndexError
 from schemas.records import LABEL_KINDS
 from schemas.storage.fsio import digest_bytes, read_verified, write_file
@@ -72,10 +73,11 @@ def fit_head(vectors: np.ndarray, codes: np.ndarray, titles: np.ndarray, count: 
     present = np.unique(codes[used])
     if len(present) < MIN_LABELS or count > MAX_LABELS:
         return None
-    x = np.asarray(vectors[used], np.float32)
-    center = x.mean(0)
-    parts = _title_means(x - center, codes[used], titles[used])
-    within, between_titles, share = _scatter(x - center, parts)
+    rows = np.flatnonzero(used)
+    center = sum(block.sum(0, dtype=np.float64) for _, block in _blocks(vectors, rows)) / len(rows)
+    center = np.asarray(center, np.float32)
+    parts = _title_means(vectors, rows, center, codes[used], titles[used])
+    within, between_titles, share = _scatter(vectors, rows, center, parts)
     total = within + between_titles
     size = float(np.trace(total)) / len(total)
     if not size > 0:  # copies only
@@ -111,13 +113,29 @@ class _Titles:
     of: np.ndarray
 
 
-def _title_means(x: np.ndarray, codes: np.ndarray, titles: np.ndarray) -> _Titles:
+def _blocks(
+    vectors: np.ndarray, rows: np.ndarray, center: np.ndarray | float = 0.0
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Some rows less the centre, a part at a time: all of them may not fit into memory.
+
+    Shapes:  rows (M,) -> a part of them with its vectors (B, D) float32
+    """
+    for start in range(0, len(rows), BLOCK_ROWS):
+        part = slice(start, min(start + BLOCK_ROWS, len(rows)))
+        yield part, np.asarray(vectors[rows[part]], np.float32) - center
+
+
+def _title_means(
+    vectors: np.ndarray,
+    rows: np.ndarray,
+    center: np.ndarray,
+    codes: np.ndarray,
+    titles: np.ndarray,
+) -> _Titles:
     pairs, of = np.unique(np.stack([codes, titles], 1), axis=0, return_inverse=True)
     of = of.reshape(-1)
     counts = np.bincount(of)
-    order = np.argsort(of, kind="stable")
-    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    means = np.add.reduceat(x[order].astype(np.float64), starts, axis=0) / counts[:, None]
+    means = group_sums(vectors, of, len(pairs), rows) / counts[:, None] - center
     return _Titles(means, pairs[:, 0], counts, of)
 
 
@@ -128,21 +146,31 @@ def _by_label(parts: _Titles, values: np.ndarray, size: int) -> np.ndarray:
     return total
 
 
-def _scatter(x: np.ndarray, parts: _Titles) -> tuple[np.ndarray, np.ndarray, float]:
+def _scatter(
+    vectors: np.ndarray, rows: np.ndarray, center: np.ndarray, parts: _Titles
+) -> tuple[np.ndarray, np.ndarray, float]:
     """Covariance within titles and between the titles of a label, and the latter's share."""
     several = parts.counts > 1
     weight = np.zeros(len(parts.counts))
     capped = np.minimum(parts.counts, TITLE_CAP)
     weight[several] = capped[several] / (parts.counts[several] - 1.0)
-    rest = (x - parts.means[parts.of]) * np.sqrt(weight[parts.of])[:, None]
-    within = rest.T @ rest / max(1.0, float(capped[several].sum()))
+    within = np.zeros((len(center), len(center)))
+    for part, x in _blocks(vectors, rows, center):
+        of = parts.of[part]
+        rest = (x - parts.means[of]) * np.sqrt(weight[of])[:, None]
+        within += rest.T @ rest
+    within /= max(1.0, float(capped[several].sum()))
     size = parts.labels.max() + 1
     many = _by_label(parts, np.ones(len(parts.counts)), size)
     middle = _by_label(parts, parts.means, size) / np.maximum(many, 1.0)[:, None]
     apart = (parts.means - middle[parts.labels])[many[parts.labels] > 1]
     freedom = float((many - 1.0)[many > 1].sum())
     if not np.trace(within) > 0:  # one picture a title: all that varies is between them
-        within = apart.T @ apart / freedom if freedom else x.T @ x / len(x)
+        if freedom:
+            within = apart.T @ apart / freedom
+        else:
+            every = (x.T @ x for _, x in _blocks(vectors, rows, center))
+            within = np.asarray(sum(every) / len(rows), np.float64)
         return within, np.zeros_like(within), 1.0
     if not freedom:
         return within, within * (TITLE_SHARE / (1.0 - TITLE_SHARE)), TITLE_SHARE

@@ -174,9 +174,9 @@ class _Judge:
             hidden |= np.isin(data.picture, data.picture[places])
         vectors = data.vectors[places]
         similarity, ids = index.search(
-            vectors, self.model.calibration.neighbours, without=index.stored_ids[hidden]
+            vectors, self.model.calibration.neighbours, without=index.row_ids[hidden]
         )
-        at = index.places[np.searchsorted(index.row_ids, ids)]
+        at = np.searchsorted(index.row_ids, ids)
         codes = {kind: data.codes[kind][at] for kind in LABEL_KINDS}
         model = self._without(int(self.folds[places[0]]))
         return predict(model, similarity, codes, vectors, data.ood[places], PRIOR)
@@ -197,10 +197,7 @@ def generation_dataset(generation: Generation) -> tuple[LabelDataset, np.ndarray
         f"select row_id, picture_id, title_no, ood, {', '.join(CODES)} from pictures"
         " order by row_id"
     ).fetchall()
-    back = np.searchsorted(index.row_ids, index.stored_ids)
-    _, ids, titles, ood, *codes = (
-        [column[at] for at in back] for column in zip(*rows, strict=True)
-    )
+    _, ids, titles, ood, *codes = zip(*rows, strict=True)
     picture_ids = np.asarray(ids, np.str_)
     data = LabelDataset(
         index.all_vectors(),

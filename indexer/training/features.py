@@ -13,6 +13,7 @@ encoded     embedding and out-of-distribution score by a model folder
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -100,6 +101,11 @@ class Backbone:
         """Errors: as of `load_statistics` and `load_trained`"""
         frozen = load_statistics(self.name, self.weights, self.random)
         return frozen if self.trained is None else load_trained(Branches(frozen), self.trained)
+
+    @functools.cached_property
+    def graph(self) -> bytes:
+        """Its statistics as an ONNX graph, exported once for all views: that takes seconds."""
+        return export_graph(self.load())
 
     def identity(self) -> list[Any]:
         """What its statistics depend on."""
@@ -200,7 +206,7 @@ class FeatureStore:
         if kind == "head":
             return describer(run_graph(export_graph(_Head()), 1), HEAD_SPEC), HEAD_SPEC.decode_px
         if kind == "statistics":
-            run = run_graph(export_graph(self.backbone.load()), 1)
+            run = run_graph(self.backbone.graph, 1)
             return describer(run, SHIPPED_SPEC), SHIPPED_SPEC.decode_px
         assert kind == "encoded" and self.model is not None
         encoder = Encoder.open(self.model, threads=1, bulk=True)

@@ -25,7 +25,7 @@ from indexer.labels.predict import LabelModel
 from indexer.labels.softmax import Softmax
 from indexer.panels.catalog import INDEXED_TABLES
 from indexer.style_map import map_places
-from indexer.vector_index.faiss_index import VectorIndex, write_index
+from indexer.vector_index.faiss_index import FLAT, SearchPlan, VectorIndex, write_index
 from indexer.vector_index.generations import (
     CHECKS,
     FORMAT,
@@ -35,6 +35,7 @@ from indexer.vector_index.generations import (
     Generation,
     check_files,
     current_generation_id,
+    file_facts,
     next_stamp,
     read_manifest,
 )
@@ -44,6 +45,7 @@ from indexer.vector_index.metadata import (
     label_dataset,
     write_meta,
 )
+from indexer.vector_index.recall import choose_candidates
 from indexer.vector_index.subjects import write_subjects
 from indexer.vector_index.validation import (
     Check,
@@ -51,6 +53,7 @@ from indexer.vector_index.validation import (
     check_encoder,
     check_index,
     check_labels,
+    check_recall,
 )
 from schemas.errors import NoIndexError, NothingToIndex, PartlyDoneError
 from schemas.progress import Progress
@@ -59,7 +62,6 @@ from schemas.settings import Settings
 from schemas.storage.catalog import Catalog
 from schemas.storage.fsio import (
     digest_bytes,
-    digest_file,
     fsync_directory,
     fsync_file,
     signed_bytes,
@@ -68,13 +70,18 @@ from schemas.storage.fsio import (
 )
 from schemas.storage.layout import Layout
 
-STAGES = 6
+STAGES = 7
+
+
+SEARCHED_BY = ("kind", "min_recall", "memory", "latency_ms")
+"""Settings that decide how an index is searched."""
 
 
 @dataclass
 class BuildReport:
     """What a build did; `generation_id` is the existing one when nothing has changed. `drift`
-    is the share of pictures that changed since the labels were calibrated, 0 when they were now."""
+    is the share of pictures that changed since the labels were calibrated, 0 when they were now;
+    `plan` how the index is searched, and `notes` say why it is not as was asked for."""
 
     generation_id: str | None
     unchanged: bool
@@ -82,6 +89,8 @@ class BuildReport:
     checks: list[Check] = field(default_factory=list)
     calibration: Calibration | None = None
     drift: float = 0.0
+    plan: SearchPlan = FLAT
+    notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
 
@@ -115,19 +124,20 @@ def build_generation(
         "seed": settings.index.seed,
         "calibration": RECIPE,
         "era_years": settings.index.era_years,
+        **{name: getattr(settings.index, name) for name in SEARCHED_BY},
     }
     parent = current_generation_id(layout)
     if not force and (same := _same_inputs(layout, parent, inputs)):
         return BuildReport(parent, True, same, seconds=time.perf_counter() - started)
 
     rows = collect_rows(catalog, encoder.model_id, encoder.preprocessing_digest)
-    used = {row["title_id"] for row in rows.pictures}
+    used, _ = rows.title_codes()
     counts = {
         "pictures": len(rows.pictures),
         "titles": len(used),
         "authors": len({name for title in used for name in author_names(rows.titles[title])}),
     }
-    if not rows.pictures:
+    if not len(rows.pictures):
         raise NothingToIndex(
             "there is nothing to index: no picture in the catalog has a vector",
             "Run `toonsearch import folder DIR` first.",
@@ -142,6 +152,7 @@ def build_generation(
     try:
         aside.mkdir()
         build = _Build(layout, settings, rows, counts, inputs, parent, before, progress)
+        del rows  # the build lets go of what it has written
         report = build.run(aside, accept)
     except (OSError, sqlite3.Error) as error:
         raise storage_error(error, "the new index generation") from error
@@ -169,11 +180,15 @@ class _Build:
 
     def run(self, aside: Path, accept: Sequence[str]) -> BuildReport:
         self._step()
-        rows, before, index = self.rows, self.before, self.settings.index
+        before, index = self.before, self.settings.index
+        write_index(aside / VECTORS, self.rows.vectors, self.rows.row_ids)
+        exact = VectorIndex.open(aside / VECTORS)
+        rows = self.rows = replace(self.rows, vectors=exact.halves)
+        self._step()
         data = label_dataset(rows, index.era_years)
         softmax = Softmax.read(model_dir_of(self.settings))
         if softmax is not None:
-            learnt = softmax.has_learnt([row["picture_id"] for row in rows.pictures])
+            learnt = softmax.has_learnt([p["picture_id"] for p in rows.pictures.only("picture_id")])
             heard = softmax.held_out(data.vectors, data.names, data.codes, learnt, data.title)
             data = replace(data, network=heard)
         changed, share = before.changed(rows) if before else (np.arange(len(rows.row_ids)), 1.0)
@@ -181,22 +196,26 @@ class _Build:
         labels = LabelModel.fit(data, sample=index.sample, seed=index.seed, calibration=carried)
         labels.write(aside)
         self._step()
-        write_index(aside / VECTORS, rows.vectors, rows.row_ids)
+        in_use = before.generation.index if before and self._same_model else None
+        chosen = choose_candidates(aside / VECTORS, index, in_use)
         model = (self.inputs["subjects_by"], self.inputs["preprocessing"])
         author = data.codes["author"]
         write_subjects(aside, Catalog(self.layout), rows, author, model, index.seed)
         self._step()
-        picture_ids = [row["picture_id"] for row in rows.pictures]
         previous = before.generation.meta if before and carried else None
-        places = map_places(rows.vectors, picture_ids, previous, index.seed)
+        places = map_places(rows.vectors, rows.row_ids, previous, index.seed)
         write_meta(aside / META, rows, data, places)
         fsync_file(aside / META)
         _copy_model(model_dir_of(self.settings), aside / "model")
         self._step()
 
-        written, limits = VectorIndex.open(aside / VECTORS), self.settings.decode.limits
+        written, limits = (
+            VectorIndex.open(aside / VECTORS, chosen.plan),
+            self.settings.decode.limits,
+        )
         first = changed if before else None
         checks = check_index(written, rows, sample=index.sample, seed=index.seed, first=first)
+        checks.append(check_recall(chosen.plan, index.min_recall))
         checks.append(check_encoder(self.layout, aside / "model", rows, limits, changed))
         against: list[Check] = []
         if before is not None:
@@ -217,15 +236,19 @@ class _Build:
         failed = [check for check in checks if not check.passed and check.name not in meant]
         if failed:
             hint = "The index in use was left as it is."
+            if failed[0].name == "min_recall":
+                hint += " `--kind auto` chooses one that finds enough."
             if failed[0] in against:
                 hint += f" If that is right: `toonsearch index build --accept {failed[0].name}`."
             raise PartlyDoneError(
                 f"the new index failed its check {failed[0].name!r} ({failed[0].detail})", hint
             )
         self._step()
-        name = self._finish(aside)
+        name = self._finish(aside, chosen.plan)
         self._step()
-        return BuildReport(name, False, self.counts, checks, labels.calibration, drift)
+        return BuildReport(
+            name, False, self.counts, checks, labels.calibration, drift, chosen.plan, chosen.notes
+        )
 
     def _step(self) -> None:
         self.done += 1
@@ -251,13 +274,10 @@ class _Build:
             return None, 0.0
         return before.calibration, drift
 
-    def _finish(self, aside: Path) -> str:
+    def _finish(self, aside: Path, plan: SearchPlan) -> str:
         """Write the manifest, and rename the folder into place; its id."""
         files = {
-            str(path.relative_to(aside)): {
-                "bytes": path.stat().st_size,
-                "blake3": digest_file(path),
-            }
+            str(path.relative_to(aside)): file_facts(path)
             for path in sorted(aside.rglob("*"))
             if path.is_file()
         }
@@ -274,6 +294,7 @@ class _Build:
             "preprocessing": self.inputs["preprocessing"],
             "dimension": self.rows.vectors.shape[1],
             "metric": "inner_product",
+            "search": asdict(plan),
             "counts": self.counts,
             "inputs": self.inputs,
             "files": files,

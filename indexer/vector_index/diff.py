@@ -109,12 +109,12 @@ def _titles(db: sqlite3.Connection, found: Difference) -> None:
 def _vectors(one: Generation, two: Generation) -> int:
     """Pictures of both whose vectors differ."""
     _, mine, theirs = np.intersect1d(
-        one.index.stored_ids, two.index.stored_ids, return_indices=True
+        one.index.row_ids, two.index.row_ids, assume_unique=True, return_indices=True
     )
-    old, new = one.index.all_vectors(), two.index.all_vectors()
     differ = 0
     for start in range(0, len(mine), 8192):
         part = slice(start, start + 8192)
-        dots = np.einsum("nd,nd->n", old[mine[part]], new[theirs[part]])
+        old, new = one.vectors(one.row_ids[mine[part]]), two.vectors(two.row_ids[theirs[part]])
+        dots = np.einsum("nd,nd->n", old, new)
         differ += int((dots < 1.0 - SAME).sum())
     return differ

@@ -1,14 +1,19 @@
-"""FAISS: the only module that imports it. An index of unit vectors by row id, on disk.
+"""FAISS: the only module that imports it. Unit vectors by row id, on disk.
 
-Exact search over half floats: 100,000 x 256 are scanned in milliseconds, with half the memory of
-float32, and without a training step whose result could drift between builds.
+`vectors.faiss` holds every vector as half floats, by ascending row id; a scan of it is exact:
+100,000 x 256 are scanned in milliseconds. In a large index `candidates.faiss` beside it names
+the few vectors that are compared: lists of near ones (ivf, ivfpq) or a graph of them (hnsw), over
+shorter codes. What it names is compared by the half floats, so that similarities and their order
+are exact for all that is found.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -19,44 +24,96 @@ from schemas.errors import InputError
 from schemas.storage.fsio import fsync_file
 from schemas.storage.mirrors import utf8_path
 
+CANDIDATES = "candidates.faiss"
+LARGEST_SHARE = 50
+"""Who asks for more than one in so many vectors is answered by a scan."""
+TUNED_K = 200
+"""Up to so many neighbours the measured number of probes is enough; for more it grows with them."""
+BLOCK_ROWS = 1 << 15
+POINTS_PER_LIST = 40
+ITERATIONS = 8
+LINKS = 32
+"""Of a node of the graph, to each side."""
+EF_CONSTRUCTION = 80
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """How an index is searched. `kind` is one of flat, ivf, ivfpq and hnsw. Of `lists` lists of
+    near vectors the `probes` nearest are read for a query (of a graph, so many nodes are kept in
+    view); of that, `refine` times as many as are asked for are compared exactly. `trained_on` is
+    the number of pictures when the lists were laid out, `recall` the measured share of the exact
+    ten nearest that is found.
+    """
+
+    kind: str = "flat"
+    lists: int = 0
+    probes: int = 0
+    refine: int = 1
+    trained_on: int = 0
+    recall: float = 1.0
+
+
+FLAT = SearchPlan()
+
 
 class VectorIndex:
     """An open index; ids are row ids. Several threads may search it."""
 
-    def __init__(self, index: Any) -> None:
+    def __init__(self, index: Any, candidates: Any = None, plan: SearchPlan = FLAT) -> None:
+        import faiss
+
         self._index = index
+        self._flat: Any = faiss.downcast_index(index.index)
+        self._candidates = candidates
+        self.plan = plan
         self.count = int(index.ntotal)
         self.dimension = int(index.d)
 
     @classmethod
-    def open(cls, path: Path) -> VectorIndex:
-        """Map an index into memory. The caller has checked its digest."""
+    def open(cls, path: Path, plan: SearchPlan = FLAT) -> VectorIndex:
+        """Map an index into memory; its pages are read as they are needed. The caller has checked
+        its digest. Any `plan` but a flat one needs the file CANDIDATES beside it."""
         import faiss
 
-        return cls(faiss.read_index(str(utf8_path(path)), faiss.IO_FLAG_MMAP_IFC))
+        index = faiss.read_index(str(utf8_path(path)), faiss.IO_FLAG_MMAP_IFC)
+        if plan.kind == "flat":
+            return cls(index)
+        # The lists of an IVF index can be mapped; a graph is mapped as far as FAISS can.
+        flags = faiss.IO_FLAG_MMAP_IFC if plan.kind == "hnsw" else faiss.IO_FLAG_MMAP
+        found: Any = faiss.read_index(str(utf8_path(path.with_name(CANDIDATES))), flags)
+        if plan.kind != "hnsw":
+            # Threads that read ahead cost more than the few lists of a query.
+            lists: Any = faiss.downcast_InvertedLists(found.invlists)
+            lists.prefetch_nthread = 0
+        return cls(index, found, plan)
 
     @cached_property
-    def stored_ids(self) -> np.ndarray:
-        """Row ids in the order of storage; (N,) int64."""
+    def row_ids(self) -> np.ndarray:
+        """All row ids, ascending, which is the order of storage; (N,) int64."""
         import faiss
 
         return np.asarray(faiss.vector_to_array(self._index.id_map))
 
     @cached_property
-    def _places(self) -> tuple[np.ndarray, np.ndarray]:
-        """Row ids ascending, and where each lies in the index; both (N,) int64."""
-        order = np.argsort(self.stored_ids, kind="stable")
-        return self.stored_ids[order], order
+    def halves(self) -> np.ndarray:
+        """The stored vectors as they lie in the mapped file, in the order of `row_ids`: for as
+        long as this index is there; (N, D) float16."""
+        import faiss
 
-    @property
-    def places(self) -> np.ndarray:
-        """Where each of `row_ids` lies in the order of storage; (N,) int64."""
-        return self._places[1]
+        if not self.count:
+            return np.empty((0, self.dimension), np.float16)
+        size = self.count * self.dimension * 2
+        return np.asarray(
+            faiss.rev_swig_ptr(self._flat.codes.data(), size)
+            .view(np.dtype("<f2"))
+            .reshape(self.count, self.dimension)
+        )
 
-    @property
-    def row_ids(self) -> np.ndarray:
-        """All row ids, ascending; (N,) int64."""
-        return self._places[0]
+    def _places(self, row_ids: np.ndarray) -> np.ndarray:
+        """Where those of the rows lie that are in the index; (M,) -> (M or less,) int64"""
+        places = np.minimum(np.searchsorted(self.row_ids, row_ids), max(0, self.count - 1))
+        return places[self.row_ids[places] == row_ids] if self.count else places[:0]
 
     def search(
         self,
@@ -65,8 +122,12 @@ class VectorIndex:
         row_ids: np.ndarray | None = None,
         *,
         without: np.ndarray | None = None,
+        exact: bool = False,
     ) -> tuple[np.ndarray, np.ndarray]:
         """The most similar vectors, of all, of these row ids, or of all but those `without`.
+
+        The answer is exact when no more than half of the rows may answer, when many are asked
+        for, and with `exact`; otherwise as the plan says.
 
         Shapes:  vectors (Q, D) -> similarity (Q, K), greatest first, and row ids (Q, K); -1 in
                  both where there are fewer than k
@@ -75,22 +136,66 @@ class VectorIndex:
 
         # One query is one scan on one core: more threads would only wait, and wake the
         # network's own threads while they do (3.4 ms became 0.4 ms on two cores).
-        faiss.omp_set_num_threads(1 if len(vectors) == 1 else len(os.sched_getaffinity(0)))
+        faiss.omp_set_num_threads(1 if len(vectors) == 1 else _cores())
         left = self.count - (0 if without is None else len(without))
-        k = min(k, left if row_ids is None else len(row_ids))
+        left = left if row_ids is None else len(row_ids)
+        k = min(k, left)
         if k == 0:
             return np.empty((len(vectors), 0), np.float32), np.empty((len(vectors), 0), np.int64)
-        if row_ids is not None and 2 * len(row_ids) > self.count:  # the shorter list is faster
-            without = np.setdiff1d(self.row_ids, row_ids, assume_unique=True)
-            row_ids = None
         selector: Any = None  # of one call only: threads share the index
-        if row_ids is not None:
-            selector = faiss.IDSelectorBatch(row_ids)
+        if row_ids is not None and 2 * len(row_ids) <= self.count:
+            selector, exact = faiss.IDSelectorBatch(self._places(row_ids)), True
+        elif row_ids is not None:
+            selector = self._bits(row_ids, True)
         elif without is not None and len(without):
-            selector = faiss.IDSelectorNot(faiss.IDSelectorBatch(without))
-        params = selector and faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
-        similarity, ids = self._index.search(vectors, k, params=params)
+            selector = self._bits(without, False)
+        if exact or self._candidates is None or k * LARGEST_SHARE > self.count:
+            similarity, places = self._scan(vectors, k, selector)
+        else:
+            # Fewer of each list count, so more lists are read.
+            probes = self.plan.probes * max(1.0, k / TUNED_K) * self.count / left
+            similarity, places = self._probe(vectors, k, selector, ceil(probes))
+            short = (places < 0).any(axis=1)
+            if short.any():
+                similarity[short], places[short] = self._scan(vectors[short], k, selector)
+        ids = np.where(places < 0, -1, self.row_ids[places])
         return np.where(ids < 0, np.float32(-1.0), within(similarity)), ids
+
+    def _bits(self, row_ids: np.ndarray, may: bool) -> Any:
+        """A selector by which these rows `may` answer, and the others may not, or the reverse."""
+        import faiss
+
+        bits = np.full(self.count, not may)
+        bits[self._places(row_ids)] = may
+        return faiss.IDSelectorBitmap(np.packbits(bits, bitorder="little"))  # type: ignore[call-arg, arg-type]
+
+    def _scan(self, vectors: np.ndarray, k: int, selector: Any) -> tuple[np.ndarray, np.ndarray]:
+        import faiss
+
+        params = selector and faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
+        found: tuple[np.ndarray, np.ndarray] = self._flat.search(vectors, k, params=params)
+        return found
+
+    def _probe(
+        self, vectors: np.ndarray, k: int, selector: Any, probes: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """By the candidates, compared by the half floats."""
+        import faiss
+
+        inner: Any
+        if self.plan.kind == "hnsw":
+            inner = faiss.SearchParametersHNSW(  # type: ignore[attr-defined]
+                efSearch=max(probes, self.plan.refine * k)
+            )
+        else:
+            inner = faiss.SearchParametersIVF(nprobe=min(probes, self.plan.lists))  # type: ignore[call-arg]
+        inner.sel = selector
+        params = faiss.IndexRefineSearchParameters(  # type: ignore[call-arg]
+            k_factor=float(self.plan.refine), base_index_params=inner
+        )
+        refined = faiss.IndexRefine(self._candidates, self._flat)
+        found: tuple[np.ndarray, np.ndarray] = refined.search(vectors, k, params=params)
+        return found
 
     def vectors(self, row_ids: np.ndarray | Sequence[int]) -> np.ndarray:
         """The stored vectors of rows (float16 in float32).
@@ -98,42 +203,158 @@ class VectorIndex:
         Shapes:  (N,) -> (N, D) float32
         Errors:  InputError when a row is not in the index
         """
-        known, order = self._places
         wanted = np.asarray(row_ids, dtype=np.int64)
-        places = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
-        if len(wanted) and not (len(known) and np.array_equal(known[places], wanted)):
+        places = self._places(wanted)
+        if len(places) != len(wanted):
             raise InputError("the index does not hold such a picture")
-        found = np.empty((len(wanted), self.dimension), np.float32)
-        for row, place in enumerate(order[places].tolist() if len(wanted) else ()):
-            self._index.index.reconstruct(place, found[row])
-        return found
+        return np.asarray(self.halves[places], np.float32)
+
+    def block(self, start: int, stop: int) -> np.ndarray:
+        """Stored vectors in the order of `row_ids`; -> (stop - start, D) float32"""
+        return np.asarray(self.halves[start:stop], np.float32)
 
     def all_vectors(self) -> np.ndarray:
-        """Every stored vector in the order of `stored_ids`; (N, D) float32."""
-        return np.asarray(self._index.index.reconstruct_n(0, self.count))
+        """Every stored vector in the order of `row_ids`; (N, D) float32."""
+        return self.block(0, self.count)
+
+    def changed_to(self, plan: SearchPlan) -> VectorIndex:
+        """The same open files, searched by another plan of the same kind."""
+        return VectorIndex(self._index, self._candidates, plan)
 
 
 def index_of(vectors: np.ndarray, row_ids: np.ndarray) -> VectorIndex:
-    """A new index in memory. Shapes:  (N, D) float32, (N,) int64"""
+    """A new flat index in memory. Shapes:  (N, D) float16 or float32, (N,) int64"""
     import faiss
 
     flat = faiss.IndexScalarQuantizer(
         vectors.shape[1], faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
     )
     index = faiss.IndexIDMap(flat)
-    index.add_with_ids(vectors, row_ids)
+    order = np.argsort(row_ids, kind="stable")
+    for start in range(0, len(order), BLOCK_ROWS):
+        part = order[start : start + BLOCK_ROWS]
+        index.add_with_ids(np.asarray(vectors[part], np.float32), row_ids[part])
     return VectorIndex(index)
 
 
 def write_index(path: Path, vectors: np.ndarray, row_ids: np.ndarray) -> None:
-    """Write a new index, synced.
+    """Write a new flat index, synced.
+
+    Errors:  OSError
+    """
+    _write(index_of(vectors, row_ids)._index, path)
+
+
+def write_candidates(
+    index: VectorIndex, path: Path, plan: SearchPlan, seed: int, previous: VectorIndex | None
+) -> None:
+    """Write CANDIDATES for a flat index as `path`, synced; with a `previous` index of the same
+    kind, by its lists, into which only vectors that it does not hold are sorted.
 
     Errors:  OSError
     """
     import faiss
 
+    faiss.omp_set_num_threads(_cores())
+    rest = np.arange(index.count)
+    if previous is None:
+        made = _trained(index, plan, seed)
+    else:
+        made, rest = _carried_over(index, previous)
+    for start in range(0, len(rest), BLOCK_ROWS):
+        part = rest[start : start + BLOCK_ROWS]
+        vectors = index.halves[part].astype(np.float32)
+        if plan.kind == "hnsw":
+            made.add(vectors)
+        else:
+            made.add_with_ids(vectors, part)
+    _write(made, path)
+
+
+def _trained(index: VectorIndex, plan: SearchPlan, seed: int) -> Any:
+    """Empty candidates, laid out for a sample of the vectors."""
+    rng = np.random.default_rng(seed)
+    points = min(index.count, max(1, plan.lists) * POINTS_PER_LIST)
+    if plan.kind == "hnsw":
+        points = min(index.count, BLOCK_ROWS)
+    some = np.sort(rng.choice(index.count, points, replace=False))
+    made = _empty(index.dimension, plan, points)
+    if plan.kind != "hnsw":
+        # k-means on the sphere, as cosines are compared; a small catalog is no reason to warn.
+        made.cp.spherical, made.cp.niter, made.cp.seed = True, ITERATIONS, seed % (1 << 31)
+        made.cp.min_points_per_centroid, made.cp.max_points_per_centroid = 1, POINTS_PER_LIST
+    made.train(index.halves[some].astype(np.float32))
+    return made
+
+
+def _empty(dimension: int, plan: SearchPlan, points: int) -> Any:
+    import faiss
+
+    metric, bytes_code = faiss.METRIC_INNER_PRODUCT, faiss.ScalarQuantizer.QT_8bit
+    if plan.kind == "hnsw":
+        graph: Any = faiss.IndexHNSWSQ(dimension, bytes_code, LINKS, metric)  # type: ignore[arg-type]
+        graph.hnsw.efConstruction = EF_CONSTRUCTION
+        return graph
+    centres = faiss.IndexFlatIP(dimension)
+    if plan.kind == "ivf":
+        return faiss.IndexIVFScalarQuantizer(centres, dimension, plan.lists, bytes_code, metric)
+    # A byte for four numbers; half of one where there are too few points for 256 values.
+    parts = dimension // next(size for size in (4, 2, 1) if dimension % size == 0)
+    bits = 8 if points >= 10_000 else 4
+    made = faiss.IndexIVFPQ(centres, dimension, plan.lists, parts, bits, metric)
+    made.pq.cp.min_points_per_centroid, made.pq.cp.niter = 1, ITERATIONS
+    return made
+
+
+def _carried_over(index: VectorIndex, previous: VectorIndex) -> tuple[Any, np.ndarray]:
+    """The lists of a previous index with what is still the same, at its new places; and the
+    places of the rows that are not among it.
+
+    Shapes:  places (M,) int64
+    """
+    import faiss
+
+    old = previous._candidates
+    made = _empty(index.dimension, previous.plan, index.count)
+    made.quantizer, made.own_fields = old.quantizer, False
+    made.referenced_objects = [old]  # which owns the quantizer
+    if previous.plan.kind == "ivf":
+        made.sq = old.sq
+    else:
+        made.pq = old.pq
+    made.code_size, made.is_trained = old.code_size, True
+    made.invlists.code_size = old.code_size
+    moved = np.full(previous.count, -1, np.int64)  # the new place of each old one
+    _, here, there = np.intersect1d(
+        index.row_ids, previous.row_ids, assume_unique=True, return_indices=True
+    )
+    for start in range(0, len(here), BLOCK_ROWS):
+        mine, theirs = here[start : start + BLOCK_ROWS], there[start : start + BLOCK_ROWS]
+        same = (index.halves[mine] == previous.halves[theirs]).all(axis=1)
+        moved[theirs[same]] = mine[same]
+    lists = old.invlists
+    for number in range(old.nlist):
+        if size := lists.list_size(number):
+            ids = moved[faiss.rev_swig_ptr(lists.get_ids(number), size)]
+            codes = faiss.rev_swig_ptr(lists.get_codes(number), size * old.code_size)
+            keep = ids >= 0
+            ids, codes = ids[keep], codes.reshape(size, -1)[keep]
+            made.invlists.add_entries(number, len(ids), faiss.swig_ptr(ids), faiss.swig_ptr(codes))
+    made.ntotal = int((moved >= 0).sum())
+    return made, np.setdiff1d(np.arange(index.count), moved)
+
+
+def _cores() -> int:
+    """Threads for work on many vectors: all cores, or as many as OMP_NUM_THREADS says."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdecimal() and int(given) else len(os.sched_getaffinity(0))
+
+
+def _write(index: Any, path: Path) -> None:
+    import faiss
+
     try:
-        faiss.write_index(index_of(vectors, row_ids)._index, str(utf8_path(path)))
+        faiss.write_index(index, str(utf8_path(path)))
     except RuntimeError as error:  # FAISS reports a full disk this way
         raise OSError(28 if "write error" in str(error) else 5, str(error)) from error
     fsync_file(path)

@@ -2,6 +2,7 @@
 
     index/<id>/manifest.json      everything below with length and BLAKE3, and its own digest
                vectors.faiss      row ids -> vectors
+               candidates.faiss   of a large index: which of them to compare
                meta.sqlite        titles and pictures, enough to answer without the catalog
                subjects.*         subject vectors, where the encoder gives them (`subjects.py`)
                labels/            heads and calibration (`indexer/labels/predict.py`)
@@ -10,8 +11,11 @@
     index/CURRENT                 "<id> <digest of its manifest>"
 
 Every file's digest is checked on every opening, before FAISS, SQLite or the network runtime sees a
-byte: there is no "verified" stamp that could go stale, and decay of the disk is noticed too. Subject
-vectors alone are checked when a query first asks for them, and before publishing.
+byte. A file above LARGE_BYTES is read for that only when it is not the one any more that the build
+wrote and digested: its length, inode or time of change is another. What changes a large file and
+none of these, which is decay of the disk, is noticed wherever the `whole` generation is checked:
+before publishing and going back, by `index verify`, `index list` and `doctor`, and by a backup. Subject
+vectors alone are checked when a query first asks for them, and wherever the whole is.
 """
 
 from __future__ import annotations
@@ -33,7 +37,7 @@ import numpy as np
 
 from indexer.labels.calibration import Calibration
 from indexer.labels.predict import LabelModel
-from indexer.vector_index.faiss_index import VectorIndex
+from indexer.vector_index.faiss_index import SearchPlan, VectorIndex
 from indexer.vector_index.subjects import FILES as SUBJECT_FILES
 from indexer.vector_index.subjects import SubjectIndex
 from schemas.blocklist import BlockList
@@ -54,7 +58,7 @@ if TYPE_CHECKING:
 
 # --- Manifests: what a generation consists of, and the check that it still does.
 
-FORMAT = 4
+FORMAT = 5
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 1 << 20
 VECTORS, META, CHECKS = "vectors.faiss", "meta.sqlite", "checks.json"
@@ -100,11 +104,33 @@ def _unreadable(what: str, error: Exception) -> NoIndexError:
     return NoIndexError(f"{what} {said}", hint)
 
 
+LARGE_BYTES = 64 << 20
+
+
+def file_facts(path: Path) -> dict[str, Any]:
+    """What a manifest says of a file: length and digest, and of a large one which file it is.
+
+    Errors:  OSError
+    """
+    size = path.stat().st_size
+    facts = {"bytes": size, "blake3": digest_file(path)}
+    return facts if size < LARGE_BYTES else {**facts, "written": _identity(path)}
+
+
+def _identity(path: Path) -> list[int]:
+    found = path.stat()
+    return [found.st_ino, found.st_mtime_ns]
+
+
 def check_files(
-    directory: Path, manifest: dict[str, Any], names: Iterable[str] | None = None
+    directory: Path,
+    manifest: dict[str, Any],
+    names: Iterable[str] | None = None,
+    *,
+    whole: bool = True,
 ) -> None:
     """Check every file's length and digest, or those of some; files that are not listed are
-    ignored.
+    ignored. Without `whole` a large file that is still the one that was written is not read.
 
     Errors:  NoIndexError names the first file that is missing or damaged
     """
@@ -112,7 +138,9 @@ def check_files(
         facts = manifest["files"][name]
         path = directory / name
         try:
-            right = path.stat().st_size == facts["bytes"] and (digest_file(path) == facts["blake3"])
+            right = path.stat().st_size == facts["bytes"]
+            if right and (whole or facts.get("written") != _identity(path)):
+                right = digest_file(path) == facts["blake3"]
         except (OSError, ValueError) as error:
             raise _unreadable(f"{name} of generation {directory.name}", error) from error
         if not right:
@@ -140,6 +168,7 @@ class Generation:
         self.pictures_count: int = manifest["counts"]["pictures"]
         self.titles_count: int = manifest["counts"]["titles"]
         self.authors_count: int = manifest["counts"]["authors"]
+        self.plan = SearchPlan(**manifest["search"])
         self.model_dir = directory / "model"
         self._hold = hold
 
@@ -147,8 +176,8 @@ class Generation:
     def open(
         cls, layout: Layout, generation_id: str | None = None, *, whole: bool = False
     ) -> Generation:
-        """Open the published generation (or a named one) after checking every file; those that
-        are read on demand only for the `whole`.
+        """Open the published generation (or a named one) after checking every file; for the
+        `whole`, large ones by their contents, and those too that are read on demand.
 
         Errors:  NoIndexError with one clear line
         """
@@ -174,7 +203,8 @@ class Generation:
                         REBUILD,
                     )
                 on_demand = () if whole else SUBJECT_FILES
-                check_files(directory, manifest, set(manifest["files"]).difference(on_demand))
+                names = set(manifest["files"]).difference(on_demand)
+                check_files(directory, manifest, names, whole=whole)
                 return cls(directory, manifest, hold)
             except BaseException:
                 os.close(hold)
@@ -184,7 +214,7 @@ class Generation:
     @cached_property
     def index(self) -> VectorIndex:
         """The vectors, memory mapped; ids are row ids."""
-        return VectorIndex.open(self.directory / VECTORS)
+        return VectorIndex.open(self.directory / VECTORS, self.plan)
 
     @cached_property
     def subjects(self) -> SubjectIndex | None:
@@ -194,7 +224,7 @@ class Generation:
         """
         if not self.has_subjects:
             return None
-        check_files(self.directory, self.manifest, SUBJECT_FILES)
+        check_files(self.directory, self.manifest, SUBJECT_FILES, whole=False)
         return SubjectIndex.open(self.directory)
 
     @property
@@ -481,6 +511,8 @@ class GenerationInfo:
     parent: str | None
     bytes_count: int
     state: str
+    kind: str = ""
+    recall: float | None = None
 
 
 BLANK: dict[str, Any] = {"counts": {}, "created": "", "model_id": "", "parent": None, "files": {}}
@@ -522,4 +554,6 @@ def _info(layout: Layout, directory: Path, manifest: dict[str, Any], state: str)
         parent=manifest["parent"],
         bytes_count=sum(facts["bytes"] for facts in manifest["files"].values()),
         state=state,
+        kind=manifest.get("search", {}).get("kind", ""),
+        recall=manifest.get("search", {}).get("recall"),
     )

@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,26 +23,61 @@ from indexer.vector_index.ranking import CENTROID, title_centroids
 from schemas.names import common_spellings
 from schemas.records import LABEL_KINDS, author_names, era_of, era_sql, year_of
 from schemas.storage.catalog import Catalog
+from schemas.storage.commits import reading
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class PictureRows(Sequence[dict[str, Any]]):
+    """Rows of pictures, each made as it is asked for: a million at once would take gigabytes."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def __getitem__(self, at: Any) -> Any:
+        return self.table.slice(range(len(self))[at], 1).to_pylist()[0]
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for batch in self.table.to_batches(max_chunksize=ROWS_AT_ONCE):
+            yield from batch.to_pylist()
+
+    def only(self, *columns: str) -> PictureRows:
+        """The same rows with these columns alone."""
+        return PictureRows(self.table.select(columns))
 
 
 @dataclass(frozen=True)
 class IndexRows:
-    """Pictures to index, ordered by (title_id, picture_id).
+    """Pictures to index, by ascending row id, as the index stores them.
 
     `left_out` counts stored pictures that are not indexed, by reason.
 
-    Shapes:  vectors (N, D) float32 unit rows; row_ids (N,) int64; ood (N,) float32, NaN where
+    Shapes:  vectors (N, D) float16 unit rows; row_ids (N,) int64; ood (N,) float32, NaN where
              unknown; pictures N rows; titles maps title_id to its row
     """
 
     vectors: np.ndarray
     row_ids: np.ndarray
     ood: np.ndarray
-    pictures: list[dict[str, Any]]
+    pictures: PictureRows
     titles: dict[str, dict[str, Any]]
     left_out: dict[str, int] = field(default_factory=dict)
 
+    def title_codes(self) -> tuple[list[str], np.ndarray]:
+        """The titles that have a picture, ascending, and which of them each picture is of; (N,)"""
+        column = self.pictures.table["title_id"].combine_chunks().dictionary_encode()
+        names = column.dictionary.to_pylist()
+        order = sorted(range(len(names)), key=names.__getitem__)
+        rank = np.empty(len(names), np.int64)
+        rank[order] = np.arange(len(names))
+        return [names[at] for at in order], rank[column.indices.to_numpy(zero_copy_only=False)]
 
+
+ROWS_AT_ONCE = 10_000
 PICTURE_COLUMNS = (
     "picture_id", "title_id", "kind", "episode_no", "file", "source_path", "year", "published",
     "width_px", "height_px",
@@ -63,19 +99,10 @@ def collect_rows(catalog: Catalog, model_id: str, preprocessing: str) -> IndexRo
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    table = catalog.read("vectors")
-    mine = pc.and_(
-        pc.equal(table["model_id"], model_id), pc.equal(table["preprocessing"], preprocessing)
+    place, matrix, score = reading(
+        catalog.layout.table("vectors"),
+        lambda: encoded_pictures(catalog, "vectors", model_id, preprocessing),
     )
-    table = table.filter(mine).combine_chunks()
-    place = {picture: n for n, picture in enumerate(table["picture_id"].to_pylist())}
-    flat = (
-        table["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        if table.num_rows
-        else np.empty(0, np.float32)
-    )
-    matrix = flat.reshape(table.num_rows, -1) if table.num_rows else flat.reshape(0, 1)
-
     titles = {row["title_id"]: row for row in catalog.read("titles").to_pylist()}
     authors = [author for row in titles.values() for author in row.get("authors") or ()]
     spellings = common_spellings(author["name"] for author in authors)
@@ -83,37 +110,77 @@ def collect_rows(catalog: Catalog, model_id: str, preprocessing: str) -> IndexRo
         author["name"] = spellings[author["name"]]
     stored = searched(catalog, [*PICTURE_COLUMNS, "status"])
     stored = stored.filter(pc.equal(stored["status"], "stored")).drop_columns("status")
-    has_vector = pc.is_in(stored["picture_id"], pa.array(list(place), pa.string()))
+    has_vector = pc.is_in(stored["picture_id"], place)
     has_title = pc.is_in(stored["title_id"], pa.array(list(titles), pa.string()))
     left_out = {
         "no vector": stored.num_rows - int(pc.sum(has_vector).as_py() or 0),
         "no title": int(pc.sum(pc.and_not(has_vector, has_title)).as_py() or 0),
     }
     stored = stored.filter(pc.and_(has_vector, has_title))
-    pictures = stored.sort_by([("title_id", "ascending"), ("picture_id", "ascending")]).to_pylist()
-    pages = _episode_pages(catalog, {row["title_id"] for row in pictures if row["panel"]})
-    for row in pictures:
-        row["episode_url"] = pages.get((row["title_id"], row["episode_no"]))
-    chosen = np.asarray([place[row["picture_id"]] for row in pictures], dtype=np.int64)
-    vectors = np.ascontiguousarray(matrix[chosen]) if len(chosen) else matrix[:0]
-    ids = [row_id_of(row["picture_id"], row["title_id"]) for row in pictures]
-    ood = table["ood"].to_numpy().astype(np.float32)[chosen]
-    row_ids = np.asarray(ids, dtype=np.int64)
-    return IndexRows(vectors, row_ids, ood, pictures, titles, left_out)
+    both = PictureRows(stored.select(["picture_id", "title_id"]))
+    ids = (row_id_of(row["picture_id"], row["title_id"]) for row in both)
+    row_ids = np.fromiter(ids, np.int64, stored.num_rows)
+    order = np.argsort(row_ids, kind="stable")
+    stored = stored.take(pa.array(order))
+    chosen = np.asarray(pc.index_in(stored["picture_id"], place).combine_chunks(), np.int64)
+    stored = stored.append_column("episode_url", _episode_pages(catalog, stored))
+    return IndexRows(
+        matrix[chosen], row_ids[order], score[chosen], PictureRows(stored), titles, left_out
+    )
 
 
-def _episode_pages(catalog: Catalog, titles: set[str]) -> dict[tuple[str, int], str]:
-    """The page of each episode of these titles, whose panels lead to it."""
+def encoded_pictures(
+    catalog: Catalog, table: str, model_id: str, preprocessing: str
+) -> tuple[pa.Array, np.ndarray, np.ndarray]:
+    """Ids of the pictures that a model has encoded, their vectors as half floats (M, D), which is
+    how the catalog rounded them, and, of the table `vectors`, their out-of-distribution scores."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if not titles:
-        return {}
+    ids, vectors, scores = [], [], []
+    for batch in catalog.batches(table):
+        mine = pc.and_(
+            pc.equal(batch["model_id"], model_id), pc.equal(batch["preprocessing"], preprocessing)
+        )
+        batch = batch.filter(mine)
+        if batch.num_rows:
+            flat = batch["vector"].flatten().to_numpy(zero_copy_only=False)
+            ids.append(batch["picture_id"])
+            vectors.append(flat.astype(np.float16).reshape(batch.num_rows, -1))
+            if "ood" in batch.schema.names:
+                scores.append(batch["ood"].to_numpy(zero_copy_only=False).astype(np.float32))
+    if not ids:
+        return pa.array([], pa.string()), np.empty((0, 1), np.float16), np.empty(0, np.float32)
+    found = np.empty((sum(map(len, vectors)), vectors[0].shape[1]), np.float16)
+    at = 0
+    while vectors:  # each goes as it is copied
+        part = vectors.pop(0)
+        found[at : at + len(part)] = part
+        at += len(part)
+    return pa.concat_arrays(ids), found, np.concatenate(scores or [np.empty(0, np.float32)])
+
+
+def _episode_pages(catalog: Catalog, pictures: pa.Table) -> pa.Array:
+    """The page of the episode of each panel, which leads to it; null for pictures."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    is_panel = pc.is_valid(pictures["panel"])
+    titles = pc.unique(pictures["title_id"].filter(is_panel))
+    if not len(titles):
+        return pa.nulls(pictures.num_rows, pa.string())
     table = catalog.read("episodes", ["title_id", "episode_no", "url"])
-    table = table.filter(pc.is_in(table["title_id"], pa.array(sorted(titles), pa.string())))
-    return {
-        (row["title_id"], row["episode_no"]): row["url"] for row in table.to_pylist() if row["url"]
-    }
+    known = pc.and_(pc.is_in(table["title_id"], titles), pc.not_equal(table["url"], ""))
+    table = table.filter(known).combine_chunks()
+
+    def key(rows: pa.Table) -> pa.Array:
+        number = pc.cast(rows["episode_no"], pa.string())
+        return pc.binary_join_element_wise(rows["title_id"], number, "\n")
+
+    at = pc.index_in(
+        key(pictures), pa.concat_arrays([*key(table).chunks, pa.array([], pa.string())])
+    )
+    return table["url"].take(pc.if_else(is_panel, at, pa.scalar(None, pa.int32())))
 
 
 def label_dataset(rows: IndexRows, era_years: int) -> LabelDataset:
@@ -121,14 +188,29 @@ def label_dataset(rows: IndexRows, era_years: int) -> LabelDataset:
 
     Units:   era_years, the width of an era in years
     """
-    coded = {
-        kind: _codes([label.of(p, rows.titles[p["title_id"]], era_years) for p in rows.pictures])
-        for kind, label in LABEL_KINDS.items()
-    }
+    # Labels depend on the title and the year alone, which many pictures share.
+    shared: dict[tuple[Any, ...], int] = {}
+    of = np.fromiter(
+        (
+            shared.setdefault(tuple(row.values()), len(shared))
+            for row in rows.pictures.only("title_id", "year", "published")
+        ),
+        np.int64,
+        len(rows.pictures),
+    )
+    coded = {}
+    for kind, label in LABEL_KINDS.items():
+        labels = [
+            label.of({"year": year, "published": day}, rows.titles[title], era_years)
+            for title, year, day in shared
+        ]
+        codes, names = _codes(labels)
+        coded[kind] = codes[of], names
+    column = rows.pictures.table["picture_id"].combine_chunks().dictionary_encode()
     return LabelDataset(
         rows.vectors,
-        _codes([row["picture_id"] for row in rows.pictures])[0],
-        _codes([row["title_id"] for row in rows.pictures])[0],
+        column.indices.to_numpy(zero_copy_only=False).astype(np.int64),
+        rows.title_codes()[1],
         {kind: codes for kind, (codes, _) in coded.items()},
         {kind: names for kind, (_, names) in coded.items()},
         rows.ood,
@@ -184,10 +266,10 @@ def write_meta(
     Shapes:  places (N, 2) on the map of styles, None without one
     Errors:  sqlite3.Error when the disk refuses
     """
-    used = sorted({row["title_id"] for row in rows.pictures})
+    used, title_nos = rows.title_codes()
     number = {title_id: n for n, title_id in enumerate(used)}
-    on_map = [(None, None)] * len(rows.pictures) if places is None else places.tolist()
-    centroids = title_centroids(rows.vectors, [row["title_id"] for row in rows.pictures])  # (T, D)
+    on_map = repeat((None, None)) if places is None else _listed(places)
+    centroids = title_centroids(rows.vectors, title_nos)  # (T, D)
     connection = sqlite3.connect(path, isolation_level=None)
     try:
         # The file is new, private and fsynced by the caller: no journal is needed.
@@ -222,19 +304,19 @@ def write_meta(
             f"insert into pictures values ({','.join('?' * (15 + len(CODES)))})",
             (
                 (
-                    int(row_id), row["picture_id"], number[row["title_id"]], row["kind"],
+                    row_id, row["picture_id"], number[row["title_id"]], row["kind"],
                     row["episode_no"], row["file"], row["source_path"],
                     year_of(row, rows.titles[row["title_id"]]),
                     row["width_px"], row["height_px"], row["panel"], row["episode_url"],
                     ood if ood == ood else None, *place, *labels,
                 )
                 for row_id, row, ood, place, labels in zip(
-                    rows.row_ids,
+                    _listed(rows.row_ids),
                     rows.pictures,
-                    rows.ood.tolist(),
+                    _listed(rows.ood),
                     on_map,
-                    np.stack([data.codes[kind] for kind in LABEL_KINDS], axis=1).tolist(),
-                    strict=True,
+                    _listed(np.stack([data.codes[kind] for kind in LABEL_KINDS], axis=1)),
+                    strict=places is not None,
                 )
             ),
         )  # fmt: skip
@@ -245,6 +327,12 @@ def write_meta(
         connection.execute("commit")
     finally:
         connection.close()
+
+
+def _listed(values: np.ndarray) -> Iterator[Any]:
+    """The values as Python's own, a part at a time."""
+    for start in range(0, len(values), ROWS_AT_ONCE):
+        yield from values[start : start + ROWS_AT_ONCE].tolist()
 
 
 def _json(value: list[str]) -> str:

@@ -7,7 +7,7 @@ The score is a weighted mean of a title's three most similar pictures and of its
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -38,13 +38,68 @@ def within(cosines: np.ndarray) -> np.ndarray:
     return np.asarray(np.clip(cosines, -1.0, 1.0))
 
 
-def title_centroids(vectors: np.ndarray, titles: Sequence[str] | np.ndarray) -> np.ndarray:
-    """The unit vector of the mean of each title's pictures, in the order of the titles' ids.
+BLOCK_ROWS = 1 << 14
+"""Rows that are worked on at a time: the vectors of a large catalog lie in a file."""
 
-    Shapes:  vectors (N, D), a title for each in ascending order -> (T, D)
+
+def group_sums(
+    vectors: np.ndarray, groups: np.ndarray, count: int, rows: np.ndarray | None = None
+) -> np.ndarray:
+    """The sum of the vectors of each group, of all rows or of some, a block at a time.
+
+    Shapes:  vectors (N, D) of any floats, rows (M,), groups (M,) int below `count`
+             -> (count, D) float64
     """
-    _, first = np.unique(np.asarray(titles), return_index=True)
-    return unit(np.add.reduceat(vectors, first, axis=0)) if len(first) else vectors[:0]
+    sums = np.zeros((count, vectors.shape[1]))
+    for start in range(0, len(groups), BLOCK_ROWS):
+        block = slice(start, start + BLOCK_ROWS)
+        order = np.argsort(groups[block], kind="stable")
+        own, first = np.unique(groups[block][order], return_index=True)
+        some = vectors[block] if rows is None else vectors[rows[block]]
+        sums[own] += np.add.reduceat(np.asarray(some[order], np.float64), first, axis=0)
+    return sums
+
+
+def title_centroids(vectors: np.ndarray, titles: Sequence[str] | np.ndarray) -> np.ndarray:
+    """The unit vector of the mean of each title's pictures, titles ascending.
+
+    Shapes:  vectors (N, D), a title for each -> (T, D)
+    """
+    names, groups = np.unique(np.asarray(titles), return_inverse=True)
+    return unit(group_sums(vectors, groups.reshape(-1), len(names))).astype(np.float32)
+
+
+def exact_nearest(
+    queries: np.ndarray,
+    vectors: np.ndarray,
+    k: int,
+    hidden: Callable[[slice], np.ndarray] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The most similar rows by plain matrix products, a block of rows at a time. `hidden` tells of
+    a block of rows which must not answer, (Q, B) bool.
+
+    Shapes:  queries (Q, D) float32, vectors (N, D) of any floats -> similarity (Q, K) float32,
+             greatest first, and rows (Q, K); -2 and -1 where there are no more
+    """
+    best = np.full((len(queries), k), -2.0, np.float32)
+    rows = np.full((len(queries), k), -1, np.int64)
+    for start in range(0, len(vectors) if k else 0, BLOCK_ROWS):
+        block = slice(start, min(start + BLOCK_ROWS, len(vectors)))
+        scores = queries @ np.asarray(vectors[block], np.float32).T  # (Q, B)
+        if hidden is not None:
+            scores[hidden(block)] = -2.0
+        # Few are nearer than what was found so far: they alone are put beside it and sorted.
+        query, column = np.nonzero(scores > best.min(axis=1, keepdims=True))
+        counts = np.bincount(query, minlength=len(queries))
+        place = np.arange(len(query)) - np.repeat(np.cumsum(counts) - counts, counts) + k
+        both = np.full((len(queries), k + int(counts.max(initial=0))), -2.0, np.float32)
+        both_rows = np.full(both.shape, -1, np.int64)
+        both[:, :k], both_rows[:, :k] = best, rows
+        both[query, place], both_rows[query, place] = scores[query, column], column + start
+        order = np.argsort(-both, axis=1, kind="stable")[:, :k]
+        best = np.take_along_axis(both, order, axis=1)
+        rows = np.take_along_axis(both_rows, order, axis=1)
+    return best, rows
 
 
 def expanded(query: np.ndarray, nearest: np.ndarray) -> np.ndarray:

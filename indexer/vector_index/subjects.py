@@ -18,9 +18,10 @@ from pathlib import Path
 import numpy as np
 
 from indexer.vector_index.faiss_index import VectorIndex, write_index
-from indexer.vector_index.metadata import IndexRows
+from indexer.vector_index.metadata import IndexRows, encoded_pictures
 from schemas.errors import NoIndexError
 from schemas.storage.catalog import Catalog
+from schemas.storage.commits import reading
 from schemas.storage.fsio import fsync_file
 
 SUBJECTS, BACKGROUND = "subjects.faiss", "subjects.npy"
@@ -150,41 +151,29 @@ def write_subjects(
 ) -> None:
     """Write both files for a generation; nothing where no picture has a subject vector.
 
-    `author` (N,) are numbers of authors, -1 where unknown; `model` is the id of the encoder and
-    its preprocessing.
+    `author` (N,) are numbers of authors, -1 where unknown; `model` is the id of what made the
+    vectors, and the preprocessing.
 
     Errors:  OSError
     """
-    has, vectors = _collected(catalog, [row["picture_id"] for row in rows.pictures], model)
-    if not has.any():
+    import pyarrow.compute as pc
+
+    known, subjects, _ = reading(
+        catalog.layout.table("subjects"), lambda: encoded_pictures(catalog, "subjects", *model)
+    )
+    at = pc.fill_null(pc.index_in(rows.pictures.table["picture_id"], known), -1)
+    place = np.asarray(at.combine_chunks(), np.int64)  # (N,)
+    has = np.flatnonzero(place >= 0)
+    if not len(has):
         return
-    write_index(folder / SUBJECTS, vectors, rows.row_ids[has])
-    pairs = _pairs(author[has], np.random.default_rng(seed))
-    style = rows.vectors[has] if not has.all() else rows.vectors
+    write_index(folder / SUBJECTS, subjects[place[has]], rows.row_ids[has])
+    pairs = has[_pairs(author[has], np.random.default_rng(seed))]  # (B, 2)
     cosines = [
-        np.einsum("nd,nd->n", some[pairs[:, 0]], some[pairs[:, 1]], dtype=np.float32)
-        for some in (style, vectors)
+        np.einsum("nd,nd->n", some[at[:, 0]], some[at[:, 1]], dtype=np.float32)
+        for some, at in ((rows.vectors, pairs), (subjects, place[pairs]))
     ]
     np.save(folder / BACKGROUND, np.stack(cosines, axis=1), allow_pickle=False)
     fsync_file(folder / BACKGROUND)
-
-
-def _collected(
-    catalog: Catalog, picture_ids: list[str], model: tuple[str, str]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Which pictures have a subject vector (N,) bool, and those vectors (M, S) float32."""
-    import pyarrow.compute as pc
-
-    table = catalog.read("subjects")
-    for column, value in zip(("model_id", "preprocessing"), model, strict=True):
-        table = table.filter(pc.equal(table[column], value))
-    place = {picture: n for n, picture in enumerate(table["picture_id"].to_pylist())}
-    at = np.asarray([place.get(one, -1) for one in picture_ids], np.int64)
-    if not place:
-        return at >= 0, np.empty((0, 1), np.float32)
-    flat = table["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    matrix = flat.reshape(table.num_rows, -1)
-    return at >= 0, np.ascontiguousarray(matrix[at[at >= 0]], np.float32)
 
 
 def _pairs(author: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -9,9 +9,10 @@ import numpy as np
 
 from indexer.labels.calibration import Calibration
 from indexer.panels.picture import PictureReader
-from indexer.vector_index.faiss_index import VectorIndex
+from indexer.vector_index.faiss_index import SearchPlan, VectorIndex
 from indexer.vector_index.generations import Generation
 from indexer.vector_index.metadata import CODES, IndexRows, label_dataset
+from indexer.vector_index.ranking import BLOCK_ROWS, exact_nearest
 from schemas.attempt import attempt
 from schemas.errors import NoIndexError
 from schemas.images import PictureError, PictureLimits
@@ -79,14 +80,17 @@ def check_index(
 def _adds_up(rows: IndexRows) -> Check:
     """Every picture has its vector and its title, and all others are accounted for."""
     right = len(rows.pictures) == len(rows.row_ids) == len(rows.vectors)
-    right &= all(row["title_id"] in rows.titles for row in rows.pictures)
+    right &= all(title in rows.titles for title in rows.title_codes()[0])
     detail = ", ".join(f"{n} left out for {what}" for what, n in rows.left_out.items() if n)
     return Check("adds_up", right, detail or "no stored picture is left out")
 
 
 def _finite(vectors: np.ndarray) -> Check:
-    norms = np.linalg.norm(vectors, axis=1)
-    wrong = int((~(np.abs(norms - 1.0) < 5e-3)).sum())  # counts NaN as well
+    wrong = 0
+    for start in range(0, len(vectors), BLOCK_ROWS):
+        block = np.asarray(vectors[start : start + BLOCK_ROWS], np.float32)
+        norms = np.linalg.norm(block, axis=1)
+        wrong += int((~(np.abs(norms - 1.0) < 5e-3)).sum())  # counts NaN as well
     return Check("unit_vectors", wrong == 0, f"{wrong} vectors are not finite unit vectors")
 
 
@@ -95,7 +99,8 @@ def _self_find(index: VectorIndex, rows: IndexRows, chosen: np.ndarray) -> Check
     missed = 0
     for start in range(0, len(chosen), 1024):
         block = chosen[start : start + 1024]
-        scores, ids = index.search(rows.vectors[block], 10)
+        asked = np.asarray(rows.vectors[block], np.float32)
+        scores, ids = index.search(asked, 10, exact=True)
         own = (ids == rows.row_ids[block][:, None]) & (scores[:, :1] - scores <= TIE)
         suspects = block[~own.any(axis=1)]
         missed += sum(not _is_copy_crowd(rows, int(row), scores.shape[1]) for row in suspects)
@@ -104,17 +109,25 @@ def _self_find(index: VectorIndex, rows: IndexRows, chosen: np.ndarray) -> Check
 
 def _is_copy_crowd(rows: IndexRows, row: int, k: int) -> bool:
     """More than ten copies of one picture may push its own row off a list of ten."""
-    exact = rows.vectors @ rows.vectors[row]
-    return int((exact > exact[row] - TIE).sum()) > k
+    own = np.asarray(rows.vectors[row : row + 1], np.float32)
+    nearest, _ = exact_nearest(own, rows.vectors, min(k + 1, len(rows.vectors)))
+    return int((nearest > float(own[0] @ own[0]) - TIE).sum()) > k
 
 
 def _recall(index: VectorIndex, rows: IndexRows, chosen: np.ndarray) -> Check:
     """The index's ten nearest against a plain matrix product, ties allowed."""
     k = min(10, len(rows.row_ids))
-    scores, _ = index.search(rows.vectors[chosen], k)
-    exact = np.sort(rows.vectors[chosen] @ rows.vectors.T, axis=1)[:, ::-1][:, :k]
+    asked = np.asarray(rows.vectors[chosen], np.float32)
+    scores, _ = index.search(asked, k, exact=True)
+    exact, _ = exact_nearest(asked, rows.vectors, k)
     found = float((np.abs(scores - exact) <= TIE).mean())
     return Check("recall", found == 1.0, f"{found:.4f} of the exact ten nearest")
+
+
+def check_recall(plan: SearchPlan, least: float) -> Check:
+    """Whether candidates find as much of the exact ten nearest as is wanted (`recall.py`)."""
+    detail = f"{plan.kind} finds {plan.recall:.4f} of the exact ten nearest"
+    return Check("min_recall", plan.recall >= least, f"{detail}, {least:g} is wanted")
 
 
 # --- Against the generation in use. Canary queries are the pictures with the smallest row ids, which
@@ -155,7 +168,8 @@ class Predecessor:
             return None
         try:
             sql = f"select row_id, {', '.join(CODES)} from pictures"
-            found = np.asarray(generation.meta.execute(sql).fetchall(), np.int64)
+            width = np.dtype((np.int64, 1 + len(CODES)))
+            found = np.fromiter(generation.meta.execute(sql), width)
             drift = float(generation.checks["drift"])
             return cls(generation, generation.calibration, found[:, 0], found[:, 1:], drift)
         except (NoIndexError, ValueError, TypeError, KeyError):
@@ -174,8 +188,11 @@ class Predecessor:
         data = label_dataset(rows, self.calibration.era_years)
         before = self.generation.labels.labels
         for kind, codes in zip(LABEL_KINDS, self.codes[there].T, strict=True):
-            was = _named(before[kind].names if kind in before else (), codes)
-            touched[here] |= was != _named(data.names[kind], data.codes[kind][here])
+            # Both numbers stand for places in sorted names, of which some came and went.
+            number = {name: at for at, name in enumerate(data.names[kind])}
+            names = before[kind].names if kind in before else ()
+            now = np.asarray([*(number.get(name, len(number)) for name in names), -1], np.int64)
+            touched[here] |= now[codes] != data.codes[kind][here]
         gone = int((~np.isin(self.row_ids, rows.row_ids)).sum())
         return np.flatnonzero(touched), (int(touched.sum()) + gone) / max(1, len(rows.row_ids))
 
@@ -190,11 +207,12 @@ class Predecessor:
             detail = "another model: answers cannot be compared"
             return [*checks, Check("canaries", True, detail)]
         shared = np.intersect1d(self.row_ids, rows.row_ids)
-        asked = rows.vectors[np.isin(rows.row_ids, shared[:CANARIES])]
+        own = np.isin(rows.row_ids, shared[:CANARIES])
+        asked = np.asarray(rows.vectors[own], np.float32)
         if not len(asked):
             return [*checks, Check("canaries", True, "no picture in common")]
-        old = self.generation.index.search(asked, SHOWN, shared)
-        new = index.search(asked, DEPTH, shared)
+        old = self.generation.index.search(asked, SHOWN, shared, exact=True)
+        new = index.search(asked, DEPTH, shared, exact=True)
         same = [
             np.abs(score - dict(zip(ids, scores, strict=True)).get(row_id, -9.0)) <= TIE
             for score_row, id_row, scores, ids in zip(*old, *new, strict=True)
@@ -203,11 +221,6 @@ class Predecessor:
         share = float(np.mean(same))
         detail = f"{share:.4f} of {len(same)} answers are as they were"
         return [*checks, Check("canaries", share >= 1.0 - settings.max_change, detail)]
-
-
-def _named(names: tuple[str, ...], codes: np.ndarray) -> np.ndarray:
-    """Labels of codes, empty where there is none; (M,) -> (M,) str"""
-    return np.asarray(np.asarray([*names, ""], np.str_)[codes])
 
 
 def check_labels(

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 
+BATCH_ROWS = 16_384
 _TIMES = {"titles": "crawled_at", "pictures": "fetched_at", "strips": "cut_at"}
 
 
@@ -73,6 +74,24 @@ class Catalog:
         except (OSError, ValueError) as error:
             raise commits.damaged(self.layout.table(table), error) from error
         return found.select(schema.names).cast(schema)
+
+    def batches(self, table: str) -> Iterator[pa.RecordBatch]:
+        """All rows of the current version, a part at a time, for a table that may not fit into
+        memory; within `commits.reading`, or while no writer can come between.
+
+        Errors:  InputError when a file cannot be read
+        """
+        import pyarrow.dataset as ds
+
+        files, schema = self.files(table), arrow_schema(table)
+        try:
+            rows = ds.dataset(files, schema=schema, format="parquet") if files else None
+            if rows is not None:
+                yield from rows.to_batches(
+                    batch_size=BATCH_ROWS, batch_readahead=1, fragment_readahead=1
+                )
+        except (OSError, ValueError) as error:
+            raise commits.damaged(self.layout.table(table), error) from error
 
     def append(self, table: str, rows: pa.Table | Sequence[dict[str, Any]]) -> None:
         """Commit rows that are known to be new."""

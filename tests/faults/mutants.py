@@ -66,7 +66,7 @@ MUTANTS = (
     Mutant("schemas/storage/commits.py", "if thorough or torn or", "if False and", COMMITS),
     Mutant("schemas/storage/locking.py", "(handle, fcntl.LOCK_EX |", "(handle, fcntl.LOCK_SH |", LOCKS),
     Mutant("schemas/storage/fsio.py", "signed_bytes(body) != data", "False", GENERATIONS),
-    Mutant("indexer/vector_index/generations.py", '(digest_file(path) == facts["blake3"])', "True", GENERATIONS),
+    Mutant("indexer/vector_index/generations.py", 'right = digest_file(path) == facts["blake3"]', "right = True", GENERATIONS),
     Mutant("indexer/vector_index/generations.py", 'current[1] != manifest["digest"]', "False", GENERATIONS),
     Mutant("indexer/vector_index/generations.py", "text != f\"{name} {digest}\\n\"", "False", GENERATIONS),
     Mutant("indexer/vector_index/generations.py", "fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_UN", GENERATIONS),

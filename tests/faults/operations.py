@@ -27,6 +27,7 @@ BATCH = 3  # pictures of one commit, so that a small import has several
 
 def settings_of(root: Path) -> Settings:
     flags = {"store.root": str(root), "encoder.threads": 1, "index.sample": 40, "index.keep": 1}
+    flags["index.kind"] = "ivf"  # which writes what the others write, and more
     return load_settings(flags, environ={}, cwd=root.parent)
 
 

@@ -68,7 +68,7 @@ def test_four_readers_notice_nothing(shell: Shell) -> None:
         for _ in range(4)
     ]
     try:
-        for night in range(3):
+        for night in range(2):
             folder = shell.home / "drawings/hand 0/title 0.0"
             drawing(0, 200 + night, 64).save(folder / f"new {night}.png")
             if night == 1:
@@ -99,7 +99,7 @@ def test_eight_start_at_once(shell: Shell) -> None:
 
 
 def test_the_lock_of_a_killed_holder_is_taken_over(shell: Shell) -> None:
-    draw_folder(shell.home / "drawings", titles=4, pictures=8, side_px=160)
+    draw_folder(shell.home / "drawings", titles=4, pictures=4, side_px=160)
     with shell.start("nightly") as holder:
         while not shell.data.joinpath("pictures").exists():
             time.sleep(0.01)

@@ -113,7 +113,7 @@ def test_no_time_is_an_end_in_order(shell: Shell) -> None:
 
 @pytest.mark.slow
 def test_a_second_run_ends_at_once_and_a_killed_one_is_taken_over(shell: Shell) -> None:
-    draw_folder(shell.home / "drawings", titles=8, pictures=8, side_px=200)
+    draw_folder(shell.home / "drawings", titles=4, pictures=5, side_px=200)
     with shell.start("nightly") as first:
         while not shell.data.joinpath("tables").exists():
             time.sleep(0.01)
@@ -127,7 +127,7 @@ def test_a_second_run_ends_at_once_and_a_killed_one_is_taken_over(shell: Shell) 
 
 @pytest.mark.slow
 def test_interrupted_in_order(shell: Shell) -> None:
-    draw_folder(shell.home / "drawings", titles=8, pictures=8, side_px=200)
+    draw_folder(shell.home / "drawings", titles=4, pictures=5, side_px=200)
     with shell.start("nightly", "--json") as process:
         while not shell.data.joinpath("pictures").exists():
             time.sleep(0.01)

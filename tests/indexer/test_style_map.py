@@ -80,17 +80,17 @@ def test_rows_beyond_the_fitted_sample_land_among_their_neighbours(
     assert np.mean(of[nearest] == of) > 0.95
 
 
-def previous_map(picture_ids: list[str], places: np.ndarray) -> sqlite3.Connection:
+def previous_map(row_ids: np.ndarray, places: np.ndarray) -> sqlite3.Connection:
     meta = sqlite3.connect(":memory:")
-    meta.execute("create table pictures (picture_id text, map_x real, map_y real)")
-    rows = zip(picture_ids, *places.T.tolist(), strict=True)
+    meta.execute("create table pictures (row_id integer, map_x real, map_y real)")
+    rows = zip(row_ids.tolist(), *places.T.tolist(), strict=True)
     meta.executemany("insert into pictures values (?, ?, ?)", rows)
     return meta
 
 
 def test_a_small_change_keeps_the_map_and_places_new_pictures_beside_their_neighbours() -> None:
     vectors, of = clusters(4, 30)
-    ids = [str(n) for n in range(len(vectors))]
+    ids = np.arange(len(vectors))
     before = lay_out(vectors[:-3])
     with contextlib.closing(previous_map(ids[:-3], before)) as meta:
         after = map_places(vectors, ids, meta, seed=0)
@@ -102,7 +102,7 @@ def test_a_small_change_keeps_the_map_and_places_new_pictures_beside_their_neigh
 
 def test_many_new_pictures_are_laid_out_with_all_others() -> None:
     vectors, _ = clusters(4, 10)
-    ids = [str(n) for n in range(len(vectors))]
+    ids = np.arange(len(vectors))
     with contextlib.closing(previous_map(ids[:20], np.full((20, 2), 0.5))) as meta:
         after = map_places(vectors, ids, meta, seed=0)
     assert np.array_equal(after, lay_out(vectors))
@@ -110,4 +110,4 @@ def test_many_new_pictures_are_laid_out_with_all_others() -> None:
 
 def test_without_the_package_there_is_no_map(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(style_map.importlib.util, "find_spec", lambda name: None)
-    assert map_places(clusters(2, 5)[0], [str(n) for n in range(10)], None, seed=0) is None
+    assert map_places(clusters(2, 5)[0], np.arange(10), None, seed=0) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,7 +24,23 @@ group = new_app("Build, publish and check index generations.", "toonsearch index
 app.add_typer(group, name="index")
 
 
-@group.command(epilog=examples("toonsearch index build", "toonsearch index build --no-publish"))
+class Kind(StrEnum):
+    """How vectors are searched."""
+
+    AUTO = "auto"
+    FLAT = "flat"
+    IVF = "ivf"
+    IVFPQ = "ivfpq"
+    HNSW = "hnsw"
+
+
+@group.command(
+    epilog=examples(
+        "toonsearch index build",
+        "toonsearch index build --no-publish",
+        "toonsearch index build --kind auto --memory 4G --latency 10",
+    )
+)
 def build(
     ctx: typer.Context,
     no_publish: Annotated[
@@ -34,6 +51,16 @@ def build(
     ] = False,
     force: Annotated[bool, Option("--force", help="Build even when nothing has changed.")] = False,
     accept: Accept = None,
+    kind: Annotated[
+        Kind | None,
+        Option(help="How vectors are searched (setting index.kind); auto goes by their number."),
+    ] = None,
+    memory: Annotated[
+        str | None, Option(metavar="AMOUNT", help="What auto may hold in memory, such as 4G.")
+    ] = None,
+    latency: Annotated[
+        float | None, Option(min=0, metavar="MS", help="What a scan may take, for auto.")
+    ] = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
@@ -46,7 +73,9 @@ def build(
     from search.web.db import forget_visitors
 
     session: Session = ctx.obj
-    settings = session.settings()
+    settings = session.settings(
+        {"index.kind": kind, "index.memory": memory, "index.latency_ms": latency}
+    )
     layout = settings.layout
     removed: list[str] = []
     if dry_run:
@@ -76,6 +105,8 @@ def build(
                 "published": published,
                 "dry_run": dry_run,
                 "counts": report.counts,
+                "search": dataclasses.asdict(report.plan),
+                "notes": report.notes,
                 "checks": [dataclasses.asdict(check) for check in report.checks],
                 "removed": removed,
                 "seconds": round(report.seconds, 3),
@@ -83,6 +114,8 @@ def build(
         )
         return
     counts = counted(report.counts)
+    for note in report.notes:
+        session.note(note)
     if dry_run:
         print(
             f"{'nothing has changed' if report.unchanged and not pending else 'would index'}: {counts}"
@@ -157,7 +190,8 @@ def list_(ctx: typer.Context, as_json: AsJson = False) -> None:
         mark = "*" if info.published else " "
         size = f"{info.bytes_count / 1e6:>8.1f} MB"
         counts = f"{info.pictures_count:>9,} pictures  {info.titles_count:>7,} titles"
-        print(f"{mark} {info.id}  {counts}  {size}  {info.model_id or '-'}  {info.state}")
+        how = f"{info.kind or '-':<5}  recall {info.recall if info.recall is not None else 0:.3f}"
+        print(f"{mark} {info.id}  {counts}  {size}  {how}  {info.model_id or '-'}  {info.state}")
 
 
 @group.command(epilog=examples("toonsearch index verify"))

@@ -361,6 +361,7 @@ def test_the_checks_stay_in_the_generation(layout: Layout) -> None:
         "unit_vectors",
         "finds_itself",
         "recall",
+        "min_recall",
         "encoder",
     }
     assert all(check["passed"] for check in checks["checks"])

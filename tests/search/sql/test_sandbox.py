@@ -20,8 +20,9 @@ from schemas.storage.catalog import Catalog, rows_of
 from schemas.storage.layout import Layout
 from search.sql.errors import OUT_OF_MEMORY
 from search.sql.sandbox import Sandbox, SandboxLimits
-from tests.search.sql.hostile import statements
+from tests.search.sql.hostile import HOGS, statements
 
+FULL = bool(os.environ.get("TOONSEARCH_FAULTS"))
 LIMITS = SandboxLimits(seconds=3.0, memory_bytes=256 * 1024 * 1024)
 SHORT = dataclasses.replace(LIMITS, seconds=0.8)  # three dozen statements run until it ends
 
@@ -152,6 +153,8 @@ def test_hostile_statements_reach_nothing(settings: Settings, tmp_path: Path) ->
         try:
             tried = statements(str(canary), str(settings.layout.root), port)
             assert len(tried) >= 300
+            if not FULL:  # each of these takes until it is stopped, and a new process
+                tried = [sql for sql in tried if sql not in HOGS or sql in HOGS[::4]]
             with Sandbox(settings.layout, SHORT) as sandbox:
                 for sql in tried:
                     _try_one(sandbox, sql, secret)

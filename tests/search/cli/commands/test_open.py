@@ -124,7 +124,6 @@ def test_a_folder_that_vanishes_is_one_line(tmp_path: Path) -> None:
 def test_watching_takes_in_keeps_and_ends(mine: Path) -> None:
     command = [sys.executable, "-m", "search", "--data", str(mine / "data")]
     command += ["open", str(mine / "drawings"), "--watch", "--port", "0", "--no-browser"]
-    count = pictures_count(mine / "data")
     with (mine / "said").open("w") as said:
         process = subprocess.Popen(
             command, cwd=ROOT, stdout=said, stderr=said, env={**os.environ, "OMP_NUM_THREADS": "1"}
@@ -140,6 +139,7 @@ def test_watching_takes_in_keeps_and_ends(mine: Path) -> None:
 
     try:
         wait_for("the page is at")
+        count = pictures_count(mine / "data")
         drawing(2, 99).save(mine / "drawings" / "hand 2" / "title 2.0" / "new.png")
         wait_for(f"the index holds {count + 1} pictures")
         shutil.rmtree(mine / "drawings")

@@ -1,0 +1,180 @@
+"""Which kind of index a catalog gets, and how much of the exact answer it finds, measured.
+
+Small catalogs are scanned; larger ones get candidates, whose recall is measured against that scan
+at every build. A kind that does not find enough gives way to a more exact one, or is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from indexer.vector_index.faiss_index import (
+    CANDIDATES,
+    FLAT,
+    SearchPlan,
+    VectorIndex,
+    write_candidates,
+)
+from schemas.errors import UsageError
+from schemas.settings import IndexSettings
+
+NEAREST = 10
+QUERIES = 200
+TIE = 1e-4
+SCAN_MS = 2e-7
+"""Milliseconds that a scan takes for each number of a vector (docs/scale.md)."""
+MORE_EXACT = {"ivfpq": "ivf", "ivf": "flat", "hnsw": "flat"}
+REFINE = {"ivf": (2,), "ivfpq": (10, 40), "hnsw": (2,)}
+LEAST_PROBES, LEAST_IN_VIEW, MOST_IN_VIEW = 4, 64, 1024
+DOUBLED = 2.0
+"""Lists are laid out again when the catalog is so many times as large as when they were."""
+
+
+@dataclass
+class Chosen:
+    """What was written beside the vectors, and why it is not what was wanted."""
+
+    plan: SearchPlan = FLAT
+    notes: list[str] = field(default_factory=list)
+
+
+def kind_of(settings: IndexSettings, count: int, dimension: int) -> str:
+    """The kind that a catalog of so many vectors gets: as set, or by what a scan takes and what
+    may be held in memory.
+
+    Errors:  UsageError when `index.memory` is no amount
+    """
+    memory = bytes_of(settings.memory)
+    if settings.kind != "auto":
+        return settings.kind if count else "flat"
+    if count * dimension * SCAN_MS <= settings.latency_ms:
+        return "flat"
+    # The codes of one vector and its number; the half floats stay on the disk.
+    return "ivfpq" if memory and count * (dimension + 8) > memory else "ivf"
+
+
+def bytes_of(amount: str) -> int:
+    """An amount of memory such as 500M or 4G in bytes; 0 for an empty text.
+
+    Errors:  UsageError
+    """
+    if not amount.strip():
+        return 0
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([MGT])i?B?", amount.strip(), re.IGNORECASE)
+    if found is None:
+        raise UsageError(f"index.memory is {amount!r}", "Expected is an amount such as 500M or 4G.")
+    return int(float(found[1]) * 1024 ** (2 + "MGT".index(found[2].upper())))
+
+
+def choose_candidates(path: Path, settings: IndexSettings, previous: VectorIndex | None) -> Chosen:
+    """Write the candidates of a flat index beside it, where it shall have some, and measure them.
+
+    `previous` is the index in use, whose lists are taken over while they find enough. With
+    `index.kind` auto a kind that finds too little gives way to a more exact one; one that was
+    asked for is left to the checks.
+
+    Errors:  OSError; UsageError
+    """
+    exact, chosen = VectorIndex.open(path), Chosen()
+    kind = kind_of(settings, exact.count, exact.dimension)
+    asked = _Asked.of(exact, settings) if kind != "flat" else None
+    while kind != "flat":
+        assert asked is not None
+        chosen.plan = _written(path, exact, kind, settings, previous, asked)
+        if chosen.plan.recall >= settings.min_recall or settings.kind != "auto":
+            return chosen
+        chosen.notes.append(
+            f"{kind} finds {chosen.plan.recall:.4f} of the exact ten nearest, index.min_recall is"
+            f" {settings.min_recall:g}: {MORE_EXACT[kind]} is used instead"
+        )
+        kind = MORE_EXACT[kind]
+    path.with_name(CANDIDATES).unlink(missing_ok=True)
+    chosen.plan = FLAT
+    return chosen
+
+
+def _written(
+    path: Path,
+    exact: VectorIndex,
+    kind: str,
+    settings: IndexSettings,
+    previous: VectorIndex | None,
+    asked: _Asked,
+) -> SearchPlan:
+    """Candidates of a kind, with lists taken over if that finds enough, else with new ones."""
+    target = path.with_name(CANDIDATES)
+    if previous is not None and previous.plan.kind == kind and kind != "hnsw":
+        plan = replace(previous.plan, recall=0.0)
+        if plan.trained_on and exact.count < DOUBLED * plan.trained_on:
+            write_candidates(exact, target, plan, settings.seed, previous)
+            plan = _tuned(path, plan, settings, asked)
+            if plan.recall >= settings.min_recall:
+                return plan
+    plan = SearchPlan(kind, lists_for(exact.count), trained_on=exact.count, recall=0.0)
+    write_candidates(exact, target, plan, settings.seed, None)
+    return _tuned(path, plan, settings, asked)
+
+
+def lists_for(count: int) -> int:
+    """How many lists: about twice the square root, a power of two, with eight vectors or more."""
+    wanted = min(2.0 * count**0.5, count / 8)
+    return int(2 ** round(np.log2(wanted))) if wanted > 1 else 1
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Stored vectors as queries, each without itself. Shapes:  queries (Q, D), row_ids (Q,),
+    least (Q,) the similarity of the last of the exact NEAREST"""
+
+    queries: np.ndarray
+    row_ids: np.ndarray
+    least: np.ndarray
+
+    @classmethod
+    def of(cls, exact: VectorIndex, settings: IndexSettings) -> _Asked:
+        rng = np.random.default_rng(settings.seed)
+        size = min(exact.count, QUERIES, settings.sample)
+        row_ids = exact.row_ids[np.sort(rng.choice(exact.count, size, replace=False))]
+        queries = exact.vectors(row_ids)
+        none = cls(queries, row_ids, np.empty(0))
+        similarity = none.others(exact)
+        return replace(none, least=similarity[:, -1] if similarity.shape[1] else none.least)
+
+    def others(self, index: VectorIndex) -> np.ndarray:
+        """Similarities of the nearest but the query itself, greatest first; (Q, NEAREST or less)"""
+        similarity, ids = index.search(self.queries, NEAREST + 1)
+        own = ids == self.row_ids[:, None]
+        own[~own.any(axis=1), -1] = True  # behind copies of itself: any one of them
+        return np.asarray(similarity[~own].reshape(len(self.queries), -1))
+
+    def recall(self, index: VectorIndex) -> float:
+        """The share of the exact nearest that an index finds; of equal ones any."""
+        if not len(self.least):
+            return 1.0
+        return float((self.others(index) >= self.least[:, None] - TIE).mean())
+
+
+def _tuned(path: Path, plan: SearchPlan, settings: IndexSettings, asked: _Asked) -> SearchPlan:
+    """The plan with as few probes as find what is wanted and half of the rest, or the best one."""
+    index = VectorIndex.open(path, plan)
+    wanted = (1.0 + settings.min_recall) / 2.0
+    graph = plan.kind == "hnsw"
+    most = MOST_IN_VIEW if graph else max(1, plan.lists // 4)
+    best = replace(plan, recall=-1.0)
+    for refine in REFINE[plan.kind]:
+        probes = min(LEAST_IN_VIEW if graph else LEAST_PROBES, most)
+        while True:
+            tried = replace(plan, probes=probes, refine=refine)
+            tried = replace(tried, recall=asked.recall(index.changed_to(tried)))
+            if tried.recall > best.recall:
+                best = tried
+            if tried.recall >= wanted:
+                return tried
+            if probes == most:
+                break
+            probes = min(2 * probes, most)
+    return best
