@@ -2,7 +2,7 @@
 
 Words are compared in Latin letters, so that a romanised name meets the Korean one, and by how they
 sound: Korean has several romanisations (Gian and Kian, Shim and Sim). A typo is forgiven in a word
-of four letters, two in one of eight.
+of four letters, two in one of eight, none in a number.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ class Words:
         from rapidfuzz.process import cdist
 
         scores = np.zeros(len(self._words))
-        typos = 0 if len(word) < 4 else 1 if len(word) < 8 else 2
+        typos = 0 if len(word) < 4 or any(map(str.isdigit, word)) else 1 if len(word) < 8 else 2
         for asked, known, most in (
             (word, self._words, TYPO),
             (sound(word), self._sounds, SOUND),

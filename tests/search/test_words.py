@@ -10,9 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from indexer.vector_index.metadata import IndexRows, label_dataset, write_meta
+from indexer.vector_index.metadata import (
+    PICTURE_COLUMNS,
+    IndexRows,
+    PictureRows,
+    label_dataset,
+    write_meta,
+)
 from schemas.errors import InputError
 from schemas.settings import Settings
 from search.cli.app import main
@@ -45,16 +52,7 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> Words:
         }
         for name, (authors, genres, tags) in TITLES.items()
     }  # fmt: skip
-    columns = (
-        "kind",
-        "episode_no",
-        "file",
-        "year",
-        "width_px",
-        "height_px",
-        "panel",
-        "episode_url",
-    )
+    columns = (*PICTURE_COLUMNS, "panel", "episode_url")
     pictures = [
         {
             **dict.fromkeys(columns),
@@ -66,8 +64,9 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> Words:
         for n, file in enumerate(FILES if name == "Ravenous" else ("1.png", "2.png"))
     ]
     count = len(pictures)
-    vectors = np.eye(count, dtype=np.float32)
-    rows = IndexRows(vectors, np.arange(count), np.ones(count, np.float32), pictures, titles)
+    vectors = np.eye(count, dtype=np.float16)
+    table = PictureRows(pa.Table.from_pylist(pictures))
+    rows = IndexRows(vectors, np.arange(count), np.ones(count, np.float32), table, titles)
     path: Path = tmp_path_factory.mktemp("words") / "meta.sqlite"
     write_meta(path, rows, label_dataset(rows, 10))
     with closing(sqlite3.connect(path)) as meta:
@@ -112,8 +111,9 @@ def test_all_words_must_be_there(words: Words) -> None:
     )
 
 
-def test_a_short_word_has_no_typos(words: Words) -> None:
+def test_a_short_word_and_a_number_have_no_typos(words: Words) -> None:
     assert found(words, "cat") and not found(words, "cot")
+    assert found(words, "gian84") and not found(words, "gian85")
 
 
 def test_the_picture_whose_file_fits_is_the_one_that_is_shown(words: Words) -> None:
