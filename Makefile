@@ -18,6 +18,9 @@ MINUTES ?= 20
 # What running needs, in every lock file beside the extra that the file is named after.
 EXTRAS := --extra crawl --extra web --extra report
 
+# Many tests wait for other processes: one more worker than cores.
+WORKERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
+
 .PHONY: answers clipart help env test-env train-env demo test faults fuzz field hands check format bench figures picture docs model card lock clean
 
 help: ## Show this list
@@ -51,7 +54,7 @@ clipart:
 	@PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m crawler.demo.debian $(DEMO_DIR)/clipart 2>/dev/null || true
 
 test: test-env ## Run all tests (those of training need `make train-env` first)
-	@$(BIN)/python -m pytest -q -n auto --dist loadfile
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 
 faults: test-env ## Kill, cut the power and fail at every call, and at KILLS random moments (3000)
 	@TOONSEARCH_FAULTS=full TOONSEARCH_KILLS=$(or $(KILLS),3000) $(BIN)/python -m pytest -q -s tests/faults tests/search/sql/test_sandbox.py
@@ -67,7 +70,7 @@ check: test-env ## Format, lint, types and fast tests
 	@$(BIN)/ruff format --check --quiet $(SOURCES) || { echo "make check: run make format" >&2; exit 1; }
 	@$(BIN)/ruff check --quiet $(SOURCES)
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest -q -x -n auto --dist loadfile -m "not slow"
+	@$(BIN)/python -m pytest -q -x -n $(WORKERS) --dist loadfile -m "not slow"
 
 format: test-env ## Format the code
 	@$(BIN)/ruff format --quiet $(SOURCES)

@@ -31,7 +31,7 @@ from indexer.vector_index.ranking import (
     within,
 )
 from indexer.vector_index.subjects import Mixture
-from schemas.errors import InputError, NoIndexError
+from schemas.errors import InputError, NoIndexError, UsageError
 from schemas.images import PictureLimits
 from schemas.records import LABEL_KINDS, Answer, AskedPanel, Hit, LabelProbability, Labels, TitleHit
 from schemas.settings import QuerySettings, Settings
@@ -83,13 +83,27 @@ class StyleQuery(NamedTuple):
 
     @classmethod
     def of(
-        cls, encoded: Encoded, notes: tuple[str, ...] = (), panels: PanelVectors | None = None
+        cls,
+        encoded: Encoded,
+        notes: tuple[str, ...] = (),
+        panels: PanelVectors | None = None,
+        shares: Sequence[float] | None = None,
     ) -> StyleQuery:
-        """What these pictures have in common. Errors:  InputError when that is nothing"""
+        """What these pictures have in common, each by its share.
+
+        Errors:  InputError when that is nothing
+        """
+        vector, ood = pooled(encoded.vectors, encoded.ood, shares)
         subject = None
         if encoded.subjects is not None:
-            subject = np.asarray(unit(encoded.subjects.mean(axis=0)), np.float32)
-        return cls(*pooled(encoded.vectors, encoded.ood), notes, panels, subject)
+            mean = np.average(encoded.subjects, axis=0, weights=shares)
+            subject = np.asarray(unit(mean), np.float32)
+        return cls(vector, ood, notes, panels, subject)
+
+    @property
+    def pictures_count(self) -> int:
+        """How many pictures it was made of, as far as they can be told apart."""
+        return 1 if self.panels is None else self.panels.pictures_count
 
     def by_panels(self, numbers: Sequence[int]) -> StyleQuery:
         """What these panels alone ask; all of them when none are named.
@@ -98,11 +112,50 @@ class StyleQuery(NamedTuple):
         """
         if not numbers:
             return self
-        if self.panels is None:
+        if self.panels is None or not self.panels.is_cut:
             raise InputError("the pictures were not cut into panels")
         chosen = self.panels.chosen(numbers)
         encoded = Encoded(chosen.vectors, chosen.ood, chosen.subjects)
         return StyleQuery.of(encoded, self.notes, chosen)
+
+    def mixed(
+        self,
+        weights: Sequence[float],
+        others: np.ndarray | None = None,
+        subjects: np.ndarray | None = None,
+    ) -> StyleQuery:
+        """What its pictures and others ask together, each by its weight however many panels it
+        has; `weights` are those of its pictures and then of the others, none: all count alike.
+        Of the others the `subjects` may be known.
+
+        Shapes:  others (W, D) and subjects (W, S) float32 unit
+        Errors:  UsageError when their number is another one; InputError when they all are 0
+        """
+        others = np.empty((0, len(self.vector)), np.float32) if others is None else others
+        if not weights and not len(others):
+            return self
+        own = self.pictures_count
+        count = own + len(others)
+        weights = weights or (1.0,) * count
+        if len(weights) != count:
+            s = "" if len(weights) == 1 else "s"
+            raise UsageError(
+                f"there are {count} pictures but {len(weights)} weight{s}",
+                "Give a weight for each picture, in their order.",
+            )
+        if self.panels is None:
+            vectors, ood, shares = self.vector[None], np.asarray([self.ood]), [weights[0]]
+            about = None if self.subject is None else self.subject[None]
+        else:
+            vectors, ood, about = self.panels.vectors, self.panels.ood, self.panels.subjects
+            shares = self.panels.shares(weights)
+        vectors = np.concatenate([vectors, others])
+        ood = np.concatenate([ood, np.full(len(others), np.nan)])
+        if len(others) and about is not None:
+            is_known = subjects is not None and len(subjects) == len(others)
+            about = np.concatenate([about, subjects]) if is_known else None
+        encoded = Encoded(vectors, ood, about)
+        return StyleQuery.of(encoded, self.notes, self.panels, [*shares, *weights[own:]])
 
 
 @dataclass(frozen=True)
@@ -275,7 +328,7 @@ class Engine:
         )
         pictures = tuple(found.hit(place, expanded=at >= plain) for at, place in enumerate(places))
         panels: tuple[AskedPanel, ...] = ()
-        if query.panels is not None:
+        if query.panels is not None and query.panels.is_cut:
             titles, pictures, panels = self.carried(query.panels, found, titles, pictures, ask)
         return Answer(
             titles=titles,
@@ -303,10 +356,12 @@ class Engine:
         """
         self.encoder.begin()
         seen = see(pictures, self.limits, self.encoder.pixel_spec, cutting)
-        return self.encode_seen(seen, subject=subject)
+        return self.encode_seen(seen, len(pictures), subject=subject)
 
-    def encode_seen(self, seen: Seen, *, subject: bool = True) -> StyleQuery:
-        """The common style of what was decoded and cut already; see `encode`.
+    def encode_seen(
+        self, seen: Seen, pictures_count: int = 1, *, subject: bool = True
+    ) -> StyleQuery:
+        """The common style of what was decoded and cut already, of so many pictures; see `encode`.
 
         Errors:  InputError when there is no picture, or one that cannot be used
         """
@@ -318,7 +373,9 @@ class Engine:
         encoded = self.encoder.encode(seen.pixels, None if clip is None else clip.encode_picture)
         if by_clip and clip is None:
             encoded = encoded._replace(subjects=None)  # those of the encoder are of another space
-        panels = PanelVectors(seen.panels, *encoded) if seen.is_cut else None
+        panels = None
+        if seen.is_cut or pictures_count > 1:
+            panels = PanelVectors(seen.panels, *encoded, seen.is_cut, pictures_count)
         return StyleQuery.of(encoded, seen.notes, panels)
 
     def carried(

@@ -77,6 +77,23 @@ def _bad_crop(text: str) -> UsageError:
     )
 
 
+def parse_weights(text: str) -> tuple[float, ...]:
+    """How much each picture counts, such as `2,1` or `100%,50%`: only their ratios matter.
+
+    Errors:  UsageError
+    """
+    try:
+        weights = tuple(float(part.strip().removesuffix("%")) for part in text.split(","))
+    except ValueError:
+        weights = ()
+    if not weights or not all(0 <= weight < 1e6 for weight in weights):
+        raise UsageError(
+            f"--weights {text[:80]!r} are not numbers from 0 on",
+            "Give one for each picture, as in 2,1: the first counts twice as much.",
+        )
+    return weights
+
+
 @dataclass(frozen=True)
 class QueryPicture:
     """A picture of a query, still encoded."""

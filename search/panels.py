@@ -130,7 +130,9 @@ def joined(each: Sequence[Seen]) -> Seen:
 
 @dataclass(frozen=True)
 class PanelVectors:
-    """The panels that may ask, with the vectors and out-of-distribution scores of those that do.
+    """The panels that may ask, with the vectors and out-of-distribution scores of those that do;
+    `is_cut` is whether any of the `pictures_count` pictures was cut, otherwise each panel is a
+    whole picture.
 
     Shapes:  vectors (P, D) float32 unit, ood (P,), subjects (P, S) float32 unit
     """
@@ -139,6 +141,8 @@ class PanelVectors:
     vectors: np.ndarray
     ood: np.ndarray
     subjects: np.ndarray | None = None
+    is_cut: bool = True
+    pictures_count: int = 1
 
     def chosen(self, numbers: Sequence[int]) -> PanelVectors:
         """Only these panels ask.
@@ -152,23 +156,38 @@ class PanelVectors:
         places = [place for place, number in enumerate(asked) if number in numbers]
         panels = tuple(replace(one, asks=one.number in numbers) for one in self.panels)
         subjects = None if self.subjects is None else self.subjects[places]
-        return PanelVectors(panels, self.vectors[places], self.ood[places], subjects)
+        vectors, ood = self.vectors[places], self.ood[places]
+        return replace(self, panels=panels, vectors=vectors, ood=ood, subjects=subjects)
+
+    def shares(self, weights: Sequence[float]) -> list[float]:
+        """How much each panel counts when its picture has a weight, (pictures_count,), which all of
+        its panels share. -> (P,)"""
+        of = [panel.parts[0].picture - 1 for panel in self.panels if panel.asks]
+        return [weights[place] / of.count(place) for place in of]
 
 
-def pooled(vectors: np.ndarray, ood: np.ndarray) -> tuple[np.ndarray, float]:
+def pooled(
+    vectors: np.ndarray, ood: np.ndarray, shares: Sequence[float] | None = None
+) -> tuple[np.ndarray, float]:
     """The common style of pictures or panels: the normalised mean of their unit vectors, and the
-    geometric mean of their out-of-distribution scores.
+    geometric mean of their out-of-distribution scores; weighted by their shares where some are
+    given. A score that is NaN is not known, and left out.
 
-    Shapes:  vectors (P, D), ood (P,) -> (D,) float32 unit
-    Errors:  InputError when they cancel out
+    Shapes:  vectors (P, D), ood (P,), shares (P,) -> (D,) float32 unit
+    Errors:  InputError when they cancel out, or no share is above 0
     """
-    mean = vectors.astype(np.float32).mean(axis=0)
+    if shares is not None and not sum(shares) > 0:
+        raise InputError("none of the pictures counts", "Give one of them a weight above 0.")
+    mean = np.average(vectors.astype(np.float32), axis=0, weights=shares)
     length = float(np.linalg.norm(mean))
     if not length > 1e-6:
         raise InputError("the pictures have nothing in common", "Ask about them one by one.")
-    return np.asarray(mean / length, np.float32), float(
-        np.exp(np.log(np.maximum(ood, 1e-6)).mean())
-    )
+    each = np.ones(len(ood)) if shares is None else np.asarray(shares, np.float64)
+    each = np.where(np.isnan(ood), 0.0, each)
+    if not each.any():
+        return np.asarray(mean / length, np.float32), float("nan")
+    logs = np.log(np.maximum(np.nan_to_num(ood), 1e-6))
+    return np.asarray(mean / length, np.float32), float(np.exp(np.average(logs, weights=each)))
 
 
 @dataclass(frozen=True)

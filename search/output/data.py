@@ -199,15 +199,24 @@ def write_answer(
         json.dump(body(answer, by, layout), out, ensure_ascii=False, indent=2, allow_nan=False)
         out.write("\n")
         return
-    found = [{**hit, **_probabilities(answer.labels, hit)} for hit in hits(answer, by, layout)]
     if form == "nl":
-        write_lines(out, found)
+        write_lines(out, _found(answer, by, layout))
         return
-    best = [{**hit, **hit["pictures"][0], **hit} if by == "title" else hit for hit in found]
+    best = best_hits(answer, by, layout)
     if form == "csv":
         write_csv(out, CSV_COLUMNS, ([hit.get(name) for name in CSV_COLUMNS] for hit in best))
     else:
         out.writelines(f"{hit['path']}{end}" for hit in best if hit["path"] is not None)
+
+
+def best_hits(answer: Answer, by: str, layout: Layout | None) -> list[dict[str, Any]]:
+    """The hits with the values of CSV_COLUMNS, a title with those of its best picture."""
+    found = _found(answer, by, layout)
+    return [{**hit, **hit["pictures"][0], **hit} if by == "title" else hit for hit in found]
+
+
+def _found(answer: Answer, by: str, layout: Layout | None) -> list[dict[str, Any]]:
+    return [{**hit, **_probabilities(answer.labels, hit)} for hit in hits(answer, by, layout)]
 
 
 # --- Rows of SQL

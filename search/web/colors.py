@@ -19,6 +19,7 @@ from schemas.storage.layout import Layout
 LOG = logging.getLogger("toonsearch.web")
 SHOWN = 6
 MAX_CACHED = 20_000
+MAX_PALETTES = 16
 PAPER = 240
 """Lighter in all channels is the ground that something is drawn on."""
 CHECK_EVERY_S = 30.0
@@ -41,6 +42,7 @@ class PictureColors:
         self._files: Sequence[str] = ()
         self._checked_s = float("-inf")
         self._cached: OrderedDict[str, ColorShares] = OrderedDict()
+        self._holders: OrderedDict[tuple[str, tuple[str, ...]], tuple[str, ...]] = OrderedDict()
 
     def of_pictures(self, picture_ids: Sequence[str]) -> dict[str, ColorShares]:
         """Each picture's main colours; blocks for a moment."""
@@ -65,6 +67,33 @@ class PictureColors:
                 near = bytes(c & 0xE0 | 0x10 for c in bytes.fromhex(one["colour"][1:]))
                 weights[f"#{near.hex()}"] = weights.get(f"#{near.hex()}", 0.0) + one["share"]
         return _largest(list(weights.items()))
+
+    def are_known(self) -> bool:
+        """Whether the catalog has colours of any picture."""
+        try:
+            return bool(Catalog(self.layout).files("colors"))
+        except ToonsearchError:
+            return False
+
+    def holders(self, palette: str) -> tuple[str, ...]:
+        """The pictures that hold all colours of a palette, for a filter; blocks for a moment.
+
+        Errors:  InputError when it cannot be read, or no picture's colours are known
+        """
+        from search import palettes
+
+        colors = palettes.parse_palette(palette)
+        key = (palette, tuple(Catalog(self.layout).files("colors")))
+        with self._lock:
+            if key in self._holders:
+                self._holders.move_to_end(key)
+                return self._holders[key]
+        found = tuple(palettes.holders(self.layout, colors))
+        with self._lock:
+            self._holders[key] = found
+            while len(self._holders) > MAX_PALETTES:
+                self._holders.popitem(last=False)
+        return found
 
     def _read(self, picture_ids: Sequence[str]) -> None:
         """Cache the colours of pictures; a changed table is read again."""

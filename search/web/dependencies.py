@@ -8,10 +8,12 @@ import re
 import secrets
 from collections import OrderedDict
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Annotated, Literal, NamedTuple
 
 from fastapi import Cookie, Depends, Query, Request
 from python_multipart.multipart import parse_options_header
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
@@ -19,7 +21,7 @@ from schemas.errors import UsageError
 from schemas.settings import Settings
 from search.engine import QueryOptions
 from search.filters import MAX_CHARACTERS, Filters
-from search.inputs import Crop, QueryPicture
+from search.inputs import Crop, QueryPicture, parse_weights
 from search.panels import MOST_ASKED, Cutting
 from search.sql.sandbox import Sandbox, SandboxLimits
 from search.web.colors import PictureColors
@@ -85,6 +87,7 @@ class Service:
         self.metrics = Metrics(self.engines, self.decoders)
         self.colors = PictureColors(settings.layout)
         self.recent = RecentQueries()
+        self.why_turn = asyncio.Semaphore(1)
         self.store = Store(settings.layout.web)
         self.sandbox = Sandbox(settings.layout, SQL_LIMITS) if settings.web.sql == "on" else None
 
@@ -183,7 +186,14 @@ async def get_options(
     exclude_same_author: Annotated[
         bool, Query(description="Leave out the artist of the query.")
     ] = False,
-    min_percentile: Annotated[float | None, Query(ge=0, le=100)] = None,
+    min_percentile: Annotated[
+        float | None,
+        Query(ge=0, le=100, description="Nearer than this share of pairs by different authors."),
+    ] = None,
+    palette: Annotated[
+        str | None,
+        Query(max_length=MAX_NAME, description="Only with these colours: #1b2a49,gold."),
+    ] = None,
     text: Annotated[
         str | None,
         Query(max_length=MAX_NAME, description="Words of title, author, tag, genre or file name."),
@@ -210,6 +220,9 @@ async def get_options(
         min_percentile=settings.min_percentile if min_percentile is None else min_percentile,
         text=text,
     )
+    if palette:
+        only = await run_in_threadpool(service.colors.holders, palette)
+        filters = replace(filters, pictures=only)
     return QueryOptions(
         k=k or min(settings.k, MAX_K),
         by=by or settings.by,
@@ -243,6 +256,43 @@ async def get_marks(
 
 
 RequestMarks = Annotated[Marks, Depends(get_marks)]
+
+
+class Mix(NamedTuple):
+    """Pictures of the index that are asked about as well, and how much each picture counts."""
+
+    others: list[str]
+    weights: tuple[float, ...]
+
+
+async def get_mix(
+    others: Annotated[
+        list[Annotated[str, Query(max_length=64)]],
+        Query(
+            alias="with",
+            max_length=MAX_PICTURES,
+            description="Ask about these pictures of the index as well, and leave out their titles.",
+        ),
+    ] = [],  # noqa: B006
+    weights: Annotated[
+        str | None,
+        Query(
+            max_length=400,
+            description="How much each picture counts, those of `with` last; 2,1: the first twice.",
+        ),
+    ] = None,
+) -> Mix:
+    """What is asked about besides the pictures of a request.
+
+    Errors:  ApiError (422)
+    """
+    try:
+        return Mix(others, () if weights is None else parse_weights(weights))
+    except UsageError as error:
+        raise ApiError(422, "weights", error.message.removeprefix("--"), error.hint) from error
+
+
+RequestMix = Annotated[Mix, Depends(get_mix)]
 
 
 def parse_crop(text: str | None) -> Crop | None:

@@ -55,6 +55,13 @@ class OpenEngine:
         names = [column[0] for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor]
 
+    def row_of(self, picture_id: str) -> int | None:
+        """The row of a picture, the first where several titles have it; None when there is none."""
+        found = self.meta.execute(
+            "select min(row_id) from pictures where picture_id = ?", (picture_id,)
+        ).fetchone()
+        return None if found is None else found[0]
+
     def centroid(self, row_ids: np.ndarray, *, subject: bool = False) -> StyleQuery:
         """The normalised mean of stored vectors, with that of their subjects where wanted and
         known; (N,) int64"""

@@ -39,6 +39,8 @@ SIGNING_IN = ("/v1/session", "/v1/accounts")
 COSTS = (
     ("POST", "/v1/query", 1.0),
     ("GET", "/v1/fetched", 2.0),
+    ("POST", "/v1/why", 5.0),
+    ("GET", "/v1/why", 5.0),
     ("GET", "/v1/results", 0.5),
     ("POST", "/v1/sql", 2.0),
     ("GET", "/v1/map/pictures", 0.1),

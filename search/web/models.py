@@ -159,6 +159,8 @@ class AskedPicture(TitleFacts):
 
 class QueryAnswer(BaseModel):
     """`titles` or `pictures`, as `query.by` says; `id` asks again under /v1/results/{id}.
+    `weights` are those of the pictures of the request and then of `others`, which are of the index
+    and were asked about as well.
     `panels` are those of strips and pages, empty where each picture asked whole. `refused` stands
     where some of the pictures could not be used."""
 
@@ -168,6 +170,8 @@ class QueryAnswer(BaseModel):
     pictures: list[FoundPicture] | None = None
     labels: LabelGroups
     panels: list[AskedPanel]
+    weights: list[float]
+    others: list[AskedPicture]
     refused: list[RefusedPicture] | None = None
     picture: AskedPicture | None = None
 
@@ -178,6 +182,24 @@ class SharedLink(BaseModel):
     id: str
     link: str
     expires: str
+
+
+class WhyMap(BaseModel):
+    """By how much the similarity falls when a cell of a picture is wiped; below 0 where it rises.
+    `box` is what of the picture the cells lie on: left, top, width and height as shares of it.
+    `even` when no part carries enough to be pointed at."""
+
+    box: tuple[float, float, float, float]
+    falls: list[list[float]]
+    even: bool
+
+
+class WhyAnswer(BaseModel):
+    """Two pictures compared part by part: of each, what makes it like the other."""
+
+    similarity: float
+    query: WhyMap
+    hit: WhyMap
 
 
 # --- The catalog
@@ -293,6 +315,7 @@ class Facets(BaseModel):
     authors_count: int
     generation: str
     subjects: bool = Field(description="Whether ?subject= can be asked.")
+    colors: bool = Field(description="Whether a palette can be asked for.")
 
 
 class Colors(BaseModel):

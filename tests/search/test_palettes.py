@@ -95,3 +95,12 @@ def test_oklab_against_published_values() -> None:
     expected = [[1.0, 0.0, 0.0], [0.62796, 0.22486, 0.12585], [0.0, 0.0, 0.0]]
     assert oklab(rgb) == pytest.approx(np.asarray(expected), abs=2e-4)
     assert parse_palette("f00*3, 00f").weight.tolist() == [0.75, 0.25]
+
+
+def test_the_server_filters_by_the_same_pictures(painted: Settings) -> None:
+    from search.web.colors import PictureColors
+
+    colors = PictureColors(painted.layout)
+    assert colors.are_known()
+    wanted = tuple(holders(painted.layout, parse_palette("navy,gold")))
+    assert colors.holders("navy,gold") == colors.holders("navy,gold") == wanted != ()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -17,10 +18,12 @@ from search.cli.context import Session
 from search.cli.options import AsJson, check_output, examples, new_app, one_of
 
 if TYPE_CHECKING:
+    from schemas.progress import Progress
     from schemas.records import Answer
     from schemas.settings import Settings
-    from search.engine import QueryOptions
-    from search.inputs import QueryPicture
+    from search.engine import Engine, QueryOptions
+    from search.inputs import Crop, QueryPicture
+    from search.palettes import ColorQuery
     from search.panels import Cutting
 
 app = new_app()
@@ -32,6 +35,8 @@ Names = list[str] | None
         "toonsearch query cover.jpg -k 5",
         "toonsearch query a.png b.png --where \"genre = 'animals' and year < 2006\"",
         "toonsearch query cover.jpg --exclude-same-author --html similar.html",
+        "toonsearch query a.png b.png --weights 2,1",
+        "toonsearch query --each new/ --csv > answers.csv",
         "toonsearch query episode-12/*.jpg",
         "toonsearch query cat.png --subject 0.6",
         "toonsearch query --text 'simcheong drama'",
@@ -50,6 +55,14 @@ def query(
     crop: Annotated[
         str | None, Option(metavar="X,Y,W,H", help="Ask about a part: pixels, or percent with %.")
     ] = None,
+    weights: Annotated[
+        str | None,
+        Option(metavar="N,N,...", help="How much each picture counts: with 2,1 the first twice."),
+    ] = None,
+    each: Annotated[
+        bool,
+        Option("--each", help="Ask about each file, and each picture of a folder, by itself."),
+    ] = False,
     panels: Annotated[
         str,
         Option(
@@ -135,10 +148,12 @@ def query(
     preview: Annotated[
         bool, Option("--preview", "-p", help="Also show thumbnails in the terminal.")
     ] = False,
-) -> None:
+) -> int | None:
     """Find the titles drawn most like a picture, and by whom.
 
-    Several pictures make one query; those that are slices of one strip are joined. A strip, or a
+    Several pictures make one query; those that are slices of one strip are joined. With --each
+    every file is asked about by itself: the table has a line for each, --csv, --nl and --json name
+    the `file`, one that cannot be used gets its `problem`, and the others go on. A strip, or a
     page on which several panels are found with confidence, is cut, and each panel asks (at most
     24, evenly spread): the answer names those that carried it. All filters act before the search. --palette and
     --like-colors filter too; without any PICTURE they rank by colour alone (after
@@ -154,6 +169,7 @@ def query(
         raise UsageError("missing argument 'PICTURE...'", "See `toonsearch query --help`.")
     from search.engine import QueryOptions
     from search.filters import Filters
+    from search.inputs import Crop, parse_weights
     from search.output import text
     from search.panels import Cutting
 
@@ -182,14 +198,34 @@ def query(
         text=words,
     )
     options = replace(QueryOptions.of(settings.query, filters), subject=subject)
-    if palette is not None or like_colors is not None:
-        answer, shown = _by_color(
-            settings, options, pictures or [], crop, cutting, palette, like_colors
-        )
-    elif words is not None and not pictures:
-        answer, shown = _by_words(settings, options, words), []
+    colors = _colors(settings, palette, like_colors)
+    sources = pictures or []
+    if colors is not None and sources:
+        from search.palettes import holders
+
+        only = tuple(holders(settings.layout, colors))
+        options = replace(options, filters=replace(filters, pictures=only))
+    asking = _Asking(
+        settings,
+        options,
+        None if crop is None else Crop.parse(crop),
+        cutting,
+        () if weights is None else parse_weights(weights),
+    )
+    if each:
+        one_of({"each": True, "weights": weights is not None})
+        one_of({"each": True, "paths-only": paths_only or null})
+        one_of({"each": True, "preview": preview})
+        if not sources:
+            raise UsageError("--each needs files or folders", "Name some.")
+        return _each(session, asking, sources, chosen or "table", html)
+    shown: list[QueryPicture] = []
+    if colors is not None and not sources:
+        answer = _by_color(settings, options, colors)
+    elif words is not None and not sources:
+        answer = _by_words(settings, options, words)
     else:
-        answer, shown = _by_style(settings, options, pictures or [], crop, cutting)
+        answer, shown = asking.together(sources)
     for note in answer.notes:
         session.note(note)
     level, layout, limits = settings.query.by, settings.layout, settings.decode.limits
@@ -211,6 +247,7 @@ def query(
         section = GallerySection(answer, tuple(shown), by=level)
         write_gallery(html, [section], layout=layout, limits=limits)
         session.note(f"the gallery is in {html}")
+    return None
 
 
 def _title(text: str) -> str:
@@ -220,66 +257,129 @@ def _title(text: str) -> str:
     return (title_of_address(text) or (text,))[0]
 
 
-def _by_style(
-    settings: Settings,
-    options: QueryOptions,
-    sources: list[str],
-    crop: str | None,
-    cutting: Cutting,
-) -> tuple[Answer, list[QueryPicture]]:
-    """The answer, and the pictures or panels that asked, for a gallery."""
+@dataclass(frozen=True)
+class _Asking:
+    """How pictures are asked about."""
+
+    settings: Settings
+    options: QueryOptions
+    crop: Crop | None
+    cutting: Cutting
+    weights: tuple[float, ...]
+
+    def read(self, source: str) -> QueryPicture:
+        from search.inputs import read_picture
+
+        limits = self.settings.decode.limits
+        return read_picture(source, limits, crop=self.crop, stdin=sys.stdin.buffer)
+
+    def together(self, sources: list[str]) -> tuple[Answer, list[QueryPicture]]:
+        """The answer, and the pictures or panels that asked, for a gallery."""
+        from search.engine import Engine
+        from search.inputs import STDIN
+        from search.panels import panel_pictures, see
+
+        if sources.count(STDIN) > 1:
+            raise UsageError("standard input can be read only once", "Name `-` once.")
+        read = [self.read(source) for source in sources]
+        with Engine.open(self.settings.layout, self.settings) as engine:
+            started = time.perf_counter()
+            engine.encoder.begin()
+            limits = self.settings.decode.limits
+            seen = see(read, limits, engine.encoder.pixel_spec, self.cutting)
+            answer = engine.answer(
+                engine.encode_seen(seen, len(read), subject=self.options.subject > 0).mixed(
+                    self.weights
+                ),
+                self.options,
+                picture_ids=[picture.picture_id for picture in read],
+                names=[picture.name for picture in read],
+                started=started,
+            )
+        return answer, panel_pictures(answer, seen, read) or read
+
+
+def _each(
+    session: Session, asking: _Asking, sources: list[str], form: str, html: Path | None
+) -> int:
+    """Ask about every file by itself; 4 when some could not be used, 3 when none could."""
+    from schemas.attempt import attempt
+    from schemas.images import PictureError
     from search.engine import Engine
-    from search.inputs import STDIN, Crop, read_picture
-    from search.panels import panel_pictures, see
+    from search.filters import allowed
+    from search.output.each import EachAnswer, write_each
+    from search.output.html import GallerySection, write_gallery
 
-    if sources.count(STDIN) > 1:
-        raise UsageError("standard input can be read only once", "Name `-` once.")
-    part = None if crop is None else Crop.parse(crop)
-    limits = settings.decode.limits
-    read = [read_picture(s, limits, crop=part, stdin=sys.stdin.buffer) for s in sources]
+    settings, options = asking.settings, asking.options
+    files = list(_files(sources))
+    sections: list[GallerySection] = []
+    failed = 0
+
+    def answers(engine: Engine, progress: Progress | None) -> Iterator[EachAnswer]:
+        nonlocal failed
+        for n, file in enumerate(files):
+            if progress is not None:
+                progress(n, len(files))
+            picture = attempt(asking.read, file)
+            found: Answer | PictureError
+            if isinstance(picture, PictureError):
+                found = picture
+            else:
+                found = attempt(engine.query, [picture], options, asking.cutting)
+                if html is not None and not isinstance(found, PictureError):
+                    sections.append(GallerySection(found, (picture,), by=options.by))
+            failed += isinstance(found, PictureError)
+            yield file, found
+
     with Engine.open(settings.layout, settings) as engine:
-        started = time.perf_counter()
-        engine.encoder.begin()
-        seen = see(read, limits, engine.encoder.pixel_spec, cutting)
-        answer = engine.answer(
-            engine.encode_seen(seen, subject=options.subject > 0),
-            options,
-            picture_ids=[picture.picture_id for picture in read],
-            names=[picture.name for picture in read],
-            started=started,
-        )
-    return answer, panel_pictures(answer, seen, read) or read
+        allowed(engine.generation, options.filters)  # what is wrong with a filter concerns all
+        with session.progress("asking") as progress:
+            write_each(sys.stdout, answers(engine, progress), options.by, settings.layout, form)
+    if html is not None and sections:
+        limits = settings.decode.limits
+        write_gallery(html, sections, layout=settings.layout, limits=limits)
+        session.note(f"the gallery is in {html}")
+    if failed:
+        session.note(f"{failed:,} of {len(files):,} files could not be used")
+    return 0 if not failed else 3 if failed == len(files) else 4
 
 
-def _by_color(
-    settings: Settings,
-    options: QueryOptions,
-    sources: list[str],
-    crop: str | None,
-    cutting: Cutting,
-    palette: str | None,
-    like_colors: str | None,
-) -> tuple[Answer, list[QueryPicture]]:
-    """By colour alone, or by style among the pictures whose colours fit."""
+def _files(sources: list[str]) -> Iterator[str]:
+    """The files that are named, and the pictures in folders and below; a folder without any
+    stays as it is, to be told of."""
+    from crawler.importers.walk import walk
+
+    for source in sources:
+        inside = sorted(walk(Path(source)).files) if Path(source).is_dir() else []
+        yield from (str(path) for path, *_ in inside) if inside else [source]
+
+
+def _colors(settings: Settings, palette: str | None, like_colors: str | None) -> ColorQuery | None:
+    """The colours that are asked for.
+
+    Errors:  UsageError, InputError
+    """
+    if palette is None and like_colors is None:
+        return None
     from search import palettes
 
     one_of({"palette": palette is not None, "like-colors": like_colors is not None})
     if palette is not None:
-        colors = palettes.parse_palette(palette)
-    else:
-        colors = palettes.palette_of_file(str(like_colors), settings.decode.limits)
-    if sources:
-        only = tuple(palettes.holders(settings.layout, colors))
-        filters = replace(options.filters, pictures=only)
-        return _by_style(settings, replace(options, filters=filters), sources, crop, cutting)
+        return palettes.parse_palette(palette)
+    return palettes.palette_of_file(str(like_colors), settings.decode.limits)
+
+
+def _by_color(settings: Settings, options: QueryOptions, colors: ColorQuery) -> Answer:
+    """The answer by colour alone."""
+    from search.palettes import query_by_color
+
     if options.filters.exclude_same_author:
         raise UsageError("--exclude-same-author needs a picture", "Name one.")
     if options.subject:
         raise UsageError("--subject needs a picture", "Name one.")
-    answer = palettes.query_by_color(
+    return query_by_color(
         settings.layout, colors, k=options.k, by=options.by, filters=options.filters
     )
-    return answer, []
 
 
 def _by_words(settings: Settings, options: QueryOptions, words: str) -> Answer:

@@ -145,9 +145,9 @@ def author(name: str, opened: Opened, service: ServiceDependency) -> dict[str, A
 
 
 @router.get("/facets", response_model=Facets, responses=errors())
-def facets(opened: Opened) -> dict[str, Any]:
+def facets(opened: Opened, service: ServiceDependency) -> dict[str, Any]:
     """What the index can be filtered by, with the number of pictures of each."""
-    return opened.once("facets", _facets)
+    return {**opened.once("facets", _facets), "colors": service.colors.are_known()}
 
 
 @router.get("/colors", response_model=Colors, responses=errors())

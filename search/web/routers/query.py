@@ -30,12 +30,14 @@ from search.web.db import EncodedQuery
 from search.web.dependencies import (
     ChosenPanels,
     Marks,
+    Mix,
     Opened,
     Options,
     Pictures,
     RequestCrop,
     RequestCutting,
     RequestMarks,
+    RequestMix,
     Service,
     ServiceDependency,
 )
@@ -80,6 +82,7 @@ async def query(
     pictures: Pictures,
     opened: Opened,
     cutting: RequestCutting,
+    mix: RequestMix,
     chosen: ChosenPanels = [],  # noqa: B006
 ) -> dict[str, Any]:
     """Find the titles drawn most like the pictures in the body, taken together.
@@ -93,21 +96,25 @@ async def query(
     failed = seen.refused if seen.pixels else {}
     used = [one for n, one in enumerate(pictures) if n not in failed]
 
-    def work() -> tuple[Answer, EncodedQuery]:
+    def work() -> dict[str, Any]:
         ids = [picture.picture_id for picture in used]
         names = [picture.name for picture in used]
-        style = engine.encode_seen(replace(seen, refused={}) if failed else seen)
+        style = engine.encode_seen(replace(seen, refused={}) if failed else seen, len(pictures))
         answer = engine.answer(
-            style.by_panels(chosen), options, picture_ids=ids, names=names, started=started
+            _mixed(opened, style.by_panels(chosen), mix),
+            _without(opened, options, mix),
+            picture_ids=[*ids, *mix.others],
+            names=names,
+            started=started,
         )
         own = tuple(one for one in ids if titles_holding(opened.meta, [one]))
         model = (generation.model_id, generation.preprocessing_digest)
-        return answer, EncodedQuery(
+        encoded = EncodedQuery(
             style.vector, style.ood, *model, own, style.notes, style.panels, style.subject
         )
+        return _body(service.recent.add(encoded), answer, options, _asked(opened, style, mix))
 
-    answer, encoded = await run_in_threadpool(work)
-    body = _body(service.recent.add(encoded), answer, options)
+    body = await run_in_threadpool(work)
     if failed:
         body["refused"] = [
             {"picture": n + 1, "name": pictures[n].name, **error_body(error, pictures[n].name)}
@@ -133,7 +140,8 @@ async def fetched(
         raise ApiError(403, "off", "this server does not fetch pictures")
     data = await fetch_picture(url, service.settings.web.max_bytes)
     name = url.partition("?")[0].rpartition("/")[2][:200] or "picture"
-    return await query(service, options, [QueryPicture(name, data, crop)], opened, cutting)
+    mix = Mix([], ())
+    return await query(service, options, [QueryPicture(name, data, crop)], opened, cutting, mix)
 
 
 @router.get("/text", **ANSWER, responses=errors())
@@ -145,7 +153,7 @@ def by_words(opened: Opened, options: Options) -> dict[str, Any]:
         raise ApiError(422, "empty", "there is no text in the request", "Give ?text=.")
     filters = replace(options.filters, text=None)
     answer = query_by_text(opened.generation, words, k=options.k, by=options.by, filters=filters)
-    return _body(None, answer, options)
+    return _body(None, answer, options, {"weights": [], "others": []})
 
 
 @router.get("/results/{result_id}", **ANSWER, responses=errors(404, 410))
@@ -155,6 +163,7 @@ async def result(
     opened: Opened,
     options: Options,
     marks: RequestMarks,
+    mix: RequestMix,
     chosen: ChosenPanels = [],  # noqa: B006
     format: Annotated[
         Literal["json", "csv", "html"] | None, Query(description="As a file.")
@@ -168,32 +177,39 @@ async def result(
     """
     encoded = await usable_query(service, opened, result_id)
 
-    def work() -> Answer:
-        return _refined_answer(opened, _style(encoded, chosen), options, marks, encoded.own)
+    def work() -> tuple[Answer, dict[str, Any]]:
+        style = _style(encoded, chosen)
+        wanted = _without(opened, options, mix)
+        own = (*encoded.own, *mix.others)
+        answer = _refined_answer(opened, _mixed(opened, style, mix), wanted, marks, own)
+        return answer, _asked(opened, style, mix)
 
-    answer = await run_in_threadpool(work)
+    answer, asked = await run_in_threadpool(work)
     if format is not None:
         return await _download(service, opened, answer, options.by, format)
-    return _body(result_id, answer, options)
+    return _body(result_id, answer, options, asked)
 
 
 @router.post(
-    "/results/{result_id}/share", response_model=SharedLink, responses=errors(403, 404, 507)
+    "/results/{result_id}/share", response_model=SharedLink, responses=errors(403, 404, 410, 507)
 )
 async def share_result(
     result_id: str,
     request: Request,
     service: ServiceDependency,
+    opened: Opened,
+    mix: RequestMix,
     chosen: ChosenPanels = [],  # noqa: B006
 ) -> dict[str, Any]:
     """Make a link that can be opened later: it keeps the vector, not the picture, and asks with
-    these panels."""
+    these panels, other pictures and weights."""
     days = service.settings.web.share_days
     if days == 0:
         raise ApiError(403, "off", "shared links are turned off on this server")
-    encoded = await _encoded_query(service, result_id)
-    style = _style(encoded, chosen)
-    encoded = replace(encoded, vector=style.vector, ood=style.ood, subject=style.subject)
+    encoded = await usable_query(service, opened, result_id)
+    style = await run_in_threadpool(_mixed, opened, _style(encoded, chosen), mix)
+    own = (*encoded.own, *mix.others)
+    encoded = replace(encoded, vector=style.vector, ood=style.ood, own=own, subject=style.subject)
     key, expires = await service.store.run(service.store.add_share, encoded, days)
     moment = datetime.fromtimestamp(expires, UTC).isoformat(timespec="seconds")
     return {"id": key, "link": f"{request.app.state.root_path}/?r={key}", "expires": moment}
@@ -205,24 +221,66 @@ def similar(
     opened: Opened,
     options: Options,
     marks: RequestMarks,
+    mix: RequestMix,
     service: ServiceDependency,
 ) -> dict[str, Any]:
     """Ask with a picture of the index, by its stored vector; refined by pictures that were marked."""
-    row = opened.meta.execute(
-        "select row_id from pictures where picture_id = ? order by row_id", (picture_id,)
-    ).fetchone()
+    row = opened.row_of(picture_id)
     if row is None:
         raise not_found("the index holds no such picture")
-    style = opened.centroid(np.asarray(row, np.int64), subject=options.subject > 0)
-    answer = _refined_answer(opened, style, options, marks, (picture_id,))
+    style = opened.centroid(np.asarray([row], np.int64), subject=options.subject > 0)
+    mixed = _mixed(opened, style, mix)
+    wanted = _without(opened, options, mix)
+    answer = _refined_answer(opened, mixed, wanted, marks, (picture_id, *mix.others))
     generation = opened.generation
     model = (generation.model_id, generation.preprocessing_digest)
     key = service.recent.add(
         EncodedQuery(style.vector, style.ood, *model, (picture_id,), subject=style.subject)
     )
-    [facts] = opened.records(PICTURE_FACTS, *row)
-    facts["authors"], facts["genres"] = json.loads(facts["authors"]), json.loads(facts["genres"])
-    return {**_body(key, answer, options), "picture": facts}
+    body = _body(key, answer, options, _asked(opened, style, mix))
+    return {**body, "picture": _facts(opened, row)}
+
+
+def _facts(opened: OpenEngine, row: int) -> dict[str, Any]:
+    """Whose a picture of the index is."""
+    [facts] = opened.records(PICTURE_FACTS, row)
+    return {**facts, **{name: json.loads(facts[name]) for name in ("authors", "genres")}}
+
+
+def _asked(opened: OpenEngine, style: StyleQuery, mix: Mix) -> dict[str, Any]:
+    """What was asked about, and how much each of it counts."""
+    rows = [opened.row_of(picture_id) for picture_id in mix.others]
+    others = [_facts(opened, row) for row in rows if row is not None]
+    return {
+        "weights": list(mix.weights) or [1.0] * (style.pictures_count + len(others)),
+        "others": others,
+    }
+
+
+def _without(opened: OpenEngine, options: QueryOptions, mix: Mix) -> QueryOptions:
+    """The titles of the pictures that are asked about as well do not answer: whoever names them
+    knows them."""
+    if not mix.others:
+        return options
+    titles = (*options.filters.exclude_titles, *titles_holding(opened.meta, mix.others))
+    return replace(options, filters=replace(options.filters, exclude_titles=titles))
+
+
+def _mixed(opened: OpenEngine, style: StyleQuery, mix: Mix) -> StyleQuery:
+    """The query together with pictures of the index, each by its weight.
+
+    Errors:  ApiError (404) when the index lacks one of them; InputError when weights do not fit
+    """
+    rows = [opened.row_of(picture_id) for picture_id in mix.others]
+    if None in rows:
+        raise not_found("the index holds no such picture")
+    if not rows:
+        return style.mixed(mix.weights)
+    row_ids = np.asarray(rows, np.int64)
+    known = None
+    if style.subject is not None and opened.generation.subjects is not None:
+        known = opened.generation.subjects.vectors(row_ids)
+    return style.mixed(mix.weights, opened.generation.vectors(row_ids), known)
 
 
 def _refined_answer(
@@ -289,9 +347,11 @@ def _style(encoded: EncodedQuery, chosen: Sequence[int]) -> StyleQuery:
     return style.by_panels(chosen)
 
 
-def _body(result_id: str | None, answer: Answer, options: QueryOptions) -> dict[str, Any]:
+def _body(
+    result_id: str, answer: Answer, options: QueryOptions, asked: dict[str, Any]
+) -> dict[str, Any]:
     """The answer's body with the id under which it can be asked again."""
-    return {"id": result_id, **output.body(answer, options.by, None)}
+    return {"id": result_id, **output.body(answer, options.by, None), **asked}
 
 
 # --- A result as a file: JSON, CSV, or the self-contained HTML gallery.

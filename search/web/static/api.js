@@ -60,13 +60,15 @@ export function withParams(path, params) {
 }
 
 // Ask about pictures: { blob, name, crop } each.
-export function query(pictures, params, signal) {
+export const query = (pictures, params, signal) => sendPictures("v1/query", pictures, params, signal);
+
+export function sendPictures(path, pictures, params, signal) {
   const form = new FormData();
   for (const { blob, name, crop } of pictures) {
     form.append("picture", blob, name || "picture");
     form.append("crop", crop ?? "");
   }
-  return ask(withParams("v1/query", params), { method: "POST", body: form, signal });
+  return ask(withParams(path, params), { method: "POST", body: form, signal });
 }
 
 export const segment = (text) => encodeURIComponent(text);

@@ -5,6 +5,8 @@ import { explain, number, t } from "./strings.js";
 import { get, here, load, query, withParams } from "./api.js";
 import { chosen } from "./given.js";
 import { answerView, byline, filtersOf } from "./results.js";
+import { from } from "./look.js";
+import { countsField, withoutPlace } from "./mix.js";
 import { cutButton, panelsView } from "./panels.js";
 import { boxOf, shrunk } from "./shrink.js";
 import { go, known, problem, server } from "./app.js";
@@ -14,7 +16,8 @@ export const MAX_PICTURES = 8;
 let asked = []; // { file, crop, url } of this visit; never stored
 let resultOf = null; // the id of the answer that belongs to them
 let before = null; // what was asked before, while an answer is awaited
-let shownAt = null; // the address of the answer on the page, and what it is about
+let shownAt = null; // the address of the answer on the page, what it is about, and its panels
+let trying = null; // the filter that was changed last, while its answer is awaited
 
 const letGo = (pictures, kept = []) => {
   for (const one of pictures) if (!kept.some((other) => other.url === one.url)) URL.revokeObjectURL(one.url);
@@ -39,6 +42,7 @@ export function take(pictures) {
 // Ask about other pictures, or cut in another way: the result on the page does not belong to them, but it stays until theirs
 // is there, and for good when there is none.
 function askAgain(next, other = {}) {
+  const filtersNow = !here() ? filtersOf(new URLSearchParams(location.search)) : {};
   const isShown = !here() && shownAt && document.querySelector("main .answer");
   const old = { asked, resultOf, address: shownAt?.address };
   asked = next;
@@ -50,8 +54,25 @@ function askAgain(next, other = {}) {
   }
   before = isShown ? before ?? old : null;
   if (!isShown) letGo(old.asked, asked);
-  const filters = !here() ? filtersOf(new URLSearchParams(location.search)) : {};
-  go(withParams("./", { r: "new", ...filters, panel: null, ...other }), location.search.startsWith("?r="));
+  go(withParams("./", { r: "new", ...filtersNow, panel: null, weights: weightsAfter(filtersNow, old.asked, next), ...other }), location.search.startsWith("?r="));
+}
+
+// The weights of other pictures of one's own, before those of the index; new ones count fully.
+function weightsAfter(filters, old, next) {
+  if (!filters.weights) return null;
+  const weights = filters.weights.split(",");
+  const own = weights.length - (filters.with ?? []).length;
+  return [...next.map((one) => (old.includes(one) || one.place ? weights[one.place - 1] : null) ?? "100"), ...weights.slice(own)].join(",");
+}
+
+// Ask with a picture of the index as well.
+export function askWith(id) {
+  const filters = filtersOf(new URLSearchParams(location.search));
+  const others = filters.with ?? [];
+  if (!shownAt || here() || others.includes(id)) return;
+  if (shownAt.count >= MAX_PICTURES) return void tell(t("tooManyAsked", { n: MAX_PICTURES }));
+  tell();
+  go(withParams("./", { ...JSON.parse(shownAt.subject), ...filters, with: [...others, id], weights: filters.weights ? `${filters.weights},100` : null }));
 }
 
 // An answer stays when other filters bring none: the page says why, and its address is the answer's.
@@ -70,8 +91,24 @@ export async function searchPage(main, params, signal) {
     }
     answer.removeAttribute("aria-busy");
     history.replaceState(null, "", `./${shownAt.address}`);
-    tell(error.full ?? error.message);
+    if (!(trying && error.status === 422 && beside(trying, error))) tell(error.full ?? error.message);
+  } finally {
+    if (!signal.aborted) trying = null;
   }
+}
+
+// What is wrong with a filter, beside its field.
+function beside(name, error) {
+  const field = document.getElementById(`f-${name}`);
+  const place = field?.closest(".field");
+  if (!place) return false;
+  place.querySelector(".wrong")?.remove();
+  place.append(h("span", { class: "wrong", id: `f-${name}-wrong`, role: "alert" }, error.full));
+  field.setAttribute("aria-invalid", "true");
+  field.setAttribute("aria-describedby", `f-${name}-wrong`);
+  field.focus();
+  say(error.full);
+  return true;
 }
 
 async function answerPage(main, params, signal) {
@@ -95,7 +132,7 @@ async function answerPage(main, params, signal) {
     leaveOut(answer.refused ?? []);
     history.replaceState(null, "", withParams("./", { r: answer.id, ...filters }));
   }
-  const own = answer.id === resultOf ? [tiles(), panels(answer, filters)] : null;
+  const own = answer.id === resultOf ? [tiles(answer, filters), panels(answer, filters)] : strangers(answer, filters, t("notStored"));
   await show(main, answer, filters, { tiles: own, id: answer.id, ask: again(answer.id, signal) }, signal);
 }
 
@@ -132,9 +169,10 @@ async function likePage(main, params, signal) {
   const ask = (chosen) => get(`v1/pictures/${encodeURIComponent(id)}/similar`, chosen, signal);
   const answer = await ask(filters);
   const { title, title_id, authors, year } = answer.picture;
-  const shown = h("figure", { class: "asked" }, h("span", { class: "mat" }, picture(id, t("pictureOf", { title }), { kind: "query", eager: true })),
+  const first = h("figure", { class: "asked" }, h("span", { class: "mat" }, from({ id }, picture(id, t("pictureOf", { title }), { kind: "query", eager: true }))),
     h("figcaption", {}, h("span", { class: "soft" }, t("thisPicture")), h("h1", { class: "whose" }, h("a", { href: withParams("title", { id: title_id }) }, title)),
-      byline(authors), year ? h("p", { class: "meta" }, year) : null));
+      byline(authors), year ? h("p", { class: "meta" }, year) : null), countsField(answer, filters, 0, changeMix));
+  const shown = [first, h("div", { class: "asked many" }, others(answer, filters))];
   await show(main, answer, filters, { tiles: shown, ask, subject: { like: id } }, signal);
 }
 
@@ -143,7 +181,7 @@ async function urlPage(main, params, signal) {
   const filters = filtersOf(params);
   const answer = await get("v1/fetched", { url: params.get("url"), ...filters }, signal);
   history.replaceState(null, "", withParams("./", { r: answer.id, ...filters }));
-  await show(main, answer, filters, { id: answer.id, ask: again(answer.id, signal) }, signal);
+  await show(main, answer, filters, { tiles: strangers(answer, filters, t("notStored")), id: answer.id, ask: again(answer.id, signal) }, signal);
 }
 
 async function wordsPage(main, params, signal) {
@@ -166,10 +204,13 @@ async function show(main, answer, filters, context, signal) {
   const facets = await get("v1/facets", {}, signal);
   const subject = context.subject ?? { r: answer.id };
   const focused = document.activeElement?.id; // a filter, or a mark
-  shownAt = { address: location.search, subject: JSON.stringify(subject) };
+  shownAt = { address: location.search, subject: JSON.stringify(subject), panels: answer.panels, count: answer.weights.length };
   fill(main, answerView(answer, {
     ...context, filters, facets,
-    change: (next) => go(withParams("./", { ...subject, ...next }), true),
+    change: (next, name) => {
+      trying = name;
+      go(withParams("./", { ...subject, ...next }), true);
+    },
     grown: (k) => { // reloading, and a file, have as many
       history.replaceState(null, "", withParams("./", { ...subject, ...filters, k }));
       for (const one of document.querySelectorAll(".saving a[download]")) {
@@ -187,8 +228,29 @@ async function show(main, answer, filters, context, signal) {
 // The pictures of a result, while they are still here: as small images.
 export const askedImages = (id) => (id === resultOf ? asked.map((one, n) => preview(one, n).firstChild) : []);
 
-function tiles() {
-  return h("div", { class: asked.length > 1 ? "asked many" : "asked" },
+const changeMix = (next) => go(withParams("./", { ...JSON.parse(shownAt.subject), ...next }), true);
+
+// Pictures of the index that are asked about as well.
+function others(answer, filters) {
+  const own = answer.weights.length - answer.others.length;
+  return answer.others.map((one, n) => h("figure", { class: "tile" },
+    h("span", { class: "mat" }, from({ id: one.picture_id }, picture(one.picture_id, t("pictureOf", { title: one.title }), { kind: "query", eager: true }))),
+    h("figcaption", {},
+      h("a", { class: "name", href: withParams("title", { id: one.title_id }), title: one.title }, one.title),
+      h("button", { type: "button", class: "plain", "aria-label": `${t("remove")}: ${one.title}`, onclick: () => changeMix(withoutPlace(answer, filters, own + n)) }, t("remove")),
+      countsField(answer, filters, own + n, changeMix))));
+}
+
+// A question whose own pictures are not here.
+function strangers(answer, filters, said) {
+  const own = answer.weights.length - answer.others.length;
+  return [h("p", { class: "soft" }, said),
+    answer.weights.length > 1 ? Array.from({ length: own }, (_, n) => h("div", { class: "stranger" }, t("yourPicture", { n: own > 1 ? n + 1 : "" }), countsField(answer, filters, n, changeMix))) : null,
+    h("div", { class: "asked many" }, others(answer, filters))];
+}
+
+function tiles(answer, filters) {
+  return h("div", { class: answer.weights.length > 1 ? "asked many" : "asked" },
     asked.map((one, n) => h("figure", { class: "tile" },
       preview(one, n),
       h("figcaption", {},
@@ -197,14 +259,19 @@ function tiles() {
         h("button", {
           type: "button", class: "plain", "aria-label": `${t("remove")}: ${one.file.name || n + 1}`,
           onclick: () => askAgain(asked.filter((_, other) => other !== n)),
-        }, t("remove"))))),
-    asked.length < MAX_PICTURES ? chooser(t("add"), "button small") : null);
+        }, t("remove")),
+        countsField(answer, filters, one.place - 1, changeMix)))),
+    others(answer, filters),
+    answer.weights.length < MAX_PICTURES ? chooser(t("add"), "button small") : null);
 }
 
 // What is asked about: the whole picture, or its part drawn on a canvas.
 function preview(one, n) {
   const alt = t("yourPicture", { n: n + 1 });
   const mat = h("span", { class: "mat" });
+  const panelOf = (entry) => (shownAt?.panels ?? []).find((panel) => panel.panel === entry.asked_by);
+  const partOf = (entry) => panelOf(entry)?.parts.find((part) => part.picture === one.place);
+  const source = { url: one.url, sent: () => one.sent, part: partOf };
   // A strip is shown at full width, to be scrolled.
   const shaped = (width, height) => {
     if (Math.max(width, height) < 3 * Math.min(width, height)) return;
@@ -213,7 +280,7 @@ function preview(one, n) {
   };
   if (!one.crop) {
     const image = h("img", { class: "query", src: one.url, alt, onload: () => shaped(image.naturalWidth, image.naturalHeight) });
-    return put(mat, [image]);
+    return put(mat, [from(source, image)]);
   }
   const canvas = h("canvas", { class: "query", role: "img", "aria-label": alt });
   const image = new Image();
@@ -226,7 +293,7 @@ function preview(one, n) {
     shaped(w, hh);
   };
   image.src = one.url;
-  return put(mat, [canvas]);
+  return put(mat, [from(source, canvas)]);
 }
 
 async function recrop(n) {

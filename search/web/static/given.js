@@ -4,7 +4,8 @@
 import { tell } from "./dom.js";
 import { t } from "./strings.js";
 import { withParams } from "./api.js";
-import { MAX_PICTURES, take } from "./ask.js";
+import { MAX_PICTURES, askWith, take } from "./ask.js";
+import { entryOf } from "./look.js";
 import { go, known, server } from "./app.js";
 
 // How files begin that are pictures; the system does not know every one's type.
@@ -55,6 +56,7 @@ async function open(link) {
 const isField = (event) => event.target instanceof Element && Boolean(event.target.closest("input, textarea"));
 const holds = (event, kind) => Boolean(event.dataTransfer?.types.includes(kind));
 let own = false; // something of this page is dragged
+let ownPicture = null; // and it is a result
 let depth = 0;
 
 function left() {
@@ -62,8 +64,26 @@ function left() {
   document.body.classList.remove("dragging");
 }
 
-addEventListener("dragstart", () => { own = true; });
-addEventListener("dragend", () => { own = false; });
+// A result may be dragged to the question, to ask with it as well.
+const question = (event) => (ownPicture && event.target instanceof Element ? event.target.closest(".question") : null);
+addEventListener("dragstart", (event) => {
+  own = true;
+  const dragged = event.target instanceof Element ? event.target.closest(".evidence[draggable]") : null;
+  if (!dragged) return;
+  const at = event.clientX || event.clientY ? document.elementFromPoint(event.clientX, event.clientY) : null;
+  const button = at?.closest(".look") ?? dragged.querySelector(".look");
+  ownPicture = entryOf(button).picture_id;
+  event.dataTransfer.effectAllowed = "copy";
+  event.dataTransfer.setData("text/plain", entryOf(button).alt);
+  const image = button.querySelector("img");
+  if (image) event.dataTransfer.setDragImage(image, image.width / 2, image.height / 2);
+  document.body.classList.add("dragging-result");
+});
+addEventListener("dragend", () => {
+  own = false;
+  ownPicture = null;
+  document.body.classList.remove("dragging-result");
+});
 addEventListener("dragenter", (event) => {
   if (own) return;
   event.preventDefault();
@@ -75,12 +95,13 @@ addEventListener("dragleave", () => { if (depth <= 1) left(); else depth -= 1; }
 addEventListener("dragover", (event) => {
   if (isField(event) && !holds(event, "Files")) return; // words for a field
   event.preventDefault();
-  event.dataTransfer.dropEffect = own ? "none" : "copy";
+  event.dataTransfer.dropEffect = own && !question(event) ? "none" : "copy";
 });
 addEventListener("drop", (event) => {
   left();
   if (isField(event) && !holds(event, "Files")) return;
   event.preventDefault();
+  if (question(event)) askWith(ownPicture);
   if (own) return;
   const files = [...event.dataTransfer.files];
   const link = ofLink(event.dataTransfer.getData("text/uri-list") || event.dataTransfer.getData("text/plain"));

@@ -9,7 +9,7 @@ const STORED = "keys";
 const MOVES = { j: 1, k: -1 };
 const KEYS = [
   ["keysResults", [["j", "k"], "keyStep"], [["Enter"], "keyLook"], [["/"], "keySearch"], [["?"], "keyHelp"]],
-  ["keysLook", [["←", "→"], "keyStep"], [["+", "−", "0"], "keyZoom"], [["Shift ←", "↑", "→", "↓"], "keyPan"], [["Esc"], "keyClose"]],
+  ["keysLook", [["←", "→"], "keyStep"], [["+", "−", "0"], "keyZoom"], [["Shift ←", "↑", "→", "↓"], "keyPan"], [["w"], "why"], [["Esc"], "keyClose"]],
 ];
 
 const on = () => {

@@ -4,7 +4,9 @@ import { fill, h, picture } from "./dom.js";
 import { number, t } from "./strings.js";
 import { withParams } from "./api.js";
 import { saveButton } from "./account.js";
-import { entryOf, looks } from "./look.js";
+import { load } from "./api.js";
+import { askWith } from "./ask.js";
+import { entryOf, looks, sourceOf } from "./look.js";
 import { fitted, room, zoomed } from "./view.js";
 
 const STEP_PX = 80;
@@ -18,6 +20,8 @@ function pane(kind) {
   const caption = h("figcaption", { class: "soft" });
   let media = null;
   let natural = null;
+  let cover = null; // makes what lies over it
+  let over = [];
   const frame = () => [stage.clientWidth, stage.clientHeight];
   const size = () => fitted(natural, frame());
   return {
@@ -25,7 +29,12 @@ function pane(kind) {
     show(shown, width, height) {
       media = shown;
       natural = width && height ? [width, height] : null;
-      fill(stage, media);
+      this.cover(cover);
+    },
+    cover(made) {
+      cover = made;
+      over = cover && natural ? cover(natural) : [];
+      fill(stage, media, over);
     },
     limits: (zoom) => (natural ? room(size(), frame(), zoom) : [0, 0]),
     draw({ zoom, x, y }) {
@@ -33,22 +42,24 @@ function pane(kind) {
       const [w, hh] = size();
       const [wide, high] = frame();
       const [mx, my] = room([w, hh], [wide, high], zoom);
-      Object.assign(media.style, {
-        width: `${w}px`, height: `${hh}px`, left: `${(wide - w) / 2}px`, top: `${(high - hh) / 2}px`,
-        transform: `translate(${limit(x, mx)}px, ${limit(y, my)}px) scale(${zoom})`,
-      });
+      for (const layer of [media, ...over]) {
+        Object.assign(layer.style, {
+          width: `${w}px`, height: `${hh}px`, left: `${(wide - w) / 2}px`, top: `${(high - hh) / 2}px`,
+          transform: `translate(${limit(x, mx)}px, ${limit(y, my)}px) scale(${zoom})`,
+        });
+      }
     },
   };
 }
 
 // What is asked about, as the page shows it.
 function askedPictures() {
-  return [...document.querySelectorAll("main img.query, main canvas.query")].map((node) => () => {
+  return [...document.querySelectorAll("main img.query, main canvas.query")].map((node) => Object.assign(() => {
     if (node.tagName === "IMG") return h("img", { src: node.src.replace(/size=\w+/, "size=large"), alt: node.alt, draggable: "false" });
     const copy = h("canvas", { width: node.width, height: node.height, role: "img", "aria-label": node.getAttribute("aria-label") });
     copy.getContext("2d").drawImage(node, 0, 0);
     return copy;
-  });
+  }, { source: sourceOf(node) }));
 }
 
 const loaded = (image) => new Promise((resolve) => {
@@ -64,6 +75,8 @@ export function openLightbox(opener, asked = askedPictures(), back = null) {
   let atStart = true; // nothing was moved yet: strips begin at their start
   let sideways = false; // whether there is more to the left or right
   let turn = 0;
+  let shownAsked = 0;
+  let isWhy = false;
   const mine = asked.length ? pane("asked-pane") : null;
   const found = pane("found-pane");
   const panes = [mine, found].filter(Boolean);
@@ -72,14 +85,17 @@ export function openLightbox(opener, asked = askedPictures(), back = null) {
   const place = h("span", { class: "soft place" });
   const actions = h("span", { class: "look-actions" });
   const button = (key, sign, act) => h("button", { type: "button", class: "button small", "aria-label": t(key), title: t(key), onclick: (event) => { if (event.currentTarget.getAttribute("aria-disabled") !== "true") act(); } }, sign);
+  const whyNote = h("p", { class: "why-note soft", role: "status", hidden: true });
+  const whyButton = h("button", { type: "button", class: "button small", "aria-pressed": "false", onclick: () => turnWhy(!isWhy) }, t("why"));
   const before = button("previous", "←", () => step(-1));
   const after = button("next", "→", () => step(1));
   const dialog = h("dialog", { class: "lightbox", "aria-labelledby": "look-title" },
     h("div", { class: "look-head" }, h("div", { "aria-live": "polite" }, title, about),
       h("button", { type: "button", class: "button small", "aria-label": t("close"), title: t("close"), onclick: () => dialog.close() }, "×")),
-    h("div", { class: "panes" }, panes.map((one) => one.node)),
+    h("div", { class: "panes" }, panes.map((one) => one.node)), whyNote,
     h("div", { class: "look-foot" }, before, after, place,
-      button("zoomOut", "−", () => zoomBy(1 / 1.5)), button("zoomIn", "+", () => zoomBy(1.5)), button("wholePicture", "⤢", reset), actions));
+      button("zoomOut", "−", () => zoomBy(1 / 1.5)), button("zoomIn", "+", () => zoomBy(1.5)), button("wholePicture", "⤢", reset),
+      asked.some((one) => one.source) ? whyButton : null, actions));
 
   function draw() {
     const most = panes.map((one) => one.limits(view.zoom));
@@ -112,7 +128,8 @@ export function openLightbox(opener, asked = askedPictures(), back = null) {
     place.textContent = n < 0 ? "" : `${number(n + 1)} / ${number(all.length)}`;
     before.setAttribute("aria-disabled", n <= 0); // not disabled: it would lose the focus, and the keys with it
     after.setAttribute("aria-disabled", n === all.length - 1 && !more());
-    fill(actions, h("a", { class: "plain similar", href: withParams("./", { like: entry.picture_id, exclude_title: entry.title_id }), onclick: leave }, t("similar")),
+    fill(actions, document.querySelector("main .answer") ? h("button", { type: "button", class: "plain with", onclick: () => { at = null; dialog.close(); askWith(entry.picture_id); } }, t("askWith")) : null,
+      h("a", { class: "plain similar", href: withParams("./", { like: entry.picture_id, exclude_title: entry.title_id }), onclick: leave }, t("similar")),
       saveButton(entry, entry.picture_id));
     fill(found.caption, mine ? t("hit") : null);
     const small = at.querySelector("img");
@@ -122,9 +139,45 @@ export function openLightbox(opener, asked = askedPictures(), back = null) {
     else found.show(h("span", { class: "spinner" }));
     large.addEventListener("error", () => { if (my === turn && !small?.naturalWidth) found.show(h("span", { class: "missing", role: "img", "aria-label": entry.alt })); });
     large.addEventListener("load", () => put(found, large, () => my === turn));
+    explainLater();
     const next = all[n + 1];
     if (next) new Image().src = `v1/pictures/${encodeURIComponent(entryOf(next).picture_id)}?size=large`;
   }
+
+  // Why they are alike, over both pictures; asked for again with each result that one stays at.
+  let waiting = 0;
+  function turnWhy(on) {
+    isWhy = on;
+    whyButton.setAttribute("aria-pressed", String(on));
+    whyNote.hidden = !on;
+    explainLater(0);
+  }
+  function explainLater(wait = 350) {
+    clearTimeout(waiting);
+    for (const one of panes) one.cover(null);
+    if (!isWhy) return;
+    fill(whyNote, h("span", { class: "spinner" }), t("whyWait"));
+    waiting = setTimeout(explainPair, wait);
+  }
+  async function explainPair() {
+    const my = turn;
+    const entry = entryOf(at);
+    const source = askedBy(entry);
+    if (source !== asked[shownAsked]) showAsked(asked.indexOf(source));
+    const isWanted = () => my === turn && isWhy && dialog.open && source === asked[shownAsked];
+    try {
+      const { why, heat } = await load("why.js");
+      const maps = await why(source.source, entry);
+      if (!isWanted()) return;
+      for (const [one, map] of [[mine, maps.query], [found, maps.hit]]) one.cover((size) => heat(map, size));
+      draw();
+      whyNote.textContent = t(maps.query.even && maps.hit.even ? "whyEven" : "whyMeans");
+    } catch (error) {
+      if (isWanted()) whyNote.textContent = error.full ?? error.message;
+    }
+  }
+  // The picture of the question that found it: where some were cut, that of its panel.
+  const askedBy = (entry) => asked.find((one) => one.source?.part?.(entry)) ?? (asked[shownAsked].source ? asked[shownAsked] : asked.find((one) => one.source));
 
   const more = () => document.querySelector("main .found .more")?.parentElement.more;
   async function step(by) {
@@ -144,8 +197,10 @@ export function openLightbox(opener, asked = askedPictures(), back = null) {
   }
 
   function showAsked(n) {
+    shownAsked = n;
+    mine.cover(null);
     fill(mine.caption, t("yourPicture", { n: asked.length > 1 ? n + 1 : "" }), asked.length < 2 ? null : asked.map((_, other) =>
-      h("button", { type: "button", class: "plain", "aria-pressed": String(other === n), "aria-label": t("yourPicture", { n: other + 1 }), onclick: () => { showAsked(other); mine.caption.querySelectorAll("button")[other].focus(); } }, other + 1)));
+      h("button", { type: "button", class: "plain", "aria-pressed": String(other === n), "aria-label": t("yourPicture", { n: other + 1 }), onclick: () => { showAsked(other); explainLater(); mine.caption.querySelectorAll("button")[other].focus(); } }, other + 1)));
     put(mine, asked[n]());
   }
 
@@ -155,7 +210,7 @@ export function openLightbox(opener, asked = askedPictures(), back = null) {
     const push = (x, y) => move({ ...view, x: view.x + x * STEP_PX, y: view.y + y * STEP_PX });
     const act = event.shiftKey
       ? { ArrowLeft: () => push(1, 0), ArrowRight: () => push(-1, 0), ArrowUp: () => push(0, 1), ArrowDown: () => push(0, -1), "+": () => zoomBy(1.5) }
-      : { ArrowLeft: () => step(-1), ArrowRight: () => step(1), k: () => step(-1), j: () => step(1), ArrowUp: () => push(0, 1), ArrowDown: () => push(0, -1), "+": () => zoomBy(1.5), "=": () => zoomBy(1.5), "-": () => zoomBy(1 / 1.5), 0: reset };
+      : { ArrowLeft: () => step(-1), ArrowRight: () => step(1), k: () => step(-1), j: () => step(1), w: () => { if (whyButton.isConnected) turnWhy(!isWhy); }, ArrowUp: () => push(0, 1), ArrowDown: () => push(0, -1), "+": () => zoomBy(1.5), "=": () => zoomBy(1.5), "-": () => zoomBy(1 / 1.5), 0: reset };
     const chosen = act[event.key];
     if (!chosen) return;
     event.preventDefault();

@@ -18,6 +18,14 @@ export function lookButton(entry, props, ...children) {
   return button;
 }
 
+// Where a shown picture of the question comes from: { id } of the index, or what was sent of it.
+const sources = new WeakMap();
+export function from(source, node) {
+  sources.set(node, source);
+  return node;
+}
+export const sourceOf = (node) => sources.get(node);
+
 export const entryOf = (button) => entries.get(button);
 
 // All of a page in their order; more may come below while one looks.

@@ -12,9 +12,10 @@ import { markButtons, marksNote } from "./marks.js";
 import { subjectSlider } from "./subject.js";
 import { wordsField } from "./words.js";
 
-export const FILTERS = ["k", "by", "genre", "platform", "year_from", "year_to", "exclude_author", "exclude_same_author", "exclude_title", "liked", "disliked", "panel", "panels", "subject", "text"];
-const MANY = new Set(["genre", "platform", "exclude_author", "exclude_title", "liked", "disliked", "panel"]);
-const UNSEEN = new Set(["k", "exclude_title", "liked", "disliked", "panel", "panels"]); // of the address, not of the form
+export const FILTERS = ["k", "by", "genre", "platform", "year_from", "year_to", "min_percentile", "palette", "exclude_author", "exclude_same_author", "exclude_title", "liked", "disliked", "panel", "panels", "with", "weights", "subject", "text"];
+const MANY = new Set(["genre", "platform", "exclude_author", "exclude_title", "liked", "disliked", "panel", "with"]);
+const UNSEEN = new Set(["k", "exclude_title", "liked", "disliked", "panel", "panels", "with", "weights"]); // of the address, not of the form
+const NEARER = ["50", "90", "99", "99.9"]; // than so many percent of pairs by different artists
 const STEP = 10;
 const MAX_K = 200;
 
@@ -44,7 +45,7 @@ export function answerView(answer, context) {
     },
   };
   return h("div", { class: "answer" },
-    h("div", { class: "question" }, context.tiles ?? h("p", { class: "soft" }, t("notStored")),
+    h("div", { class: "question", "data-drop": context.words ? null : t("dropWith") }, context.tiles ?? h("p", { class: "soft" }, t("notStored")),
       context.words ? null : h("p", { class: "on-map" }, h("a", { class: "plain", href: withParams("map", answer.id ? { r: answer.id } : { like: context.subject?.like }) }, t("onMap"))),
       conclusion(answer.labels), labelGroups(answer.labels)),
     h("section", { class: "found", "aria-label": t("result") },
@@ -119,7 +120,7 @@ export function card(one, context = null) {
   const [first, ...others] = shown;
   const entry = (hit) => ({ ...one, ...hit, alt, about: () => (hit.percentile === undefined ? null : nearness(hit)) });
   return h("li", { class: "card" },
-    h("div", { class: "evidence" },
+    h("div", { class: "evidence", draggable: context ? "true" : null },
       lookButton(entry(first), { class: "large" }, picture(first.picture_id, "", { eager: one.rank < 7 })),
       others.length ? h("div", { class: "others" }, others.map((hit, n) =>
         lookButton(entry(hit), { class: "small", "aria-label": `${t("look")}: ${alt} (${n + 2})` }, picture(hit.picture_id, "", { size: "small" })))) : null),
@@ -169,10 +170,11 @@ export function byline(authors) {
 
 function toolbar(answer, context) {
   const { filters, facets } = context;
-  const change = (part) => context.change({ ...filters, ...part });
-  const select = (name, all, options) => h("select", { id: `f-${name}`, "aria-label": t(name), onchange: (e) => change({ [name]: e.target.value ? [e.target.value] : [] }) },
+  const change = (part) => context.change({ ...filters, ...part }, Object.keys(part)[0]);
+  const field = (...parts) => h("span", { class: "field" }, parts);
+  const select = (name, all, options) => field(h("select", { id: `f-${name}`, "aria-label": t(name), onchange: (e) => change({ [name]: e.target.value ? [e.target.value] : [] }) },
     h("option", { value: "" }, all),
-    options.map((one) => h("option", { value: one.name, selected: filters[name]?.includes(one.name) }, `${one.name} (${number(one.pictures_count)})`)));
+    options.map((one) => h("option", { value: one.name, selected: filters[name]?.includes(one.name) }, `${one.name} (${number(one.pictures_count)})`))));
   const year = (name, label, fallback) => h("input", {
     type: "number", id: `f-${name}`, value: filters[name] ?? "", placeholder: fallback ?? "", min: -9999, max: 9999, "aria-label": `${t("years")} ${label}`,
     onchange: (e) => change({ [name]: e.target.value }),
@@ -187,7 +189,8 @@ function toolbar(answer, context) {
       h("div", { class: "fields" },
         facets.genres.length > 1 ? select("genre", t("anyGenre"), facets.genres) : null,
         facets.platforms.length > 1 ? select("platform", t("anyPlatform"), facets.platforms) : null,
-        facets.years.first !== null ? h("span", { class: "range" }, year("year_from", t("from"), facets.years.first), "–", year("year_to", t("to"), facets.years.last)) : null,
+        facets.years.first !== null ? h("span", { class: "range field" }, year("year_from", t("from"), facets.years.first), "–", year("year_to", t("to"), facets.years.last)) : null,
+        nearerField(filters, change), facets.colors ? paletteField(filters, change) : null,
         authorField((name) => change({ exclude_author: [...(filters.exclude_author ?? []), name] })),
         h("select", { id: "f-by", "aria-label": t("list"), onchange: (e) => change({ by: e.target.value }) },
           [["title", "byTitle"], ["picture", "byPicture"]].map(([value, key]) => h("option", { value, selected: answer.query.by === value }, t(key)))),
@@ -196,14 +199,33 @@ function toolbar(answer, context) {
         densitySwitch(),
         context.words ? null : h("label", { class: "check" }, h("input", { type: "checkbox", id: "f-else", checked: Boolean(filters.exclude_same_author), onchange: (e) => change({ exclude_same_author: e.target.checked || "" }) }), t("someoneElse")),
         chips,
-        Object.keys(filters).some((name) => name !== "exclude_title") ? h("button", { type: "button", class: "plain", onclick: () => context.change({ exclude_title: filters.exclude_title }) }, t("reset")) : null)),
+        Object.keys(filters).some((name) => !["exclude_title", "with", "weights"].includes(name)) ? h("button", { type: "button", class: "plain", onclick: () => context.change({ exclude_title: filters.exclude_title, with: filters.with, weights: filters.weights }) }, t("reset")) : null)),
     answer.id ? shareAndSave(answer, filters) : null);
+}
+
+function nearerField(filters, change) {
+  const own = filters.min_percentile;
+  const options = own && !NEARER.includes(own) ? [...NEARER, own].sort((a, b) => a - b) : NEARER;
+  return h("span", { class: "field" }, h("select", { id: "f-min_percentile", "aria-label": t("closenessFilter"), onchange: (e) => change({ min_percentile: e.target.value }) },
+    h("option", { value: "" }, t("anyCloseness")),
+    options.map((one) => h("option", { value: one, selected: one === own }, t("nearerThan", { p: `${one}\u00a0%` })))));
+}
+
+// Colours by name or number, or picked.
+function paletteField(filters, change) {
+  const input = h("input", {
+    type: "text", id: "f-palette", value: filters.palette ?? "", placeholder: t("paletteExample"), "aria-label": t("paletteFilter"), maxlength: 200, autocomplete: "off",
+    onchange: () => change({ palette: input.value.trim() }),
+  });
+  const add = (color) => change({ palette: [input.value.trim(), color].filter(Boolean).join(", ") });
+  return h("span", { class: "field palette" }, input,
+    h("input", { type: "color", "aria-label": t("pickColor"), title: t("pickColor"), value: "#c08040", onchange: (e) => add(e.target.value) }));
 }
 
 // The author's name with suggestions from the index.
 function authorField(choose) {
   const list = h("datalist", { id: "authors" });
-  const input = h("input", { type: "search", id: "f-author", list: "authors", placeholder: t("excludeAuthor"), "aria-label": t("excludeAuthor"), maxlength: 200, autocomplete: "off" });
+  const input = h("input", { type: "search", id: "f-exclude_author", list: "authors", placeholder: t("excludeAuthor"), "aria-label": t("excludeAuthor"), maxlength: 200, autocomplete: "off" });
   const suggest = later(async () => {
     if (!input.value) return;
     const { authors } = await get("v1/authors", { q: input.value });
@@ -211,7 +233,7 @@ function authorField(choose) {
   });
   input.addEventListener("input", suggest);
   input.addEventListener("change", () => { if (input.value.trim()) choose(input.value.trim()); });
-  return h("span", {}, input, list);
+  return h("span", { class: "field" }, input, list);
 }
 
 function shareAndSave(answer, filters) {
@@ -219,8 +241,8 @@ function shareAndSave(answer, filters) {
   const out = h("div", { class: "shared" });
   const sharing = async () => {
     try {
-      const made = await send("POST", withParams(`${address}/share`, { panel: filters.panel }));
-      const full = new URL(withParams("./", { r: made.id, ...filters, panel: null }), location.href).href;
+      const made = await send("POST", withParams(`${address}/share`, { panel: filters.panel, with: filters.with, weights: filters.weights }));
+      const full = new URL(withParams("./", { r: made.id, ...filters, panel: null, with: null, weights: null }), location.href).href;
       fill(out, h("input", { readonly: true, value: full, "aria-label": t("copyThis"), onfocus: (e) => e.target.select() }),
         h("span", { class: "soft" }, t("shareNote", { date: new Date(made.expires).toLocaleDateString(language) })));
       history.replaceState(null, "", full);

@@ -118,9 +118,9 @@ def test_filters(page_of: Open) -> None:
         page.get_by_role("button", name="Reset filters").click()
     page.wait_for_selector(".answer:not([aria-busy])")
     assert HANDS[0] in page.locator(".cards .by").first.inner_text()
-    page.locator("#f-author").fill(HANDS[0])
+    page.locator("#f-exclude_author").fill(HANDS[0])
     with page.expect_response("**/v1/results/*"):
-        page.locator("#f-author").press("Enter")
+        page.locator("#f-exclude_author").press("Enter")
     page.wait_for_selector(".chip")
     assert HANDS[0] not in " ".join(page.locator(".cards .by").all_inner_texts())
 
