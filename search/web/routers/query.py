@@ -348,7 +348,7 @@ def _style(encoded: EncodedQuery, chosen: Sequence[int]) -> StyleQuery:
 
 
 def _body(
-    result_id: str, answer: Answer, options: QueryOptions, asked: dict[str, Any]
+    result_id: str | None, answer: Answer, options: QueryOptions, asked: dict[str, Any]
 ) -> dict[str, Any]:
     """The answer's body with the id under which it can be asked again."""
     return {"id": result_id, **output.body(answer, options.by, None), **asked}

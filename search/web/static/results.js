@@ -190,7 +190,7 @@ function toolbar(answer, context) {
         facets.genres.length > 1 ? select("genre", t("anyGenre"), facets.genres) : null,
         facets.platforms.length > 1 ? select("platform", t("anyPlatform"), facets.platforms) : null,
         facets.years.first !== null ? h("span", { class: "range field" }, year("year_from", t("from"), facets.years.first), "–", year("year_to", t("to"), facets.years.last)) : null,
-        nearerField(filters, change), facets.colors ? paletteField(filters, change) : null,
+        context.words ? null : nearerField(filters, change), facets.colors ? paletteField(filters, change) : null,
         authorField((name) => change({ exclude_author: [...(filters.exclude_author ?? []), name] })),
         h("select", { id: "f-by", "aria-label": t("list"), onchange: (e) => change({ by: e.target.value }) },
           [["title", "byTitle"], ["picture", "byPicture"]].map(([value, key]) => h("option", { value, selected: answer.query.by === value }, t(key)))),
