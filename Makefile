@@ -21,7 +21,7 @@ EXTRAS := --extra crawl --extra web --extra report
 # Many tests wait for other processes: one more worker than cores.
 WORKERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
 
-.PHONY: answers clipart help env test-env train-env demo test faults fuzz field hands check format bench figures picture docs model card lock clean
+.PHONY: answers clipart help env test-env train-env demo test faults fuzz field hands check format bench figures picture sheet docs model card lock clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ figures: ## Write what was measured into docs/benchmarks.md
 
 picture: test-env demo ## Renew the README's pictures (needs chromium)
 	@$(BIN)/python -m bench.picture $(DEMO_DIR) docs
+
+sheet: demo ## Show 24 queries with what was found first on one sheet (DRAWINGS=folder: half from books)
+	@$(BIN)/python -m bench.sheet $(DEMO_DIR) $(DEMO_DIR)/sheet.png $(if $(filter command line environment,$(origin DRAWINGS)),--drawings $(DRAWINGS))
 
 docs: env ## Renew docs/commands.md from --help and docs/settings.md from the settings
 	@$(BIN)/python -m search.cli.reference > docs/commands.md

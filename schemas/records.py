@@ -230,8 +230,8 @@ CONCLUSIONS = {
     "other kind": "Not a drawing of this kind",
 }
 """What an answer may conclude; the page says the same in Korean (`strings.js`)."""
-LOOKS_LIKE_FROM = 0.4
-"""The first author's least probability for that, if it is also greater than that of nobody."""
+LOOKS_LIKE_FROM = 0.5
+"""The first author's least probability for that: more than that of everything else."""
 NOBODY_FROM = 0.6
 """The least probability that nobody in the catalog drew it (docs/decisions.md has what both
 thresholds were chosen for)."""
@@ -269,7 +269,7 @@ class Labels:
             return "other kind"
         if not self.authors:
             return ""
-        if self.authors[0].probability >= max(LOOKS_LIKE_FROM, self.unknown_author):
+        if self.authors[0].probability >= LOOKS_LIKE_FROM:
             return "looks like"
         return "nobody" if self.unknown_author >= NOBODY_FROM else "not sure"
 

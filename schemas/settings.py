@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -29,6 +30,10 @@ MOST = 1e15
 """No number of any setting means anything above this; machine integers end later."""
 MAX_ROOT_BYTES = 400
 """SQLite opens no path of more than 512."""
+
+
+Amount = int
+"""Bytes, which may be given as 500M or 4G."""
 
 
 def _setting(
@@ -152,7 +157,9 @@ class IndexSettings:
     min_recall: float = _setting(
         0.99, "Share of the exact ten nearest that must be found; less is refused.", low=0, high=1
     )
-    memory: str = _setting("", "Such as 4G: what auto may hold in memory. Empty: no limit.")
+    memory: Amount = _setting(  # noqa: RUF009
+        0, "Such as 4G: what auto may hold in memory; 0: no limit."
+    )
     latency_ms: float = _setting(10.0, "What auto may take for a scan, on one core.", low=0)
     era_years: int = _setting(
         DECADE, 'Years of an era, from the next build on: 10 gives "2000s".', low=1, high=100
@@ -419,6 +426,16 @@ def _text(value: Any) -> str:
     return value
 
 
+def _amount(value: Any) -> int:
+    """Bytes. Errors:  TypeError, ValueError"""
+    if not isinstance(value, str):
+        return int(_number(int, value))
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) ?([KMGT]?)(?:i?B)?", value.strip(), re.IGNORECASE)
+    if found is None:
+        raise ValueError
+    return int(float(found[1]) * 1024 ** " KMGT".index(found[2].upper() or " "))
+
+
 def _path(value: Any) -> Path:
     """An absolute path. Errors:  TypeError, ValueError, RuntimeError for the home of nobody"""
     text = _text(str(value) if isinstance(value, Path) else value)
@@ -440,6 +457,7 @@ _KINDS: dict[str, tuple[Callable[[Any], Any], str]] = {
     "float": (lambda value: _number(float, value), "a number"),
     "bool": (_switch, "true or false"),
     "str": (_text, "a text"),
+    "Amount": (_amount, "an amount such as 500M or 4G"),
     "Path": (_path, "a path"),
     "tuple[str, ...]": (_texts, "a list of texts"),
 }

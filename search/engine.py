@@ -33,7 +33,7 @@ from indexer.vector_index.ranking import (
 from indexer.vector_index.subjects import Mixture
 from schemas.errors import InputError, NoIndexError, UsageError
 from schemas.images import PictureLimits
-from schemas.records import LABEL_KINDS, Answer, AskedPanel, Hit, LabelProbability, Labels, TitleHit
+from schemas.records import LABEL_KINDS, Answer, AskedPanel, Hit, Labels, TitleHit
 from schemas.settings import QuerySettings, Settings
 from schemas.storage.layout import Layout
 from search.filters import NO_FILTERS, Filters, allowed, unknown_names
@@ -576,13 +576,4 @@ def near_enough(
 
 def labels_of(prediction: Prediction) -> Labels:
     """The most probable labels of the first query, as an answer shows them."""
-    shown = {
-        column: tuple(LabelProbability(*one) for one in prediction.ranked(0, kind, LABELS_SHOWN))
-        for kind, (column, *_) in LABEL_KINDS.items()
-    }
-    return Labels(
-        unknown_author=float(prediction.unknown_author[0]),
-        out_of_distribution=float(prediction.out_of_distribution[0]),
-        by_softmax=prediction.by_softmax,
-        **shown,
-    )
+    return prediction.of_query(0, LABELS_SHOWN)

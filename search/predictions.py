@@ -36,11 +36,13 @@ from indexer.labels.heads import has_heads
 from indexer.labels.predict import LabelModel, Prediction, predict
 from schemas.attempt import attempt
 from schemas.errors import NoIndexError
-from schemas.images import PictureError
+from schemas.images import PictureError, read_capped
 from schemas.progress import Progress
 from schemas.records import LABEL_KINDS
 from schemas.settings import Settings
 from search.engine import Engine, StyleQuery, labels_of
+from search.inputs import QueryPicture
+from search.panels import AUTO, Cutting, pooled, see
 
 FORMAT = "toonsearch.predictions/1"
 COLUMNS = tuple(kind.column for kind in LABEL_KINDS.values())
@@ -57,8 +59,10 @@ class Predictor:
 
 @dataclass
 class PredictionReport(ListingReport):
-    """What was written, and how many pictures each conclusion holds for."""
+    """What was written, how many pictures each conclusion holds for, and how many of them are
+    strips and pages of which the panels asked."""
 
+    cut: int = 0
     conclusions: dict[str, int] = field(default_factory=dict)
 
 
@@ -68,19 +72,20 @@ def predict_listed(
     out: Path,
     *,
     model: str | None = None,
+    cutting: Cutting = AUTO,
     progress: Progress | None = None,
 ) -> tuple[str, PredictionReport]:
     """Write the predictions of listed pictures; returns what answered, and the counts.
 
     The published generation answers, with the labels of the user's own catalog; a model's own
-    heads do where `model` names it.
+    heads do where `model` names it. Strips and pages are cut as those of a query are.
 
     Errors:  InputError when the file cannot be written or there is no such model
              NoIndexError without an index, or when the model carries no heads
     """
     if model is not None:
         predictor = _of_model(settings, model)
-        return _write(predictor, settings, listed, out, progress)
+        return _write(predictor, settings, listed, out, progress, cutting)
     with Engine.open(settings.layout, settings, bulk=True) as engine:
         prior = settings.query.unknown_prior
         predictor = Predictor(
@@ -88,7 +93,7 @@ def predict_listed(
             f"generation {engine.generation.id}",
             lambda query: engine.predict(query, prior),
         )
-        return _write(predictor, settings, listed, out, progress)
+        return _write(predictor, settings, listed, out, progress, cutting)
 
 
 def _of_model(settings: Settings, name: str) -> Predictor:
@@ -113,7 +118,12 @@ def _of_model(settings: Settings, name: str) -> Predictor:
 
 
 def _write(
-    predictor: Predictor, settings: Settings, listed: Listed, out: Path, progress: Progress | None
+    predictor: Predictor,
+    settings: Settings,
+    listed: Listed,
+    out: Path,
+    progress: Progress | None,
+    cutting: Cutting = AUTO,
 ) -> tuple[str, PredictionReport]:
     import pyarrow as pa
 
@@ -136,7 +146,22 @@ def _write(
     report = PredictionReport(predictor.encoder.model_id, 0, 0, [])
     with parquet_file(out, schema) as write:
         limits = settings.decode.limits
-        for batch in listed_vectors(predictor.encoder, limits, listed, progress):
+
+        cut: list[Path] = []
+
+        def look(path: Path) -> list[np.ndarray]:
+            picture = QueryPicture(path.name, read_capped(path, limits))
+            seen = see([picture], limits, predictor.encoder.pixel_spec, cutting)
+            try:
+                seen.check()
+            except PictureError as error:  # its row names the picture
+                why = error.message.removeprefix(f"{path.name}: ")
+                raise PictureError(error.reason, why, error.hint) from error
+            if seen.is_cut:
+                cut.append(path)
+            return seen.pixels
+
+        for batch in listed_vectors(predictor.encoder, limits, listed, progress, look, pooled):
             predicted: list[Prediction | None] = []
             for at, row in enumerate(batch):
                 if row.vector is None:
@@ -151,6 +176,7 @@ def _write(
             answers = [one for one in predicted if one]
             for conclusion in (labels_of(one).conclusion for one in answers):
                 report.conclusions[conclusion] = report.conclusions.get(conclusion, 0) + 1
+        report.cut = len(cut)
     return predictor.source, report
 
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from crawler.demo.authors import merge_authors, normalise_author
 from crawler.demo.debian import HINT
-from crawler.demo.svg import MAX_BYTES, read_metadata
+from crawler.demo.svg import MAX_BYTES, read_metadata, shows_other_file
 from crawler.importers.ingest import slug
 from schemas.attempt import attempt
 from schemas.dates import parse_date, parse_year
@@ -41,7 +41,7 @@ from schemas.images import (
 from schemas.progress import Progress
 from schemas.storage.fsio import replace_file
 
-VERSION = 5
+VERSION = 6
 """Of the rules below; raise it when they change, and prepared folders are made again."""
 COLUMNS = ("path", "author", "series", "title_id", "genre", "year", "date", "license", "source")
 FILES = ("catalog.csv", "queries.csv", "unknown.csv")
@@ -83,6 +83,7 @@ class Drawing:
     year: int | None = None
     date: str = ""
     license: str = ""
+    shows_other_file: bool = False
     reason: str = ""
     sha256: str = ""
     hash: int = 0
@@ -135,6 +136,7 @@ def read_drawing(drawing: Drawing) -> Drawing:
         # The collection took public-domain works only, and the package says so for all
         # files that do not say otherwise.
         license=_LICENSES.get(metadata.license_url, metadata.license_url or "public domain"),
+        shows_other_file=shows_other_file(data),
     )
 
 
@@ -162,6 +164,8 @@ def check_drawing(drawing: Drawing) -> Drawing:
             raise PictureError(Reason.MISSING, "")
         if drawing.author is None:
             return replace(drawing, reason="no_author")
+        if drawing.shows_other_file:
+            return replace(drawing, reason="other_file")
         data = read_capped(drawing.png, LIMITS)
         image = decode_picture(data, LIMITS, target_px=_CHECK_PX)
         if is_blank(image):
@@ -256,6 +260,8 @@ _PARTS = ("bodypart", "clothing")
 UNKNOWN_AUTHORS = ("Linda Kim", "Jarno Vasamaa")
 """Left out of the index entirely: people who drew things, in several series, of a number that
 the catalog can spare, and whose colours and strokes stay the same from series to series."""
+MAX_PICTURES = 60
+"""Of one author: three drew half of the collection, and would be half of every answer."""
 MIN_PICTURES = 6
 """Pictures that an author needs before some are held out: the rest must still show a style."""
 MAX_HELD_OUT = 3
@@ -275,8 +281,7 @@ def hold_out(
         by_author[row["author"]].append(place)
 
     def order(place: int) -> bytes:
-        """A draw that depends on the picture's source alone; 0 is its seed."""
-        return hashlib.sha256(f"0:{rows[place]['source']}".encode()).digest()
+        return _draw(rows[place])
 
     queries: set[int] = set()
     for author, places in by_author.items():
@@ -291,6 +296,20 @@ def hold_out(
         spare = {place for held in series.values() if len(held) >= 4 for place in held}
         queries.update(gone, sorted(spare.difference(gone), key=order)[:2])
     return queries, {place for author in unknown_authors for place in by_author[author]}
+
+
+def at_most(rows: Sequence[Row], count: int) -> list[Row]:
+    """So many of each author's, drawn from all of them, in their order."""
+    by_author: dict[str, list[Row]] = defaultdict(list)
+    for row in sorted(rows, key=_draw):
+        by_author[row["author"]].append(row)
+    chosen = {row["source"] for some in by_author.values() for row in some[:count]}
+    return [row for row in rows if row["source"] in chosen]
+
+
+def _draw(row: Row) -> bytes:
+    """A draw that depends on the picture's source alone; 0 is its seed."""
+    return hashlib.sha256(f"0:{row['source']}".encode()).digest()
 
 
 def showcase(rows: Sequence[Row]) -> list[Row]:
@@ -349,7 +368,9 @@ def prepare(root: Path, out_dir: Path, *, progress: Progress) -> DemoSummary:
     dropped = Counter(one.reason for one in checked if one.reason)
     distinct = _drop_copies([one for one in checked if not one.reason], dropped)
     names = merge_authors(Counter(one.credit for one in checked if one.author))
-    rows = _rows(distinct, names)
+    every = _rows(distinct, names)
+    rows = at_most(every, MAX_PICTURES)
+    dropped["author_has_enough"] += len(every) - len(rows)
     queries, unknown = hold_out(rows)
     parts: tuple[list[Row], ...] = ([], [], [])
     for place, row in enumerate(rows):

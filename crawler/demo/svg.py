@@ -1,4 +1,4 @@
-"""What an SVG says about itself: author, date, licence.
+"""What an SVG says about itself: author, date, licence, and whether it lacks a picture.
 
 The files may be anybody's. Nothing reads them as XML, so no entity is ever expanded and no
 other file is opened; a bounded number of bytes and characters is read.
@@ -23,6 +23,7 @@ _CREATOR, _NAME, _DATE = _element("dc:creator"), _element("dc:title"), _element(
 _ENTITY = re.compile(r"&[A-Za-z][\w.-]{0,40};")
 _LICENSE = re.compile(r"<cc:license\b[^<>]*resource\s*=\s*[\"']([^\"'<>]{1,1000})")
 _ENCODING = re.compile(rb"<\?xml[^>]{1,200}encoding\s*=\s*[\"']([\w.-]{1,40})")
+_LINKED = re.compile(rb"<image\b[^<>]{0,2000}?href\s{0,9}=\s{0,9}[\"'](?!data:|#)[^\"'\s]")
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,12 @@ def read_metadata(data: bytes) -> SvgMetadata:
         date=next(filter(None, map(_plain, dates)), ""),
         license_url=licenses[0] if licenses else "",
     )
+
+
+def shows_other_file(data: bytes) -> bool:
+    """Whether an SVG shows a picture of another file; where that is not at hand, a renderer
+    draws a sign in its place."""
+    return _LINKED.search(data[:MAX_BYTES]) is not None
 
 
 def _decode(data: bytes) -> str:

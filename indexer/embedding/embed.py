@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -394,27 +395,56 @@ class ListedVector:
 
 
 def listed_vectors(
-    encoder: Encoder, limits: PictureLimits, listed: Listed, progress: Progress | None = None
+    encoder: Encoder,
+    limits: PictureLimits,
+    listed: Listed,
+    progress: Progress | None = None,
+    look: Callable[[Path], Sequence[np.ndarray]] | None = None,
+    pool: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, float]] | None = None,
 ) -> Iterator[list[ListedVector]]:
     """Vectors of listed pictures in the list's order, batch by batch.
 
-    A picture that cannot be used does not stop the others.
+    A picture that cannot be used does not stop the others. `look` says what the network is to see
+    of a picture, if that is not the whole; of several views `pool` makes one vector.
     """
     spec = encoder.pixel_spec
 
-    def read(job: tuple[str, Path]) -> np.ndarray:
-        return picture_to_pixels(read_capped(job[1], limits), limits, spec)
+    def read(job: tuple[str, Path]) -> Sequence[np.ndarray]:
+        if look is not None:
+            return look(job[1])
+        return [picture_to_pixels(read_capped(job[1], limits), limits, spec)]
 
-    batch: list[tuple[str, np.ndarray | PictureError]] = []
-    for done, ((name, _), outcome) in enumerate(in_order(read, listed, 128), 1):
+    def vector_of(views: list[tuple[np.ndarray, float] | PictureError]) -> tuple[np.ndarray, float]:
+        made = []
+        for view in views:
+            if isinstance(view, PictureError):
+                raise view
+            made.append(view)
+        if len(made) == 1 or pool is None:
+            return made[0]
+        return pool(np.stack([vector for vector, _ in made]), np.array([ood for _, ood in made]))
+
+    batch: list[tuple[str, Sequence[np.ndarray] | PictureError]] = []
+    views = 0
+    ahead = 128 if look is None else 16
+    for done, ((name, _), outcome) in enumerate(in_order(read, listed, ahead), 1):
         batch.append((name, outcome))
-        if len(batch) == BATCH_ROWS or done == len(listed):
-            good = [part for _, part in batch if not isinstance(part, PictureError)]
+        views += 1 if isinstance(outcome, PictureError) else len(outcome)
+        if views >= BATCH_ROWS or done == len(listed):
+            good = [
+                view for _, part in batch if not isinstance(part, PictureError) for view in part
+            ]
             made = iter(encode_each(encoder, good))
             found = [
-                (name, part if isinstance(part, PictureError) else next(made))
+                (
+                    name,
+                    part
+                    if isinstance(part, PictureError)
+                    else attempt(vector_of, list(islice(made, len(part)))),
+                )
                 for name, part in batch
             ]
+            views = 0
             yield [
                 ListedVector(name, None, problem=part.message)
                 if isinstance(part, PictureError)

@@ -22,6 +22,14 @@ def expected_calibration_error(
     return float(sum(gaps) / max(1, len(confidence)))
 
 
+def calibration_error_of_chance(confidence: np.ndarray, trials: int = 50) -> float:
+    """What `expected_calibration_error` would be on average if every answer were right exactly as
+    often as it says: few answers in a bin are never right in quite that share. (Q,) -> float"""
+    rng = np.random.default_rng(0)
+    drawn = (rng.random(len(confidence)) < confidence for _ in range(trials))
+    return float(np.mean([expected_calibration_error(confidence, right) for right in drawn]))
+
+
 def auroc(score: np.ndarray, positive: np.ndarray) -> float:
     """Probability that a positive scores above a negative, ties half."""
     _, inverse, counts = np.unique(score, return_inverse=True, return_counts=True)

@@ -35,6 +35,7 @@ from indexer.labels.open_set import (
     unknown_probability,
 )
 from indexer.labels.softmax import Softmax
+from schemas.records import LABEL_KINDS, LabelProbability, Labels
 from schemas.storage.fsio import fsync_directory, write_file
 
 MODEL_FOLDER = "model"
@@ -112,6 +113,19 @@ class Prediction:
         mass = 1.0 - float(self.unknown_author[query]) if kind == "author" else 1.0
         order = np.argsort(-shares, kind="stable")[:count]
         return [(names[code], mass * float(shares[code])) for code in order.tolist()]
+
+    def of_query(self, query: int, count: int) -> Labels:
+        """The most probable labels of one query, as an answer shows them."""
+        shown = {
+            column: tuple(LabelProbability(*one) for one in self.ranked(query, kind, count))
+            for kind, (column, *_) in LABEL_KINDS.items()
+        }
+        return Labels(
+            unknown_author=float(self.unknown_author[query]),
+            out_of_distribution=float(self.out_of_distribution[query]),
+            by_softmax=self.by_softmax,
+            **shown,
+        )
 
 
 def predict(

@@ -20,6 +20,10 @@ from indexer.panels.order import Box, reading_order
 MIN_SIZE = 0.07
 """Shortest side of a panel, as a share of the shorter side of the page."""
 
+FULL = 0.84
+"""Share of a panel, between its own corners, that is drawn: less is a loose drawing, whose own white
+looks like gutters."""
+
 EDGE = 15
 """Levels between two sides of an edge."""
 
@@ -184,10 +188,9 @@ class _Page:
                 edges, cv2.MORPH_OPEN, np.ones(size, np.uint8)
             )
         hidden = self.balloons
-        _, _, stats, _ = cv2.connectedComponentsWithStats(rows | columns, connectivity=8)
         found = []
         least = max(0.12 * self.unit, self.least)
-        for x, y, w, h, _ in stats[1:]:
+        for x, y, w, h in _boxes(rows | columns):
             if min(w, h) < least or w * h > 0.9 * rows.size:
                 continue
             sides = (
@@ -284,6 +287,8 @@ class _Page:
             if halves is None:
                 a, b, c, d = _sides(own)
                 fill = _fill(own[b:d, a:c], gap[b:d, a:c])
+                if fill < FULL:  # a loose drawing has no sides that something could stick out of
+                    a, b, c, d = 0, 0, w, h
                 yield _Piece(x0 + a, y0 + b, x0 + c, y0 + d, fill, polygon=_polygon(own, x0, y0))
 
     def _at_gutter(self, own: np.ndarray, gap: np.ndarray) -> _Halves:
@@ -326,7 +331,12 @@ class _Page:
             )
             clear = min(before.max(), after.max()) > 0.6 and step > 0.35
             covered = float(cover[start:end].min())
-            if clear and (best is None or covered < best[0]) and _straight(gap, (start + end) // 2):
+            if (
+                clear
+                and (best is None or covered < best[0])
+                and _straight(gap, (start + end) // 2)
+                and _are_full((own[:start], own[end:]), (gap[:start], gap[end:]))
+            ):
                 best = (covered, start, end)
         return best
 
@@ -336,18 +346,20 @@ class _Page:
 
         unit = self.unit
         side = max(5, int(0.07 * unit))
+        if np.count_nonzero(gap) < side:
+            return None
         thin = gap - cv2.morphologyEx(gap, cv2.MORPH_OPEN, np.ones((side, side), np.uint8))
         best: tuple[float, np.ndarray] | None = None
         for kernel in ((1, 6), (6, 1)):
             run = cv2.morphologyEx(thin, cv2.MORPH_OPEN, np.ones(kernel, np.uint8))
-            _, labels, stats, _ = cv2.connectedComponentsWithStats(run, connectivity=8)
-            long = np.hypot(stats[1:, 2], stats[1:, 3]) >= 0.12 * unit
-            for label in np.flatnonzero(long) + 1:
-                x, y, w, h, _ = stats[label]
-                ys, xs = np.nonzero(labels[y : y + h, x : x + w] == label)
-                points = np.column_stack([xs + x, ys + y]).astype(np.float32)
+            outlines, _ = cv2.findContours(run, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+            for outline in outlines:
+                _, _, w, h = cv2.boundingRect(outline)
+                if np.hypot(w, h) < 0.12 * unit:
+                    continue
+                points = outline[:, 0].astype(np.float32)
                 line = cv2.fitLine(points, cv2.DIST_L2, 0, 0.01, 0.01).ravel()
-                if np.abs(_distance(line, points[:, 0], points[:, 1])).mean() > 0.012 * unit:
+                if np.abs(_distance(line, points[:, 0], points[:, 1])).mean() > 0.024 * unit:
                     continue
                 step = _slant_step(own, gap, line, unit)
                 if step > 0.35 and (best is None or step > best[0]):
@@ -360,6 +372,8 @@ class _Page:
             ((side & (own > 0)).astype(np.uint8), 0, 0) for side in (distance > 1, distance < -1)
         ]
         if min(int(half.sum()) for half, _, _ in halves) < self.least**2:
+            return None
+        if not _are_full([half for half, _, _ in halves], (gap, gap)):
             return None
         return halves[0], halves[1]
 
@@ -390,11 +404,8 @@ class _Page:
 
     def balloons_outside(self, panels: list[_Piece]) -> list[_Piece]:
         """Balloons that touch no panel; those that stick out of one widen it, if so wanted."""
-        import cv2
-
         outside = []
-        _, _, stats, _ = cv2.connectedComponentsWithStats(self.balloons, connectivity=8)
-        for x, y, w, h, _ in stats[1:].tolist():
+        for x, y, w, h in _boxes(self.balloons):
             balloon = _Piece(x, y, x + w, y + h, 1.0)
             owner = max(panels, key=balloon.share_in, default=None)
             if owner is None or not balloon.share_in(owner):
@@ -417,6 +428,18 @@ def _box(piece: _Piece, step: int, width: int, height: int) -> Box:
     return x, y, min(piece.x1 * step, width) - x, min(piece.y1 * step, height) - y
 
 
+def _boxes(mask: np.ndarray) -> Iterator[Box]:
+    """Left, top, width and height of each connected piece of a mask."""
+    import cv2
+
+    # Of two levels: outlines, those of pieces in holes of others too, and the holes.
+    outlines, inside = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+    for k, outline in enumerate(outlines):
+        if inside[0][k][3] < 0:
+            x, y, w, h = cv2.boundingRect(outline)
+            yield x, y, w, h
+
+
 _Half = tuple[np.ndarray, int, int]
 """The mask of a half and where it lies in the whole."""
 
@@ -426,6 +449,18 @@ _Halves = tuple[_Half, _Half] | None
 def _fill(own: np.ndarray, gap: np.ndarray) -> float:
     drawn, empty = int(own.sum()), int(gap.sum())
     return drawn / max(1, drawn + empty)
+
+
+def _are_full(halves: Sequence[np.ndarray], gaps: Sequence[np.ndarray]) -> bool:
+    """Whether most of both halves is drawn, between their own corners."""
+    import cv2
+
+    for own, gap in zip(halves, gaps, strict=True):
+        hull = cv2.convexHull(cv2.findNonZero(np.ascontiguousarray(own)))
+        inside = cv2.fillConvexPoly(np.zeros(own.shape, np.uint8), hull, 1)
+        if _fill(own, gap & inside) < FULL:
+            return False
+    return True
 
 
 def _runs(mask: np.ndarray) -> Iterator[tuple[int, int]]:
@@ -448,22 +483,26 @@ def _slant_step(own: np.ndarray, gap: np.ndarray, line: np.ndarray, unit: float)
     """How much more is drawn on both sides of a line than along it; -1 for no gutter."""
     height, width = own.shape
     vx, vy, px, py = (float(value) for value in line)
-    along = np.arange(-(height + width), height + width, 2)
+    # Of the line only the part within the piece: from where it passes the middle.
+    at = (width / 2 - px) * vx + (height / 2 - py) * vy
+    along = np.arange(at - (height + width) / 2, at + (height + width) / 2, 2)
     xs, ys = px + along * vx, py + along * vy
 
-    def cover(offset: float) -> tuple[float, float]:
-        x = np.rint(xs - offset * vy).astype(int)
-        y = np.rint(ys + offset * vx).astype(int)
+    def cover(offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        x = np.rint(xs - offsets[:, None] * vy).astype(np.int32)
+        y = np.rint(ys + offsets[:, None] * vx).astype(np.int32)
         inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-        drawn, empty = own[y[inside], x[inside]].sum(), gap[y[inside], x[inside]].sum()
-        return drawn / max(1, drawn + empty), empty / max(1, inside.sum())
+        at = np.where(inside, y * width + x, 0)
+        drawn = (np.take(own, at) * inside).sum(axis=1)
+        empty = (np.take(gap, at) * inside).sum(axis=1)
+        return drawn / np.maximum(1, drawn + empty), empty / np.maximum(1, inside.sum(axis=1))
 
-    middle, empty = cover(0)
-    if middle > 0.55 or empty < 0.3:
+    (middle,), (empty,) = cover(np.zeros(1))
+    reach = np.arange(2, int(0.06 * unit), 2)
+    if middle > 0.55 or empty < 0.3 or not len(reach):
         return -1.0
-    reach = range(2, int(0.06 * unit), 2)
-    sides = [max((cover(sign * offset)[0] for offset in reach), default=0.0) for sign in (1, -1)]
-    return min(sides) - middle if min(sides) > 0.6 else -1.0
+    least = min(float(cover(sign * reach)[0].max()) for sign in (1, -1))
+    return least - float(middle) if least > 0.6 else -1.0
 
 
 def _distance(line: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -568,7 +607,8 @@ def _substantial(group: Sequence[_Piece], unit: int, least: float) -> bool:
 
 
 def _dense(group: Sequence[_Piece]) -> bool:
-    return _union(group).fill > 0.6 or any(piece.solid for piece in group)
+    whole = _union(group)
+    return whole.fill > 0.6 or sum(p.area for p in group if p.solid) > 0.5 * whole.area
 
 
 def _pictures_in_a_row(group: list[_Piece], unit: int) -> list[_Piece]:

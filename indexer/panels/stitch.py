@@ -172,7 +172,8 @@ def row_marks(rows: np.ndarray) -> np.ndarray:
 
     if not len(rows):
         return np.empty((0, 96), np.float32)
-    small = cv2.resize(rows, (32, len(rows)), interpolation=cv2.INTER_AREA)
+    across = max(32, rows.shape[1] // 32 * 32)  # a whole number of columns for each place is faster
+    small = cv2.resize(rows[:, :across], (32, len(rows)), interpolation=cv2.INTER_AREA)
     return small.reshape(len(rows), 96).astype(np.float32)
 
 
@@ -184,15 +185,16 @@ def overlap(tail: np.ndarray, head: np.ndarray, usual: int = 0) -> int:
 
     Shapes:  row marks (N, 96) and (M, 96)
     """
+    import cv2
+
     candidates: list[int] = []
     drawn = np.flatnonzero(head[:400].std(axis=1) > 12)
     first = int(drawn[0]) if len(drawn) else len(head)
     sample = head[first : first + 16]
     places = len(tail) - len(sample) + 1
     if len(sample) == 16 and places > 0:
-        difference = np.zeros(places, np.float32)
-        for k in range(0, 16, 3):
-            difference += np.abs(tail[k : k + places] - sample[k]).mean(axis=1)
+        whole, part = (np.ascontiguousarray(marks[:, ::3]) for marks in (tail, sample))
+        difference = cv2.matchTemplate(whole, part, cv2.TM_SQDIFF).ravel()
         candidates = [len(tail) - int(place) + first for place in np.argsort(difference)[:3]]
     for rows in (*candidates, usual):
         shared = min(rows, len(head))
@@ -266,12 +268,15 @@ def _cut(
     rows: Iterable[np.ndarray], options: CutOptions, left_out: list[LeftOut], notes: list[str]
 ) -> Iterator[CutPanel]:
     """Cut a strip of any height while its rows arrive, panel by panel in reading order."""
-    held: np.ndarray | None = None
+    waiting: list[np.ndarray] = []
     base = 0
     wanted = 0
     for block in _bands(rows):
-        held = block if held is None else np.concatenate([held, block])
-        width = held.shape[1]
+        waiting.append(block)
+        width = block.shape[1]
+        if sum(map(len, waiting)) < max(wanted, BAND_WIDTHS * width):
+            continue
+        held = np.concatenate(waiting)
         while len(held) >= max(wanted, BAND_WIDTHS * width):
             cut = cut_page(held, options, top=base == 0, bottom=False)
             line = _line(cut, len(held), width)
@@ -283,7 +288,8 @@ def _cut(
                 notes.append(f"no gutter in {line:,} rows: cut at row {base + line:,}")
             yield from _above(cut, line, base, held, left_out)
             held, base, wanted = held[line:], base + line, 0
-    if held is not None and len(held):
+        waiting = [held]
+    if waiting and len(held := np.concatenate(waiting)):
         cut = cut_page(held, options, top=base == 0, bottom=True)
         panels, advertisement = cut.panels, list[LeftOut]()
         if base + len(held) > 3 * held.shape[1]:

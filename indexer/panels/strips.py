@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from indexer.panels.stitch import CutPanel, Strip
 
-CUTTER = "1"
+CUTTER = "2"
 """Raise it when the cutter finds other panels: all strips are cut again."""
 
 TALL = 2.5

@@ -99,10 +99,8 @@ def collect_rows(catalog: Catalog, model_id: str, preprocessing: str) -> IndexRo
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    place, matrix, score = reading(
-        catalog.layout.table("vectors"),
-        lambda: encoded_pictures(catalog, "vectors", model_id, preprocessing),
-    )
+    model = model_id, preprocessing
+    place, score = reading(catalog.layout.table("vectors"), lambda: _encoded(catalog, model))
     titles = {row["title_id"]: row for row in catalog.read("titles").to_pylist()}
     authors = [author for row in titles.values() for author in row.get("authors") or ()]
     spellings = common_spellings(author["name"] for author in authors)
@@ -124,40 +122,53 @@ def collect_rows(catalog: Catalog, model_id: str, preprocessing: str) -> IndexRo
     stored = stored.take(pa.array(order))
     chosen = np.asarray(pc.index_in(stored["picture_id"], place).combine_chunks(), np.int64)
     stored = stored.append_column("episode_url", _episode_pages(catalog, stored))
-    return IndexRows(
-        matrix[chosen], row_ids[order], score[chosen], PictureRows(stored), titles, left_out
-    )
+    vectors = reading(catalog.layout.table("vectors"), lambda: _vectors(catalog, model, chosen))
+    return IndexRows(vectors, row_ids[order], score[chosen], PictureRows(stored), titles, left_out)
 
 
-def encoded_pictures(
-    catalog: Catalog, table: str, model_id: str, preprocessing: str
-) -> tuple[pa.Array, np.ndarray, np.ndarray]:
-    """Ids of the pictures that a model has encoded, their vectors as half floats (M, D), which is
-    how the catalog rounded them, and, of the table `vectors`, their out-of-distribution scores."""
-    import pyarrow as pa
+def of_model(
+    catalog: Catalog, model: tuple[str, str], columns: Sequence[str], table: str = "vectors"
+) -> Iterator[pa.RecordBatch]:
+    """What a model with its preprocessing has encoded, a part at a time."""
     import pyarrow.compute as pc
 
-    ids, vectors, scores = [], [], []
-    for batch in catalog.batches(table):
+    names = ("model_id", "preprocessing")
+    for batch in catalog.batches(table, [*names, *columns]):
         mine = pc.and_(
-            pc.equal(batch["model_id"], model_id), pc.equal(batch["preprocessing"], preprocessing)
+            *(pc.equal(batch[name], one) for name, one in zip(names, model, strict=True))
         )
-        batch = batch.filter(mine)
-        if batch.num_rows:
-            flat = batch["vector"].flatten().to_numpy(zero_copy_only=False)
-            ids.append(batch["picture_id"])
-            vectors.append(flat.astype(np.float16).reshape(batch.num_rows, -1))
-            if "ood" in batch.schema.names:
-                scores.append(batch["ood"].to_numpy(zero_copy_only=False).astype(np.float32))
-    if not ids:
-        return pa.array([], pa.string()), np.empty((0, 1), np.float16), np.empty(0, np.float32)
-    found = np.empty((sum(map(len, vectors)), vectors[0].shape[1]), np.float16)
-    at = 0
-    while vectors:  # each goes as it is copied
-        part = vectors.pop(0)
-        found[at : at + len(part)] = part
+        yield batch.filter(mine)
+
+
+def _encoded(catalog: Catalog, model: tuple[str, str]) -> tuple[pa.Array, np.ndarray]:
+    """Ids of the pictures that have a vector, and their out-of-distribution scores (M,)."""
+    import pyarrow as pa
+
+    batches = list(of_model(catalog, model, ["picture_id", "ood"]))
+    ids = pa.concat_arrays([pa.array([], pa.string()), *(batch["picture_id"] for batch in batches)])
+    ood = [batch["ood"].to_numpy(zero_copy_only=False) for batch in batches]
+    return ids, np.concatenate([np.empty(0, np.float32), *ood]).astype(np.float32)
+
+
+def _vectors(catalog: Catalog, model: tuple[str, str], chosen: np.ndarray) -> np.ndarray:
+    """The vectors at these places of `_encoded`, as half floats, to which the catalog rounds them.
+
+    Shapes:  (N,) -> (N, D) float16
+    """
+    found = np.empty((len(chosen), 1), np.float16)
+    order, at = np.argsort(chosen, kind="stable"), 0
+    ascending = chosen[order]
+    for batch in of_model(catalog, model, ["vector"]):
+        if not batch.num_rows:
+            continue
+        part = batch["vector"].flatten().to_numpy(zero_copy_only=False)
+        part = part.astype(np.float16).reshape(batch.num_rows, -1)
+        if at == 0:
+            found = np.empty((len(chosen), part.shape[1]), np.float16)
+        first, end = np.searchsorted(ascending, [at, at + len(part)])
+        found[order[first:end]] = part[ascending[first:end] - at]
         at += len(part)
-    return pa.concat_arrays(ids), found, np.concatenate(scores or [np.empty(0, np.float32)])
+    return found
 
 
 def _episode_pages(catalog: Catalog, pictures: pa.Table) -> pa.Array:

@@ -6,7 +6,6 @@ at every build. A kind that does not find enough gives way to a more exact one, 
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from indexer.vector_index.faiss_index import (
     VectorIndex,
     write_candidates,
 )
-from schemas.errors import UsageError
 from schemas.settings import IndexSettings
 
 NEAREST = 10
@@ -44,30 +42,14 @@ class Chosen:
 
 def kind_of(settings: IndexSettings, count: int, dimension: int) -> str:
     """The kind that a catalog of so many vectors gets: as set, or by what a scan takes and what
-    may be held in memory.
-
-    Errors:  UsageError when `index.memory` is no amount
-    """
-    memory = bytes_of(settings.memory)
+    may be held in memory."""
     if settings.kind != "auto":
         return settings.kind if count else "flat"
     if count * dimension * SCAN_MS <= settings.latency_ms:
         return "flat"
     # The codes of one vector and its number; the half floats stay on the disk.
-    return "ivfpq" if memory and count * (dimension + 8) > memory else "ivf"
-
-
-def bytes_of(amount: str) -> int:
-    """An amount of memory such as 500M or 4G in bytes; 0 for an empty text.
-
-    Errors:  UsageError
-    """
-    if not amount.strip():
-        return 0
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([MGT])i?B?", amount.strip(), re.IGNORECASE)
-    if found is None:
-        raise UsageError(f"index.memory is {amount!r}", "Expected is an amount such as 500M or 4G.")
-    return int(float(found[1]) * 1024 ** (2 + "MGT".index(found[2].upper())))
+    too_large = settings.memory and count * (dimension + 8) > settings.memory
+    return "ivfpq" if too_large else "ivf"
 
 
 def choose_candidates(path: Path, settings: IndexSettings, previous: VectorIndex | None) -> Chosen:
@@ -77,7 +59,7 @@ def choose_candidates(path: Path, settings: IndexSettings, previous: VectorIndex
     `index.kind` auto a kind that finds too little gives way to a more exact one; one that was
     asked for is left to the checks.
 
-    Errors:  OSError; UsageError
+    Errors:  OSError
     """
     exact, chosen = VectorIndex.open(path), Chosen()
     kind = kind_of(settings, exact.count, exact.dimension)

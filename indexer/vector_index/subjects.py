@@ -14,15 +14,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from indexer.vector_index.faiss_index import VectorIndex, write_index
-from indexer.vector_index.metadata import IndexRows, encoded_pictures
+from indexer.vector_index.metadata import IndexRows, of_model
 from schemas.errors import NoIndexError
 from schemas.storage.catalog import Catalog
 from schemas.storage.commits import reading
 from schemas.storage.fsio import fsync_file
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SUBJECTS, BACKGROUND = "subjects.faiss", "subjects.npy"
 FILES = (SUBJECTS, BACKGROUND)
@@ -158,9 +162,7 @@ def write_subjects(
     """
     import pyarrow.compute as pc
 
-    known, subjects, _ = reading(
-        catalog.layout.table("subjects"), lambda: encoded_pictures(catalog, "subjects", *model)
-    )
+    known, subjects = reading(catalog.layout.table("subjects"), lambda: _collected(catalog, model))
     at = pc.fill_null(pc.index_in(rows.pictures.table["picture_id"], known), -1)
     place = np.asarray(at.combine_chunks(), np.int64)  # (N,)
     has = np.flatnonzero(place >= 0)
@@ -174,6 +176,20 @@ def write_subjects(
     ]
     np.save(folder / BACKGROUND, np.stack(cosines, axis=1), allow_pickle=False)
     fsync_file(folder / BACKGROUND)
+
+
+def _collected(catalog: Catalog, model: tuple[str, str]) -> tuple[pa.Array, np.ndarray]:
+    """Ids of the pictures that have a subject vector, and those vectors; (M, S) float16"""
+    import pyarrow as pa
+
+    ids, parts = [pa.array([], pa.string())], []
+    for batch in of_model(catalog, model, ["picture_id", "vector"], "subjects"):
+        if batch.num_rows:
+            flat = batch["vector"].flatten().to_numpy(zero_copy_only=False)
+            ids.append(batch["picture_id"])
+            parts.append(flat.astype(np.float16).reshape(batch.num_rows, -1))
+    found = np.concatenate(parts) if parts else np.empty((0, 1), np.float16)
+    return pa.concat_arrays(ids), found
 
 
 def _pairs(author: np.ndarray, rng: np.random.Generator) -> np.ndarray:

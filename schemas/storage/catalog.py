@@ -75,7 +75,7 @@ class Catalog:
             raise commits.damaged(self.layout.table(table), error) from error
         return found.select(schema.names).cast(schema)
 
-    def batches(self, table: str) -> Iterator[pa.RecordBatch]:
+    def batches(self, table: str, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """All rows of the current version, a part at a time, for a table that may not fit into
         memory; within `commits.reading`, or while no writer can come between.
 
@@ -88,7 +88,10 @@ class Catalog:
             rows = ds.dataset(files, schema=schema, format="parquet") if files else None
             if rows is not None:
                 yield from rows.to_batches(
-                    batch_size=BATCH_ROWS, batch_readahead=1, fragment_readahead=1
+                    columns and list(columns),
+                    batch_size=BATCH_ROWS,
+                    batch_readahead=1,
+                    fragment_readahead=1,
                 )
         except (OSError, ValueError) as error:
             raise commits.damaged(self.layout.table(table), error) from error

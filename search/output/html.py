@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from schemas.images import PictureLimits
-from schemas.records import LABEL_KINDS, Answer, Bar, Hit, Labels
+from schemas.records import LABEL_KINDS, Answer, Bar, Hit, Labels, Panel
 from schemas.storage.layout import Layout
 from schemas.storage.outputs import check_target, write_text
 from search.inputs import QueryPicture
@@ -91,10 +91,12 @@ def _file_name(name: str) -> str:
     return name.rpartition("/")[2]
 
 
-def panel_place(hit: Hit) -> str:
-    """Where a panel that was found lies: "episode 12, panel 3"."""
-    number = "" if hit.panel is None else f"panel {hit.panel.order}"
-    return number if hit.episode_no is None else f"episode {hit.episode_no}, {number}"
+def panel_place(panel: Panel | None, episode_no: int | None) -> str:
+    """Where a panel that was found lies: "episode 12, panel 3"; empty for a picture."""
+    if panel is None:
+        return ""
+    number = f"panel {panel.order}"
+    return number if episode_no is None else f"episode {episode_no}, {number}"
 
 
 def _label_groups(labels: Labels) -> list[tuple[str, list[Bar]]]:
@@ -206,6 +208,14 @@ class GallerySection:
         """Names of the query's files."""
         return ", ".join(_file_name(picture.name) for picture in self.pictures)
 
+    @property
+    def notes(self) -> str:
+        """What else is to be said, without the folders of the query's files."""
+        said = "; ".join(self.answer.notes)
+        for picture in self.pictures:
+            said = said.replace(picture.name, _file_name(picture.name))
+        return said
+
 
 def write_gallery(
     path: Path,
@@ -271,5 +281,28 @@ def render_gallery(
             style=(TEMPLATES / "gallery.css").read_text("utf-8"),
             basis=basis,
             expanded_heading=EXPANDED,
+        )
+    )
+
+
+# --- A gallery of pictures that somebody put together.
+
+
+def render_pictures(
+    rows: Sequence[Mapping[str, Any]], images: Mapping[str, Thumbnail], *, title: str
+) -> str:
+    """A page of pictures without a query, in the order of the rows.
+
+    A row has `picture_id, title, authors, genres, year, url, place, episode_url`; `place` is where
+    a panel lies.
+    """
+    return (
+        environment()
+        .get_template("pictures.html.j2")
+        .render(
+            rows=rows,
+            images=defaultdict(lambda: None, images),
+            title=title,
+            style=(TEMPLATES / "gallery.css").read_text("utf-8"),
         )
     )

@@ -43,6 +43,7 @@ COSTS = (
     ("GET", "/v1/why", 5.0),
     ("GET", "/v1/results", 0.5),
     ("POST", "/v1/sql", 2.0),
+    ("POST", "/v1/galleries/file", 10.0),
     ("GET", "/v1/map/pictures", 0.1),
     ("GET", "/v1/map", 0.5),
     ("GET", "/v1/pictures", 0.02),

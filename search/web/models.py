@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -444,6 +444,14 @@ class NewGalleryPicture(BaseModel):
     """A picture of the index that goes into a gallery."""
 
     picture_id: str = Field(max_length=64)
+
+
+class GalleryFile(BaseModel):
+    """Pictures of the index that are to be had as a file."""
+
+    name: str = Field(min_length=1, max_length=400)
+    pictures: list[Annotated[str, Field(max_length=64)]] = Field(min_length=1, max_length=1000)
+    format: Literal["zip", "html"]
 
 
 # --- SQL and operation

@@ -78,7 +78,7 @@ def test_a_panel_is_found_with_its_place(paneled_engine: Engine) -> None:
     strips.assert_boxes([hit.panel.box], [BOXES[1]])
     assert (hit.panel.order, len(hit.panel.slices)) == (2, 2)
     assert (hit.episode_no, hit.episode_url) == (1, PAGE)
-    assert panel_place(hit) == "episode 1, panel 2"
+    assert panel_place(hit.panel, hit.episode_no) == "episode 1, panel 2"
 
 
 def test_it_is_shown_as_the_panel_and_not_as_its_slice(

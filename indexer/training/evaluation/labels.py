@@ -18,11 +18,12 @@ import numpy as np
 
 from indexer.labels.metrics import (
     auroc,
+    calibration_error_of_chance,
     expected_calibration_error,
     false_positive_rate,
     macro_f1,
 )
-from indexer.labels.predict import LabelModel, predict
+from indexer.labels.predict import LabelModel, Prediction, predict
 from indexer.training.data import (
     FOLDS,
     NO_YEAR,
@@ -32,16 +33,19 @@ from indexer.training.data import (
     series_folds,
 )
 from schemas.progress import Progress
-from schemas.records import DECADE, era_of
+from schemas.records import CONCLUSIONS, DECADE, era_of
 
 SAMPLE = 2000
 SEED = 20051
 TOP = 5
+NAMED = "looks like"
+"""The conclusion that names an author."""
 PRODUCT, NEAREST, MAJORITY = "neighbours and head", "the nearest picture", "the most frequent"
 FRESH_FIRST, FRESH_EVERY = 3, 8
 """Of each series in the catalog the pictures left out of it as new ones."""
 LONG_ERA = 20
 NEW_WORKS, NEW_PICTURES = "new works of known authors", "new pictures of known works"
+STRANGERS = "strangers' works"
 Classifier = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Rows of a catalog (C,) and of what is asked (Q,) to names (L,) and probabilities (Q, L)."""
 
@@ -56,7 +60,8 @@ class LabelPart(NamedTuple):
 
 @dataclass(frozen=True)
 class LabelFigures:
-    """One way of predicting one kind of label; shares from 0 to 1."""
+    """One way of predicting one kind of label; shares from 0 to 1. `chance_error` is the
+    calibration error that perfect probabilities would show on as many answers."""
 
     kind: str
     method: str
@@ -64,6 +69,7 @@ class LabelFigures:
     top5: float | None
     macro_f1: float
     calibration_error: float | None
+    chance_error: float | None
     queries: int
 
 
@@ -79,14 +85,26 @@ class UnknownFigures:
     known: int
 
 
+@dataclass(frozen=True)
+class SaidFigures:
+    """What is concluded of one kind of pictures: how often each conclusion is drawn, as shares,
+    and how often the author named by "looks like" is right, NaN where none is named."""
+
+    asked: str
+    said: dict[str, float]
+    right: float
+    pictures: int
+
+
 @dataclass
 class LabelResult:
     """The figures of all kinds; the confidence of the product's first label and whether it was
-    right, by kind (Q,); how well unknown authors are recognised."""
+    right, by kind (Q,); how well unknown authors are recognised; what is concluded."""
 
     figures: list[LabelFigures] = field(default_factory=list)
     reliability: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
     unknown: list[UnknownFigures] = field(default_factory=list)
+    said: list[SaidFigures] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -115,7 +133,8 @@ def measure_labels(
     `classifiers` are other ways of naming authors, one for each part.
     """
     found: dict[tuple[str, str], list[_Answers]] = defaultdict(list)
-    scores: dict[str, list[np.ndarray]] = {NEW_WORKS: [], NEW_PICTURES: [], "": []}
+    scores: dict[str, list[np.ndarray]] = {NEW_WORKS: [], NEW_PICTURES: [], STRANGERS: []}
+    said: dict[str, list[tuple[str, bool]]] = {kind: [] for kind in scores}
     for number, part in enumerate(parts):
         bench = part.bench
         _, author = np.unique(bench.authors, return_inverse=True)
@@ -130,14 +149,15 @@ def measure_labels(
                 continue
             sides = [known, np.flatnonzero(fresh), np.flatnonzero(missing)]
             asked = np.concatenate(sides)
-            one_fold, unknown_author = _ask(part, catalog, asked, len(known))
+            one_fold, predicted = _ask(part, catalog, asked, len(known))
             for key, answers in one_fold.items():
                 found[key].append(answers)
             ends = np.cumsum([len(side) for side in sides])
-            works, pictures, strangers = np.split(unknown_author, ends[:-1])
-            scores[NEW_WORKS].append(works[np.isin(author[known], author[catalog])])
-            scores[NEW_PICTURES].append(pictures)
-            scores[""].append(strangers)
+            rows = np.split(np.arange(len(asked)), ends[:-1])
+            rows[0] = rows[0][np.isin(author[known], author[catalog])]
+            for kind, of_kind in zip(scores, rows, strict=True):
+                scores[kind].append(predicted.unknown_author[of_kind])
+                said[kind] += [_said(predicted, row, bench.authors[asked[row]]) for row in of_kind]
             by_known = known[np.isin(author[known], author[catalog])]
             for name, several in (classifiers or {}).items():
                 names, shares = several[number](catalog, by_known)
@@ -149,7 +169,9 @@ def measure_labels(
     for (kind, method), of_folds in found.items():
         _add(result, kind, method, of_folds)
     for against in (NEW_WORKS, NEW_PICTURES):
-        negative, positive = (np.concatenate(scores[key] or [np.zeros(0)]) for key in (against, ""))
+        negative, positive = (
+            np.concatenate(scores[key] or [np.zeros(0)]) for key in (against, STRANGERS)
+        )
         if len(negative) and len(positive):
             score = np.concatenate([negative, positive])
             is_stranger = np.repeat([0.0, 1.0], [len(negative), len(positive)])
@@ -162,7 +184,24 @@ def measure_labels(
                     len(negative),
                 )
             )
+    result.said = [_shares(kind, drawn) for kind, drawn in said.items() if drawn]
     return result
+
+
+def _said(predicted: Prediction, row: int, author: str) -> tuple[str, bool]:
+    """What is concluded of a query, and whether its first author is right."""
+    labels = predicted.of_query(row, 1)
+    return labels.conclusion, bool(labels.authors) and labels.authors[0].label == author
+
+
+def _shares(kind: str, drawn: Sequence[tuple[str, bool]]) -> SaidFigures:
+    named = [right for conclusion, right in drawn if conclusion == NAMED]
+    return SaidFigures(
+        kind,
+        {what: sum(said == what for said, _ in drawn) / len(drawn) for what in CONCLUSIONS},
+        sum(named) / len(named) if named else float("nan"),
+        len(drawn),
+    )
 
 
 def _fresh(series: np.ndarray, in_catalog: np.ndarray) -> np.ndarray:
@@ -176,9 +215,8 @@ def _fresh(series: np.ndarray, in_catalog: np.ndarray) -> np.ndarray:
 
 def _ask(
     part: LabelPart, catalog: np.ndarray, asked: np.ndarray, known: int
-) -> tuple[dict[tuple[str, str], _Answers], np.ndarray]:
-    """What a catalog says of pictures, of the first `known` of which labels are known; and how
-    likely each is by nobody (Q,)."""
+) -> tuple[dict[tuple[str, str], _Answers], Prediction]:
+    """What a catalog says of pictures, of the first `known` of which labels are known."""
     bench, vectors, ood = part
     classes = apply_rules(bench.part(catalog), LabelRules(min_pictures_per_author=1))
     data = classes.dataset(vectors[catalog], ood[catalog])
@@ -204,7 +242,7 @@ def _ask(
             answers[kind, method] = own
             if kind == "era":
                 answers[f"era of {LONG_ERA} years", method] = _long_eras(own)
-    return answers, said.unknown_author
+    return answers, said
 
 
 def _long_eras(decades: _Answers) -> _Answers:
@@ -234,16 +272,24 @@ def _add(result: LabelResult, kind: str, method: str, answers: Sequence[_Answers
     truth = np.concatenate([one.truth for one in answers])
     best = np.concatenate([one.best() for one in answers])
     right = (best == truth).astype(float)
-    error = top5 = None
+    error = chance = top5 = None
     if method not in (NEAREST, MAJORITY):
         confidence = np.concatenate([one.scores.max(1) for one in answers])
         error = expected_calibration_error(confidence, right)
+        chance = calibration_error_of_chance(confidence)
         if method == PRODUCT:
             result.reliability[kind] = confidence, right
     if method != NEAREST:
         top5 = float(np.concatenate([one.among_top() for one in answers]).mean())
     result.figures.append(
         LabelFigures(
-            kind, method, float(right.mean()), top5, macro_f1(best, truth), error, len(truth)
+            kind,
+            method,
+            float(right.mean()),
+            top5,
+            macro_f1(best, truth),
+            error,
+            chance,
+            len(truth),
         )
     )

@@ -379,6 +379,7 @@ class Evaluation:
             "labels": [asdict(row) for row in self.labels.figures],
             "labels_and_failures_of": self.shown.name,
             "unknown_author": [asdict(row) for row in self.labels.unknown],
+            "conclusions": [asdict(row) for row in self.labels.said],
             "failures": [asdict(row) for row in self.failures],
         }
 

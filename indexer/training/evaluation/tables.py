@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from indexer.training.evaluation.confounders import HITS
-from indexer.training.evaluation.labels import LabelResult
+from indexer.training.evaluation.labels import STRANGERS, LabelResult
 from indexer.training.evaluation.protocol import Evaluation, Gain, Interval, RetrievalRow, ShownRow
 from indexer.training.evaluation.retrieval import Failure
+from schemas.records import CONCLUSIONS
 
 
 class Table(NamedTuple):
@@ -29,6 +30,7 @@ def tables(found: Evaluation) -> list[Table]:
         style_table(found.confounded),
         label_table(found.labels, found.shown.name),
         unknown_table(found.labels),
+        said_table(found.labels),
         failure_table(found.failures, found.shown.name),
     ]
     return [table for table in several if table.rows]
@@ -122,10 +124,19 @@ def label_table(labels: LabelResult, name: str) -> Table:
     """Accuracy and calibration of each kind of label, by each way of predicting it."""
     rows = []
     for row in labels.figures:
-        values = (row.top1, row.top5, row.macro_f1, row.calibration_error)
+        values = (row.top1, row.top5, row.macro_f1, row.calibration_error, row.chance_error)
         shares = ["" if value is None else f"{value:.3f}" for value in values]
         rows.append([row.kind, row.method, *shares, str(row.queries)])
-    header = ["label", "by", "top-1", "top-5", "macro-F1", "calibration error", "queries"]
+    header = [
+        "label",
+        "by",
+        "top-1",
+        "top-5",
+        "macro-F1",
+        "calibration error",
+        "of chance",
+        "queries",
+    ]
     return Table(f"Labels of series held out, {name}:", header, rows)
 
 
@@ -137,6 +148,21 @@ def unknown_table(labels: LabelResult) -> Table:
     ]
     header = ["strangers against", "AUROC", "false positives at 95 % recall", "pictures"]
     return Table("Unknown authors: pictures by authors who are not in the catalog", header, rows)
+
+
+def said_table(labels: LabelResult) -> Table:
+    """What is concluded of known authors' pictures and of strangers'."""
+    rows = [
+        [
+            one.asked,
+            *(f"{one.said[what]:.3f}" for what in CONCLUSIONS),
+            f"{one.right:.3f}" if one.right == one.right and one.asked != STRANGERS else "",
+            str(one.pictures),
+        ]
+        for one in labels.said
+    ]
+    header = ["asked", *CONCLUSIONS, "right where an author is named", "pictures"]
+    return Table("What is concluded, share of the pictures", header, rows)
 
 
 def failure_table(failures: Sequence[Failure], name: str) -> Table:

@@ -197,6 +197,14 @@ def predict(
             help="Ask this model's own heads (`shipped`, an id or a folder) and not the index.",
         ),
     ] = None,
+    panels: Annotated[
+        str,
+        Option(
+            metavar="auto|off|N",
+            help="Cut strips and pages into panels that answer together (auto), no picture (off),"
+            " or all, where at most N panels answer.",
+        ),
+    ] = "auto",
     limit: Limit = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -205,12 +213,15 @@ def predict(
 
     The published index answers with the labels of your own catalog. Each picture gets every
     label with its probability, and the probability that nobody in this catalog drew it.
+    Strips and pages are cut into panels, which answer together.
     """
     from indexer.embedding.embed import listed_pictures
     from schemas.records import CONCLUSIONS
+    from search.panels import Cutting
     from search.predictions import predict_listed
 
     session: Session = ctx.obj
+    cutting = Cutting.parse(panels)
     settings = session.settings()
     check_output(settings, out, "parquet", manifest)
     say = _say(session, out, as_json)
@@ -219,7 +230,9 @@ def predict(
         print(f"would predict the labels of {len(listed):,} pictures into {out}")
         return 0
     with session.progress("Predicting") as progress:
-        source, report = predict_listed(settings, listed, out, model=model, progress=progress)
+        source, report = predict_listed(
+            settings, listed, out, model=model, cutting=cutting, progress=progress
+        )
     if as_json:
         print_json(
             {
@@ -227,6 +240,7 @@ def predict(
                 "model": report.model_id,
                 "predicted": report.embedded,
                 "failed": report.failed,
+                "cut": report.cut,
                 "conclusions": {name: report.conclusions.get(name, 0) for name in CONCLUSIONS},
                 "out": str(out),
             }
@@ -236,6 +250,8 @@ def predict(
         for name, sentence in CONCLUSIONS.items():
             if count := report.conclusions.get(name):
                 say(f"{sentence.format(name='a known artist')}: {count:,}")
+        if report.cut:
+            say(f"cut into panels that answered together: {report.cut:,}")
     return _problems(session, report.problems, report.failed)
 
 

@@ -364,7 +364,8 @@ async def _download(
 ) -> Response:
     section = GallerySection(answer, (), by=by)
     if format == "html":
-        images = await _thumbnails(service, opened, section)
+        ids = [hit.picture_id for hit in section.hits if hit.file is not None]
+        images = await page_thumbnails(service, opened, ids)
         body = await run_in_threadpool(render_gallery, [section], images)
     else:
         out = io.StringIO()
@@ -377,11 +378,11 @@ async def _download(
     )
 
 
-async def _thumbnails(
-    service: Service, opened: OpenEngine, section: GallerySection
+async def page_thumbnails(
+    service: Service, opened: OpenEngine, picture_ids: Sequence[str]
 ) -> dict[str, Thumbnail]:
-    """Thumbnails of the hits by picture id, made by the decoders."""
-    ids = list(dict.fromkeys(hit.picture_id for hit in section.hits if hit.file is not None))
+    """Thumbnails for a page that is one file, by picture id, made by the decoders."""
+    ids = list(dict.fromkeys(picture_ids))
     side_px = SIDES_PX["medium" if len(ids) <= 60 else "small"]
 
     async def one(picture_id: str) -> Thumbnail | None:

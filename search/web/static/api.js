@@ -27,7 +27,7 @@ export class ApiError extends Error {
   get full() { return `${this.message} ${this.hint}`.trim(); }
 }
 
-async function ask(path, options = {}) {
+async function answered(path, options = {}) {
   let response;
   try {
     response = await fetch(path, { headers: { Accept: "application/json" }, ...options });
@@ -35,18 +35,34 @@ async function ask(path, options = {}) {
     if (error.name === "AbortError") throw error;
     throw new ApiError(0, { code: "offline" });
   }
-  const body = response.status === 204 ? {} : await response.json().catch(() => ({}));
-  if (!response.ok) throw new ApiError(response.status, body);
-  return body;
+  if (!response.ok) throw new ApiError(response.status, await response.json().catch(() => ({})));
+  return response;
+}
+
+async function ask(path, options) {
+  const response = await answered(path, options);
+  return response.status === 204 ? {} : response.json().catch(() => ({}));
 }
 
 export const get = (path, params = {}, signal) => ask(withParams(path, params), { signal });
 
-export const send = (method, path, value) => ask(path, {
+const sending = (method, value) => ({
   method,
   headers: { Accept: "application/json", "Content-Type": "application/json" },
   body: value === undefined ? undefined : JSON.stringify(value),
 });
+
+export const send = (method, path, value) => ask(path, sending(method, value));
+
+// A file that the server makes: { blob, headers }.
+export async function file(path, value) {
+  const response = await answered(path, sending("POST", value));
+  try {
+    return { blob: await response.blob(), headers: response.headers };
+  } catch { // it broke off
+    throw new ApiError(0, { code: "offline" });
+  }
+}
 
 export function withParams(path, params) {
   const query = new URLSearchParams();

@@ -7,11 +7,13 @@ import { searchPage, forgetPictures } from "./ask.js";
 import "./given.js";
 import { authorPage, browsePage, titlePage } from "./works.js";
 import { keysDialog } from "./keys.js";
-import { accountPage, galleriesPage, galleryPage } from "./account.js";
+import { accountPage } from "./account.js";
 
 const PAGES = {
   "": searchPage, title: titlePage, author: authorPage, browse: browsePage,
-  map: async (...given) => (await load("map.js")).mapPage(...given), galleries: galleriesPage, gallery: galleryPage, account: accountPage,
+  map: async (...given) => (await load("map.js")).mapPage(...given), account: accountPage,
+  galleries: async (...given) => (await load("galleries.js")).galleriesPage(...given),
+  gallery: async (...given) => (await load("galleries.js")).galleryPage(...given),
 };
 
 export const server = { accounts: "off", account: null };
@@ -24,7 +26,7 @@ function chrome() {
   const entry = (page, label) => h("a", { href: page || "./", "aria-current": here() === page ? "page" : null }, label);
   fill(document.getElementById("nav"),
     entry("", t("search")), entry("browse", t("browse")), entry("map", t("map")),
-    server.accounts === "off" ? null : entry("galleries", t("galleries")),
+    entry("galleries", t("galleries")),
     server.accounts === "off" ? null : entry("account", server.account ?? t("signIn")),
     h("button", {
       type: "button", class: "language", lang: language === "ko" ? "en" : "ko", "aria-label": t("languageLabel"),

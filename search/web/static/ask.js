@@ -91,23 +91,22 @@ export async function searchPage(main, params, signal) {
     }
     answer.removeAttribute("aria-busy");
     history.replaceState(null, "", `./${shownAt.address}`);
-    if (!(trying && error.status === 422 && beside(trying, error))) tell(error.full ?? error.message);
+    if (!(trying && error.status === 422 && beside(trying, error.full))) tell(error.full ?? error.message);
   } finally {
     if (!signal.aborted) trying = null;
   }
 }
 
 // What is wrong with a filter, beside its field.
-function beside(name, error) {
+function beside(name, said) {
   const field = document.getElementById(`f-${name}`);
   const place = field?.closest(".field");
   if (!place) return false;
   place.querySelector(".wrong")?.remove();
-  place.append(h("span", { class: "wrong", id: `f-${name}-wrong`, role: "alert" }, error.full));
+  place.append(h("span", { class: "wrong", id: `f-${name}-wrong`, role: "alert" }, said));
   field.setAttribute("aria-invalid", "true");
   field.setAttribute("aria-describedby", `f-${name}-wrong`);
   field.focus();
-  say(error.full);
   return true;
 }
 
@@ -120,7 +119,13 @@ async function answerPage(main, params, signal) {
   let answer;
   if (params.get("r") !== "new") {
     busy(main);
-    answer = await again(params.get("r"), signal)(filters);
+    await recallOf(params.get("r"));
+    try {
+      answer = await again(params.get("r"), signal)(filters);
+    } catch (error) { // no longer stored there, but the pictures are here
+      if (resultOf !== params.get("r") || ![404, 410].includes(error.status)) throw error;
+      return go(withParams("./", { ...filters, r: "new", panel: null }), true);
+    }
   } else {
     if (!asked.length) return home(main, signal);
     for (const name of ["liked", "disliked", "exclude_title"]) delete filters[name]; // of another query
@@ -130,10 +135,22 @@ async function answerPage(main, params, signal) {
     if (before) letGo(before.asked, asked);
     before = null;
     leaveOut(answer.refused ?? []);
+    const kept = [...asked];
+    load("recent.js").then(({ keepAsked }) => keepAsked(answer.id, kept));
     history.replaceState(null, "", withParams("./", { r: answer.id, ...filters }));
   }
   const own = answer.id === resultOf ? [tiles(answer, filters), panels(answer, filters)] : strangers(answer, filters, t("notStored"));
   await show(main, answer, filters, { tiles: own, id: answer.id, ask: again(answer.id, signal) }, signal);
+}
+
+// The pictures of a result that this browser has asked before; not those that others shared.
+async function recallOf(id) {
+  if (id === resultOf) return;
+  const found = await load("recent.js").then(({ askedBefore }) => askedBefore(id)).catch(() => null);
+  if (!found) return;
+  letGo(asked);
+  asked = found;
+  resultOf = id;
 }
 
 // The panels that asked, to be chosen among.
@@ -171,7 +188,7 @@ async function likePage(main, params, signal) {
   const { title, title_id, authors, year } = answer.picture;
   const first = h("figure", { class: "asked" }, h("span", { class: "mat" }, from({ id }, picture(id, t("pictureOf", { title }), { kind: "query", eager: true }))),
     h("figcaption", {}, h("span", { class: "soft" }, t("thisPicture")), h("h1", { class: "whose" }, h("a", { href: withParams("title", { id: title_id }) }, title)),
-      byline(authors), year ? h("p", { class: "meta" }, year) : null), countsField(answer, filters, 0, changeMix));
+      byline(authors), year ? h("p", { class: "meta" }, year) : null), countsField(answer, filters, 0, title, changeMix));
   const shown = [first, h("div", { class: "asked many" }, others(answer, filters))];
   await show(main, answer, filters, { tiles: shown, ask, subject: { like: id } }, signal);
 }
@@ -207,6 +224,7 @@ async function show(main, answer, filters, context, signal) {
   shownAt = { address: location.search, subject: JSON.stringify(subject), panels: answer.panels, count: answer.weights.length };
   fill(main, answerView(answer, {
     ...context, filters, facets,
+    wrong: beside,
     change: (next, name) => {
       trying = name;
       go(withParams("./", { ...subject, ...next }), true);
@@ -238,14 +256,14 @@ function others(answer, filters) {
     h("figcaption", {},
       h("a", { class: "name", href: withParams("title", { id: one.title_id }), title: one.title }, one.title),
       h("button", { type: "button", class: "plain", "aria-label": `${t("remove")}: ${one.title}`, onclick: () => changeMix(withoutPlace(answer, filters, own + n)) }, t("remove")),
-      countsField(answer, filters, own + n, changeMix))));
+      countsField(answer, filters, own + n, one.title, changeMix))));
 }
 
 // A question whose own pictures are not here.
 function strangers(answer, filters, said) {
   const own = answer.weights.length - answer.others.length;
   return [h("p", { class: "soft" }, said),
-    answer.weights.length > 1 ? Array.from({ length: own }, (_, n) => h("div", { class: "stranger" }, t("yourPicture", { n: own > 1 ? n + 1 : "" }), countsField(answer, filters, n, changeMix))) : null,
+    answer.weights.length > 1 ? Array.from({ length: own }, (_, n) => h("div", { class: "stranger" }, t("yourPicture", { n: own > 1 ? n + 1 : "" }), countsField(answer, filters, n, t("yourPicture", { n: n + 1 }), changeMix))) : null,
     h("div", { class: "asked many" }, others(answer, filters))];
 }
 
@@ -260,7 +278,7 @@ function tiles(answer, filters) {
           type: "button", class: "plain", "aria-label": `${t("remove")}: ${one.file.name || n + 1}`,
           onclick: () => askAgain(asked.filter((_, other) => other !== n)),
         }, t("remove")),
-        countsField(answer, filters, one.place - 1, changeMix)))),
+        countsField(answer, filters, one.place - 1, one.file.name || t("yourPicture", { n: n + 1 }), changeMix)))),
     others(answer, filters),
     answer.weights.length < MAX_PICTURES ? chooser(t("add"), "button small") : null);
 }
@@ -316,6 +334,8 @@ async function home(main, signal) {
   const facts = h("p", { class: "soft facts" });
   const examples = h("div", { class: "examples" });
   const urls = h("div", {});
+  const recent = h("section", { class: "start", hidden: true });
+  load("recent.js").then(({ showRecent }) => showRecent(recent)).catch(() => { /* the page does without */ });
   known.then(() => { if (server.urls) fill(urls, urlForm()); });
   fill(main,
     h("section", { class: "hero" },
@@ -332,6 +352,7 @@ async function home(main, signal) {
         h("p", { class: "soft" }, t("several"))),
       h("p", { class: "soft or-words" }, t("orWords")), wordsForm((text) => go(withParams("./", { text }))),
       facts),
+    recent,
     h("section", { class: "start", hidden: true }, h("h2", {}, t("tryOne")), examples));
   try {
     const facets = await get("v1/facets", {}, signal);

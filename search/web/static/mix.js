@@ -14,12 +14,12 @@ function percents(weights) {
 const textOf = (weights) => (weights.every((one) => one === weights[0]) ? null : weights.join(","));
 
 // A slider for the picture at a place, where there are several. `change` takes the new filters.
-export function countsField(answer, filters, place, change) {
+export function countsField(answer, filters, place, name, change) {
   if (answer.weights.length < 2) return null;
   const counts = percents(answer.weights);
   const said = h("output", {}, `${counts[place]} %`);
   return h("label", { class: "counts" }, t("counts"), h("input", {
-    type: "range", id: `counts-${place}`, min: 0, max: 100, step: STEP, value: counts[place],
+    type: "range", id: `counts-${place}`, "aria-label": `${t("counts")}: ${name}`, min: 0, max: 100, step: STEP, value: counts[place],
     oninput: (event) => { said.textContent = `${event.target.value} %`; },
     onchange: (event) => {
       const next = counts.map((one, n) => (n === place ? Number(event.target.value) : one));

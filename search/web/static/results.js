@@ -45,10 +45,11 @@ export function answerView(answer, context) {
     },
   };
   return h("div", { class: "answer" },
+    context.subject?.like ? null : h("h1", { class: "hidden" }, t("result")), // a picture of the index has its title's name
     h("div", { class: "question", "data-drop": context.words ? null : t("dropWith") }, context.tiles ?? h("p", { class: "soft" }, t("notStored")),
       context.words ? null : h("p", { class: "on-map" }, h("a", { class: "plain", href: withParams("map", answer.id ? { r: answer.id } : { like: context.subject?.like }) }, t("onMap"))),
       conclusion(answer.labels), labelGroups(answer.labels)),
-    h("section", { class: "found", "aria-label": t("result") },
+    h("section", { class: "found", "aria-label": t("result") }, h("h2", { class: "hidden" }, t("drawnAlike")),
       toolbar(answer, context),
       notes(answer),
       marksNote(context),
@@ -79,7 +80,7 @@ function labelGroups(labels) {
   return [["author", "artist"], ["genre", "genre"], ["era", "era"]].map(([kind, key]) => {
     const bars = labels.bars[kind];
     if (!bars.length) return null;
-    return h("div", { class: "labels" }, h("h3", {}, labels.conclusion === "other kind" && kind !== "author" ? t("onlyShares", { what: t(key) }) : t(key)),
+    return h("div", { class: "labels" }, h("h2", {}, labels.conclusion === "other kind" && kind !== "author" ? t("onlyShares", { what: t(key) }) : t(key)),
       h("dl", {}, bars.map((one) => h("div", { class: one.what === "label" ? null : "none" },
         h("dt", { title: said[one.what] ?? one.label }, said[one.what] ?? (kind === "author" ? h("a", { href: withParams("author", { name: one.label }) }, one.label) : one.label)),
         h("dd", {}, bar(one.percent / 100, share(one.percent / 100)), h("span", {}, share(one.percent / 100)))))));
@@ -177,7 +178,11 @@ function toolbar(answer, context) {
     options.map((one) => h("option", { value: one.name, selected: filters[name]?.includes(one.name) }, `${one.name} (${number(one.pictures_count)})`))));
   const year = (name, label, fallback) => h("input", {
     type: "number", id: `f-${name}`, value: filters[name] ?? "", placeholder: fallback ?? "", min: -9999, max: 9999, "aria-label": `${t("years")} ${label}`,
-    onchange: (e) => change({ [name]: e.target.value }),
+    onchange: (e) => {
+      const [first, last] = [["year_from", e.target.value], ["year_to", e.target.value]].map(([one, value]) => (one === name ? value : filters[one] ?? ""));
+      if (first && last && Number(first) > Number(last)) context.wrong(name, t("yearsTurned", { first, last }));
+      else change({ [name]: e.target.value });
+    },
   });
   const chips = (filters.exclude_author ?? []).map((name) => h("button", {
     type: "button", class: "chip", "aria-label": `${t("remove")}: ${name}`,

@@ -22,13 +22,14 @@ from crawler.demo.debian import fetch
 from crawler.demo.openclipart import (
     COLUMNS,
     FILES,
+    at_most,
     hold_out,
     list_drawings,
     prepare,
     read_drawing,
     showcase,
 )
-from crawler.demo.svg import MAX_BYTES, read_metadata
+from crawler.demo.svg import MAX_BYTES, read_metadata, shows_other_file
 from schemas.errors import InputError, LockedError, NetworkError
 
 DATA = Path(__file__).parent / "data"
@@ -70,6 +71,12 @@ def tree(tmp_path: Path) -> Path:
     put(root, "unsorted/any", "Ada Brush").write_bytes(b"is never read")
     put(root, "food/text", "Ada Brush").write_bytes(b"no picture at all")
     Image.new("RGBA", (60, 60), (0, 0, 0, 0)).save(put(root, "food/empty", "Ada Brush"))
+    put(root, "food/photo", "Ada Brush")
+    svg = root / "svg/food/photo.svg"
+    link = (
+        '<image width="9" xlink:href="/home/ada/photo.png"/><image xlink:href="data:image/png,"/>'
+    )
+    svg.write_text(svg.read_text().replace("</svg>", f"{link}</svg>"))
     put(root, "food/lost", "Ada Brush").unlink()
     os.link(root / "png/people/cook.png", root / "png/people/cook_again.png")
     put(root, "people/cook_copy", "Bo Inkpen").write_bytes(
@@ -138,6 +145,23 @@ def test_metadata_beyond_the_cap_is_not_read() -> None:
     assert read_metadata(late.encode()).author == ""
 
 
+@pytest.mark.parametrize(
+    ("element", "expected"),
+    [
+        ('<image xlink:href="photo.png"/>', True),
+        ("<image\n x='0'\n href = 'file:///x.jpg'/>", True),
+        ('<image xlink:href="data:image/png;base64,AA"/>', False),
+        ('<image href="#part"/>', False),
+        ('<use xlink:href="other.svg"/>', False),
+        ("<image " * 20_000, False),
+    ],
+)
+def test_pictures_of_other_files_are_seen(element: str, expected: bool) -> None:
+    started = time.monotonic()
+    assert shows_other_file(f"<svg>{element}</svg>".encode()) is expected
+    assert time.monotonic() - started < 2
+
+
 # --- the tree -------------------------------------------------------------------------------
 
 
@@ -179,6 +203,7 @@ def test_every_drawing_is_counted_once(tree: Path, tmp_path: Path) -> None:
         "format": 1,
         "blank": 1,
         "missing": 1,
+        "other_file": 1,
         "speck": 1,
         "duplicate": 1,
         "near_duplicate": 1,
@@ -204,6 +229,15 @@ def test_every_drawing_is_counted_once(tree: Path, tmp_path: Path) -> None:
     kept = {row["title_id"] for row in lists[0]}
     assert asked - kept == {"openclipart:ada-brush/people"}
     assert not [path for path in out.iterdir() if path.name.startswith(".")]
+
+
+def test_nobody_fills_the_index_alone() -> None:
+    rows = [{"author": "Ada" if n % 4 else "Bo", "source": f"{n}"} for n in range(40)]
+    some = at_most(rows, 10)
+    assert [row["author"] for row in some].count("Ada") == 10
+    assert [row for row in some if row["author"] == "Bo"] == rows[::4]
+    assert some == sorted(some, key=rows.index)
+    assert some[:10] != rows[:10]  # a draw, not the first
 
 
 def test_second_call_is_instant_and_any_change_is_seen(tree: Path, tmp_path: Path) -> None:

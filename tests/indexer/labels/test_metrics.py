@@ -7,6 +7,7 @@ import pytest
 
 from indexer.labels.metrics import (
     auroc,
+    calibration_error_of_chance,
     expected_calibration_error,
     false_positive_rate,
     logistic,
@@ -50,3 +51,13 @@ def test_macro_f1_and_logistic_equal_the_library() -> None:
     z = (x[:, 1:] - x[:, 1:].mean(0)) / x[:, 1:].std(0)
     theirs = LogisticRegression(C=1.0, tol=1e-8).fit(z, y).decision_function(z)
     assert np.allclose(x @ logistic(x, y, np.ones(300)), theirs, atol=1e-3)
+
+
+def test_few_answers_are_never_right_in_quite_the_share_that_they_say() -> None:
+    confidence = np.random.default_rng(3).random(4000)
+    few, many = (
+        calibration_error_of_chance(confidence[:150]),
+        calibration_error_of_chance(confidence),
+    )
+    assert 0.06 < few < 0.16 and many < few / 3
+    assert calibration_error_of_chance(np.ones(30)) == 0.0

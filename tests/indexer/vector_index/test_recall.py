@@ -19,10 +19,10 @@ from indexer.vector_index.generations import (
     publish,
     verify_generation,
 )
-from indexer.vector_index.recall import bytes_of, choose_candidates, kind_of, lists_for
+from indexer.vector_index.recall import choose_candidates, kind_of, lists_for
 from indexer.vector_index.validation import check_recall
 from schemas.errors import NoIndexError, PartlyDoneError, UsageError
-from schemas.settings import IndexSettings
+from schemas.settings import IndexSettings, load_settings
 from schemas.storage.layout import Layout
 from tests.catalogs import SETTINGS, fill_catalog
 
@@ -141,7 +141,7 @@ def test_lists_are_taken_over_until_the_catalog_has_doubled(
 
 def test_a_kind_that_finds_too_little_gives_way_or_is_refused(tmp_path: Path) -> None:
     alike = vectors(COUNT, groups=COUNT)  # no groups, so that lists tell nothing
-    small = {"latency_ms": 0.0, "memory": "0.01M"}
+    small = {"latency_ms": 0.0, "memory": 10_000}
     index, chosen = made(tmp_path / "auto", "auto", alike, min_recall=0.999, **small)
     assert index.plan.kind == "flat" and not (tmp_path / "auto" / CANDIDATES).exists()
     assert [note.split()[0] for note in chosen.notes] == ["ivfpq", "ivf"]
@@ -155,7 +155,7 @@ def test_a_kind_that_finds_too_little_gives_way_or_is_refused(tmp_path: Path) ->
     ("count", "more", "kind"),
     [
         (1000, {}, "flat"), (100_000, {}, "flat"), (1_000_000, {}, "ivf"),
-        (1_000_000, {"memory": "1G"}, "ivf"), (10_000_000, {"memory": "1.5 GB"}, "ivfpq"),
+        (1_000_000, {"memory": 1 << 30}, "ivf"), (10_000_000, {"memory": 3 << 29}, "ivfpq"),
         (100_000, {"latency_ms": 1.0}, "ivf"), (1_000_000, {"latency_ms": 1000.0}, "flat"),
         (1000, {"kind": "hnsw"}, "hnsw"), (0, {"kind": "ivf"}, "flat"),
     ],
@@ -165,12 +165,12 @@ def test_auto_goes_by_size_time_and_memory(count: int, more: dict[str, str], kin
 
 
 def test_amounts_and_numbers_of_lists() -> None:
-    assert [bytes_of(text) for text in ("", "500M", "4g", "1.5 GiB")] == [
-        0, 500 << 20, 4 << 30, 3 << 29,
-    ]  # fmt: skip
-    for wrong in ("4", "G", "-1G", "4K"):
+    for text, bytes_count in (("0", 0), ("500M", 500 << 20), ("4g", 4 << 30), ("1.5 GiB", 3 << 29)):
+        settings = load_settings({"index.memory": text}, environ={}, cwd=Path("/"))
+        assert settings.index.memory == bytes_count
+    for wrong in ("", "G", "-1G", "4X", True, 1.5):
         with pytest.raises(UsageError, match=r"index\.memory"):
-            bytes_of(wrong)
+            load_settings({"index.memory": wrong}, environ={}, cwd=Path("/"))
     assert [lists_for(n) for n in (1, 90, 2000, 1_000_000, 60_000_000)] == [1, 8, 64, 2048, 16_384]
 
 

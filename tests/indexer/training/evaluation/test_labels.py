@@ -15,6 +15,7 @@ from indexer.training.evaluation.labels import (
     NEW_PICTURES,
     NEW_WORKS,
     PRODUCT,
+    STRANGERS,
     LabelFigures,
     LabelPart,
     LabelResult,
@@ -22,6 +23,7 @@ from indexer.training.evaluation.labels import (
 )
 from indexer.training.model import unit
 from schemas.manifest import manifest_rows
+from schemas.records import CONCLUSIONS
 
 AUTHORS, SERIES, PICTURES = 12, 3, 4
 
@@ -69,6 +71,12 @@ def test_the_product_is_measured_beside_its_floors(bench: Benchmark, vectors: np
     for one in found.unknown:
         assert one.auroc > 0.7 and 0 <= one.fpr95 <= 1
         assert one.strangers == len(bench)  # each author is missing in one fold
+    works, pictures, strangers = found.said
+    assert (works.asked, pictures.asked, strangers.asked) == (NEW_WORKS, NEW_PICTURES, STRANGERS)
+    assert strangers.right == 0.0 and min(works.right, pictures.right) > 0.8
+    assert pictures.said["looks like"] > strangers.said["looks like"] + 0.2
+    for one in found.said:
+        assert sum(one.said.values()) == pytest.approx(1.0) and set(one.said) == set(CONCLUSIONS)
     era = row_of(found, "era", PRODUCT)
     long = row_of(found, "era of 20 years", PRODUCT)
     assert long.top1 >= era.top1 - 0.05 and long.queries == era.queries

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import sqlite3
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +14,12 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from schemas.settings import Settings
+from schemas.settings import Settings, load_settings
+from schemas.storage.catalog import Catalog
 from search.cli.app import main
 from search.web import db, middleware
 from search.web.dependencies import COOKIE
+from tests.search.pages import elements
 from tests.search.web.conftest import opened
 
 pytestmark = pytest.mark.slow
@@ -202,8 +207,6 @@ def test_who_may_register(own: Settings, how: str, status: int) -> None:
 def test_accounts_from_the_command_line(
     own: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import io
-
     root = str(own.store.root)
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{PASSWORD}\n"))
     assert main(["serve", "--add-account", "Clara", "--data", root]) == 0
@@ -216,3 +219,65 @@ def test_accounts_from_the_command_line(
         assert main(["serve", "--remove-account", "Clara", "--data", root]) == 0
         assert client.get("/v1/session").json()["account"] is None
     assert main(["serve", "--remove-account", "Clara", "--data", root]) == 3
+
+
+# --- galleries as files, also those that only a browser keeps ---------------------------------
+
+
+def some_pictures(engine: Any, count: int) -> list[str]:
+    rows = engine.generation.meta.execute(
+        "select distinct picture_id from pictures order by picture_id desc limit ?", (count,)
+    )
+    return [str(row[0]) for row in rows]
+
+
+def test_a_gallery_as_a_folder_that_can_be_imported(
+    client: TestClient, engine: Any, tmp_path: Path
+) -> None:
+    ids = some_pictures(engine, 3)
+    body = {"name": "Mine", "pictures": [*ids, "0" * 64, ids[0]], "format": "zip"}
+    answer = client.post("/v1/galleries/file", json=body)
+    assert answer.status_code == 200 and answer.headers["left-out"] == "1"
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert archive.testzip() is None
+        archive.extractall(tmp_path / "folder")
+        *names, listed = archive.namelist()
+    assert listed == "pictures.csv" and [name[:4] for name in names] == ["001 ", "002 ", "003 "]
+    rows = list(csv.DictReader((tmp_path / "folder" / listed).open(encoding="utf-8")))
+    assert [row["picture_id"] for row in rows] == ids  # in the order of the gallery
+    root = str(tmp_path / "root")
+    list_file = str(tmp_path / "folder" / listed)
+    assert main(["import", "manifest", list_file, "--data", root]) == 0
+    found = Catalog(load_settings({"store.root": root}, environ={}).layout).read("titles")
+    assert set(found["name"].to_pylist()) == {row["title"] for row in rows}
+
+
+def test_a_gallery_as_one_page(client: TestClient, engine: Any) -> None:
+    ids = some_pictures(engine, 2)
+    body = {"name": "<b>Mine</b>", "pictures": ids, "format": "html"}
+    answer = client.post("/v1/galleries/file", json=body)
+    assert answer.status_code == 200 and answer.headers["left-out"] == "0"
+    found = elements(answer.text)
+    assert [attrs["src"][:22] for tag, attrs in found if tag == "img" and attrs["src"]] == [
+        "data:image/webp;base64"
+    ] * 2
+    assert "b" not in {tag for tag, _ in found} and "script" not in {tag for tag, _ in found}
+
+
+@pytest.mark.parametrize(
+    ("changed", "status"),
+    [
+        ({"pictures": ["0" * 64]}, 404),
+        ({"pictures": []}, 422),
+        ({"pictures": ["../../etc/passwd"]}, 404),
+        ({"pictures": ["0" * 65]}, 422),
+        ({"pictures": ["0"] * 1001}, 422),
+        ({"name": ""}, 422),
+        ({"format": "exe"}, 422),
+    ],
+)
+def test_files_that_cannot_be(
+    client: TestClient, engine: Any, changed: dict[str, Any], status: int
+) -> None:
+    body = {"name": "x", "pictures": some_pictures(engine, 1), "format": "zip", **changed}
+    assert client.post("/v1/galleries/file", json=body).status_code == status
