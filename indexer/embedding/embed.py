@@ -414,15 +414,15 @@ def listed_vectors(
             return look(job[1])
         return [picture_to_pixels(read_capped(job[1], limits), limits, spec)]
 
-    def vector_of(views: list[tuple[np.ndarray, float] | PictureError]) -> tuple[np.ndarray, float]:
+    def vector_of(views: list[EncodedPicture | PictureError]) -> tuple[np.ndarray, float]:
         made = []
         for view in views:
             if isinstance(view, PictureError):
                 raise view
             made.append(view)
         if len(made) == 1 or pool is None:
-            return made[0]
-        return pool(np.stack([vector for vector, _ in made]), np.array([ood for _, ood in made]))
+            return made[0].vector, made[0].ood
+        return pool(np.stack([one.vector for one in made]), np.array([one.ood for one in made]))
 
     batch: list[tuple[str, Sequence[np.ndarray] | PictureError]] = []
     views = 0
@@ -448,7 +448,7 @@ def listed_vectors(
             yield [
                 ListedVector(name, None, problem=part.message)
                 if isinstance(part, PictureError)
-                else ListedVector(name, part.vector, part.ood)
+                else ListedVector(name, *part)
                 for name, part in found
             ]
             batch = []
