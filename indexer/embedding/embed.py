@@ -231,9 +231,12 @@ def encode_each(
 
     Errors:  those of a network that takes no picture at all
     """
+    encode: Callable[[Sequence[np.ndarray]], Encoded] = encoder.encode
+    if subject_of is not None:
+        encode = partial(encoder.encode, subject_of=subject_of)
     made: list[EncodedPicture | PictureError]
     try:
-        made = [*_each(encoder.encode(pixels, subject_of))]
+        made = [*_each(encode(pixels))]
     except Exception as error:
         if concerns_all(error):
             raise
@@ -241,7 +244,7 @@ def encode_each(
         encoder.encode([np.zeros((side_px, side_px, 3), np.uint8)])  # is it the network?
         made = [
             one if isinstance(one, PictureError) else next(_each(one))
-            for one in (attempt(encoder.encode, [picture], subject_of) for picture in pixels)
+            for one in (attempt(encode, [picture]) for picture in pixels)
         ]
     return [
         one

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -17,7 +18,7 @@ import torch
 from indexer.embedding.clip import PICTURES, TEXTS, ClipModel, square
 from indexer.embedding.embed import embed_pending
 from indexer.embedding.models import CLIP_FILE, list_models
-from indexer.training.clip import add_clip, write_clip
+from indexer.training.clip import add_clip
 from indexer.vector_index.build import build_generation
 from indexer.vector_index.generations import Generation, publish
 from schemas.errors import InputError, NoIndexError
@@ -28,7 +29,7 @@ from search.inputs import read_picture
 from search.texts import query_by_text
 
 ROOT = Path(__file__).resolve().parents[3]
-CONTEXT, SIDE_PX = 12, 32
+TINY, CONTEXT, SIDE_PX = "tiny-clip", 12, 32
 TEXTS_ASKED = [
     "girl with umbrella, ink wash", "심청 그림", "It's  a “test” &amp; more!! 123 naïve", "a " * 40, "",
     "日本のマンガ ñ ĀB", "don't  STOP\n\tme", "emoji 😀 ok",
@@ -36,31 +37,44 @@ TEXTS_ASKED = [
 
 
 @pytest.fixture(scope="module")
-def network() -> object:
+def network(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A model of open_clip's own making, by a configuration beside those that it ships."""
+    config = {
+        "embed_dim": 16,
+        "vision_cfg": {
+            "image_size": SIDE_PX, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16,
+        },
+        "text_cfg": {
+            "context_length": CONTEXT, "vocab_size": 49408, "width": 8, "heads": 2, "layers": 1,
+        },
+    }  # fmt: skip
+    file = tmp_path_factory.mktemp("configs") / f"{TINY}.json"
+    file.write_text(json.dumps(config))
+    open_clip.add_model_config(file)
     torch.manual_seed(0)
-    vision = {"image_size": SIDE_PX, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16}
-    text = {"context_length": CONTEXT, "vocab_size": 49408, "width": 8, "heads": 2, "layers": 1}
-    return open_clip.model.CLIP(16, vision, text).eval()
+    return open_clip.create_model(TINY, pretrained=None).eval()
 
 
 @pytest.fixture(scope="module")
-def folder(network: object, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_clip(network, "tiny", tmp_path_factory.mktemp("models"))
+def folder(network: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("added")
+    torch.save(network.state_dict(), root / "weights.pt")
+    return add_clip(f"open_clip:{TINY}", root / "weights.pt", root / "models")
 
 
-def test_texts_are_parted_and_encoded_as_open_clip_does(network: object, folder: Path) -> None:
+def test_texts_are_parted_and_encoded_as_open_clip_does(network: Any, folder: Path) -> None:
     model = ClipModel.open(folder)
     theirs = open_clip.SimpleTokenizer(context_length=CONTEXT)(TEXTS_ASKED)
     assert np.array_equal(np.stack([model.tokens(text) for text in TEXTS_ASKED]), theirs.numpy())
     with torch.no_grad():
-        wanted = network.encode_text(theirs, normalize=True).numpy()  # type: ignore[attr-defined]
+        wanted = network.encode_text(theirs, normalize=True).numpy()
     found = np.stack([model.encode_text(text) for text in TEXTS_ASKED])
     assert np.allclose(found, wanted, atol=1e-4) and model.dimension == 16
 
 
 @pytest.mark.parametrize("shape", [(480, 320, 3), (96, 480, 3), (33, 57, 3)])
 def test_pictures_are_encoded_as_open_clip_does(
-    network: object, folder: Path, shape: tuple[int, ...]
+    network: Any, folder: Path, shape: tuple[int, ...]
 ) -> None:
     from PIL import Image
 
@@ -70,7 +84,7 @@ def test_pictures_are_encoded_as_open_clip_does(
         Image.fromarray(pixels)
     )
     with torch.no_grad():
-        [wanted] = network.encode_image(prepared[None], normalize=True).numpy()  # type: ignore[attr-defined]
+        [wanted] = network.encode_image(prepared[None], normalize=True).numpy()
     assert square(pixels, SIDE_PX).shape == (SIDE_PX, SIDE_PX, 3)
     assert float(ClipModel.open(folder).encode_picture(pixels) @ wanted) > 0.9999
 
@@ -100,13 +114,14 @@ def test_a_damaged_file_is_refused(folder: Path, tmp_path: Path, name: str) -> N
         ClipModel.open(copied)
 
 
-def test_weights_that_do_not_fit_are_told_in_one_line(tmp_path: Path) -> None:
+def test_weights_that_do_not_fit_are_told_in_one_line(network: Any, tmp_path: Path) -> None:
     torch.save({"visual.x": torch.zeros(2)}, tmp_path / "other.pt")
     for name, weights, said in (
         ("open_clip:ViT-B-99", "other.pt", "unknown open_clip network"),
         ("resnet18", "other.pt", "unknown open_clip network"),
         ("open_clip:ViT-B-16-SigLIP", "other.pt", "tokenizer of its own"),
         ("open_clip:ViT-B-32", "missing.pt", "no weights at"),
+        (f"open_clip:{TINY}", "other.pt", "the weights do not fit"),
     ):
         with pytest.raises(InputError, match=said) as caught:
             add_clip(name, tmp_path / weights, tmp_path / "models")
