@@ -95,8 +95,10 @@ function notes(answer) {
     else if (note.startsWith("left out: pictures by ")) said.push(t("leftOut", { who: note.slice(22) }));
     else if (note.startsWith("the filters left")) said.push(t("candidates", { n: number(answer.query.candidates_count), total: number(answer.query.pictures_count) }));
     else if (note.startsWith("no artist is known")) said.push(t("noneLeftOut"));
-    else if (note.startsWith("words were compared")) said.push(t("byWords"));
-    else if (note.startsWith("ranked ")) said.push(t("byBoth", { p: Math.round(100 * answer.query.subject) }));
+    else if (/^words were compared/.test(note)) said.push(t("byWords"));
+    else if (/^the words were looked for/.test(note)) said.push(t("byShown"));
+    else if (/^nothing here is called/.test(note)) said.push(t("calledSo", { word: note.slice(24, -1) }));
+    else if (/^ranked \d/.test(note)) said.push(t("byBoth", { p: Math.round(100 * answer.query.subject) }));
     else if (note.startsWith("too long to be seen whole")) said.push(t("tooLong"));
     else if (/^\d+ of the \d+/.test(note)) said.push(t("fewer"));
     else said.push(panelNote(note) ?? note);

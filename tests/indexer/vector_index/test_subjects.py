@@ -82,7 +82,8 @@ def test_only_what_asks_for_subjects_meets_their_damage(settings: Settings) -> N
         assert generation.subjects.index.count == generation.pictures_count
         path = generation.directory / SUBJECTS
         assert (generation.directory / BACKGROUND).is_file()
-    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     with Generation.open(settings.layout) as generation:
         assert generation.index.count and generation.has_subjects
         with pytest.raises(NoIndexError, match=SUBJECTS):
