@@ -433,13 +433,14 @@ class Engine:
     def described(self, filters: Filters) -> np.ndarray | None:
         """The words of a filter as a subject, where a CLIP model knows what pictures show and no
         name has them; (S,)"""
-        if not filters.text or self.generation.clip is None:
+        if not filters.text or self.generation.clip_id is None:
             return None
         from search.words import matching
 
         if len(matching(self.generation, filters.text)):
             return None
-        return self.generation.clip.encode_text(filters.text)
+        clip = self.generation.clip
+        return None if clip is None else clip.encode_text(filters.text)
 
     def by_both(
         self, query: StyleQuery, options: QueryOptions, text: np.ndarray | None = None

@@ -24,10 +24,13 @@ def query_by_text(
     """
     started = time.perf_counter()
     answer = query_by_words(generation, text, k=k, by=by, filters=filters)
-    if answer.candidates_count or generation.clip is None or generation.subjects is None:
+    if answer.candidates_count or generation.clip_id is None:
         return answer
-    chosen, index = allowed(generation, filters), generation.subjects.index
-    vector = generation.clip.encode_text(text)
+    clip, subjects = generation.clip, generation.subjects
+    if clip is None or subjects is None:
+        return answer
+    chosen, index = allowed(generation, filters), subjects.index
+    vector = clip.encode_text(text)
     similarity, ids = (found[0] for found in index.search(vector[None], index.count, chosen))
     similarity, ids = similarity[ids >= 0], ids[ids >= 0]
     ascending = similarity[::-1]
