@@ -375,8 +375,8 @@ def hidden_neighbours(data: LabelDataset, queries: np.ndarray, hide: np.ndarray,
     """Exact neighbours with the query's own group and its copies left out; hide (N,)"""
     similarity = np.full((len(queries), k), -1.0, dtype=np.float32)
     rows = np.full((len(queries), k), -1, dtype=np.int64)
-    for start in range(0, len(queries) if k else 0, 512):
-        block = queries[start : start + 512]
+    for start in range(0, len(queries) if k else 0, 128):
+        block = queries[start : start + 128]
 
         def hidden(part: slice, block: np.ndarray = block) -> np.ndarray:
             own = hide[block][:, None] == hide[None, part]
