@@ -329,4 +329,18 @@ def index_stages(
         stage.counts = {"generations": len(removed), "tables": len(tables)}
         stage.outcome = DONE if removed or tables else NOTHING
 
-    return [Stage(run.__name__, run) for run in (panels, embed, colors, build, judge, prune)]
+    def milvus(night: Night, stage: StageReport) -> None:
+        """Copy what is published, and remove what is not there any more."""
+        from indexer.vector_index.milvus import follow
+
+        found = None if night.dry_run else follow(layout, settings)
+        if found is None or not (found.copied or found.removed):
+            stage.outcome = NOTHING
+            return
+        stage.counts = {"vectors": found.vectors_count if found.copied else 0}
+        stage.counts["collections removed"] = len(found.removed)
+
+    stages = (panels, embed, colors, build, judge, prune)
+    return [
+        Stage(run.__name__, run) for run in (*stages, *([milvus] if settings.index.milvus else []))
+    ]

@@ -28,6 +28,7 @@ PREFIX = "TOONSEARCH_"
 MAX_FILE_BYTES = 1 << 20
 MOST = 1e15
 """No number of any setting means anything above this; machine integers end later."""
+MILVUS = "milvus:"
 MAX_ROOT_BYTES = 400
 """SQLite opens no path of more than 512."""
 
@@ -43,11 +44,14 @@ def _setting(
     low: float = 0,
     high: float = MOST,
     choices: tuple[str, ...] = (),
+    scheme: str = "",
     joined: str = "",
 ) -> Any:
-    """A field of a section: its default, what it means, and what it may be. A text with
-    `joined` may also be given as a list, whose parts that is put between."""
+    """A field of a section: its default, what it means, and what it may be. A text with `choices`
+    may also be a `scheme` with something after it; one with `joined` may also be given as
+    a list, whose parts that is put between."""
     metadata = {"text": text, "low": low, "high": high, "choices": choices, "joined": joined}
+    metadata["scheme"] = scheme
     if callable(default):
         return field(default_factory=default, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -118,6 +122,10 @@ class EncoderSettings:
     )
     threads: int = _setting(0, "Threads of the runtime; 0 lets it choose.", high=1024)
     batch: int = _setting(32, "Pictures that are decoded ahead for one pass.", low=1, high=10_000)
+    subject: str = _setting(
+        "",
+        "A CLIP model (`toonsearch models add`) that says what is shown; empty: the model itself.",
+    )
 
 
 @dataclass(frozen=True)
@@ -152,8 +160,10 @@ class IndexSettings:
     )
     kind: str = _setting(
         "auto",
-        "How vectors are searched: flat scans all, the others compare candidates (docs/scale.md).",
+        "How vectors are searched: flat scans all, the others compare candidates, milvus:URI asks a"
+        " Milvus (docs/scale.md).",
         choices=("auto", "flat", "ivf", "ivfpq", "hnsw"),
+        scheme=MILVUS,
     )
     min_recall: float = _setting(
         0.99, "Share of the exact ten nearest that must be found; less is refused.", low=0, high=1
@@ -165,6 +175,16 @@ class IndexSettings:
     era_years: int = _setting(
         DECADE, 'Years of an era, from the next build on: 10 gives "2000s".', low=1, high=100
     )
+
+    @property
+    def milvus(self) -> str:
+        """Address of the Milvus that is asked, or an empty text."""
+        return self.kind.removeprefix(MILVUS) if self.kind.startswith(MILVUS) else ""
+
+    @property
+    def local(self) -> IndexSettings:
+        """The same for the generation itself, which answers while Milvus does not."""
+        return dataclasses.replace(self, kind="auto") if self.milvus else self
 
 
 @dataclass(frozen=True)
@@ -275,6 +295,8 @@ def describe() -> list[tuple[str, str, str]]:
     for key, f in FIELDS.items():
         default = json.dumps(f.default) if key != "store.root" else "$XDG_DATA_HOME/toonsearch"
         choices = f.metadata["choices"]
+        if f.metadata["scheme"]:
+            choices = (*choices, f"{f.metadata['scheme']}URI")
         text = f.metadata["text"] + (f" One of {', '.join(choices)}." if choices else "")
         rows.append((key, default, text))
     return rows
@@ -385,7 +407,8 @@ def _checked(key: str, value: Any, origin: str) -> Any:
             f"{what}, and there is no such user's home folder",
             f"For a folder of that name: './{value}'.",
         ) from error
-    if allowed["choices"] and typed not in allowed["choices"]:
+    has_scheme = allowed["scheme"] and str(typed).startswith(allowed["scheme"])
+    if allowed["choices"] and typed not in allowed["choices"] and not has_scheme:
         raise UsageError(what, nearest(str(typed), allowed["choices"]))
     low, high = allowed["low"], allowed["high"]
     if isinstance(typed, int | float) and not low <= typed <= high:

@@ -70,6 +70,7 @@ DISTRIBUTIONS = {
     "cv2": "opencv-python-headless",
     "dicebear": "dicebear-core",
     "faiss": "faiss-cpu",
+    "grpc": "grpcio",
     "open_clip": "open-clip-torch",
     "pil": "pillow",
     "sklearn": "scikit-learn",

@@ -58,7 +58,10 @@ FLAT = SearchPlan()
 
 
 class VectorIndex:
-    """An open index; ids are row ids. Several threads may search it."""
+    """An open index; ids are row ids. Several threads may search it. `trouble` says why something
+    less than what was set up answers."""
+
+    trouble = ""
 
     def __init__(self, index: Any, candidates: Any = None, plan: SearchPlan = FLAT) -> None:
         import faiss

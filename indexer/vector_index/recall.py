@@ -140,6 +140,11 @@ class _Asked:
         return float((self.others(index) >= self.least[:, None] - TIE).mean())
 
 
+def measured_recall(exact: VectorIndex, index: VectorIndex, settings: IndexSettings) -> float:
+    """The share of the exact NEAREST of a sample that another index of the same vectors finds."""
+    return _Asked.of(exact, settings).recall(index)
+
+
 def _tuned(path: Path, plan: SearchPlan, settings: IndexSettings, asked: _Asked) -> SearchPlan:
     """The plan with as few probes as find what is wanted and half of the rest, or the best one."""
     index = VectorIndex.open(path, plan)

@@ -82,7 +82,7 @@ def check(folder: Path) -> None:
         assert error.message.strip() and error.exit_code == 2
         return
     for key, value in flatten(settings).items():
-        kind = str(FIELDS[key].type)
+        kind = str(FIELDS[key].type).replace("Amount", "int")
         if kind == "tuple[str, ...]":
             assert type(value) is tuple and all(type(part) is str for part in value), (key, value)
         elif kind == "Path":

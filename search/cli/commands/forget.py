@@ -50,6 +50,7 @@ def forget(
     """
     from crawler.sites.base import title_of_address
     from indexer import forget as removal
+    from search.cli.commands.index import follow_published
     from search.web.db import forget_visitors
 
     session: Session = ctx.obj
@@ -64,6 +65,7 @@ def forget(
         confirm(f"forget {_counted(report)} for good", yes)
         with session.writing("forget", dry_run):
             report = removal.forget(settings.layout, settings, wanted, forget_visitors)
+            follow_published(session, settings)
     if as_json:
         keys = ("title_id", "name", "authors")
         print_json(

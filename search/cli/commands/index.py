@@ -167,10 +167,30 @@ def build_and_publish(
     layout = settings.layout
     with session.progress("Building the index") as progress:
         report = build_generation(layout, settings, progress=progress, **options)
-    if not published or not report.generation_id or report.unchanged:
-        return report, []
-    publish(layout, report.generation_id)
-    return report, collect_garbage(layout, settings.index.keep)
+    removed: list[str] = []
+    if published and report.generation_id and not report.unchanged:
+        publish(layout, report.generation_id)
+        removed = collect_garbage(layout, settings.index.keep)
+    if published:
+        follow_published(session, settings)
+    return report, removed
+
+
+def follow_published(session: Session, settings: Settings) -> None:
+    """Bring the Milvus of index.kind to what is published now.
+
+    Errors:  as `export_index`; NetworkError says that it is published
+    """
+    if settings.index.milvus:
+        from indexer.vector_index.milvus import follow
+        from schemas.errors import NetworkError
+
+        try:
+            with session.progress("Copying to Milvus") as progress:
+                follow(settings.layout, settings, progress)
+        except NetworkError as error:
+            said = f"the index is published, but {error.message}"
+            raise NetworkError(said, error.hint) from error
 
 
 @group.command("list", epilog=examples("toonsearch index list"))
@@ -224,14 +244,16 @@ def publish(
     from indexer.vector_index import generations
 
     session: Session = ctx.obj
-    layout = session.settings().layout
+    settings = session.settings()
+    layout = settings.layout
     if dry_run:
         generations.verify_generation(layout, generation)
         print(f"would publish {generation}")
         return
     with session.writing("index publish", dry_run):
         generations.publish(layout, generation)
-    print(f"{generation} is published")
+        print(f"{generation} is published")
+        follow_published(session, settings)
 
 
 @group.command(epilog=examples("toonsearch index rollback"))
@@ -240,7 +262,8 @@ def rollback(ctx: typer.Context, dry_run: DryRun = False) -> None:
     from indexer.vector_index import generations
 
     session: Session = ctx.obj
-    layout = session.settings().layout
+    settings = session.settings()
+    layout = settings.layout
     if dry_run:
         older = [
             i for i in generations.list_generations(layout) if i.state == "ok" and not i.published
@@ -249,7 +272,8 @@ def rollback(ctx: typer.Context, dry_run: DryRun = False) -> None:
         return
     with session.writing("index rollback", dry_run):
         name = generations.rollback(layout)
-    print(f"{name} is published")
+        print(f"{name} is published")
+        follow_published(session, settings)
 
 
 @group.command(epilog=examples("toonsearch index gc --dry-run", "toonsearch index gc --keep 1"))
@@ -273,6 +297,46 @@ def gc(
         print(f"{'would remove' if dry_run else 'removed'} {name}")
     if not removed:
         session.note("there is nothing to remove")
+
+
+@group.command(epilog=examples("toonsearch index export --to milvus:http://localhost:19530"))
+def export(
+    ctx: typer.Context,
+    to: Annotated[
+        str | None,
+        Option(metavar="milvus:URI", help="By default the Milvus that index.kind names."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Copy the vectors of the index in use into Milvus.
+
+    Each generation is a collection of its own; the alias toonsearch moves to it when it is
+    complete and has been checked. What Milvus held of generations that are gone is removed. A token
+    is read from MILVUS_TOKEN.
+    """
+    from indexer.vector_index.generations import no_index
+    from indexer.vector_index.milvus import export_index, shown
+    from schemas.errors import UsageError
+
+    session: Session = ctx.obj
+    settings = session.settings({"index.kind": to})
+    uri = settings.index.milvus
+    if not uri:
+        raise UsageError("say where to", "Give --to milvus:http://HOST:19530.")
+    with session.writing("index export", False), session.progress("Copying to Milvus") as progress:
+        report = export_index(settings.layout, settings.index, uri, progress)
+    if as_json:
+        print_json(dataclasses.asdict(report))
+        return
+    for name in report.removed:
+        session.note(f"removed the collection {name}")
+    if report.generation_id is None:
+        raise no_index(settings.layout)
+    recall = "" if report.recall is None else f", recall {report.recall:.3f}"
+    print(
+        f"{report.generation_id} {'was copied to' if report.copied else 'is in'} {shown(uri)}:"
+        f" {report.vectors_count:,} vectors{recall}"
+    )
 
 
 @group.command(epilog=examples("toonsearch index diff", "toonsearch index diff OLD NEW --json"))
