@@ -15,7 +15,7 @@ from pathlib import Path
 
 from PIL import Image
 
-QUERY = "leafrake_benji_park_01.png"  # of the demo's queries: any would do
+QUERY = "a_boy_plays_soccer_01.png"  # of the demo's queries: any would do
 WIDTH_PX, HEIGHT_PX = 1240, 1420
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",

@@ -27,7 +27,7 @@ QUERIES = 24
 COLUMNS = 2  # of queries
 HITS = 7
 TILE_PX, GAP_PX, WORDS_PX = 132, 6, 30
-PER_BOOK = 8
+PER_BOOK = 5
 """Pictures of each book in the index, so that building it takes a minute or two."""
 T = TypeVar("T")
 INK, PAPER, SOFT, RIGHT, QUERY = "#1d1b18", "#f7f5f0", "#655f56", "#2f6f3e", "#a93f1b"

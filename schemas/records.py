@@ -230,8 +230,8 @@ CONCLUSIONS = {
     "other kind": "Not a drawing of this kind",
 }
 """What an answer may conclude; the page says the same in Korean (`strings.js`)."""
-LOOKS_LIKE_FROM = 0.5
-"""The first author's least probability for that: more than that of everything else."""
+LOOKS_LIKE_FROM = 0.4
+"""The first author's least probability for that, if it is also greater than that of nobody."""
 NOBODY_FROM = 0.6
 """The least probability that nobody in the catalog drew it (docs/decisions.md has what both
 thresholds were chosen for)."""
@@ -269,7 +269,7 @@ class Labels:
             return "other kind"
         if not self.authors:
             return ""
-        if self.authors[0].probability >= LOOKS_LIKE_FROM:
+        if self.authors[0].probability >= max(LOOKS_LIKE_FROM, self.unknown_author):
             return "looks like"
         return "nobody" if self.unknown_author >= NOBODY_FROM else "not sure"
 
@@ -335,7 +335,8 @@ class AskedPanel:
 @dataclass(frozen=True)
 class Answer:
     """All that a query returns, ready to be rendered on any surface. `panels` are those of its
-    strips and pages that may ask; empty where every picture asked whole."""
+    strips and pages that may ask; empty where every picture asked whole. `subject`, 0 to 1, is how
+    much what is shown counted in the list, besides style."""
 
     titles: tuple[TitleHit, ...]
     pictures: tuple[Hit, ...]
@@ -349,6 +350,7 @@ class Answer:
     queries: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
     panels: tuple[AskedPanel, ...] = ()
+    subject: float = 0.0
 
 
 # --- Eras: ranges of years as labels, all of the width that an index was built with.

@@ -134,12 +134,13 @@ class PanelVectors:
     `is_cut` is whether any of the `pictures_count` pictures was cut, otherwise each panel is a
     whole picture.
 
-    Shapes:  vectors (P, D) float32 unit, ood (P,)
+    Shapes:  vectors (P, D) float32 unit, ood (P,), subjects (P, S) float32 unit
     """
 
     panels: tuple[AskedPanel, ...]
     vectors: np.ndarray
     ood: np.ndarray
+    subjects: np.ndarray | None = None
     is_cut: bool = True
     pictures_count: int = 1
 
@@ -154,7 +155,9 @@ class PanelVectors:
                 raise InputError(f"no panel {number} has asked", "Their numbers are in `panels`.")
         places = [place for place, number in enumerate(asked) if number in numbers]
         panels = tuple(replace(one, asks=one.number in numbers) for one in self.panels)
-        return replace(self, panels=panels, vectors=self.vectors[places], ood=self.ood[places])
+        subjects = None if self.subjects is None else self.subjects[places]
+        vectors, ood = self.vectors[places], self.ood[places]
+        return replace(self, panels=panels, vectors=vectors, ood=ood, subjects=subjects)
 
     def shares(self, weights: Sequence[float]) -> list[float]:
         """How much each panel counts when its picture has a weight, (pictures_count,), which all of
@@ -505,6 +508,8 @@ def _windows(one: CutPanel) -> Iterator[tuple[Box, np.ndarray]]:
 def is_page(panels: Sequence[Panel], width: int, height: int) -> bool:
     """Whether these are surely several panels of a page, and not pieces of a single drawing: with
     space between them, none of them narrow, and most of what is drawn."""
+    from indexer.panels.cut import are_apart
+
     side = min(width, height)
     sure = [
         one.box
@@ -514,13 +519,7 @@ def is_page(panels: Sequence[Panel], width: int, height: int) -> bool:
         and min(one.box[2:]) >= 0.2 * side
     ]
     gap = max(1, 0.004 * side)
-    apart = [box for box in sure if all(box is other or _apart(box, other, gap) for other in sure)]
+    apart = [
+        box for box in sure if all(box is other or are_apart(box, other, gap) for other in sure)
+    ]
     return len(apart) >= 2 and sum(w * h for _, _, w, h in apart) >= 0.4 * width * height
-
-
-def _apart(one: Box, other: Box, gap: float) -> bool:
-    return any(
-        a[axis] + a[axis + 2] + gap <= b[axis]
-        for a, b in ((one, other), (other, one))
-        for axis in (0, 1)
-    )

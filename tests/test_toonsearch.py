@@ -32,10 +32,20 @@ def test_files_and_bytes_are_asked(small_root: Path) -> None:
         assert index.query(file.read_bytes(), k=1).titles == answer.titles
         one = index.query(str(file), by="picture", filters=toonsearch.Filters(where="1 = 0"))
         assert one.pictures == ()
+        mixed = index.query(file, k=1, subject=0.5)
+        assert mixed.answer.subject == 0.5 and len(mixed.titles) == 1
+        named = index.query(text="hand 2", k=1)
+        assert named.titles[0].authors == ("hand 2",)
+        assert index.query(file, text="hand 2", k=1).titles[0].authors == ("hand 2",)
+        with pytest.raises(toonsearch.ToonsearchError, match="0 to 1"):
+            index.query(file, subject=2.0)
         with pytest.raises(toonsearch.ToonsearchError, match="does not exist"):
             index.query("nowhere.png")
         with pytest.raises(toonsearch.ToonsearchError, match=r"query\.k"):
             index.query(file, k=0)
+        for weights in ((1, 2), (-1,)):
+            with pytest.raises(toonsearch.ToonsearchError, match="weight"):
+                index.query(file, weights=weights)
 
 
 def test_no_index_is_an_error_of_ours(tmp_path: Path) -> None:

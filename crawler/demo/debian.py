@@ -53,6 +53,7 @@ def unpack_packages(
     Errors:  InputError without apt or when the disk refuses, NetworkError when nothing can be
              fetched, LockedError when another run is at it
     """
+    final = final.absolute()  # the tools run in other folders
     if final.is_dir():
         return final
     for tool in ("apt-get", "apt-cache", "dpkg-deb"):

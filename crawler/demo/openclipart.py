@@ -17,6 +17,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -153,10 +154,11 @@ _WHITE = 248
 """Grey levels from which a pixel counts as ground: resizing leaves rims a little darker."""
 
 
-def check_drawing(drawing: Drawing) -> Drawing:
+def check_drawing(drawing: Drawing, every_category: bool = False) -> Drawing:
     """Read one drawing; add the first reason to drop it, or what tells copies."""
     folder = drawing.stem.rpartition("/")[0]
-    if folder.partition("/")[0] not in CATEGORIES or _SETS.fullmatch(folder):
+    is_thing = folder.partition("/")[0] in CATEGORIES and not _SETS.fullmatch(folder)
+    if not (is_thing or every_category):
         return replace(drawing, reason="other_category")
     drawing = read_drawing(drawing)
     try:
@@ -181,12 +183,15 @@ def check_drawing(drawing: Drawing) -> Drawing:
     return replace(drawing, sha256=digest, hash=perceptual_hash(image), thumb=thumb)
 
 
-def check_all(drawings: Sequence[Drawing], progress: Progress) -> list[Drawing]:
+def check_all(
+    drawings: Sequence[Drawing], progress: Progress, every_category: bool = False
+) -> list[Drawing]:
     """Check every drawing on all cores, in order."""
     checked: list[Drawing] = []
+    check = partial(check_drawing, every_category=every_category)
     pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="drawings")
     try:
-        outcomes = pool.map(lambda drawing: attempt(check_drawing, drawing), drawings)
+        outcomes = pool.map(lambda drawing: attempt(check, drawing), drawings)
         for drawing, found in zip(drawings, outcomes, strict=True):
             if isinstance(found, PictureError):
                 found = replace(drawing, reason=str(found.reason))
@@ -353,18 +358,22 @@ class DemoSummary:
     reused: bool = False
 
 
-def prepare(root: Path, out_dir: Path, *, progress: Progress) -> DemoSummary:
+def prepare(
+    root: Path, out_dir: Path, *, progress: Progress, every_category: bool = False
+) -> DemoSummary:
     """Write `catalog.csv`, `queries.csv`, `unknown.csv`, then `summary.json` as the stamp.
+
+    The demo takes CATEGORIES alone; hands to train on come from every category.
 
     A second call with the same files and rules reads the stamp and returns.
 
     Errors:  InputError when `root` is not Debian's clip art
     """
     files = list_drawings(root)
-    key = _key(files)
+    key = _key(files, every_category)
     if (ready := _read_stamp(out_dir, key)) is not None:
         return ready
-    checked = check_all(files, progress)
+    checked = check_all(files, progress, every_category)
     dropped = Counter(one.reason for one in checked if one.reason)
     distinct = _drop_copies([one for one in checked if not one.reason], dropped)
     names = merge_authors(Counter(one.credit for one in checked if one.author))
@@ -417,11 +426,13 @@ def _rows(drawings: Sequence[Drawing], names: Mapping[str, str]) -> list[Row]:
     return rows
 
 
-def _key(files: Sequence[Drawing]) -> str:
+def _key(files: Sequence[Drawing], every_category: bool) -> str:
     """What the lists depend on: the rules, and every file's size and time."""
     paths = [path for file in files for path in (file.svg, file.png) if path is not None]
     facts = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-    return hashlib.sha256(repr((VERSION, facts)).encode()).hexdigest()
+    return hashlib.sha256(
+        repr((VERSION, facts, *(("every",) if every_category else ()))).encode()
+    ).hexdigest()
 
 
 def _read_stamp(out_dir: Path, key: str) -> DemoSummary | None:

@@ -65,7 +65,7 @@ def sources(store: Path) -> dict[str, Source]:
         from crawler.demo.openclipart import prepare
 
         lists = store / "openclipart-lists"
-        prepare(fetch(store, progress=show), lists, progress=show)
+        prepare(fetch(store, progress=show), lists, progress=show, every_category=True)
         return clipart(lists / "catalog.csv")
 
     return {

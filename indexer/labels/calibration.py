@@ -12,20 +12,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from indexer.labels.heads import (
-    HINT,
-    LABELS_FOLDER,
-    MAX_LABELS,
-    Head,
-    HeldOut,
-    LabelSet,
-    fit_head,
-    held_out_scores,
-)
+from indexer.labels.heads import HINT, LABELS_FOLDER, MAX_LABELS, Head, LabelSet, fit_head
 from indexer.labels.knn import PARTS, log_votes, pool, vote_shares
 from indexer.labels.metrics import (
     auroc,
@@ -39,7 +30,7 @@ from schemas.errors import NoIndexError
 from schemas.records import CLOSENESS, DECADE, LABEL_KINDS
 
 CALIBRATION_FILE = "calibration.json"
-RECIPE = 11
+RECIPE = 10
 """Counts up when the same pictures are fitted otherwise: a generation of another recipe is
 calibrated again, however little has changed in its catalog."""
 NEIGHBOURS = 200  # voters; the farther ones add nothing
@@ -54,13 +45,8 @@ MIN_EXAMPLES = 30  # fewer held-out pictures than this show nothing
 MIN_AUTHORS = 3
 """Fewer known authors than this cannot be separated in trials."""
 FOLDS = 5
-MANY_TITLES = 4
-"""Labels of more titles are as well known as these."""
-LEAST_SHARE = 0.1
-"""No fewer of the trials than these are taken for all labels of so many titles."""
-SHARPER = np.geomspace(0.5, 3.0, 37)
 FIT_ROWS = 30_000
-"""Heads that are only fitted to be judged see about this many pictures at most."""
+"""Heads that are only fitted to be judged see at most this many pictures."""
 CLOSE_PERCENT, VERY_CLOSE_PERCENT = 50.0, 95.0
 """A result is close when it is nearer than the nearest by another author usually is: the median
 over pictures of the catalog; it is very close when hardly any of those is as near."""
@@ -271,7 +257,7 @@ def fit(data: LabelDataset, *, sample: int, seed: int, neighbours: int = NEIGHBO
     other = other_title if by_title else _has_other(author, data.picture)[queries]
     trial = hidden_neighbours(data, queries, own_group, neighbours)
     stranger = hidden_neighbours(data, queries, author, neighbours)
-    held = held_out(data, queries, author, own_group, rng)
+    held = held_out_scores(data, queries, folds_within(author, own_group), rng)
     basis, usual = "other_titles" if by_title else "other_pictures", trial.similarity
     found = replace(found, basis=basis, usual_nearest=Usual.of_nearest(usual))
     if neighbours:
@@ -291,13 +277,7 @@ def fit(data: LabelDataset, *, sample: int, seed: int, neighbours: int = NEIGHBO
         votes = log_votes(trial.shares(codes, count, found.temperature))
         scores = held[kind].scores if kind in held else None
         parts = [votes, scores, None if network is None else network[queries]]
-        weight = as_common(codes, own_group, queries[usable])
-        found.weights[kind], figures = _fit_pool(
-            [None if part is None else part[usable] for part in parts],
-            codes[queries[usable]],
-            author[queries[usable]],
-            weight,
-        )
+        found.weights[kind], figures = _fit_pool(parts, codes[queries], usable, author[queries])
         found.measured.update({f"{kind}_{name}": value for name, value in figures.items()})
     own, count = known[queries], len(data.names["author"])
     lacks_a_head = "author" not in held and count <= MAX_LABELS  # one that the whole catalog has
@@ -395,8 +375,8 @@ def hidden_neighbours(data: LabelDataset, queries: np.ndarray, hide: np.ndarray,
     """Exact neighbours with the query's own group and its copies left out; hide (N,)"""
     similarity = np.full((len(queries), k), -1.0, dtype=np.float32)
     rows = np.full((len(queries), k), -1, dtype=np.int64)
-    for start in range(0, len(queries) if k else 0, 512):
-        block = queries[start : start + 512]
+    for start in range(0, len(queries) if k else 0, 128):
+        block = queries[start : start + 128]
 
         def hidden(part: slice, block: np.ndarray = block) -> np.ndarray:
             own = hide[block][:, None] == hide[None, part]
@@ -406,6 +386,16 @@ def hidden_neighbours(data: LabelDataset, queries: np.ndarray, hide: np.ndarray,
         similarity[start : start + len(block)], rows[start : start + len(block)] = found
     # Where there are no more, a row is far away and without a label.
     return _Trial(np.maximum(similarity, -1.0), rows)
+
+
+class HeldOut(NamedTuple):
+    """What an author, genre or era head says of queries that it was not fitted on.
+
+    Shapes:  scores (Q, C), unseen (Q,)
+    """
+
+    scores: np.ndarray
+    unseen: np.ndarray
 
 
 def folds_within(author: np.ndarray, group: np.ndarray) -> np.ndarray:
@@ -421,30 +411,35 @@ def folds_within(author: np.ndarray, group: np.ndarray) -> np.ndarray:
     return np.asarray([fold_of_group[g] for g in pairs[of.reshape(-1), 1].tolist()], np.int64)
 
 
-def held_out(
-    data: LabelDataset,
-    queries: np.ndarray,
-    author: np.ndarray,
-    group: np.ndarray,
-    rng: np.random.Generator,
+def held_out_scores(
+    data: LabelDataset, queries: np.ndarray, folds: np.ndarray, rng: np.random.Generator
 ) -> dict[str, HeldOut]:
-    """Scores of each query by heads that do not know its group, by kind; a kind for which a fold
-    has no head is left out.
+    """Scores of each query by heads that were fitted without the query's fold, by kind; a kind
+    for which a fold has no head is left out.
 
-    Shapes:  queries (Q,), author and group (N,)
+    A label that a fold's head has not seen scores like its least likely one.
+
+    Shapes:  queries (Q,), folds (N,)
     """
-    rows = np.arange(len(data.vectors))
-    if len(rows) > FIT_ROWS:
-        rows = np.union1d(queries, rng.choice(rows, FIT_ROWS, replace=False))
-    folds, asked = folds_within(author[rows], group[rows]), np.searchsorted(rows, queries)
-    vectors, titles = data.vectors[rows], data.title[rows]
     found = {
-        kind: held_out_scores(
-            (vectors, codes[rows], titles), len(data.names[kind]), group[rows], folds, asked
+        kind: HeldOut(
+            np.empty((len(queries), len(names)), np.float32), np.empty(len(queries), np.float32)
         )
-        for kind, codes in data.codes.items()
+        for kind, names in data.names.items()
     }
-    return {kind: held for kind, held in found.items() if held is not None}
+    for fold in np.unique(folds[queries]):
+        rows = np.flatnonzero(folds != fold)
+        if len(rows) > FIT_ROWS:
+            rows = np.sort(rng.choice(rows, FIT_ROWS, replace=False))
+        asked = folds[queries] == fold
+        vectors = np.asarray(data.vectors[queries[asked]], np.float32)
+        heads = data.fitted_heads(rows)
+        found = {kind: held for kind, held in found.items() if kind in heads}
+        for kind, held in found.items():
+            scores, seen = heads[kind].scores(vectors), np.isfinite(heads[kind].constant)
+            scores[:, ~seen] = scores[:, seen].min(1, keepdims=True)
+            held.scores[asked], held.unseen[asked] = scores, heads[kind].unseen(vectors)
+    return found
 
 
 def _background(
@@ -483,12 +478,15 @@ def _author_folds(author: np.ndarray) -> np.ndarray:
 
 
 def _fit_pool(
-    parts: Sequence[np.ndarray | None], truth: np.ndarray, author: np.ndarray, weight: np.ndarray
+    parts: Sequence[np.ndarray | None], truth: np.ndarray, usable: np.ndarray, author: np.ndarray
 ) -> tuple[tuple[float, ...], dict[str, float]]:
-    """The weights of PARTS, and their figures on authors that they were not fitted on.
+    """The weights of PARTS with the least log loss, and their figures on authors that they were
+    not fitted on.
 
     Shapes:  each part (Q, C), the others (Q,)
     """
+    parts = [None if part is None else part[usable] for part in parts]
+    truth, author = truth[usable], author[usable]
     folds = _author_folds(author)
 
     def some(rows: np.ndarray) -> list[np.ndarray | None]:
@@ -501,8 +499,7 @@ def _fit_pool(
         assert votes is not None
         predicted = np.zeros_like(votes)
         for fold in numbers:
-            rest = folds != fold
-            weights = pool_weights(some(rest), truth[rest], weight[rest])
+            weights = pool_weights(some(folds != fold), truth[folds != fold])
             predicted[folds == fold] = pool(some(folds == fold), weights)
         rows, best = np.arange(len(truth)), predicted.argmax(axis=1)
         right = (best == truth).astype(float)
@@ -513,41 +510,18 @@ def _fit_pool(
             "log_loss": float(-np.log(np.maximum(predicted[rows, truth], 1e-12)).mean()),
             "queries": float(len(truth)),
         }
-    return pool_weights(parts, truth, weight), figures
+    return pool_weights(parts, truth), figures
 
 
-def as_common(codes: np.ndarray, group: np.ndarray, queries: np.ndarray) -> np.ndarray:
-    """How much trials count, so that labels of one title, of two and so on are as common among
-    them as in the catalog: a trial takes a title away, and would show too little of what the
-    catalog knows.
-
-    Shapes:  codes and group (N,), queries (Q,) rows -> (Q,) of mean 1
-    """
-    labels = np.unique(np.stack([codes, group])[:, codes >= 0], axis=1)[0]
-    titles = np.bincount(labels)
-    left = np.minimum(titles[codes[queries]] - 1, MANY_TITLES)
-    left = np.minimum(left, int(np.quantile(left, 1.0 - LEAST_SHARE)))
-    there = np.minimum(titles, left.max())
-    want = np.bincount(there, np.bincount(codes[codes >= 0]), minlength=MANY_TITLES + 1)
-    weight = want[left] / np.bincount(left, minlength=MANY_TITLES + 1)[left]
-    return np.asarray(weight / weight.mean())
-
-
-def pool_weights(
-    parts: Sequence[np.ndarray | None], truth: np.ndarray, weight: np.ndarray | None = None
-) -> tuple[float, ...]:
-    """The weights of the parts, 0 for one that is not there: their proportions have the least log
-    loss, their common temperature the least squared error.
+def pool_weights(parts: Sequence[np.ndarray | None], truth: np.ndarray) -> tuple[float, ...]:
+    """The weights of the parts with the least log loss, 0 for one that is not there.
 
     Newton's method on a loss that is convex in the weights (a conditional logistic regression),
-    lightly ridged on parts of equal spread; one that would count against the truth gets 0. Log
-    loss alone would let the few titles that look like nothing by their author, for which no
-    temperature is high enough, make every answer timid.
+    lightly ridged on parts of equal spread; one that would count against the truth gets 0.
 
-    Shapes:  each part (Q, C) of logarithms, truth (Q,) int, weight (Q,) of the trials
+    Shapes:  each part (Q, C) of logarithms, truth (Q,) int
     """
     rows = np.arange(len(truth))
-    weight = np.ones(len(truth)) if weight is None else weight
     weights = np.zeros(len(parts))
     used = [at for at, part in enumerate(parts) if part is not None and np.ptp(part) > 1e-9]
     while used:
@@ -561,33 +535,18 @@ def pool_weights(
             likely = np.exp(log - log.max(axis=1, keepdims=True))
             likely /= likely.sum(axis=1, keepdims=True)
             mean = np.einsum("qc,pqc->pq", likely, values)
-            counted = likely * weight[:, None]
-            hessian = np.einsum("qc,pqc,rqc->pr", counted, values, values, optimize=True)
-            hessian += np.eye(len(used)) - (mean * weight) @ mean.T
-            step = np.linalg.solve(hessian, (own - mean) @ weight - found)
+            hessian = np.einsum("qc,pqc,rqc->pr", likely, values, values, optimize=True)
+            hessian += np.eye(len(used)) - mean @ mean.T
+            step = np.linalg.solve(hessian, (own - mean).sum(axis=1) - found)
             step *= min(1.0, 1.0 / max(float(np.abs(step).max()), 1e-12))
             found = found + step
             if np.abs(step).max() < 1e-5:
                 break
         if (found >= 0).all():
-            weights[used] = _sharpened(values, found, truth, weight) * found / scale
+            weights[used] = found / scale
             break
         used = [at for at, value in zip(used, found.tolist(), strict=True) if value > 0]
     return tuple(weights.tolist())
-
-
-def _sharpened(
-    values: np.ndarray, found: np.ndarray, truth: np.ndarray, weight: np.ndarray
-) -> float:
-    """By what weights are multiplied for the least squared error; values (P, Q, C), found (P,)"""
-    log, rows = np.tensordot(found, values, 1), np.arange(len(truth))
-    errors = []
-    for factor in SHARPER:
-        likely = np.exp(factor * (log - log.max(axis=1, keepdims=True)))
-        likely /= likely.sum(axis=1, keepdims=True)
-        error = (likely * likely).sum(axis=1) - 2.0 * likely[rows, truth]
-        errors.append(float(error @ weight))
-    return float(SHARPER[int(np.argmin(errors))])
 
 
 def _fit_unknown(

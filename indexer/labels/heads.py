@@ -69,173 +69,38 @@ def fit_head(vectors: np.ndarray, codes: np.ndarray, titles: np.ndarray, count: 
     Shapes:  vectors (N, D), codes (N,) int below `count` or -1, titles (N,) int
     Source:  Ioffe 2006 (probabilistic linear discriminant analysis), with a second level
     """
-    rows = np.flatnonzero(codes >= 0)
-    found = _shape(vectors, rows, codes[rows], titles[rows], count)
-    return None if found is None else _head(*found)
-
-
-class HeldOut(NamedTuple):
-    """What a head says of pictures as if they were new. Shapes: scores (Q, C), unseen (Q,)"""
-
-    scores: np.ndarray
-    unseen: np.ndarray
-
-
-def held_out_scores(
-    data: tuple[np.ndarray, np.ndarray, np.ndarray],
-    count: int,
-    groups: np.ndarray,
-    folds: np.ndarray,
-    queries: np.ndarray,
-) -> HeldOut | None:
-    """Scores of some of the pictures by a head that does not know their groups; None where a fold
-    has no head.
-
-    How labels scatter is learnt without a query's fold; of all that is known of labels only its
-    own group is missing. A head that knew less of the others too would make the truth stand out
-    less, or more, than it does in a new picture. A label of which nothing is left scores like the
-    least likely one.
-
-    Shapes:  data vectors (N, D), codes (N,), titles (N,); groups and folds (N,), whole groups in a
-             fold; queries (Q,) rows
-    """
-    vectors, codes, titles = np.asarray(data[0], np.float32), data[1], data[2]
-    used = np.flatnonzero(codes >= 0)
-    if not len(used) or count > MAX_LABELS:
-        return None
-    label, title = codes[used], titles[used]
-    parts = _title_means(vectors, used, np.zeros(vectors.shape[1]), label, title)
-    known = _known(parts, count)
-    own = np.flatnonzero(codes[queries] >= 0)
-    at = np.searchsorted(used, queries[own])
-    lacking, without = _without(vectors[used], parts, known, groups[used], at)
-    held = HeldOut(np.empty((len(queries), count), np.float32), np.empty(len(queries), np.float32))
-    for fold in np.unique(folds[queries]):
-        rest = folds[used] != fold
-        found = _shape(vectors, used[rest], label[rest], title[rest], count)
-        if found is None:
-            return None
-        asked = np.flatnonzero(folds[queries] == fold)
-        head, shape = _head(found[0], known), found[0]
-        held.scores[asked] = head.scores(vectors[queries[asked]])
-        held.unseen[asked] = head.unseen(vectors[queries[asked]])
-        mine = folds[queries[own]] == fold
-        mean, precision, constant = (part[lacking[mine]] for part in _densities(shape, without))
-        z = (vectors[queries[own[mine]]] - shape.center) @ shape.basis
-        score = (z * (mean - 0.5 * z) * precision).sum(1) + constant
-        held.scores[own[mine], codes[queries[own[mine]]]] = score
-    finite = np.isfinite(held.scores)
-    least = np.where(finite, held.scores, np.inf).min(1, keepdims=True)
-    return held._replace(scores=np.where(finite, held.scores, least))
-
-
-def _without(
-    x: np.ndarray, parts: _Titles, known: _Sums, groups: np.ndarray, rows: np.ndarray
-) -> tuple[np.ndarray, _Sums]:
-    """What is known of the labels of some rows without the rows' own groups, each case once, and
-    which case each row is; rows (Q,) -> (Q,)"""
-    pairs, case = np.unique(np.stack([parts.of, groups]), axis=1, return_inverse=True)
-    cases, of = np.unique(case.reshape(-1)[rows], return_inverse=True)
-    part = pairs[0, cases]
-    hidden = np.isin(case, cases)
-    place = np.searchsorted(cases, case.reshape(-1)[hidden])
-    gone, gone_sum = np.bincount(place, minlength=len(cases)), np.zeros((len(cases), x.shape[1]))
-    np.add.at(gone_sum, place, x[hidden])
-    left = parts.counts[part] - gone
-    mean = (parts.means[part] * parts.counts[part, None] - gone_sum) / np.maximum(left, 1)[:, None]
-    before, after = (np.minimum(many, TITLE_CAP)[:, None] for many in (parts.counts[part], left))
-    label = parts.labels[part]
-    return of.reshape(-1), _Sums(
-        known.sums[label] - parts.means[part] * before + mean * after,
-        known.weights[label] + (after - before)[:, 0],
-        known.titles[label] - (left == 0),
-        known.pictures[label] - gone,
-    )
-
-
-class _Shape(NamedTuple):
-    """How labels scatter. Shapes: center (D,), basis (D, E), between (E,); `share` is that of
-    the titles in the variance within a label."""
-
-    center: np.ndarray
-    basis: np.ndarray
-    between: np.ndarray
-    share: float
-
-
-class _Sums(NamedTuple):
-    """What is known of each label: the sum of its titles' weighted means, their weights, and how
-    many titles and pictures there are. Shapes: (C, D), all others (C,)"""
-
-    sums: np.ndarray
-    weights: np.ndarray
-    titles: np.ndarray
-    pictures: np.ndarray
-
-
-def _head(shape: _Shape, known: _Sums) -> Head:
-    mean, precision, constant = _densities(shape, known)
-    arrays = (shape.center, shape.basis, 0.5 * precision, mean * precision, constant, shape.between)
-    return Head(*(np.ascontiguousarray(part, np.float32) for part in arrays))
-
-
-def _shape(
-    vectors: np.ndarray, rows: np.ndarray, codes: np.ndarray, titles: np.ndarray, count: int
-) -> tuple[_Shape, _Sums] | None:
-    """How labels scatter in some rows, and what is known of each; None as of `fit_head`.
-
-    Shapes:  vectors (N, D), all others (M,)
-    """
-    present = np.unique(codes)
+    used = codes >= 0
+    present = np.unique(codes[used])
     if len(present) < MIN_LABELS or count > MAX_LABELS:
         return None
+    rows = np.flatnonzero(used)
     center = sum(block.sum(0, dtype=np.float64) for _, block in _blocks(vectors, rows)) / len(rows)
     center = np.asarray(center, np.float32)
-    parts = _title_means(vectors, rows, center, codes, titles)
+    parts = _title_means(vectors, rows, center, codes[used], titles[used])
     within, between_titles, share = _scatter(vectors, rows, center, parts)
     total = within + between_titles
     size = float(np.trace(total)) / len(total)
     if not size > 0:  # copies only
         return None
     whiten = np.linalg.cholesky(np.linalg.inv(total + RIDGE * size * np.eye(len(total))))
-    known = _known(parts, count)
-    centres = known.sums / np.maximum(known.weights, 1e-9)[:, None] @ whiten
+
+    weight = np.minimum(parts.counts, TITLE_CAP).astype(np.float64)
+    sums = _by_label(parts, parts.means * weight[:, None], count)
+    centres = sums / np.maximum(_by_label(parts, weight, count), 1e-9)[:, None] @ whiten
+    many = np.maximum(_by_label(parts, np.ones(len(weight)), count), 1.0)
+    pictures = np.maximum(_by_label(parts, parts.counts.astype(np.float64), count), 1.0)
+    doubt = (share + (1.0 - share) * many / pictures) / many  # (C,)
+
     values, axes = np.linalg.eigh(np.atleast_2d(np.cov(centres[present].T)))
     rank = min(len(present) - 1, len(values))
     values, axes = values[::-1][:rank], axes[:, ::-1][:, :rank]
-    doubt = _doubt(share, known)[present].mean() / (1.0 + RIDGE)
-    shape = _Shape(center, whiten @ axes, np.maximum(values - doubt, BETWEEN_FLOOR), share)
-    return shape, known._replace(sums=known.sums + known.weights[:, None] * center)
-
-
-def _known(parts: _Titles, count: int) -> _Sums:
-    weight = np.minimum(parts.counts, TITLE_CAP).astype(np.float64)
-    return _Sums(
-        _by_label(parts, parts.means * weight[:, None], count),
-        _by_label(parts, weight, count),
-        _by_label(parts, np.ones(len(weight)), count),
-        _by_label(parts, parts.counts.astype(np.float64), count),
-    )
-
-
-def _doubt(share: float, known: _Sums) -> np.ndarray:
-    """The variance of each label's mean; (C,)"""
-    many, pictures = np.maximum(known.titles, 1.0), np.maximum(known.pictures, 1.0)
-    return np.asarray((share + (1.0 - share) * many / pictures) / many)
-
-
-def _densities(shape: _Shape, known: _Sums) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean, precision and constant of each label, the constant -inf where nothing is known.
-
-    Shapes:  -> (C, E), (C, E), (C,)
-    """
-    doubt = _doubt(shape.share, known)[:, None]
-    gain = shape.between / (shape.between + doubt)  # (C, E)
-    centres = known.sums / np.maximum(known.weights, 1e-9)[:, None] - shape.center
-    mean, precision = gain * (centres @ shape.basis), 1.0 / (1.0 + gain * doubt)
+    between = np.maximum(values - doubt[present].mean() / (1.0 + RIDGE), BETWEEN_FLOOR)
+    gain = between / (between + doubt[:, None])  # (C, E)
+    mean, precision = gain * (centres @ axes), 1.0 / (1.0 + gain * doubt[:, None])
     constant = 0.5 * (np.log(precision) - mean * mean * precision).sum(1)
-    constant[known.titles == 0] = -np.inf
-    return mean, precision, constant
+    constant[np.setdiff1d(np.arange(count), present)] = -np.inf
+    arrays = (center, whiten @ axes, 0.5 * precision, mean * precision, constant, between)
+    return Head(*(np.ascontiguousarray(part, np.float32) for part in arrays))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from indexer.panels.order import Box, reading_order
 
 MIN_SIZE = 0.07
 """Shortest side of a panel, as a share of the shorter side of the page."""
+
+STRIP_TALL = 5
+"""A picture that is more times as tall as wide is a strip even when it shows no gutter."""
 
 FULL = 0.84
 """Share of a panel, between its own corners, that is drawn: less is a loose drawing, whose own white
@@ -141,6 +144,23 @@ def cut_page(
             for pieces, what in ((left_out, "lettering"), (balloons, "balloon"))
             for piece in pieces
         ],
+    )
+
+
+def is_one_drawing(panels: Sequence[Panel], width: int, height: int) -> bool:
+    """Whether a picture shows one drawing that is merely tall: it is not as tall as strips are, and
+    there are no two panels with space between them."""
+    gap = max(1, 0.004 * width)
+    pairs = combinations([panel.box for panel in panels], 2)
+    return height <= STRIP_TALL * width and not any(are_apart(*pair, gap) for pair in pairs)
+
+
+def are_apart(one: Box, other: Box, gap: float) -> bool:
+    """Whether two boxes have space between them."""
+    return any(
+        a[axis] + a[axis + 2] + gap <= b[axis]
+        for a, b in ((one, other), (other, one))
+        for axis in (0, 1)
     )
 
 

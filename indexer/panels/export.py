@@ -17,7 +17,13 @@ import numpy as np
 from indexer.panels.cut import CutOptions
 from indexer.panels.stitch import CutPanel, Strip, continues
 from schemas.errors import InputError, UsageError
-from schemas.images import PictureError, PictureLimits, decode_picture, read_capped
+from schemas.images import (
+    PictureError,
+    PictureLimits,
+    decode_picture,
+    is_animated,
+    read_capped,
+)
 from schemas.names import natural_key
 from schemas.storage.fsio import storage_error
 from schemas.storage.outputs import write_text
@@ -114,6 +120,14 @@ def write_panels(
         rows.append({"order": order + 1, "picture": name} | _facts(one))
         if overlay:
             overlay.boxes.append(one.panel.box)
+    strip.notes += [
+        f"{one.path.name} is an animation: one frame was cut"
+        for one in strip.slices
+        if is_animated(read_capped(one.path, limits), limits)
+    ]
+    if strip.slices and not rows:
+        found = "only what was left out" if strip.left_out else "nothing is drawn on it"
+        strip.notes.append(f"no panels: {found}")
     for row in rows:
         row["slices"] = [
             {"file": part.path.name, "box": box} for part, box in strip.in_slices(row["box"])

@@ -54,6 +54,7 @@ MAX_PROBLEMS = 10
 CUT, WHOLE, FAILED = "cut", "whole", "failed"
 APART = "no drawing runs on from one picture to the next"
 NOTHING = "no panels were found"
+ONE_DRAWING = "one drawing, and no strip"
 
 
 class Slice(NamedTuple):
@@ -89,6 +90,11 @@ class Candidate:
     @property
     def title_id(self) -> str:
         return self.slices[0].title_id
+
+    @property
+    def is_named(self) -> bool:
+        """Whether somebody said that it is a strip or page, or its folder does."""
+        return len(self.slices) > 1 or self.slices[0].kind in ("strip", "page")
 
     @property
     def strip_id(self) -> str:
@@ -131,7 +137,8 @@ def cut_pending(
     """
     started = time.perf_counter()
     catalog = Catalog(layout)
-    work = _Work(catalog)
+    rtl = settings.panels.direction == "rtl"
+    work = _Work(catalog, f"{CUTTER} rtl" if rtl else CUTTER)
     report = CutReport({"already": 0})
     if settings.panels.cut == "off":
         candidates: list[Candidate] = []
@@ -152,7 +159,7 @@ def cut_pending(
         while pending and not report.counts.get("left"):
             apart: list[Candidate] = []
             total = done + len(pending)
-            for one, found in in_order(partial(_cut, layout, limits), pending, WINDOW):
+            for one, found in in_order(partial(_cut, layout, limits, rtl), pending, WINDOW):
                 done += 1
                 if isinstance(found, PictureError):
                     found = _Found(FAILED, str(found.reason), notes=[found.message])
@@ -247,16 +254,16 @@ class _Found:
     notes: list[str] = field(default_factory=list)
 
 
-def _cut(layout: Layout, limits: PictureLimits, candidate: Candidate) -> _Found:
+def _cut(layout: Layout, limits: PictureLimits, rtl: bool, candidate: Candidate) -> _Found:
     """Cut one strip, whose slices are read and verified one after the other."""
-    from indexer.panels.cut import CutOptions
+    from indexer.panels.cut import CutOptions, is_one_drawing
     from indexer.panels.stitch import Strip
 
     paths = {layout.picture(one.file): one for one in candidate.slices}
     if candidate.is_guess and not _runs_on([*paths][:TESTED], limits):
         return _Found(WHOLE, APART)
     strip = Strip([*paths], limits, decode=_decoded)
-    found = [(one.panel, *_looked_at(one, limits)) for one in strip.panels(CutOptions())]
+    found = [(one.panel, *_looked_at(one, limits)) for one in strip.panels(CutOptions(rtl=rtl))]
     names = {path.name: one.source_path for path, one in paths.items()}
     notes = [re.sub(r"\S+", lambda word: names.get(word[0], word[0]), note) for note in strip.notes]
     size = (strip.width, strip.height)
@@ -265,6 +272,8 @@ def _cut(layout: Layout, limits: PictureLimits, candidate: Candidate) -> _Found:
     left_out = json.dumps([{"what": one.what, "box": one.box} for one in strip.left_out])
     if not any(panel.border != "page" for panel, *_ in found):
         return _Found(WHOLE, NOTHING, [], *size, left_out, notes)
+    if not candidate.is_named and is_one_drawing([panel for panel, *_ in found], *size):
+        return _Found(WHOLE, ONE_DRAWING, [], *size, left_out, notes)
     rows = []
     for order, (panel, digits, reason) in enumerate(found, 1):
         parts = _parts(strip, panel.box, paths)
@@ -366,8 +375,11 @@ def _alike(one: np.ndarray, other: np.ndarray) -> bool:
 class _Work:
     """What the tables know of strips, and what is to be committed."""
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, cutter: str) -> None:
         self.catalog = catalog
+        self.cutter = cutter
+        """Version of the cutter, and that pages are read from right to left, if so: panels keep
+        their ids then, and get their new order."""
         names = ["strip_id", "title_id", "cutter", "status", "reason"]
         self.known = {
             (row["strip_id"], row["title_id"]): row
@@ -400,14 +412,14 @@ class _Work:
     def _is_apart(self, guess: Candidate) -> bool:
         """Whether a folder was found to hold pictures of their own, which is remembered."""
         row = self.known.get(guess.key)
-        if row is None or (row["cutter"], row["reason"]) != (CUTTER, APART):
+        if row is None or (row["cutter"], row["reason"]) != (self.cutter, APART):
             return False
         self.apart.add(guess.key)
         return True
 
     def is_done(self, candidate: Candidate, retry_failed: bool = False) -> bool:
         row = self.known.get(candidate.key)
-        if row is None or row["cutter"] != CUTTER:
+        if row is None or row["cutter"] != self.cutter:
             return False
         return not (retry_failed and row["status"] == FAILED)
 
@@ -452,7 +464,7 @@ class _Work:
                 "panels_count": len(rows),
                 "left_out": found.left_out,
                 "notes": found.notes,
-                "cutter": CUTTER,
+                "cutter": self.cutter,
                 "status": found.status,
                 "reason": found.reason,
             }

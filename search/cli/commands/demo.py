@@ -52,7 +52,7 @@ def demo(
     """Try everything on real public-domain drawings.
 
     Gets Debian's clip art with apt, keeps its drawings of people, animals, plants, food,
-    recreation, buildings and tools (800 by over 200 people), builds an index, asks it about
+    recreation, buildings and tools (760 by over 200 people), builds an index, asks it about
     pictures that it has never seen, prints what it found and writes a gallery. It ends with
     commands to go on with. Nothing is installed, and a second run takes seconds.
     """

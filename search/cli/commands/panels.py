@@ -120,7 +120,9 @@ def cut(
         print_json({"out": str(out), "counts": counts, "sources": [one.record for one in written]})
     else:
         for one in written:
-            print(f"{one.source.name}: {one.panels:,} panels in {one.folder}")
+            print(
+                f"{one.source.name}: {one.panels:,} panel{'' if one.panels == 1 else 's'} in {one.folder}"
+            )
         print(f"cut: {counted({key: n for key, n in counts.items() if n}) or 'nothing'}")
     if failed and not counts["panels"]:
         return 3

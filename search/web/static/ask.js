@@ -1,15 +1,17 @@
 // The search page: how a picture gets in, and what happens with the answer.
 
-import { fill, h, picture, put, say, tell, tellAlso } from "./dom.js";
-import { explain, number, t } from "./strings.js";
+import { fill, h, picture, say, tell, tellAlso } from "./dom.js";
+import { explain, t } from "./strings.js";
 import { get, here, load, query, withParams } from "./api.js";
-import { chosen } from "./given.js";
+import { chooser, home } from "./home.js";
 import { answerView, byline, filtersOf } from "./results.js";
 import { from } from "./look.js";
 import { countsField, withoutPlace } from "./mix.js";
 import { cutButton, panelsView } from "./panels.js";
-import { boxOf, shrunk } from "./shrink.js";
-import { go, known, problem, server } from "./app.js";
+import { preview } from "./preview.js";
+import { shrunk } from "./shrink.js";
+import { go } from "./app.js";
+import { byWords, wordsForm } from "./words.js";
 
 export const MAX_PICTURES = 8;
 let asked = []; // { file, crop, url } of this visit; never stored
@@ -112,6 +114,7 @@ function beside(name, said) {
 async function answerPage(main, params, signal) {
   if (params.get("like")) return likePage(main, params, signal);
   if (params.get("url")) return urlPage(main, params, signal);
+  if (params.get("text") && !params.get("r")) return wordsPage(main, params, signal);
   if (!params.get("r")) return home(main, signal);
   const filters = filtersOf(params);
   let answer;
@@ -122,7 +125,7 @@ async function answerPage(main, params, signal) {
       answer = await again(params.get("r"), signal)(filters);
     } catch (error) { // no longer stored there, but the pictures are here
       if (resultOf !== params.get("r") || ![404, 410].includes(error.status)) throw error;
-      return go(withParams("./", { ...filters, r: "new", panel: null }), true);
+      return go(withParams("./", { ...filters, r: "new", panel: null, weights: weightsAfter(filters, asked, asked) }), true);
     }
   } else {
     if (!asked.length) return home(main, signal);
@@ -143,12 +146,8 @@ async function answerPage(main, params, signal) {
 
 // The pictures of a result that this browser has asked before; not those that others shared.
 async function recallOf(id) {
-  if (id === resultOf) return;
-  const found = await load("recent.js").then(({ askedBefore }) => askedBefore(id)).catch(() => null);
-  if (!found) return;
-  letGo(asked);
-  asked = found;
-  resultOf = id;
+  const found = id === resultOf ? null : await load("recent.js").then(({ askedBefore }) => askedBefore(id)).catch(() => null);
+  if (found) { letGo(asked); [asked, resultOf] = [found, id]; }
 }
 
 // The panels that asked, to be chosen among.
@@ -199,6 +198,13 @@ async function urlPage(main, params, signal) {
   await show(main, answer, filters, { tiles: strangers(answer, filters, t("notStored")), id: answer.id, ask: again(answer.id, signal) }, signal);
 }
 
+async function wordsPage(main, params, signal) {
+  busy(main);
+  const ask = (filters) => byWords(filters, signal);
+  const filters = filtersOf(params);
+  await show(main, await ask(filters), filters, { tiles: wordsForm((text) => go(withParams("./", { ...filters, text })), filters.text), ask, subject: {}, words: true }, signal);
+}
+
 // The same pictures with other filters.
 const again = (id, signal) => (filters) => get(`v1/results/${encodeURIComponent(id)}`, filters, signal);
 
@@ -234,8 +240,10 @@ async function show(main, answer, filters, context, signal) {
   document.title = `${t("result")} – toonsearch`;
 }
 
+const panelsShown = () => shownAt?.panels ?? [];
+
 // The pictures of a result, while they are still here: as small images.
-export const askedImages = (id) => (id === resultOf ? asked.map((one, n) => preview(one, n).firstChild) : []);
+export const askedImages = (id) => (id === resultOf ? asked.map((one, n) => preview(one, n, panelsShown).firstChild) : []);
 
 const changeMix = (next) => go(withParams("./", { ...JSON.parse(shownAt.subject), ...next }), true);
 
@@ -261,7 +269,7 @@ function strangers(answer, filters, said) {
 function tiles(answer, filters) {
   return h("div", { class: answer.weights.length > 1 ? "asked many" : "asked" },
     asked.map((one, n) => h("figure", { class: "tile" },
-      preview(one, n),
+      preview(one, n, panelsShown),
       h("figcaption", {},
         h("span", { class: "name" }, one.file.name || t("yourPicture", { n: n + 1 })),
         h("button", { type: "button", class: "plain crop", onclick: () => recrop(n) }, t("crop")),
@@ -274,98 +282,9 @@ function tiles(answer, filters) {
     answer.weights.length < MAX_PICTURES ? chooser(t("add"), "button small") : null);
 }
 
-// What is asked about: the whole picture, or its part drawn on a canvas.
-function preview(one, n) {
-  const alt = t("yourPicture", { n: n + 1 });
-  const mat = h("span", { class: "mat" });
-  const panelOf = (entry) => (shownAt?.panels ?? []).find((panel) => panel.panel === entry.asked_by);
-  const partOf = (entry) => panelOf(entry)?.parts.find((part) => part.picture === one.place);
-  const source = { url: one.url, sent: () => one.sent, part: partOf };
-  // A strip is shown at full width, to be scrolled.
-  const shaped = (width, height) => {
-    if (Math.max(width, height) < 3 * Math.min(width, height)) return;
-    mat.classList.add(height > width ? "tall" : "wide");
-    mat.tabIndex = 0;
-  };
-  if (!one.crop) {
-    const image = h("img", { class: "query", src: one.url, alt, onload: () => shaped(image.naturalWidth, image.naturalHeight) });
-    return put(mat, [from(source, image)]);
-  }
-  const canvas = h("canvas", { class: "query", role: "img", "aria-label": alt });
-  const image = new Image();
-  image.onload = () => {
-    const [x, y, w, hh] = boxOf(one.crop, image);
-    const scale = Math.min(1, 800 / Math.min(w, hh), 8000 / Math.max(w, hh));
-    canvas.width = Math.max(1, w * scale);
-    canvas.height = Math.max(1, hh * scale);
-    canvas.getContext("2d").drawImage(image, x, y, w, hh, 0, 0, canvas.width, canvas.height);
-    shaped(w, hh);
-  };
-  image.src = one.url;
-  return put(mat, [from(source, canvas)]);
-}
-
 async function recrop(n) {
   const { cropDialog } = await load("crop.js");
   const crop = await cropDialog(asked[n].url, asked[n].crop);
   if (crop === undefined || crop === asked[n].crop) return;
   askAgain(asked.map((one, other) => (other === n ? { ...one, crop, sent: null } : one)));
-}
-
-function chooser(label, style, camera = false) {
-  const input = h("input", {
-    type: "file", accept: "image/jpeg,image/png,image/webp,image/gif", multiple: !camera,
-    capture: camera ? "environment" : null, class: "hidden", tabindex: -1, "aria-hidden": "true",
-    onchange: () => chosen([...input.files]),
-  });
-  return h("span", {}, h("button", { type: "button", class: style, onclick: () => input.click() }, label), input);
-}
-
-async function home(main, signal) {
-  const facts = h("p", { class: "soft facts" });
-  const examples = h("div", { class: "examples" });
-  const urls = h("div", {});
-  const recent = h("section", { class: "start", hidden: true });
-  load("recent.js").then(({ showRecent }) => showRecent(recent)).catch(() => { /* the page does without */ });
-  known.then(() => { if (server.urls) fill(urls, urlForm()); });
-  fill(main,
-    h("section", { class: "hero" },
-      h("h1", {}, t("headline")),
-      h("p", { class: "lead" }, t("lead")),
-      h("div", { class: "drop", id: "drop" },
-        h("svg", { class: "frame", viewBox: "0 0 64 48", "aria-hidden": "true" },
-          h("rect", { x: 2, y: 2, width: 60, height: 44, rx: 5 }),
-          h("circle", { cx: 18, cy: 16, r: 5 }),
-          h("path", { d: "M4 40 L24 24 L36 34 L48 20 L60 32" })),
-        h("p", { class: "invite" }, t("drop")),
-        h("p", { class: "buttons" }, chooser(t("choose"), "button main"), h("span", { class: "touch" }, chooser(t("photo"), "button", true))),
-        urls,
-        h("p", { class: "soft" }, t("several"))),
-      facts),
-    recent,
-    h("section", { class: "start", hidden: true }, h("h2", {}, t("tryOne")), examples));
-  try {
-    const facets = await get("v1/facets", {}, signal);
-    facts.textContent = t("indexFacts", {
-      pictures: number(facets.pictures_count), titles: number(facets.titles_count), authors: number(facets.authors_count),
-    });
-    const offset = Math.floor(Math.random() * Math.max(1, facets.titles_count - 12));
-    const { titles } = await get("v1/titles", { offset }, signal);
-    const few = titles.filter((title) => title.picture_id).slice(0, 12);
-    fill(examples, few.map((title) => h("a", {
-      href: withParams("./", { like: title.picture_id, exclude_title: title.title_id }), title: title.title,
-    }, picture(title.picture_id, `${title.title} – ${title.authors[0] ?? ""}`, { size: "small" }))));
-    examples.parentElement.hidden = !few.length;
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    fill(main, problem(error));
-  }
-}
-
-function urlForm() {
-  const input = h("input", { type: "url", placeholder: "https://…", "aria-label": t("url"), maxlength: 2000 });
-  return h("form", {
-    class: "address",
-    onsubmit: (event) => { event.preventDefault(); if (input.value) go(withParams("./", { url: input.value })); },
-  }, input, h("button", { class: "button" }, t("ask")));
 }

@@ -29,7 +29,7 @@ export async function showRecent(section) {
   const found = await recent().catch(() => []);
   section.hidden = !found.length;
   if (!found.length) return;
-  fill(section, h("h2", {}, t("recentQueries")), h("div", { class: "examples" }, found.map((one) => {
+  fill(section, h("h2", {}, t("recentQueries")), h("div", { class: "examples few" }, found.map((one) => {
     const when = new Date(one.changed).toLocaleString(language, { dateStyle: "medium", timeStyle: "short" });
     const name = `${one.pictures[0].name}${one.pictures.length > 1 ? ` + ${one.pictures.length - 1}` : ""}, ${when}`;
     const url = URL.createObjectURL(one.pictures[0].blob);

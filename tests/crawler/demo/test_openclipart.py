@@ -413,8 +413,9 @@ def test_fetch_unpacks_both_packages_once(room: Path, tmp_path: Path) -> None:
 
 
 def test_fetching_needs_nothing_but_python(room: Path, tmp_path: Path) -> None:
-    """`make demo` fetches beside the installation of the packages."""
-    command = [sys.executable, "-S", "-m", "crawler.demo.debian", str(tmp_path / "dest")]
+    """`make demo` fetches beside the installation of the packages, into a folder of the clone."""
+    dest = os.path.relpath(tmp_path / "dest", REPO)
+    command = [sys.executable, "-S", "-m", "crawler.demo.debian", dest]
     subprocess.run(command, cwd=REPO, check=True)
     if not debian.INSTALLED.is_dir():
         assert (tmp_path / "dest/openclipart/png/whole").is_file()

@@ -50,7 +50,7 @@ def copied(tmp_path: Path) -> Path:
 
 
 def test_vectors_are_unit_rows_in_order(encoder: Encoder, prepared: list[np.ndarray]) -> None:
-    together, ood = encoder.encode(prepared)
+    together, ood, _ = encoder.encode(prepared)
     assert together.shape == (len(SHAPES), encoder.dimension) and together.dtype == np.float32
     assert np.allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
     assert ood.shape == (len(SHAPES),) and ood.dtype == np.float32 and (ood > 0).all()

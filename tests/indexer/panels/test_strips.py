@@ -12,7 +12,7 @@ from PIL import Image
 from crawler.importers.folder import import_folder
 from indexer.panels.catalog import searched
 from indexer.panels.picture import PictureReader, panel_pixels
-from indexer.panels.strips import APART, Slice, cut_pending, find_candidates
+from indexer.panels.strips import APART, ONE_DRAWING, Slice, cut_pending, find_candidates
 from schemas.records import Panel
 from schemas.settings import Settings, load_settings
 from schemas.storage.catalog import Catalog
@@ -133,6 +133,30 @@ def test_off_makes_strips_whole_again(tmp_path: Path) -> None:
     assert not rows(catalog, "panels")
     assert {row["kind"] for row in searched(catalog, ["kind"]).to_pylist()} == {"picture"}
     assert cut_pending(settings.layout, off).counts.get("removed") is None
+
+
+def test_pages_are_read_from_right_to_left_and_single_tall_drawings_stay_whole(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "drawings" / "kim"
+    folder.mkdir(parents=True)
+    page((300, 800), [(20, 20, 120, 360), (160, 20, 120, 360), (20, 420, 260, 360)]).save(
+        folder / "page.png"
+    )
+    picture(200, 700, 3).save(folder / "tall.png")
+    settings = settings_for(tmp_path)
+    import_folder(settings.layout, settings, tmp_path / "drawings")
+    catalog = Catalog(settings.layout)
+    found = cut_pending(settings.layout, settings).counts
+    assert (found["cut"], found["panels"], found["whole"]) == (1, 3, 1)
+    assert {row["reason"] for row in rows(catalog, "strips")} == {None, ONE_DRAWING}
+    left_to_right = {row["picture_id"]: row["order_no"] for row in rows(catalog, "panels")}
+    rtl = settings_for(tmp_path, **{"panels.direction": "rtl"})
+    assert cut_pending(rtl.layout, rtl).counts["cut"] == 1
+    right_to_left = {row["picture_id"]: row["order_no"] for row in rows(catalog, "panels")}
+    swapped = {1: 2, 2: 1, 3: 3}
+    assert right_to_left == {one: swapped[no] for one, no in left_to_right.items()}
+    assert cut_pending(rtl.layout, rtl).counts["already"] == 2
 
 
 def test_numbered_pictures_of_their_own_are_no_strip_and_tall_ones_are(tmp_path: Path) -> None:

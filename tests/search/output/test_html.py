@@ -221,6 +221,6 @@ def test_shares_of_the_catalog_are_not_headed_as_an_answer() -> None:
     assert "how common each is" not in plain
     assert "Probably nobody in this catalog" in plain and "Probably nobody" not in strange
     assert "Not a drawing of this kind" in strange
-    assert "<h4>Artist</h4>" in strange
+    assert "<h3>Artist</h3>" in strange
     for kind in ("Genre", "Era"):
-        assert f"<h4>{kind} (only how common each is in the catalog)</h4>" in strange
+        assert f"<h3>{kind} (only how common each is in the catalog)</h3>" in strange
