@@ -146,14 +146,20 @@ class Index:
         filters: Filters | None = None,
         panels: str = "auto",
         weights: Sequence[float] = (),
+        subject: float = 0.0,
+        text: str | None = None,
     ) -> Result:
         """The titles (or pictures) drawn most like these files or encoded pictures together, and
         who may have drawn them; what is not given is as the settings say. `panels` is `auto` (strips
         and pages are cut, and each panel asks), `off`, or how many may ask; `weights` say how much
-        each picture counts.
+        each picture counts. `subject`, 0 to 1, is how much what is shown counts besides style.
+        `text` are words that title, author, tags, genres or file name must have; without a picture
+        they alone are asked about.
 
         Errors:  ToonsearchError when a picture or a filter cannot be used
         """
+        from dataclasses import replace
+
         from schemas.settings import load_settings
         from search.engine import QueryOptions
         from search.filters import Filters
@@ -169,7 +175,15 @@ class Index:
             for number, one in enumerate(pictures, 1)
         ]
         chosen = filters or Filters(min_percentile=settings.min_percentile)
-        options = QueryOptions.of(settings, chosen)
+        if text is not None and not read:
+            from search.texts import query_by_text
+
+            answer = query_by_text(
+                self._engine.generation, text, k=settings.k, by=settings.by, filters=chosen
+            )
+            return Result(answer, read, settings.by, self._layout, limits)
+        options = QueryOptions.of(settings, replace(chosen, text=text or chosen.text))
+        options = replace(options, subject=subject)
         answer = self._engine.query(read, options, Cutting.parse(panels), weights)
         return Result(answer, read, settings.by, self._layout, limits)
 

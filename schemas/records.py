@@ -335,7 +335,8 @@ class AskedPanel:
 @dataclass(frozen=True)
 class Answer:
     """All that a query returns, ready to be rendered on any surface. `panels` are those of its
-    strips and pages that may ask; empty where every picture asked whole."""
+    strips and pages that may ask; empty where every picture asked whole. `subject`, 0 to 1, is how
+    much what is shown counted in the list, besides style."""
 
     titles: tuple[TitleHit, ...]
     pictures: tuple[Hit, ...]
@@ -349,6 +350,7 @@ class Answer:
     queries: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
     panels: tuple[AskedPanel, ...] = ()
+    subject: float = 0.0
 
 
 # --- Eras: ranges of years as labels, all of the width that an index was built with.

@@ -122,6 +122,10 @@ class EncoderSettings:
     )
     threads: int = _setting(0, "Threads of the runtime; 0 lets it choose.", high=1024)
     batch: int = _setting(32, "Pictures that are decoded ahead for one pass.", low=1, high=10_000)
+    subject: str = _setting(
+        "",
+        "A CLIP model (`toonsearch models add`) that says what is shown; empty: the model itself.",
+    )
 
 
 @dataclass(frozen=True)

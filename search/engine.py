@@ -11,23 +11,26 @@ pictures                          B files
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, cast
 
 import numpy as np
 
-from indexer.embedding.encoder import Encoder, Runtime
+from indexer.embedding.encoder import Encoded, Encoder, Runtime
 from indexer.labels.predict import Prediction, predict
 from indexer.vector_index.generations import Generation
 from indexer.vector_index.ranking import (
+    CENTROID_WEIGHT,
     UNEXPANDED,
     RankedTitle,
     expanded,
     top_pictures,
     top_titles,
+    unit,
     within,
 )
+from indexer.vector_index.subjects import Mixture
 from schemas.errors import InputError, NoIndexError, UsageError
 from schemas.images import PictureLimits
 from schemas.records import LABEL_KINDS, Answer, AskedPanel, Hit, Labels, TitleHit
@@ -52,19 +55,51 @@ Nearest = tuple[np.ndarray, list[PictureRow]]
 WIDENING = 4  # factor by which the list grows while it holds too few titles
 LABELS_SHOWN = 5
 MOST_WEIGHT = 1e6
+TEXT_SUBJECT = 0.5
+"""How much a text counts beside a picture where nobody said."""
+
+
+class Asking(NamedTuple):
+    """How the nearest pictures are found, of all or of some row ids; how large what comes of it
+    is; and the mixture with the subject, None by style alone."""
+
+    nearest: Callable[[int, np.ndarray | None], Nearest]
+    scale: Scale
+    mixture: Mixture | None = None
 
 
 class StyleQuery(NamedTuple):
     """A style that is asked about, the encoder's out-of-distribution score, NaN where it is not
-    known, notes on how its pictures were seen, and its panels where some were cut.
+    known, notes on how its pictures were seen, its panels where some were cut, and its subject
+    where that is known.
 
-    Shapes:  vector (D,) float32, unit
+    Shapes:  vector (D,) and subject (S,) float32, unit
     """
 
     vector: np.ndarray
     ood: float = float("nan")
     notes: tuple[str, ...] = ()
     panels: PanelVectors | None = None
+    subject: np.ndarray | None = None
+
+    @classmethod
+    def of(
+        cls,
+        encoded: Encoded,
+        notes: tuple[str, ...] = (),
+        panels: PanelVectors | None = None,
+        shares: Sequence[float] | None = None,
+    ) -> StyleQuery:
+        """What these pictures have in common, each by its share.
+
+        Errors:  InputError when that is nothing
+        """
+        vector, ood = pooled(encoded.vectors, encoded.ood, shares)
+        subject = None
+        if encoded.subjects is not None:
+            mean = np.average(encoded.subjects, axis=0, weights=shares)
+            subject = np.asarray(unit(mean), np.float32)
+        return cls(vector, ood, notes, panels, subject)
 
     @property
     def pictures_count(self) -> int:
@@ -81,13 +116,20 @@ class StyleQuery(NamedTuple):
         if self.panels is None or not self.panels.is_cut:
             raise InputError("the pictures were not cut into panels")
         chosen = self.panels.chosen(numbers)
-        return StyleQuery(*pooled(chosen.vectors, chosen.ood), self.notes, chosen)
+        encoded = Encoded(chosen.vectors, chosen.ood, chosen.subjects)
+        return StyleQuery.of(encoded, self.notes, chosen)
 
-    def mixed(self, weights: Sequence[float], others: np.ndarray | None = None) -> StyleQuery:
+    def mixed(
+        self,
+        weights: Sequence[float],
+        others: np.ndarray | None = None,
+        subjects: np.ndarray | None = None,
+    ) -> StyleQuery:
         """What its pictures and others ask together, each by its weight however many panels it
         has; `weights` are those of its pictures and then of the others, none: all count alike.
+        Of the others the `subjects` may be known.
 
-        Shapes:  others (W, D) float32 unit
+        Shapes:  others (W, D) and subjects (W, S) float32 unit
         Errors:  UsageError when one is below 0 or their number is another one; InputError when
                  they all are 0
         """
@@ -107,12 +149,17 @@ class StyleQuery(NamedTuple):
             )
         if self.panels is None:
             vectors, ood, shares = self.vector[None], np.asarray([self.ood]), [weights[0]]
+            about = None if self.subject is None else self.subject[None]
         else:
-            vectors, ood = self.panels.vectors, self.panels.ood
+            vectors, ood, about = self.panels.vectors, self.panels.ood, self.panels.subjects
             shares = self.panels.shares(weights)
         vectors = np.concatenate([vectors, others])
         ood = np.concatenate([ood, np.full(len(others), np.nan)])
-        return StyleQuery(*pooled(vectors, ood, [*shares, *weights[own:]]), self.notes, self.panels)
+        if len(others) and about is not None:
+            is_known = subjects is not None and len(subjects) == len(others)
+            about = np.concatenate([about, subjects]) if is_known else None
+        encoded = Encoded(vectors, ood, about)
+        return StyleQuery.of(encoded, self.notes, self.panels, [*shares, *weights[own:]])
 
 
 @dataclass(frozen=True)
@@ -120,6 +167,7 @@ class QueryOptions:
     """What is asked besides the pictures: `neighbours` of the index are searched first, more
     until `k` titles are found. `unknown_prior` is how often a query is by an author whom the index
     lacks; `expand` orders the far end of a long list of pictures by what its head has in common.
+    `subject`, 0 to 1, is how much what is shown counts besides style.
     """
 
     k: int = 10
@@ -128,6 +176,7 @@ class QueryOptions:
     unknown_prior: float = 0.5
     filters: Filters = NO_FILTERS
     expand: bool = True
+    subject: float = 0.0
 
     @classmethod
     def of(cls, settings: QuerySettings, filters: Filters) -> QueryOptions:
@@ -216,7 +265,7 @@ class Engine:
         """
         started = time.perf_counter()
         return self.answer(
-            self.encode(pictures, cutting).mixed(weights),
+            self.encode(pictures, cutting, subject=options.subject > 0).mixed(weights),
             options,
             picture_ids=[picture.picture_id for picture in pictures],
             names=[picture.name for picture in pictures],
@@ -237,7 +286,13 @@ class Engine:
         Errors:  InputError when a filter cannot be used
         """
         started = time.perf_counter() if started is None else started
-        generation, meta, filters = self.generation, self.generation.meta, options.filters
+        generation, meta = self.generation, self.generation.meta
+        text = self.described(options.filters)
+        if text is not None:
+            without = replace(options.filters, text=None)
+            options = replace(options, filters=without, subject=options.subject or TEXT_SUBJECT)
+            query = query._replace(subject=text)
+        filters = options.filters
         size = max(options.neighbours, options.k, self.calibration.neighbours)
         nearest = self.neighbours(query.vector, size)  # (K,)
         labels = labels_of(self.predict(query, options.unknown_prior, nearest))
@@ -245,22 +300,33 @@ class Engine:
         same = same_author(labels, own) if filters.exclude_same_author else []
         rows = allowed(generation, filters.without_authors(same))  # (N,) or None
         count = generation.pictures_count if rows is None else len(rows)
-        found = self.search(query.vector, rows, options, nearest)  # K rows
+        ask = (
+            self.by_style(query, nearest)
+            if not options.subject
+            else self.by_both(query, options, text)
+        )
+        found = self.search(ask, rows, options)  # K rows
         places: list[int] = []
         plain = 0
         if options.by == "picture":
             found, places, plain = self.list_pictures(query.vector, found, rows, options)
         centroids = centroid_similarity(generation, query.vector, found.title_ids)
-        ranked = top_titles(found.similarity, found.title_ids, found.passed, centroids)
+        # A title's centroid is of style alone: it draws many subjects.
+        weight = CENTROID_WEIGHT * (1.0 - options.subject)
+        ranked = top_titles(found.similarity, found.title_ids, found.passed, centroids, weight)
         if options.by == "picture":
             shown = {found.rows[place].title_id for place in places}
             ranked = [title for title in ranked if title.title_id in shown]
         else:
-            ranked = self.near_enough(ranked, filters.min_percentile)
+            ranked = near_enough(ranked, filters.min_percentile, ask.scale)
         titles = title_hits(meta, found, ranked[: options.k])
         notes = unknown_names(meta, filters)
         if generation.index.trouble:
             notes.append(generation.index.trouble)
+        if ask.mixture is not None:
+            notes.append(self.mixture_note(options.subject))
+        if text is not None:
+            notes.append("the words were looked for in what pictures show: no name has them")
         if labels.by_softmax:
             kinds = " and ".join(f"{LABEL_KINDS[kind].word}s" for kind in labels.by_softmax)
             notes.append(f"the trained model's own softmax took part in the {kinds}")
@@ -278,7 +344,7 @@ class Engine:
         pictures = tuple(found.hit(place, expanded=at >= plain) for at, place in enumerate(places))
         panels: tuple[AskedPanel, ...] = ()
         if query.panels is not None and query.panels.is_cut:
-            titles, pictures, panels = self.carried(query.panels, found, titles, pictures)
+            titles, pictures, panels = self.carried(query.panels, found, titles, pictures, ask)
         return Answer(
             titles=titles,
             pictures=pictures,
@@ -292,30 +358,40 @@ class Engine:
             queries=tuple(names),
             notes=(*query.notes, *notes),
             panels=panels,
+            subject=options.subject,
         )
 
-    def encode(self, pictures: Sequence[QueryPicture], cutting: Cutting = AUTO) -> StyleQuery:
-        """The common style of the pictures, and of the panels of strips and pages.
+    def encode(
+        self, pictures: Sequence[QueryPicture], cutting: Cutting = AUTO, *, subject: bool = True
+    ) -> StyleQuery:
+        """The common style of the pictures, and of the panels of strips and pages; their subject
+        too unless it is not wanted and would take another network.
 
         Errors:  InputError when there is no picture, or one that cannot be used
         """
         self.encoder.begin()
         seen = see(pictures, self.limits, self.encoder.pixel_spec, cutting)
-        return self.encode_seen(seen, len(pictures))
+        return self.encode_seen(seen, len(pictures), subject=subject)
 
-    def encode_seen(self, seen: Seen, pictures_count: int = 1) -> StyleQuery:
-        """The common style of what was decoded and cut already, of so many pictures.
+    def encode_seen(
+        self, seen: Seen, pictures_count: int = 1, *, subject: bool = True
+    ) -> StyleQuery:
+        """The common style of what was decoded and cut already, of so many pictures; see `encode`.
 
         Errors:  InputError when there is no picture, or one that cannot be used
         """
         seen.check()
         self.encoder.begin()
         _ = self.generation.index  # mapped beside the network's loading
-        encoded = self.encoder.encode(seen.pixels)
+        by_clip = self.generation.clip_id is not None
+        clip = self.generation.clip if by_clip and subject else None
+        encoded = self.encoder.encode(seen.pixels, None if clip is None else clip.encode_picture)
+        if by_clip and clip is None:
+            encoded = encoded._replace(subjects=None)  # those of the encoder are of another space
         panels = None
         if seen.is_cut or pictures_count > 1:
             panels = PanelVectors(seen.panels, *encoded, seen.is_cut, pictures_count)
-        return StyleQuery(*pooled(*encoded), seen.notes, panels)
+        return StyleQuery.of(encoded, seen.notes, panels)
 
     def carried(
         self,
@@ -323,6 +399,7 @@ class Engine:
         found: Found,
         titles: tuple[TitleHit, ...],
         pictures: tuple[Hit, ...],
+        ask: Asking,
     ) -> tuple[tuple[TitleHit, ...], tuple[Hit, ...], tuple[AskedPanel, ...]]:
         """The same hits with the panel nearest to each, and the panels with how near they are to
         the first title."""
@@ -331,7 +408,12 @@ class Engine:
         ids = list(dict.fromkeys(hit.picture_id for hit in hits))
         if not ids:
             return titles, pictures, query.panels
-        near = query.vectors @ self.generation.index.vectors([row_of[one] for one in ids]).T
+        row_ids = np.asarray([row_of[one] for one in ids], np.int64)
+        near = query.vectors @ self.generation.index.vectors(row_ids).T  # (P, hits)
+        if ask.mixture is not None and query.subjects is not None:
+            subjects = self.generation.subjects
+            assert subjects is not None  # or nothing were mixed
+            near = ask.mixture.similarity(near, subjects.cosines(query.subjects, row_ids))
         asked = [panel.number for panel in query.panels if panel.asks]  # (P,), as near's rows
         by = {one: asked[int(near[:, at].argmax())] for at, one in enumerate(ids)}
         first = [ids.index(hit.picture_id) for hit in (titles[0].hits if titles else pictures[:1])]
@@ -351,6 +433,65 @@ class Engine:
         first, and K rows."""
         similarity, ids = self.generation.index.search(vector[None], k, row_ids)
         return similarity[0], picture_rows(self.generation.meta, ids[0])
+
+    def by_style(self, query: StyleQuery, nearest: Nearest) -> Asking:
+        """Ask by style alone; `nearest` are those of the whole index, which answer when nothing
+        is filtered."""
+
+        def ask(size: int, row_ids: np.ndarray | None) -> Nearest:
+            if row_ids is None and size <= len(nearest[1]):
+                return nearest[0][:size], nearest[1][:size]
+            return self.neighbours(query.vector, size, row_ids)
+
+        return Asking(ask, self.scale)
+
+    def described(self, filters: Filters) -> np.ndarray | None:
+        """The words of a filter as a subject, where a CLIP model knows what pictures show and no
+        name has them; (S,)"""
+        if not filters.text or self.generation.clip_id is None:
+            return None
+        from search.words import matching
+
+        if len(matching(self.generation, filters.text)):
+            return None
+        clip = self.generation.clip
+        return None if clip is None else clip.encode_text(filters.text)
+
+    def by_both(
+        self, query: StyleQuery, options: QueryOptions, text: np.ndarray | None = None
+    ) -> Asking:
+        """Ask by style and subject together; no words for how near that is: they are of style.
+        `text` says that the subject is that of a text.
+
+        Errors:  InputError when the index or the query holds no subject vectors
+        """
+        subjects, meta, asked = self.generation.subjects, self.generation.meta, query.subject
+        if subjects is None:
+            raise InputError(
+                "this index holds no subject vectors",
+                "Run `toonsearch embed` and `toonsearch index build`.",
+            )
+        if not 0.0 <= options.subject <= 1.0:
+            raise InputError(f"subject is {options.subject}", "It is a share, 0 to 1.")
+        if asked is None:
+            raise InputError("of this query only the style is known", "Ask with the picture again.")
+        background = subjects.background if text is None else subjects.background_of(text)
+        mixture = Mixture(options.subject, background)
+        vectors = (query.vector, asked)
+
+        def ask(size: int, row_ids: np.ndarray | None) -> Nearest:
+            found = subjects.nearest(self.generation.index, mixture, vectors, size, row_ids)
+            return found[0], picture_rows(meta, found[1])
+
+        return Asking(ask, Scale(mixture.percentile), mixture)
+
+    def mixture_note(self, weight: float) -> str:
+        """How a list that is not of style alone is to be read."""
+        subjects = self.generation.subjects
+        known = 0 if subjects is None else subjects.index.count
+        count = self.generation.pictures_count
+        note = f"ranked {100 * weight:.0f} % by subject; the labels are of the style alone"
+        return note if known == count else f"{note}; {known:,} of {count:,} pictures have a subject"
 
     def predict(
         self, query: StyleQuery, unknown_prior: float, nearest: Nearest | None = None
@@ -372,14 +513,11 @@ class Engine:
 
     def search(
         self,
-        vector: np.ndarray,
+        ask: Asking,
         row_ids: np.ndarray | None,
         options: QueryOptions,
-        nearest: Nearest,
     ) -> Found:
         """The nearest allowed pictures: as many as it takes to hold what was asked for.
-
-        `nearest` are those of the whole index, which answer when nothing is filtered.
 
         Shapes:  -> K rows
         """
@@ -388,25 +526,15 @@ class Engine:
         while True:
             size = min(size, count)
             if size == 0:
-                return Found(np.empty(0), np.empty(0, bool), [], self.scale)
-            if row_ids is None and size <= len(nearest[1]):
-                similarity, rows = nearest[0][:size], nearest[1][:size]
-            else:
-                similarity, rows = self.neighbours(vector, size, row_ids)  # (K,)
-            passed = self.scale.percentile(similarity) >= options.filters.min_percentile  # (K,)
-            found = Found(similarity, passed, rows, self.scale)
+                return Found(np.empty(0), np.empty(0, bool), [], ask.scale)
+            similarity, rows = ask.nearest(size, row_ids)  # (K,)
+            passed = ask.scale.percentile(similarity) >= options.filters.min_percentile  # (K,)
+            found = Found(similarity, passed, rows, ask.scale)
             names = found.title_ids if options.by == "title" else found.picture_ids
             enough = len(np.unique(names[found.passed])) >= options.k
             if enough or size == count or not found.passed[-1]:
                 return found
             size *= WIDENING
-
-    def near_enough(self, ranked: list[RankedTitle], min_percentile: float) -> list[RankedTitle]:
-        """Titles that are as near as the filters ask, themselves and not by one picture alone."""
-        if not min_percentile:
-            return ranked
-        percentile = self.scale.percentile(np.asarray([title.score for title in ranked]))
-        return [one for one, at in zip(ranked, percentile, strict=True) if at >= min_percentile]
 
     def list_pictures(
         self,
@@ -418,7 +546,7 @@ class Engine:
         """The pictures of a list, each once, as places in what was found, most similar first; and
         how many of them are among the k nearest.
 
-        With `options.expand`, those after the first UNEXPANDED are chosen by nearness to these and
+        With `options.expand`, and by style alone, those after the first UNEXPANDED are chosen by nearness to these and
         the query together. What that brings in is less similar to the query than what is among
         the nearest anyway, and comes after it.
 
@@ -427,7 +555,7 @@ class Engine:
         places = top_pictures(
             found.similarity, found.picture_ids, found.title_ids, found.passed, options.k
         )
-        if not options.expand or len(places) <= UNEXPANDED:
+        if not options.expand or options.subject or len(places) <= UNEXPANDED:
             return found, places, len(places)
         index, meta = self.generation.index, self.generation.meta
         head = index.vectors([found.rows[place].row_id for place in places[:UNEXPANDED]])
@@ -450,6 +578,16 @@ class Engine:
         )
         plain = sum(whole.rows[place].picture_id in nearest for place in shown)
         return whole, shown, plain
+
+
+def near_enough(
+    ranked: list[RankedTitle], min_percentile: float, scale: Scale
+) -> list[RankedTitle]:
+    """Titles that are as near as the filters ask, themselves and not by one picture alone."""
+    if not min_percentile:
+        return ranked
+    percentile = scale.percentile(np.asarray([title.score for title in ranked]))
+    return [one for one, at in zip(ranked, percentile, strict=True) if at >= min_percentile]
 
 
 def labels_of(prediction: Prediction) -> Labels:

@@ -28,7 +28,9 @@ class Filters:
     A tuple with several names means any of them; years count at both ends. `where` is an SQL
     expression over the view `catalog`. `exclude_same_author` leaves out the authors that the
     query itself is by. `min_percentile` is the least share of pairs by different authors that
-    a picture must be nearer than. `pictures` are the only picture ids that may answer.
+    a picture must be nearer than. `pictures` are the only picture ids that may answer. The words
+    of `text` must all stand in a picture's title, authors, tags, genres or file name
+    (`search/words.py`).
 
     Units:   min_percentile 0..100
     Errors:  InputError when the years contradict each other
@@ -44,6 +46,7 @@ class Filters:
     exclude_titles: tuple[str, ...] = ()
     min_percentile: float = 0.0
     pictures: tuple[str, ...] | None = None
+    text: str | None = None
 
     def __post_init__(self) -> None:
         if (
@@ -90,6 +93,10 @@ def allowed(generation: Generation, filters: Filters) -> np.ndarray | None:
     if conditions:
         sql, values = zip(*conditions, strict=True)
         chosen.append(_rows(meta, " and ".join(sql), values))
+    if filters.text:
+        from search.words import matching
+
+        chosen.append(matching(generation, filters.text))
     if filters.where is not None:
         sandbox = generation.connect_meta()
         try:

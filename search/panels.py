@@ -134,12 +134,13 @@ class PanelVectors:
     `is_cut` is whether any of the `pictures_count` pictures was cut, otherwise each panel is a
     whole picture.
 
-    Shapes:  vectors (P, D) float32 unit, ood (P,)
+    Shapes:  vectors (P, D) float32 unit, ood (P,), subjects (P, S) float32 unit
     """
 
     panels: tuple[AskedPanel, ...]
     vectors: np.ndarray
     ood: np.ndarray
+    subjects: np.ndarray | None = None
     is_cut: bool = True
     pictures_count: int = 1
 
@@ -154,7 +155,9 @@ class PanelVectors:
                 raise InputError(f"no panel {number} has asked", "Their numbers are in `panels`.")
         places = [place for place, number in enumerate(asked) if number in numbers]
         panels = tuple(replace(one, asks=one.number in numbers) for one in self.panels)
-        return replace(self, panels=panels, vectors=self.vectors[places], ood=self.ood[places])
+        subjects = None if self.subjects is None else self.subjects[places]
+        vectors, ood = self.vectors[places], self.ood[places]
+        return replace(self, panels=panels, vectors=vectors, ood=ood, subjects=subjects)
 
     def shares(self, weights: Sequence[float]) -> list[float]:
         """How much each panel counts when its picture has a weight, (pictures_count,), which all of

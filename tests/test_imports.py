@@ -9,7 +9,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-NEVER = ("torch", "scrapy", "pandas", "duckdb", "pyarrow", "deltalake", "rich", "asyncio")
+NEVER = (
+    "torch",
+    "scrapy",
+    "pandas",
+    "duckdb",
+    "pyarrow",
+    "deltalake",
+    "rich",
+    "asyncio",
+    "rapidfuzz",
+    "anyascii",
+)
 
 
 def modules_after(arguments: list[str], cwd: Path) -> set[str]:

@@ -32,6 +32,13 @@ def test_files_and_bytes_are_asked(small_root: Path) -> None:
         assert index.query(file.read_bytes(), k=1).titles == answer.titles
         one = index.query(str(file), by="picture", filters=toonsearch.Filters(where="1 = 0"))
         assert one.pictures == ()
+        mixed = index.query(file, k=1, subject=0.5)
+        assert mixed.answer.subject == 0.5 and len(mixed.titles) == 1
+        named = index.query(text="hand 2", k=1)
+        assert named.titles[0].authors == ("hand 2",)
+        assert index.query(file, text="hand 2", k=1).titles[0].authors == ("hand 2",)
+        with pytest.raises(toonsearch.ToonsearchError, match="0 to 1"):
+            index.query(file, subject=2.0)
         with pytest.raises(toonsearch.ToonsearchError, match="does not exist"):
             index.query("nowhere.png")
         with pytest.raises(toonsearch.ToonsearchError, match=r"query\.k"):
@@ -77,6 +84,8 @@ def test_the_docs_work_as_printed(
     (tmp_path / "demo" / "data").symlink_to(small_root / "data")
     file = next((small_root / "drawings").rglob("*.png"))
     Image.open(file).convert("RGB").save(tmp_path / "picture.jpg", quality=95)
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(file.read_bytes())
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text("utf-8"), re.M | re.S)
     assert blocks

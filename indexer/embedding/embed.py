@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
 from indexer.ahead import in_order
-from indexer.embedding.encoder import Encoder, Runtime
+from indexer.embedding.encoder import Encoded, Encoder, Runtime
 from indexer.embedding.models import model_dir
 from indexer.embedding.preprocess import PixelSpec, picture_to_pixels, prepare
 from indexer.panels.catalog import reading_order, searched
@@ -43,6 +43,8 @@ from schemas.storage.outputs import output_file
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from indexer.embedding.clip import ClipModel
+
 # --- Stored pictures.
 
 COMMIT_ROWS = 2048  # about 2 MB of vectors and, on two cores, under a minute of work
@@ -51,8 +53,8 @@ COMMIT_SECONDS = 60.0
 
 @dataclass
 class EmbedReport:
-    """What an embedding run did. Counts: embedded, already, skipped, failed (and pending,
-    for a dry run; left, when time was up)."""
+    """What an embedding run did. Counts: embedded, completed (a subject vector was added),
+    already, skipped, failed (and pending, for a dry run; left, when time was up)."""
 
     model_id: str
     counts: dict[str, int] = field(default_factory=dict)
@@ -77,6 +79,19 @@ def open_encoder(settings: Settings, *, bulk: bool = False, folder: Path | None 
     )
 
 
+def open_clip_model(settings: Settings, *, bulk: bool = False) -> ClipModel | None:
+    """The CLIP model that the settings name, None where the style network says what is shown.
+
+    Errors:  InputError when there is no such model
+    """
+    if not settings.encoder.subject:
+        return None
+    from indexer.embedding.clip import ClipModel, clip_folder
+
+    folder = clip_folder(settings.encoder.subject, settings.layout)
+    return ClipModel.open(folder, threads=1 if bulk else settings.encoder.threads)
+
+
 def embed_pending(
     layout: Layout,
     settings: Settings,
@@ -88,7 +103,7 @@ def embed_pending(
     is_over: Callable[[], bool] = lambda: False,
 ) -> EmbedReport:
     """Embed every stored picture that has no vector of the current model, or as many as are
-    done when `is_over` says that time is up.
+    done when `is_over` says that time is up. Those that only lack a subject vector come last.
 
     With `retry_failed`, pictures whose decoding failed before are tried again. A picture
     that cannot be decoded becomes a row with a reason; the run goes on.
@@ -97,17 +112,20 @@ def embed_pending(
     """
     started = time.perf_counter()
     encoder = open_encoder(settings, bulk=True)
-    catalog = Catalog(layout)
-    pending, already = _pending(catalog, encoder, retry_failed)
+    catalog, clip = Catalog(layout), open_clip_model(settings, bulk=True)
+    subjects_by = encoder.model_id if clip is None else clip.model_id
+    pending, incomplete, already = _pending(catalog, encoder, subjects_by, retry_failed)
+    if incomplete and clip is None and not encoder.tells_subject:
+        already, incomplete = already + len(incomplete), []
     report = EmbedReport(encoder.model_id, {"already": already})
-    if limit is not None:
-        pending = pending[:limit]
+    embedded = {row["picture_id"] for row in incomplete}
+    pending = [*pending, *incomplete][:limit]
     if dry_run:
         report.counts["pending"] = len(pending)
         return report
 
     report.counts |= {"embedded": 0, "skipped": 0, "failed": 0}
-    writer = _Writer(catalog, encoder, report)
+    writer = _Writer(catalog, encoder, clip, report, embedded)
     batch: list[tuple[dict[str, Any], np.ndarray]] = []
     try:
         for done, (row, outcome) in enumerate(_decoded(layout, settings, encoder, pending), 1):
@@ -116,7 +134,7 @@ def embed_pending(
             else:
                 batch.append((row, outcome))
             if len(batch) >= settings.encoder.batch or done == len(pending):
-                writer.add([row for row, _ in batch], encoder, [pixels for _, pixels in batch])
+                writer.add([row for row, _ in batch], [pixels for _, pixels in batch])
                 batch.clear()
             if progress:
                 progress(done, len(pending))
@@ -130,38 +148,47 @@ def embed_pending(
 
 
 def _pending(
-    catalog: Catalog, encoder: Encoder, retry_failed: bool
-) -> tuple[list[dict[str, Any]], int]:
-    """Pictures without a vector, one row for each picture id, and how many have one.
+    catalog: Catalog, encoder: Encoder, subjects_by: str, retry_failed: bool
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], int]:
+    """Pictures without a vector, those that lack only a subject vector, one row for each picture
+    id, and how many lack nothing.
 
     The tables stay columns: only rows that are to be embedded become Python objects.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    have = catalog.read("vectors", ["picture_id", "model_id", "preprocessing"])
-    mine = pc.and_(
-        pc.equal(have["model_id"], encoder.model_id),
-        pc.equal(have["preprocessing"], encoder.preprocessing_digest),
-    )
-    known = have.filter(mine)["picture_id"]
+    def embedded(table: str, model_id: str) -> pa.ChunkedArray:
+        have = catalog.read(table, ["picture_id", "model_id", "preprocessing"])
+        mine = pc.and_(
+            pc.equal(have["model_id"], model_id),
+            pc.equal(have["preprocessing"], encoder.preprocessing_digest),
+        )
+        return have.filter(mine)["picture_id"]
+
+    known = embedded("vectors", encoder.model_id)
+    complete = embedded("subjects", subjects_by)
     statuses = ["stored", "failed"] if retry_failed else ["stored"]
     pictures = searched(catalog, ["picture_id", "status", "file"], places=False)
     wanted = pc.and_(
         pc.is_in(pictures["status"], pa.array(statuses)), pc.is_valid(pictures["file"])
     )
     ids = pictures.filter(wanted)["picture_id"]
-    done = pc.is_in(ids, known)
+    has_vector = pc.is_in(ids, known)
+    done = pc.and_(has_vector, pc.is_in(ids, complete))
     already = len(pc.unique(ids.filter(done)))
     pending = pc.unique(ids.filter(pc.invert(done)))
     if not len(pending):
-        return [], already
+        return [], [], already
+    without = set(ids.filter(pc.invert(has_vector)).to_pylist())
     rows: dict[str, dict[str, Any]] = {}
     full = searched(catalog, ["picture_id", "status", "file"], pending)
     for row in full.filter(pc.is_in(full["status"], pa.array(statuses))).to_pylist():
         if row["file"] is not None:
             rows.setdefault(row["picture_id"], row)
-    return sorted(rows.values(), key=reading_order), already
+    in_order = sorted(rows.values(), key=reading_order)
+    new = [row for row in in_order if row["picture_id"] in without]
+    return new, [row for row in in_order if row["picture_id"] not in without], already
 
 
 def _decoded(
@@ -183,49 +210,80 @@ def read_stored(reader: PictureReader, spec: PixelSpec, row: Row) -> np.ndarray:
     return prepare(reader.image(row, spec.decode_px), spec)
 
 
+class EncodedPicture(NamedTuple):
+    """One picture of `Encoded`.
+
+    Shapes:  vector (D,), subject (S,)
+    """
+
+    vector: np.ndarray
+    ood: float
+    subject: np.ndarray | None
+
+
 def encode_each(
-    encoder: Encoder, pixels: Sequence[np.ndarray]
-) -> list[tuple[np.ndarray, float] | PictureError]:
-    """The vector (D,) and out-of-distribution score of each prepared picture, or what is wrong
-    with it; a picture that the network cannot take does not cost the others.
+    encoder: Encoder,
+    pixels: Sequence[np.ndarray],
+    subject_of: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> list[EncodedPicture | PictureError]:
+    """What the network says of each prepared picture, or what is wrong with it; a picture that
+    the network cannot take does not cost the others.
 
     Errors:  those of a network that takes no picture at all
     """
-    made: list[tuple[np.ndarray, float] | PictureError]
+    encode: Callable[[Sequence[np.ndarray]], Encoded] = encoder.encode
+    if subject_of is not None:
+        encode = partial(encoder.encode, subject_of=subject_of)
+    made: list[EncodedPicture | PictureError]
     try:
-        found = encoder.encode(pixels)
-        made = list(zip(found.vectors, found.ood.tolist(), strict=True))
+        made = [*_each(encode(pixels))]
     except Exception as error:
         if concerns_all(error):
             raise
         side_px = encoder.pixel_spec.multiple_px
         encoder.encode([np.zeros((side_px, side_px, 3), np.uint8)])  # is it the network?
         made = [
-            one if isinstance(one, PictureError) else (one.vectors[0], float(one.ood[0]))
-            for one in (attempt(encoder.encode, [picture]) for picture in pixels)
+            one if isinstance(one, PictureError) else next(_each(one))
+            for one in (attempt(encode, [picture]) for picture in pixels)
         ]
     return [
         one
-        if isinstance(one, PictureError) or np.isfinite(one[0]).all()
+        if isinstance(one, PictureError) or np.isfinite(one.vector).all()
         else PictureError(Reason.UNEXPECTED, "the network gives no numbers for it")
         for one in made
     ]
 
 
-class _Writer:
-    """Collects vectors and refusals, and commits them in batches."""
+def _each(found: Encoded) -> Iterator[EncodedPicture]:
+    subjects = [None] * len(found.ood) if found.subjects is None else found.subjects
+    yield from map(EncodedPicture, found.vectors, found.ood.tolist(), subjects)
 
-    def __init__(self, catalog: Catalog, encoder: Encoder, report: EmbedReport) -> None:
-        self.catalog, self.report = catalog, report
+
+class _Writer:
+    """Collects vectors and refusals, and commits them in batches. Of pictures that are `embedded`
+    already only what lacks is written."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        encoder: Encoder,
+        clip: ClipModel | None,
+        report: EmbedReport,
+        embedded: set[str],
+    ) -> None:
+        self.catalog, self.report, self.embedded = catalog, report, embedded
+        self.encoder, self.clip = encoder, clip
+        self.subjects_by = encoder.model_id if clip is None else clip.model_id
         self.model_id, self.preprocessing = encoder.model_id, encoder.preprocessing_digest
         self.ids: list[str] = []
-        self.encoded: list[tuple[np.ndarray, float]] = []
+        self.encoded: list[EncodedPicture] = []
         self.refused: list[dict[str, Any]] = []
         self.revived: list[dict[str, Any]] = []
         self.last = time.monotonic()
 
-    def add(self, rows: list[dict[str, Any]], encoder: Encoder, pixels: list[np.ndarray]) -> None:
-        for row, outcome in zip(rows, encode_each(encoder, pixels), strict=True):
+    def add(self, rows: list[dict[str, Any]], pixels: list[np.ndarray]) -> None:
+        subject_of = None if self.clip is None else self.clip.encode_picture
+        for row, outcome in zip(rows, encode_each(self.encoder, pixels, subject_of), strict=True):
             if isinstance(outcome, PictureError):
                 self.refuse(row, outcome)
                 continue
@@ -239,15 +297,30 @@ class _Writer:
     def refuse(self, row: dict[str, Any], error: PictureError) -> None:
         status = "skipped" if error.reason in SKIPPED else "failed"
         self.report.counts[status] += 1
+        if row["picture_id"] in self.embedded:
+            return  # its vector still answers
         self.refused.append({**row, "status": status, "reason": str(error.reason)})
 
     def commit(self) -> None:
         if self.ids:
-            vectors, ood = (np.stack(parts) for parts in zip(*self.encoded, strict=True))
-            self.catalog.append(
-                "vectors", vector_rows(self.ids, vectors, self.model_id, self.preprocessing, ood)
-            )
-            self.report.counts["embedded"] += len(self.ids)
+            made = list(zip(self.ids, self.encoded, strict=True))
+            new = [(one, found) for one, found in made if one not in self.embedded]
+            if new:
+                vectors = np.stack([found.vector for _, found in new])
+                ood = np.asarray([found.ood for _, found in new])
+                ids = [one for one, _ in new]
+                self.catalog.append(
+                    "vectors", vector_rows(ids, vectors, self.model_id, self.preprocessing, ood)
+                )
+            told = {one: found.subject for one, found in made if found.subject is not None}
+            if told:
+                subjects = np.stack(list(told.values()))
+                rows = vector_rows(list(told), subjects, self.subjects_by, self.preprocessing)
+                self.catalog.append("subjects", rows.drop_columns("ood"))
+            counts = self.report.counts
+            counts["embedded"] += len(new)
+            if len(made) > len(new):
+                counts["completed"] = counts.get("completed", 0) + len(made) - len(new)
         self._write_states(self.refused + self.revived)
         self.ids, self.encoded, self.refused, self.revived = [], [], [], []
         self.last = time.monotonic()
@@ -344,15 +417,15 @@ def listed_vectors(
             return look(job[1])
         return [picture_to_pixels(read_capped(job[1], limits), limits, spec)]
 
-    def vector_of(views: list[tuple[np.ndarray, float] | PictureError]) -> tuple[np.ndarray, float]:
+    def vector_of(views: list[EncodedPicture | PictureError]) -> tuple[np.ndarray, float]:
         made = []
         for view in views:
             if isinstance(view, PictureError):
                 raise view
             made.append(view)
         if len(made) == 1 or pool is None:
-            return made[0]
-        return pool(np.stack([vector for vector, _ in made]), np.array([ood for _, ood in made]))
+            return made[0].vector, made[0].ood
+        return pool(np.stack([one.vector for one in made]), np.array([one.ood for one in made]))
 
     batch: list[tuple[str, Sequence[np.ndarray] | PictureError]] = []
     views = 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
 from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Any, Literal, NamedTuple
@@ -19,7 +20,8 @@ from indexer.embedding.models import MODEL_FILE, ModelDescription, verified_netw
 from schemas.errors import InputError, NoIndexError
 
 INPUT_NAME = "pixels"
-STYLE_OUTPUTS = ("vector", "ood")
+OUTPUTS = ("vector", "ood", "subject")
+"""Of a graph; one that was made elsewhere may lack the last."""
 Runtime = Literal["auto", "onnxruntime", "openvino"]
 Session = Callable[[np.ndarray], Sequence[np.ndarray]]
 """Pixels (B, H, W, 3) to the outputs of a graph, in its order."""
@@ -27,13 +29,15 @@ Session = Callable[[np.ndarray], Sequence[np.ndarray]]
 
 class Encoded(NamedTuple):
     """Embeddings of pictures, and how far out of the training distribution each picture is: the
-    root mean square of its standardised statistics, about 1 for training pictures.
+    root mean square of its standardised statistics, about 1 for training pictures. `subjects` are
+    embeddings of what is shown, None where the network has no such output.
 
-    Shapes:  vectors (B, D) float32 unit, ood (B,) float32
+    Shapes:  vectors (B, D) float32 unit, ood (B,) float32, subjects (B, S) float32 unit
     """
 
     vectors: np.ndarray
     ood: np.ndarray
+    subjects: np.ndarray | None = None
 
 
 # --- The two runtimes that can run the exported network; each is imported when it starts.
@@ -61,10 +65,14 @@ def import_onnxruntime() -> None:
 
 
 def start_onnxruntime(
-    data: bytes, threads: int, spin: bool, outputs: Sequence[str] | None = None
+    data: bytes,
+    threads: int,
+    spin: bool,
+    outputs: Sequence[str] | None = None,
+    input_name: str = INPUT_NAME,
 ) -> Session:
     """A network in ONNX Runtime; `spin` when nothing else wants the cores while it runs. Of some
-    `outputs` only what leads to them is computed.
+    `outputs`, as far as the network has them, only what leads to them is computed.
 
     Errors:  NoIndexError when the runtime is missing or refuses the network
     """
@@ -86,7 +94,8 @@ def start_onnxruntime(
         raise NoIndexError(f"onnxruntime cannot load the model ({error})") from error
     run = onnxruntime.RunOptions()
     run.only_execute_path_to_fetches = True
-    return lambda batch: list(session.run(outputs, {INPUT_NAME: batch}, run))
+    names = [one.name for one in session.get_outputs() if outputs is None or one.name in outputs]
+    return lambda batch: list(session.run(names, {input_name: batch}, run))
 
 
 def start_openvino(data: bytes, threads: int) -> Session:
@@ -169,6 +178,12 @@ class Encoder:
         self._starting = Lock()
         self._loading: _Loading | None = None
 
+    @cached_property
+    def tells_subject(self) -> bool:
+        """Whether the network says what is shown; starts it. Errors: as of `encode`"""
+        side_px = self.pixel_spec.multiple_px
+        return self.encode([np.zeros((side_px, side_px, 3), np.uint8)]).subjects is not None
+
     @classmethod
     def open(
         cls,
@@ -207,8 +222,13 @@ class Encoder:
                 import_onnxruntime()
                 self._loading = _Loading(self._loader())
 
-    def encode(self, pictures: Sequence[np.ndarray]) -> Encoded:
-        """Encode prepared pictures of any mix of shapes, keeping their order.
+    def encode(
+        self,
+        pictures: Sequence[np.ndarray],
+        subject_of: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> Encoded:
+        """Encode prepared pictures of any mix of shapes, keeping their order; `subject_of` says
+        what one shows, in the place of the network.
 
         Shapes:  B pictures (H, W, 3) uint8
         Errors:  NoIndexError when the model is damaged or its runtime is missing
@@ -218,6 +238,7 @@ class Encoder:
             self._check(picture)
         vectors = np.empty((len(pictures), self.dimension), np.float32)
         ood = np.empty(len(pictures), np.float32)
+        subjects: list[np.ndarray | None] = [None] * len(pictures)
         if not pictures:
             return Encoded(vectors, ood)
         session = self._started()
@@ -228,12 +249,20 @@ class Encoder:
             with self._turn:
                 found = session(pictures[row][None])
             vectors[row], ood[row] = found[0][0], found[1][0]
+            if subject_of is not None:
+                subjects[row] = subject_of(pictures[row])
+            elif len(found) > 2:
+                subjects[row] = found[2][0]
+
+        def encoded() -> Encoded:
+            told = [one for one in subjects if one is not None]
+            return Encoded(vectors, ood, np.stack(told) if told else None)
 
         workers = min(self._threads if self._parallel else 1, len(pictures))
         if workers == 1:
             for row in range(len(pictures)):
                 run(row)
-            return Encoded(vectors, ood)
+            return encoded()
         from concurrent.futures import ThreadPoolExecutor  # 10 ms that one picture never needs
 
         # Large ones first, so that no core waits for a long one at the end.
@@ -241,7 +270,7 @@ class Encoder:
         with ThreadPoolExecutor(workers, thread_name_prefix="encode") as pool:
             for _ in pool.map(run, order):
                 pass
-        return Encoded(vectors, ood)
+        return encoded()
 
     def _check(self, picture: np.ndarray) -> None:
         multiple = self.pixel_spec.multiple_px
@@ -273,4 +302,4 @@ class Encoder:
         if self.runtime == "openvino":
             return lambda: start_openvino(data, self._threads)
         threads = 1 if self._parallel else self._threads
-        return lambda: start_onnxruntime(data, threads, self._spin, STYLE_OUTPUTS)
+        return lambda: start_onnxruntime(data, threads, self._spin, OUTPUTS)

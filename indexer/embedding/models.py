@@ -20,6 +20,8 @@ from schemas.storage.layout import Layout
 FORMAT_VERSION = 3
 MODEL_FILE = "model.onnx"
 DESCRIPTION_FILE = "model.json"
+CLIP_FILE = "clip.json"
+"""In its place in the folder of a CLIP model (`clip.py`), which is no model of style."""
 MAX_MODEL_BYTES = (1 << 31) - 1
 """A graph with its weights inside cannot be larger: it is one protocol buffer."""
 
@@ -93,6 +95,11 @@ def verified_network(path: Path, description: ModelDescription) -> bytes:
         raise NoIndexError(f"{path} {said}", hint) from error
     except ValueError as error:
         raise NoIndexError(f"{path}: {error}", hint) from error
+    return in_one_file(path, data)
+
+
+def in_one_file(path: Path, data: bytes) -> bytes:
+    """A graph that carries all of its weights. Errors:  NoIndexError for any other"""
     # A tensor kept outside the graph names its file under this key: such a model could make
     # the runtime open any path. Our exports carry everything and never use the word.
     if b"location" in data:
@@ -154,7 +161,7 @@ def list_models(layout: Layout) -> list[ModelInfo]:
         folders += sorted(
             path
             for path in layout.models.iterdir()
-            if path.is_dir() and not path.name.startswith(".")
+            if path.is_dir() and not path.name.startswith(".") and not (path / CLIP_FILE).is_file()
         )
     found = []
     for number, folder in enumerate(folders):

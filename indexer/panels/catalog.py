@@ -11,7 +11,7 @@ from schemas.storage.catalog import Catalog
 if TYPE_CHECKING:
     import pyarrow as pa
 
-INDEXED_TABLES = ("titles", "pictures", "panels", "vectors")
+INDEXED_TABLES = ("titles", "pictures", "panels", "vectors", "subjects")
 """The tables whose versions say whether an index is of today. `strips` is not among them: what is
 cut or no strip any more changes `panels` as well, and the other rows change nothing."""
 

@@ -212,7 +212,7 @@ class FeatureStore:
         encoder = Encoder.open(self.model, threads=1, bulk=True)
 
         def encoded(image: Image.Image) -> np.ndarray:
-            vectors, ood = encoder.encode([prepare(image, encoder.pixel_spec)])
+            vectors, ood, _ = encoder.encode([prepare(image, encoder.pixel_spec)])
             return np.append(vectors[0], ood)
 
         return encoded, encoder.pixel_spec.decode_px

@@ -14,7 +14,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -275,11 +275,7 @@ class JoinedNetwork(nn.Module):  # type: ignore[misc]  # mypy skips torch, so it
 
 
 def export_graph(network: nn.Module, outputs: Sequence[str] = ("statistics",)) -> bytes:
-    """A network over (B, H, W, 3) uint8 pixels as an ONNX graph with free B, H and W.
-
-    Names and stack traces of the exporting machine are left out, so the same weights give the
-    same bytes anywhere.
-    """
+    """A network over (B, H, W, 3) uint8 pixels as an ONNX graph with free B, H and W."""
     example = torch.zeros((2, 7 * MULTIPLE_PX, 10 * MULTIPLE_PX, 3), dtype=torch.uint8)
     sides = MAX_SIDE_PX // MULTIPLE_PX
     shapes = {
@@ -287,6 +283,22 @@ def export_graph(network: nn.Module, outputs: Sequence[str] = ("statistics",)) -
         1: MULTIPLE_PX * torch.export.Dim("rows", min=1, max=sides),
         2: MULTIPLE_PX * torch.export.Dim("columns", min=1, max=sides),
     }
+    return to_onnx(network, example, INPUT_NAME, outputs, (shapes,))
+
+
+def to_onnx(
+    network: nn.Module,
+    example: torch.Tensor,
+    input_name: str,
+    outputs: Sequence[str],
+    shapes: tuple[Any, ...] | None = None,
+) -> bytes:
+    """A network of one input as an ONNX graph, for inputs of the example's shape unless some of
+    its sides are free.
+
+    Names and stack traces of the exporting machine are left out, so the same weights give the
+    same bytes anywhere.
+    """
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with (
         warnings.catch_warnings(),
@@ -297,9 +309,9 @@ def export_graph(network: nn.Module, outputs: Sequence[str] = ("statistics",)) -
         program = torch.onnx.export(
             network.eval(),
             (example,),
-            input_names=[INPUT_NAME],
+            input_names=[input_name],
             output_names=list(outputs),
-            dynamic_shapes=(shapes,),
+            dynamic_shapes=shapes,
             opset_version=OPSET,
             dynamo=True,
             optimize=True,

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from indexer.embedding.embed import model_dir_of, open_encoder
+from indexer.embedding.embed import model_dir_of, open_clip_model, open_encoder
 from indexer.labels.calibration import RECIPE, Calibration
 from indexer.labels.predict import LabelModel
 from indexer.labels.softmax import Softmax
@@ -46,6 +46,7 @@ from indexer.vector_index.metadata import (
     write_meta,
 )
 from indexer.vector_index.recall import choose_candidates
+from indexer.vector_index.subjects import write_subjects
 from indexer.vector_index.validation import (
     Check,
     Predecessor,
@@ -113,12 +114,13 @@ def build_generation(
     """
     started = time.perf_counter()
     settings = replace(settings, index=settings.index.local)
-    encoder = open_encoder(settings)
+    encoder, clip = open_encoder(settings), open_clip_model(settings)
     catalog = Catalog(layout)
     inputs = {
         **{name: catalog.version(name) for name in INDEXED_TABLES},
         "model_id": encoder.model_id,
         "preprocessing": encoder.preprocessing_digest,
+        "subjects_by": encoder.model_id if clip is None else clip.model_id,
         "sample": settings.index.sample,
         "seed": settings.index.seed,
         "calibration": RECIPE,
@@ -197,6 +199,9 @@ class _Build:
         self._step()
         in_use = before.generation.index if before and self._same_model else None
         chosen = choose_candidates(aside / VECTORS, index, in_use)
+        model = (self.inputs["subjects_by"], self.inputs["preprocessing"])
+        author = data.codes["author"]
+        write_subjects(aside, Catalog(self.layout), rows, author, model, index.seed)
         self._step()
         previous = before.generation.meta if before and carried else None
         places = map_places(rows.vectors, rows.row_ids, previous, index.seed)

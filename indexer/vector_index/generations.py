@@ -4,6 +4,7 @@
                vectors.faiss      row ids -> vectors
                candidates.faiss   of a large index: which of them to compare
                meta.sqlite        titles and pictures, enough to answer without the catalog
+               subjects.*         subject vectors, where the encoder gives them (`subjects.py`)
                labels/            heads and calibration (`indexer/labels/predict.py`)
                checks.json        what was checked before publishing
                model/             the encoder that made the vectors
@@ -13,7 +14,8 @@ Every file's digest is checked on every opening, before FAISS, SQLite or the net
 byte. A file above LARGE_BYTES is read for that only when it is not the one any more that the build
 wrote and digested: its length, inode or time of change is another. What changes a large file and
 none of these, which is decay of the disk, is noticed wherever the `whole` generation is checked:
-before publishing and going back, by `index verify`, `index list` and `doctor`, and by a backup.
+before publishing and going back, by `index verify`, `index list` and `doctor`, and by a backup. Subject
+vectors alone are checked when a query first asks for them, and wherever the whole is.
 """
 
 from __future__ import annotations
@@ -29,13 +31,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from indexer.labels.calibration import Calibration
 from indexer.labels.predict import LabelModel
 from indexer.vector_index.faiss_index import SearchPlan, VectorIndex
+from indexer.vector_index.subjects import FILES as SUBJECT_FILES
+from indexer.vector_index.subjects import SubjectIndex
 from schemas.blocklist import BlockList
 from schemas.errors import MissingIndexError, NoIndexError
 from schemas.records import DECADE
@@ -48,6 +52,9 @@ from schemas.storage.fsio import (
     storage_error,
 )
 from schemas.storage.layout import Layout
+
+if TYPE_CHECKING:
+    from indexer.embedding.clip import ClipModel
 
 # --- Manifests: what a generation consists of, and the check that it still does.
 
@@ -115,13 +122,20 @@ def _identity(path: Path) -> list[int]:
     return [found.st_ino, found.st_mtime_ns]
 
 
-def check_files(directory: Path, manifest: dict[str, Any], *, whole: bool = True) -> None:
-    """Check every file's length and digest; files that are not listed are ignored. Without `whole`
-    a large file that is still the one that was written is not read.
+def check_files(
+    directory: Path,
+    manifest: dict[str, Any],
+    names: Iterable[str] | None = None,
+    *,
+    whole: bool = True,
+) -> None:
+    """Check every file's length and digest, or those of some; files that are not listed are
+    ignored. Without `whole` a large file that is still the one that was written is not read.
 
     Errors:  NoIndexError names the first file that is missing or damaged
     """
-    for name, facts in sorted(manifest["files"].items()):
+    for name in sorted(manifest["files"] if names is None else names):
+        facts = manifest["files"][name]
         path = directory / name
         try:
             right = path.stat().st_size == facts["bytes"]
@@ -162,8 +176,8 @@ class Generation:
     def open(
         cls, layout: Layout, generation_id: str | None = None, *, whole: bool = False
     ) -> Generation:
-        """Open the published generation (or a named one) after checking every file, large ones by
-        their contents for the `whole`.
+        """Open the published generation (or a named one) after checking every file; for the
+        `whole`, large ones by their contents, and those too that are read on demand.
 
         Errors:  NoIndexError with one clear line
         """
@@ -188,7 +202,9 @@ class Generation:
                         f"the pointer {layout.current.name} and generation {name} do not agree",
                         REBUILD,
                     )
-                check_files(directory, manifest, whole=whole)
+                on_demand = () if whole else SUBJECT_FILES
+                names = set(manifest["files"]).difference(on_demand)
+                check_files(directory, manifest, names, whole=whole)
                 return cls(directory, manifest, hold)
             except BaseException:
                 os.close(hold)
@@ -199,6 +215,38 @@ class Generation:
     def index(self) -> VectorIndex:
         """The vectors, memory mapped; ids are row ids."""
         return VectorIndex.open(self.directory / VECTORS, self.plan)
+
+    @cached_property
+    def subjects(self) -> SubjectIndex | None:
+        """The subject vectors, mapped; None where the generation has none.
+
+        Errors:  NoIndexError when they are damaged
+        """
+        if not self.has_subjects:
+            return None
+        check_files(self.directory, self.manifest, SUBJECT_FILES, whole=False)
+        return SubjectIndex.open(self.directory)
+
+    @property
+    def clip_id(self) -> str | None:
+        """The CLIP model of the subject vectors, None where the encoder made them."""
+        by = self.manifest["inputs"].get("subjects_by", self.model_id)
+        return str(by) if self.has_subjects and by != self.model_id else None
+
+    @cached_property
+    def clip(self) -> ClipModel | None:
+        """That model, from the data root's models. Errors:  NoIndexError when it is not there"""
+        if self.clip_id is None:
+            return None
+        from indexer.embedding.clip import ClipModel
+
+        threads = len(os.sched_getaffinity(0))
+        return ClipModel.open(self.directory.parents[1] / "models" / self.clip_id, threads)
+
+    @property
+    def has_subjects(self) -> bool:
+        """Whether the generation holds subject vectors; reads nothing."""
+        return all(name in self.manifest["files"] for name in SUBJECT_FILES)
 
     @property
     def row_ids(self) -> np.ndarray:

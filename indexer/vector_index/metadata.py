@@ -126,14 +126,14 @@ def collect_rows(catalog: Catalog, model_id: str, preprocessing: str) -> IndexRo
     return IndexRows(vectors, row_ids[order], score[chosen], PictureRows(stored), titles, left_out)
 
 
-def _of_model(
-    catalog: Catalog, model: tuple[str, str], columns: Sequence[str]
+def of_model(
+    catalog: Catalog, model: tuple[str, str], columns: Sequence[str], table: str = "vectors"
 ) -> Iterator[pa.RecordBatch]:
     """What a model with its preprocessing has encoded, a part at a time."""
     import pyarrow.compute as pc
 
     names = ("model_id", "preprocessing")
-    for batch in catalog.batches("vectors", [*names, *columns]):
+    for batch in catalog.batches(table, [*names, *columns]):
         mine = pc.and_(
             *(pc.equal(batch[name], one) for name, one in zip(names, model, strict=True))
         )
@@ -144,7 +144,7 @@ def _encoded(catalog: Catalog, model: tuple[str, str]) -> tuple[pa.Array, np.nda
     """Ids of the pictures that have a vector, and their out-of-distribution scores (M,)."""
     import pyarrow as pa
 
-    batches = list(_of_model(catalog, model, ["picture_id", "ood"]))
+    batches = list(of_model(catalog, model, ["picture_id", "ood"]))
     ids = pa.concat_arrays([pa.array([], pa.string()), *(batch["picture_id"] for batch in batches)])
     ood = [batch["ood"].to_numpy(zero_copy_only=False) for batch in batches]
     return ids, np.concatenate([np.empty(0, np.float32), *ood]).astype(np.float32)
@@ -158,7 +158,7 @@ def _vectors(catalog: Catalog, model: tuple[str, str], chosen: np.ndarray) -> np
     found = np.empty((len(chosen), 1), np.float16)
     order, at = np.argsort(chosen, kind="stable"), 0
     ascending = chosen[order]
-    for batch in _of_model(catalog, model, ["vector"]):
+    for batch in of_model(catalog, model, ["vector"]):
         if not batch.num_rows:
             continue
         part = batch["vector"].flatten().to_numpy(zero_copy_only=False)

@@ -132,7 +132,10 @@ def refined(query: np.ndarray, liked: np.ndarray, disliked: np.ndarray) -> np.nd
 
 
 def title_scores(
-    similarity: np.ndarray, titles: np.ndarray, centroids: Mapping[str, float] | None = None
+    similarity: np.ndarray,
+    titles: np.ndarray,
+    centroids: Mapping[str, float] | None = None,
+    centroid_weight: float = CENTROID_WEIGHT,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Score each title that has a picture in the list; `centroids` says how near the centroid of
     each is, None to leave them out.
@@ -154,7 +157,7 @@ def title_scores(
     scores = best @ np.asarray(WEIGHTS)
     if centroids is not None:
         near = np.asarray([centroids[name] for name in names.tolist()])
-        scores = (scores + CENTROID_WEIGHT * near) / (1.0 + CENTROID_WEIGHT)
+        scores = (scores + centroid_weight * near) / (1.0 + centroid_weight)
     return names, scores
 
 
@@ -171,6 +174,7 @@ def top_titles(
     titles: np.ndarray,
     passed: np.ndarray,
     centroids: Mapping[str, float] | None = None,
+    centroid_weight: float = CENTROID_WEIGHT,
 ) -> list[RankedTitle]:
     """All titles, best first; equal scores are ordered by title id. See `title_scores`.
 
@@ -178,7 +182,7 @@ def top_titles(
 
     Shapes:  similarity (K,), titles (K,) str, passed (K,) bool
     """
-    names, scores = title_scores(similarity, titles, centroids)
+    names, scores = title_scores(similarity, titles, centroids, centroid_weight)
     score_of = dict(zip(names.tolist(), scores.tolist(), strict=True))
     places: dict[str, list[int]] = {}
     for place in np.argsort(-similarity, kind="stable").tolist():

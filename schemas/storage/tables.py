@@ -144,6 +144,15 @@ TABLES: dict[str, TableSpec] = {
             ("ood", "float", "out-of-distribution score, about 1 for training pictures"),
         ),
         _table(
+            "subjects",
+            "Subject vectors: what a picture shows, in whatever style; unit length.",
+            ("picture_id", "model_id"),
+            ("picture_id", "string", "the picture"),
+            ("model_id", "string", "the model that made it"),
+            ("preprocessing", "string", "digest of the pixel preparation"),
+            ("vector", "floats", "unit vector, values rounded to float16"),
+        ),
+        _table(
             "predictions",
             "What a model says of a picture, its own title hidden from it.",
             ("picture_id", "model_id"),

@@ -52,6 +52,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("pictures", "Predict author, genre and era of listed pictures."),
     "train": ("train", "Fine-tune a network on your own drawings."),
     "evaluate": ("train", "Measure retrieval, labels and calibration."),
+    "models": ("models", "Add models that say what a picture shows."),
     "index": ("index", "Build, publish and check index generations."),
     "colors": ("pictures", "Find the dominant colours of new pictures."),
     "nightly": ("nightly", "Crawl, import, embed, build, check, publish, prune and report."),

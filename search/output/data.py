@@ -50,6 +50,7 @@ def body(answer: Answer, by: str, layout: Layout | None) -> dict[str, Any]:
         "query": {
             "pictures": list(answer.queries),
             "by": by,
+            "subject": answer.subject,
             "generation": answer.generation_id,
             "model": answer.model_id,
             "preprocessing": answer.preprocessing,

@@ -58,6 +58,8 @@ def write_answer(
     title_of = {title.title_id: title for title in answer.titles}
     shown: Sequence[TitleHit | Hit] = answer.titles if by == "title" else answer.pictures
     names = columns or (COLUMNS if by == "title" else ("picture", *COLUMNS))
+    if answer.subject and not columns:  # the words for closeness are of style alone
+        names = tuple("percentile" if name == "closeness" else name for name in names)
     rows: list[list[str]] = []
     links: list[str] = []
     for rank, one in enumerate(shown, 1):

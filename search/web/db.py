@@ -39,6 +39,8 @@ create table if not exists shared_links (
   id text primary key, vector blob not null, ood real, model_id text not null,
   preprocessing text not null, own text not null, expires real not null) without rowid;
 create index if not exists shared_links_by_expiry on shared_links (expires);
+create table if not exists shared_subjects (
+  id text primary key references shared_links on delete cascade, vector blob not null) without rowid;
 create table if not exists accounts (
   account_id integer primary key, name text not null, folded text unique not null,
   password_hash text not null, created real not null);
@@ -82,9 +84,10 @@ T = TypeVar("T")
 class EncodedQuery:
     """A query without its pictures; `own` are the ids of those that the index itself holds.
     `ood` is the encoder's out-of-distribution score, NaN where it is not known; `notes` on how the
-    pictures were seen, and their `panels`, are not kept with a link.
+    pictures were seen, and their `panels`, are not kept with a link. `subject` is what they show,
+    None where that is not known.
 
-    Shapes:  vector (D,) float32, unit
+    Shapes:  vector (D,) and subject (S,) float32, unit
     """
 
     vector: np.ndarray
@@ -94,6 +97,7 @@ class EncodedQuery:
     own: tuple[str, ...]
     notes: tuple[str, ...] = ()
     panels: PanelVectors | None = None
+    subject: np.ndarray | None = None
 
 
 class Account(NamedTuple):
@@ -190,25 +194,29 @@ class Store:
                 "insert into shared_links values (?, ?, ?, ?, ?, ?, ?)",
                 (key, vector, query.ood, query.model_id, query.preprocessing, own, expires),
             )
+            if query.subject is not None:
+                subject = query.subject.astype("<f4").tobytes()
+                connection.execute("insert into shared_subjects values (?, ?)", (key, subject))
         return key, expires
 
     def share(self, key: str) -> EncodedQuery | None:
         """The query behind a link; None when there is none, or no longer."""
         row = self._row(
-            "select vector, ood, model_id, preprocessing, own from shared_links"
-            " where id = ? and expires >= ?",
+            "select l.vector, ood, model_id, preprocessing, own, s.vector from shared_links l"
+            " left join shared_subjects s using (id) where id = ? and expires >= ?",
             key,
             time.time(),
         )
         if row is None:
             return None
-        vector, ood, model_id, preprocessing, own = row
+        vector, ood, model_id, preprocessing, own, subject = row
         return EncodedQuery(
             np.frombuffer(vector, "<f4"),
             nan if ood is None else ood,
             model_id,
             preprocessing,
             tuple(json.loads(own)),
+            subject=None if subject is None else np.frombuffer(subject, "<f4"),
         )
 
     # --- Accounts. The store keeps a session's digest only, so a copy of the file opens nothing.

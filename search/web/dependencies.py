@@ -194,6 +194,14 @@ async def get_options(
         str | None,
         Query(max_length=MAX_NAME, description="Only with these colours: #1b2a49,gold."),
     ] = None,
+    text: Annotated[
+        str | None,
+        Query(max_length=MAX_NAME, description="Words of title, author, tag, genre or file name."),
+    ] = None,
+    subject: Annotated[
+        float,
+        Query(ge=0, le=1, description="How much what is shown counts besides style: 0 to 1."),
+    ] = 0.0,
     unknown_prior: Annotated[
         float | None, Query(ge=0, le=0.99, description="How often an artist is unknown.")
     ] = None,
@@ -210,6 +218,7 @@ async def get_options(
         exclude_same_author=exclude_same_author,
         exclude_titles=tuple(exclude_title),
         min_percentile=settings.min_percentile if min_percentile is None else min_percentile,
+        text=text,
     )
     if palette:
         only = await run_in_threadpool(service.colors.holders, palette)
@@ -221,6 +230,7 @@ async def get_options(
         unknown_prior=settings.unknown_prior if unknown_prior is None else unknown_prior,
         filters=filters,
         expand=settings.expand,
+        subject=subject,
     )
 
 

@@ -62,10 +62,17 @@ class OpenEngine:
         ).fetchone()
         return None if found is None else found[0]
 
-    def centroid(self, row_ids: np.ndarray) -> StyleQuery:
-        """The normalised mean of stored vectors; (N,) int64"""
+    def centroid(self, row_ids: np.ndarray, *, subject: bool = False) -> StyleQuery:
+        """The normalised mean of stored vectors, with that of their subjects where wanted and
+        known; (N,) int64"""
         mean = self.generation.vectors(row_ids).mean(axis=0)
-        return StyleQuery(np.asarray(unit(mean), np.float32))
+        known = (
+            self.generation.subjects.vectors(row_ids)
+            if subject and self.generation.subjects
+            else ()
+        )
+        about = np.asarray(unit(np.mean(known, axis=0)), np.float32) if len(known) else None
+        return StyleQuery(np.asarray(unit(mean), np.float32), subject=about)
 
 
 class EnginePool:

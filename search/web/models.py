@@ -115,6 +115,7 @@ class QueryFacts(BaseModel):
 
     pictures: list[str]
     by: Literal["title", "picture"]
+    subject: float = Field(0.0, description="How much the subject counted beside the style.")
     generation: str
     model: str
     preprocessing: str
@@ -313,6 +314,7 @@ class Facets(BaseModel):
     titles_count: int
     authors_count: int
     generation: str
+    subjects: bool = Field(description="Whether ?subject= can be asked.")
     colors: bool = Field(description="Whether a palette can be asked for.")
 
 

@@ -38,6 +38,8 @@ Names = list[str] | None
         "toonsearch query a.png b.png --weights 2,1",
         "toonsearch query --each new/ --csv > answers.csv",
         "toonsearch query episode-12/*.jpg",
+        "toonsearch query cat.png --subject 0.6",
+        "toonsearch query --text 'simcheong drama'",
         "toonsearch query - --json < cover.jpg",
     )
 )
@@ -97,6 +99,16 @@ def query(
         bool | None,
         Option(help="Also find pictures through the first ten, under a heading of their own."),
     ] = None,
+    subject: Annotated[
+        float,
+        Option(
+            metavar="0..1",
+            min=0,
+            max=1,
+            help="How much what is shown counts besides style: 0 style alone, 1 the same thing in"
+            " other hands.",
+        ),
+    ] = 0.0,
     palette: Annotated[
         str | None,
         Option(
@@ -106,6 +118,14 @@ def query(
     ] = None,
     like_colors: Annotated[
         str | None, Option(metavar="FILE", help="Only pictures coloured like this one.")
+    ] = None,
+    words: Annotated[
+        str | None,
+        Option(
+            "--text",
+            metavar="WORDS",
+            help="Only pictures whose title, author, tags, genres or file name have these words.",
+        ),
     ] = None,
     columns: Annotated[
         str | None,
@@ -137,7 +157,7 @@ def query(
     page on which several panels are found with confidence, is cut, and each panel asks (at most
     24, evenly spread): the answer names those that carried it. All filters act before the search. --palette and
     --like-colors filter too; without any PICTURE they rank by colour alone (after
-    `toonsearch colors`). --where is one SQL condition over title, author, genre, year, era,
+    `toonsearch colors`), and --text by names alone: spelt in Korean or romanised, typos forgiven. --where is one SQL condition over title, author, genre, year, era,
     kind, tags, star_score and the other columns of the index.
     """
     # Before numpy starts: a query multiplies nothing large, and the threads that OpenBLAS
@@ -145,7 +165,7 @@ def query(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     flags = {"json": as_json, "nl": nl, "csv": csv, "paths-only": paths_only or null}
     chosen = one_of(flags)
-    if not pictures and palette is None and like_colors is None:
+    if not pictures and palette is None and like_colors is None and words is None:
         raise UsageError("missing argument 'PICTURE...'", "See `toonsearch query --help`.")
     from search.engine import QueryOptions
     from search.filters import Filters
@@ -175,8 +195,9 @@ def query(
         exclude_same_author=exclude_same_author,
         exclude_titles=tuple(map(_title, exclude_title or ())),
         min_percentile=settings.query.min_percentile,
+        text=words,
     )
-    options = QueryOptions.of(settings.query, filters)
+    options = replace(QueryOptions.of(settings.query, filters), subject=subject)
     colors = _colors(settings, palette, like_colors)
     sources = pictures or []
     if colors is not None and sources:
@@ -201,6 +222,8 @@ def query(
     shown: list[QueryPicture] = []
     if colors is not None and not sources:
         answer = _by_color(settings, options, colors)
+    elif words is not None and not sources:
+        answer = _by_words(settings, options, words)
     else:
         answer, shown = asking.together(sources)
     for note in answer.notes:
@@ -265,7 +288,9 @@ class _Asking:
             limits = self.settings.decode.limits
             seen = see(read, limits, engine.encoder.pixel_spec, self.cutting)
             answer = engine.answer(
-                engine.encode_seen(seen, len(read)).mixed(self.weights),
+                engine.encode_seen(seen, len(read), subject=self.options.subject > 0).mixed(
+                    self.weights
+                ),
                 self.options,
                 picture_ids=[picture.picture_id for picture in read],
                 names=[picture.name for picture in read],
@@ -350,6 +375,20 @@ def _by_color(settings: Settings, options: QueryOptions, colors: ColorQuery) -> 
 
     if options.filters.exclude_same_author:
         raise UsageError("--exclude-same-author needs a picture", "Name one.")
+    if options.subject:
+        raise UsageError("--subject needs a picture", "Name one.")
     return query_by_color(
         settings.layout, colors, k=options.k, by=options.by, filters=options.filters
     )
+
+
+def _by_words(settings: Settings, options: QueryOptions, words: str) -> Answer:
+    """The answer by names alone."""
+    from indexer.vector_index.generations import Generation
+    from search.texts import query_by_text
+
+    if options.filters.exclude_same_author or options.subject:
+        raise UsageError("--exclude-same-author and --subject need a picture", "Name one.")
+    filters = replace(options.filters, text=None)
+    with Generation.open(settings.layout) as generation:
+        return query_by_text(generation, words, k=options.k, by=options.by, filters=filters)

@@ -181,6 +181,7 @@ def _facets(opened: OpenEngine) -> dict[str, Any]:
         "titles_count": opened.generation.titles_count,
         "authors_count": opened.generation.authors_count,
         "generation": opened.generation.id,
+        "subjects": opened.generation.has_subjects,
     }
 
 

@@ -25,6 +25,7 @@ from search.inputs import QueryPicture
 from search.output import data as output
 from search.output.html import GallerySection, Thumbnail, render_gallery
 from search.results import titles_holding
+from search.texts import query_by_text
 from search.web.db import EncodedQuery
 from search.web.dependencies import (
     ChosenPanels,
@@ -108,7 +109,9 @@ async def query(
         )
         own = tuple(one for one in ids if titles_holding(opened.meta, [one]))
         model = (generation.model_id, generation.preprocessing_digest)
-        encoded = EncodedQuery(style.vector, style.ood, *model, own, style.notes, style.panels)
+        encoded = EncodedQuery(
+            style.vector, style.ood, *model, own, style.notes, style.panels, style.subject
+        )
         return _body(service.recent.add(encoded), answer, options, _asked(opened, style, mix))
 
     body = await run_in_threadpool(work)
@@ -139,6 +142,18 @@ async def fetched(
     name = url.partition("?")[0].rpartition("/")[2][:200] or "picture"
     mix = Mix([], ())
     return await query(service, options, [QueryPicture(name, data, crop)], opened, cutting, mix)
+
+
+@router.get("/text", **ANSWER, responses=errors())
+def by_words(opened: Opened, options: Options) -> dict[str, Any]:
+    """Titles or pictures by the words of `text` alone: no style is compared. Where no name has
+    them and the index knows what pictures show (a CLIP model), that is asked."""
+    words = options.filters.text
+    if not words:
+        raise ApiError(422, "empty", "there is no text in the request", "Give ?text=.")
+    filters = replace(options.filters, text=None)
+    answer = query_by_text(opened.generation, words, k=options.k, by=options.by, filters=filters)
+    return _body(None, answer, options, {"weights": [], "others": []})
 
 
 @router.get("/results/{result_id}", **ANSWER, responses=errors(404, 410))
@@ -194,7 +209,7 @@ async def share_result(
     encoded = await usable_query(service, opened, result_id)
     style = await run_in_threadpool(_mixed, opened, _style(encoded, chosen), mix)
     own = (*encoded.own, *mix.others)
-    encoded = replace(encoded, vector=style.vector, ood=style.ood, own=own)
+    encoded = replace(encoded, vector=style.vector, ood=style.ood, own=own, subject=style.subject)
     key, expires = await service.store.run(service.store.add_share, encoded, days)
     moment = datetime.fromtimestamp(expires, UTC).isoformat(timespec="seconds")
     return {"id": key, "link": f"{request.app.state.root_path}/?r={key}", "expires": moment}
@@ -213,13 +228,15 @@ def similar(
     row = opened.row_of(picture_id)
     if row is None:
         raise not_found("the index holds no such picture")
-    style = opened.centroid(np.asarray([row], np.int64))
+    style = opened.centroid(np.asarray([row], np.int64), subject=options.subject > 0)
     mixed = _mixed(opened, style, mix)
     wanted = _without(opened, options, mix)
     answer = _refined_answer(opened, mixed, wanted, marks, (picture_id, *mix.others))
     generation = opened.generation
     model = (generation.model_id, generation.preprocessing_digest)
-    key = service.recent.add(EncodedQuery(style.vector, style.ood, *model, (picture_id,)))
+    key = service.recent.add(
+        EncodedQuery(style.vector, style.ood, *model, (picture_id,), subject=style.subject)
+    )
     body = _body(key, answer, options, _asked(opened, style, mix))
     return {**body, "picture": _facts(opened, row)}
 
@@ -257,8 +274,13 @@ def _mixed(opened: OpenEngine, style: StyleQuery, mix: Mix) -> StyleQuery:
     rows = [opened.row_of(picture_id) for picture_id in mix.others]
     if None in rows:
         raise not_found("the index holds no such picture")
-    others = opened.generation.vectors(np.asarray(rows, np.int64)) if rows else None
-    return style.mixed(mix.weights, others)
+    if not rows:
+        return style.mixed(mix.weights)
+    row_ids = np.asarray(rows, np.int64)
+    known = None
+    if style.subject is not None and opened.generation.subjects is not None:
+        known = opened.generation.subjects.vectors(row_ids)
+    return style.mixed(mix.weights, opened.generation.vectors(row_ids), known)
 
 
 def _refined_answer(
@@ -270,23 +292,28 @@ def _refined_answer(
 ) -> Answer:
     """The answer to a query moved by marks, with the labels of the query before it was moved."""
     engine = opened.engine
-    liked, disliked = (_vectors(opened, ids) for ids in marks)
+    liked, disliked = (_row_ids(opened, ids) for ids in marks)
     if not len(liked) and not len(disliked):
         return engine.answer(style, options, picture_ids=picture_ids)
-    moved = style._replace(vector=refined(style.vector, liked, disliked))
+    vectors = opened.generation.vectors
+    moved = style._replace(vector=refined(style.vector, vectors(liked), vectors(disliked)))
+    if options.subject and style.subject is not None and opened.generation.subjects is not None:
+        known = opened.generation.subjects.vectors
+        moved = moved._replace(subject=refined(style.subject, known(liked), known(disliked)))
     answer = engine.answer(moved, options, picture_ids=picture_ids)
-    labels = engine.answer(style, replace(options, k=1), picture_ids=picture_ids).labels
+    plain = replace(options, k=1, subject=0.0)
+    labels = engine.answer(style, plain, picture_ids=picture_ids).labels
     return replace(answer, labels=labels)
 
 
-def _vectors(opened: OpenEngine, picture_ids: Sequence[str]) -> np.ndarray:
-    """Stored vectors of pictures by id, each once; those that the index lost are left out."""
+def _row_ids(opened: OpenEngine, picture_ids: Sequence[str]) -> np.ndarray:
+    """Row ids of pictures, each once; those that the index lost are left out."""
     rows = opened.meta.execute(
         "select min(row_id) from pictures where picture_id in (select value from json_each(?))"
         " group by picture_id",
         (json.dumps(picture_ids),),
     ).fetchall()
-    return opened.generation.vectors(np.asarray([row[0] for row in rows], np.int64))
+    return np.asarray([row[0] for row in rows], np.int64)
 
 
 async def usable_query(service: Service, opened: OpenEngine, result_id: str) -> EncodedQuery:
@@ -316,12 +343,12 @@ async def _encoded_query(service: Service, result_id: str) -> EncodedQuery:
 
 
 def _style(encoded: EncodedQuery, chosen: Sequence[int]) -> StyleQuery:
-    style = StyleQuery(encoded.vector, encoded.ood, encoded.notes, encoded.panels)
+    style = StyleQuery(encoded.vector, encoded.ood, encoded.notes, encoded.panels, encoded.subject)
     return style.by_panels(chosen)
 
 
 def _body(
-    result_id: str, answer: Answer, options: QueryOptions, asked: dict[str, Any]
+    result_id: str | None, answer: Answer, options: QueryOptions, asked: dict[str, Any]
 ) -> dict[str, Any]:
     """The answer's body with the id under which it can be asked again."""
     return {"id": result_id, **output.body(answer, options.by, None), **asked}

@@ -11,6 +11,7 @@ import { cutButton, panelsView } from "./panels.js";
 import { preview } from "./preview.js";
 import { shrunk } from "./shrink.js";
 import { go } from "./app.js";
+import { byWords, wordsForm } from "./words.js";
 
 export const MAX_PICTURES = 8;
 let asked = []; // { file, crop, url } of this visit; never stored
@@ -113,6 +114,7 @@ function beside(name, said) {
 async function answerPage(main, params, signal) {
   if (params.get("like")) return likePage(main, params, signal);
   if (params.get("url")) return urlPage(main, params, signal);
+  if (params.get("text") && !params.get("r")) return wordsPage(main, params, signal);
   if (!params.get("r")) return home(main, signal);
   const filters = filtersOf(params);
   let answer;
@@ -194,6 +196,13 @@ async function urlPage(main, params, signal) {
   const answer = await get("v1/fetched", { url: params.get("url"), ...filters }, signal);
   history.replaceState(null, "", withParams("./", { r: answer.id, ...filters }));
   await show(main, answer, filters, { tiles: strangers(answer, filters, t("notStored")), id: answer.id, ask: again(answer.id, signal) }, signal);
+}
+
+async function wordsPage(main, params, signal) {
+  busy(main);
+  const ask = (filters) => byWords(filters, signal);
+  const filters = filtersOf(params);
+  await show(main, await ask(filters), filters, { tiles: wordsForm((text) => go(withParams("./", { ...filters, text })), filters.text), ask, subject: {}, words: true }, signal);
 }
 
 // The same pictures with other filters.

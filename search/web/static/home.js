@@ -5,6 +5,7 @@ import { number, t } from "./strings.js";
 import { get, load, withParams } from "./api.js";
 import { chosen } from "./given.js";
 import { go, known, problem, server } from "./app.js";
+import { wordsForm } from "./words.js";
 
 export function chooser(label, style, camera = false) {
   const input = h("input", {
@@ -35,6 +36,7 @@ export async function home(main, signal) {
         h("p", { class: "buttons" }, chooser(t("choose"), "button main"), h("span", { class: "touch" }, chooser(t("photo"), "button", true))),
         urls,
         h("p", { class: "soft" }, t("several"))),
+      h("p", { class: "soft or-words" }, t("orWords")), wordsForm((text) => go(withParams("./", { text }))),
       facts),
     recent,
     h("section", { class: "start", hidden: true }, h("h2", {}, t("tryOne")), examples));

@@ -9,8 +9,10 @@ import { panelNote, panelPlace } from "./panels.js";
 import { added, cardList, comingMore, densitySwitch } from "./listing.js";
 import { lookButton } from "./look.js";
 import { markButtons, marksNote } from "./marks.js";
+import { subjectSlider } from "./subject.js";
+import { wordsField } from "./words.js";
 
-export const FILTERS = ["k", "by", "genre", "platform", "year_from", "year_to", "min_percentile", "palette", "exclude_author", "exclude_same_author", "exclude_title", "liked", "disliked", "panel", "panels", "with", "weights"];
+export const FILTERS = ["k", "by", "genre", "platform", "year_from", "year_to", "min_percentile", "palette", "exclude_author", "exclude_same_author", "exclude_title", "liked", "disliked", "panel", "panels", "with", "weights", "subject", "text"];
 const MANY = new Set(["genre", "platform", "exclude_author", "exclude_title", "liked", "disliked", "panel", "with"]);
 const UNSEEN = new Set(["k", "exclude_title", "liked", "disliked", "panel", "panels", "with", "weights"]); // of the address, not of the form
 const NEARER = ["50", "90", "99", "99.9"]; // than so many percent of pairs by different artists
@@ -44,8 +46,8 @@ export function answerView(answer, context) {
   };
   return h("div", { class: "answer" },
     context.subject?.like ? null : h("h1", { class: "hidden" }, t("result")), // a picture of the index has its title's name
-    h("div", { class: "question", "data-drop": t("dropWith") }, context.tiles ?? h("p", { class: "soft" }, t("notStored")),
-      h("p", { class: "on-map" }, h("a", { class: "plain", href: withParams("map", answer.id ? { r: answer.id } : { like: context.subject?.like }) }, t("onMap"))),
+    h("div", { class: "question", "data-drop": context.words ? null : t("dropWith") }, context.tiles ?? h("p", { class: "soft" }, t("notStored")),
+      context.words ? null : h("p", { class: "on-map" }, h("a", { class: "plain", href: withParams("map", answer.id ? { r: answer.id } : { like: context.subject?.like }) }, t("onMap"))),
       conclusion(answer.labels), labelGroups(answer.labels)),
     h("section", { class: "found", "aria-label": t("result") }, h("h2", { class: "hidden" }, t("drawnAlike")),
       toolbar(answer, context),
@@ -93,6 +95,10 @@ function notes(answer) {
     else if (note.startsWith("left out: pictures by ")) said.push(t("leftOut", { who: note.slice(22) }));
     else if (note.startsWith("the filters left")) said.push(t("candidates", { n: number(answer.query.candidates_count), total: number(answer.query.pictures_count) }));
     else if (note.startsWith("no artist is known")) said.push(t("noneLeftOut"));
+    else if (/^words were compared/.test(note)) said.push(t("byWords"));
+    else if (/^the words were looked for/.test(note)) said.push(t("byShown"));
+    else if (/^nothing here is called/.test(note)) said.push(t("calledSo", { word: note.slice(24, -1) }));
+    else if (/^ranked \d/.test(note)) said.push(t("byBoth", { p: Math.round(100 * answer.query.subject) }));
     else if (note.startsWith("too long to be seen whole")) said.push(t("tooLong"));
     else if (/^\d+ of the \d+/.test(note)) said.push(t("fewer"));
     else said.push(panelNote(note) ?? note);
@@ -129,7 +135,7 @@ export function card(one, context = null) {
       one.percentile === undefined ? null : nearness(one),
       h("p", { class: "actions" },
         h("a", { class: "plain similar", href: like(first.picture_id) }, t("similar")), saveButton(one, first.picture_id),
-        context ? h("span", { class: "marks" }, markButtons(one, first.picture_id, context)) : null)));
+        context && !context.words ? h("span", { class: "marks" }, markButtons(one, first.picture_id, context)) : null)));
 }
 
 // Swatches come after the pictures, in one request for all of them.
@@ -191,12 +197,14 @@ function toolbar(answer, context) {
         facets.genres.length > 1 ? select("genre", t("anyGenre"), facets.genres) : null,
         facets.platforms.length > 1 ? select("platform", t("anyPlatform"), facets.platforms) : null,
         facets.years.first !== null ? h("span", { class: "range field" }, year("year_from", t("from"), facets.years.first), "–", year("year_to", t("to"), facets.years.last)) : null,
-        nearerField(filters, change), facets.colors ? paletteField(filters, change) : null,
+        context.words ? null : nearerField(filters, change), facets.colors ? paletteField(filters, change) : null,
         authorField((name) => change({ exclude_author: [...(filters.exclude_author ?? []), name] })),
         h("select", { id: "f-by", "aria-label": t("list"), onchange: (e) => change({ by: e.target.value }) },
           [["title", "byTitle"], ["picture", "byPicture"]].map(([value, key]) => h("option", { value, selected: answer.query.by === value }, t(key)))),
+        context.words ? null : wordsField(filters.text, (text) => change({ text })),
+        facets.subjects && !context.words ? subjectSlider(filters.subject, (subject) => change({ subject })) : null,
         densitySwitch(),
-        h("label", { class: "check" }, h("input", { type: "checkbox", id: "f-else", checked: Boolean(filters.exclude_same_author), onchange: (e) => change({ exclude_same_author: e.target.checked || "" }) }), t("someoneElse")),
+        context.words ? null : h("label", { class: "check" }, h("input", { type: "checkbox", id: "f-else", checked: Boolean(filters.exclude_same_author), onchange: (e) => change({ exclude_same_author: e.target.checked || "" }) }), t("someoneElse")),
         chips,
         Object.keys(filters).some((name) => !["exclude_title", "with", "weights"].includes(name)) ? h("button", { type: "button", class: "plain", onclick: () => context.change({ exclude_title: filters.exclude_title, with: filters.with, weights: filters.weights }) }, t("reset")) : null)),
     answer.id ? shareAndSave(answer, filters) : null);

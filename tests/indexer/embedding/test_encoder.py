@@ -50,7 +50,7 @@ def copied(tmp_path: Path) -> Path:
 
 
 def test_vectors_are_unit_rows_in_order(encoder: Encoder, prepared: list[np.ndarray]) -> None:
-    together, ood = encoder.encode(prepared)
+    together, ood, _ = encoder.encode(prepared)
     assert together.shape == (len(SHAPES), encoder.dimension) and together.dtype == np.float32
     assert np.allclose(np.linalg.norm(together, axis=1), 1, atol=1e-5)
     assert ood.shape == (len(SHAPES),) and ood.dtype == np.float32 and (ood > 0).all()
@@ -178,7 +178,7 @@ def test_different_drawings_differ(encoder: Encoder, prepared: list[np.ndarray])
 def test_nothing_in_nothing_out(copied: Path) -> None:
     (copied / "model.onnx").unlink()  # and the network is not even looked for
     encoder = Encoder.open(copied)
-    vectors, ood = encoder.encode([])
+    vectors, ood, _ = encoder.encode([])
     assert vectors.shape == (0, encoder.dimension) and ood.shape == (0,)
 
 

@@ -72,6 +72,7 @@ CASES: list[tuple[dict[str, Any], list[str]]] = [
     ({"exclude_same_author": "true"}, ["--exclude-same-author"]),
     ({"exclude_title": "Book 00"}, ["--exclude-title", "Book 00"]),
     ({"min_percentile": "80"}, ["--min-percentile", "80"]),
+    ({"subject": "0.6"}, ["--subject", "0.6"]),
 ]
 
 
@@ -366,15 +367,44 @@ def test_without_an_index_the_page_says_how_to_build_one(
         assert client.get("/metrics").status_code == 200
 
 
+def test_a_result_is_asked_again_with_another_share_of_the_subject(client: TestClient) -> None:
+    first = client.post("/v1/query", content=NEW, params={"by": "picture", "subject": 1}).json()
+    again = client.get(f"/v1/results/{first['id']}", params={"by": "picture", "subject": 1}).json()
+    same(first, again)
+    found = again["pictures"][0]["picture_id"]
+    like = client.get(f"/v1/pictures/{found}/similar", params={"by": "picture", "subject": 0.5})
+    assert (
+        like.json()["pictures"][0]["picture_id"] == found and like.json()["query"]["subject"] == 0.5
+    )
+    marked = {"by": "picture", "subject": 1, "liked": like.json()["pictures"][5]["picture_id"]}
+    moved = client.get(f"/v1/results/{like.json()['id']}", params=marked).json()
+    assert moved["labels"] == client.get(f"/v1/results/{like.json()['id']}").json()["labels"]
+    assert client.post("/v1/query", content=NEW, params={"subject": 1.5}).status_code == 422
+    assert client.get("/v1/facets").json()["subjects"] is True
+
+
+def test_words_alone_are_asked(client: TestClient, settings: Settings, capsys: Any) -> None:
+    answer = client.get("/v1/text", params={"text": "jeong", "by": "picture", "k": 3})
+    same(
+        answer.json(),
+        from_command_line(capsys, settings, "--text", "jeong", "--by", "picture", "-k", "3"),
+    )
+    assert [one["authors"] for one in answer.json()["pictures"]] == [[HANDS[2]]] * 3
+    for params in ({}, {"text": ""}, {"text": "?!"}):
+        assert client.get("/v1/text", params=params).status_code == 422, params
+
+
 @pytest.mark.parametrize("ood", [1.37, nan])
 def test_a_share_keeps_all_of_a_query(tmp_path: Path, ood: float) -> None:
-    query = EncodedQuery(np.eye(1, 8, dtype=np.float32)[0], ood, "model", "pixels", ("own",))
+    vector, subject = np.eye(2, 8, dtype=np.float32)
+    query = EncodedQuery(vector, ood, "model", "pixels", ("own",), subject=subject)
     store = Store(tmp_path / "web.sqlite")
     key, _ = store.add_share(query, 3)
     found = store.share(key)
     assert found is not None and found.ood == pytest.approx(ood, nan_ok=True)
     assert np.array_equal(found.vector, query.vector)
-    assert replace(found, vector=query.vector, ood=ood) == query
+    assert np.array_equal(found.subject, query.subject)
+    assert replace(found, vector=query.vector, ood=ood, subject=query.subject) == query
     assert store.share("s-" + "0" * 22) is None and store.share("' or 1=1") is None
     store.close()
 
