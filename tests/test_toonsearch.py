@@ -84,6 +84,8 @@ def test_the_docs_work_as_printed(
     (tmp_path / "demo" / "data").symlink_to(small_root / "data")
     file = next((small_root / "drawings").rglob("*.png"))
     Image.open(file).convert("RGB").save(tmp_path / "picture.jpg", quality=95)
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(file.read_bytes())
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text("utf-8"), re.M | re.S)
     assert blocks

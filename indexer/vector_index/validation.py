@@ -99,11 +99,14 @@ def _self_find(index: VectorIndex, rows: IndexRows, chosen: np.ndarray) -> Check
     missed = 0
     for start in range(0, len(chosen), 1024):
         block = chosen[start : start + 1024]
-        asked = np.asarray(rows.vectors[block], np.float32)
-        scores, ids = index.search(asked, 10, exact=True)
-        own = (ids == rows.row_ids[block][:, None]) & (scores[:, :1] - scores <= TIE)
-        suspects = block[~own.any(axis=1)]
-        missed += sum(not _is_copy_crowd(rows, int(row), scores.shape[1]) for row in suspects)
+        for exact in (False, True):  # a scan finds what candidates may miss
+            asked = np.asarray(rows.vectors[block], np.float32)
+            scores, ids = index.search(asked, 10, exact=exact)
+            own = (ids == rows.row_ids[block][:, None]) & (scores[:, :1] - scores <= TIE)
+            block = block[~own.any(axis=1)]
+            if not len(block):
+                break
+        missed += sum(not _is_copy_crowd(rows, int(row), scores.shape[1]) for row in block)
     return Check("finds_itself", missed == 0, f"{missed} of {len(chosen)} pictures do not")
 
 

@@ -9,7 +9,7 @@ import typer
 from typer import Argument, Option
 
 from search.cli.context import Session
-from search.cli.options import AsJson, need_training, new_app, print_json
+from search.cli.options import AsJson, examples, need_training, new_app, print_json
 
 app = new_app()
 models = new_app(
@@ -20,7 +20,7 @@ models = new_app(
 app.add_typer(models, name="models")
 
 
-@models.command()
+@models.command(epilog=examples("toonsearch models add open_clip:ViT-B-32 --weights FILE"))
 def add(
     ctx: typer.Context,
     name: Annotated[str, Argument(metavar="open_clip:NAME", help="A model of open_clip.")],
@@ -51,7 +51,7 @@ def add(
     )
 
 
-@models.command(name="list")
+@models.command("list", epilog=examples("toonsearch models list"))
 def list_(ctx: typer.Context, as_json: AsJson = False) -> None:
     """The CLIP models that were added here; `toonsearch train --list` shows those of style."""
     from indexer.embedding.clip import clip_folders

@@ -178,7 +178,7 @@ def test_different_drawings_differ(encoder: Encoder, prepared: list[np.ndarray])
 def test_nothing_in_nothing_out(copied: Path) -> None:
     (copied / "model.onnx").unlink()  # and the network is not even looked for
     encoder = Encoder.open(copied)
-    vectors, ood = encoder.encode([])
+    vectors, ood, _ = encoder.encode([])
     assert vectors.shape == (0, encoder.dimension) and ood.shape == (0,)
 
 

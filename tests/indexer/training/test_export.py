@@ -39,7 +39,7 @@ def test_a_model_is_fitted_exported_written_and_opened(
     assert {path.name for path in out.iterdir()} == {folder.name, "notes"}
     encoder = Encoder.open(folder)
     assert (encoder.model_id, encoder.dimension) == (folder.name, 49)  # pictures less one
-    vectors, ood = encoder.encode([np.zeros((64, 96, 3), np.uint8)])
+    vectors, ood, _ = encoder.encode([np.zeros((64, 96, 3), np.uint8)])
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5) and ood[0] > 0
     assert "artist 0" in LabelModel.read(folder).labels["author"].names
 

@@ -192,7 +192,7 @@ def test_the_shipped_graph_is_that_of_torch() -> None:
     network, spec = torch_encoder(shipped_model_dir())
     pictures = [prepare(image, spec) for image in (washed(2), drawing(3, 1, 200))]
     found = Encoder.open(shipped_model_dir()).encode(pictures)
-    for picture, vector, ood in zip(pictures, *found, strict=True):
+    for picture, vector, ood in zip(pictures, found.vectors, found.ood, strict=True):
         with torch.inference_mode():
             wanted, score, _ = network(torch.from_numpy(picture.copy())[None])
         assert float(wanted[0].numpy() @ vector) >= 0.9999

@@ -99,7 +99,7 @@ def test_a_trained_model_is_exported_with_its_labels(
     assert [row["step"] for row in report.history] == [0, 2, 4, 4]
     encoder = Encoder.open(report.folder)
     assert encoder.dimension == 8 and encoder.model_id.startswith("trained-lite0-")
-    vectors, ood = encoder.encode([np.zeros((64, 96, 3), np.uint8)])
+    vectors, ood, _ = encoder.encode([np.zeros((64, 96, 3), np.uint8)])
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-4) and ood[0] > 0
     assert LabelModel.read(report.folder).heads["author"].center.shape == (8,)
     runs_ = tmp_path / "models" / ".runs"
