@@ -45,9 +45,7 @@ export async function home(main, signal) {
     facts.textContent = t("indexFacts", {
       pictures: number(facets.pictures_count), titles: number(facets.titles_count), authors: number(facets.authors_count),
     });
-    const offset = Math.floor(Math.random() * Math.max(1, facets.titles_count - 12));
-    const { titles } = await get("v1/titles", { offset }, signal);
-    const few = titles.filter((title) => title.picture_id).slice(0, 12);
+    const few = await some(facets, signal);
     fill(examples, few.map((title) => h("a", {
       href: withParams("./", { like: title.picture_id, exclude_title: title.title_id }), title: title.title,
     }, picture(title.picture_id, `${title.title} – ${title.authors[0] ?? ""}`, { size: "small" }))));
@@ -56,6 +54,18 @@ export async function home(main, signal) {
     if (error.name === "AbortError") throw error;
     fill(main, problem(error));
   }
+}
+
+// A dozen titles, of the largest genres by turns: neighbours in the alphabet are often of one kind.
+async function some(facets, signal) {
+  const genres = facets.genres.slice(0, 4).map((one) => one.name);
+  const asked = genres.length > 1 ? genres.map((genre) => ({ genre }))
+    : [{ offset: Math.floor(Math.random() * Math.max(1, facets.titles_count - 12)) }];
+  const lists = await Promise.all(asked.map(async (params) => (await get("v1/titles", params, signal)).titles.filter((title) => title.picture_id)));
+  if (genres.length > 1) for (const list of lists) list.sort(() => Math.random() - 0.5);
+  const found = new Map(); // a title may have two genres
+  for (let turn = 0; turn < 12; turn += 1) for (const list of lists) if (list[turn]) found.set(list[turn].title_id, list[turn]);
+  return [...found.values()].slice(0, 12);
 }
 
 function urlForm() {
