@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -184,9 +184,10 @@ def _searched(
 ) -> list[Nearest]:
     """The nearest pictures of each vector, and their rows in one statement."""
     similarity, ids = engine.generation.index.search(vectors, size, rows)  # (Q, K)
-    unique, places = np.unique(ids, return_inverse=True)
+    unique, inverse = np.unique(ids, return_inverse=True)
     known = picture_rows(engine.generation.meta, unique)
+    places: Any = inverse.reshape(ids.shape).tolist()
     return [
         (near, [known[place] for place in row])
-        for near, row in zip(similarity, places.reshape(ids.shape).tolist(), strict=True)
+        for near, row in zip(similarity, places, strict=True)
     ]

@@ -17,11 +17,11 @@ from schemas.errors import InputError
 from schemas.images import PictureError
 from schemas.records import Answer
 from search import batch
-from search.batch import Asked, answer_each
-from search.engine import Engine, QueryOptions
+from search.batch import Asked, Looked, answer_each
+from search.engine import Engine, QueryOptions, StyleQuery
 from search.filters import Filters
 from search.inputs import MAX_LINE_BYTES, QueryPicture, listed_paths, read_picture
-from search.panels import AUTO
+from search.panels import AUTO, see
 from tests.search.artists import HANDS, draw
 
 
@@ -77,25 +77,56 @@ OPTIONS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def looked(engine: Engine, files: list[Path]) -> list[tuple[Looked, StyleQuery]]:
+    """The usable files as they are looked at, and encoded, one by one."""
+    made = []
+    for file in (file for file in files if file.name not in ("3.png", "missing.png")):
+        picture = read_picture(str(file), engine.limits)
+        seen = see([picture], engine.limits, engine.encoder.pixel_spec, AUTO)
+        made.append((Looked(picture, picture.picture_id, seen), engine.encode_seen(seen)))
+    return made
+
+
 @pytest.mark.parametrize("options", OPTIONS)
 def test_the_answers_are_those_of_single_queries(
-    engine: Engine, files: list[Path], options: QueryOptions, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, looked: list[tuple[Looked, StyleQuery]], options: QueryOptions
+) -> None:
+    pictures, styles = [one for one, _ in looked], [style for _, style in looked]
+    rows = batch.common_rows(engine, options)
+    found = batch.answers_to(engine, pictures, styles, options, rows)
+    for one, style, answer in zip(pictures, styles, found, strict=True):
+        names = [one.picture.name]
+        alone = engine.answer(style, options, picture_ids=[one.picture_id], names=names)
+        assert isinstance(answer, Answer) and told(answer) == told(alone)
+        assert numbers(answer) == pytest.approx(numbers(alone), abs=1e-4)
+
+
+def test_files_are_answered_in_order_whatever_one_of_them_is(
+    engine: Engine,
+    files: list[Path],
+    looked: list[tuple[Looked, StyleQuery]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(batch, "BATCH", 3)
+    options = QueryOptions()
     found = all_of(engine, files, options)
     assert [file for file, _ in found] == files
     odd = [one for _, one in found if isinstance(one, PictureError)]
     assert len(odd) == 2 and "does not exist" in odd[1].message
-    for file, one in found:
-        if isinstance(one, Asked):
-            alone = engine.query([read_picture(str(file), engine.limits)], options)
-            assert told(one.answer) == told(alone)
-            assert numbers(one.answer) == pytest.approx(numbers(alone), abs=1e-4)
-            assert one.picture.data == b""  # it was let go of
+    good = [one for _, one in found if isinstance(one, Asked)]
+    for one, (same, style) in zip(good, looked, strict=True):
+        alone = engine.answer(
+            style, options, picture_ids=[same.picture_id], names=[same.picture.name]
+        )
+        assert told(one.answer) == told(alone)
+        assert numbers(one.answer) == pytest.approx(numbers(alone), abs=1e-4)
+        assert one.picture.data == b""  # it was let go of
+    assert any(one.answer.panels for one in good)  # of the strip
 
 
 def test_one_search_of_the_index_for_a_batch(
-    engine: Engine, files: list[Path], monkeypatch: pytest.MonkeyPatch
+    engine: Engine, looked: list[tuple[Looked, StyleQuery]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[int, bool]] = []
     real = engine.generation.index.search
@@ -105,32 +136,34 @@ def test_one_search_of_the_index_for_a_batch(
         return real(vectors, k, rows, **more)
 
     monkeypatch.setattr(engine.generation.index, "search", search)
-    all_of(engine, files[:3], QueryOptions())
-    all_of(engine, files[:3], QueryOptions(filters=Filters(exclude_authors=(HANDS[1],))))
-    assert asked == [(3, False), (3, False), (3, True)]
+    pictures, styles = [one for one, _ in looked], [style for _, style in looked]
+    for filters in (Filters(), Filters(exclude_authors=(HANDS[1],))):
+        options = QueryOptions(filters=filters)
+        batch.answers_to(engine, pictures, styles, options, batch.common_rows(engine, options))
+    count = len(looked)
+    assert asked == [(count, False), (count, False), (count, True)]
 
 
 def test_what_the_network_cannot_take_costs_no_other(
     engine: Engine, files: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = engine.encoder.encode
-    seen = batch.see
 
     def bad(pixels: Any, *more: Any) -> Any:
         if any(one.max() == 7 for one in pixels):
             raise RuntimeError("a panic")
         return real(pixels, *more)
 
-    def see(pictures: Any, *more: Any) -> Any:
-        found = seen(pictures, *more)
+    def odd(pictures: Any, *more: Any) -> Any:
+        found = see(pictures, *more)
         if pictures[0].name.endswith("1.png"):
             found.pixels = [np.full_like(one, 7) for one in found.pixels]
         return found
 
     monkeypatch.setattr(engine.encoder, "encode", bad)
-    monkeypatch.setattr(batch, "see", see)
-    found = [one for _, one in all_of(engine, files[:3], QueryOptions())]
-    assert [isinstance(one, Asked) for one in found] == [True, False, True]
+    monkeypatch.setattr(batch, "see", odd)
+    found = [one for _, one in all_of(engine, files[:2], QueryOptions())]
+    assert [isinstance(one, Asked) for one in found] == [True, False]
 
 
 def test_no_more_is_read_ahead_than_the_window(

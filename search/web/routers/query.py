@@ -7,7 +7,7 @@ import base64
 import io
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -159,26 +159,28 @@ async def query_batch(
             return error
         return Looked(picture, picture.picture_id, seen)
 
-    def work(looked: list[Looked]) -> Iterator[dict[str, Any]]:
+    def work(looked: list[Looked]) -> list[dict[str, Any]]:
+        bodies: list[dict[str, Any]] = []
         known = styles(engine, [one.seen for one in looked])
         found = answers_to(engine, looked, known, options, rows)
         for one, style, answer in zip(looked, known, found, strict=True):
             if isinstance(style, PictureError) or isinstance(answer, PictureError):
-                yield _problem(one.picture, answer)
+                bodies.append(_problem(one.picture, answer))
                 continue
             ids = [one.picture_id]
             own = tuple(ids) if titles_holding(opened.meta, ids) else ()
             key = service.recent.add(_encoded(opened, style, own))
             asked = _asked(opened, style, Mix([], ()))
             body = _body(key, answer, options, asked)
-            yield {"name": one.picture.name, "problem": None, **body}
+            bodies.append({"name": one.picture.name, "problem": None, **body})
+        return bodies
 
     answered: list[dict[str, Any]] = []
     for start in range(0, len(pictures), PICTURES_AT_ONCE):
         some = pictures[start : start + PICTURES_AT_ONCE]
         looked = await asyncio.gather(*map(look, some))
         good = [one for one in looked if isinstance(one, Looked)]
-        bodies = iter(await run_in_threadpool(lambda good=good: list(work(good))))
+        bodies = iter(await run_in_threadpool(work, good))
         answered += [
             next(bodies) if isinstance(one, Looked) else _problem(picture, one)
             for picture, one in zip(some, looked, strict=True)

@@ -71,8 +71,6 @@ def test_a_list_is_asked_as_its_files(
 
     expected = answers("--each", folder, "missing.png")
     text = f"{folder}\nmissing.png\n"
-    (tmp_path / "list.txt").write_text(text)
-    assert answers("--batch", tmp_path / "list.txt") == expected
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
     assert answers("--batch", "-") == expected
     # The paths of a manifest begin where it lies.
@@ -83,8 +81,8 @@ def test_a_list_is_asked_as_its_files(
     (tmp_path / "empty.txt").write_text("\n\n")
     assert run(settings, "--batch", tmp_path / "empty.txt") == 3
     assert run(settings, "--batch", tmp_path / "none.txt") == 3
-    assert run(settings, "--batch", tmp_path / "list.txt", folder / "a.png") == 2
-    assert run(settings, "--batch", tmp_path / "list.txt", "--each") == 2
+    assert run(settings, "--batch", "-", folder / "a.png") == 2
+    assert run(settings, "--batch", "-", "--each") == 2
 
 
 def test_what_was_answered_before_ctrl_c_stays(
