@@ -17,14 +17,14 @@ WORKERS = 2  # decoding keeps up with the network on two cores; more threads onl
 
 
 def in_order(
-    work: Callable[[Job], Done], jobs: Iterable[Job], window: int
+    work: Callable[[Job], Done], jobs: Iterable[Job], window: int, workers: int = WORKERS
 ) -> Iterator[tuple[Job, Done | PictureError]]:
     """Each job with its outcome, or with what is wrong with its picture, in order, at most
-    `window` jobs ahead of the reader.
+    `window` jobs ahead of the reader, on so many threads.
 
     Errors:  what concerns all jobs and not one (`schemas.attempt`)
     """
-    with ThreadPoolExecutor(max_workers=WORKERS, thread_name_prefix="ahead") as pool:
+    with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="ahead") as pool:
         ahead: deque[tuple[Job, Future[Done | PictureError]]] = deque()
         remaining = iter(jobs)
         try:

@@ -59,6 +59,15 @@ TEXT_SUBJECT = 0.5
 """How much a text counts beside a picture where nobody said."""
 
 
+class Neighbourhood(NamedTuple):
+    """What was found of a style before it is answered, where many are searched at once: the
+    nearest pictures of the whole index, and, where filters leave the same to all, the row ids that
+    may answer (None: all) with the nearest of those as far as that was looked for."""
+
+    nearest: Nearest
+    left: tuple[np.ndarray | None, Nearest | None] | None = None
+
+
 class Asking(NamedTuple):
     """How the nearest pictures are found, of all or of some row ids; how large what comes of it
     is; and the mixture with the subject, None by style alone."""
@@ -280,8 +289,10 @@ class Engine:
         picture_ids: Sequence[str] = (),
         names: Sequence[str] = (),
         started: float | None = None,
+        near: Neighbourhood | None = None,
     ) -> Answer:
-        """What `query` says about pictures whose common style is already known.
+        """What `query` says about pictures whose common style is already known, and perhaps what
+        is `near` it.
 
         Errors:  InputError when a filter cannot be used
         """
@@ -293,15 +304,19 @@ class Engine:
             options = replace(options, filters=without, subject=options.subject or TEXT_SUBJECT)
             query = query._replace(subject=text)
         filters = options.filters
-        size = max(options.neighbours, options.k, self.calibration.neighbours)
-        nearest = self.neighbours(query.vector, size)  # (K,)
+        if near is None:
+            near = Neighbourhood(self.neighbours(query.vector, self.neighbours_count(options)))
+        nearest = near.nearest  # (K,)
         labels = labels_of(self.predict(query, options.unknown_prior, nearest))
         own = titles_holding(meta, picture_ids)
         same = same_author(labels, own) if filters.exclude_same_author else []
-        rows = allowed(generation, filters.without_authors(same))  # (N,) or None
+        if near.left is None:
+            rows, among = allowed(generation, filters.without_authors(same)), None  # (N,) or None
+        else:
+            rows, among = near.left
         count = generation.pictures_count if rows is None else len(rows)
         ask = (
-            self.by_style(query, nearest)
+            self.by_style(query, nearest, among)
             if not options.subject
             else self.by_both(query, options, text)
         )
@@ -381,13 +396,24 @@ class Engine:
         Errors:  InputError when there is no picture, or one that cannot be used
         """
         seen.check()
+        return self.style_of(seen, self.encoded(seen.pixels, subject=subject), pictures_count)
+
+    def encoded(self, pixels: Sequence[np.ndarray], *, subject: bool = True) -> Encoded:
+        """What the network says of prepared pictures; see `encode`."""
         self.encoder.begin()
         _ = self.generation.index  # mapped beside the network's loading
         by_clip = self.generation.clip_id is not None
         clip = self.generation.clip if by_clip and subject else None
-        encoded = self.encoder.encode(seen.pixels, None if clip is None else clip.encode_picture)
-        if by_clip and clip is None:
-            encoded = encoded._replace(subjects=None)  # those of the encoder are of another space
+        found = self.encoder.encode(pixels, None if clip is None else clip.encode_picture)
+        # Those of the encoder are of another space.
+        return found._replace(subjects=None) if by_clip and clip is None else found
+
+    @staticmethod
+    def style_of(seen: Seen, encoded: Encoded, pictures_count: int = 1) -> StyleQuery:
+        """The common style of what was seen and encoded.
+
+        Errors:  InputError when that is nothing
+        """
         panels = None
         if seen.is_cut or pictures_count > 1:
             panels = PanelVectors(seen.panels, *encoded, seen.is_cut, pictures_count)
@@ -428,19 +454,24 @@ class Engine:
             tuple(replace(one, similarity=similarity.get(one.number)) for one in query.panels),
         )
 
+    def neighbours_count(self, options: QueryOptions) -> int:
+        """How many of the nearest pictures a query asks for at first."""
+        return max(options.neighbours, options.k, self.calibration.neighbours)
+
     def neighbours(self, vector: np.ndarray, k: int, row_ids: np.ndarray | None = None) -> Nearest:
         """The nearest pictures, of all or of these row ids: similarity (K,) float32, nearest
         first, and K rows."""
         similarity, ids = self.generation.index.search(vector[None], k, row_ids)
         return similarity[0], picture_rows(self.generation.meta, ids[0])
 
-    def by_style(self, query: StyleQuery, nearest: Nearest) -> Asking:
+    def by_style(self, query: StyleQuery, nearest: Nearest, among: Nearest | None = None) -> Asking:
         """Ask by style alone; `nearest` are those of the whole index, which answer when nothing
-        is filtered."""
+        is filtered, `among` those of what is left otherwise, where they are known."""
 
         def ask(size: int, row_ids: np.ndarray | None) -> Nearest:
-            if row_ids is None and size <= len(nearest[1]):
-                return nearest[0][:size], nearest[1][:size]
+            known = nearest if row_ids is None else among
+            if known is not None and size <= len(known[1]):
+                return known[0][:size], known[1][:size]
             return self.neighbours(query.vector, size, row_ids)
 
         return Asking(ask, self.scale)

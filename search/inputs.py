@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from indexer.embedding.preprocess import PixelSpec
 
 STDIN = "-"
+MAX_LINE_BYTES = 1 << 16
+"""Of a list of paths: several times as long as a path can be."""
 
 
 @dataclass(frozen=True)
@@ -204,6 +208,41 @@ def read_picture(
         reason = getattr(error, "strerror", None) or error
         why = "does not exist" if missing else f"cannot be read ({reason})"
         raise InputError(f"{name} {why}") from error
+
+
+def listed_paths(source: str, stdin: BinaryIO) -> Iterator[str]:
+    """The paths of a list, one a line, as they come; of standard input when the source is `-`.
+    Empty lines are left out. The list itself is opened at once.
+
+    Errors:  InputError when it cannot be read, or is no list of paths
+    """
+    if source == STDIN:
+        if stdin.isatty():
+            raise InputError(
+                "`-` reads a list of paths from standard input, and nothing is piped there",
+                "Try `find new -name '*.png' | toonsearch query --batch - --nl`.",
+            )
+        return _lines(source, stdin)
+    try:
+        return _lines(source, Path(source).open("rb"))
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise InputError(f"the list {shown(source)} cannot be read ({why})") from error
+
+
+def _lines(source: str, lines: BinaryIO) -> Iterator[str]:
+    name = "standard input" if source == STDIN else shown(source)
+    with nullcontext() if source == STDIN else lines:
+        number = 0
+        while line := lines.readline(MAX_LINE_BYTES):
+            number += 1
+            if len(line) == MAX_LINE_BYTES or b"\0" in line:
+                raise InputError(
+                    f"line {number:,} of {name} is no path", "A list of paths has one a line."
+                )
+            path = os.fsdecode(line.removeprefix(BOM_UTF8 if number == 1 else b"").strip(b"\r\n"))
+            if path.strip():
+                yield f"./{path}" if path == STDIN else path
 
 
 def shown(path: str) -> str:

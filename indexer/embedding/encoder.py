@@ -39,6 +39,11 @@ class Encoded(NamedTuple):
     ood: np.ndarray
     subjects: np.ndarray | None = None
 
+    def part(self, start: int, stop: int) -> Encoded:
+        """Those of some pictures that follow one another."""
+        subjects = None if self.subjects is None else self.subjects[start:stop]
+        return Encoded(self.vectors[start:stop], self.ood[start:stop], subjects)
+
 
 # --- The two runtimes that can run the exported network; each is imported when it starts.
 

@@ -36,7 +36,10 @@ MAX_RECENT = 4096
 MAX_RECENT_PANELS = 20_000
 MAX_PANELS = 48
 """That ask for a visitor: each takes the network as long as a picture."""
-MAX_PICTURES = 8
+MAX_PICTURES = 64
+"""Of a request: the slices of an episode."""
+PICTURES_A_QUERY = 8
+"""Pictures that are asked about together for the price of one query."""
 MAX_K = 200
 MAX_MARKED = 40
 MAX_NAME = 200
@@ -277,7 +280,7 @@ async def get_mix(
     weights: Annotated[
         str | None,
         Query(
-            max_length=400,
+            max_length=16 * MAX_PICTURES,
             description="How much each picture counts, those of `with` last; 2,1: the first twice.",
         ),
     ] = None,
@@ -354,8 +357,31 @@ async def get_pictures(request: Request, crop: RequestCrop) -> list[QueryPicture
 
     In a form, the n-th `crop` field belongs to the n-th picture; an empty one means all of it.
 
-    Errors:  ApiError when the body is no picture or form, or a crop cannot be read
+    Errors:  ApiError when the body is no picture or form, a crop cannot be read, or they are more
+             than this client may ask about now
     """
+    pictures = await _body_pictures(request, crop)
+    charge(request, (len(pictures) - 1) // PICTURES_A_QUERY)
+    return pictures
+
+
+async def get_each(request: Request, crop: RequestCrop) -> list[QueryPicture]:
+    """The same, where each picture is a query by itself, and counts as one."""
+    pictures = await _body_pictures(request, crop)
+    charge(request, len(pictures) - 1)
+    return pictures
+
+
+def charge(request: Request, price: float) -> None:
+    """Take what a request costs beyond its path's price (`search/web/middleware.py`).
+
+    Errors:  ApiError (429)
+    """
+    if price > 0:
+        request.scope["charge"](price)
+
+
+async def _body_pictures(request: Request, crop: Crop | None) -> list[QueryPicture]:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
         pictures = await _form_pictures(request)
@@ -376,6 +402,7 @@ async def get_pictures(request: Request, crop: RequestCrop) -> list[QueryPicture
 
 
 Pictures = Annotated[list[QueryPicture], Depends(get_pictures)]
+EachPicture = Annotated[list[QueryPicture], Depends(get_each)]
 
 
 class _FormParser(MultiPartParser):
@@ -412,7 +439,7 @@ async def _form_pictures(request: Request) -> list[QueryPicture]:
         if "exceeded maximum size" in why:
             why = f" (a part without a filename has more than {MAX_FIELD_BYTES} bytes)"
         elif "Too many" in why:
-            hint = f"At most {MAX_PICTURES} pictures make one query."
+            hint = f"At most {MAX_PICTURES} pictures are taken at a time."
         raise ApiError(400, "form", f"the form cannot be read{why}", hint) from error
     try:
         parts = [(name, part) for name, part in form.multi_items() if isinstance(part, UploadFile)]

@@ -17,6 +17,7 @@ import time
 from collections import Counter as Tally
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -76,6 +77,18 @@ class Rates:
                 (p for m, start, p in COSTS if m == method and path.startswith(start)), 0.5
             )
             self._take(client, price, self.per_minute)
+
+    def take_more(self, scope: Scope, price: float) -> None:
+        """Take what a request turned out to cost beside that.
+
+        Errors:  ApiError (429)
+        """
+        if price > self.per_minute > 0:
+            message = "those are more pictures than may be asked about in a minute"
+            hint = f"Send at most {self.per_minute} at a time."
+            raise ApiError(429, "rate", message, hint)
+        if self.per_minute:
+            self._take(_client(scope), price, self.per_minute)
 
     def _take(self, key: str, price: float, per_minute: int) -> None:
         now = self._clock()
@@ -244,6 +257,7 @@ class Guard:
             self._check_host(headers)
             self._check_origin(scope, headers)
             self.rates.take(scope)
+            scope["charge"] = partial(self.rates.take_more, scope)
             length = headers.get("content-length", "")
             if length.isdecimal() and int(length) > self.settings.max_bytes:
                 raise self.too_large()

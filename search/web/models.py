@@ -176,6 +176,20 @@ class QueryAnswer(BaseModel):
     picture: AskedPicture | None = None
 
 
+class BatchAnswer(QueryAnswer):
+    """The answer to one picture of several that were asked about by themselves."""
+
+    name: str
+    problem: None
+
+
+class BatchProblem(BaseModel):
+    """A picture that could not be used, and why."""
+
+    name: str
+    problem: Error
+
+
 class SharedLink(BaseModel):
     """A link that can be passed on."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,21 +13,25 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from typer import Argument, Option
 
-from schemas.errors import UsageError
+from schemas.errors import InputError, UsageError
 from search.cli.context import Session
 from search.cli.options import AsJson, check_output, examples, new_app, one_of
 
 if TYPE_CHECKING:
+    from schemas.images import PictureError
     from schemas.progress import Progress
     from schemas.records import Answer
     from schemas.settings import Settings
-    from search.engine import Engine, QueryOptions
+    from search.engine import QueryOptions
     from search.inputs import Crop, QueryPicture
     from search.palettes import ColorQuery
     from search.panels import Cutting
 
 app = new_app()
 Names = list[str] | None
+_File = tuple[str, str]
+"""A file as it was named, and where it lies."""
+MANIFESTS = (".csv", ".tsv", ".parquet")
 
 
 @app.command(
@@ -37,6 +41,7 @@ Names = list[str] | None
         "toonsearch query cover.jpg --exclude-same-author --html similar.html",
         "toonsearch query a.png b.png --weights 2,1",
         "toonsearch query --each new/ --csv > answers.csv",
+        "toonsearch query --batch files.txt --nl > answers.jsonl",
         "toonsearch query episode-12/*.jpg",
         "toonsearch query cat.png --subject 0.6",
         "toonsearch query --text 'simcheong drama'",
@@ -63,6 +68,14 @@ def query(
         bool,
         Option("--each", help="Ask about each file, and each picture of a folder, by itself."),
     ] = False,
+    batch: Annotated[
+        str | None,
+        Option(
+            metavar="FILE",
+            help="Ask about each file of a list by itself: a path a line (- for standard input), or"
+            " a manifest (.csv, .tsv, .parquet).",
+        ),
+    ] = None,
     panels: Annotated[
         str,
         Option(
@@ -153,7 +166,8 @@ def query(
 
     Several pictures make one query; those that are slices of one strip are joined. With --each
     every file is asked about by itself: the table has a line for each, --csv, --nl and --json name
-    the `file`, one that cannot be used gets its `problem`, and the others go on. A strip, or a
+    the `file`, one that cannot be used gets its `problem`, and the others go on; --batch is the same
+    for a list of any length. --csv, --nl and --json are written as answers come. A strip, or a
     page on which several panels are found with confidence, is cut, and each panel asks (at most
     24, evenly spread): the answer names those that carried it. All filters act before the search. --palette and
     --like-colors filter too; without any PICTURE they rank by colour alone (after
@@ -165,7 +179,8 @@ def query(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     flags = {"json": as_json, "nl": nl, "csv": csv, "paths-only": paths_only or null}
     chosen = one_of(flags)
-    if not pictures and palette is None and like_colors is None and words is None:
+    nothing = not pictures and batch is None
+    if nothing and palette is None and like_colors is None and words is None:
         raise UsageError("missing argument 'PICTURE...'", "See `toonsearch query --help`.")
     from search.engine import QueryOptions
     from search.filters import Filters
@@ -184,7 +199,7 @@ def query(
             "query.expand": expand,
         }
     )
-    check_output(settings, html, "html", *(pictures or ()), *filter(None, [like_colors]))
+    check_output(settings, html, "html", *(pictures or ()), *filter(None, [like_colors, batch]))
     filters = Filters(
         where=where,
         genres=tuple(genre or ()),
@@ -200,7 +215,7 @@ def query(
     options = replace(QueryOptions.of(settings.query, filters), subject=subject)
     colors = _colors(settings, palette, like_colors)
     sources = pictures or []
-    if colors is not None and sources:
+    if colors is not None and (sources or batch is not None):
         from search.palettes import holders
 
         only = tuple(holders(settings.layout, colors))
@@ -212,13 +227,20 @@ def query(
         cutting,
         () if weights is None else parse_weights(weights),
     )
-    if each:
-        one_of({"each": True, "weights": weights is not None})
-        one_of({"each": True, "paths-only": paths_only or null})
-        one_of({"each": True, "preview": preview})
-        if not sources:
+    if each or batch is not None:
+        one_of({"each": each, "batch": batch is not None})
+        name = "each" if each else "batch"
+        one_of({name: True, "weights": weights is not None})
+        one_of({name: True, "paths-only": paths_only or null})
+        one_of({name: True, "preview": preview})
+        if each and not sources:
             raise UsageError("--each needs files or folders", "Name some.")
-        return _each(session, asking, sources, chosen or "table", html)
+        if batch is not None and sources:
+            raise UsageError(
+                "--batch names all pictures", "Write them into the list, or use --each."
+            )
+        files = _named(sources) if batch is None else _listed(session, batch)
+        return _each(session, asking, files, chosen or "table", html)
     shown: list[QueryPicture] = []
     if colors is not None and not sources:
         answer = _by_color(settings, options, colors)
@@ -300,48 +322,75 @@ class _Asking:
 
 
 def _each(
-    session: Session, asking: _Asking, sources: list[str], form: str, html: Path | None
+    session: Session, asking: _Asking, files: Iterable[_File], form: str, html: Path | None
 ) -> int:
     """Ask about every file by itself; 4 when some could not be used, 3 when none could."""
-    from schemas.attempt import attempt
-    from schemas.images import PictureError
+    from search.batch import Asked, answer_each
     from search.engine import Engine
-    from search.filters import allowed
     from search.output.each import EachAnswer, write_each
     from search.output.html import GallerySection, write_gallery
 
     settings, options = asking.settings, asking.options
-    files = list(_files(sources))
     sections: list[GallerySection] = []
-    failed = 0
+    total = len(files) if isinstance(files, Sized) else 0
+    done = failed = 0
 
-    def answers(engine: Engine, progress: Progress | None) -> Iterator[EachAnswer]:
-        nonlocal failed
-        for n, file in enumerate(files):
+    keep = html is not None
+
+    def read(file: _File) -> QueryPicture:
+        return asking.read(file[1])
+
+    def answers(
+        batches: Iterable[list[tuple[_File, Asked | PictureError]]], progress: Progress | None
+    ) -> Iterator[EachAnswer]:
+        nonlocal done, failed
+        for some in batches:
+            for (name, _), found in some:
+                done += 1
+                if isinstance(found, Asked):
+                    if keep:
+                        section = GallerySection(found.answer, (found.picture,), by=options.by)
+                        sections.append(section)
+                    yield name, found.answer
+                else:
+                    failed += 1
+                    yield name, found
+            sys.stdout.flush()  # what is known now is not lost with the run
             if progress is not None:
-                progress(n, len(files))
-            picture = attempt(asking.read, file)
-            found: Answer | PictureError
-            if isinstance(picture, PictureError):
-                found = picture
-            else:
-                found = attempt(engine.query, [picture], options, asking.cutting)
-                if html is not None and not isinstance(found, PictureError):
-                    sections.append(GallerySection(found, (picture,), by=options.by))
-            failed += isinstance(found, PictureError)
-            yield file, found
+                progress(done, total)
 
-    with Engine.open(settings.layout, settings) as engine:
-        allowed(engine.generation, options.filters)  # what is wrong with a filter concerns all
-        with session.progress("asking") as progress:
-            write_each(sys.stdout, answers(engine, progress), options.by, settings.layout, form)
+    with (
+        Engine.open(settings.layout, settings, bulk=True) as engine,
+        session.progress("asking") as progress,
+    ):
+        batches = answer_each(engine, files, read, options, asking.cutting, keep=keep)
+        write_each(sys.stdout, answers(batches, progress), options.by, settings.layout, form)
     if html is not None and sections:
         limits = settings.decode.limits
         write_gallery(html, sections, layout=settings.layout, limits=limits)
         session.note(f"the gallery is in {html}")
+    if not done:
+        raise InputError("the list names no picture", "Give it a path a line.")
     if failed:
-        session.note(f"{failed:,} of {len(files):,} files could not be used")
-    return 0 if not failed else 3 if failed == len(files) else 4
+        session.note(f"{failed:,} of {done:,} files could not be used")
+    return 0 if not failed else 3 if failed == done else 4
+
+
+def _named(sources: list[str]) -> list[_File]:
+    return [(file, file) for file in _files(sources)]
+
+
+def _listed(session: Session, batch: str) -> Iterable[_File]:
+    """The files of a list or manifest. Errors:  InputError when it cannot be read"""
+    if Path(batch).suffix.lower() in MANIFESTS:
+        from indexer.embedding.embed import listed_pictures
+
+        listed = listed_pictures(Path(batch), session.note)
+        return [(name, str(file)) for name, file in listed]
+    from search.inputs import listed_paths
+
+    lines = listed_paths(batch, sys.stdin.buffer)
+    return ((file, file) for line in lines for file in _files([line]))
 
 
 def _files(sources: list[str]) -> Iterator[str]:

@@ -18,8 +18,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from indexer.vector_index.ranking import refined
-from schemas.errors import ToonsearchError
+from schemas.errors import InputError, ToonsearchError
+from schemas.images import PictureError
 from schemas.records import Answer
+from search.batch import Looked, answers_to, common_rows, styles
 from search.engine import QueryOptions, StyleQuery
 from search.inputs import QueryPicture
 from search.output import data as output
@@ -28,7 +30,9 @@ from search.results import titles_holding
 from search.texts import query_by_text
 from search.web.db import EncodedQuery
 from search.web.dependencies import (
+    MAX_PICTURES,
     ChosenPanels,
+    EachPicture,
     Marks,
     Mix,
     Opened,
@@ -45,7 +49,7 @@ from search.web.engine_pool import OpenEngine
 from search.web.errors import ApiError, error_body, not_found
 from search.web.fetch import MAX_URL, fetch_picture
 from search.web.image_pool import SIDES_PX
-from search.web.models import QueryAnswer, SharedLink, errors
+from search.web.models import BatchAnswer, BatchProblem, QueryAnswer, SharedLink, errors
 
 router = APIRouter(prefix="/v1", tags=["query"])
 PICTURE_FACTS = """
@@ -54,7 +58,7 @@ select p.picture_id, t.title_id, coalesce(nullif(t.name, ''), t.title_id) as tit
 from pictures p join titles t using (title_no) where p.row_id = ?
 """
 BINARY = {"type": "string", "format": "binary"}
-BODY = {
+BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
@@ -64,7 +68,7 @@ BODY = {
                     "type": "object",
                     "required": ["picture"],
                     "properties": {
-                        "picture": {"type": "array", "items": BINARY},
+                        "picture": {"type": "array", "items": BINARY, "maxItems": MAX_PICTURES},
                         "crop": {"type": "array", "items": {"type": "string"}},
                     },
                 }
@@ -72,6 +76,8 @@ BODY = {
         },
     }
 }
+PICTURES_AT_ONCE = 8
+"""Of a batch: their pixels are in memory together."""
 ANSWER: dict[str, Any] = {"response_model": QueryAnswer, "response_model_exclude_unset": True}
 
 
@@ -91,7 +97,7 @@ async def query(
     `refused` and in the notes, and the others answer.
     """
     started = time.perf_counter()
-    engine, generation = opened.engine, opened.generation
+    engine = opened.engine
     seen = await service.decoders.see(pictures, engine.encoder.pixel_spec, cutting)
     failed = seen.refused if seen.pixels else {}
     used = [one for n, one in enumerate(pictures) if n not in failed]
@@ -108,11 +114,8 @@ async def query(
             started=started,
         )
         own = tuple(one for one in ids if titles_holding(opened.meta, [one]))
-        model = (generation.model_id, generation.preprocessing_digest)
-        encoded = EncodedQuery(
-            style.vector, style.ood, *model, own, style.notes, style.panels, style.subject
-        )
-        return _body(service.recent.add(encoded), answer, options, _asked(opened, style, mix))
+        key = service.recent.add(_encoded(opened, style, own))
+        return _body(key, answer, options, _asked(opened, style, mix))
 
     body = await run_in_threadpool(work)
     if failed:
@@ -124,6 +127,78 @@ async def query(
             f"not used: {one['name']}: {one['error']}" for one in body["refused"]
         ]
     return body
+
+
+@router.post(
+    "/query:batch",
+    response_model=list[BatchAnswer | BatchProblem],
+    response_model_exclude_unset=True,
+    responses=errors(400, 408, 413, 415),
+    openapi_extra=BODY,
+)
+async def query_batch(
+    service: ServiceDependency,
+    options: Options,
+    pictures: EachPicture,
+    opened: Opened,
+    cutting: RequestCutting,
+) -> list[dict[str, Any]]:
+    """Ask about each picture in the body by itself: a list of the answers of `/v1/query`, in the
+    order of the pictures.
+
+    A picture that cannot be used has its `problem`, and the others answer. Each counts as a query.
+    """
+    engine = opened.engine
+    rows = await run_in_threadpool(common_rows, engine, options)
+
+    async def look(picture: QueryPicture) -> Looked | ToonsearchError:
+        try:
+            seen = await service.decoders.see([picture], engine.encoder.pixel_spec, cutting)
+            seen.check()
+        except InputError as error:
+            return error
+        return Looked(picture, picture.picture_id, seen)
+
+    def work(looked: list[Looked]) -> list[dict[str, Any]]:
+        bodies: list[dict[str, Any]] = []
+        known = styles(engine, [one.seen for one in looked])
+        found = answers_to(engine, looked, known, options, rows)
+        for one, style, answer in zip(looked, known, found, strict=True):
+            if isinstance(style, PictureError) or isinstance(answer, PictureError):
+                bodies.append(_problem(one.picture, answer))
+                continue
+            ids = [one.picture_id]
+            own = tuple(ids) if titles_holding(opened.meta, ids) else ()
+            key = service.recent.add(_encoded(opened, style, own))
+            asked = _asked(opened, style, Mix([], ()))
+            body = _body(key, answer, options, asked)
+            bodies.append({"name": one.picture.name, "problem": None, **body})
+        return bodies
+
+    answered: list[dict[str, Any]] = []
+    for start in range(0, len(pictures), PICTURES_AT_ONCE):
+        some = pictures[start : start + PICTURES_AT_ONCE]
+        looked = await asyncio.gather(*map(look, some))
+        good = [one for one in looked if isinstance(one, Looked)]
+        bodies = iter(await run_in_threadpool(work, good))
+        answered += [
+            next(bodies) if isinstance(one, Looked) else _problem(picture, one)
+            for picture, one in zip(some, looked, strict=True)
+        ]
+    return answered
+
+
+def _problem(picture: QueryPicture, error: Any) -> dict[str, Any]:
+    return {"name": picture.name, "problem": error_body(error, picture.name)}
+
+
+def _encoded(opened: OpenEngine, style: StyleQuery, own: tuple[str, ...]) -> EncodedQuery:
+    """A query as it is remembered; `own` are its pictures that the index holds."""
+    generation = opened.generation
+    model = (generation.model_id, generation.preprocessing_digest)
+    return EncodedQuery(
+        style.vector, style.ood, *model, own, style.notes, style.panels, style.subject
+    )
 
 
 @router.get("/fetched", **ANSWER, responses=errors(403, 415, 502))

@@ -13,7 +13,9 @@ import { shrunk } from "./shrink.js";
 import { go } from "./app.js";
 import { byWords, wordsForm } from "./words.js";
 
-export const MAX_PICTURES = 8;
+export const MAX_PICTURES = 64;
+const LOTS = 12; // pictures that were asked about: more have a height of their own, above the answer
+const NAMED = 5; // of those that could not be used
 let asked = []; // { file, crop, url } of this visit; never stored
 let resultOf = null; // the id of the answer that belongs to them
 let before = null; // what was asked before, while an answer is awaited
@@ -171,7 +173,8 @@ async function sent() {
 function leaveOut(refused) {
   if (!refused.length) return;
   const places = new Set(refused.map((one) => one.picture - 1));
-  tellAlso(...refused.map((one) => `${t("leftOut", { who: one.name })} ${explain(one).join(" ")}`));
+  tellAlso(...refused.slice(0, NAMED).map((one) => `${t("leftOut", { who: one.name })} ${explain(one).join(" ")}`),
+    ...refused.length > NAMED ? [t("leftOut", { who: t("andMore", { names: refused[NAMED].name, n: refused.length - NAMED - 1 }) })] : []);
   for (const place of places) URL.revokeObjectURL(asked[place].url);
   asked = asked.filter((_, n) => !places.has(n));
 }
@@ -267,7 +270,8 @@ function strangers(answer, filters, said) {
 }
 
 function tiles(answer, filters) {
-  return h("div", { class: answer.weights.length > 1 ? "asked many" : "asked" },
+  const many = answer.weights.length;
+  return h("div", { class: many > LOTS ? "asked many lots" : many > 1 ? "asked many" : "asked" },
     asked.map((one, n) => h("figure", { class: "tile" },
       preview(one, n, panelsShown),
       h("figcaption", {},
@@ -279,7 +283,7 @@ function tiles(answer, filters) {
         }, t("remove")),
         countsField(answer, filters, one.place - 1, one.file.name || t("yourPicture", { n: n + 1 }), changeMix)))),
     others(answer, filters),
-    answer.weights.length < MAX_PICTURES ? chooser(t("add"), "button small") : null);
+    many < MAX_PICTURES ? chooser(t("add"), "button small") : null);
 }
 
 async function recrop(n) {

@@ -18,7 +18,7 @@ export function countsField(answer, filters, place, name, change) {
   if (answer.weights.length < 2) return null;
   const counts = percents(answer.weights);
   const said = h("output", {}, `${counts[place]} %`);
-  return h("label", { class: "counts" }, t("counts"), h("input", {
+  return h("label", { class: "counts" }, h("span", { class: "counts-word" }, t("counts")), h("input", {
     type: "range", id: `counts-${place}`, "aria-label": `${t("counts")}: ${name}`, min: 0, max: 100, step: STEP, value: counts[place],
     oninput: (event) => { said.textContent = `${event.target.value} %`; },
     onchange: (event) => {

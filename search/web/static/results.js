@@ -103,7 +103,7 @@ function notes(answer) {
     else if (/^\d+ of the \d+/.test(note)) said.push(t("fewer"));
     else said.push(panelNote(note) ?? note);
   }
-  return said.length ? h("p", { class: "notes soft" }, said.join(" ")) : null;
+  return said.length ? h("p", { class: "notes soft" }, [...new Set(said)].join(" ")) : null;
 }
 
 // Words first; behind the i what they rest on, the number that the list is ordered by.

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,6 +55,57 @@ def test_each_file_is_answered_and_an_odd_one_ends_nothing(
     table = capsys.readouterr().out.splitlines()
     assert table[0].split() == ["file", "artist", "nearest", "by", "closeness"] and len(table) == 3
     assert run(settings, "--each", missing) == 3  # none could be used
+
+
+def test_a_list_is_asked_as_its_files(
+    settings: Settings,
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def answers(*arguments: str | Path, code: int = 4) -> dict[str, Any]:
+        assert run(settings, *arguments, "--nl", "-k", "2") == code
+        lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        return {Path(one["file"]).name: (one["problem"], one.get("titles")) for one in lines}
+
+    expected = answers("--each", folder, "missing.png")
+    text = f"{folder}\nmissing.png\n"
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    assert answers("--batch", "-") == expected
+    # The paths of a manifest begin where it lies.
+    (folder / "list.csv").write_text("path,author\na.png,A\nbelow/b.png,B\n")
+    del expected["odd.png"], expected["missing.png"]
+    assert answers("--batch", folder / "list.csv", code=0) == expected
+
+    (tmp_path / "empty.txt").write_text("\n\n")
+    assert run(settings, "--batch", tmp_path / "empty.txt") == 3
+    assert run(settings, "--batch", tmp_path / "none.txt") == 3
+    assert run(settings, "--batch", "-", folder / "a.png") == 2
+    assert run(settings, "--batch", "-", "--each") == 2
+
+
+def test_what_was_answered_before_ctrl_c_stays(
+    settings: Settings,
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Typed(io.BytesIO):
+        """A list that is interrupted after its second line."""
+
+        def readline(self, size: int | None = -1) -> bytes:
+            if line := super().readline(size):
+                return line
+            raise KeyboardInterrupt
+
+    text = f"{folder / 'a.png'}\n{folder / 'odd.png'}\n"
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(Typed(text.encode())))
+    monkeypatch.setattr("search.batch.BATCH", 1)
+    monkeypatch.setattr("search.batch.WINDOW", 1)
+    assert run(settings, "--batch", "-", "--csv", "-k", "1") == 130
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [Path(row["file"]).name for row in rows] == ["a.png", "odd.png"]
 
 
 def test_what_is_wrong_with_all_files_is_told_once(

@@ -181,6 +181,38 @@ def test_a_bad_picture_does_not_lose_the_good_ones(client: TestClient, bad: byte
     assert client.get(f"/v1/results/{answer.json()['id']}").json()["titles"] == found["titles"]
 
 
+def test_a_batch_answers_each_picture_as_a_query_of_its_own(client: TestClient) -> None:
+    pictures = [NEW, b"no picture", *(png(draw(n % 3, 70 + n)) for n in range(8))]
+    files = [("picture", (f"{n}.png", data)) for n, data in enumerate(pictures)]
+    crops = [*[""] * 9, "0,0,50%,50%"]
+    answer = client.post("/v1/query:batch", params={"k": 3}, files=files, data={"crop": crops})
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    assert [one["name"] for one in found] == [name for _, (name, _) in files]
+    assert [n for n, one in enumerate(found) if one["problem"]] == [1]
+    assert found[1]["problem"]["code"] == "format" and set(found[1]) == {"name", "problem"}
+    for n in (0, 9):
+        one = found[n]
+        again = client.get(f"/v1/results/{one['id']}", params={"k": 3}).json()
+        del one["name"], one["problem"]
+        crop = {"crop": crops[n]} if crops[n] else {}
+        alone = client.post("/v1/query", params={"k": 3, **crop}, content=pictures[n]).json()
+        assert again["titles"] == one["titles"]
+        same(one, alone)
+    refused = client.post("/v1/query:batch", params={"where": "nothing = 1"}, files=files)
+    assert refused.status_code == 422
+
+
+def test_each_picture_of_a_batch_counts(settings: Settings) -> None:
+    files = [("picture", (f"{n}.png", NEW)) for n in range(11)]
+    with opened(settings, rate=10) as client:
+        assert client.post("/v1/query", files=files[:9]).status_code == 200  # as two queries
+        assert client.post("/v1/query:batch", files=files[:9]).status_code == 429
+        many = client.post("/v1/query:batch", files=[*files, files[0]])
+        assert many.status_code == 429 and "at most 10" in many.json()["hint"]
+        assert client.post("/v1/query:batch", files=files[:3]).status_code == 200
+
+
 def test_bad_pictures_alone_are_an_error(client: TestClient) -> None:
     files = [("picture", (name, b"no picture")) for name in ("a.png", "b.png")]
     answer = client.post("/v1/query", files=files)
