@@ -108,7 +108,7 @@ def embed(
         strips=strips,
         device=report.device,
     )
-    if report.device and not as_json:
+    if report.device and report.counts.get("embedded") and not as_json:
         session.note(f"encoded on {report.device}")
     if report.counts.get("embedded") and not as_json:
         session.note("next: `toonsearch index build`")
