@@ -182,7 +182,9 @@ def _use(place: Path, path: Path, number: int) -> str | None:
     layout = Layout(place / "data")
     first, *rest = path.relative_to(layout.root).parts
     if first == "index":
-        with Generation.open(layout, None if rest == ["CURRENT"] else rest[0]):
+        with Generation.open(layout, None if rest == ["CURRENT"] else rest[0]) as generation:
+            if path.name.startswith("subjects."):  # read by whoever asks for a subject
+                assert generation.subjects is not None
             return "undetected"
     if first == "tables":
         catalog = Catalog(layout)

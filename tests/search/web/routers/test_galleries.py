@@ -243,7 +243,8 @@ def test_a_gallery_as_a_folder_that_can_be_imported(
         archive.extractall(tmp_path / "folder")
         *names, listed = archive.namelist()
     assert listed == "pictures.csv" and [name[:4] for name in names] == ["001 ", "002 ", "003 "]
-    rows = list(csv.DictReader((tmp_path / "folder" / listed).open(encoding="utf-8")))
+    text = (tmp_path / "folder" / listed).read_text("utf-8")
+    rows = list(csv.DictReader(io.StringIO(text)))
     assert [row["picture_id"] for row in rows] == ids  # in the order of the gallery
     root = str(tmp_path / "root")
     list_file = str(tmp_path / "folder" / listed)
