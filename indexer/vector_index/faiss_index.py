@@ -335,16 +335,28 @@ def gpus_for(device: str) -> int:
 
     Errors:  UsageError for cuda without one
     """
-    import faiss
-
-    # A build without GPUs has the count, 0, but nothing to use one with.
-    gpus = faiss.get_num_gpus() if hasattr(faiss, "StandardGpuResources") else 0
+    gpus = 0 if device == "cpu" else _gpus()
     if device == "cuda" and not gpus:
         raise UsageError(
             f"index.device is cuda, and FAISS sees no GPU ({installed()})",
             "Install toonsearch[gpu] and NVIDIA's driver, or set index.device = 'auto'.",
         )
-    return 0 if device == "cpu" else int(gpus)
+    return gpus
+
+
+def _gpus() -> int:
+    """How many GPUs FAISS sees. It is not asked without a driver that works: its GPU build
+    then ends the whole process (CUDA_VERIFY in FAISS' getNumDevices)."""
+    import ctypes
+
+    import faiss
+
+    try:
+        works = ctypes.CDLL("libcuda.so.1").cuInit(0) == 0
+    except (OSError, AttributeError):
+        return 0
+    # A build without GPUs has the count, 0, but nothing to use one with.
+    return int(faiss.get_num_gpus()) if works and hasattr(faiss, "StandardGpuResources") else 0
 
 
 def gpu_trouble(error: Exception) -> str:
@@ -526,6 +538,5 @@ def installed() -> str:
     """Which FAISS this is, for people."""
     import faiss
 
-    gpus = faiss.get_num_gpus() if hasattr(faiss, "get_num_gpus") else 0
     build = "gpu" if hasattr(faiss, "StandardGpuResources") else "cpu"
-    return f"faiss {faiss.__version__}, {build} build, {gpus} GPUs"
+    return f"faiss {faiss.__version__}, {build} build, {_gpus()} GPUs"
