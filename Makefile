@@ -21,7 +21,7 @@ EXTRAS := --extra crawl --extra web --extra report
 # Many tests wait for other processes: one more worker than cores.
 WORKERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
 
-.PHONY: answers clipart help env test-env train-env milvus-env demo test faults fuzz field hands check format bench figures picture sheet docs model card lock clean
+.PHONY: answers clipart help env test-env train-env milvus-env demo test faults fuzz field hands check format bench gpu-check figures picture sheet docs model card lock clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,6 +81,9 @@ format: test-env ## Format the code
 
 bench: train-env test-env ## Measure speed, memory and size into bench/results/*.json (ONLY=query: one part)
 	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) || test $$? -eq 4  # 4: a target was missed
+
+gpu-check: ## Search and encode on a GPU within 8 minutes, into bench/results/gpu.json; installs nothing
+	@$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) -m bench.gpu
 
 figures: ## Write what was measured into docs/benchmarks.md
 	@$(BIN)/python -m bench.write_docs benchmarks

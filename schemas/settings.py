@@ -120,6 +120,11 @@ class EncoderSettings:
     runtime: str = _setting(
         "auto", "What runs the network.", choices=("auto", "onnxruntime", "openvino")
     )
+    device: str = _setting(
+        "auto",
+        "Where ONNX Runtime runs: auto takes a GPU for many pictures where it has CUDA.",
+        choices=("auto", "cpu", "cuda"),
+    )
     threads: int = _setting(0, "Threads of the runtime; 0 lets it choose.", high=1024)
     batch: int = _setting(32, "Pictures that are decoded ahead for one pass.", low=1, high=10_000)
     subject: str = _setting(
@@ -164,6 +169,11 @@ class IndexSettings:
         " Milvus (docs/scale.md).",
         choices=("auto", "flat", "ivf", "ivfpq", "hnsw"),
         scheme=MILVUS,
+    )
+    device: str = _setting(
+        "auto",
+        "Where serve, predict and builds scan all vectors: auto takes GPUs where FAISS has some.",
+        choices=("auto", "cpu", "cuda"),
     )
     min_recall: float = _setting(
         0.99, "Share of the exact ten nearest that must be found; less is refused.", low=0, high=1

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 
 from indexer.ahead import in_order
-from indexer.embedding.encoder import Encoded, Encoder, Runtime
+from indexer.embedding.encoder import Device, Encoded, Encoder, Runtime
 from indexer.embedding.models import model_dir
 from indexer.embedding.preprocess import PixelSpec, picture_to_pixels, prepare
 from indexer.panels.catalog import reading_order, searched
@@ -59,6 +59,8 @@ class EmbedReport:
     model_id: str
     counts: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
+    device: str | None = None
+    """cpu or cuda; None where nothing was encoded."""
 
 
 def model_dir_of(settings: Settings) -> Path:
@@ -74,6 +76,7 @@ def open_encoder(settings: Settings, *, bulk: bool = False, folder: Path | None 
     return Encoder.open(
         folder or model_dir_of(settings),
         runtime=cast(Runtime, settings.encoder.runtime),
+        device=cast(Device, settings.encoder.device),
         threads=settings.encoder.threads or None,
         bulk=bulk,
     )
@@ -143,6 +146,7 @@ def embed_pending(
                 break
     finally:  # Ctrl-C keeps what was already computed
         writer.commit()
+    report.device = encoder.running_on
     report.seconds = time.perf_counter() - started
     return report
 

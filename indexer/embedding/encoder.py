@@ -7,9 +7,9 @@ when the first picture is encoded, and torch never.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Any, Literal, NamedTuple
@@ -17,12 +17,16 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from indexer.embedding.models import MODEL_FILE, ModelDescription, verified_network
-from schemas.errors import InputError, NoIndexError
+from schemas.errors import InputError, NoIndexError, UsageError
 
 INPUT_NAME = "pixels"
 OUTPUTS = ("vector", "ood", "subject")
 """Of a graph; one that was made elsewhere may lack the last."""
 Runtime = Literal["auto", "onnxruntime", "openvino"]
+Device = Literal["auto", "cpu", "cuda"]
+CUDA = "CUDAExecutionProvider"
+PICTURES_ON_GPU, PIXELS_ON_GPU = 64, 1 << 24
+"""Of one pass on a GPU; activations take some hundred bytes for a pixel."""
 Session = Callable[[np.ndarray], Sequence[np.ndarray]]
 """Pixels (B, H, W, 3) to the outputs of a graph, in its order."""
 
@@ -43,6 +47,16 @@ class Encoded(NamedTuple):
         """Those of some pictures that follow one another."""
         subjects = None if self.subjects is None else self.subjects[start:stop]
         return Encoded(self.vectors[start:stop], self.ood[start:stop], subjects)
+
+
+class OnGpu:
+    """A session that runs on a GPU, where several pictures share a pass."""
+
+    def __init__(self, run: Session) -> None:
+        self.run = run
+
+    def __call__(self, batch: np.ndarray) -> Sequence[np.ndarray]:
+        return self.run(batch)
 
 
 # --- The two runtimes that can run the exported network; each is imported when it starts.
@@ -75,14 +89,25 @@ def start_onnxruntime(
     spin: bool,
     outputs: Sequence[str] | None = None,
     input_name: str = INPUT_NAME,
+    device: Device = "cpu",
 ) -> Session:
     """A network in ONNX Runtime; `spin` when nothing else wants the cores while it runs. Of some
-    `outputs`, as far as the network has them, only what leads to them is computed.
+    `outputs`, as far as the network has them, only what leads to them is computed. On a GPU for
+    cuda, and for auto where the runtime has CUDA: then it is an `OnGpu`.
 
     Errors:  NoIndexError when the runtime is missing or refuses the network
+             UsageError for cuda where the runtime has none
     """
     import_onnxruntime()
     import onnxruntime
+
+    providers: list[Any] = ["CPUExecutionProvider"]
+    if device != "cpu" and CUDA in onnxruntime.get_available_providers():
+        onnxruntime.preload_dlls()  # those of NVIDIA's packages or torch's
+        # Ten bits of TF32 would move vectors away from those of other machines.
+        providers.insert(0, (CUDA, {"use_tf32": "0"}))
+    elif device == "cuda":
+        raise no_cuda()
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -94,13 +119,32 @@ def start_onnxruntime(
     options.add_session_config_entry("session.disable_prepacking", "1")
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
     try:
-        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(data, options, providers=providers)
     except Exception as error:  # the runtime raises types of its own from native code
         raise NoIndexError(f"onnxruntime cannot load the model ({error})") from error
+    # Without NVIDIA's libraries or a GPU the runtime takes the CPU and goes on.
+    is_cuda = CUDA in session.get_providers()
+    if device == "cuda" and not is_cuda:
+        raise no_cuda()
     run = onnxruntime.RunOptions()
     run.only_execute_path_to_fetches = True
     names = [one.name for one in session.get_outputs() if outputs is None or one.name in outputs]
-    return lambda batch: list(session.run(names, {input_name: batch}, run))
+
+    started: Session = partial(_outputs, session, names, input_name, run)
+    return OnGpu(started) if is_cuda else started
+
+
+def _outputs(
+    session: Any, names: list[str], input_name: str, run: Any, batch: np.ndarray
+) -> Sequence[np.ndarray]:
+    return list(session.run(names, {input_name: batch}, run))
+
+
+def no_cuda() -> UsageError:
+    return UsageError(
+        "encoder.device is cuda, and onnxruntime finds no CUDA or no GPU",
+        "Install onnxruntime-gpu in the place of onnxruntime, or set encoder.device = 'auto'.",
+    )
 
 
 def start_openvino(data: bytes, threads: int) -> Session:
@@ -166,6 +210,7 @@ class Encoder:
         runtime: Literal["onnxruntime", "openvino"],
         threads: int,
         bulk: bool,
+        device: Device = "auto",
     ) -> None:
         self.model_id = description.model_id
         self.dimension = description.dimension
@@ -175,6 +220,9 @@ class Encoder:
         self._description = description
         self._model_dir = model_dir
         self._threads = threads
+        # A GPU takes seconds to start: for one picture the CPU is done before.
+        self._device: Device = "cpu" if device == "auto" and not bulk else device
+        self._wanted = device
         # In bulk work each core takes its own picture; OpenVINO runs one request at a time.
         self._parallel = bulk and runtime == "onnxruntime"
         self._spin = not self._parallel
@@ -195,19 +243,27 @@ class Encoder:
         model_dir: Path,
         *,
         runtime: Runtime = "auto",
+        device: Device = "auto",
         threads: int | None = None,
         bulk: bool = False,
     ) -> Encoder:
         """Read the description; the network itself is loaded with the first picture.
 
-        `bulk` says that thousands of pictures will follow. "auto" is ONNX Runtime.
+        `bulk` says that thousands of pictures will follow. The runtime "auto" is ONNX Runtime;
+        the device "auto" is a GPU for bulk work where that runtime has CUDA.
 
         Errors:  NoIndexError when the folder holds no usable description
+                 UsageError for cuda with OpenVINO
         """
         if threads is None:
             threads = len(os.sched_getaffinity(0))
         chosen = "onnxruntime" if runtime == "auto" else runtime
-        return cls(model_dir, ModelDescription.read(model_dir), chosen, threads, bulk)
+        if device == "cuda" and chosen == "openvino":
+            raise UsageError(
+                "openvino does not run on NVIDIA GPUs",
+                "Set encoder.runtime = 'onnxruntime', or encoder.device = 'auto'.",
+            )
+        return cls(model_dir, ModelDescription.read(model_dir), chosen, threads, bulk, device)
 
     def take_turns(self) -> None:
         """Let threads that encode at the same time wait for one another, each picture having all
@@ -215,15 +271,24 @@ class Encoder:
         operators: search and decoding want their cores.
         """
         self._turn, self._parallel, self._spin = Lock(), False, False
+        self._device = self._wanted
+
+    @property
+    def running_on(self) -> str | None:
+        """cpu or cuda; None before the first picture."""
+        if self._session is None:
+            return None
+        return "cuda" if isinstance(self._session, OnGpu) else "cpu"
 
     def begin(self) -> None:
         """Load the network on a thread, beside what the caller does until the first picture.
-        OpenVINO is left to start with the picture.
+        OpenVINO and GPUs are left to start with the picture.
 
         Errors:  as of `encode`; what goes wrong on the thread is raised there
         """
         with self._starting:
-            if self._session is None and self._loading is None and self.runtime == "onnxruntime":
+            may = self.runtime == "onnxruntime" and self._device == "cpu"
+            if may and self._session is None and self._loading is None:
                 import_onnxruntime()
                 self._loading = _Loading(self._loader())
 
@@ -248,32 +313,32 @@ class Encoder:
             return Encoded(vectors, ood)
         session = self._started()
 
-        def run(row: int) -> None:
-            # One picture in a pass: sums over a batch come out in another order, and a vector
-            # must not depend on what shares its batch.
+        def run(rows: Sequence[int]) -> None:
             with self._turn:
-                found = session(pictures[row][None])
-            vectors[row], ood[row] = found[0][0], found[1][0]
-            if subject_of is not None:
-                subjects[row] = subject_of(pictures[row])
-            elif len(found) > 2:
-                subjects[row] = found[2][0]
+                found = session(np.stack([pictures[row] for row in rows]))
+            for at, row in enumerate(rows):
+                vectors[row], ood[row] = found[0][at], found[1][at]
+                if subject_of is not None:
+                    subjects[row] = subject_of(pictures[row])
+                elif len(found) > 2:
+                    subjects[row] = found[2][at]
 
         def encoded() -> Encoded:
             told = [one for one in subjects if one is not None]
             return Encoded(vectors, ood, np.stack(told) if told else None)
 
-        workers = min(self._threads if self._parallel else 1, len(pictures))
+        on_gpu = isinstance(session, OnGpu)
+        workers = min(self._threads if self._parallel and not on_gpu else 1, len(pictures))
         if workers == 1:
-            for row in range(len(pictures)):
-                run(row)
+            for rows in passes([one.shape for one in pictures], together=on_gpu):
+                run(rows)
             return encoded()
         from concurrent.futures import ThreadPoolExecutor  # 10 ms that one picture never needs
 
         # Large ones first, so that no core waits for a long one at the end.
         order = sorted(range(len(pictures)), key=lambda row: -pictures[row].size)
         with ThreadPoolExecutor(workers, thread_name_prefix="encode") as pool:
-            for _ in pool.map(run, order):
+            for _ in pool.map(run, ([row] for row in order)):
                 pass
         return encoded()
 
@@ -307,4 +372,21 @@ class Encoder:
         if self.runtime == "openvino":
             return lambda: start_openvino(data, self._threads)
         threads = 1 if self._parallel else self._threads
-        return lambda: start_onnxruntime(data, threads, self._spin, OUTPUTS)
+        device = self._device
+        return lambda: start_onnxruntime(data, threads, self._spin, OUTPUTS, device=device)
+
+
+def passes(shapes: Sequence[tuple[int, ...]], *, together: bool) -> Iterator[list[int]]:
+    """Which pictures share a pass through the network: on a GPU, `together`, some of one shape,
+    for it idles with one. On a CPU each is alone: sums over a batch come out in another order,
+    and there a vector does not depend on what shares its batch.
+    """
+    if not together:
+        yield from ([row] for row in range(len(shapes)))
+        return
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for row, shape in enumerate(shapes):
+        alike.setdefault(shape, []).append(row)
+    for (height, width, *_), rows in alike.items():
+        step = max(1, min(PICTURES_ON_GPU, PIXELS_ON_GPU // (height * width)))
+        yield from (rows[start : start + step] for start in range(0, len(rows), step))

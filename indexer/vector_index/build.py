@@ -25,7 +25,13 @@ from indexer.labels.predict import LabelModel
 from indexer.labels.softmax import Softmax
 from indexer.panels.catalog import INDEXED_TABLES
 from indexer.style_map import map_places
-from indexer.vector_index.faiss_index import FLAT, SearchPlan, VectorIndex, write_index
+from indexer.vector_index.faiss_index import (
+    FLAT,
+    SearchPlan,
+    VectorIndex,
+    gpus_for,
+    write_index,
+)
 from indexer.vector_index.generations import (
     CHECKS,
     FORMAT,
@@ -127,6 +133,7 @@ def build_generation(
         "era_years": settings.index.era_years,
         **{name: getattr(settings.index, name) for name in SEARCHED_BY},
     }
+    gpus_for(settings.index.device)  # that one is missing is said before the work
     parent = current_generation_id(layout)
     if not force and (same := _same_inputs(layout, parent, inputs)):
         return BuildReport(parent, True, same, seconds=time.perf_counter() - started)
@@ -214,6 +221,9 @@ class _Build:
             VectorIndex.open(aside / VECTORS, chosen.plan),
             self.settings.decode.limits,
         )
+        written.use(index.device)
+        if written.trouble and written.trouble not in chosen.notes:
+            chosen.notes.append(written.trouble)
         first = changed if before else None
         checks = check_index(written, rows, sample=index.sample, seed=index.seed, first=first)
         checks.append(check_recall(chosen.plan, index.min_recall))

@@ -5,22 +5,26 @@
 the few vectors that are compared: lists of near ones (ivf, ivfpq) or a graph of them (hnsw), over
 shorter codes. What it names is compared by the half floats, so that similarities and their order
 are exact for all that is found.
+
+Where FAISS has GPUs, a process that asks for them scans copies of the half floats there; files
+are always those of a CPU index.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import ceil
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
 
 from indexer.vector_index.ranking import within
-from schemas.errors import InputError
+from schemas.errors import InputError, UsageError
 from schemas.storage.fsio import fsync_file
 from schemas.storage.mirrors import utf8_path
 
@@ -35,6 +39,14 @@ ITERATIONS = 8
 LINKS = 32
 """Of a node of the graph, to each side."""
 EF_CONSTRUCTION = 80
+MOST_ON_GPU = 2048
+"""Neighbours that FAISS finds on a GPU."""
+MORE_ON_GPU = 32
+"""So many more are asked for: a GPU rounds queries to half floats, which moves near ties."""
+COMPARED_NUMBERS = 1 << 24
+
+Copy = Callable[[Any, int], Any]
+"""Puts a FAISS index on the GPU of a number."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +84,9 @@ class VectorIndex:
         self.plan = plan
         self.count = int(index.ntotal)
         self.dimension = int(index.d)
+        self._shards: Any = None  # copies on GPUs
+        self._gpu_turn = Lock()  # FAISS lets one thread at a time use a GPU's buffers
+        self._gpu_first = False
 
     @classmethod
     def open(cls, path: Path, plan: SearchPlan = FLAT) -> VectorIndex:
@@ -90,6 +105,33 @@ class VectorIndex:
             lists: Any = faiss.downcast_InvertedLists(found.invlists)
             lists.prefetch_nthread = 0
         return cls(index, found, plan)
+
+    def use(self, device: str, *, first: bool = False) -> None:
+        """Scan on GPUs from now on, as `index.device` says: cpu and, without a GPU, auto change
+        nothing. See `scan_on`. Errors:  UsageError for cuda without a GPU"""
+        if gpus := gpus_for(device):
+            self.scan_on(gpus, first=first)
+
+    def scan_on(self, gpus: int, copy: Copy | None = None, *, first: bool = False) -> None:
+        """Copy all vectors to so many GPUs, divided, and scan there from now on; with `first`,
+        searches of all vectors are such scans, whatever the plan. Where a GPU fails, for example
+        for want of memory, `trouble` says so and the CPU answers. Not while another thread searches.
+        """
+        if not self.count:
+            return
+        try:
+            self._shards = _shards(self.halves, gpus, copy or _to_gpu)
+            self._gpu_first = first
+        except (RuntimeError, MemoryError) as error:  # FAISS says out of memory this way
+            self._without_gpu(error)
+
+    def _without_gpu(self, error: Exception) -> None:
+        self._shards, self._gpu_first = None, False
+        self.trouble = gpu_trouble(error)
+
+    @property
+    def on_gpu(self) -> bool:
+        return self._shards is not None
 
     @cached_property
     def row_ids(self) -> np.ndarray:
@@ -152,6 +194,7 @@ class VectorIndex:
             selector = self._bits(row_ids, True)
         elif without is not None and len(without):
             selector = self._bits(without, False)
+        exact |= self._gpu_first and selector is None and k + MORE_ON_GPU <= MOST_ON_GPU
         if exact or self._candidates is None or k * LARGEST_SHARE > self.count:
             similarity, places = self._scan(vectors, k, selector)
         else:
@@ -175,9 +218,38 @@ class VectorIndex:
     def _scan(self, vectors: np.ndarray, k: int, selector: Any) -> tuple[np.ndarray, np.ndarray]:
         import faiss
 
+        # A GPU would not heed a selector, and not say so.
+        if self.on_gpu and selector is None and k + MORE_ON_GPU <= MOST_ON_GPU:
+            with self._gpu_turn:
+                try:
+                    if self.on_gpu:
+                        more = min(k + MORE_ON_GPU, self.count)
+                        asked = np.ascontiguousarray(vectors, np.float32)
+                        return self._compared(vectors, self._shards.search(asked, more)[1], k)
+                except (RuntimeError, MemoryError) as error:
+                    self._without_gpu(error)
         params = selector and faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
         found: tuple[np.ndarray, np.ndarray] = self._flat.search(vectors, k, params=params)
         return found
+
+    def _compared(
+        self, vectors: np.ndarray, places: np.ndarray, k: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The k nearest of some places by the half floats, the lower place first among equals.
+
+        Shapes:  (Q, D), (Q, L) -> (Q, k) similarity and places
+        """
+        similarity = np.empty((len(vectors), k), np.float32)
+        found = np.empty((len(vectors), k), np.int64)
+        step = max(1, COMPARED_NUMBERS // (places.shape[1] * self.dimension))
+        for start in range(0, len(vectors), step):
+            some = np.sort(places[start : start + step], axis=1)
+            near = self.halves[some].astype(np.float32)  # (B, L, D)
+            score = (near @ vectors[start : start + step, :, None])[:, :, 0]
+            order = np.argsort(-score, axis=1, kind="stable")[:, :k]
+            similarity[start : start + step] = np.take_along_axis(score, order, axis=1)
+            found[start : start + step] = np.take_along_axis(some, order, axis=1)
+        return similarity, found
 
     def _probe(
         self, vectors: np.ndarray, k: int, selector: Any, probes: int
@@ -234,19 +306,88 @@ def index_of(vectors: np.ndarray, row_ids: np.ndarray) -> VectorIndex:
         order = np.argsort(row_ids, kind="stable")
         vectors, row_ids = vectors[order], row_ids[order]
     halves = np.ascontiguousarray(vectors, "<f2")
-    size, half = halves.shape[1], faiss.ScalarQuantizer.QT_fp16
-    flat: Any = faiss.IndexScalarQuantizer(size, half, faiss.METRIC_INNER_PRODUCT)
-    if len(halves):
-        bytes_of = faiss.swig_ptr(halves.view(np.uint8).reshape(-1))
-        flat.codes = flat.codes.create_view(bytes_of, halves.nbytes, flat.codes.owner)
-    flat.ntotal = len(halves)
-    index: Any = faiss.IndexIDMap(
-        faiss.IndexScalarQuantizer(size, half, faiss.METRIC_INNER_PRODUCT)
-    )
+    flat = _flat_over(halves)
+    index: Any = faiss.IndexIDMap(_flat_over(halves[:0]))
     faiss.copy_array_to_vector(np.asarray(row_ids, np.int64), index.id_map)
     index.index, index.own_fields, index.ntotal = flat, False, flat.ntotal
     index.referenced_objects = [flat, halves]
     return VectorIndex(index)
+
+
+def _flat_over(halves: np.ndarray) -> Any:
+    """FAISS' own index over half floats as they lie, which are to outlive it; (N, D) float16"""
+    import faiss
+
+    half, metric = faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
+    flat: Any = faiss.IndexScalarQuantizer(halves.shape[1], half, metric)
+    if len(halves):
+        bytes_of = faiss.swig_ptr(halves.view(np.uint8).reshape(-1))
+        flat.codes = flat.codes.create_view(bytes_of, halves.nbytes, flat.codes.owner)
+    flat.ntotal = len(halves)
+    return flat
+
+
+# --- GPUs.
+
+
+def gpus_for(device: str) -> int:
+    """How many GPUs FAISS is to use, as `index.device` says.
+
+    Errors:  UsageError for cuda without one
+    """
+    gpus = 0 if device == "cpu" else _gpus()
+    if device == "cuda" and not gpus:
+        raise UsageError(
+            f"index.device is cuda, and FAISS sees no GPU ({installed()})",
+            "Install toonsearch[gpu] and NVIDIA's driver, or set index.device = 'auto'.",
+        )
+    return gpus
+
+
+def _gpus() -> int:
+    """How many GPUs FAISS sees. It is not asked without a driver that works: its GPU build
+    then ends the whole process (CUDA_VERIFY in FAISS' getNumDevices)."""
+    import ctypes
+
+    import faiss
+
+    try:
+        works = ctypes.CDLL("libcuda.so.1").cuInit(0) == 0
+    except (OSError, AttributeError):
+        return 0
+    # A build without GPUs has the count, 0, but nothing to use one with.
+    return int(faiss.get_num_gpus()) if works and hasattr(faiss, "StandardGpuResources") else 0
+
+
+def gpu_trouble(error: Exception) -> str:
+    """One line about a GPU that failed."""
+    why = "is out of memory" if "memory" in str(error).lower() else "failed"
+    return f"the GPU {why}: the CPU answers"
+
+
+def _to_gpu(index: Any, gpu: int) -> Any:
+    import faiss
+
+    options: Any = faiss.GpuClonerOptions()
+    options.useFloat16 = True
+    options.use_cuvs = False  # which refuses half floats
+    resources: Any = faiss.StandardGpuResources()
+    copied: Any = faiss.index_cpu_to_gpu(resources, gpu, index, options)
+    copied.resources = resources
+    return copied
+
+
+def _shards(halves: np.ndarray, gpus: int, copy: Copy) -> Any:
+    """One index of as many parts as there are GPUs, in order; (N, D) float16. FAISS itself splits
+    no index of half floats."""
+    import faiss
+
+    parts = np.array_split(halves, min(gpus, len(halves)))
+    # A thread for each part, whose ids follow one another.
+    shards: Any = faiss.IndexShards(halves.shape[1], True, True)  # type: ignore[call-arg]
+    for gpu, part in enumerate(parts):
+        shards.add_shard(copy(_flat_over(part), gpu))
+    return shards
 
 
 def write_index(path: Path, vectors: np.ndarray, row_ids: np.ndarray) -> None:
@@ -258,10 +399,17 @@ def write_index(path: Path, vectors: np.ndarray, row_ids: np.ndarray) -> None:
 
 
 def write_candidates(
-    index: VectorIndex, path: Path, plan: SearchPlan, seed: int, previous: VectorIndex | None
+    index: VectorIndex,
+    path: Path,
+    plan: SearchPlan,
+    seed: int,
+    previous: VectorIndex | None,
+    *,
+    copy: Copy | None = None,
 ) -> None:
     """Write CANDIDATES for a flat index as `path`, synced; with a `previous` index of the same
-    kind, by its lists, into which only vectors that it does not hold are sorted.
+    kind, by its lists, into which only vectors that it does not hold are sorted. Lists are laid
+    out on a GPU where the flat index uses one.
 
     Errors:  OSError
     """
@@ -270,7 +418,7 @@ def write_candidates(
     faiss.omp_set_num_threads(_cores())
     rest = np.arange(index.count)
     if previous is None:
-        made = _trained(index, plan, seed)
+        made = _trained(index, plan, seed, copy or _to_gpu)
     else:
         made, rest = _carried_over(index, previous)
     for start in range(0, len(rest), BLOCK_ROWS):
@@ -283,8 +431,10 @@ def write_candidates(
     _write(made, path)
 
 
-def _trained(index: VectorIndex, plan: SearchPlan, seed: int) -> Any:
+def _trained(index: VectorIndex, plan: SearchPlan, seed: int, copy: Copy) -> Any:
     """Empty candidates, laid out for a sample of the vectors."""
+    import faiss
+
     rng = np.random.default_rng(seed)
     points = min(index.count, max(1, plan.lists) * POINTS_PER_LIST)
     if plan.kind == "hnsw":
@@ -295,7 +445,19 @@ def _trained(index: VectorIndex, plan: SearchPlan, seed: int) -> Any:
         # k-means on the sphere, as cosines are compared; a small catalog is no reason to warn.
         made.cp.spherical, made.cp.niter, made.cp.seed = True, ITERATIONS, seed % (1 << 31)
         made.cp.min_points_per_centroid, made.cp.max_points_per_centroid = 1, POINTS_PER_LIST
-    made.train(index.halves[some].astype(np.float32))
+    points_of = index.halves[some].astype(np.float32)
+    if index.on_gpu and plan.kind != "hnsw":
+        try:
+            nearest = copy(faiss.IndexFlatIP(index.dimension), 0)
+            made.clustering_index = nearest
+            made.train(points_of)
+            return made
+        except (RuntimeError, MemoryError) as error:
+            index._without_gpu(error)
+            made.quantizer.reset()
+        finally:
+            made.clustering_index = None
+    made.train(points_of)
     return made
 
 
@@ -376,6 +538,5 @@ def installed() -> str:
     """Which FAISS this is, for people."""
     import faiss
 
-    gpus = faiss.get_num_gpus() if hasattr(faiss, "get_num_gpus") else 0
     build = "gpu" if hasattr(faiss, "StandardGpuResources") else "cpu"
-    return f"faiss {faiss.__version__}, {build} build, {gpus} GPUs"
+    return f"faiss {faiss.__version__}, {build} build, {_gpus()} GPUs"

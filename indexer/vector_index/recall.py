@@ -63,10 +63,15 @@ def choose_candidates(path: Path, settings: IndexSettings, previous: VectorIndex
     """
     exact, chosen = VectorIndex.open(path), Chosen()
     kind = kind_of(settings, exact.count, exact.dimension)
-    asked = _Asked.of(exact, settings) if kind != "flat" else None
+    asked = None
+    if kind != "flat":
+        exact.use(settings.device)
+        asked = _Asked.of(exact, settings)
     while kind != "flat":
         assert asked is not None
         chosen.plan = _written(path, exact, kind, settings, previous, asked)
+        if exact.trouble and exact.trouble not in chosen.notes:
+            chosen.notes.append(exact.trouble)
         if chosen.plan.recall >= settings.min_recall or settings.kind != "auto":
             return chosen
         chosen.notes.append(

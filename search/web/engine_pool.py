@@ -160,6 +160,7 @@ class EnginePool:
         engine = Engine.open(self.settings.layout, self.settings)
         engine.encoder.take_turns()
         try:
+            engine.generation.index.use(self.settings.index.device, first=True)
             # One whole query: whatever is wrong shows now, and what is slow is done.
             side = engine.encoder.pixel_spec.multiple_px * 4
             white = np.full((side, side, 3), 255, np.uint8)

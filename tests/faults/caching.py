@@ -30,14 +30,16 @@ def cache_arithmetic(folder: Path) -> None:
     style_map.lay_out = _cached(folder, "map", style_map.lay_out)
     start = encoder.start_onnxruntime
 
-    def started(data: bytes, threads: int, spin: bool, outputs: Any = None) -> Callable[[Any], Any]:
+    def started(
+        data: bytes, threads: int, spin: bool, outputs: Any = None, **more: Any
+    ) -> Callable[[Any], Any]:
         """The network of these (already verified) bytes, started when something is new to it."""
         digest = hashlib.sha256(data).hexdigest()
         session: list[Callable[[Any], Any]] = []
 
         def run(pixels: Any) -> Any:
             if not session:
-                session.append(start(data, threads, spin, outputs))
+                session.append(start(data, threads, spin, outputs, **more))
             return session[0](pixels)
 
         return _cached(folder, f"network-{digest}", run)

@@ -106,7 +106,10 @@ def embed(
         model=report.model_id,
         seconds=round(report.seconds, 3),
         strips=strips,
+        device=report.device,
     )
+    if report.device and report.counts.get("embedded") and not as_json:
+        session.note(f"encoded on {report.device}")
     if report.counts.get("embedded") and not as_json:
         session.note("next: `toonsearch index build`")
     if code:

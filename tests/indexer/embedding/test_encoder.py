@@ -15,10 +15,17 @@ import pytest
 from PIL import Image, ImageDraw, ImageOps
 
 from indexer.embedding import encoder as encoder_module
-from indexer.embedding.encoder import Encoder, Runtime, Session, start_onnxruntime
+from indexer.embedding.encoder import (
+    Encoder,
+    OnGpu,
+    Runtime,
+    Session,
+    passes,
+    start_onnxruntime,
+)
 from indexer.embedding.models import shipped_model_dir
 from indexer.embedding.preprocess import prepare
-from schemas.errors import InputError, NoIndexError
+from schemas.errors import InputError, NoIndexError, UsageError
 from tests.drawings import washed
 
 SHAPES = ((352, 288), (96, 64), (352, 288), (500, 700), (200, 120), (40, 41))
@@ -130,7 +137,7 @@ def test_a_network_that_loads_ahead_says_the_same(
 def test_what_goes_wrong_ahead_is_told_with_the_first_picture(
     prepared: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(data: bytes, threads: int, spin: bool, outputs: Sequence[str]) -> Session:
+    def refuse(*_: object, **__: object) -> Session:
         raise NoIndexError("onnxruntime cannot load the model")
 
     early = Encoder.open(shipped_model_dir())
@@ -347,3 +354,44 @@ def test_noise_is_further_out_of_the_training_distribution_than_drawings(encoder
     pictures += [prepare(washed(seed), encoder.pixel_spec) for seed in range(4)]
     strange, *drawn = encoder.encode(pictures).ood.tolist()
     assert strange > max(drawn) * 1.1 and min(drawn) > 0.5
+
+
+def test_pictures_of_one_shape_share_a_pass_on_a_gpu() -> None:
+    shapes = [(32, 64, 3), (64, 32, 3), (32, 64, 3), (4096, 4096, 3), (32, 64, 3), (4096, 4096, 3)]
+    assert list(passes(shapes, together=True)) == [[0, 2, 4], [1], [3], [5]]
+    assert list(passes(shapes, together=False)) == [[0], [1], [2], [3], [4], [5]]
+    assert [len(rows) for rows in passes([(32, 32, 3)] * 150, together=True)] == [64, 64, 22]
+
+
+def test_a_pass_of_several_pictures_keeps_their_order(
+    encoder: Encoder, prepared: list[np.ndarray]
+) -> None:
+    """As on a GPU, by the same session on a CPU."""
+    bulk, sizes = Encoder.open(shipped_model_dir(), bulk=True), []
+    assert bulk.running_on is None
+    session = encoder._started()
+
+    def counted(batch: np.ndarray) -> Sequence[np.ndarray]:
+        sizes.append(len(batch))
+        return session(batch)
+
+    bulk._session = OnGpu(counted)
+    pictures = [prepared[0], prepared[1], np.ascontiguousarray(prepared[0][::-1])]
+    found, wanted = bulk.encode(pictures), encoder.encode(pictures)
+    assert sizes == [2, 1]
+    assert (bulk.running_on, encoder.running_on) == ("cuda", "cpu")
+    assert np.abs(found.vectors - wanted.vectors).max() < 1e-5
+    assert found.ood == pytest.approx(wanted.ood, rel=1e-4)
+    assert found.subjects is not None and wanted.subjects is not None
+    assert np.abs(found.subjects - wanted.subjects).max() < 1e-5
+
+
+def test_cuda_is_asked_for_and_not_there(prepared: list[np.ndarray]) -> None:
+    import onnxruntime
+
+    if encoder_module.CUDA in onnxruntime.get_available_providers():
+        pytest.skip("this ONNX Runtime has CUDA")
+    with pytest.raises(UsageError, match=r"encoder\.device is cuda"):
+        Encoder.open(shipped_model_dir(), device="cuda").encode(prepared[:1])
+    with pytest.raises(UsageError, match="openvino does not run"):
+        Encoder.open(shipped_model_dir(), runtime="openvino", device="cuda")

@@ -85,9 +85,9 @@ def test_one_picture_after_the_other_has_all_cores(
     real, busy, seen = encoder.start_onnxruntime, threading.Lock(), []
 
     def started(
-        data: bytes, threads: int, spin: bool, outputs: Sequence[str]
+        data: bytes, threads: int, spin: bool, outputs: Sequence[str], device: encoder.Device
     ) -> Callable[[np.ndarray], np.ndarray]:
-        run = real(data, threads, spin, outputs)
+        run = real(data, threads, spin, outputs, device=device)
         assert (threads, spin) == (len(os.sched_getaffinity(0)), False)
 
         def watched(batch: np.ndarray) -> np.ndarray:
