@@ -270,7 +270,8 @@ def manifest(tmp_path: Path, count: int) -> Path:
 
 def test_pictures_of_a_list_that_vanished_stay(layout: Layout, tmp_path: Path) -> None:
     listed = manifest(tmp_path, 24)
-    import_manifest(layout, SETTINGS, listed)
+    first = import_manifest(layout, SETTINGS, listed)
+    assert first.counts["new"] == 24, told(first)
     (tmp_path / "disk").rename(tmp_path / "away")
     with pytest.raises(InputError, match=r"24 of 24 pictures .* are gone"):
         import_manifest(layout, SETTINGS, listed)
