@@ -33,15 +33,9 @@ def query_by_text(
     vector = clip.encode_text(text)
     similarity, ids = (found[0] for found in index.search(vector[None], index.count, chosen))
     similarity, ids = similarity[ids >= 0], ids[ids >= 0]
-    ascending = similarity[::-1]
-
-    def percentile_of(score: np.ndarray) -> np.ndarray:
-        found = np.searchsorted(ascending, score, "left")
-        return np.asarray(100.0 * found / max(1, len(ascending)))
-
     size = min(len(ids), max(200, 20 * k))
     rows = picture_rows(generation.meta, ids[:size])
-    found = Found(similarity[:size], np.ones(size, bool), rows, Scale(percentile_of))
+    found = Found(similarity[:size], np.ones(size, bool), rows, _share_below(similarity))
     titles = top_titles(found.similarity, found.title_ids, found.passed)
     return _answer(
         generation,
@@ -77,12 +71,6 @@ def query_by_words(
     if chosen is not None:
         places = places[np.isin(words.row_ids[places], chosen)]
     places = places[np.argsort(-scores[places], kind="stable")]
-    ascending = np.sort(scores)
-
-    def percentile_of(score: np.ndarray) -> np.ndarray:
-        found = np.searchsorted(ascending, score, "left")
-        return np.asarray(100.0 * found / max(1, len(ascending)))
-
     missing = words.missing(text) if not len(places) else []
     of: dict[int, list[int]] = {}
     for at, place in enumerate(places.tolist()):
@@ -91,7 +79,7 @@ def query_by_words(
     first = [at for some in list(of.values())[:k] for at in some[: max(k, 3)]]
     shown = places[np.unique(np.asarray(first + list(range(min(len(places), 20 * k))), np.int64))]
     rows = picture_rows(generation.meta, words.row_ids[shown])
-    found = Found(scores[shown], np.ones(len(shown), bool), rows, Scale(percentile_of))
+    found = Found(scores[shown], np.ones(len(shown), bool), rows, _share_below(scores))
     ranked: dict[str, RankedTitle] = {}
     for at, row in enumerate(rows):
         best = ranked.setdefault(
@@ -106,6 +94,17 @@ def query_by_words(
     return _answer(
         generation, text, found, list(ranked.values()), k, by, len(places), started, notes
     )
+
+
+def _share_below(all_scores: np.ndarray) -> Scale:
+    """A score's percentile among those of all pictures; (N,)"""
+    ascending = np.sort(all_scores)
+
+    def percentile_of(score: np.ndarray) -> np.ndarray:
+        found = np.searchsorted(ascending, score, "left")
+        return np.asarray(100.0 * found / max(1, len(ascending)))
+
+    return Scale(percentile_of)
 
 
 def _answer(

@@ -6,7 +6,11 @@ A model is a folder with `model.json` (what it is, length and digest of the netw
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +18,7 @@ from typing import Any
 from indexer.embedding.preprocess import PixelSpec
 from indexer.labels.heads import has_heads
 from schemas.errors import InputError, NoIndexError, nearest
-from schemas.storage.fsio import read_verified, refusal
+from schemas.storage.fsio import read_verified, refusal, storage_errors
 from schemas.storage.layout import Layout
 
 FORMAT_VERSION = 3
@@ -174,3 +178,22 @@ def list_models(layout: Layout) -> list[ModelInfo]:
             ModelInfo(folder.name, space, dimension, has_heads(folder), number == 0, state)
         )
     return found
+
+
+@contextlib.contextmanager
+def new_model_folder(target: Path) -> Iterator[Path]:
+    """A folder to write a model into, which becomes `target` when all is written, or never.
+
+    Errors:  StorageError when it cannot be written
+    """
+    with storage_errors(f"the model {target}"):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=".model-", dir=target.parent))
+        try:
+            yield aside
+            aside.chmod(0o755)
+            if target.exists():  # the id is made from the content: it is the same model
+                shutil.rmtree(target)
+            aside.rename(target)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)

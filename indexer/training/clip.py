@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +19,10 @@ from indexer.embedding.clip import (
     TOKENS,
 )
 from indexer.embedding.encoder import INPUT_NAME
-from indexer.embedding.models import CLIP_FILE
+from indexer.embedding.models import CLIP_FILE, new_model_folder
 from indexer.training.backbones import OPEN_CLIP, read_weights
 from indexer.training.model import to_onnx
 from schemas.errors import InputError, nearest
-from schemas.storage.fsio import storage_error
 
 WORDS = r"""'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"""
 """Where CLIP's tokenizer parts a text, as open_clip has it."""
@@ -137,7 +134,11 @@ def write_clip(model: Any, name: str, out: Path) -> Path:
         "files": facts,
     }
     files[CLIP_FILE] = (json.dumps(body, indent=1) + "\n").encode()
-    return _write(files, out / str(body["model_id"]))
+    target = out / str(body["model_id"])
+    with new_model_folder(target) as aside:
+        for name, data in files.items():
+            (aside / name).write_bytes(data)
+    return target
 
 
 _COLOURS = (
@@ -149,24 +150,6 @@ _COLOURS = (
 
 def _sides(size: Any) -> tuple[int, ...]:
     return tuple(int(one) for one in size) if isinstance(size, (tuple, list)) else (int(size),)
-
-
-def _write(files: dict[str, bytes], target: Path) -> Path:
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=".model-", dir=target.parent))
-        try:
-            for name, data in files.items():
-                (aside / name).write_bytes(data)
-            aside.chmod(0o755)
-            if target.exists():  # the id is made from the content: it is the same model
-                shutil.rmtree(target)
-            aside.rename(target)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
-    except OSError as error:
-        raise storage_error(error, f"the model {target}") from error
-    return target
 
 
 def _tokenizer_json(tokenizer: Any) -> bytes:

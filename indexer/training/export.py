@@ -10,7 +10,6 @@ import argparse
 import json
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,7 +20,12 @@ import onnx
 import torch
 from blake3 import blake3
 
-from indexer.embedding.models import DESCRIPTION_FILE, FORMAT_VERSION, MODEL_FILE
+from indexer.embedding.models import (
+    DESCRIPTION_FILE,
+    FORMAT_VERSION,
+    MODEL_FILE,
+    new_model_folder,
+)
 from indexer.embedding.preprocess import PixelSpec, prepare
 from indexer.labels.predict import LabelModel
 from indexer.labels.softmax import SOFTMAX_FILE, Softmax
@@ -58,7 +62,7 @@ from indexer.training.model import (
     fit_subject,
 )
 from indexer.training.trainer import TrainSettings, learnt_projection, trained_branches
-from schemas.errors import InputError, ToonsearchError
+from schemas.errors import ToonsearchError
 
 MODEL_PREFIX = "style-lite0"
 CHECKED_PICTURES = 24
@@ -113,27 +117,16 @@ def write_model(export: Export, out: Path, name: str | None = None) -> Path:
 
     The folder has the model's id for a name, unless models that share a space have `name`s.
 
-    Errors:  InputError when the folder cannot be written
+    Errors:  StorageError when the folder cannot be written
     """
     target = out / (name or export.model_id)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=".model-", dir=out))
-        try:
-            (aside / MODEL_FILE).write_bytes(export.network)
-            if export.softmax is not None:
-                (aside / SOFTMAX_FILE).write_bytes(export.softmax.to_bytes())
-            text = json.dumps(export.description, indent=2, ensure_ascii=False) + "\n"
-            (aside / DESCRIPTION_FILE).write_text(text, encoding="utf-8")
-            export.labels.write(aside)
-            aside.chmod(0o755)
-            if target.exists():  # the id is made from the content: it is the same model
-                shutil.rmtree(target)
-            aside.rename(target)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
-    except OSError as error:
-        raise InputError(f"{out}: the model cannot be written ({error})") from error
+    with new_model_folder(target) as aside:
+        (aside / MODEL_FILE).write_bytes(export.network)
+        if export.softmax is not None:
+            (aside / SOFTMAX_FILE).write_bytes(export.softmax.to_bytes())
+        text = json.dumps(export.description, indent=2, ensure_ascii=False) + "\n"
+        (aside / DESCRIPTION_FILE).write_text(text, encoding="utf-8")
+        export.labels.write(aside)
     return target
 
 
