@@ -71,15 +71,17 @@ def write_previews(
 
 
 def hit_preview(
-    layout: Layout, hit: Hit, limits: PictureLimits, side_px: int
+    layout: Layout, hit: Hit, limits: PictureLimits, side_px: int, *, whole: bool = False
 ) -> Image.Image | None:
-    """A small copy of a picture or panel that was found, None when its file is gone or damaged."""
+    """A small copy of a picture or panel that was found, without wide margins unless it is to be
+    `whole`; None when its file is gone or damaged."""
     if hit.panel is not None:
         from indexer.panels.picture import panel_preview
 
         return panel_preview(layout, hit.panel, limits, side_px)
-    if hit.file is None:
-        return None
+    if hit.file is None or whole:
+        file = hit.file and layout.picture(hit.file)
+        return stored_preview(file, limits, side_px) if file else None
     image = stored_preview(layout.picture(hit.file), limits, round(CLOSER * side_px))
     return image and closer(image, side_px)
 

@@ -99,6 +99,17 @@ def write_answer(
         out.write((f"{style}{line}{RESET}" if paint and line else line) + "\n")
 
 
+def write_whys(out: TextIO, whys: Sequence[tuple[int, str]]) -> None:
+    """Which parts make the first results alike: their ranks, and a sentence for each."""
+    if not whys:
+        return
+    paint = colour_wanted(out)
+    out.write(f"\n{BOLD}Why alike?{RESET}\n" if paint else "\nWhy alike?\n")
+    for rank, said in whys:
+        line = f"  {rank}  {said}"
+        out.write((f"{DIM}{line}{RESET}" if paint else line) + "\n")
+
+
 def panel_lines(answer: Answer) -> list[str]:
     """The panels that carried the answer, and where they lie; nothing where no picture was cut."""
     from search.panels import carriers

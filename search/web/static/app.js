@@ -12,6 +12,7 @@ import { accountPage } from "./account.js";
 const PAGES = {
   "": searchPage, title: titlePage, author: authorPage, browse: browsePage,
   map: async (...given) => (await load("map.js")).mapPage(...given), account: accountPage,
+  docs: async (...given) => (await load("docs.js")).docsPage(...given),
   galleries: async (...given) => (await load("galleries.js")).galleriesPage(...given),
   gallery: async (...given) => (await load("galleries.js")).galleryPage(...given),
 };
@@ -34,7 +35,7 @@ function chrome() {
     }, t("language")));
   fill(document.getElementById("footer"),
     h("p", {}, t("explainFoot")),
-    h("p", {}, t("source"), " ", h("a", { href: "openapi.json" }, t("docs")), " · ",
+    h("p", {}, t("source"), " ", h("a", { href: "docs" }, t("docs")), " · ",
       h("button", { type: "button", class: "plain", onclick: keysDialog }, t("keys"))));
 }
 

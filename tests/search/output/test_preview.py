@@ -142,7 +142,7 @@ def test_small_copies_leave_wide_margins_out() -> None:
     drawn = np.asarray(shown)[:, :, 1] < 128  # (H, W)
     assert shown.size == (100, 54) and drawn.mean() > 0.75
     page.paste((200, 0, 0), (0, 0, 1000, 30))  # ink on a side is no margin
-    assert preview.closer(page, 100).size == (100, 72)
+    assert preview.closer(page, 100).size == (100, 74)
     line = Image.new("RGB", (1000, 800), "white")
     line.paste((0, 0, 0), (100, 400, 900, 430))
     assert preview.closer(line, 100).size == (100, 40)  # paper stays around what is long
