@@ -111,7 +111,8 @@ def closer(image: Image.Image, side_px: int) -> Image.Image:
 
 def _with_rim(start: int, end: int, limit: int, longest: int) -> tuple[int, int]:
     """One side of a drawing with some paper around it, and enough for the shape of a preview."""
-    rim = max(RIM * longest, (longest / PREVIEW_RATIO - (end - start)) / 2)
+    least = (1 + 2 * RIM) * longest / PREVIEW_RATIO
+    rim = max(RIM * longest, (least - (end - start)) / 2)
     return max(0, round(start - rim)), min(limit, round(end + rim))
 
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.parse import parse_qs, quote, quote_plus, unquote, urlsplit
 
 import pytest
 
@@ -589,7 +589,7 @@ def test_the_api_is_tried_on_its_own_page(page_of: Open) -> None:
     query.get_by_role("button", name="Send").click()
     query.locator("pre").first.wait_for()
     told, answer = query.locator("pre").all_inner_texts()
-    assert "-F 'picture=@new.png'" in told and f"exclude_author={quote(HANDS[0])}" in told
+    assert "-F 'picture=@new.png'" in told and f"exclude_author={quote_plus(HANDS[0])}" in told
     [title] = json.loads(answer)["titles"]
     assert HANDS[0] not in title["authors"]
     wrong = page.locator(".call").filter(has_text="/v1/titles/{title_id}")
