@@ -98,6 +98,7 @@ function notes(answer) {
     else if (note.startsWith("the filters left")) said.push(t("candidates", { n: number(answer.query.candidates_count), total: number(answer.query.pictures_count) }));
     else if (note.startsWith("no artist is known")) said.push(t("noneLeftOut"));
     else if (/^words were compared/.test(note)) said.push(t("byWords"));
+    else if (/^what pictures show cannot/.test(note)) said.push(t("noClip"));
     else if (/^the words were looked for/.test(note)) said.push(t("byShown"));
     else if (/^nothing here is called/.test(note)) said.push(t("calledSo", { word: note.slice(24, -1) }));
     else if (/^ranked \d/.test(note)) said.push(t("byBoth", { p: Math.round(100 * answer.query.subject) }));
