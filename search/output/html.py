@@ -24,7 +24,7 @@ from schemas.records import LABEL_KINDS, Answer, Bar, Hit, Labels, Panel
 from schemas.storage.layout import Layout
 from schemas.storage.outputs import check_target, write_text
 from search.inputs import QueryPicture
-from search.output.preview import hit_preview
+from search.output.preview import CLOSER, closer, hit_preview
 from search.output.text import EXPANDED, only_shares, percent
 
 if TYPE_CHECKING:
@@ -152,7 +152,10 @@ class Thumbnails:
         """A picture that was asked about, under its `query_key`."""
         key = query_key(picture)
         if key not in self._images:
-            self._images[key] = picture.preview(self.limits, STEPS[0][0])
+            side_px = STEPS[0][0]
+            self._images[key] = closer(
+                picture.preview(self.limits, round(CLOSER * side_px)), side_px
+            )
 
     def encoded(self, uses: Mapping[str, int]) -> dict[str, Thumbnail]:
         """All pictures at the largest size at which the page keeps its budget.

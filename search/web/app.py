@@ -25,7 +25,7 @@ HERE = Path(__file__).parent
 STATIC = HERE / "static"
 PAGES = ("/", "/title", "/author", "/browse", "/map", "/galleries", "/gallery", "/account", "/docs")
 """Addresses that the HTML shell answers; its script draws what belongs there."""
-FIRST_SCRIPTS = ("dom.js", "strings.js", "api.js", "ask.js", "results.js", "works.js")
+FIRST_SCRIPTS = ("dom.js", "strings.js", "api.js", "ask.js", "home.js", "given.js")
 SUMMARY = "Find the titles drawn in the most similar style."
 DESCRIPTION = (
     "Given a picture, find the titles drawn in the most similar style, and say which artist it"

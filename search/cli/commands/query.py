@@ -175,15 +175,19 @@ def query(
 ) -> int | None:
     """Find the titles drawn most like a picture, and by whom.
 
-    Several pictures make one query; those that are slices of one strip are joined. With --each
-    every file is asked about by itself: the table has a line for each, --csv, --nl and --json name
-    the `file`, one that cannot be used gets its `problem`, and the others go on; --batch is the same
-    for a list of any length. --csv, --nl and --json are written as answers come. A strip, or a
+    Several pictures make one query; those that are slices of one strip are joined. A strip, or a
     page on which several panels are found with confidence, is cut, and each panel asks (at most
-    24, evenly spread): the answer names those that carried it. All filters act before the search. --palette and
-    --like-colors filter too; without any PICTURE they rank by colour alone (after
-    `toonsearch colors`), and --text by names alone: spelt in Korean or romanised, typos forgiven. --where is one SQL condition over title, author, genre, year, era,
-    kind, tags, star_score and the other columns of the index.
+    24, evenly spread): the answer names those that carried it.
+
+    With --each every file is asked about by itself: the table has a line for each, --csv, --nl and
+    --json name the `file`, one that cannot be used gets its `problem`, and the others go on. --batch
+    is the same for a list of any length. --csv, --nl and --json are written as answers come.
+
+    All filters act before the search. --where is one SQL condition over title, author, genre, year,
+    era, kind, tags, star_score and the other columns of the index. Without any PICTURE, --palette
+    and --like-colors rank by colour alone (after `toonsearch colors`), and --text by names alone,
+    spelt in Korean or romanised, typos forgiven; with a model of `toonsearch models add` also by
+    what pictures show.
     """
     # Before numpy starts: a query multiplies nothing large, and the threads that OpenBLAS
     # starts for that cost 50 ms on two cores.

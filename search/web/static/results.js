@@ -12,23 +12,12 @@ import { markButtons, marksNote } from "./marks.js";
 import { subjectSlider } from "./subject.js";
 import { wordsField } from "./words.js";
 
-export const FILTERS = ["k", "by", "genre", "platform", "year_from", "year_to", "min_percentile", "palette", "exclude_author", "exclude_same_author", "exclude_title", "liked", "disliked", "panel", "panels", "with", "weights", "subject", "text"];
-const MANY = new Set(["genre", "platform", "exclude_author", "exclude_title", "liked", "disliked", "panel", "with"]);
 const UNSEEN = new Set(["k", "exclude_title", "liked", "disliked", "panel", "panels", "with", "weights"]); // of the address, not of the form
 const NEARER = ["50", "90", "99", "99.9"]; // than so many percent of pairs by different artists
 const STEP = 10;
 const WIDE = matchMedia("(min-width: 54.01rem)"); // where the question stands beside the answer
 WIDE.addEventListener("change", () => { for (const one of document.querySelectorAll(".all-labels")) one.open = WIDE.matches; });
 const MAX_K = 200;
-
-export function filtersOf(params) {
-  const found = {};
-  for (const name of FILTERS) {
-    const values = params.getAll(name).filter(Boolean);
-    if (values.length) found[name] = MANY.has(name) ? values : values[0];
-  }
-  return found;
-}
 
 export function answerView(answer, context) {
   const found = answer.titles ?? answer.pictures;
@@ -50,7 +39,7 @@ export function answerView(answer, context) {
     context.subject?.like ? null : h("h1", { class: "hidden" }, t("result")), // a picture of the index has its title's name
     h("div", { class: "question", "data-drop": context.words ? null : t("dropWith") }, context.tiles ?? h("p", { class: "soft" }, t("notStored")),
       context.words ? null : h("p", { class: "on-map" }, h("a", { class: "plain", href: withParams("map", answer.id ? { r: answer.id } : { like: context.subject?.like }) }, t("onMap"))),
-      conclusion(answer.labels), h("details", { class: "all-labels", open: WIDE.matches }, h("summary", {}, t("allOfIt")), labelGroups(answer.labels))),
+      conclusion(answer.labels), allLabels(answer.labels)),
     h("section", { class: "found", "aria-label": t("result") }, h("h2", { class: "hidden" }, t("drawnAlike")),
       toolbar(answer, context),
       notes(answer),
@@ -74,6 +63,11 @@ function conclusion(labels) {
   if (!labels.conclusion) return null;
   const [before, after] = t(`concluded ${labels.conclusion}`, { name: "\u0000" }).split("\u0000");
   return h("p", { class: "conclusion" }, before, after === undefined ? null : [h("strong", {}, labels.authors[0].label), after]);
+}
+
+function allLabels(labels) {
+  const groups = labelGroups(labels).filter(Boolean);
+  return groups.length ? h("details", { class: "all-labels", open: WIDE.matches }, h("summary", {}, t("allOfIt")), groups) : null;
 }
 
 // Bars are whole percents that add up to 100; what is no label has a word of its own.
