@@ -348,12 +348,12 @@ def _connected(address: str, settings: Settings) -> Iterator[Any]:
                 "_temp_dir": folder,
                 "_node_ip_address": "127.0.0.1",
             }
-        with _told(address), _own_signals():
-            ray.init(address=address, **options)
-        for name in ("ray", "ray.data"):
-            logging.getLogger(name).disabled = True
-            logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # errors are raised as well
         try:
+            with _told(address), _own_signals():
+                ray.init(address=address, **options)
+            for name in ("ray", "ray.data"):
+                logging.getLogger(name).disabled = True
+                logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # errors are raised as well
             yield ray
         finally:
             ray.shutdown()
@@ -361,13 +361,15 @@ def _connected(address: str, settings: Settings) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _own_signals() -> Iterator[None]:
-    """Give back what SIGTERM did before Ray took it."""
+    """Give back what SIGTERM did before Ray took it, and take its exit for Ctrl-C."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
+    except SystemExit:
+        raise KeyboardInterrupt from None
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -375,12 +377,9 @@ def _own_signals() -> Iterator[None]:
 @contextlib.contextmanager
 def _told(address: str | None = None) -> Iterator[None]:
     """Whatever Ray raises, as one line. Errors:  NetworkError"""
-    from ray.exceptions import RayError
-
-    kinds = (RayError, OSError, RuntimeError, ValueError)
     try:
         yield
-    except kinds as error:
+    except Exception as error:  # Ray has no class that all its errors share
         said = " ".join(str(error).split())[:200] or type(error).__name__
         if address is not None:
             raise NetworkError(
