@@ -141,8 +141,8 @@ class Place:
         text = str(error)
         parts = [found[1].strip() for one in (_STATUS, _CODE) if (found := one.search(text))]
         why = ", ".join(parts) or "no answer"
-        if "redential" in text and not parts:
-            why = "no credentials"
+        if "169.254." in text or ("redential" in text and not parts):
+            why = "no credentials"  # nor a machine of the cloud, which has some of its own
         return NetworkError(
             f"{self.url} failed ({why})",
             "Look after the bucket, AWS_ENDPOINT_URL and the credentials in the environment (AWS_...);"
