@@ -21,7 +21,7 @@ EXTRAS := --extra crawl --extra web --extra report
 # Many tests wait for other processes: one more worker than cores.
 WORKERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
 
-.PHONY: answers clipart help env test-env train-env milvus-env ray-env s3-env demo test faults fuzz field hands check format bench gpu-check figures picture sheet docs model card lock clean
+.PHONY: answers clipart help env test-env train-env milvus-env ray-env storage-env demo test faults fuzz field hands check format bench gpu-check figures picture sheet docs model card lock clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,7 +48,7 @@ milvus-env: test-env $(VENV)/.ready-milvus-lite ## Add pymilvus and milvus-lite,
 
 ray-env: test-env $(VENV)/.ready-ray ## Add Ray, which tests of embedding on a cluster need (large)
 
-s3-env: test-env $(VENV)/.ready-s3-test ## Add obstore and moto, which tests of object storage need
+storage-env: test-env $(VENV)/.ready-s3-test ## Add obstore and moto, which tests of object storage need
 
 # The packages and the clip art are fetched side by side: the one waits for the network while the
 # other unpacks.

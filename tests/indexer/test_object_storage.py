@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("obstore", reason="needs obstore and moto: make s3-env")
-pytest.importorskip("moto.server", reason="needs obstore and moto: make s3-env")
+pytest.importorskip("obstore", reason="needs obstore and moto: make storage-env")
+pytest.importorskip("moto.server", reason="needs obstore and moto: make storage-env")
 
 from indexer import object_storage
 from indexer.object_storage import Place, pull, push

@@ -41,7 +41,7 @@ def push(ctx: typer.Context, url: Url, as_json: AsJson = False) -> int:
     return _shown(session, report, as_json)
 
 
-@group.command(epilog=examples("toonsearch --data /srv/copy catalog pull s3://BUCKET/webtoons"))
+@group.command(epilog=examples("toonsearch catalog pull s3://BUCKET/webtoons --data /srv/copy"))
 def pull(ctx: typer.Context, url: Url, as_json: AsJson = False) -> int:
     """Bring this catalog up to a place that was pushed to.
 
