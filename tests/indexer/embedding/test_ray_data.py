@@ -19,9 +19,10 @@ from indexer.embedding.ray_data import Worker, encoded_by_ray, failure_table, ou
 from indexer.monitoring import coverage
 from schemas.errors import InputError, NetworkError, NoIndexError, ToonsearchError, UsageError
 from schemas.images import PictureError
-from schemas.settings import EncoderSettings, Settings, StoreSettings
+from schemas.settings import Settings, load_settings
 from schemas.storage.catalog import Catalog
 from tests.drawings import drawing
+from tests.small_model import ENVIRON
 
 PICTURES = 24
 needs_ray = pytest.mark.skipif(
@@ -34,7 +35,9 @@ own_warnings = pytest.mark.filterwarnings("ignore")
 
 def settings_of(root: Path) -> Settings:
     """Two workers, blocks of two pictures."""
-    return Settings(store=StoreSettings(root=root), encoder=EncoderSettings(batch=2, threads=2))
+    return load_settings(
+        {"store.root": str(root), "encoder.batch": 2, "encoder.threads": 2}, environ=ENVIRON
+    )
 
 
 @pytest.fixture(scope="module")
