@@ -149,13 +149,18 @@ class Place:
             " then run the same command again: it goes on.",
         )
 
-    def sizes(self, folder: str) -> dict[str, int]:
-        """Bytes of every object below a folder."""
-        found: dict[str, int] = {}
+    def keys(self, folder: str) -> set[str]:
+        """Every object below a folder, relative to it."""
+        start = f"{folder}/" if folder else ""
         with self._told():
-            for page in self._obstore.list(self._store, folder, chunk_size=1000):
-                found.update((one["path"], one["size"]) for one in page)
-        return found
+            pages = self._obstore.list(self._store, folder, chunk_size=1000)
+            return {one["path"].removeprefix(start) for page in pages for one in page}
+
+    def folders(self, folder: str) -> set[str]:
+        """The folders in a folder."""
+        with self._told():
+            found = self._obstore.list_with_delimiter(self._store, folder)["common_prefixes"]
+        return {path.rstrip("/").rpartition("/")[2] for path in found}
 
     def get(self, key: str, max_bytes: int = MAX_SMALL_BYTES) -> tuple[bytes, str] | None:
         """An object and its entity tag, None when there is none.
@@ -366,9 +371,8 @@ def push(layout: Layout, url: str, *, progress: Progress | None = None) -> SyncR
     with storage_errors(f"the copy in {place.url}"):
         if layout.blocked.exists():
             place.put(layout.blocked.name, layout.blocked.read_bytes())
-        named = _named(layout, here["pictures"].checksums.version)
-        listed = place.sizes("pictures")
-        _push_pictures(place, layout, named, listed, report, progress)
+        version = here["pictures"].checksums.version
+        gone = _push_pictures(place, layout, version, report, progress)
         behind = {name: one for name, one in here.items() if not _same(there.get(name), one)}
         for name, state in behind.items():
             _push_files(place, layout.table(name), name, state, there.get(name), report)
@@ -380,19 +384,11 @@ def push(layout: Layout, url: str, *, progress: Progress | None = None) -> SyncR
                     f"{place.url} was changed by another machine meanwhile", "Run it again."
                 )
             report.tables.append(name)
-        kept = {f"tables/{name}/{file}" for name in here for file in here[name].files}
         old = [
-            key
-            for key in place.sizes("tables")
-            if (found := re.fullmatch(r"tables/(\w+)/(.+)", key))
-            and found[1] in here
-            and _FILE.fullmatch(found[2])
-            and key not in kept
-        ]
-        gone = [
-            key
-            for key in listed
-            if is_content_address(Path(key)) and key.removeprefix("pictures/") not in named
+            f"tables/{name}/{file}"
+            for name in here
+            for file in place.keys(f"tables/{name}") - here[name].files.keys()
+            if _FILE.fullmatch(file)
         ]
         report.removed = place.remove([*old, *gone])
         seen.write(here)
@@ -403,20 +399,31 @@ def _same(one: TableState | None, other: TableState) -> bool:
     return one is not None and one.data == other.data
 
 
-def _named(layout: Layout, version: int) -> set[str]:
-    """Files of pictures that a version of the catalog names."""
-    files = Catalog(layout).read("pictures", ["file"], version)["file"].to_pylist()
-    return {file for file in files if file is not None}
-
-
 def _push_pictures(
-    place: Place,
-    layout: Layout,
-    named: set[str],
-    listed: dict[str, int],
-    report: SyncReport,
-    progress: Progress | None,
-) -> None:
+    place: Place, layout: Layout, version: int, report: SyncReport, progress: Progress | None
+) -> list[str]:
+    """Put pictures that a version of the catalog names; returns the keys of others."""
+    import pyarrow.compute as pc
+
+    named = pc.unique(pc.drop_null(Catalog(layout).read("pictures", ["file"], version)["file"]))
+    gone: list[str] = []
+    known = 0
+
+    def missing() -> Iterator[str]:
+        """Folder by folder, so that no more names are in memory than one has."""
+        nonlocal known
+        there = place.folders("pictures")
+        for folder in sorted(
+            {*there, *pc.unique(pc.utf8_slice_codeunits(named, 0, 2)).to_pylist()}
+        ):
+            files = set(named.filter(pc.starts_with(named, f"{folder}/")).to_pylist())
+            keys = place.keys(f"pictures/{folder}") if folder in there else set()
+            listed = {f"{folder}/{key}" for key in keys}
+            extra = (one for one in listed - files if is_content_address(Path(one)))
+            gone.extend(f"pictures/{one}" for one in extra)
+            known += len(listed & files)
+            yield from sorted(files - listed)
+
     def put(file: str) -> int | PictureError:
         try:
             data = stored_bytes(layout.picture(file), Path(file).stem)
@@ -425,15 +432,15 @@ def _push_pictures(
         place.put(f"pictures/{file}", data)
         return len(data)
 
-    missing = sorted(file for file in named if f"pictures/{file}" not in listed)
-    for done, (file, outcome) in enumerate(_at_once(put, missing), 1):
+    for done, (file, outcome) in enumerate(_at_once(put, missing()), 1):
         if isinstance(outcome, PictureError):
             report.fail(file, outcome.message)
         else:
             report.pictures += 1
             report.bytes_count += outcome
         if progress:
-            progress(done, len(missing))
+            progress(done + known, len(named))
+    return gone
 
 
 def _push_files(
@@ -504,14 +511,13 @@ def pull(layout: Layout, url: str, *, progress: Progress | None = None) -> SyncR
     ):
         aside.mkdir(parents=True)
         _pull_marks(place, layout, aside, report)
-        listed = place.sizes("pictures")
-        _pull_pictures(place, layout, aside, listed, report, progress)
+        extra = _pull_pictures(place, layout, aside, report, progress)
         seen.expect(behind)
         for name, state in behind.items():
             _pull_table(place, layout, aside / name, name, state, report)
             report.tables.append(name)
         seen.write(there)
-        report.removed = _drop_pictures(layout, listed)
+        report.removed = _drop_pictures(layout, extra)
     return report
 
 
@@ -530,13 +536,25 @@ def _pull_marks(place: Place, layout: Layout, aside: Path, report: SyncReport) -
 
 
 def _pull_pictures(
-    place: Place,
-    layout: Layout,
-    aside: Path,
-    listed: dict[str, int],
-    report: SyncReport,
-    progress: Progress | None,
-) -> None:
+    place: Place, layout: Layout, aside: Path, report: SyncReport, progress: Progress | None
+) -> set[str]:
+    """Fetch pictures that are not here; returns those that are not there."""
+    extra: set[str] = set()
+    known = 0
+
+    def missing() -> Iterator[str]:
+        nonlocal known
+        mine = {path.name for path in layout.pictures.glob("*") if path.is_dir()}
+        for folder in sorted(mine | (there := place.folders("pictures"))):
+            keys = place.keys(f"pictures/{folder}") if folder in there else set()
+            found = (f"{folder}/{key}" for key in keys)
+            listed = {one for one in found if is_content_address(Path(one))}
+            paths = layout.pictures.joinpath(folder).glob("*/*")
+            here = {str(path.relative_to(layout.pictures)) for path in paths}
+            extra.update(here - listed)
+            known += len(here & listed)
+            yield from sorted(listed - here)
+
     def fetch(file: str) -> int | str:
         half, target = aside / Path(file).name, layout.picture(file)
         if not place.fetch(f"pictures/{file}", half):
@@ -551,10 +569,8 @@ def _pull_pictures(
         finally:
             half.unlink(missing_ok=True)
 
-    files = [key.removeprefix("pictures/") for key in listed if is_content_address(Path(key))]
-    missing = [file for file in sorted(files) if not layout.picture(file).exists()]
     folders: set[Path] = set()
-    for done, (file, outcome) in enumerate(_at_once(fetch, missing), 1):
+    for done, (file, outcome) in enumerate(_at_once(fetch, missing()), 1):
         if isinstance(outcome, str):
             report.fail(file, outcome)
         else:
@@ -562,11 +578,12 @@ def _pull_pictures(
             report.bytes_count += outcome
             folders.add(layout.picture(file).parent)
         if progress:
-            progress(done, len(missing))
+            progress(done + known, 0)
     for folder in {*folders, *(one.parent for one in folders)}:
         fsync_directory(folder)
     if folders:
         fsync_directory(layout.pictures)
+    return extra
 
 
 def _pull_table(
@@ -604,10 +621,8 @@ def _pull_table(
     commits.repair(table)
 
 
-def _drop_pictures(layout: Layout, listed: dict[str, int]) -> int:
+def _drop_pictures(layout: Layout, extra: set[str]) -> int:
     """Remove pictures that are not there any more and that no row names; returns how many."""
-    here = {str(path.relative_to(layout.pictures)) for path in layout.pictures.glob("*/*/*")}
-    extra = {file for file in here if f"pictures/{file}" not in listed}
     if not extra:
         return 0
     named = set(Catalog(layout).read("pictures", ["file"])["file"].to_pylist())
