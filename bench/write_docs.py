@@ -10,7 +10,7 @@ import json
 import sys
 from pathlib import Path
 
-from bench.__main__ import PARTS
+from bench.__main__ import ASKED_FOR, PARTS
 from bench.figures import Figure
 from schemas.settings import describe
 
@@ -24,7 +24,7 @@ def table() -> str:
     """One table for each part that was measured."""
     lines = ["| what | measured | target |", "| --- | --- | --- |"]
     machines = set()
-    for part in PARTS:
+    for part in (*PARTS, *ASKED_FOR):
         file = RESULTS / f"{part}.json"
         if not file.exists():
             continue
