@@ -17,8 +17,10 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
+from indexer.embedding.embed import open_encoder
 from indexer.embedding.encoder import Device, Encoded, Encoder, Runtime
 from indexer.labels.predict import Prediction, predict
+from indexer.vector_index.faiss_index import gpus_for
 from indexer.vector_index.generations import Generation
 from indexer.vector_index.ranking import (
     CENTROID_WEIGHT,
@@ -198,6 +200,19 @@ class QueryOptions:
             filters=filters,
             expand=settings.expand,
         )
+
+
+def check_devices(settings: Settings) -> None:
+    """See that there are the GPUs that the settings insist on, before anybody waits for answers.
+
+    Errors:  UsageError for cuda without one
+    """
+    if settings.index.device == "cuda":
+        gpus_for("cuda")
+    if settings.encoder.device == "cuda":
+        encoder = open_encoder(settings, bulk=True)
+        side = encoder.pixel_spec.multiple_px
+        encoder.encode([np.zeros((side, side, 3), np.uint8)])
 
 
 class Engine:

@@ -44,6 +44,9 @@ where all hits lie. Shape (161,)."""
 MIN_EXAMPLES = 30  # fewer held-out pictures than this show nothing
 MIN_AUTHORS = 3
 """Fewer known authors than this cannot be separated in trials."""
+LEAST_TRIALS, MOST_COMPARED, MOST_SCORES = 300, 1_000_000_000, 20_000_000
+"""Of a large catalog fewer sample pictures are tried than wanted: as many as cost so many
+comparisons with others, or so many numbers of all labels; from a million pictures 1,000."""
 FOLDS = 5
 FIT_ROWS = 30_000
 """Heads that are only fitted to be judged see at most this many pictures."""
@@ -228,7 +231,7 @@ def fit(data: LabelDataset, *, sample: int, seed: int, neighbours: int = NEIGHBO
     are fitted on titles that are hidden, the unknown author is not. Without `neighbours` the heads
     answer alone.
 
-    Shapes:  see LabelDataset; at most `sample` pictures serve as queries
+    Shapes:  see LabelDataset; at most `sample` pictures serve as queries, of a large catalog fewer
     """
     known = data.codes["author"]
     nameless = len(np.unique(known[known >= 0])) < MIN_AUTHORS
@@ -236,7 +239,9 @@ def fit(data: LabelDataset, *, sample: int, seed: int, neighbours: int = NEIGHBO
     rng = np.random.default_rng(seed)
     background = _background(data, author, rng)
     neighbours = max(0, min(neighbours, len(data.vectors) - 1))
-    queries = _sampled(author, sample, rng)
+    labels = max((len(names) for names in data.names.values()), default=0)
+    most = min(MOST_COMPARED // max(1, len(data.vectors)), MOST_SCORES // max(1, labels))
+    queries = _sampled(author, min(sample, max(LEAST_TRIALS, most)), rng)
     at = np.interp([DEFAULT_CLOSE_PERCENT, DEFAULT_VERY_CLOSE_PERCENT], QUANTILE_LEVELS, background)
     found = Calibration(
         background,

@@ -251,10 +251,7 @@ create table pictures (
   kind text, episode_no integer, file text, source_path text, year integer,
   width_px integer, height_px integer, panel text, episode_url text, ood real, map_x real, map_y real, {codes});
 create table centroids (title_no integer primary key, vector blob not null);
-create index pictures_by_title on pictures (title_no);
-create index pictures_by_picture on pictures (picture_id);
 create table names (title_no integer not null, kind text not null, name text not null);
-create index names_by_name on names (kind, name);
 create view catalog as select
   p.row_id, p.picture_id, t.title_id, t.platform, t.name as title, t.author,
   (select group_concat(value, ', ') from json_each(t.authors)) as authors,
@@ -267,6 +264,12 @@ create view catalog as select
   p.kind, p.episode_no, p.source_path, p.width_px, p.height_px
 from pictures p join titles t using (title_no);
 """
+INDEXES = """
+create index pictures_by_title on pictures (title_no);
+create index pictures_by_picture on pictures (picture_id);
+create index names_by_name on names (kind, name);
+"""
+"""Made when all rows are there: sorted once, not a million times."""
 
 
 def write_meta(
@@ -336,6 +339,7 @@ def write_meta(
             ((n, one.tobytes()) for n, one in enumerate(centroids.astype(CENTROID))),
         )
         connection.execute("commit")
+        connection.executescript(INDEXES)
     finally:
         connection.close()
 
