@@ -54,6 +54,12 @@ def synthetic_index(pictures: int = PICTURES) -> Layout:
     return Layout(Path(folder))
 
 
+def vectors_around(centres: np.ndarray, rng: np.random.Generator, noise: float = 0.9) -> np.ndarray:
+    """Unit vectors around centres whose numbers have a deviation of 1; (N, D) -> (N, D)"""
+    found = centres + noise * rng.standard_normal(centres.shape, dtype=np.float32)
+    return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True), np.float32)
+
+
 def build_catalog(layout: Layout, pictures: int, seed: int = 1) -> str:
     """Fill a catalog with vectors around one centre per author, build and publish it.
 
@@ -91,9 +97,7 @@ def fill_catalog(layout: Layout, pictures: int, seed: int = 1, more_of: int = 0)
         part = range(start, min(start + 20_000, pictures))
         ids = [hashlib.sha256(f"{seed}-{n}".encode()).hexdigest() for n in part]
         title_of = np.asarray(part) % titles
-        noise = rng.standard_normal((len(part), encoder.dimension), dtype=np.float32)
-        vectors = centres[title_of % authors] + 0.9 * noise
-        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        vectors = vectors_around(centres[title_of % authors], rng)
         catalog.append(
             "pictures",
             rows_of(

@@ -29,9 +29,11 @@ def lay_out(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
     Source:  Policar, Strazar, Zupan 2024, "openTSNE"
     """
     rows = len(vectors)
-    if rows < 4 or np.array_equal(
-        vectors.min(axis=0), vectors.max(axis=0)
-    ):  # nothing to tell apart
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(rows)
+    fitted, others = np.sort(order[:MAX_FITTED]), np.sort(order[MAX_FITTED:])
+    some = vectors[fitted]
+    if rows < 4 or np.array_equal(some.min(axis=0), some.max(axis=0)):  # nothing to tell apart
         return np.column_stack([np.linspace(0.4, 0.6, rows), np.full(rows, 0.5)]).astype("f4")
     if rows < MIN_FITTED:
         sides, sizes, _ = np.linalg.svd(
@@ -40,9 +42,6 @@ def lay_out(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
         return _into_square(np.pad(sides * sizes, ((0, 0), (0, 2)))[:, :2])
     from openTSNE import TSNE
 
-    rng = np.random.default_rng(seed)
-    order = rng.permutation(rows)
-    fitted, others = np.sort(order[:MAX_FITTED]), np.sort(order[MAX_FITTED:])
     places = np.empty((rows, 2))
     places[fitted] = TSNE(
         perplexity=min(30.0, (len(fitted) - 1) / 3),
@@ -50,8 +49,8 @@ def lay_out(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
         negative_gradient_method="bh",
         n_jobs=1,  # several threads give another map each time
         random_state=seed,
-    ).fit(np.asarray(vectors[fitted], np.float32))
-    places[others] = _beside(vectors, others, vectors[fitted], places[fitted])
+    ).fit(np.asarray(some, np.float32))
+    places[others] = _beside(vectors, others, some, places[fitted])
     return _into_square(places)
 
 
