@@ -14,6 +14,7 @@ import json
 import sqlite3
 import sys
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,30 @@ LEAST = 0.99
 WARM_UP = 20
 
 
-class Rclip:
+class Peer(ABC):
+    """What can be built, opened and asked; `steps` are settings, ever more exact ones."""
+
+    steps: tuple[int, ...]
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / type(self).__name__
+
+    @abstractmethod
+    def build(self, vectors: np.ndarray) -> None: ...
+
+    @abstractmethod
+    def open(self, step: int) -> None: ...
+
+    @abstractmethod
+    def search(self, query: np.ndarray, k: int) -> np.ndarray:
+        """(D,) -> ids (k,)"""
+
+
+class Rclip(Peer):
     """rclip's method: a row for each picture in SQLite, all of them read and multiplied for each
     query."""
 
     steps = (0,)
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "rclip.sqlite"
 
     def build(self, vectors: np.ndarray) -> None:
         self.path.unlink(missing_ok=True)
@@ -50,13 +67,10 @@ class Rclip:
         return np.asarray(ids)[np.argsort(-scores)[:k]]
 
 
-class FaissIvf:
+class FaissIvf(Peer):
     """FAISS' inverted lists of bytes, with as many lists as autofaiss takes, mapped."""
 
     steps = (1, 2, 4, 8, 16, 32, 64, 128)
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "ivf.faiss"
 
     def build(self, vectors: np.ndarray) -> None:
         import faiss
@@ -77,19 +91,16 @@ class FaissIvf:
 
         faiss.omp_set_num_threads(1)
         self.index = faiss.read_index(str(self.path), faiss.IO_FLAG_MMAP)
-        self.index.nprobe = step
+        self.index.nprobe = step  # type: ignore[attr-defined]
 
     def search(self, query: np.ndarray, k: int) -> np.ndarray:
         return np.asarray(self.index.search(query[None], k)[1][0])
 
 
-class LanceDb:
+class LanceDb(Peer):
     """LanceDB's IVF_PQ, compared again by the vectors themselves."""
 
     steps = (20, 40, 80, 160)
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder / "lance"
 
     def build(self, vectors: np.ndarray) -> None:
         import lancedb
@@ -105,7 +116,7 @@ class LanceDb:
                 yield pa.RecordBatch.from_arrays([ids, flat], ["id", "vector"])
 
         schema = pa.schema([("id", pa.int64()), ("vector", pa.list_(pa.float32(), width))])
-        table = lancedb.connect(self.folder).create_table(
+        table = lancedb.connect(self.path).create_table(
             "pictures", batches(), schema=schema, mode="overwrite"
         )
         table.create_index(metric="dot", vector_column_name="vector", index_type="IVF_PQ")
@@ -113,7 +124,7 @@ class LanceDb:
     def open(self, step: int) -> None:
         import lancedb
 
-        self.table, self.step = lancedb.connect(self.folder).open_table("pictures"), step
+        self.table, self.step = lancedb.connect(self.path).open_table("pictures"), step
 
     def search(self, query: np.ndarray, k: int) -> np.ndarray:
         asked = self.table.search(query).distance_type("dot").nprobes(self.step)
@@ -121,13 +132,10 @@ class LanceDb:
         return np.asarray(found["id"])
 
 
-class Hnswlib:
+class Hnswlib(Peer):
     """hnswlib's graph, read as a whole."""
 
     steps = (32, 64, 128, 256, 512)
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "hnsw.bin"
 
     def build(self, vectors: np.ndarray) -> None:
         import hnswlib
@@ -151,7 +159,12 @@ class Hnswlib:
         return np.asarray(self.index.knn_query(query, k)[0][0])
 
 
-PEERS = {"rclip": Rclip, "faiss": FaissIvf, "lancedb": LanceDb, "hnswlib": Hnswlib}
+PEERS: dict[str, type[Peer]] = {
+    "rclip": Rclip,
+    "faiss": FaissIvf,
+    "lancedb": LanceDb,
+    "hnswlib": Hnswlib,
+}
 
 
 def recall(peer: Any, queries: np.ndarray, truth: np.ndarray) -> float:

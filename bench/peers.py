@@ -140,7 +140,7 @@ class Ours:
         self.index = VectorIndex.open(self.path, SearchPlan(**json.loads(self.plan.read_text())))
 
     def search(self, query: np.ndarray, k: int) -> np.ndarray:
-        return self.index.search(query[None], k)[1][0]
+        return np.asarray(self.index.search(query[None], k)[1][0])
 
 
 def ours(kind: str, step: str, folder: Path) -> dict[str, Any]:
