@@ -7,6 +7,7 @@ import importlib
 import sys
 from pathlib import Path
 
+from bench.catalog import PICTURES
 from bench.figures import machine, write_json
 
 PARTS = ("size", "query", "encoding", "web", "colors", "views", "crawl", "nightly", "scale")
@@ -34,7 +35,8 @@ def main() -> int:
     for part in options.only:
         kept = {"work": options.work} if part in RESUMABLE else {}
         figures = importlib.import_module(f"bench.{part}").measure(**size, **kept)
-        write_json(options.out / f"{part}.json", figures)
+        sized = f"-{options.pictures or PICTURES}" if part in RESUMABLE else ""
+        write_json(options.out / f"{part}{sized}.json", figures)
         for figure in figures:
             print(figure.line(), flush=True)
         reached &= all(figure.reached for figure in figures)

@@ -75,6 +75,7 @@ def _figures(
                float(np.median([run["cpu_s"] for run in cold])), "s"),
         Figure(f"{key}_cold_memory", f"{of}: cold process, peak memory", cold[0]["peak_mb"], "MB"),
         Figure(f"{key}_warm", f"{of}: warm query, median", warm["p50"], "ms"),
+        Figure(f"{key}_warm_cpu", f"{of}: warm query, processors", warm["cpu_p50"], "ms"),
         Figure(f"{key}_warm_p99", f"{of}: warm query, p99", warm["p99"], "ms"),
     ]  # fmt: skip
 
@@ -151,13 +152,7 @@ def ours(kind: str, step: str, folder: Path) -> dict[str, Any]:
     mine.open()
     if step == "cold":
         return {"found": mine.search(queries[0], NEAREST).tolist()}
-    took = []
-    for query in queries:
-        started = time.perf_counter()
-        mine.search(query, NEAREST)
-        took.append(1e3 * (time.perf_counter() - started))
-    p50, p99 = np.percentile(took[peer.WARM_UP :], [50, 99]).tolist()
-    return {"p50": p50, "p99": p99, "recall": peer.recall(mine, queries, truth)}
+    return {**peer.timed(mine, queries, NEAREST), "recall": peer.recall(mine, queries, truth)}
 
 
 if __name__ == "__main__":
