@@ -19,6 +19,8 @@ SIZES = (1_000_000, 10_000_000, 100_000_000, 1_000_000_000)
 SHARD_PICTURES = 20_000_000
 """What one machine is given in the sizing: its lists then are a few GB."""
 CORES = 16
+BUILD_CORES = 2
+"""Much of a build takes one core: more than were measured are not reckoned with."""
 ENCODED_A_SECOND = 94.4
 """Pictures that two cores decode and encode, where bench/results has no newer figure."""
 
@@ -120,7 +122,7 @@ def sizing_table(results: Path) -> list[str]:
         shards = -(-count // SHARD_PICTURES)
         each = count / shards
         grown = (each / base) ** 0.5
-        build_h = (rest_s + sorted_s * grown) * each / base / CORES / 3600
+        build_h = (rest_s + sorted_s * grown) * each / base / BUILD_CORES / 3600
         query_ms = of["ivf_p50"].value * grown
         rows.append([
             f"{count:,}", f"{shards:,}", f"{disk * count / 1e12:,.2f} TB",
