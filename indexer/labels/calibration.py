@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ from indexer.labels.metrics import (
     logistic,
 )
 from indexer.labels.open_set import Usual, familiarity
-from indexer.vector_index.ranking import exact_nearest, title_centroids, title_scores
+from indexer.vector_index.ranking import exact_nearest_each, title_centroids, title_scores
 from schemas.errors import NoIndexError
 from schemas.records import CLOSENESS, DECADE, LABEL_KINDS
 
@@ -260,8 +261,7 @@ def fit(data: LabelDataset, *, sample: int, seed: int, neighbours: int = NEIGHBO
     by_title = nameless or bool(other_title.mean() >= 0.2)
     own_group = data.title if by_title else data.picture
     other = other_title if by_title else _has_other(author, data.picture)[queries]
-    trial = hidden_neighbours(data, queries, own_group, neighbours)
-    stranger = hidden_neighbours(data, queries, author, neighbours)
+    trial, stranger = hidden_neighbours(data, queries, (own_group, author), neighbours)
     held = held_out_scores(data, queries, folds_within(author, own_group), rng)
     basis, usual = "other_titles" if by_title else "other_pictures", trial.similarity
     found = replace(found, basis=basis, usual_nearest=Usual.of_nearest(usual))
@@ -376,21 +376,34 @@ def _has_other(author: np.ndarray, group: np.ndarray) -> np.ndarray:
     return np.isin(author, many)
 
 
-def hidden_neighbours(data: LabelDataset, queries: np.ndarray, hide: np.ndarray, k: int) -> _Trial:
-    """Exact neighbours with the query's own group and its copies left out; hide (N,)"""
-    similarity = np.full((len(queries), k), -1.0, dtype=np.float32)
-    rows = np.full((len(queries), k), -1, dtype=np.int64)
-    for start in range(0, len(queries) if k else 0, 128):
-        block = queries[start : start + 128]
+AT_ONCE = 1024
+"""Queries that share one pass over all vectors."""
 
-        def hidden(part: slice, block: np.ndarray = block) -> np.ndarray:
-            own = hide[block][:, None] == hide[None, part]
-            return np.asarray(own | (data.picture[block][:, None] == data.picture[None, part]))
 
-        found = exact_nearest(np.asarray(data.vectors[block], np.float32), data.vectors, k, hidden)
-        similarity[start : start + len(block)], rows[start : start + len(block)] = found
-    # Where there are no more, a row is far away and without a label.
-    return _Trial(np.maximum(similarity, -1.0), rows)
+def hidden_neighbours(
+    data: LabelDataset, queries: np.ndarray, hide: Sequence[np.ndarray], k: int
+) -> list[_Trial]:
+    """Exact neighbours with the query's own group and its copies left out, for each way of
+    grouping in `hide`, (N,) each"""
+    shape = len(queries), k
+    found = [_Trial(np.full(shape, -1.0, np.float32), np.full(shape, -1)) for _ in hide]
+    picture, *groups = (of.astype(np.int32) for of in (data.picture, *hide))
+    for start in range(0, len(queries) if k else 0, AT_ONCE):
+        block = queries[start : start + AT_ONCE]
+
+        def hidden(of: np.ndarray, part: slice, block: np.ndarray = block) -> np.ndarray:
+            own = of[block][:, None] == of[None, part]
+            return np.asarray(own | (picture[block][:, None] == picture[None, part]))
+
+        asked = np.asarray(data.vectors[block], np.float32)
+        ways = [partial(hidden, of) for of in groups]
+        for trial, (similarity, rows) in zip(
+            found, exact_nearest_each(asked, data.vectors, k, ways), strict=True
+        ):
+            # Where there are no more, a row is far away and without a label.
+            trial.similarity[start : start + len(block)] = np.maximum(similarity, -1.0)
+            trial.row[start : start + len(block)] = rows
+    return found
 
 
 class HeldOut(NamedTuple):

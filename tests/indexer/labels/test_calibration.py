@@ -191,7 +191,7 @@ def test_close_is_what_is_nearer_than_other_authors_usually_are() -> None:
 def test_hidden_neighbours_equal_a_slow_loop() -> None:
     data = artists(6, 2, 4, 1.0)
     queries = np.arange(0, 48, 7)
-    found = hidden_neighbours(data, queries, data.title, 47)
+    (found,) = hidden_neighbours(data, queries, [data.title], 47)
     for number, query in enumerate(queries.tolist()):
         others = np.flatnonzero(data.title != data.title[query])
         similarity = data.vectors[others] @ data.vectors[query]
