@@ -45,7 +45,8 @@ BLOCK_ROWS = 1 << 14
 def group_sums(
     vectors: np.ndarray, groups: np.ndarray, count: int, rows: np.ndarray | None = None
 ) -> np.ndarray:
-    """The sum of the vectors of each group, of all rows or of some, a block at a time.
+    """The sum of the vectors of each group, of all rows or of some: of a block of them in float32,
+    of all blocks in float64.
 
     Shapes:  vectors (N, D) of any floats, rows (M,), groups (M,) int below `count`
              -> (count, D) float64
@@ -56,7 +57,7 @@ def group_sums(
         order = np.argsort(groups[block], kind="stable")
         own, first = np.unique(groups[block][order], return_index=True)
         some = vectors[block] if rows is None else vectors[rows[block]]
-        sums[own] += np.add.reduceat(np.asarray(some[order], np.float64), first, axis=0)
+        sums[own] += np.add.reduceat(np.asarray(some[order], np.float32), first, axis=0)
     return sums
 
 
