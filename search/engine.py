@@ -17,10 +17,8 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
-from indexer.embedding.embed import open_encoder
 from indexer.embedding.encoder import Device, Encoded, Encoder, Runtime
 from indexer.labels.predict import Prediction, predict
-from indexer.vector_index.faiss_index import gpus_for
 from indexer.vector_index.generations import Generation
 from indexer.vector_index.ranking import (
     CENTROID_WEIGHT,
@@ -207,6 +205,9 @@ def check_devices(settings: Settings) -> None:
 
     Errors:  UsageError for cuda without one
     """
+    from indexer.embedding.embed import open_encoder
+    from indexer.vector_index.faiss_index import gpus_for
+
     if settings.index.device == "cuda":
         gpus_for("cuda")
     if settings.encoder.device == "cuda":
