@@ -30,7 +30,13 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from indexer.training.augmentation import MADE_HANDS, training_crop
 from indexer.training.backbones import MULTIPLE_PX
-from indexer.training.branches import Branches, TrainedStatistics, read_trained, save_trained
+from indexer.training.branches import (
+    Branches,
+    TrainedStatistics,
+    in_bfloat16,
+    read_trained,
+    save_trained,
+)
 from indexer.training.data import Batch, LabelRules, Samples
 from indexer.training.evaluation.retrieval import Gallery, near_duplicates
 from indexer.training.features import FeatureStore
@@ -432,26 +438,6 @@ def learnt_projection(file: Path) -> Projection:
     """
     found = read_trained(file)
     return Projection(*(found[name].numpy() for name in Projection._fields))
-
-
-def in_bfloat16(precision: str, device: torch.device) -> bool:
-    """Whether convolutions are computed in bfloat16. Without a choice of PRECISIONS they are where
-    the machine has instructions for it: elsewhere it takes longer than float32."""
-    if precision != "auto":
-        return precision == "bfloat16"
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return "avx512_bf16" in cpu_features() or "bf16" in cpu_features()
-
-
-def cpu_features() -> frozenset[str]:
-    """What Linux says that the processor can do; empty elsewhere."""
-    try:
-        text = Path("/proc/cpuinfo").read_text("utf-8", errors="replace")
-    except OSError:
-        return frozenset()
-    lines = (line for line in text.splitlines() if line.startswith(("flags", "Features")))
-    return frozenset(next(lines, "").split())
 
 
 def gallery_of(images: Iterable[Any], authors: np.ndarray, series: np.ndarray) -> Gallery:

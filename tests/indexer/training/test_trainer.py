@@ -16,7 +16,7 @@ pytest.importorskip("timm", reason="training needs timm")
 import torch
 
 from indexer.embedding.preprocess import PixelSpec
-from indexer.training.branches import Branches
+from indexer.training.branches import Branches, in_bfloat16
 from indexer.training.data import Benchmark, LabelRules, Samples, apply_rules, unseen_authors
 from indexer.training.model import fit_projection
 from indexer.training.pixels import PreparedPictures
@@ -24,7 +24,6 @@ from indexer.training.trainer import (
     RunState,
     Trainer,
     TrainSettings,
-    in_bfloat16,
     load_state,
     save_state,
 )
