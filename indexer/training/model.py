@@ -108,10 +108,7 @@ def fit_projection(
         raise InputError(f"{count} pictures do not span {dimension} dimensions")
     identity = Projection.standardizing(rows)
     z = identity.standardized(rows)
-    within = z.copy()
-    for author in np.unique(authors):
-        own = authors == author
-        within[own] -= within[own].mean(0)
+    within = _within(z, authors)
     if not np.square(within).sum() > FLOOR:
         raise InputError("the model needs an author with two different pictures")
     total = RIDGE * identity.matrix + _scatter(within)
@@ -132,6 +129,15 @@ def fit_subject(pooled: np.ndarray) -> Projection:
     z = found.standardized(rows)
     _, directions = np.linalg.eigh(z.T @ z)
     return found._replace(matrix=directions[:, ::-1][:, :SUBJECT_DIMENSION])
+
+
+def _within(rows: np.ndarray, authors: np.ndarray) -> np.ndarray:
+    """Differences to the mean of one's author; (N, S), (N,) -> (N, S)"""
+    found = np.array(rows, np.float64)
+    for author in np.unique(authors):
+        own = authors == author
+        found[own] -= found[own].mean(0)
+    return found
 
 
 def _scatter(deviations: np.ndarray) -> np.ndarray:
@@ -181,13 +187,20 @@ def fit_joined(
     changes: Sequence[np.ndarray],
     learnt: Projection,
     dimension: int,
+    others: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Joined:
     """Fit the closed forms of both branches and the directions of what stands side by side.
 
-    Shapes:  statistics (N, S + T), authors (N,), each of the changes (M, S + T)
+    `others` are statistics and hands of pictures of other kinds: what varies within these hands
+    counts as what a view changes, and the directions are those in which they differ, too.
+
+    Shapes:  statistics (N, S + T), authors (N,), each of the changes (M, S + T),
+             others (M, S + T) and (M,)
     Errors:  as of `fit_projection`
     """
     width = statistics.shape[1] - len(learnt.center)
+    if others is not None:
+        changes = [*changes, _within(*others)]
     frozen, trained = (
         fit_projection(
             statistics[:, part],
@@ -198,6 +211,9 @@ def fit_joined(
         for part, wide in ((np.s_[:width], width), (np.s_[width:], len(learnt.center)))
     )
     joined = Joined(frozen, trained, learnt, np.empty((0, 0)))
+    if others is not None:
+        statistics = np.concatenate([statistics, others[0]])
+        authors = np.concatenate([authors, others[1]])
     beside = unit(joined.beside(statistics))
     if dimension > min(beside.shape):
         raise InputError(f"{len(beside)} pictures do not span {dimension} dimensions")

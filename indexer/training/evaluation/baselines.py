@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from indexer.training.backbones import lite0, pad_statically
+from indexer.training.backbones import fold_batch_norms, lite0, pad_statically
 from indexer.training.branches import in_bfloat16, keep_depthwise_in_float32
 from schemas.errors import InputError
 from schemas.progress import Progress
@@ -140,18 +140,20 @@ def letterboxed(image: Image.Image) -> np.ndarray:
 
 class Recipe(NamedTuple):
     """How one network is trained. `body` makes what goes from pixels (B, 3, S, S) in -1..1 to
-    features (B, width), S being SIDE_PX / `reduced`; each picture is seen `epochs` times."""
+    features (B, width), S being SIDE_PX / `reduced`; a picture is seen `epochs` times, and
+    more often where that is less than `least` steps."""
 
     name: str
     body: Callable[[], nn.Module]
     width: int
     reduced: int
     epochs: int
+    least: int
     lr: float
 
     def steps(self, pictures: int) -> int:
         """Of BATCH pictures each."""
-        return max(1, round(self.epochs * pictures / BATCH))
+        return max(self.least, round(self.epochs * pictures / BATCH))
 
 
 def _small() -> nn.Module:
@@ -169,6 +171,7 @@ class _Pooled(nn.Module):  # type: ignore[misc]  # mypy skips torch, so its base
     def __init__(self) -> None:
         super().__init__()
         self.network = lite0()
+        fold_batch_norms(self.network)  # its batch statistics stay ImageNet's
         pad_statically(self.network)
         keep_depthwise_in_float32(self.network)
 
@@ -176,8 +179,8 @@ class _Pooled(nn.Module):  # type: ignore[misc]  # mypy skips torch, so its base
         return self.network.forward_features(x).mean((2, 3))
 
 
-SMALL = Recipe("small CNN from scratch, softmax", _small, 128 * 3 * 3, 2, 15, 1e-3)
-FINE_TUNED = Recipe("ImageNet network fine-tuned, softmax", _Pooled, 1280, 1, 6, 3e-4)
+SMALL = Recipe("small CNN from scratch, softmax", _small, 128 * 3 * 3, 2, 8, 300, 1e-3)
+FINE_TUNED = Recipe("ImageNet network fine-tuned, softmax", _Pooled, 1280, 1, 3, 150, 3e-4)
 RECIPES = (SMALL, FINE_TUNED)
 
 
