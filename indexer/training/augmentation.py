@@ -1,7 +1,7 @@
 """Changes that a picture survives without being drawn in another style, and some that give it one.
 
 `training_crop` makes what the network learns from; VIEWS are the fixed copies that robustness is
-measured on, some of which the closed form learns to ignore. MADE_HANDS redraw a part as another
+measured on, three of which the closed form learns to ignore. MADE_HANDS redraw a part as another
 hand would: thicker, bled, hatched. Each counts as a class of its own, so that one book holds
 several hands on the same paper and paper is no clue.
 """
@@ -232,5 +232,5 @@ VIEWS: dict[str, View] = {
     "margin of 10 %": _margin,
     "grey": _grey,
 }
-NUISANCE_VIEWS = ("half size", "thumbnail", "lettering", "grey")
+NUISANCE_VIEWS = ("half size", "thumbnail", "grey")
 """What changes between these copies and their pictures is not style: the closed form ignores it."""

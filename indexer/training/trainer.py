@@ -99,6 +99,7 @@ class RunState:
     authors."""
 
     step: int = 0
+    loss: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
     best_step: int = 0
     best_r_at_1: float = 0.0
@@ -199,11 +200,14 @@ class Trainer:
         Errors:  InputError when memory runs out
         """
         found = load_state(self.folder)
-        if found is not None:
-            self._restore(*found)
-        else:
-            self.state.best_r_at_1 = self._record(self.style, 0.0)
         s = self.settings
+        if found is None:
+            self.state.best_r_at_1 = self._record(self.style)
+        else:
+            self._restore(*found)
+            self.note(f"going on after step {self.state.step} of {s.steps}")
+            if self._is_due() and self.state.history[-1]["step"] != self.state.step:
+                self._evaluate()  # it was stopped while it measured
         log = TrainingLog(self.folder, self.log_kind, self.state.step)
         cut: deque[Future[tuple[Batch, Tensor]]] = deque()
         begun = self.state.step
@@ -219,16 +223,12 @@ class Trainer:
                         f"training diverged at step {self.state.step + 1} (loss {loss})",
                         "Lower the learning rate and start over with --fresh.",
                     )
-                self.state.step += 1
+                self.state.step, self.state.loss = self.state.step + 1, loss
                 r_at_1: float | None = None
                 if self.progress:
                     self.progress(self.state.step, s.steps, f"training, loss {loss:.3f}")
-                if self.state.step % s.eval_every == 0 or self.state.step == s.steps:
-                    r_at_1 = self._record(self.average.module, loss)
-                    if r_at_1 > self.state.best_r_at_1 or not len(self.samples.evaluated):
-                        self.state.best_r_at_1, self.state.best_step = r_at_1, self.state.step
-                        self.best = _copy(self.average.module)
-                    self._save()
+                if self._is_due():
+                    r_at_1 = self._evaluate()
                 parts = {name: float(part) for name, part in self._parts.items()}
                 log.row(self.state.step, loss=loss, rate=rate, r_at_1=r_at_1, **parts)
         except (MemoryError, RuntimeError) as error:
@@ -245,6 +245,19 @@ class Trainer:
             log.close()
         self._mix()
         return self.state.history
+
+    def _is_due(self) -> bool:
+        step, s = self.state.step, self.settings
+        return step > 0 and (step % s.eval_every == 0 or step == s.steps)
+
+    def _evaluate(self) -> float:
+        """Measure the average, keep it where it is the best so far, save the run."""
+        r_at_1 = self._record(self.average.module)
+        if r_at_1 > self.state.best_r_at_1 or not len(self.samples.evaluated):
+            self.state.best_r_at_1, self.state.best_step = r_at_1, self.state.step
+            self.best = _copy(self.average.module)
+        self._save()
+        return r_at_1
 
     def _stops_early(self) -> bool:
         if not len(self.samples.evaluated):
@@ -300,11 +313,11 @@ class Trainer:
         self.average.update_parameters(self.style)
         return float(loss.detach())
 
-    def _record(self, network: nn.Module, loss: float) -> float:
-        r_at_1, step = self.unseen_r_at_1(network), self.state.step
+    def _record(self, network: nn.Module) -> float:
+        r_at_1, step, loss = self.unseen_r_at_1(network), self.state.step, self.state.loss
         self.state.history.append({"step": float(step), "loss": loss, "r_at_1": r_at_1})
         seen = f", R@1 on unseen authors {r_at_1:.3f}" if len(self.samples.evaluated) else ""
-        self.note(f"step {step}, loss {loss:.3f}{seen}")
+        self.note(f"step {step}, loss {loss:.3f}{seen}" if step else f"before the first step{seen}")
         return r_at_1
 
     def unseen_r_at_1(self, network: nn.Module) -> float:
@@ -319,7 +332,9 @@ class Trainer:
             self._gallery = gallery_of(images, part.authors, part.series)
         trained, frozen = [], []
         with torch.inference_mode():
-            for row in rows:
+            for number, row in enumerate(rows, 1):
+                if self.progress:
+                    self.progress(number, len(rows), "measuring on unseen authors")
                 batch = torch.from_numpy(self.pictures[row].copy())[None].to(self.device)
                 with torch.autocast(self.device.type, torch.bfloat16, self.half):
                     frozen.append(self.branches.frozen(batch)[0].float().cpu().numpy())
