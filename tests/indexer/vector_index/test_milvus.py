@@ -35,6 +35,7 @@ from schemas.storage.layout import Layout
 from search.cli.app import main
 from search.engine import Engine, QueryOptions, StyleQuery
 from search.filters import Filters
+from tests.small_model import ENVIRON
 
 OLDER = "g20200101T000000000000-0123abcd"
 CALLS = (
@@ -67,7 +68,7 @@ def uri(tmp_path: Path) -> Iterator[str]:
 
 def settings_of(layout: Layout, uri: str) -> Settings:
     flags = {"store.root": str(layout.root), "index.kind": f"milvus:{uri}"}
-    return load_settings(flags, environ={}, cwd=layout.root)
+    return load_settings(flags, environ=ENVIRON, cwd=layout.root)
 
 
 def state(uri: str) -> tuple[str | None, set[str]]:
@@ -84,7 +85,7 @@ def test_answers_are_those_of_the_local_index(
     settings = settings_of(layout, uri)
     report = export_index(layout, settings.index, uri)
     assert report.copied and report.vectors_count == 16 and report.recall == 1.0
-    plain = load_settings({"store.root": str(layout.root)}, environ={}, cwd=layout.root)
+    plain = load_settings({"store.root": str(layout.root)}, environ=ENVIRON, cwd=layout.root)
     with Engine.open(layout, plain) as local, Engine.open(layout, settings) as engine:
         index, exact = engine.generation.index, local.generation.index
         assert isinstance(index, MilvusIndex)
