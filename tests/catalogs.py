@@ -8,11 +8,12 @@ import numpy as np
 
 from indexer.embedding.embed import open_encoder, vector_rows
 from schemas.records import Author, Picture, Title
-from schemas.settings import Settings
+from schemas.settings import load_settings
 from schemas.storage.catalog import Catalog, rows_of
 from schemas.storage.layout import Layout
+from tests.small_model import ENVIRON
 
-SETTINGS = Settings()
+SETTINGS = load_settings(environ=ENVIRON)
 
 
 def fill_catalog(

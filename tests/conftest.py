@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from tests.small_model import ENVIRON
+
 settings.register_profile("shared-machine", deadline=None)
 settings.load_profile("shared-machine")
 
@@ -22,6 +24,8 @@ settings.load_profile("shared-machine")
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+os.environ.update(ENVIRON)  # before anything reads the environment, and for what tests start
 
 # A shell that runs this in the background has it ignore Ctrl-C, and so would every program that
 # a test starts and then interrupts.
@@ -67,7 +71,7 @@ def small_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.drawings import draw_folder
 
     root = tmp_path_factory.mktemp("small")
-    settings = load_settings({"store.root": str(root / "data")}, environ={}, cwd=root)
+    settings = load_settings({"store.root": str(root / "data")}, environ=ENVIRON, cwd=root)
     import_folder(settings.layout, settings, draw_folder(root / "drawings", titles=1))
     embed_pending(settings.layout, settings)
     report = build_generation(settings.layout, settings)

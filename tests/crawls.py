@@ -16,6 +16,7 @@ from schemas.settings import Settings, load_settings
 from schemas.storage.catalog import Catalog
 from schemas.storage.layout import Layout
 from tests.replica import Replica
+from tests.small_model import ENVIRON
 
 _WARM = multiprocessing.get_context("forkserver")
 _WARM.set_forkserver_preload(
@@ -30,7 +31,7 @@ def settings_for(root: Path, replica: Replica | str, **more: Any) -> Settings:
     address = replica if isinstance(replica, str) else replica.url
     values = {"replica": address, "delay_s": 0.0, "backoff_s": 0.02, "timeout_s": 10.0, **more}
     flags = {name if "." in name else f"crawl.{name}": v for name, v in values.items()}
-    return load_settings({"store.root": str(root), **flags}, environ={}, cwd=root.parent)
+    return load_settings({"store.root": str(root), **flags}, environ=ENVIRON, cwd=root.parent)
 
 
 def _run(

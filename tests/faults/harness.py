@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.small_model import ENVIRON
+
 ROOT = Path(__file__).resolve().parents[2]
 SHIM = Path(__file__).with_name("shim.c")
 
@@ -37,6 +39,7 @@ def preloaded(scratch: Path, source: Path = ROOT) -> dict[str, str]:
     (scratch / "tmp").mkdir()  # where killed children leave what they worked on
     return {
         **{k: v for k, v in os.environ.items() if not k.startswith("TOONSEARCH")},
+        **ENVIRON,
         "LD_PRELOAD": str(library), "PYTHONPATH": str(source), "TMPDIR": str(scratch / "tmp"),
         "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
     }  # fmt: skip

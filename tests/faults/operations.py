@@ -20,6 +20,7 @@ from schemas.settings import Settings, load_settings
 from schemas.storage.catalog import Catalog
 from schemas.storage.layout import Layout
 from schemas.storage.locking import writing
+from tests.small_model import ENVIRON
 
 PROBES = 50
 BATCH = 3  # pictures of one commit, so that a small import has several
@@ -28,7 +29,7 @@ BATCH = 3  # pictures of one commit, so that a small import has several
 def settings_of(root: Path) -> Settings:
     flags = {"store.root": str(root), "encoder.threads": 1, "index.sample": 40, "index.keep": 1}
     flags["index.kind"] = "ivf"  # which writes what the others write, and more
-    return load_settings(flags, environ={}, cwd=root.parent)
+    return load_settings(flags, environ=ENVIRON, cwd=root.parent)
 
 
 def do_import(root: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from indexer.monitoring import coverage
 from schemas.settings import Settings, load_settings
 from search.cli.app import main
+from tests.small_model import ENVIRON
 
 IMPORTED = 250
 """One list or tree in so many is imported and embedded, which takes a second; the others are only
@@ -33,7 +34,7 @@ def run(data: Path, *arguments: str, codes: tuple[int, ...] = (0, 3, 4)) -> tupl
 
 
 def settings_of(data: Path) -> Settings:
-    return load_settings({"store.root": str(data)}, environ={}, cwd=data.parent)
+    return load_settings({"store.root": str(data)}, environ=ENVIRON, cwd=data.parent)
 
 
 def check_import(data: Path, *arguments: str, nowhere: int = 0) -> Any:

@@ -19,6 +19,7 @@ from schemas.settings import Settings, load_settings
 from schemas.storage.catalog import Catalog, maintain
 from schemas.storage.layout import Layout
 from tests.drawings import draw_folder, drawing
+from tests.small_model import ENVIRON
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +32,7 @@ def place(tmp_path: Path) -> Path:
 
 
 def settings_of(place: Path) -> Settings:
-    return load_settings({"store.root": str(place / "data")}, environ={}, cwd=place)
+    return load_settings({"store.root": str(place / "data")}, environ=ENVIRON, cwd=place)
 
 
 def night(place: Path) -> None:

@@ -11,6 +11,7 @@ from crawler.importers.folder import import_folder
 from indexer.duplicates import _candidates, find_duplicates
 from schemas.settings import load_settings
 from tests.drawings import drawing
+from tests.small_model import ENVIRON
 
 
 def test_three_lists(tmp_path: Path) -> None:
@@ -25,7 +26,7 @@ def test_three_lists(tmp_path: Path) -> None:
     drawing(2, 1, 300).save(root / "cy" / "one" / "c.png")
     drawing(2, 1, 300).resize((290, 290)).save(root / "cy" / "two" / "d.png")
     drawing(2, 7, 300).save(root / "bob" / "two" / "other.png")
-    settings = load_settings({"store.root": str(tmp_path / "data")}, environ={}, cwd=tmp_path)
+    settings = load_settings({"store.root": str(tmp_path / "data")}, environ=ENVIRON, cwd=tmp_path)
     import_folder(settings.layout, settings, root)
     found = find_duplicates(settings.layout, settings)
     assert [[h.title for h in group] for group in found.exact] == [["one", "two"]]
@@ -38,7 +39,7 @@ def test_three_lists(tmp_path: Path) -> None:
 
 
 def test_an_empty_catalog(tmp_path: Path) -> None:
-    settings = load_settings({"store.root": str(tmp_path)}, environ={}, cwd=tmp_path)
+    settings = load_settings({"store.root": str(tmp_path)}, environ=ENVIRON, cwd=tmp_path)
     found = find_duplicates(settings.layout, settings)
     assert (found.exact, found.near, found.copied) == ([], [], [])
 

@@ -13,12 +13,13 @@ from schemas.errors import InputError, UsageError
 from schemas.settings import Settings, load_settings
 from schemas.storage.snapshot import all_views
 from tests.drawings import draw_folder
+from tests.small_model import ENVIRON
 
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     place = tmp_path_factory.mktemp("export")
-    made = load_settings({"store.root": str(place / "data")}, environ={}, cwd=place)
+    made = load_settings({"store.root": str(place / "data")}, environ=ENVIRON, cwd=place)
     import_folder(made.layout, made, draw_folder(place / "drawings", hands=2, titles=1))
     return made
 

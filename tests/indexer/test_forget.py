@@ -22,6 +22,7 @@ from schemas.storage.catalog import Catalog
 from schemas.storage.layout import Layout
 from search.web.db import SCHEMA, forget_visitors
 from tests.drawings import draw_folder, drawing
+from tests.small_model import ENVIRON
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +39,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def settings_of(place: Path) -> Settings:
-    return load_settings({"store.root": str(place / "data")}, environ={}, cwd=place)
+    return load_settings({"store.root": str(place / "data")}, environ=ENVIRON, cwd=place)
 
 
 def night(place: Path) -> None:

@@ -23,6 +23,7 @@ from search.cli.commands.nightly import seconds_of, stages_of
 from tests.drawings import draw_folder, drawing
 from tests.e2e.test_command_line import Shell
 from tests.fuzz.trees import picture
+from tests.small_model import ENVIRON
 
 
 @pytest.fixture
@@ -182,7 +183,7 @@ def test_imports_that_cannot_see_everything_are_not_done(
         "nightly.folders": [str(tmp_path / "in")],
         "nightly.manifests": [str(tmp_path / "works.csv")],
     }
-    settings = load_settings(flags, environ={}, cwd=tmp_path)
+    settings = load_settings(flags, environ=ENVIRON, cwd=tmp_path)
     imports = [stage for stage in stages_of(settings) if stage.name.startswith("import")]
 
     def night() -> tuple[list[str], int, str]:
@@ -222,7 +223,7 @@ def test_embedding_nothing_that_can_be_read_is_not_done(tmp_path: Path) -> None:
     (tmp_path / "in/Kim").mkdir(parents=True)
     for n in range(3):
         (tmp_path / f"in/Kim/{n}.png").write_bytes(picture(n))
-    settings = load_settings({"store.root": str(tmp_path / "data")}, environ={}, cwd=tmp_path)
+    settings = load_settings({"store.root": str(tmp_path / "data")}, environ=ENVIRON, cwd=tmp_path)
     layout = settings.layout
     embed = index_stages(layout, settings, lambda path, ids: 0)[1:2]
     import_folder(layout, settings, tmp_path / "in")

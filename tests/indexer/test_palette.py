@@ -26,6 +26,7 @@ from schemas.images import decode_picture
 from schemas.settings import Settings, load_settings
 from schemas.storage.catalog import Catalog
 from tests.drawings import HANDS, draw_folder, drawing
+from tests.small_model import ENVIRON
 
 PICTURES = 8
 
@@ -108,7 +109,7 @@ def test_hsv_of_primaries() -> None:
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     folder = draw_folder(tmp_path / "drawings", hands=2, titles=1)
-    made = load_settings({"store.root": str(tmp_path / "data")}, environ={}, cwd=tmp_path)
+    made = load_settings({"store.root": str(tmp_path / "data")}, environ=ENVIRON, cwd=tmp_path)
     import_folder(made.layout, made, folder)
     return made
 

@@ -16,6 +16,7 @@ from schemas.settings import Settings, load_settings
 from schemas.storage.catalog import Catalog
 from search.engine import Engine
 from tests.search.artists import draw, draw_folder
+from tests.small_model import ENVIRON
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +29,7 @@ def drawings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def settings(tmp_path_factory: pytest.TempPathFactory, drawings: Path) -> Settings:
     made = load_settings(
-        {"store.root": str(tmp_path_factory.mktemp("root"))}, environ={}, cwd=drawings
+        {"store.root": str(tmp_path_factory.mktemp("root"))}, environ=ENVIRON, cwd=drawings
     )
     import_folder(made.layout, made, drawings)
     embed_pending(made.layout, made)
@@ -49,7 +50,7 @@ def dated(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Setti
     """The small index with a year for each title, 2004 to 2019, and eras of five years."""
     root = tmp_path_factory.mktemp("dated")
     made = load_settings(
-        {"store.root": str(root / "root"), "index.era_years": 5}, environ={}, cwd=root
+        {"store.root": str(root / "root"), "index.era_years": 5}, environ=ENVIRON, cwd=root
     )
     for part in ("tables", "pictures"):
         shutil.copytree(settings.store.root / part, made.store.root / part)

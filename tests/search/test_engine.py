@@ -29,6 +29,7 @@ from search.filters import Filters
 from search.inputs import QueryPicture, read_picture
 from search.panels import Cutting
 from tests.search.artists import HANDS, PICTURES_PER_TITLE, draw, draw_folder
+from tests.small_model import ENVIRON
 
 ALL = len(HANDS) * 2 * PICTURES_PER_TITLE
 
@@ -395,7 +396,7 @@ def test_a_picture_of_two_titles_comes_once(tmp_path: Path) -> None:
     draw_folder(folder)
     shutil.copytree(folder / HANDS[0] / "Book 00", folder / HANDS[0] / "Book 00, new edition")
     shutil.copytree(folder / HANDS[2] / "Book 20", folder / HANDS[2] / "Book 20, new edition")
-    settings = load_settings({"store.root": str(tmp_path / "root")}, environ={}, cwd=tmp_path)
+    settings = load_settings({"store.root": str(tmp_path / "root")}, environ=ENVIRON, cwd=tmp_path)
     import_folder(settings.layout, settings, folder)
     embed_pending(settings.layout, settings)
     report = build_generation(settings.layout, settings)

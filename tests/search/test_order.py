@@ -34,14 +34,15 @@ def test_lists_look_sorted_everywhere(engine: Engine, settings: Settings, by: st
         text.write_answer(out, answer, by, ("similarity", "percentile", "closeness"))
         lines = out.getvalue().splitlines()
         shown = [line for line in lines if re.match(r" *\d+ .*(close|loose)$", line)]
-        assert [float(line.split()[1]) for line in shown] == [
-            round(similarity, 3) for similarity, _ in told
-        ]
+        # Both are rounded, the one to three places and the other to more.
+        assert [float(line.split()[1]) for line in shown] == pytest.approx(
+            [similarity for similarity, _ in told], abs=6e-4
+        )
 
         section = html.GallerySection(answer, (), by=by)
         page = html.render_gallery([section], {})
         cosines = [float(found) for found in re.findall(r'title="cosine (-?[0-9.]+);', page)]
-        assert cosines == [round(similarity, 3) for similarity, _ in told]
+        assert cosines == pytest.approx([similarity for similarity, _ in told], abs=6e-4)
         bars = [float(found) for found in re.findall(r'class="fill" width="([0-9.]+)"', page)]
         bars = bars[-len(rows) :]
         assert bars == sorted(bars, reverse=True)

@@ -17,6 +17,7 @@ from schemas.errors import InputError
 from schemas.settings import Settings, load_settings
 from search.filters import Filters
 from search.palettes import holders, oklab, palette_of_file, parse_palette, query_by_color
+from tests.small_model import ENVIRON
 
 COLORS = {"navy and gold": ((0, 0, 128), (255, 215, 0)), "reds": ((200, 0, 0), (120, 0, 0)),
           "greens": ((0, 120, 0), (0, 200, 60))}  # fmt: skip
@@ -41,7 +42,7 @@ def painted(tmp_path_factory: pytest.TempPathFactory) -> Settings:
             folder.mkdir(parents=True)
             for number in range(2):
                 paint(colors, 10 * title + number).save(folder / f"{number}.png")
-    made = load_settings({"store.root": str(root / "data")}, environ={}, cwd=root)
+    made = load_settings({"store.root": str(root / "data")}, environ=ENVIRON, cwd=root)
     import_folder(made.layout, made, root / "pictures")
     embed_pending(made.layout, made)
     report = build_generation(made.layout, made)

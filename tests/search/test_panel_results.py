@@ -26,6 +26,7 @@ from search.output.html import GallerySection, gallery_images, panel_place, rend
 from search.output.preview import hit_preview
 from tests import strips
 from tests.search.artists import draw
+from tests.small_model import ENVIRON
 
 LIMITS = PictureLimits()
 BOXES: list[strips.Box] = [(20, 20, 260, 240), (20, 300, 260, 300), (20, 640, 260, 220)]
@@ -42,7 +43,7 @@ def paneled(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     (root / "in" / "lee" / "sea").mkdir(parents=True)
     for number in range(3):
         draw(2, number).save(root / "in" / "lee" / "sea" / f"{number}.png")
-    made = load_settings({"store.root": str(root / "data")}, environ={}, cwd=root)
+    made = load_settings({"store.root": str(root / "data")}, environ=ENVIRON, cwd=root)
     import_folder(made.layout, made, root / "in")
     catalog = Catalog(made.layout)
     rows = catalog.read("pictures").to_pylist()

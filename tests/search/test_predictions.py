@@ -120,7 +120,7 @@ def test_a_models_own_heads_answer_when_they_are_asked(
     root = tmp_path / "root"
     mine = dataclasses.replace(settings, store=StoreSettings(root))
     trained = mine.layout.models / "trained-1"
-    shutil.copytree(shipped_model_dir(), trained)
+    shutil.copytree(model_dir(mine.encoder.model, mine.layout), trained)
     out = tmp_path / "p.parquet"
     shutil.rmtree(trained / "labels", ignore_errors=True)
     with pytest.raises(NoIndexError, match="no label heads"):

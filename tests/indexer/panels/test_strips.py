@@ -17,6 +17,7 @@ from schemas.records import Panel
 from schemas.settings import Settings, load_settings
 from schemas.storage.catalog import Catalog
 from schemas.storage.snapshot import Snapshot, create_views
+from tests.small_model import ENVIRON
 from tests.strips import Box, assert_boxes, page, picture, slices
 
 BOXES: list[Box] = [(20, 20, 260, 240), (20, 300, 260, 300), (20, 640, 260, 220)]
@@ -25,7 +26,7 @@ EPISODE = "kim/tower/ep 1"
 
 def settings_for(root: Path, **more: str) -> Settings:
     values = {"store.root": str(root / "data"), **more}
-    return load_settings(values, environ={}, cwd=root)
+    return load_settings(values, environ=ENVIRON, cwd=root)
 
 
 def strip(boxes: list[Box] = BOXES) -> Image.Image:

@@ -27,6 +27,7 @@ from search.engine import Engine, QueryOptions
 from search.filters import Filters
 from search.inputs import read_picture
 from search.texts import query_by_text
+from tests.small_model import ENVIRON
 
 ROOT = Path(__file__).resolve().parents[3]
 TINY, CONTEXT, SIDE_PX = "tiny-clip", 12, 32
@@ -136,7 +137,7 @@ def asked(small_root: Path, folder: Path, tmp_path_factory: pytest.TempPathFacto
     shutil.copytree(small_root / "data", root / "data")
     shutil.copytree(folder, root / "data" / "models" / folder.name)
     flags = {"store.root": str(root / "data"), "encoder.subject": folder.name}
-    settings = load_settings(flags, environ={}, cwd=root)
+    settings = load_settings(flags, environ=ENVIRON, cwd=root)
     report = embed_pending(settings.layout, settings)
     assert (
         report.counts["completed"]

@@ -17,6 +17,7 @@ pytest.importorskip(
 
 from indexer.nightly import Night, StageReport, index_stages
 from indexer.vector_index import milvus
+from indexer.vector_index.faiss_index import VectorIndex
 from indexer.vector_index.generations import (
     MANIFEST,
     current_generation_id,
@@ -35,6 +36,7 @@ from schemas.storage.layout import Layout
 from search.cli.app import main
 from search.engine import Engine, QueryOptions, StyleQuery
 from search.filters import Filters
+from tests.small_model import ENVIRON
 
 OLDER = "g20200101T000000000000-0123abcd"
 CALLS = (
@@ -67,7 +69,7 @@ def uri(tmp_path: Path) -> Iterator[str]:
 
 def settings_of(layout: Layout, uri: str) -> Settings:
     flags = {"store.root": str(layout.root), "index.kind": f"milvus:{uri}"}
-    return load_settings(flags, environ={}, cwd=layout.root)
+    return load_settings(flags, environ=ENVIRON, cwd=layout.root)
 
 
 def state(uri: str) -> tuple[str | None, set[str]]:
@@ -84,7 +86,7 @@ def test_answers_are_those_of_the_local_index(
     settings = settings_of(layout, uri)
     report = export_index(layout, settings.index, uri)
     assert report.copied and report.vectors_count == 16 and report.recall == 1.0
-    plain = load_settings({"store.root": str(layout.root)}, environ={}, cwd=layout.root)
+    plain = load_settings({"store.root": str(layout.root)}, environ=ENVIRON, cwd=layout.root)
     with Engine.open(layout, plain) as local, Engine.open(layout, settings) as engine:
         index, exact = engine.generation.index, local.generation.index
         assert isinstance(index, MilvusIndex)
@@ -219,6 +221,33 @@ def test_local_index_answers_when_milvus_is_gone(layout: Layout, uri: str) -> No
         after = engine.answer(query, QueryOptions(k=3))
         assert [note for note in after.notes if "local index answered" in note]
         assert same_answer(before, with_it) and same_answer(before, after)
+
+
+def test_milvus_gone_while_it_is_asked(layout: Layout, uri: str) -> None:
+    """The request is under way when the server ends; what it answered before stays right."""
+    from milvus_lite.server_manager import server_manager_instance
+
+    settings = settings_of(layout, uri)
+    export_index(layout, settings.index, uri)
+    with Engine.open(layout, settings) as engine:
+        index = engine.generation.index
+        assert isinstance(index, MilvusIndex)
+        vectors = index.vectors(index.row_ids[:6])
+        expected = VectorIndex.search(index, vectors, 5)
+        first = index.search(vectors[:3], 5)
+        assert not index.trouble
+        real = index._client.search
+
+        def dying(*arguments: Any, **options: Any) -> Any:
+            server_manager_instance.release_server(uri)
+            return real(*arguments, **options)
+
+        index._client.search = dying
+        second = index.search(vectors[3:], 5)
+        assert "the local index answered" in index.trouble
+        similarity, ids = (np.concatenate(part) for part in zip(first, second, strict=True))
+        assert np.array_equal(ids, expected[1])
+        assert similarity == pytest.approx(expected[0], abs=1e-6)
 
 
 def test_too_low_a_recall_leaves_the_alias(

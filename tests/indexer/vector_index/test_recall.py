@@ -178,7 +178,7 @@ def test_a_generation_with_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """Built, listed, damaged, proven, and refused."""
     from indexer.vector_index import generations
 
-    monkeypatch.setattr(generations, "LARGE_BYTES", 10_000)
+    monkeypatch.setattr(generations, "LARGE_BYTES", 5_000)
     layout = Layout(tmp_path / "root")
     fill_catalog(layout)
     ivf = dataclasses.replace(SETTINGS, index=IndexSettings(kind="ivf"))
@@ -196,8 +196,8 @@ def test_a_generation_with_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     file = layout.generation(report.generation_id) / CANDIDATES
     facts, data = file.stat(), file.read_bytes()
     with file.open("r+b") as opened:
-        opened.seek(5000)
-        opened.write(bytes([data[5000] ^ 1]))
+        opened.seek(4000)
+        opened.write(bytes([data[4000] ^ 1]))
     with pytest.raises(NoIndexError, match=CANDIDATES):  # written to: the time is another
         Generation.open(layout)
     os.utime(file, ns=(facts.st_atime_ns, facts.st_mtime_ns))

@@ -16,6 +16,7 @@ from indexer.vector_index.subjects import BACKGROUND, DEPTH, SUBJECTS, Mixture, 
 from schemas.errors import NoIndexError
 from schemas.settings import Settings, load_settings
 from schemas.storage.catalog import Catalog
+from tests.small_model import ENVIRON
 
 
 def vectors(count: int, size: int, seed: int) -> np.ndarray:
@@ -73,7 +74,7 @@ def test_the_nearest_are_those_of_a_plain_product(weight: float) -> None:
 @pytest.fixture
 def settings(small_root: Path, tmp_path: Path) -> Settings:
     shutil.copytree(small_root / "data", tmp_path / "data")
-    return load_settings({"store.root": str(tmp_path / "data")}, environ={}, cwd=tmp_path)
+    return load_settings({"store.root": str(tmp_path / "data")}, environ=ENVIRON, cwd=tmp_path)
 
 
 def test_only_what_asks_for_subjects_meets_their_damage(settings: Settings) -> None:

@@ -22,6 +22,7 @@ from search.cli.app import main
 from search.report import charts
 from tests.drawings import draw_folder
 from tests.search.pages import elements
+from tests.small_model import ENVIRON
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SECTIONS = ("size", "genres", "titles", "map", "drift", "palettes", "eras", "coverage")
@@ -43,7 +44,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Settings:
         lines.append(f"{file},{hand},{title},{genre},{1990 + 7 * number}")
     manifest = root / "works.csv"
     manifest.write_text("\n".join(lines) + "\n")
-    made = load_settings({"store.root": str(root / "data")}, environ={}, cwd=root)
+    made = load_settings({"store.root": str(root / "data")}, environ=ENVIRON, cwd=root)
     import_manifest(made.layout, made, manifest)
     embed_pending(made.layout, made)
     report = build_generation(made.layout, made)
@@ -126,7 +127,7 @@ def test_what_cannot_be_completed_is_left_as_it_is(
     for part in ("tables", "pictures"):
         without = shutil.ignore_patterns("colors", "predictions")
         shutil.copytree(drawn.store.root / part, root / part, ignore=without)
-    own = load_settings({"store.root": str(root)}, environ={}, cwd=tmp_path)
+    own = load_settings({"store.root": str(root)}, environ=ENVIRON, cwd=tmp_path)
     arguments = ["--data", str(root), "report", "--html", str(tmp_path / "report.html")]
     with writing(own.layout, "a crawl"):
         process = subprocess.run(

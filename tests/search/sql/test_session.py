@@ -21,6 +21,7 @@ from schemas.settings import Settings, load_settings
 from schemas.storage.catalog import Catalog, rows_of
 from schemas.storage.snapshot import ready_views
 from search.sql.session import Result, SqlSession, moment_of
+from tests.small_model import ENVIRON
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +144,7 @@ def test_mistakes_are_one_line_that_helps(session: SqlSession, sql: str, said: s
 
 
 def test_one_state_while_others_write(tmp_path: Path) -> None:
-    settings = load_settings({"store.root": str(tmp_path)}, environ={}, cwd=tmp_path)
+    settings = load_settings({"store.root": str(tmp_path)}, environ=ENVIRON, cwd=tmp_path)
     catalog = Catalog(settings.layout)
     catalog.upsert("titles", rows_of([Title("a:1", "a", "One")]))
     with SqlSession(settings.layout, settings) as before:

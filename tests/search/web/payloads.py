@@ -12,6 +12,7 @@ from indexer.vector_index.build import build_generation
 from indexer.vector_index.generations import publish
 from schemas.settings import Settings, load_settings
 from tests.search.artists import draw
+from tests.small_model import ENVIRON
 
 CALL = "window.__ran=1"
 SHAPES = (
@@ -55,7 +56,7 @@ def hostile_index(root: Path) -> Settings:
             "year": str(1990 + number % 30), "tags": payload, "title_id": f"x:{payload}{number}",
         })  # fmt: skip
     write_csv(root / "works.csv", lines)
-    settings = load_settings({"store.root": str(root / "data")}, environ={}, cwd=root)
+    settings = load_settings({"store.root": str(root / "data")}, environ=ENVIRON, cwd=root)
     import_manifest(settings.layout, settings, root / "works.csv")
     embed_pending(settings.layout, settings)
     report = build_generation(settings.layout, settings)

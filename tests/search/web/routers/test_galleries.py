@@ -21,6 +21,7 @@ from search.web import db, middleware
 from search.web.dependencies import COOKIE
 from tests.search.pages import elements
 from tests.search.web.conftest import opened
+from tests.small_model import ENVIRON
 
 pytestmark = pytest.mark.slow
 PASSWORD = "correct horse battery"
@@ -249,7 +250,7 @@ def test_a_gallery_as_a_folder_that_can_be_imported(
     root = str(tmp_path / "root")
     list_file = str(tmp_path / "folder" / listed)
     assert main(["import", "manifest", list_file, "--data", root]) == 0
-    found = Catalog(load_settings({"store.root": root}, environ={}).layout).read("titles")
+    found = Catalog(load_settings({"store.root": root}, environ=ENVIRON).layout).read("titles")
     assert set(found["name"].to_pylist()) == {row["title"] for row in rows}
 
 
