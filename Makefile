@@ -83,7 +83,7 @@ format: test-env ## Format the code
 	@$(BIN)/ruff format --quiet $(SOURCES)
 	@$(BIN)/ruff check --quiet --fix $(SOURCES)
 
-bench: train-env test-env ## Measure speed, memory and size into bench/results/*.json (ONLY=query: one part)
+bench: train-env test-env ## Measure speed, memory and size into bench/results/*.json (ONLY=query: one part; peers: others on the same vectors)
 	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) || test $$? -eq 4  # 4: a target was missed
 
 gpu-check: ## Search and encode on a GPU within 8 minutes, into bench/results/gpu.json; installs nothing
