@@ -63,7 +63,8 @@ def scale_tables(results: Path) -> list[str]:
         lines += [*table(head, rows), ""]
         rows = [
             [of[name].what, said(of[name])]
-            for name in ("cold", "cold_cpu", "cold_peak", "warm", "warm_p99", "warm_cpu_p99",
+            for name in ("cold", "cold_cpu", "cold_own", "cold_peak", "warm", "warm_p99",
+                         "warm_cpu", "warm_cpu_p99",
                          "warm_recall", "meta_rows", "meta_rows_p99")
             if name in of
         ]  # fmt: skip
