@@ -77,8 +77,9 @@ skill-icons unjs vscode-icons cif circle-flags flag flagpack geo
 _LOGOS = frozenset(_LOGOS_TEXT.split())
 """Sets of other people's trademarks and of flags, beside those that say so themselves."""
 _REPEATED_TEXT = """
-bx bxs fa fa-regular fa-solid fa6-regular fa6-solid heroicons-outline heroicons-solid ic
-lucide-lab sidekickicons
+bx bxs fa fa-regular fa-solid fa6-regular fa6-solid fa7-regular heroicons-outline heroicons-solid
+ic icon-park-outline icon-park-solid icon-park-twotone lucide-lab material-symbols-light mdi-light
+sidekickicons uis uit
 """
 _REPEATED = frozenset(_REPEATED_TEXT.split())
 """Older or further sets by a hand that another set shows: two names for one hand mislead."""
@@ -95,8 +96,8 @@ _VARIANTS = (
     ("bold", r"bold"),
     ("line", r"line|linear|outlined?|stroke|thin"),
 )
-"""Words in a variant's suffix or title that make it a hand of its own; sizes, round or sharp
-corners and weights between these do not."""
+"""Words in a variant's suffix or title that give it another look; sizes, round or sharp corners
+and weights between these do not."""
 _SPLIT = re.compile(r"(.+)-(fill|filled|solid|outlined?|duotone|twotone)")
 _NOT_DRAWN = re.compile(r"(brand|brands|logo|logos|flag|letter|number|alpha)\b.*|.*-logo|.{1,2}")
 
@@ -160,7 +161,8 @@ def emoji(archive: JsonArchive) -> list[Sketch]:
 
 
 def icons(archive: JsonArchive) -> list[Sketch]:
-    """Some icons of every other set, and of each of its variants that looks different.
+    """Some icons of every other set, in one of the variants that look different: outlined and
+    filled twins of the same drawings are not two hands.
 
     Errors:  InputError when the package is damaged
     """
@@ -170,8 +172,9 @@ def icons(archive: JsonArchive) -> list[Sketch]:
         license = _license_of(about)
         if license and _is_used(name, about):
             body = archive.read(f"json/{name}.json")
-            for hand, found in _variants(name, body).items():
-                hands[hand] = (found, body, license)
+            if variants := _variants(name, body):
+                hand = min(variants, key=_draw)
+                hands[hand] = (variants[hand], body, license)
     # Coloured ones first, since they are few; the rest by a draw that depends on names alone.
     order = sorted(hands, key=lambda hand: (not _is_coloured(hands[hand][1]), _draw(hand)))
     hands = {hand: hands[hand] for hand in sorted(order[:MAX_ICON_HANDS])}

@@ -18,7 +18,7 @@ from typing import Any
 from indexer.embedding.preprocess import PixelSpec
 from indexer.labels.heads import has_heads
 from schemas.errors import InputError, NoIndexError, nearest
-from schemas.storage.fsio import read_verified, refusal, storage_errors
+from schemas.storage.fsio import digest_file, read_verified, refusal, storage_errors
 from schemas.storage.layout import Layout
 
 FORMAT_VERSION = 3
@@ -184,16 +184,36 @@ def list_models(layout: Layout) -> list[ModelInfo]:
 def new_model_folder(target: Path) -> Iterator[Path]:
     """A folder to write a model into, which becomes `target` when all is written, or never.
 
+    A `target` with the same files stays as it is; another one is moved aside and removed last.
+
     Errors:  StorageError when it cannot be written
     """
     with storage_errors(f"the model {target}"):
         target.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=".model-", dir=target.parent))
+        old = aside.with_name(f"{aside.name}-old")
         try:
             yield aside
             aside.chmod(0o755)
-            if target.exists():  # the id is made from the content: it is the same model
-                shutil.rmtree(target)
+            if target.exists():
+                if _same_files(aside, target):
+                    return
+                target.rename(old)
             aside.rename(target)
+        except BaseException:
+            if old.exists() and not target.exists():
+                old.rename(target)
+            raise
         finally:
             shutil.rmtree(aside, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _same_files(one: Path, other: Path) -> bool:
+    """Whether two folders hold the same files."""
+
+    def digests(folder: Path) -> dict[str, str]:
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        return {str(file.relative_to(folder)): digest_file(file) for file in files}
+
+    return digests(one) == digests(other)

@@ -35,6 +35,33 @@ class FloatConv2d(nn.Conv2d):  # type: ignore[misc]  # mypy skips torch, so its 
             return super().forward(x.float())
 
 
+def keep_depthwise_in_float32(network: nn.Module) -> None:
+    """Make the depthwise convolutions of a network those of `FloatConv2d`."""
+    for module in network.modules():
+        if type(module) is nn.Conv2d and module.groups > 1:
+            module.__class__ = FloatConv2d
+
+
+def in_bfloat16(precision: str, device: torch.device) -> bool:
+    """Whether convolutions are computed in bfloat16. With `auto` they are where the machine has
+    instructions for it: elsewhere it takes longer than float32."""
+    if precision != "auto":
+        return precision == "bfloat16"
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return "avx512_bf16" in cpu_features() or "bf16" in cpu_features()
+
+
+def cpu_features() -> frozenset[str]:
+    """What Linux says that the processor can do; empty elsewhere."""
+    try:
+        text = Path("/proc/cpuinfo").read_text("utf-8", errors="replace")
+    except OSError:
+        return frozenset()
+    lines = (line for line in text.splitlines() if line.startswith(("flags", "Features")))
+    return frozenset(next(lines, "").split())
+
+
 class Branches(nn.Module):  # type: ignore[misc]  # mypy skips torch, so its base is Any
     """Statistics of a frozen backbone and of the trained copy of its later stages.
 
@@ -47,9 +74,7 @@ class Branches(nn.Module):  # type: ignore[misc]  # mypy skips torch, so its bas
         self.frozen = frozen.requires_grad_(False)
         self.trained = copy.deepcopy(getattr(frozen.stages, "late", frozen.stages))
         self.trained.requires_grad_(True)
-        for module in self.trained.modules():
-            if type(module) is nn.Conv2d and module.groups > 1:
-                module.__class__ = FloatConv2d
+        keep_depthwise_in_float32(self.trained)
         self.eval()
 
     def forward(self, pixels: Tensor) -> Tensor:

@@ -104,7 +104,7 @@ def _has_tensorboard() -> bool:
 
 
 def _cell(value: float | None) -> str:
-    return "" if value is None else f"{value:.6g}"
+    return "" if value is None else f"{value + 0.0:.6g}"  # never "-0"
 
 
 def _rows_until(path: Path, step: int) -> list[list[str]]:

@@ -178,6 +178,8 @@ def train_style(job: Job) -> TrainReport:
              PartlyDoneError when unseen authors are found less often than before (not forced)
     """
     s, samples = job.settings, job.samples
+    if job.progress:
+        job.progress(0, 0, "trying the export")
     _check_export(job.backbone)  # what cannot be exported is not trained
     before = job.unseen_r_at_1(job.encoded().vectors)
     folder = job.models / RUNS / digest_of([asdict(s), job.digest()])
@@ -189,6 +191,8 @@ def train_style(job: Job) -> TrainReport:
     both = replace(job.backbone, trained=file)
     store = replace(job.store, backbone=both).part(samples.train)
     dimension = min(s.dimension, len(samples.train) - 1)
+    if job.progress:
+        job.progress(0, 0, "exporting")
     style, _ = joined_network(store, learnt_projection(file), dimension)
     network, _ = export_style(style, checked_pictures(job.bench))
     encoded = _encoded_by(network, job, dimension)

@@ -30,7 +30,13 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from indexer.training.augmentation import MADE_HANDS, training_crop
 from indexer.training.backbones import MULTIPLE_PX
-from indexer.training.branches import Branches, TrainedStatistics, read_trained, save_trained
+from indexer.training.branches import (
+    Branches,
+    TrainedStatistics,
+    in_bfloat16,
+    read_trained,
+    save_trained,
+)
 from indexer.training.data import Batch, LabelRules, Samples
 from indexer.training.evaluation.retrieval import Gallery, near_duplicates
 from indexer.training.features import FeatureStore
@@ -93,6 +99,7 @@ class RunState:
     authors."""
 
     step: int = 0
+    loss: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
     best_step: int = 0
     best_r_at_1: float = 0.0
@@ -193,11 +200,14 @@ class Trainer:
         Errors:  InputError when memory runs out
         """
         found = load_state(self.folder)
-        if found is not None:
-            self._restore(*found)
-        else:
-            self.state.best_r_at_1 = self._record(self.style, 0.0)
         s = self.settings
+        if found is None:
+            self.state.best_r_at_1 = self._record(self.style)
+        else:
+            self._restore(*found)
+            self.note(f"going on after step {self.state.step} of {s.steps}")
+            if self._is_due() and self.state.history[-1]["step"] != self.state.step:
+                self._evaluate()  # it was stopped while it measured
         log = TrainingLog(self.folder, self.log_kind, self.state.step)
         cut: deque[Future[tuple[Batch, Tensor]]] = deque()
         begun = self.state.step
@@ -213,16 +223,12 @@ class Trainer:
                         f"training diverged at step {self.state.step + 1} (loss {loss})",
                         "Lower the learning rate and start over with --fresh.",
                     )
-                self.state.step += 1
+                self.state.step, self.state.loss = self.state.step + 1, loss
                 r_at_1: float | None = None
                 if self.progress:
                     self.progress(self.state.step, s.steps, f"training, loss {loss:.3f}")
-                if self.state.step % s.eval_every == 0 or self.state.step == s.steps:
-                    r_at_1 = self._record(self.average.module, loss)
-                    if r_at_1 > self.state.best_r_at_1 or not len(self.samples.evaluated):
-                        self.state.best_r_at_1, self.state.best_step = r_at_1, self.state.step
-                        self.best = _copy(self.average.module)
-                    self._save()
+                if self._is_due():
+                    r_at_1 = self._evaluate()
                 parts = {name: float(part) for name, part in self._parts.items()}
                 log.row(self.state.step, loss=loss, rate=rate, r_at_1=r_at_1, **parts)
         except (MemoryError, RuntimeError) as error:
@@ -239,6 +245,19 @@ class Trainer:
             log.close()
         self._mix()
         return self.state.history
+
+    def _is_due(self) -> bool:
+        step, s = self.state.step, self.settings
+        return step > 0 and (step % s.eval_every == 0 or step == s.steps)
+
+    def _evaluate(self) -> float:
+        """Measure the average, keep it where it is the best so far, save the run."""
+        r_at_1 = self._record(self.average.module)
+        if r_at_1 > self.state.best_r_at_1 or not len(self.samples.evaluated):
+            self.state.best_r_at_1, self.state.best_step = r_at_1, self.state.step
+            self.best = _copy(self.average.module)
+        self._save()
+        return r_at_1
 
     def _stops_early(self) -> bool:
         if not len(self.samples.evaluated):
@@ -294,11 +313,11 @@ class Trainer:
         self.average.update_parameters(self.style)
         return float(loss.detach())
 
-    def _record(self, network: nn.Module, loss: float) -> float:
-        r_at_1, step = self.unseen_r_at_1(network), self.state.step
+    def _record(self, network: nn.Module) -> float:
+        r_at_1, step, loss = self.unseen_r_at_1(network), self.state.step, self.state.loss
         self.state.history.append({"step": float(step), "loss": loss, "r_at_1": r_at_1})
         seen = f", R@1 on unseen authors {r_at_1:.3f}" if len(self.samples.evaluated) else ""
-        self.note(f"step {step}, loss {loss:.3f}{seen}")
+        self.note(f"step {step}, loss {loss:.3f}{seen}" if step else f"before the first step{seen}")
         return r_at_1
 
     def unseen_r_at_1(self, network: nn.Module) -> float:
@@ -313,7 +332,9 @@ class Trainer:
             self._gallery = gallery_of(images, part.authors, part.series)
         trained, frozen = [], []
         with torch.inference_mode():
-            for row in rows:
+            for number, row in enumerate(rows, 1):
+                if self.progress:
+                    self.progress(number, len(rows), "measuring on unseen authors")
                 batch = torch.from_numpy(self.pictures[row].copy())[None].to(self.device)
                 with torch.autocast(self.device.type, torch.bfloat16, self.half):
                     frozen.append(self.branches.frozen(batch)[0].float().cpu().numpy())
@@ -432,26 +453,6 @@ def learnt_projection(file: Path) -> Projection:
     """
     found = read_trained(file)
     return Projection(*(found[name].numpy() for name in Projection._fields))
-
-
-def in_bfloat16(precision: str, device: torch.device) -> bool:
-    """Whether convolutions are computed in bfloat16. Without a choice of PRECISIONS they are where
-    the machine has instructions for it: elsewhere it takes longer than float32."""
-    if precision != "auto":
-        return precision == "bfloat16"
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return "avx512_bf16" in cpu_features() or "bf16" in cpu_features()
-
-
-def cpu_features() -> frozenset[str]:
-    """What Linux says that the processor can do; empty elsewhere."""
-    try:
-        text = Path("/proc/cpuinfo").read_text("utf-8", errors="replace")
-    except OSError:
-        return frozenset()
-    lines = (line for line in text.splitlines() if line.startswith(("flags", "Features")))
-    return frozenset(next(lines, "").split())
 
 
 def gallery_of(images: Iterable[Any], authors: np.ndarray, series: np.ndarray) -> Gallery:

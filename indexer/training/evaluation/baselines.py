@@ -20,7 +20,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from indexer.training.backbones import lite0, pad_statically
+from indexer.training.backbones import fold_batch_norms, lite0, pad_statically
+from indexer.training.branches import in_bfloat16, keep_depthwise_in_float32
 from schemas.errors import InputError
 from schemas.progress import Progress
 
@@ -116,7 +117,7 @@ def sketch(gram: np.ndarray, widths: Sequence[int] = WIDTHS) -> np.ndarray:
 
 # --- Softmax networks.
 
-BASELINES_VERSION = 1
+BASELINES_VERSION = 2
 """Raise it when the code below would train other networks."""
 SIDE_PX = 112
 DENSE = 512
@@ -139,14 +140,20 @@ def letterboxed(image: Image.Image) -> np.ndarray:
 
 class Recipe(NamedTuple):
     """How one network is trained. `body` makes what goes from pixels (B, 3, S, S) in -1..1 to
-    features (B, width), S being SIDE_PX / `reduced`."""
+    features (B, width), S being SIDE_PX / `reduced`; a picture is seen `epochs` times, and
+    more often where that is less than `least` steps."""
 
     name: str
     body: Callable[[], nn.Module]
     width: int
     reduced: int
-    steps: int
+    epochs: int
+    least: int
     lr: float
+
+    def steps(self, pictures: int) -> int:
+        """Of BATCH pictures each."""
+        return max(self.least, round(self.epochs * pictures / BATCH))
 
 
 def _small() -> nn.Module:
@@ -164,14 +171,16 @@ class _Pooled(nn.Module):  # type: ignore[misc]  # mypy skips torch, so its base
     def __init__(self) -> None:
         super().__init__()
         self.network = lite0()
+        fold_batch_norms(self.network)  # its batch statistics stay ImageNet's
         pad_statically(self.network)
+        keep_depthwise_in_float32(self.network)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.network.forward_features(x).mean((2, 3))
 
 
-SMALL = Recipe("small CNN from scratch, softmax", _small, 128 * 3 * 3, 2, 600, 1e-3)
-FINE_TUNED = Recipe("ImageNet network fine-tuned, softmax", _Pooled, 1280, 1, 300, 3e-4)
+SMALL = Recipe("small CNN from scratch, softmax", _small, 128 * 3 * 3, 2, 8, 300, 1e-3)
+FINE_TUNED = Recipe("ImageNet network fine-tuned, softmax", _Pooled, 1280, 1, 3, 150, 3e-4)
 RECIPES = (SMALL, FINE_TUNED)
 
 
@@ -243,7 +252,7 @@ def train_softmax(
                 network,
                 keep(
                     lambda: _trained(
-                        network, rows, classes, recipe, steps or recipe.steps, progress
+                        network, rows, classes, recipe, steps or recipe.steps(len(rows)), progress
                     )
                 ),
             )
@@ -262,11 +271,14 @@ def _trained(
     optimizer = torch.optim.AdamW(network.parameters(), recipe.lr, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=steps)
     rng = np.random.default_rng(len(rows))
-    network.train()
+    network.train().to(memory_format=torch.channels_last)
+    half = in_bfloat16("auto", torch.device("cpu"))
     for step in range(steps):
         chosen = rng.integers(0, len(rows), BATCH)
         pixels = _changed(_pixels(rows[chosen]))
-        loss = functional.cross_entropy(network(pixels), torch.from_numpy(classes[chosen]))
+        with torch.autocast("cpu", torch.bfloat16, half):
+            found = network(pixels)
+        loss = functional.cross_entropy(found.float(), torch.from_numpy(classes[chosen]))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

@@ -261,7 +261,7 @@ class Ground:
         """A network trained on letterboxed pictures (N, F) and their authors (N,), or the one in
         the cache."""
         data = digest_of([blake3(rows.tobytes()).hexdigest(), authors.tolist()])
-        key = [recipe.name, recipe.lr, steps or recipe.steps, BASELINES_VERSION, data]
+        key = [recipe.name, recipe.lr, steps or recipe.steps(len(rows)), BASELINES_VERSION, data]
         return train_softmax(
             recipe,
             rows,

@@ -20,6 +20,7 @@ from indexer.training import features
 from indexer.training.export import main, shipped, write_model
 from indexer.training.features import FeatureStore
 from schemas.storage.layout import Layout
+from tests.drawings import drawing
 
 
 @pytest.fixture
@@ -31,10 +32,27 @@ def test_a_model_is_fitted_exported_written_and_opened(
     drawings: Path, tmp_path: Path, narrow: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(export_module, "default_cache", lambda: tmp_path / "cache")
+    hands = tmp_path / "hands"
+    hands.mkdir()
+    rows = ["path,author,series"]
+    for number in range(8):
+        drawing(2 + number % 2, number, 96).save(hands / f"{number}.png")
+        rows.append(f"{number}.png,icons:{number % 2},{number}")
+    (hands / "manifest.csv").write_text("\n".join(rows))
     out = tmp_path / "models"
     (out / "style-lite0-00000000").mkdir(parents=True)
     (out / "notes").mkdir()
-    assert main(["--drawings", str(drawings), "--out", str(out), "--steps", "2"]) == 0
+    options = [
+        "--drawings",
+        str(drawings),
+        "--hands",
+        str(hands),
+        "--out",
+        str(out),
+        "--steps",
+        "2",
+    ]
+    assert main(options) == 0
     folder = next(out.glob("style-lite0-*"))  # the one before is gone
     assert {path.name for path in out.iterdir()} == {folder.name, "notes"}
     encoder = Encoder.open(folder)
@@ -49,7 +67,9 @@ def test_a_model_is_fitted_exported_written_and_opened(
     monkeypatch.setattr(features.FeatureStore, "_compute", lambda *_: pytest.fail("computed twice"))
     network = (folder / "model.onnx").read_bytes()
     monkeypatch.setattr(export_module, "export_style", lambda *_: (network, 1.0))
-    again = shipped(store, None, tmp_path / "runs", steps=2)
+    others = export_module.benchmark_of_manifest(hands / "manifest.csv", training=True)
+    again = shipped(store, others, tmp_path / "runs", steps=2)
+    assert again.description["provenance"]["other_hands"] == ["icons:0", "icons:1"]
     assert again.model_id == folder.name
     assert write_model(again, out) == folder  # repeatable
     named = write_model(again, tmp_path / "data" / "models", "my-model")

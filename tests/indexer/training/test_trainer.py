@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ pytest.importorskip("timm", reason="training needs timm")
 import torch
 
 from indexer.embedding.preprocess import PixelSpec
-from indexer.training.branches import Branches
+from indexer.training.branches import Branches, in_bfloat16
 from indexer.training.data import Benchmark, LabelRules, Samples, apply_rules, unseen_authors
 from indexer.training.model import fit_projection
 from indexer.training.pixels import PreparedPictures
@@ -24,7 +25,6 @@ from indexer.training.trainer import (
     RunState,
     Trainer,
     TrainSettings,
-    in_bfloat16,
     load_state,
     save_state,
 )
@@ -51,6 +51,17 @@ def trainer(
     return Trainer(branches, projection, projection, samples, pictures, settings, folder)
 
 
+def stopping(run: Trainer, step: int, call: Callable[..., Any]) -> Callable[..., Any]:
+    """The same call, but Ctrl-C when the run is at a step."""
+
+    def stopped(*arguments: Any) -> Any:
+        if run.state.step == step:
+            raise KeyboardInterrupt
+        return call(*arguments)
+
+    return stopped
+
+
 def test_a_run_that_was_stopped_ends_where_an_undisturbed_one_does(
     bench: Benchmark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -59,19 +70,13 @@ def test_a_run_that_was_stopped_ends_where_an_undisturbed_one_does(
     assert [row["step"] for row in history] == [0, 2, 4, 4]
     assert history[-1]["r_at_1"] == max(row["r_at_1"] for row in history)
 
-    broken = trainer(bench, tmp_path / "b")
-    step = broken._step
-
-    def stopped(*cut: Any) -> float:
-        if broken.state.step == 3:
-            raise KeyboardInterrupt
-        return step(*cut)
-
-    monkeypatch.setattr(broken, "_step", stopped)
-    with pytest.raises(KeyboardInterrupt):
-        broken.run()
-    found = load_state(tmp_path / "b")
-    assert found is not None and found[0].step == 3  # Ctrl-C keeps the last step
+    for name, last in (("_step", 3), ("unseen_r_at_1", 4)):  # in a step, and while it measures
+        broken = trainer(bench, tmp_path / "b")
+        monkeypatch.setattr(broken, name, stopping(broken, last, getattr(broken, name)))
+        with pytest.raises(KeyboardInterrupt):
+            broken.run()
+        found = load_state(tmp_path / "b")
+        assert found is not None and found[0].step == last  # Ctrl-C keeps the last step
     resumed = trainer(bench, tmp_path / "b")
     for one, other in zip(history, resumed.run(), strict=True):
         assert one.get("loss", 0) == pytest.approx(other.get("loss", 0), rel=1e-3)

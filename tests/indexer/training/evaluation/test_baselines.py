@@ -112,7 +112,7 @@ def test_a_softmax_network_learns_authors_and_is_kept(tmp_path: Path) -> None:
     recipe = Recipe(
         "one layer",
         lambda: torch.nn.Sequential(torch.nn.AvgPool2d(14), torch.nn.Flatten()),
-        *(3 * 16, 2, 25, 1e-2),
+        *(3 * 16, 2, 8, 25, 1e-2),
     )
     kept: list[np.ndarray] = []
 
