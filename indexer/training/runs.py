@@ -363,7 +363,7 @@ def _publish(job: Job, report: TrainReport, export: Export) -> TrainReport:
         raise PartlyDoneError(
             f"nothing is published: R@1 of unseen authors is {report.after:.3f}, that of"
             f" {job.base.name} {report.before:.3f}",
-            "--force publishes it all the same.",
+            "--force publishes it all the same, without training again.",
         )
     mark = digest_of([export.description["provenance"], report.measured])[:8]
     report.model = f"{export.model_id}-{mark}"
