@@ -21,7 +21,7 @@ EXTRAS := --extra crawl --extra web --extra report
 # Many tests wait for other processes: one more worker than cores.
 WORKERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
 
-.PHONY: answers clipart help env test-env train-env milvus-env demo test faults fuzz field hands check format bench gpu-check figures picture sheet docs model card lock clean
+.PHONY: answers clipart help env test-env train-env milvus-env ray-env storage-env demo test faults fuzz field hands check format bench gpu-check figures picture sheet docs model card lock clean
 
 help: ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,10 @@ train-env: env $(VENV)/.ready-train ## Add torch and timm (large)
 
 # Its faiss-cpu overwrites faiss-gpu where that is installed.
 milvus-env: test-env $(VENV)/.ready-milvus-lite ## Add pymilvus and milvus-lite, which tests of Milvus need
+
+ray-env: test-env $(VENV)/.ready-ray ## Add Ray, which tests of embedding on a cluster need (large)
+
+storage-env: test-env $(VENV)/.ready-s3-test ## Add obstore and moto, which tests of object storage need
 
 # The packages and the clip art are fetched side by side: the one waits for the network while the
 # other unpacks.
@@ -79,7 +83,7 @@ format: test-env ## Format the code
 	@$(BIN)/ruff format --quiet $(SOURCES)
 	@$(BIN)/ruff check --quiet --fix $(SOURCES)
 
-bench: train-env test-env ## Measure speed, memory and size into bench/results/*.json (ONLY=query: one part)
+bench: train-env test-env ## Measure speed, memory and size into bench/results/*.json (ONLY=query: one part; peers: others on the same vectors)
 	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY)) || test $$? -eq 4  # 4: a target was missed
 
 gpu-check: ## Search and encode on a GPU within 8 minutes, into bench/results/gpu.json; installs nothing
@@ -114,7 +118,7 @@ card: train-env ## Measure accuracy on DRAWINGS=folder into docs (MODEL, CONTENT
 	  $(if $(VGG),--vgg $(VGG)) $(if $(BASELINES),--baselines $(BASELINES))
 
 lock: ## Renew requirements/*.txt from pyproject.toml
-	@for name in cpu gpu train test milvus-lite; do \
+	@for name in cpu gpu train test milvus-lite ray s3-test; do \
 	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-header --no-annotate pyproject.toml $(EXTRAS) --extra $$name -o requirements/$$name.txt || exit 1; \
 	done

@@ -54,6 +54,12 @@ def synthetic_index(pictures: int = PICTURES) -> Layout:
     return Layout(Path(folder))
 
 
+def vectors_around(centres: np.ndarray, rng: np.random.Generator, noise: float = 0.9) -> np.ndarray:
+    """Unit vectors around centres whose numbers have a deviation of 1; (N, D) -> (N, D)"""
+    found = centres + noise * rng.standard_normal(centres.shape, dtype=np.float32)
+    return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True), np.float32)
+
+
 def build_catalog(layout: Layout, pictures: int, seed: int = 1) -> str:
     """Fill a catalog with vectors around one centre per author, build and publish it.
 
@@ -66,31 +72,32 @@ def build_catalog(layout: Layout, pictures: int, seed: int = 1) -> str:
     return report.generation_id
 
 
-def fill_catalog(layout: Layout, pictures: int, seed: int = 1) -> None:
-    """Fill a catalog with titles, pictures and vectors, some thousand at a time."""
+def fill_catalog(layout: Layout, pictures: int, seed: int = 1, more_of: int = 0) -> None:
+    """Fill a catalog with titles, pictures and vectors, some thousand at a time; `more_of` is the
+    size of one that has its titles already and is to get more pictures of them."""
     encoder = open_encoder(Settings())
-    rng = np.random.default_rng(seed)
-    titles = max(1, pictures // PICTURES_PER_TITLE)
+    titles = max(1, (more_of or pictures) // PICTURES_PER_TITLE)
     authors = max(1, titles // TITLES_PER_AUTHOR)
-    centres = rng.standard_normal((authors, encoder.dimension), dtype=np.float32)
+    shape = authors, encoder.dimension
+    centres = np.random.default_rng(1).standard_normal(shape, dtype=np.float32)
+    rng = np.random.default_rng([seed, 1])
     catalog = Catalog(layout)
-    catalog.append(
-        "titles",
-        rows_of(
-            Title(
-                f"bench:{t}", "bench", f"Title {t}", (Author(f"Author {t % authors}"),),
-                (GENRES[t % len(GENRES)],), year=1980 + t % 40,
-            )
-            for t in range(titles)
-        ),
-    )  # fmt: skip
+    if not more_of:
+        catalog.append(
+            "titles",
+            rows_of(
+                Title(
+                    f"bench:{t}", "bench", f"Title {t}", (Author(f"Author {t % authors}"),),
+                    (GENRES[t % len(GENRES)],), year=1980 + t % 40,
+                )
+                for t in range(titles)
+            ),
+        )  # fmt: skip
     for start in range(0, pictures, 20_000):
         part = range(start, min(start + 20_000, pictures))
         ids = [hashlib.sha256(f"{seed}-{n}".encode()).hexdigest() for n in part]
         title_of = np.asarray(part) % titles
-        noise = rng.standard_normal((len(part), encoder.dimension), dtype=np.float32)
-        vectors = centres[title_of % authors] + 0.9 * noise
-        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        vectors = vectors_around(centres[title_of % authors], rng)
         catalog.append(
             "pictures",
             rows_of(

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
+import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -46,18 +50,24 @@ class Figure:
 
 @dataclass(frozen=True)
 class Run:
-    """One process: wall time from its start to its last output byte, and its peak memory."""
+    """One process and its children: wall time from its start to its last output byte (to its
+    end where it prints nothing), processor time, peak memory, and how much of that was its own and not pages of mapped files, which the
+    system takes back when memory is short (sampled; the largest process of them)."""
 
     seconds: float
     peak_mb: float
     output: str
+    cpu_s: float = 0.0
+    own_mb: float = 0.0
 
 
-def run_process(command: Sequence[str], environ: dict[str, str] | None = None) -> Run:
+def run_process(
+    command: Sequence[str], environ: dict[str, str] | None = None, ok: Collection[int] = (0,)
+) -> Run:
     """Run a process to its end.
 
     Units:   seconds; megabytes of 10**6 bytes
-    Errors:  RuntimeError when it fails
+    Errors:  RuntimeError when it ends with another exit code
     """
     started = time.perf_counter()
     seconds = 0.0
@@ -69,14 +79,72 @@ def run_process(command: Sequence[str], environ: dict[str, str] | None = None) -
         env={**os.environ, **(environ or {})},
     ) as process:
         assert process.stdout is not None
-        while part := os.read(process.stdout.fileno(), 1 << 16):
-            seconds = time.perf_counter() - started
-            parts.append(part)
-        _, status, usage = os.wait4(process.pid, 0)
+        with _own_memory(process.pid) as own:
+            while part := os.read(process.stdout.fileno(), 1 << 16):
+                seconds = time.perf_counter() - started
+                parts.append(part)
+            _, status, usage = os.wait4(process.pid, 0)
+            seconds = seconds or time.perf_counter() - started
         process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
+    if process.returncode not in ok:
         raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}")
-    return Run(seconds, usage.ru_maxrss * 1024 / 1e6, b"".join(parts).decode())
+    cpu_s = usage.ru_utime + usage.ru_stime
+    return Run(seconds, usage.ru_maxrss * 1024 / 1e6, b"".join(parts).decode(), cpu_s, own[0])
+
+
+@contextlib.contextmanager
+def _own_memory(pid: int) -> Iterator[list[float]]:
+    """The most memory of a process that no file lies behind, in MB, looked at as it runs."""
+    most, over = [0.0], threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.05):
+            try:
+                said = Path(f"/proc/{pid}/status").read_text()
+            except OSError:
+                return
+            found = re.search(r"RssAnon:\s+(\d+) kB", said)
+            most[0] = max(most[0], int(found[1]) * 1024 / 1e6 if found else 0.0)
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        yield most
+    finally:
+        over.set()
+        watching.join()
+
+
+class Steps:
+    """The steps of a long measurement, each a process, whose results stay in a file of the folder:
+    what has run there is not run again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self._file = folder, folder / "steps.json"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.done: dict[str, dict[str, Any]] = {}
+        if self._file.exists():
+            self.done = json.loads(self._file.read_text())
+
+    def run(
+        self,
+        name: str,
+        command: Sequence[str],
+        environ: dict[str, str] | None = None,
+        ok: Collection[int] = (0,),
+    ) -> dict[str, Any]:
+        """What the process took, with the JSON that it printed, if any, under `said`."""
+        if name not in self.done:
+            print(f"bench: {name} ...", file=sys.stderr, flush=True)
+            load = os.getloadavg()[0]
+            run = run_process(command, environ, ok)
+            said = json.loads(run.output) if run.output.startswith(("{", "[")) else None
+            took = {key: value for key, value in asdict(run).items() if key != "output"}
+            self.done[name] = {**took, "load": load, "said": said}
+            aside = self._file.with_suffix(".tmp")
+            aside.write_text(json.dumps(self.done, indent=1) + "\n")
+            aside.replace(self._file)
+        return self.done[name]
 
 
 def interleaved(commands: dict[str, Callable[[], Run]], runs: int) -> dict[str, list[Run]]:

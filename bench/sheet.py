@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 from schemas.settings import Settings, load_settings
 from search.cli.app import main as toonsearch
 from search.engine import Engine, QueryOptions
-from search.output.preview import hit_preview
+from search.output.preview import closer, hit_preview
 from search.trial import NEW_TITLE, UNKNOWN, Case, Outcome, run_trial
 
 QUERIES = 24
@@ -90,7 +90,9 @@ def answered(settings: Settings, cases: Sequence[Case]) -> Iterator[list[Image.I
     with Engine.open(settings.layout, settings) as engine:
         for outcome in run_trial(engine, cases, options, limits):
             yield [
-                _query_tile(outcome, outcome.picture.preview(limits, 3 * TILE_PX)),
+                _query_tile(
+                    outcome, closer(outcome.picture.preview(limits, 8 * TILE_PX), 3 * TILE_PX)
+                ),
                 *(
                     _tile(
                         hit_preview(settings.layout, title.hits[0], limits, 3 * TILE_PX),

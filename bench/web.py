@@ -183,6 +183,6 @@ def first_visit(port: int) -> list[Figure]:
         browser.close()
     usable = statistics.median(ready[1:])
     return [
-        Figure("web_page_weight", "page: first visit, not compressed", weight / 1e3, "kB", 150),
+        Figure("web_page_weight", "page: first visit, not compressed", weight / 1e3, "kB", 120),
         Figure("web_page_ready", "page: empty cache until it can be used", usable, "s", 1.0),
     ]

@@ -1,7 +1,7 @@
 """Writes generated pages: `python -m bench.write_docs benchmarks|settings`.
 
 `settings` makes docs/settings.md from the settings themselves. `benchmarks` replaces what stands
-between the marks of docs/benchmarks.md by what `python -m bench` measured.
+between the marks of docs/benchmarks.md and docs/scale.md by what `python -m bench` measured.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from pathlib import Path
 
 from bench.__main__ import PARTS
 from bench.figures import Figure
+from bench.scale_tables import peer_tables, scale_tables, sizing_table
 from schemas.settings import describe
 
-RESULTS, BENCHMARKS, SETTINGS = (
-    Path(name) for name in ("bench/results", "docs/benchmarks.md", "docs/settings.md")
+RESULTS, BENCHMARKS, SCALE, SETTINGS = (
+    Path(name)
+    for name in ("bench/results", "docs/benchmarks.md", "docs/scale.md", "docs/settings.md")
 )
-BEGIN, END = "<!-- benchmarks -->", "<!-- /benchmarks -->"
 
 
 def table() -> str:
@@ -39,9 +40,22 @@ def table() -> str:
 
 
 def write_benchmarks() -> None:
-    head, rest = BENCHMARKS.read_text("utf-8").split(BEGIN)
-    tail = rest.split(END)[1]
-    BENCHMARKS.write_text(f"{head}{BEGIN}\n{table()}\n{END}{tail}", "utf-8")
+    """Replace what stands between the marks of both pages; a part that was not measured stays."""
+    _replace(BENCHMARKS, "benchmarks", table())
+    for name, lines in (
+        ("scale", scale_tables(RESULTS)),
+        ("peers", peer_tables(RESULTS)),
+        ("sizing", sizing_table(RESULTS)),
+    ):
+        if lines:
+            _replace(SCALE, name, "\n".join(lines))
+
+
+def _replace(page: Path, name: str, text: str) -> None:
+    begin, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    head, rest = page.read_text("utf-8").split(begin)
+    tail = rest.split(end)[1]
+    page.write_text(f"{head}{begin}\n{text}\n{end}{tail}", "utf-8")
 
 
 SETTINGS_HEAD = """\

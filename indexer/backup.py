@@ -2,6 +2,7 @@
 
     DIR/pictures/ab/cd/...     shared by all backups in DIR; a picture is copied once
         <time>/tables, index   the tables and the published generation as of one moment
+        <time>/models          models that were trained or added here
         <time>/web.sqlite      accounts, galleries and shared links of the page
         <time>/backup.json     every file with length and BLAKE3; written last
 
@@ -12,6 +13,7 @@ removed meanwhile, the copy starts again.
 from __future__ import annotations
 
 import contextlib
+import filecmp
 import os
 import re
 import shutil
@@ -83,6 +85,7 @@ def back_up(
         for left in reversed(range(ATTEMPTS)):
             try:
                 generation = _copy(layout, Layout(aside))
+                _copy_models(layout, Layout(aside), max(_backups(target), default=None))
                 named = Catalog(Layout(aside)).read("pictures", ["file"])["file"].to_pylist()
                 pictures = sorted(set(named) - {None})
                 copied = _copy_pictures(layout, target, pictures, progress)
@@ -159,6 +162,23 @@ def _copy(layout: Layout, copy: Layout) -> str | None:
                 place = path.relative_to(generation.directory)
                 _copy_file(path, copy.generation(generation.id) / place)
         return generation.id
+
+
+def _copy_models(layout: Layout, copy: Layout, before: Path | None) -> None:
+    """Models that settings and generations name. They are large and never change: a file that the
+    backup before has is not stored twice."""
+    for path in sorted(layout.models.rglob("*")):
+        place = path.relative_to(layout.models)
+        if not path.is_file() or place.parts[0].startswith("."):  # being written
+            continue
+        own = copy.models / place
+        old = before and Layout(before).models / place
+        if old and old.is_file() and filecmp.cmp(path, old, shallow=False):
+            own.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(OSError):  # no hard links there
+                os.link(old, own)
+                continue
+        _copy_file(path, own)
 
 
 def _copy_pictures(

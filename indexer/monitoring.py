@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from indexer.embedding.embed import open_encoder
-from indexer.labels.calibration import RECIPE
-from indexer.panels.catalog import INDEXED_TABLES
+from indexer.vector_index.build import inputs_of
 from indexer.vector_index.generations import Generation
 from schemas.errors import MissingIndexError, NoIndexError
 from schemas.records import author_names
@@ -34,7 +33,7 @@ class Coverage:
 
     `indexed` is how many pictures the published generation answers with, `search_kind` how and
     `search_recall` how much of the exact ten nearest that finds; `stale` says that
-    the catalog has moved on since it was built.
+    the catalog or the settings have moved on since it was built.
     """
 
     pictures: int
@@ -111,21 +110,13 @@ def coverage(layout: Layout, settings: Settings) -> Coverage:
         authors=len(names),
         sources=dict(sources),
         model_id=encoder.model_id,
-        **_generation(layout, catalog, settings, encoder.model_id),
+        **_generation(catalog, settings),
     )
 
 
-def _generation(
-    layout: Layout, catalog: Catalog, settings: Settings, model_id: str
-) -> dict[str, Any]:
+def _generation(catalog: Catalog, settings: Settings) -> dict[str, Any]:
     try:
-        with Generation.open(layout) as generation:
-            inputs = generation.manifest["inputs"]
-            stale = inputs["model_id"] != model_id or any(
-                inputs.get(name) != catalog.version(name) for name in INDEXED_TABLES
-            )
-            stale |= inputs["calibration"] != RECIPE
-            stale |= generation.calibration.era_years != settings.index.era_years
+        with Generation.open(catalog.layout) as generation:
             return {
                 "generation_id": generation.id,
                 "generation_created": generation.manifest["created"],
@@ -133,7 +124,7 @@ def _generation(
                 "indexed": generation.pictures_count,
                 "search_kind": generation.plan.kind,
                 "search_recall": generation.plan.recall,
-                "stale": stale,
+                "stale": generation.manifest["inputs"] != inputs_of(catalog, settings),
             }
     except MissingIndexError:
         return {"generation_state": "none", "stale": True}

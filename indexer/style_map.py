@@ -16,6 +16,9 @@ MAX_NEW_SHARE = 0.05
 MAX_COMPARED = 20_000
 """Known pictures that new ones are compared with, spread evenly over all."""
 NEIGHBOURS = 5
+DIRECTIONS = 64
+"""Main directions of the known vectors in which others are compared with them: a place is a
+median of five, and all numbers of a million vectors would take minutes."""
 BLOCK_ROWS = 1024
 
 
@@ -26,9 +29,11 @@ def lay_out(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
     Source:  Policar, Strazar, Zupan 2024, "openTSNE"
     """
     rows = len(vectors)
-    if rows < 4 or np.array_equal(
-        vectors.min(axis=0), vectors.max(axis=0)
-    ):  # nothing to tell apart
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(rows)
+    fitted, others = np.sort(order[:MAX_FITTED]), np.sort(order[MAX_FITTED:])
+    some = vectors[fitted]
+    if rows < 4 or np.array_equal(some.min(axis=0), some.max(axis=0)):  # nothing to tell apart
         return np.column_stack([np.linspace(0.4, 0.6, rows), np.full(rows, 0.5)]).astype("f4")
     if rows < MIN_FITTED:
         sides, sizes, _ = np.linalg.svd(
@@ -37,9 +42,6 @@ def lay_out(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
         return _into_square(np.pad(sides * sizes, ((0, 0), (0, 2)))[:, :2])
     from openTSNE import TSNE
 
-    rng = np.random.default_rng(seed)
-    order = rng.permutation(rows)
-    fitted, others = np.sort(order[:MAX_FITTED]), np.sort(order[MAX_FITTED:])
     places = np.empty((rows, 2))
     places[fitted] = TSNE(
         perplexity=min(30.0, (len(fitted) - 1) / 3),
@@ -47,8 +49,8 @@ def lay_out(vectors: np.ndarray, seed: int = 0) -> np.ndarray:
         negative_gradient_method="bh",
         n_jobs=1,  # several threads give another map each time
         random_state=seed,
-    ).fit(np.asarray(vectors[fitted], np.float32))
-    places[others] = _beside(vectors, others, vectors[fitted], places[fitted])
+    ).fit(np.asarray(some, np.float32))
+    places[others] = _beside(vectors, others, some, places[fitted])
     return _into_square(places)
 
 
@@ -89,12 +91,16 @@ def _beside(
     """Places of rows amid the nearest of known vectors; (N, D), (R,), (M, D), (M, 2) -> (R, 2)."""
     found = np.empty((len(rows), 2))
     known = np.asarray(known, np.float32)
+    directions = np.linalg.eigh(known.T @ known)[1][:, -DIRECTIONS:]  # (D, E)
+    known = known @ directions  # (M, E)
     for start in range(0, len(rows), BLOCK_ROWS):
-        block = np.asarray(vectors[rows[start : start + BLOCK_ROWS]], np.float32)
-        similarity = block @ known.T  # (B, M)
-        nearest = np.argpartition(-similarity, min(NEIGHBOURS, len(known)) - 1, axis=1)
-        nearest = places[nearest[:, :NEIGHBOURS]]
-        found[start : start + BLOCK_ROWS] = np.median(nearest, axis=1)
+        block = np.asarray(vectors[rows[start : start + BLOCK_ROWS]], np.float32) @ directions
+        similarity, at = block @ known.T, np.arange(len(block))  # (B, M)
+        nearest = np.empty((min(NEIGHBOURS, len(known)), len(block)), np.int64)
+        for place in range(len(nearest)):  # five maxima are sooner found than a partition
+            nearest[place] = similarity.argmax(axis=1)
+            similarity[at, nearest[place]] = -np.inf
+        found[start : start + BLOCK_ROWS] = np.median(places[nearest], axis=0)
     return found
 
 

@@ -419,7 +419,7 @@ def _checked(key: str, value: Any, origin: str) -> Any:
         ) from error
     has_scheme = allowed["scheme"] and str(typed).startswith(allowed["scheme"])
     if allowed["choices"] and typed not in allowed["choices"] and not has_scheme:
-        raise UsageError(what, nearest(str(typed), allowed["choices"]))
+        raise UsageError(what, f"Known: {', '.join(map(repr, allowed['choices']))}.")
     low, high = allowed["low"], allowed["high"]
     if isinstance(typed, int | float) and not low <= typed <= high:
         most = "or more" if high == MOST and typed < low else f"to {high:.15g}"

@@ -200,6 +200,22 @@ class QueryOptions:
         )
 
 
+def check_devices(settings: Settings) -> None:
+    """See that there are the GPUs that the settings insist on, before anybody waits for answers.
+
+    Errors:  UsageError for cuda without one
+    """
+    from indexer.embedding.embed import open_encoder
+    from indexer.vector_index.faiss_index import gpus_for
+
+    if settings.index.device == "cuda":
+        gpus_for("cuda")
+    if settings.encoder.device == "cuda":
+        encoder = open_encoder(settings, bulk=True)
+        side = encoder.pixel_spec.multiple_px
+        encoder.encode([np.zeros((side, side, 3), np.uint8)])
+
+
 class Engine:
     """One open generation and its encoder; may be used by several threads."""
 

@@ -53,6 +53,9 @@ def query_by_text(
     )
 
 
+NOT_SHOWN = "what pictures show cannot be searched here: see `toonsearch models add --help`"
+
+
 def query_by_words(
     generation: Generation, text: str, *, k: int, by: str, filters: Filters = NO_FILTERS
 ) -> Answer:
@@ -90,6 +93,7 @@ def query_by_words(
         *unknown_names(generation.meta, filters),
         *(f"nothing here is called {word!r}" for word in missing),
         "words were compared with titles, authors, tags, genres and file names, and no style",
+        *([NOT_SHOWN] if missing and generation.clip_id is None else []),
     ]
     return _answer(
         generation, text, found, list(ranked.values()), k, by, len(places), started, notes

@@ -15,7 +15,7 @@ Source:  Zeiler & Fergus 2014, "Visualizing and Understanding Convolutional Netw
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -32,6 +32,12 @@ EDGE = 0.017
 EVEN = 0.004
 """When all cells are worth less than this, none of them can be pointed at."""
 Box = tuple[float, float, float, float]
+PINK = np.array([222, 0, 122], np.float32)
+"""Few drawings are pink. The page's own heat (static/why.js) has the same colour and strength."""
+LIGHT = np.array([0.3, 0.59, 0.11], np.float32)
+"""How light each of red, green and blue is."""
+STRONGEST = 240 / 255
+ALL_OF_IT = "no part stands out: the likeness lies in all of the drawing"
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,76 @@ def why(encoder: Encoder, query: np.ndarray, hit: np.ndarray) -> Why:
         Map(box, _falls(encoder, asked, own, other)),
         Map(hit_box, _falls(encoder, found, other, own)),
     )
+
+
+def why_nearest(
+    encoder: Encoder, queries: Sequence[np.ndarray], hit: np.ndarray
+) -> tuple[int, Why]:
+    """`why` for that of several pictures which is most like the hit, and its place among them.
+
+    Shapes:  (H, W, 3) uint8 each, decoded by `whole_spec`
+    """
+    place = 0
+    if len(queries) > 1:
+        seen = [_seen(one, encoder.pixel_spec)[0] for one in (*queries, hit)]
+        *near, found = encoder.encode(seen).vectors
+        place = int(np.argmax([float(one @ found) for one in near]))
+    return place, why(encoder, queries[place], hit)
+
+
+def in_words(found: Why) -> str:
+    """Where the parts lie that carry the likeness most, for those who read."""
+    named = [
+        f"{_name(_strongest(one))} of {whose}"
+        for one, whose in ((found.query, "your picture"), (found.hit, "the one found"))
+        if not one.is_even
+    ]
+    return f"above all {' and '.join(named)}" if named else ALL_OF_IT
+
+
+def _strongest(one: Map) -> tuple[float, float]:
+    """The middle of the cell that carries most, as shares of the picture."""
+    left, top, width, height = one.box
+    rows, columns = one.falls.shape
+    row, column = divmod(int(one.falls.argmax()), columns)
+    return left + width * (column + 0.5) / columns, top + height * (row + 0.5) / rows
+
+
+def _name(place: tuple[float, float]) -> str:
+    """A ninth of a picture in words."""
+    across, down = (min(int(3 * share), 2) for share in place)
+    if across == down == 1:
+        return "the middle"
+    if down == 1:
+        return f"the {('left', '', 'right')[across]}"
+    if across == 1:
+        return f"the {('top', '', 'bottom')[down]}"
+    return f"the {('upper', '', 'lower')[down]} {('left', '', 'right')[across]}"
+
+
+def heat(picture: np.ndarray, found: Map) -> np.ndarray:
+    """A picture with the parts coloured that carry the likeness, the pinker the more; paper stays
+    white, and where no part stands out all of it stays as it is.
+
+    Shapes:  (H, W, 3) uint8 -> the same
+    """
+    from PIL import Image
+
+    if found.is_even:
+        return picture
+    height, width = picture.shape[:2]
+    left, top, across, down = found.box
+    size = (max(1, round(across * width)), max(1, round(down * height)))
+    share = np.maximum(0, found.falls / found.falls.max()) ** 1.5
+    cells = Image.fromarray((255 * share).astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
+    strength = Image.new("L", (width, height))
+    strength.paste(cells, (round(left * width), round(top * height)))
+    alpha = STRONGEST * np.asarray(strength, np.float32)[..., None] / 255  # (H, W, 1)
+    grey, own = picture.astype(np.float32) @ LIGHT, float(PINK @ LIGHT)  # (H, W), one number
+    lighter = np.clip((grey - own) / (255 - own), 0, 1)[..., None]
+    painted = PINK + (255 - PINK) * lighter
+    mixed: np.ndarray = np.rint(picture * (1 - alpha) + painted * alpha)
+    return mixed.astype(np.uint8)
 
 
 def _seen(picture: np.ndarray, spec: PixelSpec) -> tuple[np.ndarray, Box]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -60,7 +60,7 @@ class EmbedReport:
     counts: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     device: str | None = None
-    """cpu or cuda; None where nothing was encoded."""
+    """cpu or cuda; None where nothing was encoded here."""
 
 
 def model_dir_of(settings: Settings) -> Path:
@@ -104,14 +104,16 @@ def embed_pending(
     limit: int | None = None,
     progress: Progress | None = None,
     is_over: Callable[[], bool] = lambda: False,
+    encode: EncodeRows | None = None,
 ) -> EmbedReport:
     """Embed every stored picture that has no vector of the current model, or as many as are
     done when `is_over` says that time is up. Those that only lack a subject vector come last.
 
     With `retry_failed`, pictures whose decoding failed before are tried again. A picture
-    that cannot be decoded becomes a row with a reason; the run goes on.
+    that cannot be decoded becomes a row with a reason; the run goes on. `encode` reads and
+    encodes in the place of `encode_rows`, elsewhere.
 
-    Errors:  InputError when the catalog or the model cannot be used
+    Errors:  InputError when the catalog or the model cannot be used; those of `encode`
     """
     started = time.perf_counter()
     encoder = open_encoder(settings, bulk=True)
@@ -129,24 +131,20 @@ def embed_pending(
 
     report.counts |= {"embedded": 0, "skipped": 0, "failed": 0}
     writer = _Writer(catalog, encoder, clip, report, embedded)
-    batch: list[tuple[dict[str, Any], np.ndarray]] = []
+    elsewhere, encode = encode is not None, encode or encode_rows
+    encoded = encode(layout, settings, encoder, clip, pending, progress)
+    done = 0
     try:
-        for done, (row, outcome) in enumerate(_decoded(layout, settings, encoder, pending), 1):
-            if isinstance(outcome, PictureError):
-                writer.refuse(row, outcome)
-            else:
-                batch.append((row, outcome))
-            if len(batch) >= settings.encoder.batch or done == len(pending):
-                writer.add([row for row, _ in batch], [pixels for _, pixels in batch])
-                batch.clear()
-            if progress:
-                progress(done, len(pending))
-            if not batch and is_over() and done < len(pending):
-                report.counts["left"] = len(pending) - done
-                break
+        with contextlib.closing(encoded):
+            for batch in encoded:
+                writer.add(batch)
+                done += len(batch)
+                if is_over() and done < len(pending):
+                    report.counts["left"] = len(pending) - done
+                    break
     finally:  # Ctrl-C keeps what was already computed
         writer.commit()
-    report.device = encoder.running_on
+    report.device = None if elsewhere else encoder.running_on
     report.seconds = time.perf_counter() - started
     return report
 
@@ -195,14 +193,45 @@ def _pending(
     return new, [row for row in in_order if row["picture_id"] not in without], already
 
 
-def _decoded(
-    layout: Layout, settings: Settings, encoder: Encoder, rows: list[dict[str, Any]]
-) -> Iterator[tuple[dict[str, Any], np.ndarray | PictureError]]:
-    """Pixels of each row, in order, decoded a bounded window ahead."""
+Outcome = tuple[Row, "EncodedPicture | PictureError"]
+"""A row of a picture or panel, and what the network says of it or what is wrong with it."""
+EncodeRows = Callable[
+    [Layout, Settings, Encoder, "ClipModel | None", Sequence[Row], Progress | None],
+    Generator[list[Outcome]],
+]
+"""The signature of `encode_rows`."""
+
+
+def encode_rows(
+    layout: Layout,
+    settings: Settings,
+    encoder: Encoder,
+    clip: ClipModel | None,
+    rows: Sequence[Row],
+    progress: Progress | None = None,
+) -> Generator[list[Outcome]]:
+    """Outcomes of rows (picture_id, file, panel) batch by batch, in order; pictures are decoded a
+    bounded window ahead.
+
+    Errors:  what concerns all pictures and not one
+    """
     reader = PictureReader(layout, settings.decode.limits)
-    return in_order(
-        partial(read_stored, reader, encoder.pixel_spec), rows, 4 * settings.encoder.batch
-    )
+    read = partial(read_stored, reader, encoder.pixel_spec)
+    subject_of = None if clip is None else clip.encode_picture
+    batch: list[tuple[Row, np.ndarray | PictureError]] = []
+    good = 0
+    for done, (row, outcome) in enumerate(in_order(read, rows, 4 * settings.encoder.batch), 1):
+        batch.append((row, outcome))
+        good += not isinstance(outcome, PictureError)
+        if good >= settings.encoder.batch or done == len(rows):
+            pixels = [one for _, one in batch if not isinstance(one, PictureError)]
+            made = iter(encode_each(encoder, pixels, subject_of))
+            yield [
+                (row, one if isinstance(one, PictureError) else next(made)) for row, one in batch
+            ]
+            batch, good = [], 0
+        if progress:
+            progress(done, len(rows))
 
 
 def read_stored(reader: PictureReader, spec: PixelSpec, row: Row) -> np.ndarray:
@@ -276,7 +305,6 @@ class _Writer:
         embedded: set[str],
     ) -> None:
         self.catalog, self.report, self.embedded = catalog, report, embedded
-        self.encoder, self.clip = encoder, clip
         self.subjects_by = encoder.model_id if clip is None else clip.model_id
         self.model_id, self.preprocessing = encoder.model_id, encoder.preprocessing_digest
         self.ids: list[str] = []
@@ -285,9 +313,8 @@ class _Writer:
         self.revived: list[dict[str, Any]] = []
         self.last = time.monotonic()
 
-    def add(self, rows: list[dict[str, Any]], pixels: list[np.ndarray]) -> None:
-        subject_of = None if self.clip is None else self.clip.encode_picture
-        for row, outcome in zip(rows, encode_each(self.encoder, pixels, subject_of), strict=True):
+    def add(self, batch: list[Outcome]) -> None:
+        for row, outcome in batch:
             if isinstance(outcome, PictureError):
                 self.refuse(row, outcome)
                 continue
@@ -298,7 +325,7 @@ class _Writer:
         if len(self.ids) >= COMMIT_ROWS or time.monotonic() - self.last > COMMIT_SECONDS:
             self.commit()
 
-    def refuse(self, row: dict[str, Any], error: PictureError) -> None:
+    def refuse(self, row: Row, error: PictureError) -> None:
         status = "skipped" if error.reason in SKIPPED else "failed"
         self.report.counts[status] += 1
         if row["picture_id"] in self.embedded:

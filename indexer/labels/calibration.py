@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ from indexer.labels.metrics import (
     logistic,
 )
 from indexer.labels.open_set import Usual, familiarity
-from indexer.vector_index.ranking import exact_nearest, title_centroids, title_scores
+from indexer.vector_index.ranking import exact_nearest_each, title_centroids, title_scores
 from schemas.errors import NoIndexError
 from schemas.records import CLOSENESS, DECADE, LABEL_KINDS
 
@@ -44,6 +45,9 @@ where all hits lie. Shape (161,)."""
 MIN_EXAMPLES = 30  # fewer held-out pictures than this show nothing
 MIN_AUTHORS = 3
 """Fewer known authors than this cannot be separated in trials."""
+LEAST_TRIALS, MOST_COMPARED, MOST_SCORES = 300, 1_000_000_000, 20_000_000
+"""Of a large catalog fewer sample pictures are tried than wanted: as many as cost so many
+comparisons with others, or so many numbers of all labels; from a million pictures 1,000."""
 FOLDS = 5
 FIT_ROWS = 30_000
 """Heads that are only fitted to be judged see at most this many pictures."""
@@ -228,7 +232,7 @@ def fit(data: LabelDataset, *, sample: int, seed: int, neighbours: int = NEIGHBO
     are fitted on titles that are hidden, the unknown author is not. Without `neighbours` the heads
     answer alone.
 
-    Shapes:  see LabelDataset; at most `sample` pictures serve as queries
+    Shapes:  see LabelDataset; at most `sample` pictures serve as queries, of a large catalog fewer
     """
     known = data.codes["author"]
     nameless = len(np.unique(known[known >= 0])) < MIN_AUTHORS
@@ -236,7 +240,9 @@ def fit(data: LabelDataset, *, sample: int, seed: int, neighbours: int = NEIGHBO
     rng = np.random.default_rng(seed)
     background = _background(data, author, rng)
     neighbours = max(0, min(neighbours, len(data.vectors) - 1))
-    queries = _sampled(author, sample, rng)
+    labels = max((len(names) for names in data.names.values()), default=0)
+    most = min(MOST_COMPARED // max(1, len(data.vectors)), MOST_SCORES // max(1, labels))
+    queries = _sampled(author, min(sample, max(LEAST_TRIALS, most)), rng)
     at = np.interp([DEFAULT_CLOSE_PERCENT, DEFAULT_VERY_CLOSE_PERCENT], QUANTILE_LEVELS, background)
     found = Calibration(
         background,
@@ -255,8 +261,7 @@ def fit(data: LabelDataset, *, sample: int, seed: int, neighbours: int = NEIGHBO
     by_title = nameless or bool(other_title.mean() >= 0.2)
     own_group = data.title if by_title else data.picture
     other = other_title if by_title else _has_other(author, data.picture)[queries]
-    trial = hidden_neighbours(data, queries, own_group, neighbours)
-    stranger = hidden_neighbours(data, queries, author, neighbours)
+    trial, stranger = hidden_neighbours(data, queries, (own_group, author), neighbours)
     held = held_out_scores(data, queries, folds_within(author, own_group), rng)
     basis, usual = "other_titles" if by_title else "other_pictures", trial.similarity
     found = replace(found, basis=basis, usual_nearest=Usual.of_nearest(usual))
@@ -371,21 +376,34 @@ def _has_other(author: np.ndarray, group: np.ndarray) -> np.ndarray:
     return np.isin(author, many)
 
 
-def hidden_neighbours(data: LabelDataset, queries: np.ndarray, hide: np.ndarray, k: int) -> _Trial:
-    """Exact neighbours with the query's own group and its copies left out; hide (N,)"""
-    similarity = np.full((len(queries), k), -1.0, dtype=np.float32)
-    rows = np.full((len(queries), k), -1, dtype=np.int64)
-    for start in range(0, len(queries) if k else 0, 128):
-        block = queries[start : start + 128]
+AT_ONCE = 1024
+"""Queries that share one pass over all vectors."""
 
-        def hidden(part: slice, block: np.ndarray = block) -> np.ndarray:
-            own = hide[block][:, None] == hide[None, part]
-            return np.asarray(own | (data.picture[block][:, None] == data.picture[None, part]))
 
-        found = exact_nearest(np.asarray(data.vectors[block], np.float32), data.vectors, k, hidden)
-        similarity[start : start + len(block)], rows[start : start + len(block)] = found
-    # Where there are no more, a row is far away and without a label.
-    return _Trial(np.maximum(similarity, -1.0), rows)
+def hidden_neighbours(
+    data: LabelDataset, queries: np.ndarray, hide: Sequence[np.ndarray], k: int
+) -> list[_Trial]:
+    """Exact neighbours with the query's own group and its copies left out, for each way of
+    grouping in `hide`, (N,) each"""
+    shape = len(queries), k
+    found = [_Trial(np.full(shape, -1.0, np.float32), np.full(shape, -1)) for _ in hide]
+    picture, *groups = (of.astype(np.int32) for of in (data.picture, *hide))
+    for start in range(0, len(queries) if k else 0, AT_ONCE):
+        block = queries[start : start + AT_ONCE]
+
+        def hidden(of: np.ndarray, part: slice, block: np.ndarray = block) -> np.ndarray:
+            own = of[block][:, None] == of[None, part]
+            return np.asarray(own | (picture[block][:, None] == picture[None, part]))
+
+        asked = np.asarray(data.vectors[block], np.float32)
+        ways = [partial(hidden, of) for of in groups]
+        for trial, (similarity, rows) in zip(
+            found, exact_nearest_each(asked, data.vectors, k, ways), strict=True
+        ):
+            # Where there are no more, a row is far away and without a label.
+            trial.similarity[start : start + len(block)] = np.maximum(similarity, -1.0)
+            trial.row[start : start + len(block)] = rows
+    return found
 
 
 class HeldOut(NamedTuple):

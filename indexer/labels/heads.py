@@ -26,6 +26,8 @@ TITLE_CAP = 20
 """A title counts with at most this many pictures: the next ones add little."""
 TITLE_SHARE = 0.25
 """Share of the variance within a label that lies between titles, where no label has two."""
+SCATTER_ROWS = 100_000
+"""How the pictures of a title vary is learnt from about so many, of titles spread over all."""
 BETWEEN_FLOOR = 1e-3
 MIN_LABELS = 2
 MAX_LABELS = 20_000
@@ -151,13 +153,16 @@ def _scatter(
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Covariance within titles and between the titles of a label, and the latter's share."""
     several = parts.counts > 1
+    several[np.arange(len(several)) % (len(rows) // SCATTER_ROWS + 1) > 0] = False
     weight = np.zeros(len(parts.counts))
     capped = np.minimum(parts.counts, TITLE_CAP)
     weight[several] = capped[several] / (parts.counts[several] - 1.0)
     within = np.zeros((len(center), len(center)))
-    for part, x in _blocks(vectors, rows, center):
-        of = parts.of[part]
-        rest = (x - parts.means[of]) * np.sqrt(weight[of])[:, None]
+    some = np.flatnonzero(several[parts.of])
+    means, root = np.asarray(parts.means, np.float32), np.sqrt(weight).astype(np.float32)
+    for part, x in _blocks(vectors, rows[some], center):
+        of = parts.of[some[part]]
+        rest = (x - means[of]) * root[of, None]
         within += rest.T @ rest
     within /= max(1.0, float(capped[several].sum()))
     size = parts.labels.max() + 1

@@ -24,6 +24,7 @@ from schemas.images import PictureError
 from schemas.progress import Progress
 from schemas.records import LABEL_KINDS, is_era
 from schemas.storage.catalog import Catalog
+from schemas.storage.commits import reading
 from schemas.storage.layout import Layout
 from schemas.storage.tables import arrow_schema
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 SHOWN = 5
 BATCH = 512
+COMMIT_ROWS, COMMIT_SECONDS = 40 * BATCH, 60.0
 MAX_PROBLEMS = 10
 PRIOR = 0.5  # how often a picture is by an unknown author before anything is known of it
 
@@ -69,24 +71,35 @@ def judge_pending(
     catalog = Catalog(layout)
     with Generation.open(layout) as generation:
         judged = _Judge(generation)
-        pending, already, any_written = judged.pending(catalog, again)
+        pending, already, has_row = judged.pending(catalog, again)
         pending = pending[:limit]
         report = JudgeReport(generation.model_id, {"already": already})
         if dry_run:
             report.counts["pending"] = len(pending)
             return report
         report.counts["judged"] = 0
-        for start in range(0, len(pending), BATCH):
-            part = pending[start : start + BATCH]
-            rows = judged.rows(part, report)
-            data = pa.Table.from_pylist(rows, schema=arrow_schema("predictions"))
-            if any_written:
-                catalog.upsert("predictions", data)
-            else:
-                catalog.append("predictions", data)
-            report.counts["judged"] += len(rows)
-            if progress:
-                progress(start + len(part), len(pending))
+        schema, last, done = arrow_schema("predictions"), time.monotonic(), 0
+        found: list[pa.Table] = []
+
+        def commit() -> None:
+            write = catalog.upsert if has_row[pending[done : done + size]].any() else catalog.append
+            write("predictions", pa.concat_tables([schema.empty_table(), *found]))
+            report.counts["judged"] += sum(part.num_rows for part in found)
+            found.clear()
+
+        size = 0  # pictures that were judged since the last commit, or failed
+        try:
+            for start in range(0, len(pending), BATCH):
+                part = pending[start : start + BATCH]
+                found.append(pa.Table.from_pylist(judged.rows(part, report), schema=schema))
+                size += len(part)
+                if size >= COMMIT_ROWS or time.monotonic() - last > COMMIT_SECONDS:
+                    commit()
+                    done, size, last = done + size, 0, time.monotonic()
+                if progress:
+                    progress(start + len(part), len(pending))
+        finally:  # Ctrl-C keeps what was already predicted
+            commit()
     report.seconds = time.perf_counter() - started
     return report
 
@@ -100,36 +113,47 @@ class _Judge:
         self.data, self.picture_ids = generation_dataset(generation)
         self.folds = self.data.folds()
         self._repeated = np.bincount(self.data.picture)[self.data.picture] > 1
+        self._titles = np.argsort(self.data.title, kind="stable")
         self._models: dict[int, LabelModel] = {}
 
-    def pending(self, catalog: Catalog, again: bool) -> tuple[np.ndarray, int, bool]:
+    def pending(self, catalog: Catalog, again: bool) -> tuple[np.ndarray, int, np.ndarray]:
         """Places of the pictures to predict, each picture once, titles together; how many need
-        not be; and whether the model has predicted any before, so that its rows are replaced."""
-        _, first = np.unique(self.picture_ids, return_index=True)
-        first = first[np.lexsort((first, self.data.title[first], self.folds[first]))]
-        if again:
-            return first, 0, True
-        have = catalog.read(
-            "predictions",
-            ["picture_id", "model_id", *(kind.column for kind in LABEL_KINDS.values())],
-        )
-        ids, models = (have[name].to_pylist() for name in ("picture_id", "model_id"))
-        own = [at for at, model in enumerate(models) if model == self.generation.model_id]
-        if own and self._lacks_a_kind(have.take(own)):
-            return first, 0, True
-        other = _of_other_eras(have["eras"], self.model.calibration.era_years)
-        known = np.asarray([ids[at] for at in own if at not in other], np.str_)
-        fresh = first[~np.isin(self.picture_ids[first], known)]
-        return fresh, len(first) - len(fresh), bool(own)
-
-    def _lacks_a_kind(self, own: pa.Table) -> bool:
-        """Whether the index has a kind of label that none of the model's predictions has."""
+        not be; and, for every place, whether the model has a row of its picture already, (N,)."""
         import pyarrow.compute as pc
 
-        return any(
-            not pc.sum(pc.list_value_length(own[LABEL_KINDS[kind].column])).as_py()
-            for kind in self.model.labels
+        _, first = np.unique(self.data.picture, return_index=True)
+        first = first[np.lexsort((first, self.data.title[first], self.folds[first]))]
+        current, older = reading(
+            catalog.layout.table("predictions"), lambda: self._written(catalog, again)
         )
+        known, has_row = (
+            pc.is_in(self.picture_ids, ids).to_numpy(zero_copy_only=False)
+            for ids in (current, older)
+        )
+        fresh = first[~known[first]]
+        return fresh, len(first) - len(fresh), has_row
+
+    def _written(self, catalog: Catalog, again: bool) -> tuple[pa.Array, pa.Array]:
+        """Ids of pictures whose prediction stays, and of those whose prediction is to be replaced:
+        all of them `again`, or where the index has a kind of label that none of the model's
+        predictions has, and those with eras of another width."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        years = self.model.calibration.era_years
+        columns = [LABEL_KINDS[kind].column for kind in self.model.labels]
+        lacking = set(columns)
+        current, older = [pa.array([], pa.string())], [pa.array([], pa.string())]
+        names = ["picture_id", "model_id", *dict.fromkeys([*columns, LABEL_KINDS["era"].column])]
+        for batch in catalog.batches("predictions", names):
+            own = batch.filter(pc.equal(batch["model_id"], self.generation.model_id))
+            lacking -= {name for name in lacking if pc.sum(pc.list_value_length(own[name])).as_py()}
+            other = pa.array(_of_other_eras(own[LABEL_KINDS["era"].column], years) | again)
+            current.append(own["picture_id"].filter(pc.invert(other)))
+            older.append(own["picture_id"].filter(other))
+        if lacking:
+            current, older = current[:1], older + current
+        return pa.concat_arrays(current), pa.concat_arrays(older)
 
     def rows(self, part: np.ndarray, report: JudgeReport) -> list[dict[str, Any]]:
         """Predictions of the pictures at these places, title by title; a title that fails is
@@ -152,7 +176,7 @@ class _Judge:
         predicted = self.predict(places)
         return [
             {
-                "picture_id": str(self.picture_ids[place]),
+                "picture_id": self.picture_ids[place].as_py(),
                 "model_id": self.generation.model_id,
                 **{
                     column: [
@@ -169,10 +193,12 @@ class _Judge:
     def predict(self, places: np.ndarray) -> Prediction:
         """What is predicted of pictures of one title without that title and its copies; (B,)"""
         data, index = self.data, self.generation.index
-        hidden = data.title == data.title[places[0]]
+        own = np.searchsorted(data.title, data.title[places[0]] + np.arange(2), sorter=self._titles)
+        hidden = self._titles[slice(*own)]
         if self._repeated[places].any():
-            hidden |= np.isin(data.picture, data.picture[places])
-        vectors = data.vectors[places]
+            copies = np.flatnonzero(np.isin(data.picture, data.picture[places]))
+            hidden = np.union1d(hidden, copies)
+        vectors = np.asarray(data.vectors[places], np.float32)
         similarity, ids = index.search(
             vectors, self.model.calibration.neighbours, without=index.row_ids[hidden]
         )
@@ -190,37 +216,45 @@ class _Judge:
         return self._models[fold]
 
 
-def generation_dataset(generation: Generation) -> tuple[LabelDataset, np.ndarray]:
-    """A generation's vectors with their labels, in the order of the index, and picture ids (N,)."""
+def generation_dataset(generation: Generation) -> tuple[LabelDataset, pa.Array]:
+    """A generation's vectors, as they lie in its file, with their labels, in the order of the
+    index, and the ids of its pictures; (N,)"""
+    import pyarrow as pa
+
     index, labels = generation.index, generation.labels.labels
-    rows = generation.meta.execute(
-        f"select row_id, picture_id, title_no, ood, {', '.join(CODES)} from pictures"
-        " order by row_id"
-    ).fetchall()
-    _, ids, titles, ood, *codes = zip(*rows, strict=True)
-    picture_ids = np.asarray(ids, np.str_)
+    count = len(index.row_ids)
+    kinds = np.dtype(
+        [("title", "i8"), ("ood", "f4"), *((name, "i8") for name in LABEL_KINDS)], align=True
+    )
+    found = generation.meta.execute(
+        f"select title_no, ood, {', '.join(CODES)} from pictures order by row_id"
+    )
+    facts = np.fromiter(
+        ((title, np.nan if ood is None else ood, *codes) for title, ood, *codes in found),
+        kinds, count,
+    )  # fmt: skip
+    ids = generation.meta.execute("select picture_id from pictures order by row_id")
+    picture_ids = pa.array((one for (one,) in ids), pa.string(), size=count)
     data = LabelDataset(
-        index.all_vectors(),
-        np.unique(picture_ids, return_inverse=True)[1].reshape(-1),
-        np.asarray(titles, np.int64),
-        {kind: np.asarray(of, np.int64) for kind, of in zip(LABEL_KINDS, codes, strict=True)},
+        index.halves,
+        picture_ids.dictionary_encode().indices.to_numpy().astype(np.int64),
+        facts["title"].copy(),
+        {kind: facts[kind].copy() for kind in LABEL_KINDS},
         {kind: labels[kind].names if kind in labels else () for kind in LABEL_KINDS},
-        np.asarray([np.nan if one is None else one for one in ood], np.float32),
+        facts["ood"].copy(),
         generation.calibration.era_years,
     )
     return data, picture_ids
 
 
-def _of_other_eras(eras: pa.ChunkedArray, years: int) -> set[int]:
-    """Places of predictions that name an era of another width; as columns, because a million
-    lists of labels are slow and large as Python objects."""
+def _of_other_eras(eras: pa.ListArray, years: int) -> np.ndarray:
+    """Which predictions name an era of another width; (N,) bool"""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    lists = eras.combine_chunks()
-    labels = pc.struct_field(pc.list_flatten(lists), "label")
+    labels = pc.struct_field(pc.list_flatten(eras), "label")
     other = [label for label in labels.unique().to_pylist() if not is_era(label, years)]
-    if not other:
-        return set()
+    found = np.zeros(len(eras), bool)
     at = pc.is_in(labels, value_set=pa.array(other, labels.type))
-    return set(pc.list_parent_indices(lists).filter(at).to_pylist())
+    found[pc.list_parent_indices(eras).filter(at).to_numpy()] = True
+    return found

@@ -111,7 +111,11 @@ class Prediction:
             return []
         shares, names = self.probabilities[kind][query], self.labels[kind].names
         mass = 1.0 - float(self.unknown_author[query]) if kind == "author" else 1.0
-        order = np.argsort(-shares, kind="stable")[:count]
+        some = np.arange(len(shares))
+        if count is not None and count < len(shares):
+            # Of ten thousands of labels, only those that can be among the first are sorted.
+            some = np.flatnonzero(shares >= np.partition(shares, -count)[-count])
+        order = some[np.argsort(-shares[some], kind="stable")[:count]]
         return [(names[code], mass * float(shares[code])) for code in order.tolist()]
 
     def of_query(self, query: int, count: int) -> Labels:

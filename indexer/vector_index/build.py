@@ -100,6 +100,26 @@ class BuildReport:
     seconds: float = 0.0
 
 
+def inputs_of(catalog: Catalog, settings: Settings) -> dict[str, Any]:
+    """What an index of this catalog is made from: one of the same inputs is up to date.
+
+    Errors:  InputError when there is no such model
+    """
+    encoder, clip = open_encoder(settings), open_clip_model(settings)
+    index = settings.index.local
+    return {
+        **{name: catalog.version(name) for name in INDEXED_TABLES},
+        "model_id": encoder.model_id,
+        "preprocessing": encoder.preprocessing_digest,
+        "subjects_by": encoder.model_id if clip is None else clip.model_id,
+        "sample": index.sample,
+        "seed": index.seed,
+        "calibration": RECIPE,
+        "era_years": index.era_years,
+        **{name: getattr(index, name) for name in SEARCHED_BY},
+    }
+
+
 def build_generation(
     layout: Layout,
     settings: Settings,
@@ -120,19 +140,8 @@ def build_generation(
     """
     started = time.perf_counter()
     settings = replace(settings, index=settings.index.local)
-    encoder, clip = open_encoder(settings), open_clip_model(settings)
-    catalog = Catalog(layout)
-    inputs = {
-        **{name: catalog.version(name) for name in INDEXED_TABLES},
-        "model_id": encoder.model_id,
-        "preprocessing": encoder.preprocessing_digest,
-        "subjects_by": encoder.model_id if clip is None else clip.model_id,
-        "sample": settings.index.sample,
-        "seed": settings.index.seed,
-        "calibration": RECIPE,
-        "era_years": settings.index.era_years,
-        **{name: getattr(settings.index, name) for name in SEARCHED_BY},
-    }
+    catalog, encoder = Catalog(layout), open_encoder(settings)
+    inputs = inputs_of(catalog, settings)
     gpus_for(settings.index.device)  # that one is missing is said before the work
     parent = current_generation_id(layout)
     if not force and (same := _same_inputs(layout, parent, inputs)):

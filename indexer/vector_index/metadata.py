@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
@@ -78,6 +79,8 @@ class IndexRows:
 
 
 ROWS_AT_ONCE = 10_000
+HELD_BYTES = 1 << 29
+"""Vectors of a build that are in memory; the tables are read once for each so many."""
 PICTURE_COLUMNS = (
     "picture_id", "title_id", "kind", "episode_no", "file", "source_path", "year", "published",
     "width_px", "height_px",
@@ -151,11 +154,32 @@ def _encoded(catalog: Catalog, model: tuple[str, str]) -> tuple[pa.Array, np.nda
 
 
 def _vectors(catalog: Catalog, model: tuple[str, str], chosen: np.ndarray) -> np.ndarray:
-    """The vectors at these places of `_encoded`, as half floats, to which the catalog rounds them.
+    """The vectors at these places of `_encoded`, as half floats, to which the catalog rounds them;
+    where they are more than HELD_BYTES, as a file without a name, put together a part at a time.
 
     Shapes:  (N,) -> (N, D) float16
     """
-    found = np.empty((len(chosen), 1), np.float16)
+    parts = (batch["vector"] for batch in of_model(catalog, model, ["vector"]) if batch.num_rows)
+    first = next(parts, None)
+    width = 1 if first is None else len(first[0])
+    rows = max(1, HELD_BYTES // (2 * width))
+    if len(chosen) <= rows:
+        return _read_vectors(catalog, model, chosen, width)
+    staging = catalog.layout.staging
+    staging.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=staging) as file:
+        found = np.memmap(file, np.float16, "w+", shape=(len(chosen), width))
+    for start in range(0, len(chosen), rows):
+        part = chosen[start : start + rows]
+        found[start : start + rows] = _read_vectors(catalog, model, part, width)
+    return np.asarray(found)
+
+
+def _read_vectors(
+    catalog: Catalog, model: tuple[str, str], chosen: np.ndarray, width: int
+) -> np.ndarray:
+    """Vectors at some places, in memory; (N,) -> (N, width) float16"""
+    found = np.empty((len(chosen), width), np.float16)
     order, at = np.argsort(chosen, kind="stable"), 0
     ascending = chosen[order]
     for batch in of_model(catalog, model, ["vector"]):
@@ -163,8 +187,6 @@ def _vectors(catalog: Catalog, model: tuple[str, str], chosen: np.ndarray) -> np
             continue
         part = batch["vector"].flatten().to_numpy(zero_copy_only=False)
         part = part.astype(np.float16).reshape(batch.num_rows, -1)
-        if at == 0:
-            found = np.empty((len(chosen), part.shape[1]), np.float16)
         first, end = np.searchsorted(ascending, [at, at + len(part)])
         found[order[first:end]] = part[ascending[first:end] - at]
         at += len(part)
@@ -251,10 +273,7 @@ create table pictures (
   kind text, episode_no integer, file text, source_path text, year integer,
   width_px integer, height_px integer, panel text, episode_url text, ood real, map_x real, map_y real, {codes});
 create table centroids (title_no integer primary key, vector blob not null);
-create index pictures_by_title on pictures (title_no);
-create index pictures_by_picture on pictures (picture_id);
 create table names (title_no integer not null, kind text not null, name text not null);
-create index names_by_name on names (kind, name);
 create view catalog as select
   p.row_id, p.picture_id, t.title_id, t.platform, t.name as title, t.author,
   (select group_concat(value, ', ') from json_each(t.authors)) as authors,
@@ -267,6 +286,12 @@ create view catalog as select
   p.kind, p.episode_no, p.source_path, p.width_px, p.height_px
 from pictures p join titles t using (title_no);
 """
+INDEXES = """
+create index pictures_by_title on pictures (title_no);
+create index pictures_by_picture on pictures (picture_id);
+create index names_by_name on names (kind, name);
+"""
+"""Made when all rows are there: sorted once, not a million times."""
 
 
 def write_meta(
@@ -336,6 +361,7 @@ def write_meta(
             ((n, one.tobytes()) for n, one in enumerate(centroids.astype(CENTROID))),
         )
         connection.execute("commit")
+        connection.executescript(INDEXES)
     finally:
         connection.close()
 

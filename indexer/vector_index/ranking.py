@@ -45,7 +45,8 @@ BLOCK_ROWS = 1 << 14
 def group_sums(
     vectors: np.ndarray, groups: np.ndarray, count: int, rows: np.ndarray | None = None
 ) -> np.ndarray:
-    """The sum of the vectors of each group, of all rows or of some, a block at a time.
+    """The sum of the vectors of each group, of all rows or of some: of a block of them in float32,
+    of all blocks in float64.
 
     Shapes:  vectors (N, D) of any floats, rows (M,), groups (M,) int below `count`
              -> (count, D) float64
@@ -56,7 +57,7 @@ def group_sums(
         order = np.argsort(groups[block], kind="stable")
         own, first = np.unique(groups[block][order], return_index=True)
         some = vectors[block] if rows is None else vectors[rows[block]]
-        sums[own] += np.add.reduceat(np.asarray(some[order], np.float64), first, axis=0)
+        sums[own] += np.add.reduceat(np.asarray(some[order], np.float32), first, axis=0)
     return sums
 
 
@@ -69,37 +70,57 @@ def title_centroids(vectors: np.ndarray, titles: Sequence[str] | np.ndarray) -> 
     return unit(group_sums(vectors, groups.reshape(-1), len(names))).astype(np.float32)
 
 
+Hidden = Callable[[slice], np.ndarray]
+"""Which rows of a block must not answer; -> (Q, B) bool"""
+
+
 def exact_nearest(
-    queries: np.ndarray,
-    vectors: np.ndarray,
-    k: int,
-    hidden: Callable[[slice], np.ndarray] | None = None,
+    queries: np.ndarray, vectors: np.ndarray, k: int, hidden: Hidden | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The most similar rows by plain matrix products, a block of rows at a time. `hidden` tells of
-    a block of rows which must not answer, (Q, B) bool.
+    """The most similar rows by plain matrix products, a block of rows at a time.
 
     Shapes:  queries (Q, D) float32, vectors (N, D) of any floats -> similarity (Q, K) float32,
              greatest first, and rows (Q, K); -2 and -1 where there are no more
     """
-    best = np.full((len(queries), k), -2.0, np.float32)
-    rows = np.full((len(queries), k), -1, np.int64)
+    return exact_nearest_each(queries, vectors, k, [hidden])[0]
+
+
+def exact_nearest_each(
+    queries: np.ndarray, vectors: np.ndarray, k: int, hidden: Sequence[Hidden | None]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The same for several ways of hiding rows, from the same products."""
+    found = [
+        (np.full((len(queries), k), -2.0, np.float32), np.full((len(queries), k), -1, np.int64))
+        for _ in hidden
+    ]
     for start in range(0, len(vectors) if k else 0, BLOCK_ROWS):
         block = slice(start, min(start + BLOCK_ROWS, len(vectors)))
         scores = queries @ np.asarray(vectors[block], np.float32).T  # (Q, B)
-        if hidden is not None:
-            scores[hidden(block)] = -2.0
-        # Few are nearer than what was found so far: they alone are put beside it and sorted.
-        query, column = np.nonzero(scores > best.min(axis=1, keepdims=True))
-        counts = np.bincount(query, minlength=len(queries))
-        place = np.arange(len(query)) - np.repeat(np.cumsum(counts) - counts, counts) + k
-        both = np.full((len(queries), k + int(counts.max(initial=0))), -2.0, np.float32)
-        both_rows = np.full(both.shape, -1, np.int64)
-        both[:, :k], both_rows[:, :k] = best, rows
-        both[query, place], both_rows[query, place] = scores[query, column], column + start
-        order = np.argsort(-both, axis=1, kind="stable")[:, :k]
-        best = np.take_along_axis(both, order, axis=1)
-        rows = np.take_along_axis(both_rows, order, axis=1)
-    return best, rows
+        for at, hides in enumerate(hidden):
+            seen = scores if hides is None else np.where(hides(block), np.float32(-2.0), scores)
+            found[at] = _merged(*found[at], seen, start)
+    return found
+
+
+def _merged(
+    best: np.ndarray, rows: np.ndarray, scores: np.ndarray, start: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The best so far with those of a block of rows; (Q, K), (Q, K), (Q, B) -> (Q, K), (Q, K)"""
+    k = best.shape[1]
+    least = best[:, -1:]
+    if start == 0 and k < scores.shape[1]:  # all of them are better than nothing
+        least = np.nextafter(-np.partition(-scores, k - 1, axis=1)[:, k - 1 : k], -3.0)
+        least = np.maximum(least, best[:, -1:])
+    # Few are nearer than what was found so far: they alone are put beside it and sorted.
+    query, column = np.nonzero(scores > least)
+    counts = np.bincount(query, minlength=len(scores))
+    place = np.arange(len(query)) - np.repeat(np.cumsum(counts) - counts, counts) + k
+    both = np.full((len(scores), k + int(counts.max(initial=0))), -2.0, np.float32)
+    both_rows = np.full(both.shape, -1, np.int64)
+    both[:, :k], both_rows[:, :k] = best, rows
+    both[query, place], both_rows[query, place] = scores[query, column], column + start
+    order = np.argsort(-both, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(both, order, axis=1), np.take_along_axis(both_rows, order, axis=1)
 
 
 def expanded(query: np.ndarray, nearest: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ from indexer.vector_index.faiss_index import (
     VectorIndex,
     write_candidates,
 )
+from indexer.vector_index.ranking import exact_nearest
 from schemas.settings import IndexSettings
 
 NEAREST = 10
@@ -128,12 +129,17 @@ class _Asked:
         row_ids = exact.row_ids[np.sort(rng.choice(exact.count, size, replace=False))]
         queries = exact.vectors(row_ids)
         none = cls(queries, row_ids, np.empty(0))
-        similarity = none.others(exact)
+        if exact.on_gpu:
+            found = exact.search(queries, NEAREST + 1)
+        else:  # one matrix product for all of them
+            similarity, at = exact_nearest(queries, exact.halves, min(NEAREST + 1, exact.count))
+            found = similarity, exact.row_ids[at]
+        similarity = none.others(*found)
         return replace(none, least=similarity[:, -1] if similarity.shape[1] else none.least)
 
-    def others(self, index: VectorIndex) -> np.ndarray:
-        """Similarities of the nearest but the query itself, greatest first; (Q, NEAREST or less)"""
-        similarity, ids = index.search(self.queries, NEAREST + 1)
+    def others(self, similarity: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        """Similarities of what was found but for the query itself, greatest first; (Q, NEAREST + 1
+        or less) -> (Q, one less)"""
         own = ids == self.row_ids[:, None]
         own[~own.any(axis=1), -1] = True  # behind copies of itself: any one of them
         return np.asarray(similarity[~own].reshape(len(self.queries), -1))
@@ -142,7 +148,8 @@ class _Asked:
         """The share of the exact nearest that an index finds; of equal ones any."""
         if not len(self.least):
             return 1.0
-        return float((self.others(index) >= self.least[:, None] - TIE).mean())
+        found = self.others(*index.search(self.queries, NEAREST + 1))
+        return float((found >= self.least[:, None] - TIE).mean())
 
 
 def measured_recall(exact: VectorIndex, index: VectorIndex, settings: IndexSettings) -> float:

@@ -70,6 +70,11 @@ def read_checksums(table: Path) -> TableChecksums | None:
         return None
     except OSError as error:
         raise damaged(table, error) from error
+    return parse_checksums(table, data)
+
+
+def parse_checksums(table: Path, data: bytes) -> TableChecksums:
+    """The record of a table from its bytes. Errors:  InputError when it is damaged"""
     try:
         return _parsed(data)
     except (ValueError, KeyError, TypeError) as error:

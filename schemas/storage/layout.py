@@ -57,6 +57,11 @@ class Layout:
         return self.root / "forgotten.json"
 
     @property
+    def remote(self) -> Path:
+        """Which states of the catalog places on object storage have in common with it."""
+        return self.root / "remote.json"
+
+    @property
     def staging(self) -> Path:
         """Half-made things, on the same file system as where they go; safe to delete."""
         return self.root / "staging"
@@ -68,7 +73,7 @@ class Layout:
     @property
     def own(self) -> tuple[Path, ...]:
         """Everything that lies under the data root; no output of a command may go there."""
-        files = (self.lock, self.web, self.blocked)
+        files = (self.lock, self.web, self.blocked, self.remote)
         folders = (self.tables, self.pictures, self.index, self.models, self.cache, self.staging)
         return (*files, *folders, self.frontier("").parent)
 

@@ -24,10 +24,11 @@ from schemas.records import LABEL_KINDS, Answer, Bar, Hit, Labels, Panel
 from schemas.storage.layout import Layout
 from schemas.storage.outputs import check_target, write_text
 from search.inputs import QueryPicture
-from search.output.preview import hit_preview
+from search.output.preview import CLOSER, closer, hit_preview
 from search.output.text import EXPANDED, only_shares, percent
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL import Image
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -151,7 +152,10 @@ class Thumbnails:
         """A picture that was asked about, under its `query_key`."""
         key = query_key(picture)
         if key not in self._images:
-            self._images[key] = picture.preview(self.limits, STEPS[0][0])
+            side_px = STEPS[0][0]
+            self._images[key] = closer(
+                picture.preview(self.limits, round(CLOSER * side_px)), side_px
+            )
 
     def encoded(self, uses: Mapping[str, int]) -> dict[str, Thumbnail]:
         """All pictures at the largest size at which the page keeps its budget.
@@ -176,10 +180,33 @@ class Thumbnails:
 
 
 @dataclass(frozen=True)
+class WhyShown:
+    """Why a result is like what was asked: in words, and both pictures with heat on them.
+
+    Shapes:  (H, W, 3) uint8 each
+    """
+
+    rank: int
+    said: str
+    query: np.ndarray
+    hit: np.ndarray
+
+    @property
+    def images(self) -> tuple[Thumbnail, Thumbnail]:
+        """The query's picture, then that which was found."""
+        from PIL import Image
+
+        first, second = (Image.fromarray(one) for one in (self.query, self.hit))
+        for image in (first, second):
+            image.thumbnail((STEPS[0][0], STEPS[0][0]))
+        return encode_webp(first, STEPS[0][1]), encode_webp(second, STEPS[0][1])
+
+
+@dataclass(frozen=True)
 class GallerySection:
     """One query with its answer.
 
-    `truth` says who really drew it, where that is known, `correct` whether the answer was
+    `whys` are shown above the results. `truth` says who really drew it, where that is known, `correct` whether the answer was
     right; titles by the same `author` are marked.
     """
 
@@ -190,6 +217,7 @@ class GallerySection:
     correct: bool | None = None
     author: str | None = None
     by: str = "title"
+    whys: tuple[WhyShown, ...] = ()
 
     @property
     def hits(self) -> list[Hit]:

@@ -5,11 +5,13 @@ Piped output has no colours, full names and a fixed layout.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import shutil
 import unicodedata
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from schemas.errors import UsageError
@@ -53,7 +55,8 @@ def write_answer(
     """The hits in the order of their similarity, then what is concluded of the labels.
 
     Columns that are empty in all rows are left out where nobody named them. With a layout, a row
-    links to its (best) picture where a terminal takes that.
+    links to its (best) picture where a terminal takes that: to the user's own file while it is
+    there, else to the copy in the store.
     """
     title_of = {title.title_id: title for title in answer.titles}
     shown: Sequence[TitleHit | Hit] = answer.titles if by == "title" else answer.pictures
@@ -65,7 +68,7 @@ def write_answer(
     for rank, one in enumerate(shown, 1):
         title = title_of[one.title_id]
         best = one.hits[0] if isinstance(one, TitleHit) else one
-        links.append(_address(layout, best.file))
+        links.append(_address(layout, best))
         cells_of = {
             "title": title.name,
             "by": ", ".join(title.authors),
@@ -94,6 +97,17 @@ def write_answer(
     for line in [*label_lines(answer.labels), *panel_lines(answer)]:
         style = DIM if line.startswith(" ") else BOLD
         out.write((f"{style}{line}{RESET}" if paint and line else line) + "\n")
+
+
+def write_whys(out: TextIO, whys: Sequence[tuple[int, str]]) -> None:
+    """Which parts make the first results alike: their ranks, and a sentence for each."""
+    if not whys:
+        return
+    paint = colour_wanted(out)
+    out.write(f"\n{BOLD}Why alike?{RESET}\n" if paint else "\nWhy alike?\n")
+    for rank, said in whys:
+        line = f"  {rank}  {said}"
+        out.write((f"{DIM}{line}{RESET}" if paint else line) + "\n")
 
 
 def panel_lines(answer: Answer) -> list[str]:
@@ -187,10 +201,14 @@ def write_table(
     out.writelines(line + "\n" for line in lines)
 
 
-def _address(layout: Layout | None, file: str | None) -> str:
-    if layout is None or file is None:
+def _address(layout: Layout | None, hit: Hit) -> str:
+    if layout is None or hit.file is None:
         return ""
-    return layout.picture(file).absolute().as_uri()
+    own = Path(hit.source_path or "")
+    with contextlib.suppress(OSError, ValueError):  # a name that the system refuses
+        if own.is_absolute() and own.is_file():
+            return own.as_uri()
+    return layout.picture(hit.file).absolute().as_uri()
 
 
 def takes_links(stream: TextIO) -> bool:

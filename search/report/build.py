@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import json
 from collections.abc import Callable, Iterable, Sequence
 from colorsys import rgb_to_hsv
 from datetime import UTC, datetime
@@ -21,7 +22,9 @@ from schemas.errors import ToonsearchError
 from schemas.images import PictureError, stored_preview
 from schemas.settings import Settings
 from schemas.storage.outputs import check_target, write_text
+from search.cli.options import counted
 from search.output.html import Thumbnail, encode_webp, environment
+from search.output.preview import CLOSER, closer
 from search.report import charts
 from search.report.queries import SQL, Answers, Row
 from search.sql.session import SqlSession
@@ -67,6 +70,7 @@ def write_report(
         "thousands": "{:,}".format,
         "strips": strips,
         "age": _age,
+        "run_counts": _run_counts,
     }
     with SqlSession(settings.layout, settings) as session:
         rows = Answers(session)
@@ -92,6 +96,15 @@ def write_report(
     return write_text(target, page)
 
 
+def _run_counts(text: str | None) -> str:
+    """What a run counted, in words; what else it recorded of itself is for SQL."""
+    try:
+        counts = json.loads(text or "{}")
+    except ValueError:
+        return text or ""
+    return counted({what: n for what, n in counts.items() if type(n) is int and n})
+
+
 def _files(rows: Answers, copies: Duplicates) -> list[str | None]:
     """The pictures that are shown small."""
     pairs = [*copies.copied[:PAIRS], *copies.near[: PAIRS // 2]]
@@ -106,8 +119,9 @@ def _thumbnails(settings: Settings, files: Iterable[str | None]) -> dict[str, Th
     """Small copies of stored pictures; those that cannot be read are left out."""
 
     def read(file: str) -> Thumbnail | None:
-        image = stored_preview(settings.layout.picture(file), settings.decode.limits, THUMB_PX)
-        return None if image is None else encode_webp(image, 62)
+        place, side_px = settings.layout.picture(file), round(CLOSER * THUMB_PX)
+        image = stored_preview(place, settings.decode.limits, side_px)
+        return None if image is None else encode_webp(closer(image, THUMB_PX), 62)
 
     wanted = list(dict.fromkeys(file for file in files if file))
     return {

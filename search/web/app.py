@@ -23,9 +23,9 @@ from search.web.routers import auth, catalog, galleries, images, map, ops, query
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
-PAGES = ("/", "/title", "/author", "/browse", "/map", "/galleries", "/gallery", "/account")
+PAGES = ("/", "/title", "/author", "/browse", "/map", "/galleries", "/gallery", "/account", "/docs")
 """Addresses that the HTML shell answers; its script draws what belongs there."""
-FIRST_SCRIPTS = ("dom.js", "strings.js", "api.js", "ask.js", "results.js", "works.js")
+FIRST_SCRIPTS = ("dom.js", "strings.js", "api.js", "ask.js", "home.js", "given.js")
 SUMMARY = "Find the titles drawn in the most similar style."
 DESCRIPTION = (
     "Given a picture, find the titles drawn in the most similar style, and say which artist it"
@@ -55,7 +55,7 @@ def create_app(settings: Settings) -> FastAPI:
         version=VERSION,
         description=DESCRIPTION,
         lifespan=lifespan,
-        docs_url=None,  # their pages load scripts from elsewhere
+        docs_url=None,  # FastAPI's page loads scripts from elsewhere; ours is static/docs.js
         redoc_url=None,
         redirect_slashes=False,  # it would name an address that a proxy may have changed
         servers=[{"url": root_path}] if root_path else None,

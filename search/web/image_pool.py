@@ -157,6 +157,7 @@ class DecoderPool:
         header = {
             "task": "thumbnail",
             "side_px": side_px,
+            "closer": side_px < SIDES_PX["large"],  # one looks at a large one as it is
             "panel": panel and panel.to_text(),
             "bytes": [len(one) for one in data],
         }

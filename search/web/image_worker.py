@@ -82,13 +82,17 @@ def _see(header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
 
 
 def _thumbnail(header: dict[str, Any], data: bytes) -> tuple[dict[str, Any], bytes]:
-    """A copy whose longest side is at most `side_px`; a new file that carries no metadata."""
+    """A copy whose longest side is at most `side_px`, a small one without wide margins; a new file
+    that carries no metadata."""
     from schemas.images import PictureLimits, decode_preview
     from schemas.records import Panel
+    from search.output.preview import CLOSER, closer
 
     limits, side_px = PictureLimits(**header["limits"]), int(header["side_px"])
     panel = Panel.of_text(header["panel"])
-    if panel is None:
+    if panel is None and header["closer"]:
+        image = closer(decode_preview(data, limits, round(CLOSER * side_px)), side_px)
+    elif panel is None:
         image = decode_preview(data, limits, side_px)
     else:
         from indexer.panels.picture import panel_of_bytes, preview_of

@@ -139,8 +139,18 @@ def test_taken_while_others_write(place: Path) -> None:
 
 def test_keep(place: Path) -> None:
     layout = settings_of(place).layout
+    added = layout.models / "clip-1" / "pictures.onnx"
+    added.parent.mkdir(parents=True)
+    added.write_bytes(b"a network")
+    (layout.models / ".model-x").mkdir()
+    (layout.models / ".model-x" / "half").touch()  # being added
     for _ in range(3):
         back_up(layout, place / "backups", keep=2)
+    held = list((place / "backups").glob("*/models/clip-1/pictures.onnx"))
+    assert len(held) == 2 and len({path.stat().st_ino for path in held}) == 1  # stored once
+    restore(place / "backups", Layout(place / "elsewhere"))
+    assert (place / "elsewhere/models/clip-1/pictures.onnx").read_bytes() == b"a network"
+    assert not list((place / "elsewhere/models").glob(".*"))
     assert len([p for p in (place / "backups").iterdir() if p.name != "pictures"]) == 2
     assert len(list((place / "backups/pictures").rglob("*.png"))) == 8
 

@@ -15,7 +15,6 @@ import pytest
 from PIL import Image
 
 from crawler.importers.folder import import_folder
-from indexer import monitoring
 from indexer.embedding.embed import embed_pending
 from indexer.embedding.models import shipped_model_dir
 from indexer.labels.calibration import RECIPE
@@ -213,7 +212,8 @@ def test_an_index_of_an_older_release_is_stale_until_it_is_built_again(
     plates: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert not coverage(plates.layout, plates).stale
-    monkeypatch.setattr(monitoring, "RECIPE", RECIPE + 1)  # as a later release has it
+    other = replace(plates, index=replace(plates.index, kind="ivf"))
+    assert coverage(plates.layout, other).stale
+    monkeypatch.setattr(building, "RECIPE", RECIPE + 1)  # as a later release has it
     assert coverage(plates.layout, plates).stale
-    monkeypatch.setattr(building, "RECIPE", RECIPE + 1)
     assert not build_generation(plates.layout, plates, dry_run=True).unchanged

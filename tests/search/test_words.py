@@ -26,7 +26,7 @@ from search.cli.app import main
 from search.engine import Engine, QueryOptions
 from search.filters import Filters, allowed
 from search.inputs import QueryPicture
-from search.texts import query_by_words
+from search.texts import NOT_SHOWN, query_by_words
 from search.words import Words, matching
 from tests.search.artists import HANDS, PICTURES_PER_TITLE, TITLES_PER_HAND, draw
 
@@ -140,6 +140,7 @@ def test_an_answer_by_words_looks_like_others(engine: Engine, by: str) -> None:
     assert "no style" in answer.notes[-1] and not answer.labels.authors
     nothing = query_by_words(engine.generation, "linea xyzzy", k=5, by=by)
     assert not nothing.titles and nothing.notes[0] == "nothing here is called 'xyzzy'"
+    assert nothing.notes[-1] == NOT_SHOWN
 
 
 def test_filters_hold_for_words(engine: Engine) -> None:

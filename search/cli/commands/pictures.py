@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Option
@@ -23,6 +24,9 @@ from search.cli.options import (
     show,
 )
 
+if TYPE_CHECKING:
+    from indexer.embedding.embed import EncodeRows
+
 app = new_app()
 
 
@@ -31,6 +35,7 @@ app = new_app()
         "toonsearch embed",
         "toonsearch embed --retry-failed --limit 1000",
         "toonsearch embed --manifest works.csv --out vectors.parquet",
+        "toonsearch embed --ray auto",
     )
 )
 def embed(
@@ -50,6 +55,13 @@ def embed(
         Path | None,
         Option(metavar="FILE", help="Parquet file with path and vector for --manifest."),
     ] = None,
+    ray: Annotated[
+        str | None,
+        Option(
+            metavar="ADDRESS",
+            help="Encode on a Ray cluster: auto, HOST:PORT, or local; needs the extra [ray].",
+        ),
+    ] = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> int:
@@ -61,6 +73,8 @@ def embed(
     """
     if (manifest is None) != (out is None):
         raise UsageError("--manifest and --out belong together", "Give both or neither.")
+    if manifest is not None and ray is not None:
+        raise UsageError("--ray embeds the catalog, not what a file lists", "Leave out --manifest.")
     from indexer.embedding.embed import embed_pending
 
     session: Session = ctx.obj
@@ -84,6 +98,11 @@ def embed(
         return _problems(session, done.problems, done.failed)
     from search.cli.commands.index import cut_new
 
+    encode: EncodeRows | None = None
+    if ray is not None:
+        from indexer.embedding.ray_data import encoded_by_ray
+
+        encode = partial(encoded_by_ray, ray)
     strips: dict[str, int] = {}
     with session.writing("embed", dry_run):
         if not no_panels:
@@ -97,6 +116,7 @@ def embed(
                 dry_run=dry_run,
                 limit=limit,
                 progress=progress,
+                encode=encode,
             )
     code = show(
         report.model_id,
@@ -106,7 +126,7 @@ def embed(
         model=report.model_id,
         seconds=round(report.seconds, 3),
         strips=strips,
-        device=report.device,
+        device="ray" if ray is not None else report.device,
     )
     if report.device and report.counts.get("embedded") and not as_json:
         session.note(f"encoded on {report.device}")

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from schemas.progress import Progress
     from schemas.records import Answer
     from schemas.settings import Settings
-    from search.engine import QueryOptions
+    from search.engine import Engine, QueryOptions
     from search.inputs import Crop, QueryPicture
+    from search.output.html import WhyShown
     from search.palettes import ColorQuery
     from search.panels import Cutting
 
@@ -31,6 +32,8 @@ app = new_app()
 Names = list[str] | None
 _File = tuple[str, str]
 """A file as it was named, and where it lies."""
+WHY_HITS = 3
+"""Results of which --why tells: each takes as long as 34 queries."""
 MANIFESTS = (".csv", ".tsv", ".parquet")
 
 
@@ -39,6 +42,7 @@ MANIFESTS = (".csv", ".tsv", ".parquet")
         "toonsearch query cover.jpg -k 5",
         "toonsearch query a.png b.png --where \"genre = 'animals' and year < 2006\"",
         "toonsearch query cover.jpg --exclude-same-author --html similar.html",
+        "toonsearch query cover.jpg --why --html why.html",
         "toonsearch query a.png b.png --weights 2,1",
         "toonsearch query --each new/ --csv > answers.csv",
         "toonsearch query --batch files.txt --nl > answers.jsonl",
@@ -158,21 +162,32 @@ def query(
         bool, Option("--null", "-0", help="Print paths ending in NUL, for `xargs -0`.")
     ] = False,
     html: Annotated[Path | None, Option(metavar="FILE", help="Also write a gallery page.")] = None,
+    why: Annotated[
+        bool,
+        Option(
+            "--why",
+            help="Also say which parts make the first results alike; --html shows them as heat.",
+        ),
+    ] = False,
     preview: Annotated[
         bool, Option("--preview", "-p", help="Also show thumbnails in the terminal.")
     ] = False,
 ) -> int | None:
     """Find the titles drawn most like a picture, and by whom.
 
-    Several pictures make one query; those that are slices of one strip are joined. With --each
-    every file is asked about by itself: the table has a line for each, --csv, --nl and --json name
-    the `file`, one that cannot be used gets its `problem`, and the others go on; --batch is the same
-    for a list of any length. --csv, --nl and --json are written as answers come. A strip, or a
+    Several pictures make one query; those that are slices of one strip are joined. A strip, or a
     page on which several panels are found with confidence, is cut, and each panel asks (at most
-    24, evenly spread): the answer names those that carried it. All filters act before the search. --palette and
-    --like-colors filter too; without any PICTURE they rank by colour alone (after
-    `toonsearch colors`), and --text by names alone: spelt in Korean or romanised, typos forgiven. --where is one SQL condition over title, author, genre, year, era,
-    kind, tags, star_score and the other columns of the index.
+    24, evenly spread): the answer names those that carried it.
+
+    With --each every file is asked about by itself: the table has a line for each, --csv, --nl and
+    --json name the `file`, one that cannot be used gets its `problem`, and the others go on. --batch
+    is the same for a list of any length. --csv, --nl and --json are written as answers come.
+
+    All filters act before the search. --where is one SQL condition over title, author, genre, year,
+    era, kind, tags, star_score and the other columns of the index. Without any PICTURE, --palette
+    and --like-colors rank by colour alone (after `toonsearch colors`), and --text by names alone,
+    spelt in Korean or romanised, typos forgiven; with a model of `toonsearch models add` also by
+    what pictures show.
     """
     # Before numpy starts: a query multiplies nothing large, and the threads that OpenBLAS
     # starts for that cost 50 ms on two cores.
@@ -233,6 +248,7 @@ def query(
         one_of({name: True, "weights": weights is not None})
         one_of({name: True, "paths-only": paths_only or null})
         one_of({name: True, "preview": preview})
+        one_of({name: True, "why": why})
         if each and not sources:
             raise UsageError("--each needs files or folders", "Name some.")
         if batch is not None and sources:
@@ -241,13 +257,18 @@ def query(
             )
         files = _named(sources) if batch is None else _listed(session, batch)
         return _each(session, asking, files, chosen or "table", html)
+    if why and not sources:
+        raise UsageError("--why needs a picture", "Name one.")
+    if why and chosen and html is None:
+        raise UsageError(f"--{chosen} has no place for --why", "Add --html FILE.")
     shown: list[QueryPicture] = []
+    whys: list[WhyShown] = []
     if colors is not None and not sources:
         answer = _by_color(settings, options, colors)
     elif words is not None and not sources:
         answer = _by_words(settings, options, words)
     else:
-        answer, shown = asking.together(sources)
+        answer, shown, whys = asking.together(sources, why=why)
     for note in answer.notes:
         session.note(note)
     level, layout, limits = settings.query.by, settings.layout, settings.decode.limits
@@ -257,6 +278,7 @@ def query(
         write_answer(sys.stdout, answer, level, layout, chosen, "\0" if null else "\n")
     else:
         text.write_answer(sys.stdout, answer, level, wanted, layout)
+        text.write_whys(sys.stdout, [(one.rank, one.said) for one in whys])
     if preview and sys.stdout.isatty():
         from search.output.preview import write_previews
 
@@ -266,7 +288,7 @@ def query(
     if html is not None:
         from search.output.html import GallerySection, write_gallery
 
-        section = GallerySection(answer, tuple(shown), by=level)
+        section = GallerySection(answer, tuple(shown), by=level, whys=tuple(whys))
         write_gallery(html, [section], layout=layout, limits=limits)
         session.note(f"the gallery is in {html}")
     return None
@@ -295,8 +317,11 @@ class _Asking:
         limits = self.settings.decode.limits
         return read_picture(source, limits, crop=self.crop, stdin=sys.stdin.buffer)
 
-    def together(self, sources: list[str]) -> tuple[Answer, list[QueryPicture]]:
-        """The answer, and the pictures or panels that asked, for a gallery."""
+    def together(
+        self, sources: list[str], *, why: bool
+    ) -> tuple[Answer, list[QueryPicture], list[WhyShown]]:
+        """The answer, the pictures or panels that asked, for a gallery, and why the first results
+        are alike where that is wanted."""
         from search.engine import Engine
         from search.inputs import STDIN
         from search.panels import panel_pictures, see
@@ -318,7 +343,37 @@ class _Asking:
                 names=[picture.name for picture in read],
                 started=started,
             )
-        return answer, panel_pictures(answer, seen, read) or read
+            shown = panel_pictures(answer, seen, read) or read
+            whys = list(self._whys(engine, answer, shown)) if why else []
+        return answer, shown, whys
+
+    def _whys(
+        self, engine: Engine, answer: Answer, asked: list[QueryPicture]
+    ) -> Iterator[WhyShown]:
+        """Why the first results are alike; a file that is gone is passed over."""
+        import numpy as np
+
+        from search.output.html import WhyShown
+        from search.output.preview import hit_preview
+        from search.why import heat, in_words, whole_spec, why_nearest
+
+        limits, side_px = (
+            self.settings.decode.limits,
+            whole_spec(engine.encoder.pixel_spec).max_side_px,
+        )
+        own = [np.asarray(one.preview(limits, side_px).convert("RGB")) for one in asked]
+        hits = (
+            answer.pictures if self.options.by == "picture" else [t.hits[0] for t in answer.titles]
+        )
+        for rank, hit in enumerate(hits[:WHY_HITS], 1):
+            image = hit_preview(self.settings.layout, hit, limits, side_px, whole=True)
+            if image is None:
+                continue
+            other = np.asarray(image.convert("RGB"))
+            place, found = why_nearest(engine.encoder, own, other)
+            yield WhyShown(
+                rank, in_words(found), heat(own[place], found.query), heat(other, found.hit)
+            )
 
 
 def _each(

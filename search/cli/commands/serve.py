@@ -57,6 +57,7 @@ def serve(
     session: Session = ctx.obj
     settings = session.settings({"web.host": host, "web.port": port, "web.root_path": root_path})
     try:
+        from search.engine import check_devices
         from search.web import server
     except ImportError as error:
         raise UsageError(
@@ -65,6 +66,7 @@ def serve(
     if add_account is not None or remove_account is not None:
         _accounts(session, settings, add_account, remove_account)
         return
+    check_devices(settings)
     if not settings.layout.current.is_file():
         from indexer.vector_index.generations import no_index
 

@@ -55,7 +55,7 @@ def status(ctx: typer.Context, as_json: AsJson = False) -> None:
     print(f"{'index':<12}{found.indexed:>9,}   {found.generation_id}")
     print(f"  {'search':<10}{found.search_kind:>9}   recall {found.search_recall:.3f}")
     if found.stale:
-        print(told(f"{'':<24}the catalog has changed since: `toonsearch index build`"))
+        print(told(f"{'':<24}catalog or settings have changed since: `toonsearch index build`"))
 
 
 def _listed(counts: dict[str, int]) -> str:

@@ -26,9 +26,10 @@ async def picture(
     opened: Opened,
     size: Literal["small", "medium", "large"] = "medium",
 ) -> Response:
-    """A picture of the index, re-encoded at 200, 400 or 1280 pixels."""
+    """A picture of the index, re-encoded at 200, 400 or 1280 pixels; the small ones without the
+    wide margins of a drawing on paper."""
     made = await service.thumbnails.get(opened, picture_id, SIDES_PX[size])
-    headers = {"Cache-Control": "private, max-age=86400", "ETag": f'"{picture_id[:32]}-{size}"'}
+    headers = {"Cache-Control": "private, max-age=86400", "ETag": f'"{picture_id[:32]}-{size}-2"'}
     if request.headers.get("if-none-match") == headers["ETag"]:
         return Response(status_code=304, headers=headers)
     return Response(made.data, media_type="image/webp", headers=headers)

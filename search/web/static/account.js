@@ -42,9 +42,9 @@ function credentials(key, path, kind) {
 }
 
 // "Save to a gallery" under a picture that was found.
-export function saveButton(one, pictureId) {
+export function saveButton(one, pictureId, label = t("save")) {
   return h("button", {
     type: "button", class: "plain save", "aria-label": `${t("save")}: ${one.title}`, "aria-haspopup": "dialog",
     onclick: async () => (await load("galleries.js")).choose({ ...one, picture_id: pictureId }),
-  }, t("save"));
+  }, label);
 }

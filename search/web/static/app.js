@@ -1,17 +1,20 @@
 // The shell: which page belongs to the address, the navigation, the language.
 
 import { fill, h, say, tell } from "./dom.js";
-import { language, setLanguage, t } from "./strings.js";
+import { explain, language, setLanguage, t } from "./strings.js";
 import { ApiError, get, here, load, root } from "./api.js";
 import { searchPage, forgetPictures } from "./ask.js";
 import "./given.js";
-import { authorPage, browsePage, titlePage } from "./works.js";
 import { keysDialog } from "./keys.js";
 import { accountPage } from "./account.js";
 
 const PAGES = {
-  "": searchPage, title: titlePage, author: authorPage, browse: browsePage,
+  "": searchPage,
+  title: async (...given) => (await load("works.js")).titlePage(...given),
+  author: async (...given) => (await load("works.js")).authorPage(...given),
+  browse: async (...given) => (await load("works.js")).browsePage(...given),
   map: async (...given) => (await load("map.js")).mapPage(...given), account: accountPage,
+  docs: async (...given) => (await load("docs.js")).docsPage(...given),
   galleries: async (...given) => (await load("galleries.js")).galleriesPage(...given),
   gallery: async (...given) => (await load("galleries.js")).galleryPage(...given),
 };
@@ -30,11 +33,11 @@ function chrome() {
     server.accounts === "off" ? null : entry("account", server.account ?? t("signIn")),
     h("button", {
       type: "button", class: "language", lang: language === "ko" ? "en" : "ko", "aria-label": t("languageLabel"),
-      onclick: () => { setLanguage(language === "ko" ? "en" : "ko"); show(); },
+      onclick: () => setLanguage(language === "ko" ? "en" : "ko").then(show, () => tell(explain({ code: "offline" }).join(" "))),
     }, t("language")));
   fill(document.getElementById("footer"),
     h("p", {}, t("explainFoot")),
-    h("p", {}, t("source"), " ", h("a", { href: "openapi.json" }, t("docs")), " · ",
+    h("p", {}, t("source"), " ", h("a", { href: "docs" }, t("docs")), " · ",
       h("button", { type: "button", class: "plain", onclick: keysDialog }, t("keys"))));
 }
 

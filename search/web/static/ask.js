@@ -4,7 +4,7 @@ import { fill, h, picture, say, tell, tellAlso } from "./dom.js";
 import { explain, t } from "./strings.js";
 import { get, here, load, query, withParams } from "./api.js";
 import { chooser, home } from "./home.js";
-import { answerView, byline, filtersOf } from "./results.js";
+import { filtersOf } from "./filters.js";
 import { from } from "./look.js";
 import { countsField, withoutPlace } from "./mix.js";
 import { cutButton, panelsView } from "./panels.js";
@@ -184,7 +184,7 @@ async function likePage(main, params, signal) {
   busy(main);
   const id = params.get("like");
   const ask = (chosen) => get(`v1/pictures/${encodeURIComponent(id)}/similar`, chosen, signal);
-  const answer = await ask(filters);
+  const [answer, { byline }] = await Promise.all([ask(filters), load("results.js")]);
   const { title, title_id, authors, year } = answer.picture;
   const first = h("figure", { class: "asked" }, h("span", { class: "mat" }, from({ id }, picture(id, t("pictureOf", { title }), { kind: "query", eager: true }))),
     h("figcaption", {}, h("span", { class: "soft" }, t("thisPicture")), h("h1", { class: "whose" }, h("a", { href: withParams("title", { id: title_id }) }, title)),
@@ -213,12 +213,13 @@ const again = (id, signal) => (filters) => get(`v1/results/${encodeURIComponent(
 
 function busy(main) {
   say(t("searching"));
+  load("results.js").catch(() => { /* said when it is wanted */ });
   if (main.querySelector(".answer")) main.querySelector(".answer").setAttribute("aria-busy", "true");
   else fill(main, h("p", { class: "busy" }, h("span", { class: "spinner" }), t("searching")));
 }
 
 async function show(main, answer, filters, context, signal) {
-  const facets = await get("v1/facets", {}, signal);
+  const [facets, { answerView }] = await Promise.all([get("v1/facets", {}, signal), load("results.js")]);
   const subject = context.subject ?? { r: answer.id };
   const focused = document.activeElement?.id; // a filter, or a mark
   shownAt = { address: location.search, subject: JSON.stringify(subject), panels: answer.panels, count: answer.weights.length };

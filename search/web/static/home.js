@@ -22,7 +22,7 @@ export async function home(main, signal) {
   const urls = h("div", {});
   const recent = h("section", { class: "start", hidden: true });
   load("recent.js").then(({ showRecent }) => showRecent(recent)).catch(() => { /* the page does without */ });
-  known.then(() => { if (server.urls) fill(urls, urlForm()); });
+  known.then(() => { if (server.urls) { fill(urls, urlForm()); load("bookmarklet.js").then((part) => urls.append(part.bookmarklet())); } });
   fill(main,
     h("section", { class: "hero" },
       h("h1", {}, t("headline")),
@@ -56,9 +56,13 @@ export async function home(main, signal) {
   }
 }
 
-// A dozen titles, of the largest genres by turns: neighbours in the alphabet are often of one kind.
+const FIGURES = ["people", "animals"]; // nothing tells hands apart as figures do
+
+// A dozen titles, of figures where genres tell of them, else of the largest genres by turns:
+// neighbours in the alphabet are often of one kind.
 async function some(facets, signal) {
-  const genres = facets.genres.slice(0, 4).map((one) => one.name);
+  const named = facets.genres.map((one) => one.name);
+  const genres = FIGURES.every((one) => named.includes(one)) ? FIGURES : named.slice(0, 4);
   const asked = genres.length > 1 ? genres.map((genre) => ({ genre }))
     : [{ offset: Math.floor(Math.random() * Math.max(1, facets.titles_count - 12)) }];
   const lists = await Promise.all(asked.map(async (params) => (await get("v1/titles", params, signal)).titles.filter((title) => title.picture_id)));
@@ -69,7 +73,7 @@ async function some(facets, signal) {
 }
 
 function urlForm() {
-  const input = h("input", { type: "url", placeholder: "https://…", "aria-label": t("url"), maxlength: 2000 });
+  const input = h("input", { type: "url", placeholder: t("url"), "aria-label": t("url"), maxlength: 2000 });
   return h("form", {
     class: "address",
     onsubmit: (event) => { event.preventDefault(); if (input.value) go(withParams("./", { url: input.value })); },

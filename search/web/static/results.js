@@ -12,21 +12,12 @@ import { markButtons, marksNote } from "./marks.js";
 import { subjectSlider } from "./subject.js";
 import { wordsField } from "./words.js";
 
-export const FILTERS = ["k", "by", "genre", "platform", "year_from", "year_to", "min_percentile", "palette", "exclude_author", "exclude_same_author", "exclude_title", "liked", "disliked", "panel", "panels", "with", "weights", "subject", "text"];
-const MANY = new Set(["genre", "platform", "exclude_author", "exclude_title", "liked", "disliked", "panel", "with"]);
 const UNSEEN = new Set(["k", "exclude_title", "liked", "disliked", "panel", "panels", "with", "weights"]); // of the address, not of the form
 const NEARER = ["50", "90", "99", "99.9"]; // than so many percent of pairs by different artists
 const STEP = 10;
+const WIDE = matchMedia("(min-width: 54.01rem)"); // where the question stands beside the answer
+WIDE.addEventListener("change", () => { for (const one of document.querySelectorAll(".all-labels")) one.open = WIDE.matches; });
 const MAX_K = 200;
-
-export function filtersOf(params) {
-  const found = {};
-  for (const name of FILTERS) {
-    const values = params.getAll(name).filter(Boolean);
-    if (values.length) found[name] = MANY.has(name) ? values : values[0];
-  }
-  return found;
-}
 
 export function answerView(answer, context) {
   const found = answer.titles ?? answer.pictures;
@@ -48,7 +39,7 @@ export function answerView(answer, context) {
     context.subject?.like ? null : h("h1", { class: "hidden" }, t("result")), // a picture of the index has its title's name
     h("div", { class: "question", "data-drop": context.words ? null : t("dropWith") }, context.tiles ?? h("p", { class: "soft" }, t("notStored")),
       context.words ? null : h("p", { class: "on-map" }, h("a", { class: "plain", href: withParams("map", answer.id ? { r: answer.id } : { like: context.subject?.like }) }, t("onMap"))),
-      conclusion(answer.labels), labelGroups(answer.labels)),
+      conclusion(answer.labels), allLabels(answer.labels)),
     h("section", { class: "found", "aria-label": t("result") }, h("h2", { class: "hidden" }, t("drawnAlike")),
       toolbar(answer, context),
       notes(answer),
@@ -74,6 +65,11 @@ function conclusion(labels) {
   return h("p", { class: "conclusion" }, before, after === undefined ? null : [h("strong", {}, labels.authors[0].label), after]);
 }
 
+function allLabels(labels) {
+  const groups = labelGroups(labels).filter(Boolean);
+  return groups.length ? h("details", { class: "all-labels", open: WIDE.matches }, h("summary", {}, t("allOfIt")), groups) : null;
+}
+
 // Bars are whole percents that add up to 100; what is no label has a word of its own.
 function labelGroups(labels) {
   const said = { nobody: t("nobodyHere"), others: t("others") };
@@ -96,6 +92,7 @@ function notes(answer) {
     else if (note.startsWith("the filters left")) said.push(t("candidates", { n: number(answer.query.candidates_count), total: number(answer.query.pictures_count) }));
     else if (note.startsWith("no artist is known")) said.push(t("noneLeftOut"));
     else if (/^words were compared/.test(note)) said.push(t("byWords"));
+    else if (/^what pictures show cannot/.test(note)) said.push(t("noClip"));
     else if (/^the words were looked for/.test(note)) said.push(t("byShown"));
     else if (/^nothing here is called/.test(note)) said.push(t("calledSo", { word: note.slice(24, -1) }));
     else if (/^ranked \d/.test(note)) said.push(t("byBoth", { p: Math.round(100 * answer.query.subject) }));
@@ -134,7 +131,7 @@ export function card(one, context = null) {
         swatchPlace(first.picture_id), one.url ? [" ", link(one.url, "↗", { "aria-label": `${t("openPage")}: ${one.title}` })] : null),
       one.percentile === undefined ? null : nearness(one),
       h("p", { class: "actions" },
-        h("a", { class: "plain similar", href: like(first.picture_id) }, t("similar")), saveButton(one, first.picture_id),
+        h("a", { class: "plain similar", href: like(first.picture_id) }, t("similar")), saveButton(one, first.picture_id, t("keep")),
         context && !context.words ? h("span", { class: "marks" }, markButtons(one, first.picture_id, context)) : null)));
 }
 
@@ -171,11 +168,13 @@ export function byline(authors) {
   return h("p", { class: "by" }, authors.map((name, n) => [n ? ", " : null, h("a", { href: withParams("author", { name }) }, name)]));
 }
 
+// A filter under its name.
+const field = (name, ...parts) => h("div", { class: "field" }, h("span", { class: "caption", "aria-hidden": "true" }, name), h("div", { class: "controls" }, parts));
+
 function toolbar(answer, context) {
   const { filters, facets } = context;
   const change = (part) => context.change({ ...filters, ...part }, Object.keys(part)[0]);
-  const field = (...parts) => h("span", { class: "field" }, parts);
-  const select = (name, all, options) => field(h("select", { id: `f-${name}`, "aria-label": t(name), onchange: (e) => change({ [name]: e.target.value ? [e.target.value] : [] }) },
+  const select = (name, all, options) => field(t(name), h("select", { id: `f-${name}`, "aria-label": t(name), onchange: (e) => change({ [name]: e.target.value ? [e.target.value] : [] }) },
     h("option", { value: "" }, all),
     options.map((one) => h("option", { value: one.name, selected: filters[name]?.includes(one.name) }, `${one.name} (${number(one.pictures_count)})`))));
   const year = (name, label, fallback) => h("input", {
@@ -190,30 +189,30 @@ function toolbar(answer, context) {
     type: "button", class: "chip", "aria-label": `${t("remove")}: ${name}`,
     onclick: () => change({ exclude_author: filters.exclude_author.filter((other) => other !== name) }),
   }, `− ${name} ×`));
+  const list = h("select", { id: "f-by", "aria-label": t("list"), onchange: (e) => change({ by: e.target.value }) },
+    [["title", "byTitle"], ["picture", "byPicture"]].map(([value, key]) => h("option", { value, selected: answer.query.by === value }, t(key))));
   return h("div", { class: "toolbar" },
     h("details", { class: "filters", open: Object.keys(filters).some((name) => !UNSEEN.has(name)) || innerWidth > 900 },
       h("summary", {}, t("filters")),
       h("div", { class: "fields" },
         facets.genres.length > 1 ? select("genre", t("anyGenre"), facets.genres) : null,
         facets.platforms.length > 1 ? select("platform", t("anyPlatform"), facets.platforms) : null,
-        facets.years.first !== null ? h("span", { class: "range field" }, year("year_from", t("from"), facets.years.first), "–", year("year_to", t("to"), facets.years.last)) : null,
+        facets.years.first !== null ? field(t("years"), year("year_from", t("from"), facets.years.first), "–", year("year_to", t("to"), facets.years.last)) : null,
         context.words ? null : nearerField(filters, change), facets.colors ? paletteField(filters, change) : null,
-        authorField((name) => change({ exclude_author: [...(filters.exclude_author ?? []), name] })),
-        h("select", { id: "f-by", "aria-label": t("list"), onchange: (e) => change({ by: e.target.value }) },
-          [["title", "byTitle"], ["picture", "byPicture"]].map(([value, key]) => h("option", { value, selected: answer.query.by === value }, t(key)))),
-        context.words ? null : wordsField(filters.text, (text) => change({ text })),
-        facets.subjects && !context.words ? subjectSlider(filters.subject, (subject) => change({ subject })) : null,
-        densitySwitch(),
+        context.words ? null : field(t("names"), wordsField(filters.text, (text) => change({ text }))),
+        facets.subjects && !context.words ? field(t("subjectLabel"), subjectSlider(filters.subject, (subject) => change({ subject }))) : null,
+        authorField((name) => change({ exclude_author: [...(filters.exclude_author ?? []), name] }))),
+      h("div", { class: "also" },
         context.words ? null : h("label", { class: "check" }, h("input", { type: "checkbox", id: "f-else", checked: Boolean(filters.exclude_same_author), onchange: (e) => change({ exclude_same_author: e.target.checked || "" }) }), t("someoneElse")),
         chips,
         Object.keys(filters).some((name) => !["exclude_title", "with", "weights"].includes(name)) ? h("button", { type: "button", class: "plain", onclick: () => context.change({ exclude_title: filters.exclude_title, with: filters.with, weights: filters.weights }) }, t("reset")) : null)),
-    answer.id ? shareAndSave(answer, filters) : null);
+    shareAndSave(answer, filters, list));
 }
 
 function nearerField(filters, change) {
   const own = filters.min_percentile;
   const options = own && !NEARER.includes(own) ? [...NEARER, own].sort((a, b) => a - b) : NEARER;
-  return h("span", { class: "field" }, h("select", { id: "f-min_percentile", "aria-label": t("closenessFilter"), onchange: (e) => change({ min_percentile: e.target.value }) },
+  return field(t("nearness"), h("select", { id: "f-min_percentile", "aria-label": t("closenessFilter"), onchange: (e) => change({ min_percentile: e.target.value }) },
     h("option", { value: "" }, t("anyCloseness")),
     options.map((one) => h("option", { value: one, selected: one === own }, t("nearerThan", { p: `${one}\u00a0%` })))));
 }
@@ -225,14 +224,14 @@ function paletteField(filters, change) {
     onchange: () => change({ palette: input.value.trim() }),
   });
   const add = (color) => change({ palette: [input.value.trim(), color].filter(Boolean).join(", ") });
-  return h("span", { class: "field palette" }, input,
+  return field(t("palette"), input,
     h("input", { type: "color", "aria-label": t("pickColor"), title: t("pickColor"), value: "#c08040", onchange: (e) => add(e.target.value) }));
 }
 
 // The author's name with suggestions from the index.
 function authorField(choose) {
   const list = h("datalist", { id: "authors" });
-  const input = h("input", { type: "search", id: "f-exclude_author", list: "authors", placeholder: t("excludeAuthor"), "aria-label": t("excludeAuthor"), maxlength: 200, autocomplete: "off" });
+  const input = h("input", { type: "search", id: "f-exclude_author", list: "authors", placeholder: t("name"), "aria-label": t("excludeAuthor"), maxlength: 200, autocomplete: "off" });
   const suggest = later(async () => {
     if (!input.value) return;
     const { authors } = await get("v1/authors", { q: input.value });
@@ -240,10 +239,11 @@ function authorField(choose) {
   });
   input.addEventListener("input", suggest);
   input.addEventListener("change", () => { if (input.value.trim()) choose(input.value.trim()); });
-  return h("span", { class: "field" }, input, list);
+  return field(t("excludeAuthor"), input, list);
 }
 
-function shareAndSave(answer, filters) {
+// How the list is seen, and what can be done with the answer.
+function shareAndSave(answer, filters, list) {
   const address = `v1/results/${encodeURIComponent(answer.id)}`;
   const out = h("div", { class: "shared" });
   const sharing = async () => {
@@ -258,9 +258,9 @@ function shareAndSave(answer, filters) {
       fill(out, h("span", { role: "alert" }, error.full ?? error.message));
     }
   };
-  return [h("div", { class: "saving" },
+  return [h("div", { class: "saving" }, list, densitySwitch(), answer.id ? [
     server.shares === false ? null : h("button", { type: "button", class: "button small share", onclick: sharing }, t("share")),
     h("span", { class: "soft" }, t("export"), " ",
-      ["json", "csv", "html"].map((form) => [h("a", { href: withParams(address, { ...filters, format: form }), download: `toonsearch.${form}` }, form.toUpperCase()), " "]))),
+      ["json", "csv", "html"].map((form) => [h("a", { href: withParams(address, { ...filters, format: form }), download: `toonsearch.${form}` }, form.toUpperCase()), " "]))] : null),
   out];
 }

@@ -9,6 +9,7 @@ from functools import cache
 import numpy as np
 import pytest
 
+from indexer.labels import calibration
 from indexer.labels.calibration import (
     FOLDS,
     NEIGHBOURS,
@@ -31,6 +32,14 @@ from tests.indexer.labels.datasets import artists, loud_titles
 @cache
 def fitted(spread: float = 0.8) -> Calibration:
     return fit(artists(24, 3, 8, spread), sample=400, seed=1)
+
+
+def test_a_large_catalog_is_tried_on_fewer_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert fitted().measured["author_queries"] == 400
+    monkeypatch.setattr(calibration, "MOST_COMPARED", 310 * len(artists(24, 3, 8, 0.8).title))
+    few = fit(artists(24, 3, 8, 0.8), sample=400, seed=1)
+    assert few.measured["author_queries"] == 310
+    assert few.weights["author"] == pytest.approx(fitted().weights["author"], rel=0.3)
 
 
 def test_authors_of_hidden_titles_are_recognised_and_unknown_ones_are_told_apart() -> None:
@@ -182,7 +191,7 @@ def test_close_is_what_is_nearer_than_other_authors_usually_are() -> None:
 def test_hidden_neighbours_equal_a_slow_loop() -> None:
     data = artists(6, 2, 4, 1.0)
     queries = np.arange(0, 48, 7)
-    found = hidden_neighbours(data, queries, data.title, 47)
+    (found,) = hidden_neighbours(data, queries, [data.title], 47)
     for number, query in enumerate(queries.tolist()):
         others = np.flatnonzero(data.title != data.title[query])
         similarity = data.vectors[others] @ data.vectors[query]

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from indexer.labels import heads
 from indexer.labels.calibration import LabelDataset
 from indexer.labels.heads import Head, LabelSet, fit_head, has_heads, read_heads, write_heads
 from schemas.errors import NoIndexError
@@ -133,3 +134,12 @@ def test_damaged_files_are_one_clear_error(tmp_path: Path) -> None:
     about.write_text(text)
     with pytest.raises(NoIndexError):
         read_heads(tmp_path)
+
+
+def test_the_scatter_of_some_titles_stands_for_that_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = loud_titles()
+    every = np.arange(len(data.title))
+    whole = head_of(data, every).scores(data.vectors).argmax(1)
+    monkeypatch.setattr(heads, "SCATTER_ROWS", len(every) // 2)
+    some = head_of(data, every).scores(data.vectors).argmax(1)
+    assert (some == whole).mean() > 0.9

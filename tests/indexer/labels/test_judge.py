@@ -76,7 +76,7 @@ def test_a_row_is_what_a_query_without_its_title_would_say(tmp_path: Path) -> No
                 data.ood[place : place + 1],
                 PRIOR,
             )
-            row = rows[picture_ids[place]]
+            row = rows[picture_ids[place].as_py()]
             assert row["unknown_author"] == pytest.approx(wanted.unknown_author[0], abs=1e-4)
             for kind, (column, *_) in LABEL_KINDS.items():
                 told = {one["label"]: one["probability"] for one in row[column]}

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import pytest
+
 from indexer.embedding.embed import open_encoder
+from indexer.vector_index import metadata
 from indexer.vector_index.metadata import collect_rows
 from schemas.records import author_names
 from schemas.storage.catalog import Catalog
@@ -22,3 +26,18 @@ def test_spellings_of_one_author_are_one_label(tmp_path: Path) -> None:
     rows = collect_rows(catalog, encoder.model_id, encoder.preprocessing_digest)
     names = {name for title in rows.titles.values() for name in author_names(title)}
     assert names == {"Author 0", "Author 1"}
+
+
+def test_vectors_that_do_not_fit_into_memory_are_put_together_in_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = Layout(tmp_path)
+    fill_catalog(layout, authors=2, titles=2, pictures=4)
+    encoder, catalog = open_encoder(SETTINGS), Catalog(layout)
+    model = encoder.model_id, encoder.preprocessing_digest
+    wanted = collect_rows(catalog, *model)
+    monkeypatch.setattr(metadata, "HELD_BYTES", 2 * encoder.dimension * 5)  # five at a time
+    found = collect_rows(catalog, *model)
+    assert np.array_equal(found.vectors, wanted.vectors) and len(wanted.vectors) == 16
+    assert isinstance(found.vectors.base, np.memmap)
+    assert not list(layout.staging.iterdir())

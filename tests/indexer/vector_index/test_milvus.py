@@ -17,6 +17,7 @@ pytest.importorskip(
 
 from indexer.nightly import Night, StageReport, index_stages
 from indexer.vector_index import milvus
+from indexer.vector_index.faiss_index import VectorIndex
 from indexer.vector_index.generations import (
     MANIFEST,
     current_generation_id,
@@ -220,6 +221,33 @@ def test_local_index_answers_when_milvus_is_gone(layout: Layout, uri: str) -> No
         after = engine.answer(query, QueryOptions(k=3))
         assert [note for note in after.notes if "local index answered" in note]
         assert same_answer(before, with_it) and same_answer(before, after)
+
+
+def test_milvus_gone_while_it_is_asked(layout: Layout, uri: str) -> None:
+    """The request is under way when the server ends; what it answered before stays right."""
+    from milvus_lite.server_manager import server_manager_instance
+
+    settings = settings_of(layout, uri)
+    export_index(layout, settings.index, uri)
+    with Engine.open(layout, settings) as engine:
+        index = engine.generation.index
+        assert isinstance(index, MilvusIndex)
+        vectors = index.vectors(index.row_ids[:6])
+        expected = VectorIndex.search(index, vectors, 5)
+        first = index.search(vectors[:3], 5)
+        assert not index.trouble
+        real = index._client.search
+
+        def dying(*arguments: Any, **options: Any) -> Any:
+            server_manager_instance.release_server(uri)
+            return real(*arguments, **options)
+
+        index._client.search = dying
+        second = index.search(vectors[3:], 5)
+        assert "the local index answered" in index.trouble
+        similarity, ids = (np.concatenate(part) for part in zip(first, second, strict=True))
+        assert np.array_equal(ids, expected[1])
+        assert similarity == pytest.approx(expected[0], abs=1e-6)
 
 
 def test_too_low_a_recall_leaves_the_alias(

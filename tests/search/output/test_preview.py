@@ -135,6 +135,19 @@ def test_a_strip_is_shown_by_a_part(settings: Settings, monkeypatch: pytest.Monk
     assert not is_blank(shown[0].crop((0, 0, 60, HEIGHT_PX)))
 
 
+def test_small_copies_leave_wide_margins_out() -> None:
+    page = Image.new("RGB", (1000, 800), "white")
+    page.paste((200, 0, 0), (700, 600, 900, 700))
+    shown = preview.closer(page, 100)
+    drawn = np.asarray(shown)[:, :, 1] < 128  # (H, W)
+    assert shown.size == (100, 54) and drawn.mean() > 0.75
+    page.paste((200, 0, 0), (0, 0, 1000, 30))  # ink on a side is no margin
+    assert preview.closer(page, 100).size == (100, 74)
+    line = Image.new("RGB", (1000, 800), "white")
+    line.paste((0, 0, 0), (100, 400, 900, 430))
+    assert preview.closer(line, 100).size == (100, 40)  # paper stays around what is long
+
+
 def test_lost_files_cost_nothing(settings: Settings) -> None:
     out = io.StringIO()
     lost = answer(file="no/such/file.png")

@@ -53,7 +53,7 @@ def test_percentiles_never_round_up(value: float, text: str) -> None:
 
 
 def test_rows_link_to_their_picture_where_a_terminal_takes_it(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     layout, file = Layout(Path("/my data")), "ab/cd/abcd.png"
     start, end = "\x1b]8;;file:///my%20data/pictures/ab/cd/abcd.png\x1b\\", "\x1b]8;;\x1b\\"
@@ -72,6 +72,16 @@ def test_rows_link_to_their_picture_where_a_terminal_takes_it(
     out = Terminal()
     write_answer(out, answer(file=None), "title", layout=layout)
     assert "\x1b]8" not in out.getvalue()
+    own = tmp_path / "my own.png"
+    found = answer(file=file)
+    [title] = found.titles
+    hits = tuple(replace(hit, source_path=str(own)) for hit in title.hits)
+    found = replace(found, titles=(replace(title, hits=hits),))
+    for prefix in (start, f"\x1b]8;;{own.as_uri()}\x1b\\"):  # the user's own, once it is there
+        out = Terminal()
+        write_answer(out, found, "title", layout=layout)
+        assert out.getvalue().splitlines()[1].startswith(prefix)
+        own.touch()
 
 
 def test_piped_output_is_plain_and_whole() -> None:

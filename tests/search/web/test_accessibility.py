@@ -44,6 +44,7 @@ def complaints(page: Any) -> list[str]:
         ("title", ".cards .card"),
         ("author", ".grid li"),
         ("map", "canvas, .message"),
+        ("docs", ".call"),
         ("account", ".message"),
         ("?r=unknown", "[role=alert]"),
     ],
@@ -56,6 +57,8 @@ def test_pages(page_of: Open, path: str, selector: str) -> None:
     elif path:
         page.goto(page.url + path)
     page.wait_for_selector(selector)
+    if path == "docs":
+        page.locator(".call summary").first.click()
     assert complaints(page) == []
     assert page.evaluate("getComputedStyle(document.documentElement).scrollBehavior") == "auto"
 

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+import search.why
 from schemas.settings import Settings
 from search.cli.app import main
+from search.cli.commands import query
 from tests.search.artists import draw
 
 
@@ -131,3 +133,22 @@ def test_weights_as_in_the_engine(
     assert run(settings, *pictures, "--weights", "1") == 2
     assert run(settings, *pictures, "--weights", "1,-2") == 2
     assert run(settings, *pictures, "--weights", "0,0") == 3
+
+
+def test_why_is_said_and_shown(
+    settings: Settings,
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(search.why, "CELLS", 2)
+    monkeypatch.setattr(query, "WHY_HITS", 1)
+    page = tmp_path / "why.html"
+    told = (folder / "a.png", folder / "below" / "b.png", "-k", "2", "--why")
+    assert run(settings, *told, "--html", page) == 0
+    _, said = capsys.readouterr().out.split("Why alike?\n")
+    assert said.startswith("  1  ") and said.count("\n") == 1
+    assert page.read_text("utf-8").count('class="heat"') == 2
+    assert run(settings, *told, "--csv") == 2
+    assert run(settings, "--text", "a", "--why") == 2

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 import search.why
 from search.engine import Engine
-from search.why import EVEN, whole_spec, why
+from search.why import ALL_OF_IT, EVEN, Map, Why, heat, in_words, whole_spec, why
 from tests.search.artists import draw
 
 SENT = {"Content-Type": "image/png"}
@@ -139,3 +139,26 @@ def test_a_wrong_palette_is_one_sentence(client: TestClient) -> None:
         assert right.status_code == 200
     else:
         assert right.status_code == 422 and "colours" in right.json()["error"]
+
+
+def test_where_the_likeness_lies_is_said_in_words() -> None:
+    falls = np.zeros((4, 4))
+    falls[0, 3] = 0.1
+    corner, even = Map((0.0, 0.0, 1.0, 1.0), falls), Map((0.0, 0.0, 1.0, 1.0), falls / 100)
+    small = Map((0.4, 0.4, 0.2, 0.2), falls)  # a drawing in the middle of its page
+    assert in_words(Why(0.9, corner, small)) == (
+        "above all the upper right of your picture and the middle of the one found"
+    )
+    assert in_words(Why(0.9, even, corner)) == "above all the upper right of the one found"
+    assert in_words(Why(0.9, even, even)) == ALL_OF_IT
+
+
+def test_heat_colours_strokes_and_leaves_paper() -> None:
+    picture = np.full((80, 80, 3), 255, np.uint8)
+    picture[:, 10:20] = picture[:, 60:70] = 0  # (H, W, 3)
+    falls = np.array([[0.1, -0.1]])
+    hot = heat(picture, Map((0.0, 0.0, 1.0, 1.0), falls))
+    assert (hot[:, 40:] == picture[:, 40:]).mean() > 0.8  # resized softly
+    assert (hot[40, 12] > (180, -1, 90)).all() and hot[40, 12, 1] < 20
+    assert (hot[40, 2] == 255).all()
+    assert heat(picture, Map((0.0, 0.0, 1.0, 1.0), falls / 100)) is picture
