@@ -178,13 +178,14 @@ def train_style(job: Job) -> TrainReport:
              PartlyDoneError when unseen authors are found less often than before (not forced)
     """
     s, samples = job.settings, job.samples
-    if job.progress:
-        job.progress(0, 0, "trying the export")
-    _check_export(job.backbone)  # what cannot be exported is not trained
-    before = job.unseen_r_at_1(job.encoded().vectors)
     folder = job.models / RUNS / digest_of([asdict(s), job.digest()])
     if job.fresh:
         (folder / STATE_FILE).unlink(missing_ok=True)
+    if not (folder / STATE_FILE).is_file():  # what cannot be exported is not trained
+        if job.progress:
+            job.progress(0, 1, "trying the export")
+        _check_export(job.backbone)
+    before = job.unseen_r_at_1(job.encoded().vectors)
     file, history = trained_branches(
         job.store, samples, s, folder, job.note, job.log, job.precision
     )
@@ -192,7 +193,7 @@ def train_style(job: Job) -> TrainReport:
     store = replace(job.store, backbone=both).part(samples.train)
     dimension = min(s.dimension, len(samples.train) - 1)
     if job.progress:
-        job.progress(0, 0, "exporting")
+        job.progress(0, 1, "exporting")
     style, _ = joined_network(store, learnt_projection(file), dimension)
     network, _ = export_style(style, checked_pictures(job.bench))
     encoded = _encoded_by(network, job, dimension)
@@ -362,7 +363,7 @@ def _publish(job: Job, report: TrainReport, export: Export) -> TrainReport:
         raise PartlyDoneError(
             f"nothing is published: R@1 of unseen authors is {report.after:.3f}, that of"
             f" {job.base.name} {report.before:.3f}",
-            "--force publishes it all the same.",
+            "--force publishes it all the same, without training again.",
         )
     mark = digest_of([export.description["provenance"], report.measured])[:8]
     report.model = f"{export.model_id}-{mark}"
