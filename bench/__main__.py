@@ -28,12 +28,15 @@ def main() -> int:
     parser.add_argument(
         "--work", type=Path, help=f"folder to keep and to resume from ({', '.join(RESUMABLE)})"
     )
+    parser.add_argument(
+        "--minutes", type=float, help="begin no further step of these parts after so long"
+    )
     options = parser.parse_args()
     size = {} if options.pictures is None else {"pictures": options.pictures}
     print(" ".join(f"{key}: {value}" for key, value in machine().items()))
     reached = True
     for part in options.only:
-        kept = {"work": options.work} if part in RESUMABLE else {}
+        kept = {"work": options.work, "minutes": options.minutes} if part in RESUMABLE else {}
         figures = importlib.import_module(f"bench.{part}").measure(**size, **kept)
         sized = f"-{options.pictures or PICTURES}" if part in RESUMABLE else ""
         write_json(options.out / f"{part}{sized}.json", figures)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import platform
 import re
@@ -117,10 +118,11 @@ def _own_memory(pid: int) -> Iterator[list[float]]:
 
 class Steps:
     """The steps of a long measurement, each a process, whose results stay in a file of the folder:
-    what has run there is not run again."""
+    what has run there is not run again. After so many `minutes` no other step is begun."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, minutes: float | None = None) -> None:
         self.folder, self._file = folder, folder / "steps.json"
+        self._until = math.inf if minutes is None else time.monotonic() + 60 * minutes
         folder.mkdir(parents=True, exist_ok=True)
         self.done: dict[str, dict[str, Any]] = {}
         if self._file.exists():
@@ -132,9 +134,10 @@ class Steps:
         command: Sequence[str],
         environ: dict[str, str] | None = None,
         ok: Collection[int] = (0,),
-    ) -> dict[str, Any]:
-        """What the process took, with the JSON that it printed, if any, under `said`."""
-        if name not in self.done:
+    ) -> None:
+        """Run a step, unless it has run or time is up; `done` then says what the process took, with
+        the JSON that it printed, if any, under `said`."""
+        if name not in self.done and time.monotonic() < self._until:
             print(f"bench: {name} ...", file=sys.stderr, flush=True)
             load = os.getloadavg()[0]
             run = run_process(command, environ, ok)
@@ -144,7 +147,6 @@ class Steps:
             aside = self._file.with_suffix(".tmp")
             aside.write_text(json.dumps(self.done, indent=1) + "\n")
             aside.replace(self._file)
-        return self.done[name]
 
 
 def interleaved(commands: dict[str, Callable[[], Run]], runs: int) -> dict[str, list[Run]]:

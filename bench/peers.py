@@ -38,31 +38,32 @@ MOST_FOR_A_GRAPH = 200_000
 ONE_CORE = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
-def measure(*, pictures: int = PICTURES, work: Path | None = None) -> list[Figure]:
+def measure(
+    *, pictures: int = PICTURES, work: Path | None = None, minutes: float | None = None
+) -> list[Figure]:
     with _folder(work) as folder:
         python = _environment(folder / "peers")
-        steps = Steps(folder / f"{pictures}")
-        place = str(steps.folder)
-        steps.run("vectors", [sys.executable, "-m", "bench.peers", "vectors", place, str(pictures)])
-        ours = {f"toonsearch {kind}": [sys.executable, "-m", "bench.peers", kind] for kind in OURS}
+        steps = Steps(folder / f"{pictures}", minutes)
+        place, here = str(steps.folder), [sys.executable, "-m", "bench.peers"]
+        steps.run("vectors", [*here, "vectors", place, str(pictures)])
+        ours = {f"toonsearch {kind}": [*here, kind] for kind in OURS}
         theirs = {name: [str(python), str(Path(peer.__file__)), name] for name in peer.PEERS}
-        figures: list[Figure] = []
-        for name, command in {**ours, **theirs}.items():
-            if "hnsw" in name and pictures > MOST_FOR_A_GRAPH:
-                continue
-            build = steps.run(f"{name}: build", [*command, "build", place])
-            cold = [
-                steps.run(f"{name}: cold {n}", [*command, "cold", place], ONE_CORE)
-                for n in range(COLD_RUNS + 1)
-            ][1:]  # the first one reads the files from the disk
-            warm = steps.run(f"{name}: warm", [*command, "warm", place], ONE_CORE)
-            figures += _figures(name, pictures, build, cold, warm["said"])
-        return figures
+        names = [
+            name for name in (*ours, *theirs) if "hnsw" not in name or pictures <= MOST_FOR_A_GRAPH
+        ]
+        for name in names:
+            command = {**ours, **theirs}[name]
+            steps.run(f"{name}: build", [*command, "build", place])
+            for number in range(COLD_RUNS + 1):  # the first one reads the files from the disk
+                steps.run(f"{name}: cold {number}", [*command, "cold", place], ONE_CORE)
+            steps.run(f"{name}: warm", [*command, "warm", place], ONE_CORE)
+        whole = [name for name in names if f"{name}: warm" in steps.done]
+        return [one for name in whole for one in _figures(name, pictures, steps.done)]
 
 
-def _figures(
-    name: str, pictures: int, build: dict[str, Any], cold: list[dict[str, Any]], warm: Any
-) -> list[Figure]:
+def _figures(name: str, pictures: int, done: dict[str, dict[str, Any]]) -> list[Figure]:
+    build, warm = done[f"{name}: build"], done[f"{name}: warm"]["said"]
+    cold = [done[f"{name}: cold {number}"] for number in range(1, COLD_RUNS + 1)]
     key, of = name.replace("toonsearch ", ""), f"{name}, {pictures:,} vectors"
     cold_s = float(np.median([run["seconds"] for run in cold]))
     return [

@@ -47,61 +47,71 @@ METADATA_ROWS = 10
 COMMANDS = {
     "verify": ("index", "verify"),
     "sql": ("sql", "-q", "select count(*) from catalog"),
-    "colors": ("colors", "-q"),
-    "judge": ("judge", "-q"),
-    "report": ("report", "--as-is", "--html", "{work}/report.html"),
     "backup": ("backup", "{work}/backup"),
+    "colors": ("colors", "-q"),
+    "report": ("report", "--as-is", "--html", "{work}/report.html"),
+    "judge": ("judge", "-q"),
     "nightly": ("nightly", "--json"),
 }
 """Each is measured on the whole catalog; the night finds one picture in a hundred new."""
 
 
-def measure(*, pictures: int = PICTURES, work: Path | None = None) -> list[Figure]:
+def measure(
+    *, pictures: int = PICTURES, work: Path | None = None, minutes: float | None = None
+) -> list[Figure]:
     with _folder(work) as folder:
-        steps = Steps(folder)
+        steps = Steps(folder, minutes)
         root, query = folder / "data", folder / "query.jpg"
         drawing(7).save(query, "JPEG", quality=90)
-        fill = _step(steps, "fill", root, pictures)
-        build = _step(steps, "build", root)
         program = str(Path(sys.executable).with_name("toonsearch"))
         ours = [program, "--data", str(root)]
-        cold = [
-            steps.run(f"cold {n}", [*ours, "query", str(query), "-k", "10"])
-            for n in range(COLD_RUNS + 1)
-        ][1:]  # the first one reads the files from the disk
-        warm = _step(steps, "warm", root)
-        kinds = [kind for kind in KINDS if kind != "hnsw" or pictures <= MOST_FOR_A_GRAPH]
-        found = {kind: _step(steps, f"kind {kind}", root, kind, folder / kind) for kind in kinds}
-        meta = _step(steps, "meta", folder / "meta.sqlite", METADATA_ROWS * pictures)["said"]
-        disk = _step(steps, "disk", root)["said"]
-        figures = [
-            Figure("pictures", "pictures of the generated catalog", pictures, ""),
-            *(
-                Figure(f"disk_{name}", f"on the disk, for each picture: {name}", size, "B")
-                for name, size in disk.items()
-            ),
-            Figure(
-                "meta_rows",
-                "200 pictures of a metadata file ten times as large, median",
-                meta["cpu_p50"],
-                "ms",
-                how=f"{METADATA_ROWS * pictures:,} rows",
-            ),
-            Figure("meta_rows_p99", "the same, p99", meta["cpu_p99"], "ms", 20),
-            *_taken("fill", "a generated catalog written", fill),
-            *_taken("build", "index build", build, 180 if pictures >= LARGE else None),
-            *_of_queries(cold, warm["said"], pictures),
-            *(figure for kind, step in found.items() for figure in _of_kind(kind, step)),
-        ]
+        _step(steps, "fill", root, pictures)
+        _step(steps, "build", root)
+        for number in range(COLD_RUNS + 1):
+            steps.run(f"cold {number}", [*ours, "query", str(query), "-k", "10"])
+        _step(steps, "warm", root)
+        _step(steps, "disk", root)
         for name, words in COMMANDS.items():
+            if name == "judge":  # and the night after it: they take longest
+                _step(steps, "meta", folder / "meta.sqlite", METADATA_ROWS * pictures)
+                for kind in KINDS:
+                    if kind != "hnsw" or pictures <= MOST_FOR_A_GRAPH:
+                        _step(steps, f"kind {kind}", root, kind, folder / kind)
             if name == "nightly":
                 _step(steps, "grow", root, pictures)
-            words = tuple(word.format(work=folder) for word in words)
             # 4: of a generated catalog no picture has a file
-            step = steps.run(name, [*ours, *words], ok=(0, 4))
+            words = tuple(word.format(work=folder) for word in words)
+            steps.run(name, [*ours, *words], ok=(0, 4))
             shutil.rmtree(folder / "backup", ignore_errors=True)
-            figures += _taken(name, f"`toonsearch {' '.join(words[:2])}`", step)
-        return figures
+        return list(_figures(steps.done, pictures))
+
+
+def _figures(done: dict[str, dict[str, Any]], pictures: int) -> Iterator[Figure]:
+    """Those of the steps that have run."""
+    large = pictures >= LARGE
+    yield Figure("pictures", "pictures of the generated catalog", pictures, "")
+    if "disk" in done:
+        for name, size in done["disk"]["said"].items():
+            yield Figure(f"disk_{name}", f"on the disk, for each picture: {name}", size, "B")
+    for name, what in {"fill": "a generated catalog written", "build": "index build"}.items():
+        if name in done:
+            yield from _taken(name, what, done[name], 180 if name == "build" and large else None)
+    # The first one reads the files from the disk.
+    if cold := [done[f"cold {n}"] for n in range(1, COLD_RUNS + 1) if f"cold {n}" in done]:
+        yield from _of_cold(cold, large)
+    if "warm" in done:
+        yield from _of_warm(done["warm"]["said"])
+    if "meta" in done:
+        meta, how = done["meta"]["said"], f"{METADATA_ROWS * pictures:,} rows"
+        what = f"200 pictures of a metadata file of {METADATA_ROWS * pictures:,} rows, processor"
+        yield Figure("meta_rows", f"{what}, median", meta["cpu_p50"], "ms", how=how)
+        yield Figure("meta_rows_p99", f"{what}, p99", meta["cpu_p99"], "ms", 20, how=how)
+    for kind in KINDS:
+        if f"kind {kind}" in done:
+            yield from _of_kind(kind, done[f"kind {kind}"])
+    for name, words in COMMANDS.items():
+        if name in done:
+            yield from _taken(name, f"`toonsearch {' '.join(words[:2])}`", done[name])
 
 
 @contextlib.contextmanager
@@ -113,12 +123,11 @@ def _folder(work: Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _step(steps: Steps, name: str, *arguments: object) -> dict[str, Any]:
+def _step(steps: Steps, name: str, *arguments: object) -> None:
     """One step of this module."""
     step, *_ = name.split()
     threads = {"OPENBLAS_NUM_THREADS": "1"} if step == "warm" else {}
-    command = [sys.executable, "-m", "bench.scale", step, *map(str, arguments)]
-    return steps.run(name, command, threads)
+    steps.run(name, [sys.executable, "-m", "bench.scale", step, *map(str, arguments)], threads)
 
 
 def _taken(name: str, what: str, step: dict[str, Any], most_s: float | None = None) -> list[Figure]:
@@ -131,21 +140,23 @@ def _taken(name: str, what: str, step: dict[str, Any], most_s: float | None = No
     ]
 
 
-def _of_queries(cold: list[dict[str, Any]], warm: dict[str, float], pictures: int) -> list[Figure]:
-    large = pictures >= LARGE
-    return [
-        Figure("cold", "cold query, the whole process",
-               float(np.median([run["seconds"] for run in cold])), "s", 0.55 if large else 0.45),
-        Figure("cold_cpu", "cold query: processors",
-               float(np.median([run["cpu_s"] for run in cold])), "s"),
-        Figure("cold_peak", "cold query: peak memory",
-               max(run["peak_mb"] for run in cold), "MB", 400),
-        Figure("warm", "warm answer but for encoding, median", warm["p50"], "ms"),
-        Figure("warm_p99", "the same, p99", warm["p99"], "ms", 15),
-        Figure("warm_cpu_p99", "the same, p99 of the processor", warm["cpu_p99"], "ms", 15),
-        Figure("warm_recall", "recall of the exact ten nearest, new vectors",
-               warm["recall"], "", 0.995, "more"),
-    ]  # fmt: skip
+def _of_cold(cold: list[dict[str, Any]], large: bool) -> Iterator[Figure]:
+    what, how = "cold query, the whole process", f"load {cold[0]['load']:.1f}"
+    wall, cpu = (float(np.median([run[key] for run in cold])) for key in ("seconds", "cpu_s"))
+    yield Figure("cold", f"{what}, by the clock", wall, "s", 0.55 if large else 0.45, how=how)
+    yield Figure("cold_cpu", f"{what}, processors", cpu, "s")
+    yield Figure("cold_own", f"{what}, memory", max(run["own_mb"] for run in cold), "MB", 400)
+    yield Figure("cold_peak", "the same with mapped files", max(r["peak_mb"] for r in cold), "MB")
+
+
+def _of_warm(warm: dict[str, float]) -> Iterator[Figure]:
+    what = "warm answer but for encoding"
+    yield Figure("warm", f"{what}, by the clock, median", warm["p50"], "ms")
+    yield Figure("warm_p99", f"{what}, by the clock, p99", warm["p99"], "ms", 15)
+    yield Figure("warm_cpu", f"{what}, processor, median", warm["cpu_p50"], "ms")
+    yield Figure("warm_cpu_p99", f"{what}, processor, p99", warm["cpu_p99"], "ms", 15)
+    yield Figure("warm_recall", "recall of the exact ten nearest, new vectors",
+                 warm["recall"], "", 0.995, "more")  # fmt: skip
 
 
 def _of_kind(kind: str, step: dict[str, Any]) -> list[Figure]:

@@ -42,7 +42,7 @@ def said(figure: Figure | None) -> str:
         3 if figure.unit == "" else 0 if figure.value >= 100 else 1 if figure.value >= 10 else 2
     )
     text = f"{figure.value:,.{digits}f} {figure.unit}".strip()
-    return text if figure.reached else f"**{text}** (≤ {figure.target:,g})"
+    return text if figure.reached else f"**{text}** ({figure.wanted})"
 
 
 def table(head: list[str], rows: list[list[str]]) -> list[str]:
@@ -63,7 +63,8 @@ def scale_tables(results: Path) -> list[str]:
         lines += [*table(head, rows), ""]
         rows = [
             [of[name].what, said(of[name])]
-            for name in ("cold", "cold_cpu", "cold_peak", "warm", "warm_p99", "warm_cpu_p99",
+            for name in ("cold", "cold_cpu", "cold_own", "cold_peak", "warm", "warm_p99",
+                         "warm_cpu", "warm_cpu_p99",
                          "warm_recall", "meta_rows", "meta_rows_p99")
             if name in of
         ]  # fmt: skip
@@ -105,7 +106,8 @@ def sizing_table(results: Path) -> list[str]:
     What is written or read for each picture grows with their number; sorting a vector into lists,
     and reading the lists of a query, with the square root of a shard's.
     """
-    sizes = measured(results, "scale")
+    needed = {"build_cpu", "ivf_build", "ivf_p50", "ivf_bytes", "ivfpq_bytes"}
+    sizes = {size: of for size, of in measured(results, "scale").items() if needed <= of.keys()}
     if not sizes:
         return []
     base, of = max(sizes.items())

@@ -41,7 +41,8 @@ def table() -> str:
 
 def write_benchmarks() -> None:
     """Replace what stands between the marks of both pages; a part that was not measured stays."""
-    _replace(BENCHMARKS, "benchmarks", table())
+    if any((RESULTS / f"{part}.json").exists() for part in PARTS):
+        _replace(BENCHMARKS, "benchmarks", table())
     for name, lines in (
         ("scale", scale_tables(RESULTS)),
         ("peers", peer_tables(RESULTS)),

@@ -44,7 +44,7 @@ from schemas.storage.fsio import (
     signed_bytes,
     storage_errors,
 )
-from schemas.storage.layout import Layout, is_content_address
+from schemas.storage.layout import Layout
 from schemas.storage.mirrors import LOG
 from schemas.storage.tables import TABLES
 
@@ -53,12 +53,13 @@ THREADS = 16
 """Requests at once; they wait for the network."""
 MAX_PROBLEMS = 20
 MAX_SMALL_BYTES = 1 << 26
-MAX_FORGOTTEN_BYTES = 1 << 30
+MAX_FORGOTTEN_BYTES = MAX_PICTURE_BYTES = 1 << 30
 RETRY_S = 60
 RETRIES = 8
 _ADDRESS = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/([\x21-\x7e]*))?")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _STATUS = re.compile(r"status code: (\d{3}[^:]*)")
+_PICTURE = re.compile(r"([0-9a-f]{2})/([0-9a-f]{2})/\1\2[0-9a-f]{60}\.[a-z0-9]{1,8}")
 _FILE = re.compile(r"[^/]+\.parquet|_delta_log/[0-9]{20}\.(json|checkpoint[^/]*\.parquet)")
 Job = TypeVar("Job")
 Done = TypeVar("Done")
@@ -181,13 +182,16 @@ class Place:
         except BaseError as error:
             raise self._error(error) from None
 
-    def fetch(self, key: str, target: Path) -> bool:
-        """Write an object into a file, which is synced; False when there is none."""
+    def fetch(self, key: str, target: Path, max_bytes: int | None = None) -> bool:
+        """Write an object into a file, which is synced; False when there is none, or a larger one."""
         from obstore.exceptions import BaseError
 
         try:
+            found = self._obstore.get(self._store, key)
+            if max_bytes is not None and found.meta["size"] > max_bytes:
+                return False
             with target.open("wb") as file:
-                for part in self._obstore.get(self._store, key).stream():
+                for part in found.stream():
                     file.write(part)
                 file.flush()
                 os.fsync(file.fileno())
@@ -419,7 +423,7 @@ def _push_pictures(
             files = set(named.filter(pc.starts_with(named, f"{folder}/")).to_pylist())
             keys = place.keys(f"pictures/{folder}") if folder in there else set()
             listed = {f"{folder}/{key}" for key in keys}
-            extra = (one for one in listed - files if is_content_address(Path(one)))
+            extra = filter(_PICTURE.fullmatch, listed - files)
             gone.extend(f"pictures/{one}" for one in extra)
             known += len(listed & files)
             yield from sorted(files - listed)
@@ -547,8 +551,7 @@ def _pull_pictures(
         mine = {path.name for path in layout.pictures.glob("*") if path.is_dir()}
         for folder in sorted(mine | (there := place.folders("pictures"))):
             keys = place.keys(f"pictures/{folder}") if folder in there else set()
-            found = (f"{folder}/{key}" for key in keys)
-            listed = {one for one in found if is_content_address(Path(one))}
+            listed = set(filter(_PICTURE.fullmatch, (f"{folder}/{key}" for key in keys)))
             paths = layout.pictures.joinpath(folder).glob("*/*")
             here = {str(path.relative_to(layout.pictures)) for path in paths}
             extra.update(here - listed)
@@ -557,8 +560,8 @@ def _pull_pictures(
 
     def fetch(file: str) -> int | str:
         half, target = aside / Path(file).name, layout.picture(file)
-        if not place.fetch(f"pictures/{file}", half):
-            return "it is gone there"
+        if not place.fetch(f"pictures/{file}", half, MAX_PICTURE_BYTES):
+            return "it is gone there, or larger than a picture"
         try:
             data = half.read_bytes()
             if picture_id_of(data) != target.stem:
@@ -626,7 +629,7 @@ def _drop_pictures(layout: Layout, extra: set[str]) -> int:
     if not extra:
         return 0
     named = set(Catalog(layout).read("pictures", ["file"])["file"].to_pylist())
-    gone = [file for file in extra - named if is_content_address(layout.picture(file))]
+    gone = list(filter(_PICTURE.fullmatch, extra - named))
     for file in gone:
         layout.picture(file).unlink(missing_ok=True)
     return len(gone)

@@ -384,6 +384,8 @@ def _told(address: str | None = None) -> Iterator[None]:
         if address is not None:
             raise NetworkError(
                 f"Ray at {address} cannot be reached ({said})",
-                "Start it with `ray start --head`, or use --ray local.",
+                "Run it again when this machine is less busy."
+                if address == LOCAL
+                else "Start it with `ray start --head`; one that asks for a token needs RAY_AUTH_MODE=token.",
             ) from error
         raise NetworkError(f"the Ray cluster failed ({said})", LEFT_AS_IT_WAS) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,11 @@ def add_clip(name: str, weights: Path, out: Path) -> Path:
             "Choose one with CLIP's, such as open_clip:ViT-B-32.",
         )
     state = read_weights(weights)
-    model = open_clip.create_model(wanted, pretrained=None, pretrained_image=False).eval()
+    logging.disable(logging.WARNING)  # it would warn that weights are missing, which come next
+    try:
+        model = open_clip.create_model(wanted, pretrained=None, pretrained_image=False).eval()
+    finally:
+        logging.disable(logging.NOTSET)
     try:
         model.load_state_dict(state)
     except RuntimeError as error:

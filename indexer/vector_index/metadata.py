@@ -125,7 +125,10 @@ def collect_rows(catalog: Catalog, model_id: str, preprocessing: str) -> IndexRo
     stored = stored.take(pa.array(order))
     chosen = np.asarray(pc.index_in(stored["picture_id"], place).combine_chunks(), np.int64)
     stored = stored.append_column("episode_url", _episode_pages(catalog, stored))
+    del both, has_vector, has_title, place
+    pa.default_memory_pool().release_unused()  # Arrow keeps what it has freed
     vectors = reading(catalog.layout.table("vectors"), lambda: _vectors(catalog, model, chosen))
+    pa.default_memory_pool().release_unused()
     return IndexRows(vectors, row_ids[order], score[chosen], PictureRows(stored), titles, left_out)
 
 
@@ -161,6 +164,7 @@ def _vectors(catalog: Catalog, model: tuple[str, str], chosen: np.ndarray) -> np
     """
     parts = (batch["vector"] for batch in of_model(catalog, model, ["vector"]) if batch.num_rows)
     first = next(parts, None)
+    parts.close()
     width = 1 if first is None else len(first[0])
     rows = max(1, HELD_BYTES // (2 * width))
     if len(chosen) <= rows:

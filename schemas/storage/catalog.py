@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 
-BATCH_ROWS = 16_384
+BATCH_ROWS = 4096
 _TIMES = {"titles": "crawled_at", "pictures": "fetched_at", "strips": "cut_at"}
 
 
@@ -90,8 +90,9 @@ class Catalog:
                 yield from rows.to_batches(
                     columns and list(columns),
                     batch_size=BATCH_ROWS,
-                    batch_readahead=1,
-                    fragment_readahead=1,
+                    batch_readahead=0,  # what is read ahead of a million vectors is a gigabyte
+                    fragment_readahead=0,
+                    use_threads=False,
                 )
         except (OSError, ValueError) as error:
             raise commits.damaged(self.layout.table(table), error) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator
 from typing import Any, TextIO
 
@@ -16,11 +17,13 @@ from search.output.data import (
     write_csv,
     write_lines,
 )
-from search.output.text import write_table
+from search.output.text import cells, write_table
 
 EachAnswer = tuple[str, Answer | PictureError]
 """A file as it was named, and its answer, or why it could not be used."""
 TABLE = ("file", "artist", "nearest", "by", "closeness")
+FILE_SHARE = 0.4
+"""Of a terminal's width, for the file."""
 
 
 def write_each(
@@ -33,6 +36,9 @@ def write_each(
         write_csv(out, ["file", *CSV_COLUMNS, "problem"], _rows(answers, by, layout))
     elif form == "table":
         lines = [_line(file, found, by) for file, found in answers]
+        if out.isatty():
+            width = int(FILE_SHARE * shutil.get_terminal_size().columns)
+            lines = [[_end_of(file, width), *others] for file, *others in lines]
         write_table(out, TABLE, lines, [False] * len(TABLE))
     else:
         write = write_array if form == "json" else write_lines
@@ -64,6 +70,16 @@ def _line(file: str, found: Answer | PictureError, by: str) -> list[str]:
     if by == "picture" and found.pictures:
         first = next(one for one in found.titles if one.title_id == found.pictures[0].title_id)
     return [file, said, first.name, ", ".join(first.authors) or "-", first.closeness or "-"]
+
+
+def _end_of(file: str, width: int) -> str:
+    """A file's name with as many of its folders as fit: a table cut at the right shows no name."""
+    parts = file.split("/")
+    short = file
+    while cells(short) > width and len(parts) > 1:
+        parts.pop(0)
+        short = "…/" + "/".join(parts)
+    return short
 
 
 def _problem(file: str, error: PictureError) -> str:

@@ -1,4 +1,4 @@
-"""Thumbnails in the terminal: kitty, iTerm2, sixel, or coloured half blocks anywhere else.
+"""Thumbnails in the terminal by chafa: kitty, iTerm2, sixel, or coloured blocks anywhere else.
 
 The terminal is recognised by its environment; asking it could hang in a pipe or a
 multiplexer, which swallows pictures anyway and therefore gets blocks.
@@ -6,15 +6,10 @@ multiplexer, which swallows pictures anyway and therefore gets blocks.
 
 from __future__ import annotations
 
-import base64
-import io
 import os
-import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, TextIO
-
-import numpy as np
 
 from schemas.images import PREVIEW_RATIO, PictureLimits, stored_preview
 from schemas.records import Answer, Hit
@@ -30,8 +25,8 @@ CELL_PX = (10, 20)
 HEIGHT_PX = ROWS * CELL_PX[1]
 LONGEST_PX = round(PREVIEW_RATIO * HEIGHT_PX)
 MOST_WIDTH_PX = 900
-KITTY_CHUNK_BYTES = 4096  # the protocol's own limit
-SIXEL_COLORS = 64
+STYLES = {"kitty": "KITTY", "iterm": "ITERM2", "sixel": "SIXELS", "blocks": "SYMBOLS"}
+"""And what chafa calls them."""
 
 
 def terminal_style(environ: Mapping[str, str]) -> str:
@@ -52,9 +47,8 @@ def write_previews(
     out: TextIO, answer: Answer, by: str, layout: Layout, limits: PictureLimits, style: str = "auto"
 ) -> None:
     """A strip of thumbnails for each hit, in the order of the table; lost files are left out."""
-    draw = {"kitty": kitty, "iterm": iterm, "sixel": sixel, "blocks": blocks}[
-        terminal_style(os.environ) if style == "auto" else style
-    ]
+    if style == "auto":
+        style = terminal_style(os.environ)
     groups = (
         [(f"{title.rank}  {title.name}", title.hits) for title in answer.titles]
         if by == "title"
@@ -65,7 +59,7 @@ def write_previews(
         images = [image for image in found if image is not None]
         if images:
             out.write(plain(caption) + "\n")
-            out.writelines(draw(_strip(images)))
+            out.write(drawn(_strip(images), style))
             out.write("\n")
     out.flush()
 
@@ -130,52 +124,18 @@ def _strip(images: list[Image.Image]) -> Image.Image:
     return strip
 
 
-def _png(image: Image.Image) -> str:
-    held = io.BytesIO()
-    image.save(held, "PNG")
-    return base64.standard_b64encode(held.getvalue()).decode("ascii")
+def drawn(image: Image.Image, style: str) -> str:
+    """A picture as a terminal of a style shows it, in ROWS lines."""
+    import chafa  # a native library: only for whoever asks for pictures
 
-
-def kitty(image: Image.Image) -> Iterator[str]:
-    """Source:  sw.kovidgoyal.net/kitty/graphics-protocol, "remote client" transfer"""
-    data = _png(image)
-    for start in range(0, len(data), KITTY_CHUNK_BYTES):
-        end = start + KITTY_CHUNK_BYTES
-        head = f"a=T,f=100,r={ROWS}," if start == 0 else ""
-        yield f"\x1b_G{head}m={int(end < len(data))};{data[start:end]}\x1b\\"
-    yield "\n"
-
-
-def iterm(image: Image.Image) -> Iterator[str]:
-    """Source:  iterm2.com/documentation-images.html"""
-    yield f"\x1b]1337;File=inline=1;height={ROWS};preserveAspectRatio=1:{_png(image)}\x07\n"
-
-
-def sixel(image: Image.Image) -> Iterator[str]:
-    """Source:  DEC STD 070, chapter 9; run lengths as in its `!` introducer"""
-    paletted = image.quantize(SIXEL_COLORS)
-    pixels = np.asarray(paletted)  # (H, W)
-    yield f'\x1bPq"1;1;{pixels.shape[1]};{pixels.shape[0]}'
-    for number, color in enumerate(np.reshape(paletted.getpalette() or [], (-1, 3))):
-        red, green, blue = (round(v * 100 / 255) for v in color.tolist())
-        yield f"#{number};2;{red};{green};{blue}"
-    bits = 1 << np.arange(6)
-    for top in range(0, len(pixels), 6):
-        band = pixels[top : top + 6]  # (6, W)
-        for number in np.unique(band).tolist():
-            mask = ((band == number) * bits[: len(band), None]).sum(axis=0) + ord("?")  # (W,)
-            line = mask.astype(np.uint8).tobytes().decode("ascii")
-            runs = re.sub(r"(.)\1{3,}", lambda run: f"!{len(run[0])}{run[1]}", line)
-            yield f"#{number}{runs}$"
-        yield "-"
-    yield "\x1b\\\n"
-
-
-def blocks(image: Image.Image) -> Iterator[str]:
-    """Two averaged pixels a cell: the upper half block in one colour on a ground of another."""
-    columns = max(1, image.width // CELL_PX[0])
-    pixels = np.asarray(image.resize((columns, 2 * ROWS), resample=4))  # (2 ROWS, W, 3)
-    for upper, lower in zip(pixels[::2].tolist(), pixels[1::2].tolist(), strict=True):
-        for (r, g, b), (r2, g2, b2) in zip(upper, lower, strict=True):
-            yield f"\x1b[38;2;{r};{g};{b}m\x1b[48;2;{r2};{g2};{b2}m▀"
-        yield "\x1b[0m\n"
+    config = chafa.CanvasConfig()
+    config.width, config.height = max(1, image.width // CELL_PX[0]), ROWS
+    config.cell_width, config.cell_height = CELL_PX
+    config.canvas_mode = chafa.CanvasMode.CHAFA_CANVAS_MODE_TRUECOLOR
+    config.pixel_mode = getattr(chafa.PixelMode, f"CHAFA_PIXEL_MODE_{STYLES[style]}")
+    canvas = chafa.Canvas(config)
+    kind = chafa.PixelType.CHAFA_PIXEL_RGB8
+    canvas.draw_all_pixels(kind, image.tobytes(), *image.size, 3 * image.width)
+    # Not what this terminal is found to be: for that the library would ask it.
+    shown: bytes = canvas.print(term_info=chafa.TermDb().get_fallback_info())
+    return shown.decode() + "\n"

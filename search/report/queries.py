@@ -56,17 +56,23 @@ where f.pictures_count >= 2
 qualify row_number() over (partition by f.genre, f.rival order by abs(f.margin), f.title_id) <= 4
 order by abs(f.margin)""",
     "authors": """\
+with largest as (
+  select author from catalog where author is not null
+  group by author order by count(*) desc, author limit 600)
 select author, any_value(genre) as genre, count(*) as pictures_count, min(year) as first_year,
   max(year) as last_year, mean_vector(list(vector)) as style,
   list(file order by picture_id)[1:2] as files
-from catalog join vectors using (picture_id)
-where author is not null and model_id = (select mode(model_id) from vectors)
-group by author order by pictures_count desc, author limit 600""",
+from catalog join largest using (author) join vectors using (picture_id)
+where model_id = (select mode(model_id) from vectors)
+group by author order by pictures_count desc, author""",
     "drift": """\
-with years as (
+with largest as (
+  select author from catalog where author is not null
+  group by author order by count(*) desc, author limit 600),
+years as (
   select author, year, count(*) as pictures_count, mean_vector(list(vector)) as style
-  from catalog join vectors using (picture_id)
-  where author is not null and year is not null
+  from catalog join largest using (author) join vectors using (picture_id)
+  where year is not null
     and model_id = (select mode(model_id) from vectors)
   group by author, year having count(*) >= 3),
 likes as (

@@ -279,7 +279,10 @@ def test_damage_there_is_found(layout: Layout, url: str, tmp_path: Path) -> None
     place = Place(url)
     file = sorted(files(layout))[0]
     place.put(f"pictures/{file}", b"another")
+    for odd in ("ab/notes.txt", f"ab/cd/{'e' * 64}.png", f"ab/x/{file}"):  # of somebody else
+        place.put(f"pictures/{odd}", b"x")
     report = pulled(url, tmp_path / "one")
+    assert files(Layout(tmp_path / "one")) == files(layout) - {file}
     assert (report.failed, report.problems) == (1, [f"{file}: it is damaged there"])
     data = next(key for key in place.keys("") if re.fullmatch("tables/titles/.*parquet", key))
     place.put(data, b"another")

@@ -43,8 +43,7 @@ export async function authorPage(main, params, signal) {
       swatches(author.palette)),
     drift(author.drift),
     author.similar.length ? h("section", {}, h("h2", {}, t("drawnAlike")), h("ul", { class: "people" }, author.similar.map((one) => h("li", {},
-      h("a", { href: withParams("author", { name: one.author }) }, mounted(one.pictures[0].picture_id, "", { size: "small" }), h("span", { class: "who" }, one.author),
-        h("span", { class: "soft" }, t(`is ${one.closeness}`))))))) : null,
+      h("a", { href: withParams("author", { name: one.author }) }, mounted(one.pictures[0].picture_id, "", { size: "small" }), h("span", { class: "who" }, one.author, h("span", { class: "soft" }, one.title))))))) : null,
     h("section", {}, h("h2", {}, t("works")), h("ul", { class: "grid titles" }, author.titles.map(entry)))));
 }
 

@@ -115,7 +115,9 @@ def test_a_damaged_file_is_refused(folder: Path, tmp_path: Path, name: str) -> N
         ClipModel.open(copied)
 
 
-def test_weights_that_do_not_fit_are_told_in_one_line(network: Any, tmp_path: Path) -> None:
+def test_weights_that_do_not_fit_are_told_in_one_line(
+    network: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     torch.save({"visual.x": torch.zeros(2)}, tmp_path / "other.pt")
     for name, weights, said in (
         ("open_clip:ViT-B-99", "other.pt", "unknown open_clip network"),
@@ -128,6 +130,7 @@ def test_weights_that_do_not_fit_are_told_in_one_line(network: Any, tmp_path: Pa
             add_clip(name, tmp_path / weights, tmp_path / "models")
         assert "\n" not in caught.value.message
     assert not (tmp_path / "models").exists()
+    assert not [one for one in caplog.records if "randomly" in one.message]  # it is not so
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from schemas.errors import UsageError
 from schemas.records import LabelProbability, Labels
 from schemas.storage.layout import Layout
 from search.output import text as table
+from search.output.each import write_each
 from search.output.text import (
     EXPANDED,
     cells,
@@ -192,3 +193,12 @@ def test_shares_of_the_catalog_are_not_printed_as_an_answer() -> None:
     assert headings == [
         f"Which {kind}? (only how common each is in the catalog)" for kind in ("genre", "era")
     ]
+
+
+def test_a_table_of_files_shows_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    file = "/home/somebody/pictures/drawings/of many people/one/an_architect_01.png"
+    for out, shown in ((Terminal(), "…/one/an_architect_01.png"), (io.StringIO(), file)):
+        write_each(out, [(file, answer(name="Kim"))], "title", Layout(Path("/data")), "table")
+        assert out.getvalue().splitlines()[1].startswith(f"{shown}  ")
+        assert cells(out.getvalue().splitlines()[1]) <= 80 or not out.isatty()

@@ -41,12 +41,13 @@ def scripts_at_once(name: str = "app.js") -> set[str]:
 
 def test_the_first_page_is_small(client: TestClient) -> None:
     first = scripts_at_once()
-    assert {"ask.js", "results.js", "keys.js"} < first
-    assert not first & {"lightbox.js", "map.js", "map_view.js"}, "loaded when they are wanted"
+    assert {"ask.js", "home.js", "keys.js"} < first
+    later = {"results.js", "works.js", "lightbox.js", "map.js", "map_view.js", "strings_ko.js"}
+    assert not first & later, "loaded when they are wanted"
     files = [client.get("/").content, (STATIC / "app.css").read_bytes()]
     files += [(STATIC / name).read_bytes() for name in first]
-    assert sum(map(len, files)) < 150_000, "without compression"
-    assert sum(len(gzip.compress(data)) for data in files) < 52_000
+    assert sum(map(len, files)) < 120_000, "without compression"
+    assert sum(len(gzip.compress(data)) for data in files) < 42_000
     assert sum(path.stat().st_size for path in STATIC.iterdir()) < 220_000
 
 
