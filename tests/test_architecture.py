@@ -65,8 +65,16 @@ TRACKED = {
     *(".py", ".safetensors", ".service", ".sql", ".svg", ".timer", ".toml", ".txt"),
 }
 """Kinds of files that the repository holds: no pickles, no arrays, no pictures but PICTURES."""
+ENGINES = {
+    "pymilvus": "indexer/vector_index/milvus.py",
+    "ray": "indexer/embedding/ray_data.py",
+    "obstore": "indexer/object_storage.py",
+    "chafa": "search/output/preview.py",
+}
+"""Packages that one module alone imports."""
 DISTRIBUTIONS = {
     "argon2": "argon2-cffi",
+    "chafa": "chafa-py",
     "cv2": "opencv-python-headless",
     "dicebear": "dicebear-core",
     "faiss": "faiss-cpu",
@@ -139,6 +147,14 @@ def test_folders_import_only_what_they_may() -> None:
         or name.split(".")[0] in rule(NEVER, path)
     ]
     assert not wrong, "\n" + "\n".join(wrong)
+
+
+def test_engines_are_imported_in_one_module_each() -> None:
+    found = {
+        engine: {name_of(path) for path in modules().values() if engine in packages(path)}
+        for engine in ENGINES
+    }
+    assert found == {engine: {where} for engine, where in ENGINES.items()}
 
 
 def test_training_is_imported_inside_functions_only() -> None:
