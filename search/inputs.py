@@ -137,14 +137,17 @@ class QueryPicture:
         with self._named():
             return decode_preview(self.data, limits, side_px, self._part(limits))
 
-    def pixels(self, limits: PictureLimits, spec: PixelSpec) -> np.ndarray:
-        """What the network sees of it.
+    def pixels(
+        self, limits: PictureLimits, spec: PixelSpec, image: Image.Image | None = None
+    ) -> np.ndarray:
+        """What the network sees of it; `image` is it in full size where that is at hand.
 
         Errors:  PictureError, with the picture's name
         """
         from indexer.embedding.preprocess import prepare
 
-        image = self.image(limits, spec.decode_px)
+        if image is None or max(image.size) > spec.decode_px:
+            image = self.image(limits, spec.decode_px)
         with self._named():
             if is_blank(image):
                 raise PictureError(

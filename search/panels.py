@@ -258,6 +258,8 @@ class _Sight:
         self.notes: list[str] = []
         self.refused: dict[int, InputError] = {}
         self.sizes: dict[int, tuple[int, int]] = {}
+        self.decoded: dict[int, Image.Image] = {}
+        """In full size."""
         for at, picture in enumerate(pictures):
             try:
                 left, top, right, bottom = picture.part(limits)
@@ -286,7 +288,7 @@ class _Sight:
     def _whole(self, at: int) -> _Found | None:
         picture = self.pictures[at]
         try:
-            pixels = picture.pixels(self.limits, self.spec)
+            pixels = picture.pixels(self.limits, self.spec, self.decoded.pop(at, None))
         except InputError as error:
             self.refused[at] = error
             return None
@@ -394,6 +396,8 @@ class _Sight:
             image = self.pictures[at].image(self.limits, PAGE_PX)
         except PictureError:
             return False  # which is told where the whole picture is tried
+        if image.size == self.sizes[at]:
+            self.decoded[at] = image
         return is_page(cut_page(np.asarray(image)).panels, *image.size)
 
     def _slice(self, at: int, width_px: int) -> Image.Image:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -12,6 +13,7 @@ from indexer.embedding.preprocess import PixelSpec
 from schemas.errors import InputError, UsageError
 from schemas.images import PictureError, PictureLimits, Reason
 from search.inputs import Crop, QueryPicture, read_picture, shown
+from tests.search.artists import draw
 
 LIMITS = PictureLimits()
 
@@ -112,3 +114,14 @@ def test_standard_input_is_read_to_the_cap() -> None:
 
 def test_odd_file_names_can_be_shown() -> None:
     assert shown("a\udcffb.png") == "a\ufffdb.png"
+
+
+@pytest.mark.parametrize("size", [(450, 400), (590, 420), (640, 480), (1300, 900)])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_a_decoded_picture_is_seen_as_its_file(size: tuple[int, int], kind: str) -> None:
+    data = io.BytesIO()
+    draw(1, 5).resize(size).save(data, kind)
+    picture, limits = QueryPicture("a", data.getvalue()), LIMITS
+    spec = PixelSpec(max_side_px=480, min_side_px=480, trim=True, zoom=1.25)
+    seen = picture.pixels(limits, spec, picture.image(limits))
+    assert np.array_equal(seen, picture.pixels(limits, spec))
