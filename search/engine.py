@@ -18,7 +18,7 @@ from typing import NamedTuple, cast
 import numpy as np
 
 from indexer.embedding.encoder import Device, Encoded, Encoder, Runtime
-from indexer.labels.predict import Prediction, predict
+from indexer.labels.predict import Prediction, predict, products_on_one_thread
 from indexer.vector_index.generations import Generation
 from indexer.vector_index.ranking import (
     CENTROID_WEIGHT,
@@ -256,6 +256,7 @@ class Engine:
                 local = generation.index
                 generation.index = MilvusIndex(local, uri, collection_of(generation.id))
             if bulk:
+                products_on_one_thread()
                 generation.index.use(settings.index.device, first=True)
             encoder = Encoder.open(
                 generation.model_dir,

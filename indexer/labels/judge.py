@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from indexer.labels.calibration import LabelDataset
-from indexer.labels.predict import LabelModel, Prediction, predict
+from indexer.labels.predict import LabelModel, Prediction, predict, products_on_one_thread
 from indexer.vector_index.generations import Generation
 from indexer.vector_index.metadata import CODES
 from schemas.attempt import attempt
@@ -69,7 +69,7 @@ def judge_pending(
 
     started = time.perf_counter()
     catalog = Catalog(layout)
-    with Generation.open(layout) as generation:
+    with Generation.open(layout) as generation, products_on_one_thread():
         judged = _Judge(generation)
         pending, already, has_row = judged.pending(catalog, again)
         pending = pending[:limit]

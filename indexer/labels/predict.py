@@ -7,6 +7,7 @@ folder `labels/` of a generation or of a trained model, which then answers witho
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +40,16 @@ from schemas.records import LABEL_KINDS, LabelProbability, Labels
 from schemas.storage.fsio import fsync_directory, write_file
 
 MODEL_FOLDER = "model"
+
+
+def products_on_one_thread() -> AbstractContextManager[object]:
+    """From now on, or for the length of a `with`, matrix products take one thread. Those of a few
+    pictures are small, and threads spin while they wait for one another: where something else
+    wants the cores as well, they took seven times as long."""
+    from threadpoolctl import threadpool_limits
+
+    limits: AbstractContextManager[object] = threadpool_limits(1, user_api="blas")
+    return limits
 
 
 @dataclass(frozen=True)

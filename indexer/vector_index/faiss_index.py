@@ -44,6 +44,8 @@ MOST_ON_GPU = 2048
 MORE_ON_GPU = 32
 """So many more are asked for: a GPU rounds queries to half floats, which moves near ties."""
 COMPARED_NUMBERS = 1 << 24
+MANY_NUMBERS = 200_000_000
+"""So many numbers of vectors take one thread 50 ms or so."""
 
 Copy = Callable[[Any, int], Any]
 """Puts a FAISS index on the GPU of a number."""
@@ -179,9 +181,6 @@ class VectorIndex:
         """
         import faiss
 
-        # One query is one scan on one core: more threads would only wait, and wake the
-        # network's own threads while they do (3.4 ms became 0.4 ms on two cores).
-        faiss.omp_set_num_threads(1 if len(vectors) == 1 else _cores())
         left = self.count - (0 if without is None else len(without))
         left = left if row_ids is None else len(row_ids)
         k = min(k, left)
@@ -195,11 +194,18 @@ class VectorIndex:
         elif without is not None and len(without):
             selector = self._bits(without, False)
         exact |= self._gpu_first and selector is None and k + MORE_ON_GPU <= MOST_ON_GPU
-        if exact or self._candidates is None or k * LARGEST_SHARE > self.count:
+        exact |= self._candidates is None or k * LARGEST_SHARE > self.count
+        # Fewer of each list count, so more lists are read.
+        probes = self.plan.probes * max(1.0, k / TUNED_K) * self.count / left
+        share = 1.0 if exact else min(1.0, probes / max(1, self.plan.lists))
+        # One query is one scan on one core. Threads spin while they wait for one another, and take
+        # time from whatever else wants the cores: little work is done by one.
+        numbers = len(vectors) * self.count * self.dimension * share
+        is_little = len(vectors) == 1 or numbers < MANY_NUMBERS
+        faiss.omp_set_num_threads(1 if is_little else _cores())
+        if exact:
             similarity, places = self._scan(vectors, k, selector)
         else:
-            # Fewer of each list count, so more lists are read.
-            probes = self.plan.probes * max(1.0, k / TUNED_K) * self.count / left
             similarity, places = self._probe(vectors, k, selector, ceil(probes))
             short = (places < 0).any(axis=1)
             if short.any():

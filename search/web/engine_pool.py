@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from indexer.labels.predict import products_on_one_thread
 from indexer.vector_index.ranking import unit
 from schemas.errors import NoIndexError, ToonsearchError
 from schemas.settings import Settings
@@ -159,6 +160,7 @@ class EnginePool:
     def _open(self) -> OpenEngine:
         engine = Engine.open(self.settings.layout, self.settings)
         engine.encoder.take_turns()
+        products_on_one_thread()
         try:
             engine.generation.index.use(self.settings.index.device, first=True)
             # One whole query: whatever is wrong shows now, and what is slow is done.

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,12 +17,10 @@ from PIL import Image
 from crawler.importers.folder import import_folder
 from indexer.embedding.embed import embed_pending
 from indexer.embedding.models import MODEL_FILE
-from indexer.embedding.preprocess import PixelSpec
 from indexer.vector_index.build import build_generation
 from indexer.vector_index.generations import Generation, publish
 from indexer.vector_index.ranking import CENTROID_WEIGHT, UNEXPANDED, WEIGHTS, expanded
 from schemas.errors import InputError, NoIndexError
-from schemas.images import PictureLimits
 from schemas.settings import Settings, load_settings
 from schemas.storage.layout import Layout
 from search.engine import Engine, QueryOptions, StyleQuery
@@ -265,9 +264,9 @@ def test_the_network_loads_while_the_picture_is_decoded(
     with Engine.open(settings.layout, settings) as first:
         decode = QueryPicture.pixels
 
-        def watched(self: QueryPicture, limits: PictureLimits, spec: PixelSpec) -> np.ndarray:
+        def watched(self: QueryPicture, *asked: Any) -> np.ndarray:
             seen.append(first.encoder._loading is not None)
-            return decode(self, limits, spec)
+            return decode(self, *asked)
 
         monkeypatch.setattr(QueryPicture, "pixels", watched)
         first.encode([picture(1, 5)])
