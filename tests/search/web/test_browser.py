@@ -168,6 +168,8 @@ def test_language(page_of: Open) -> None:
     page = page_of(locale="ko-KR")
     assert "누가" in page.locator("h1").inner_text()
     assert page.locator("html").get_attribute("lang") == "ko"
+    # The head is drawn again when the server has said who is signed in: no click may fall between.
+    page.wait_for_load_state("networkidle")
     page.get_by_role("button", name="View in English").click()
     page.wait_for_selector("h1:has-text('Who draws')")
     page.reload()  # the choice is kept
