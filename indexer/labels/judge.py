@@ -83,9 +83,11 @@ def judge_pending(
 
         def commit() -> None:
             write = catalog.upsert if has_row[pending[done : done + size]].any() else catalog.append
-            write("predictions", pa.concat_tables([schema.empty_table(), *found]))
-            report.counts["judged"] += sum(part.num_rows for part in found)
+            # Let go of first: what is interrupted here must not be written a second time.
+            rows = pa.concat_tables([schema.empty_table(), *found])
             found.clear()
+            write("predictions", rows)
+            report.counts["judged"] += rows.num_rows
 
         size = 0  # pictures that were judged since the last commit, or failed
         try:

@@ -11,7 +11,7 @@ import pytest
 
 from indexer.labels import judge
 from indexer.labels.judge import PRIOR, SHOWN, generation_dataset, judge_pending
-from indexer.labels.predict import Prediction, predict
+from indexer.labels.predict import Prediction, predict, products_on_one_thread
 from indexer.vector_index.build import build_generation
 from indexer.vector_index.generations import Generation, publish
 from schemas.errors import NoIndexError
@@ -115,6 +115,42 @@ def test_eras_of_another_width_are_judged_again(tmp_path: Path) -> None:
         assert len(rows) == len({row["picture_id"] for row in rows}) == 90
         told = {one["label"] for row in rows for one in row["eras"]}
         assert told and told <= known
+
+
+def test_products_take_one_thread_for_as_long_as_they_are_told() -> None:
+    from threadpoolctl import threadpool_info
+
+    def threads() -> list[int]:
+        return [one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"]
+
+    before = threads()
+    with products_on_one_thread():
+        assert threads() and set(threads()) == {1}
+    assert threads() == before
+
+
+def test_an_interrupted_commit_writes_nothing_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = Layout(tmp_path)
+    fill_catalog(layout, authors=4, titles=2, pictures=4)
+    report = build_generation(layout, SETTINGS)
+    assert report.generation_id is not None
+    publish(layout, report.generation_id)
+    append = Catalog.append
+
+    def interrupted(self: Catalog, table: str, rows: Any) -> None:
+        append(self, table, rows)
+        if rows.num_rows:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(judge, "COMMIT_ROWS", 1)
+    monkeypatch.setattr(Catalog, "append", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        judge_pending(layout)
+    monkeypatch.undo()
+    rows = Catalog(layout).read("predictions")["picture_id"].to_pylist()
+    assert len(rows) == len(set(rows)) == 32
 
 
 def test_years_that_came_later_are_predicted(tmp_path: Path) -> None:

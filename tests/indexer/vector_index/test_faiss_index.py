@@ -178,3 +178,20 @@ def test_lists_are_laid_out_on_a_gpu(tmp_path: Path) -> None:
     assert index.search(asked, 5)[1].tolist() != exact  # so that recall can be measured
     index.scan_on(2, stays, first=True)
     assert index.search(asked, 5)[1].tolist() == exact
+
+
+def test_a_little_work_takes_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    import faiss
+
+    from indexer.vector_index import faiss_index
+
+    rng = np.random.default_rng(3)
+    vectors = rng.standard_normal((50, 8)).astype(np.float32)
+    index = faiss_index.index_of(vectors, np.arange(50))
+    threads: list[int] = []
+    monkeypatch.setattr(faiss, "omp_set_num_threads", threads.append)
+    monkeypatch.setattr(faiss_index, "_cores", lambda: 7)
+    monkeypatch.setattr(faiss_index, "MANY_NUMBERS", 10 * 50 * 8)
+    for queries in (1, 9, 10):
+        index.search(vectors[:queries], 3)
+    assert threads == [1, 1, 7]
