@@ -5,13 +5,11 @@ Piped output has no colours, full names and a fixed layout.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import shutil
 import unicodedata
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from schemas.errors import UsageError
@@ -55,8 +53,7 @@ def write_answer(
     """The hits in the order of their similarity, then what is concluded of the labels.
 
     Columns that are empty in all rows are left out where nobody named them. With a layout, a row
-    links to its (best) picture where a terminal takes that: to the user's own file while it is
-    there, else to the copy in the store.
+    links to its (best) picture where a terminal takes that (`Layout.picture_to_name`).
     """
     title_of = {title.title_id: title for title in answer.titles}
     shown: Sequence[TitleHit | Hit] = answer.titles if by == "title" else answer.pictures
@@ -202,13 +199,8 @@ def write_table(
 
 
 def _address(layout: Layout | None, hit: Hit) -> str:
-    if layout is None or hit.file is None:
-        return ""
-    own = Path(hit.source_path or "")
-    with contextlib.suppress(OSError, ValueError):  # a name that the system refuses
-        if own.is_absolute() and own.is_file():
-            return own.as_uri()
-    return layout.picture(hit.file).absolute().as_uri()
+    path = layout and layout.picture_to_name(hit.file, hit.source_path)
+    return path.absolute().as_uri() if path else ""
 
 
 def takes_links(stream: TextIO) -> bool:

@@ -156,7 +156,13 @@ def query(
     nl: Annotated[bool, Option("--nl", help="Print one JSON object a line.")] = False,
     csv: Annotated[bool, Option("--csv", help="Print CSV with a header.")] = False,
     paths_only: Annotated[
-        bool, Option("--paths-only", "-f", help="Print only the best picture's path.")
+        bool,
+        Option(
+            "--paths-only",
+            "-f",
+            help="Print only the path of the best picture: your own file while it is there, else the"
+            " stored copy.",
+        ),
     ] = False,
     null: Annotated[
         bool, Option("--null", "-0", help="Print paths ending in NUL, for `xargs -0`.")
