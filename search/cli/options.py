@@ -38,6 +38,23 @@ Accept = Annotated[
     list[Check] | None,
     Option(help="Publish although this check against the index in use fails: the change is meant."),
 ]
+LEVELS_HELP = "What the levels of folders are, from the top: author, title, genre or year."
+Host = Annotated[
+    str | None,
+    Option(
+        metavar="ADDRESS",
+        help="Address to listen on; 0.0.0.0: whoever can reach this machine (setting web.host,"
+        " default 127.0.0.1: this machine only).",
+    ),
+]
+Port = Annotated[
+    int | None,
+    Option(
+        min=0,
+        max=65535,
+        help="Port to listen on; 0: one that is free (setting web.port, default 8765).",
+    ),
+]
 Limit = Annotated[int | None, Option(min=1, help="Stop after this many pictures.")]
 Manifest = Annotated[
     Path | None,

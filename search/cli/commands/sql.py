@@ -57,7 +57,8 @@ def sql(
         Path | None, Option("--file", "-f", metavar="FILE", help="SQL from a file.")
     ] = None,
     param: Annotated[
-        list[str] | None, Option("--param", "-p", metavar="NAME=VALUE", help="Value of $NAME.")
+        list[str] | None,
+        Option("--param", "-p", metavar="NAME=VALUE", help="Value of $NAME; may be repeated."),
     ] = None,
     form: Annotated[
         Literal["table", "json", "nl", "csv", "markdown", "parquet"] | None,
