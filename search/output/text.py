@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, TextIO
 
-from schemas.errors import UsageError
+from schemas.errors import UsageError, nearest
 from schemas.records import LABEL_KINDS, Answer, Bar, Hit, Labels, TitleHit
 from search.cli.context import colour_wanted, plain
 
@@ -39,7 +39,10 @@ def parse_columns(text: str) -> tuple[str, ...]:
     known = (*COLUMNS, "picture", *MORE_COLUMNS)
     wrong = [name for name in names if name not in known]
     if wrong or not names:
-        raise UsageError(f"no such column: {', '.join(wrong) or text!r}", f"{', '.join(known)}.")
+        raise UsageError(
+            f"no such column: {', '.join(wrong) or text!r}",
+            nearest(wrong[0] if wrong else "", known),
+        )
     return names
 
 

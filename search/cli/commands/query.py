@@ -303,8 +303,10 @@ def query(
             )
         files = _named(sources) if batch is None else _listed(session, batch)
         return _each(session, asking, files, chosen or "table", html)
-    if why and not sources:
-        raise UsageError("--why needs a picture", "Name one.")
+    needed = {"why": why, "weights": weights is not None, "crop": crop is not None}
+    if not sources and any(needed.values()):
+        name = next(name for name, given in needed.items() if given)
+        raise UsageError(f"--{name} needs a picture", "Name one.")
     if why and chosen and html is None:
         raise UsageError(f"--{chosen} has no place for --why", "Add --html FILE.")
     shown: list[QueryPicture] = []

@@ -96,6 +96,8 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         (["query", "x", "--by", "author"], "invalid value for '--by'"),
         (["query", "x", "--json", "--csv"], "--json and --csv exclude each other"),
         (["query", "x", "--crop", "1,2"], "--crop '1,2' is not"),
+        (["query", "x", "--columns", "titel"], "Did you mean 'title'?"),
+        (["query", "--text", "x", "--weights", "1,2"], "--weights needs a picture"),
         (["query", "-", "-"], "standard input can be read only once"),
         (["import", "folder", ".", "--pattern", "{autor}"], "unknown level 'autor'"),
     ],
