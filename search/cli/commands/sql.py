@@ -39,8 +39,8 @@ ENDINGS = {
 @app.command(
     epilog=examples(
         'toonsearch sql "from hardest_genres limit 5"',
-        "toonsearch sql \"select title, s.* from similar('cover.jpg', 50) s join catalog"
-        ' using (picture_id) where year < $y" -p y=2015',
+        "toonsearch sql 'select title, s.* from similar($picture, 50) s join catalog"
+        " using (picture_id) where year < $y' -p picture=cover.jpg -p y=2015",
         "toonsearch sql --schema",
         "toonsearch sql < question.sql --csv > answer.csv",
     )
