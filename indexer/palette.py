@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from indexer.ahead import in_order
 from indexer.panels.catalog import reading_order, searched
 from indexer.panels.picture import PictureReader
+from schemas.attempt import in_order
 from schemas.images import PictureError
 from schemas.progress import Progress
 from schemas.settings import Settings

@@ -16,8 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from indexer.ahead import in_order
-from schemas.attempt import attempt, concerns_all
+from schemas.attempt import attempt, concerns_all, in_order
 from schemas.images import PictureError
 from schemas.records import Answer
 from search.engine import Engine, Nearest, Neighbourhood, QueryOptions, StyleQuery

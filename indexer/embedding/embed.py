@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
-from indexer.ahead import in_order
 from indexer.embedding.encoder import Device, Encoded, Encoder, Runtime
 from indexer.embedding.models import model_dir
 from indexer.embedding.preprocess import PixelSpec, picture_to_pixels, prepare
 from indexer.panels.catalog import reading_order, searched
 from indexer.panels.picture import PictureReader
-from schemas.attempt import attempt, concerns_all
+from schemas.attempt import attempt, concerns_all, in_order
 from schemas.images import (
     SKIPPED,
     PictureError,

@@ -19,7 +19,7 @@ from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from indexer.ahead import in_order
+from schemas.attempt import in_order
 from schemas.images import PictureError, PictureLimits, stored_bytes
 from schemas.names import natural_key
 from schemas.progress import Progress
