@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
-from indexer.embedding.encoder import Device, Encoded, Encoder, Runtime
+from indexer.embedding.encoder import Device, Encoded, Encoder
 from indexer.embedding.models import model_dir
 from indexer.embedding.preprocess import PixelSpec, picture_to_pixels, prepare
 from indexer.panels.catalog import reading_order, searched
@@ -74,7 +74,6 @@ def open_encoder(settings: Settings, *, bulk: bool = False, folder: Path | None 
     """The encoder that the settings ask for, or that of a model folder."""
     return Encoder.open(
         folder or model_dir_of(settings),
-        runtime=cast(Runtime, settings.encoder.runtime),
         device=cast(Device, settings.encoder.device),
         threads=settings.encoder.threads or None,
         bulk=bulk,
