@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
@@ -27,7 +26,6 @@ from schemas.attempt import attempt, concerns_all, in_order
 from schemas.images import (
     SKIPPED,
     PictureError,
-    PictureLimits,
     Reason,
     read_capped,
 )
@@ -43,6 +41,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from indexer.embedding.clip import ClipModel
+
+Job = TypeVar("Job")
 
 # --- Stored pictures.
 
@@ -216,20 +216,32 @@ def encode_rows(
     reader = PictureReader(layout, settings.decode.limits)
     read = partial(read_stored, reader, encoder.pixel_spec)
     subject_of = None if clip is None else clip.encode_picture
-    batch: list[tuple[Row, np.ndarray | PictureError]] = []
-    good = 0
-    for done, (row, outcome) in enumerate(in_order(read, rows, 4 * settings.encoder.batch), 1):
-        batch.append((row, outcome))
-        good += not isinstance(outcome, PictureError)
-        if good >= settings.encoder.batch or done == len(rows):
-            pixels = [one for _, one in batch if not isinstance(one, PictureError)]
-            made = iter(encode_each(encoder, pixels, subject_of))
+    yield from _encoded(encoder, read, rows, settings.encoder.batch, subject_of, progress)
+
+
+def _encoded(
+    encoder: Encoder,
+    read: Callable[[Job], np.ndarray],
+    jobs: Sequence[Job],
+    size: int,
+    subject_of: Callable[[np.ndarray], np.ndarray] | None = None,
+    progress: Progress | None = None,
+) -> Generator[list[tuple[Job, EncodedPicture | PictureError]]]:
+    """The outcome of each job in batches of `size` pictures that can be used."""
+    batch: list[tuple[Job, np.ndarray | PictureError]] = []
+    good: list[np.ndarray] = []
+    for done, (job, outcome) in enumerate(in_order(read, jobs, 4 * size), 1):
+        batch.append((job, outcome))
+        if not isinstance(outcome, PictureError):
+            good.append(outcome)
+        if len(good) >= size or done == len(jobs):
+            made = iter(encode_each(encoder, good, subject_of))
             yield [
-                (row, one if isinstance(one, PictureError) else next(made)) for row, one in batch
+                (job, one if isinstance(one, PictureError) else next(made)) for job, one in batch
             ]
-            batch, good = [], 0
+            batch, good = [], []
         if progress:
-            progress(done, len(rows))
+            progress(done, len(jobs))
 
 
 def read_stored(reader: PictureReader, spec: PixelSpec, row: Row) -> np.ndarray:
@@ -400,7 +412,6 @@ def vector_rows(
 
 # --- Listed pictures, without a catalog: for anybody's own scoring.
 
-BATCH_ROWS = 256
 MAX_PROBLEMS = 20
 Listed = Sequence[tuple[str, Path]]
 
@@ -414,78 +425,6 @@ def listed_pictures(manifest: Path, note: Callable[[str], None]) -> Listed:
     for line in listed.notes.lines(NO_PATH, RAGGED):
         note(line)
     return [(row.path, listed.file_of(row)) for row in listed.rows]
-
-
-@dataclass(frozen=True)
-class ListedVector:
-    """One listed picture: its vector (D,) and out-of-distribution score, or what is wrong."""
-
-    name: str
-    vector: np.ndarray | None
-    ood: float = float("nan")
-    problem: str | None = None
-
-
-def listed_vectors(
-    encoder: Encoder,
-    limits: PictureLimits,
-    listed: Listed,
-    progress: Progress | None = None,
-    look: Callable[[Path], Sequence[np.ndarray]] | None = None,
-    pool: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, float]] | None = None,
-) -> Iterator[list[ListedVector]]:
-    """Vectors of listed pictures in the list's order, batch by batch.
-
-    A picture that cannot be used does not stop the others. `look` says what the network is to see
-    of a picture, if that is not the whole; of several views `pool` makes one vector.
-    """
-    spec = encoder.pixel_spec
-
-    def read(job: tuple[str, Path]) -> Sequence[np.ndarray]:
-        if look is not None:
-            return look(job[1])
-        return [picture_to_pixels(read_capped(job[1], limits), limits, spec)]
-
-    def vector_of(views: list[EncodedPicture | PictureError]) -> tuple[np.ndarray, float]:
-        made = []
-        for view in views:
-            if isinstance(view, PictureError):
-                raise view
-            made.append(view)
-        if len(made) == 1 or pool is None:
-            return made[0].vector, made[0].ood
-        return pool(np.stack([one.vector for one in made]), np.array([one.ood for one in made]))
-
-    batch: list[tuple[str, Sequence[np.ndarray] | PictureError]] = []
-    views = 0
-    ahead = 128 if look is None else 16
-    for done, ((name, _), outcome) in enumerate(in_order(read, listed, ahead), 1):
-        batch.append((name, outcome))
-        views += 1 if isinstance(outcome, PictureError) else len(outcome)
-        if views >= BATCH_ROWS or done == len(listed):
-            good = [
-                view for _, part in batch if not isinstance(part, PictureError) for view in part
-            ]
-            made = iter(encode_each(encoder, good))
-            found = [
-                (
-                    name,
-                    part
-                    if isinstance(part, PictureError)
-                    else attempt(vector_of, list(islice(made, len(part)))),
-                )
-                for name, part in batch
-            ]
-            views = 0
-            yield [
-                ListedVector(name, None, problem=part.message)
-                if isinstance(part, PictureError)
-                else ListedVector(name, *part)
-                for name, part in found
-            ]
-            batch = []
-        if progress:
-            progress(done, len(listed))
 
 
 @contextlib.contextmanager
@@ -510,13 +449,13 @@ class ListingReport:
     failed: int
     problems: list[str]
 
-    def count(self, batch: Sequence[ListedVector]) -> None:
-        """Take a batch into account."""
-        bad = [row for row in batch if row.vector is None]
-        self.embedded += len(batch) - len(bad)
-        self.failed += len(bad)
-        room = MAX_PROBLEMS - len(self.problems)
-        self.problems += [f"{row.name}: {row.problem}" for row in bad[:room]]
+    def count(self, batch: Iterable[tuple[str, str | None]]) -> None:
+        """Take a batch into account: the name of each picture, and what is wrong with it."""
+        for name, problem in batch:
+            self.embedded += problem is None
+            self.failed += problem is not None
+            if problem is not None and len(self.problems) < MAX_PROBLEMS:
+                self.problems.append(f"{name}: {problem}")
 
 
 def embed_listed(
@@ -534,9 +473,16 @@ def embed_listed(
     encoder = open_encoder(settings, bulk=True)
     facts = {"model_id": encoder.model_id, "preprocessing": encoder.preprocessing_digest}
     schema = pa.schema([("path", pa.string()), ("vector", pa.list_(pa.float32()))], facts)
-    report = ListingReport(encoder.model_id, 0, 0, [])
+    report, limits = ListingReport(encoder.model_id, 0, 0, []), settings.decode.limits
+
+    def read(job: tuple[str, Path]) -> np.ndarray:
+        return picture_to_pixels(read_capped(job[1], limits), limits, encoder.pixel_spec)
+
     with parquet_file(out, schema) as write:
-        for batch in listed_vectors(encoder, settings.decode.limits, listed, progress):
-            write({"path": [row.name for row in batch], "vector": [row.vector for row in batch]})
-            report.count(batch)
+        for batch in _encoded(encoder, read, listed, settings.encoder.batch, progress=progress):
+            names = [name for (name, _), _ in batch]
+            found = [None if isinstance(one, PictureError) else one.vector for _, one in batch]
+            write({"path": names, "vector": found})
+            problems = (one.message if isinstance(one, PictureError) else None for _, one in batch)
+            report.count(zip(names, problems, strict=True))
     return report

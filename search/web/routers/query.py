@@ -161,7 +161,7 @@ async def query_batch(
 
     def work(looked: list[Looked]) -> list[dict[str, Any]]:
         bodies: list[dict[str, Any]] = []
-        known = styles(engine, [one.seen for one in looked])
+        known = styles(engine.encoded, [one.seen for one in looked])
         found = answers_to(engine, looked, known, options, rows)
         for one, style, answer in zip(looked, known, found, strict=True):
             if isinstance(style, PictureError) or isinstance(answer, PictureError):
