@@ -75,7 +75,8 @@ class RecentQueries:
 
 
 def _panels_count(query: EncodedQuery) -> int:
-    return 0 if query.panels is None else len(query.panels.panels)
+    panels = query.style.panels
+    return 0 if panels is None else len(panels.panels)
 
 
 class Service:
