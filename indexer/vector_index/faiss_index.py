@@ -6,6 +6,9 @@ the few vectors that are compared: lists of near ones (ivf, ivfpq) or a graph of
 shorter codes. What it names is compared by the half floats, so that similarities and their order
 are exact for all that is found.
 
+Codes of lists are half a byte for two numbers (ivf) or four (ivfpq), which FAISS compares 32 at a
+time in registers (André et al., "Quicker ADC", 2019).
+
 Where FAISS has GPUs, a process that asks for them scans copies of the half floats there; files
 are always those of a CPU index.
 """
@@ -35,6 +38,8 @@ TUNED_K = 200
 """Up to so many neighbours the measured number of probes is enough; for more it grows with them."""
 BLOCK_ROWS = 1 << 15
 POINTS_PER_LIST = 40
+NUMBERS = {"ivf": (2, 1), "ivfpq": (4, 2, 1)}
+"""Of how many numbers half a byte is the code, where the dimension can be divided so."""
 ITERATIONS = 8
 LINKS = 32
 """Of a node of the graph, to each side."""
@@ -99,13 +104,9 @@ class VectorIndex:
         index = faiss.read_index(str(utf8_path(path)), faiss.IO_FLAG_MMAP_IFC)
         if plan.kind == "flat":
             return cls(index)
-        # The lists of an IVF index can be mapped; a graph is mapped as far as FAISS can.
-        flags = faiss.IO_FLAG_MMAP_IFC if plan.kind == "hnsw" else faiss.IO_FLAG_MMAP
-        found: Any = faiss.read_index(str(utf8_path(path.with_name(CANDIDATES))), flags)
-        if plan.kind != "hnsw":
-            # Threads that read ahead cost more than the few lists of a query.
-            lists: Any = faiss.downcast_InvertedLists(found.invlists)
-            lists.prefetch_nthread = 0
+        # Lists are read into memory; a graph is mapped as far as FAISS can.
+        file = str(utf8_path(path.with_name(CANDIDATES)))
+        found: Any = faiss.read_index(file, faiss.IO_FLAG_MMAP_IFC)
         return cls(index, found, plan)
 
     def use(self, device: str, *, first: bool = False) -> None:
@@ -134,6 +135,13 @@ class VectorIndex:
     @property
     def on_gpu(self) -> bool:
         return self._shards is not None
+
+    @property
+    def has_lists(self) -> bool:
+        """Whether there are lists that another index can take over: older ones have other codes."""
+        import faiss
+
+        return isinstance(self._candidates, faiss.IndexIVFPQFastScan)
 
     @cached_property
     def row_ids(self) -> np.ndarray:
@@ -418,19 +426,21 @@ def write_candidates(
     import faiss
 
     faiss.omp_set_num_threads(_cores())
-    rest = np.arange(index.count)
     if previous is None:
-        made = _trained(index, plan, seed, copy or _to_gpu)
+        made, lists = _trained(index, plan, seed, copy or _to_gpu), None
     else:
-        made, rest = _carried_over(index, previous)
-    for start in range(0, len(rest), BLOCK_ROWS):
-        part = rest[start : start + BLOCK_ROWS]
-        vectors = index.halves[part].astype(np.float32)
+        made, lists = _carried_over(index, previous)
+    for start in range(0, index.count, BLOCK_ROWS):
+        vectors = index.block(start, start + BLOCK_ROWS)
         if plan.kind == "hnsw":
             made.add(vectors)
-        else:
-            made.add_with_ids(vectors, part)
-    _write(made, path)
+            continue
+        into = np.full(len(vectors), -1) if lists is None else lists[start : start + BLOCK_ROWS]
+        new = into < 0
+        into[new] = made.quantizer.search(vectors[new], 1)[1][:, 0]
+        places = np.arange(start, start + len(vectors))
+        made.add_core(len(vectors), *map(faiss.swig_ptr, (vectors, places, into)))
+    _write(made if plan.kind == "hnsw" else faiss.IndexIVFPQFastScan(made), path)
 
 
 def _trained(index: VectorIndex, plan: SearchPlan, seed: int, copy: Copy) -> Any:
@@ -442,7 +452,7 @@ def _trained(index: VectorIndex, plan: SearchPlan, seed: int, copy: Copy) -> Any
     if plan.kind == "hnsw":
         points = min(index.count, BLOCK_ROWS)
     some = np.sort(rng.choice(index.count, points, replace=False))
-    made = _empty(index.dimension, plan, points)
+    made = _empty(index.dimension, plan)
     if plan.kind != "hnsw":
         # k-means on the sphere, as cosines are compared; a small catalog is no reason to warn.
         made.cp.spherical, made.cp.niter, made.cp.seed = True, ITERATIONS, seed % (1 << 31)
@@ -463,61 +473,48 @@ def _trained(index: VectorIndex, plan: SearchPlan, seed: int, copy: Copy) -> Any
     return made
 
 
-def _empty(dimension: int, plan: SearchPlan, points: int) -> Any:
+def _empty(dimension: int, plan: SearchPlan) -> Any:
     import faiss
 
-    metric, bytes_code = faiss.METRIC_INNER_PRODUCT, faiss.ScalarQuantizer.QT_8bit
+    metric = faiss.METRIC_INNER_PRODUCT
     if plan.kind == "hnsw":
-        graph: Any = faiss.IndexHNSWSQ(dimension, bytes_code, LINKS, metric)  # type: ignore[arg-type]
+        bytes_code: Any = faiss.ScalarQuantizer.QT_8bit
+        graph: Any = faiss.IndexHNSWSQ(dimension, bytes_code, LINKS, metric)
         graph.hnsw.efConstruction = EF_CONSTRUCTION
         return graph
     centres = faiss.IndexFlatIP(dimension)
-    if plan.kind == "ivf":
-        return faiss.IndexIVFScalarQuantizer(centres, dimension, plan.lists, bytes_code, metric)
-    # A byte for four numbers; half of one where there are too few points for 256 values.
-    parts = dimension // next(size for size in (4, 2, 1) if dimension % size == 0)
-    bits = 8 if points >= 10_000 else 4
-    made = faiss.IndexIVFPQ(centres, dimension, plan.lists, parts, bits, metric)
+    numbers = next(size for size in NUMBERS[plan.kind] if dimension % size == 0)
+    made = faiss.IndexIVFPQ(centres, dimension, plan.lists, dimension // numbers, 4, metric)
     made.pq.cp.min_points_per_centroid, made.pq.cp.niter = 1, ITERATIONS
     return made
 
 
 def _carried_over(index: VectorIndex, previous: VectorIndex) -> tuple[Any, np.ndarray]:
-    """The lists of a previous index with what is still the same, at its new places; and the
-    places of the rows that are not among it.
+    """Empty candidates with the lists and codes of a previous index; and the list in which each
+    row lies that is still the same, -1 of others.
 
-    Shapes:  places (M,) int64
+    Shapes:  lists (N,) int64
     """
     import faiss
 
     old = previous._candidates
-    made = _empty(index.dimension, previous.plan, index.count)
+    made = _empty(index.dimension, previous.plan)
     made.quantizer, made.own_fields = old.quantizer, False
     made.referenced_objects = [old]  # which owns the quantizer
-    if previous.plan.kind == "ivf":
-        made.sq = old.sq
-    else:
-        made.pq = old.pq
-    made.code_size, made.is_trained = old.code_size, True
-    made.invlists.code_size = old.code_size
-    moved = np.full(previous.count, -1, np.int64)  # the new place of each old one
+    made.pq, made.is_trained = old.pq, True
+    of_old = np.full(previous.count, -1, np.int64)
+    for number in range(old.nlist):
+        if size := old.invlists.list_size(number):
+            of_old[faiss.rev_swig_ptr(old.invlists.get_ids(number), size)] = number
+    lists = np.full(index.count, -1, np.int64)
     _, here, there = np.intersect1d(
         index.row_ids, previous.row_ids, assume_unique=True, return_indices=True
     )
     for start in range(0, len(here), BLOCK_ROWS):
         mine, theirs = here[start : start + BLOCK_ROWS], there[start : start + BLOCK_ROWS]
         same = (index.halves[mine] == previous.halves[theirs]).all(axis=1)
-        moved[theirs[same]] = mine[same]
-    lists = old.invlists
-    for number in range(old.nlist):
-        if size := lists.list_size(number):
-            ids = moved[faiss.rev_swig_ptr(lists.get_ids(number), size)]
-            codes = faiss.rev_swig_ptr(lists.get_codes(number), size * old.code_size)
-            keep = ids >= 0
-            ids, codes = ids[keep], codes.reshape(size, -1)[keep]
-            made.invlists.add_entries(number, len(ids), faiss.swig_ptr(ids), faiss.swig_ptr(codes))
-    made.ntotal = int((moved >= 0).sum())
-    return made, np.setdiff1d(np.arange(index.count), moved)
+        lists[mine[same]] = of_old[theirs[same]]
+    return made, lists
 
 
 def _cores() -> int:

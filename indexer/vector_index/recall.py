@@ -27,7 +27,7 @@ TIE = 1e-4
 SCAN_MS = 2e-7
 """Milliseconds that a scan takes for each number of a vector (docs/scale.md)."""
 MORE_EXACT = {"ivfpq": "ivf", "ivf": "flat", "hnsw": "flat"}
-REFINE = {"ivf": (2,), "ivfpq": (10, 40), "hnsw": (2,)}
+REFINE = {"ivf": (4, 16), "ivfpq": (10, 40), "hnsw": (2,)}
 LEAST_PROBES, LEAST_IN_VIEW, MOST_IN_VIEW = 4, 64, 1024
 DOUBLED = 2.0
 """Lists are laid out again when the catalog is so many times as large as when they were."""
@@ -49,7 +49,7 @@ def kind_of(settings: IndexSettings, count: int, dimension: int) -> str:
     if count * dimension * SCAN_MS <= settings.latency_ms:
         return "flat"
     # The codes of one vector and its number; the half floats stay on the disk.
-    too_large = settings.memory and count * (dimension + 8) > settings.memory
+    too_large = settings.memory and count * (dimension / 4 + 8) > settings.memory
     return "ivfpq" if too_large else "ivf"
 
 
@@ -95,7 +95,7 @@ def _written(
 ) -> SearchPlan:
     """Candidates of a kind, with lists taken over if that finds enough, else with new ones."""
     target = path.with_name(CANDIDATES)
-    if previous is not None and previous.plan.kind == kind and kind != "hnsw":
+    if previous is not None and previous.plan.kind == kind and previous.has_lists:
         plan = replace(previous.plan, recall=0.0)
         if plan.trained_on and exact.count < DOUBLED * plan.trained_on:
             write_candidates(exact, target, plan, settings.seed, previous)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
+from typing import Any
 
+import faiss
 import numpy as np
 import pytest
 
@@ -139,6 +141,24 @@ def test_lists_are_taken_over_until_the_catalog_has_doubled(
     assert trained == [False, True] and chosen.plan.trained_on == 2 * COUNT
 
 
+def test_lists_of_earlier_builds_answer_and_are_laid_out_again(tmp_path: Path) -> None:
+    now, _ = made(tmp_path / "now", "ivf")
+    centres = faiss.IndexFlatIP(DIMENSION)
+    bytes_code, metric = faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
+    lists: Any = faiss.IndexIVFScalarQuantizer(
+        centres, DIMENSION, now.plan.lists, bytes_code, metric
+    )
+    lists.train(now.all_vectors())
+    lists.add(now.all_vectors())
+    (tmp_path / "now" / CANDIDATES).unlink()
+    faiss.write_index(lists, str(tmp_path / "now" / CANDIDATES))
+    before = VectorIndex.open(tmp_path / "now" / "vectors.faiss", now.plan)
+    asked = now.block(0, 20)
+    assert float((before.search(asked, 10)[1] == now.search(asked, 10)[1]).mean()) > 0.8
+    index, chosen = made(tmp_path / "next", "ivf", previous=before)
+    assert not before.has_lists and index.has_lists and chosen.plan.recall >= 0.99
+
+
 def test_a_kind_that_finds_too_little_gives_way_or_is_refused(tmp_path: Path) -> None:
     alike = vectors(COUNT, groups=COUNT)  # no groups, so that lists tell nothing
     small = {"latency_ms": 0.0, "memory": 10_000}
@@ -155,7 +175,7 @@ def test_a_kind_that_finds_too_little_gives_way_or_is_refused(tmp_path: Path) ->
     ("count", "more", "kind"),
     [
         (1000, {}, "flat"), (100_000, {}, "flat"), (1_000_000, {}, "ivf"),
-        (1_000_000, {"memory": 1 << 30}, "ivf"), (10_000_000, {"memory": 3 << 29}, "ivfpq"),
+        (1_000_000, {"memory": 1 << 30}, "ivf"), (10_000_000, {"memory": 1 << 29}, "ivfpq"),
         (100_000, {"latency_ms": 1.0}, "ivf"), (1_000_000, {"latency_ms": 1000.0}, "flat"),
         (1000, {"kind": "hnsw"}, "hnsw"), (0, {"kind": "ivf"}, "flat"),
     ],
