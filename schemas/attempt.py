@@ -1,7 +1,7 @@
 """The edge between one input and the run: whatever is raised about one input stays its own.
 
 Every loop over pictures goes through `attempt`, so that no file, however odd, costs the others;
-`in_order` is that loop on threads.
+`in_order` is that loop on threads, and `WorkReport` what came of it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
 from schemas.errors import InputError, StorageError, ToonsearchError
@@ -20,6 +21,7 @@ T = TypeVar("T")
 Job = TypeVar("Job")
 Done = TypeVar("Done")
 WORKERS = 2  # decoding keeps up with the network on two cores; more threads only take turns
+MAX_PROBLEMS = 20
 
 
 def attempt(work: Callable[P, T], *args: P.args, **options: P.kwargs) -> T | PictureError:
@@ -101,3 +103,20 @@ def at_once(
         finally:
             for _, future in ahead:
                 future.cancel()
+
+
+@dataclass
+class WorkReport:
+    """What a run over many pictures did: how many came out in each way (a dry run: how many are
+    pending), and the first few failures in words."""
+
+    counts: dict[str, int]
+    model_id: str = ""
+    seconds: float = 0.0
+    problems: list[str] = field(default_factory=list)
+
+    def fail(self, name: str, why: object, count: int = 1) -> None:
+        """Count pictures that failed and say why."""
+        self.counts["failed"] = self.counts.get("failed", 0) + count
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append(f"{name}: {why}")

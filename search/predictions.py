@@ -22,12 +22,12 @@ from typing import Any
 
 import numpy as np
 
-from indexer.embedding.embed import Listed, ListingReport, open_encoder, parquet_file
+from indexer.embedding.embed import Listed, open_encoder, parquet_file
 from indexer.embedding.encoder import Encoder
 from indexer.embedding.models import model_dir
 from indexer.labels.heads import has_heads
 from indexer.labels.predict import LabelModel, Prediction, predict
-from schemas.attempt import attempt
+from schemas.attempt import WorkReport, attempt
 from schemas.errors import NoIndexError
 from schemas.images import PictureError, read_capped
 from schemas.progress import Progress
@@ -52,11 +52,10 @@ class Predictor:
 
 
 @dataclass
-class PredictionReport(ListingReport):
-    """What was written, how many pictures each conclusion holds for, and how many of them are
-    strips and pages of which the panels asked."""
+class PredictionReport(WorkReport):
+    """Counts: predicted, failed, cut (strips and pages of which the panels asked); and how many
+    pictures each conclusion holds for."""
 
-    cut: int = 0
     conclusions: dict[str, int] = field(default_factory=dict)
 
 
@@ -137,7 +136,8 @@ def _write(
             "unknown_prior": str(settings.query.unknown_prior),
         },
     )
-    report = PredictionReport(predictor.encoder.model_id, 0, 0, [])
+    counts = dict.fromkeys(("predicted", "failed", "cut"), 0)
+    report = PredictionReport(counts, predictor.encoder.model_id)
     limits, encoder = settings.decode.limits, predictor.encoder
 
     def read(job: tuple[str, Path]) -> QueryPicture:
@@ -156,12 +156,14 @@ def _write(
                 else:
                     rows.append(_row(job, style))
             write({name: [row[name] for row in rows] for name in schema.names})
-            report.count((row["path"], row["problem"]) for row in rows)
             for row in rows:
                 if row["problem"] is None:
                     said = row["conclusion"]
                     report.conclusions[said] = report.conclusions.get(said, 0) + 1
-            report.cut += sum(one.is_cut for one in seen)
+                    report.counts["predicted"] += 1
+                else:
+                    report.fail(row["path"], row["problem"])
+            report.counts["cut"] += sum(one.is_cut for one in seen)
             done += len(batch)
             if progress:
                 progress(done, len(listed))

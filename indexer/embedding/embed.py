@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
@@ -22,7 +22,7 @@ from indexer.embedding.models import model_dir
 from indexer.embedding.preprocess import PixelSpec, picture_to_pixels, prepare
 from indexer.panels.catalog import reading_order, searched
 from indexer.panels.picture import PictureReader
-from schemas.attempt import attempt, concerns_all, in_order
+from schemas.attempt import WorkReport, attempt, concerns_all, in_order
 from schemas.images import (
     SKIPPED,
     PictureError,
@@ -51,13 +51,10 @@ COMMIT_SECONDS = 60.0
 
 
 @dataclass
-class EmbedReport:
-    """What an embedding run did. Counts: embedded, completed (a subject vector was added),
-    already, skipped, failed (and pending, for a dry run; left, when time was up)."""
+class EmbedReport(WorkReport):
+    """Counts: embedded, completed (a subject vector was added), already, skipped, failed, pending,
+    left."""
 
-    model_id: str
-    counts: dict[str, int] = field(default_factory=dict)
-    seconds: float = 0.0
     device: str | None = None
     """cpu or cuda; None where nothing was encoded here."""
 
@@ -120,7 +117,7 @@ def embed_pending(
     pending, incomplete, already = _pending(catalog, encoder, subjects_by, retry_failed)
     if incomplete and clip is None and not encoder.tells_subject:
         already, incomplete = already + len(incomplete), []
-    report = EmbedReport(encoder.model_id, {"already": already})
+    report = EmbedReport({"already": already}, encoder.model_id)
     embedded = {row["picture_id"] for row in incomplete}
     pending = [*pending, *incomplete][:limit]
     if dry_run:
@@ -412,7 +409,6 @@ def vector_rows(
 
 # --- Listed pictures, without a catalog: for anybody's own scoring.
 
-MAX_PROBLEMS = 20
 Listed = Sequence[tuple[str, Path]]
 
 
@@ -440,27 +436,9 @@ def parquet_file(out: Path, schema: pa.Schema) -> Iterator[Callable[[dict[str, o
         yield lambda columns: writer.write_table(pa.table(columns, schema))
 
 
-@dataclass
-class ListingReport:
-    """What was written; `problems` are the first few pictures without a vector."""
-
-    model_id: str
-    embedded: int
-    failed: int
-    problems: list[str]
-
-    def count(self, batch: Iterable[tuple[str, str | None]]) -> None:
-        """Take a batch into account: the name of each picture, and what is wrong with it."""
-        for name, problem in batch:
-            self.embedded += problem is None
-            self.failed += problem is not None
-            if problem is not None and len(self.problems) < MAX_PROBLEMS:
-                self.problems.append(f"{name}: {problem}")
-
-
 def embed_listed(
     settings: Settings, listed: Listed, out: Path, *, progress: Progress | None = None
-) -> ListingReport:
+) -> WorkReport:
     """Write `path` (as listed) and `vector` (D float32, unit length) for each picture.
 
     Rows keep the list's order; a picture that cannot be used gets a null vector. The file's
@@ -473,16 +451,21 @@ def embed_listed(
     encoder = open_encoder(settings, bulk=True)
     facts = {"model_id": encoder.model_id, "preprocessing": encoder.preprocessing_digest}
     schema = pa.schema([("path", pa.string()), ("vector", pa.list_(pa.float32()))], facts)
-    report, limits = ListingReport(encoder.model_id, 0, 0, []), settings.decode.limits
+    report = WorkReport({"embedded": 0, "failed": 0}, encoder.model_id)
+    limits = settings.decode.limits
 
     def read(job: tuple[str, Path]) -> np.ndarray:
         return picture_to_pixels(read_capped(job[1], limits), limits, encoder.pixel_spec)
 
     with parquet_file(out, schema) as write:
         for batch in _encoded(encoder, read, listed, settings.encoder.batch, progress=progress):
-            names = [name for (name, _), _ in batch]
-            found = [None if isinstance(one, PictureError) else one.vector for _, one in batch]
-            write({"path": names, "vector": found})
-            problems = (one.message if isinstance(one, PictureError) else None for _, one in batch)
-            report.count(zip(names, problems, strict=True))
+            vectors: list[np.ndarray | None] = []
+            for (name, _), one in batch:
+                if isinstance(one, PictureError):
+                    report.fail(name, one.message)
+                    vectors.append(None)
+                else:
+                    report.counts["embedded"] += 1
+                    vectors.append(one.vector)
+            write({"path": [name for (name, _), _ in batch], "vector": vectors})
     return report
