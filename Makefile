@@ -39,7 +39,7 @@ $(VENV)/.ready-%: requirements/%.txt requirements/setup.txt pyproject.toml
 
 env: $(VENV)/.ready-$(DEVICE) ## Create .venv with the pinned packages
 
-test-env: env $(VENV)/.ready-test ## Add linters, test tools and OpenVINO
+test-env: env $(VENV)/.ready-test ## Add linters and test tools
 
 train-env: env $(VENV)/.ready-train ## Add torch and timm (large)
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from bench.catalog import drawing
 from bench.figures import Figure
-from indexer.ahead import in_order
 from indexer.palette import COLORS, COLUMNS, REGIONS, ROWS, SIDE_PX, palette_of
+from schemas.attempt import in_order
 
 PICTURES = 40
 TURNS = 3

@@ -21,10 +21,10 @@ from PIL import Image
 
 from bench.catalog import drawing
 from bench.figures import Figure
-from indexer.ahead import in_order
 from indexer.embedding.encoder import Encoder
 from indexer.embedding.models import shipped_model_dir
 from indexer.embedding.preprocess import picture_to_pixels
+from schemas.attempt import in_order
 from schemas.images import PictureLimits
 
 BATCH = 32

@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from indexer.ahead import in_order
 from indexer.panels.catalog import searched
 from indexer.panels.picture import PictureReader
+from schemas.attempt import in_order
 from schemas.images import PictureError, grey_thumbnail
 from schemas.progress import Progress
 from schemas.records import author_names

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from indexer.ahead import in_order
+from schemas.attempt import in_order
 from schemas.images import PictureLimits, decode_stored
 from schemas.progress import Progress
 from schemas.storage.layout import Layout

@@ -18,15 +18,14 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from indexer.vector_index.generations import generation_ids
+from schemas.attempt import at_once
 from schemas.blocklist import BlockList
 from schemas.errors import InputError, NetworkError, StorageError, UsageError
 from schemas.images import PictureError, picture_id_of, stored_bytes
@@ -51,6 +50,7 @@ from schemas.storage.tables import TABLES
 FORMAT = 1
 THREADS = 16
 """Requests at once; they wait for the network."""
+AHEAD = 4 * THREADS
 MAX_PROBLEMS = 20
 MAX_SMALL_BYTES = 1 << 26
 MAX_FORGOTTEN_BYTES = MAX_PICTURE_BYTES = 1 << 30
@@ -61,8 +61,6 @@ _CODE = re.compile(r"<Code>(\w+)</Code>")
 _STATUS = re.compile(r"status code: (\d{3}[^:]*)")
 _PICTURE = re.compile(r"([0-9a-f]{2})/([0-9a-f]{2})/\1\2[0-9a-f]{60}\.[a-z0-9]{1,8}")
 _FILE = re.compile(r"[^/]+\.parquet|_delta_log/[0-9]{20}\.(json|checkpoint[^/]*\.parquet)")
-Job = TypeVar("Job")
-Done = TypeVar("Done")
 
 
 @dataclass
@@ -438,7 +436,7 @@ def _push_pictures(
         place.put(f"pictures/{file}", data)
         return len(data)
 
-    for done, (file, outcome) in enumerate(_at_once(put, missing()), 1):
+    for done, (file, outcome) in enumerate(at_once(put, missing(), AHEAD, THREADS), 1):
         if isinstance(outcome, PictureError):
             report.fail(file, outcome.message)
         else:
@@ -482,7 +480,7 @@ def _push_files(
             ) from error
 
     data = sorted(file for file in new if not file.startswith(LOG))
-    for _, size in _at_once(put, data):
+    for _, size in at_once(put, data, AHEAD, THREADS):
         report.files, report.bytes_count = report.files + 1, report.bytes_count + size
     for file in sorted(new.keys() - set(data), key=lambda file: (commits.log_number(file), file)):
         report.files, report.bytes_count = report.files + 1, report.bytes_count + put(file)
@@ -575,7 +573,7 @@ def _pull_pictures(
             half.unlink(missing_ok=True)
 
     folders: set[Path] = set()
-    for done, (file, outcome) in enumerate(_at_once(fetch, missing()), 1):
+    for done, (file, outcome) in enumerate(at_once(fetch, missing(), AHEAD, THREADS), 1):
         if isinstance(outcome, str):
             report.fail(file, outcome)
         else:
@@ -612,7 +610,7 @@ def _pull_table(
             raise InputError(f"{place.url}/{key} is damaged", "Remove it, and push again.")
         return half.stat().st_size
 
-    for _, size in _at_once(fetch, new):
+    for _, size in at_once(fetch, new, AHEAD, THREADS):
         report.files, report.bytes_count = report.files + 1, report.bytes_count + size
     (table / LOG).mkdir(exist_ok=True)
     logged = [file for file in new if file.startswith(LOG)]
@@ -635,24 +633,3 @@ def _drop_pictures(layout: Layout, extra: set[str]) -> int:
     for file in gone:
         layout.picture(file).unlink(missing_ok=True)
     return len(gone)
-
-
-def _at_once(work: Callable[[Job], Done], jobs: Iterable[Job]) -> Iterator[tuple[Job, Done]]:
-    """Each job with its outcome, in order, some at once; the first that fails ends all.
-
-    Errors:  those of the work
-    """
-    with ThreadPoolExecutor(THREADS, thread_name_prefix="copy") as pool:
-        ahead: deque[tuple[Job, Future[Done]]] = deque()
-        try:
-            for job in jobs:
-                ahead.append((job, pool.submit(work, job)))
-                if len(ahead) >= 4 * THREADS:
-                    first, future = ahead.popleft()
-                    yield first, future.result()
-            while ahead:
-                first, future = ahead.popleft()
-                yield first, future.result()
-        finally:
-            for _, future in ahead:
-                future.cancel()

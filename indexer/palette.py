@@ -9,14 +9,14 @@ from __future__ import annotations
 import colorsys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from indexer.ahead import in_order
 from indexer.panels.catalog import reading_order, searched
 from indexer.panels.picture import PictureReader
+from schemas.attempt import WorkReport, in_order
 from schemas.images import PictureError
 from schemas.progress import Progress
 from schemas.settings import Settings
@@ -153,16 +153,6 @@ COMMIT_SECONDS = 60.0
 WINDOW = 64  # pictures decoded ahead
 
 
-@dataclass
-class ColorReport:
-    """What a run did. Counts: coloured, already, failed (and pending, for a dry run);
-    `problems` holds the first few failures in words."""
-
-    counts: dict[str, int] = field(default_factory=dict)
-    seconds: float = 0.0
-    problems: list[str] = field(default_factory=list)
-
-
 def color_pending(
     layout: Layout,
     settings: Settings,
@@ -171,11 +161,11 @@ def color_pending(
     limit: int | None = None,
     progress: Progress | None = None,
     is_over: Callable[[], bool] = lambda: False,
-) -> ColorReport:
+) -> WorkReport:
     """Find the dominant colours of every stored picture that has none yet, or of as many as
     are done when `is_over` says that time is up.
 
-    The caller holds the data root's lock, but for a dry run.
+    Counts: coloured, already, failed, pending, left. The caller holds the data root's lock, but for a dry run.
 
     Errors:  InputError when the catalog cannot be read or written
     """
@@ -183,7 +173,7 @@ def color_pending(
     catalog = Catalog(layout)
     pending, already = _pending(catalog)
     pending = pending[:limit]
-    report = ColorReport({"already": already})
+    report = WorkReport({"already": already})
     if dry_run:
         report.counts["pending"] = len(pending)
         return report
@@ -201,9 +191,7 @@ def color_pending(
     try:
         for done, (row, palette) in enumerate(jobs, 1):
             if isinstance(palette, PictureError):
-                report.counts["failed"] += 1
-                if len(report.problems) < 10:
-                    report.problems.append(f"{row['file']}: {palette.message}")
+                report.fail(row["file"], palette.message)
             else:
                 batch += color_rows(row["picture_id"], palette)
             if len(batch) >= COMMIT_ROWS or time.monotonic() - last > COMMIT_SECONDS:

@@ -117,9 +117,6 @@ class EncoderSettings:
     """The network that makes embeddings, and how it runs."""
 
     model: str = _setting("shipped", "`shipped`, a model's id under the data root, or its folder.")
-    runtime: str = _setting(
-        "auto", "What runs the network.", choices=("auto", "onnxruntime", "openvino")
-    )
     device: str = _setting(
         "auto",
         "Where ONNX Runtime runs: auto takes a GPU for many pictures where it has CUDA.",

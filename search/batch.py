@@ -16,9 +16,10 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from indexer.ahead import in_order
-from schemas.attempt import attempt, concerns_all
-from schemas.images import PictureError
+from indexer.embedding.encoder import Encoded
+from indexer.embedding.preprocess import PixelSpec
+from schemas.attempt import attempt, concerns_all, in_order
+from schemas.images import PictureError, PictureLimits
 from schemas.records import Answer
 from search.engine import Engine, Nearest, Neighbourhood, QueryOptions, StyleQuery
 from search.filters import allowed
@@ -66,13 +67,6 @@ def answer_each(
     rows = common_rows(engine, options)  # what is wrong with a filter concerns all
     engine.encoder.begin()
 
-    def look(job: Job) -> Looked:
-        picture = read(job)
-        seen = see([picture], engine.limits, engine.encoder.pixel_spec, cutting)
-        seen.check()
-        held = picture if keep else replace(picture, data=b"")
-        return Looked(held, picture.picture_id, seen)
-
     def answered(
         batch: list[tuple[Job, Looked | PictureError]],
     ) -> list[tuple[Job, Asked | PictureError]]:
@@ -83,16 +77,32 @@ def answer_each(
             for job, one in batch
         ]
 
-    return map(answered, _batches(in_order(look, jobs, WINDOW, CORES)))
+    ahead = look_ahead(jobs, read, engine.limits, engine.encoder.pixel_spec, cutting, keep=keep)
+    return map(answered, ahead)
 
 
-def _batches(
-    looked: Iterable[tuple[Job, Looked | PictureError]],
+def look_ahead(
+    jobs: Iterable[Job],
+    read: Callable[[Job], QueryPicture],
+    limits: PictureLimits,
+    spec: PixelSpec,
+    cutting: Cutting,
+    *,
+    keep: bool = False,
 ) -> Iterator[list[tuple[Job, Looked | PictureError]]]:
-    """As many as the network takes at a time; a strip counts by its panels."""
+    """What the network is to see of each job, or what is wrong with its picture, as many as it
+    takes at a time; a strip counts by its panels."""
+
+    def look(job: Job) -> Looked:
+        picture = read(job)
+        seen = see([picture], limits, spec, cutting)
+        seen.check()
+        held = picture if keep else replace(picture, data=b"")
+        return Looked(held, picture.picture_id, seen)
+
     batch: list[tuple[Job, Looked | PictureError]] = []
     views = 0
-    for job, one in looked:
+    for job, one in in_order(look, jobs, WINDOW, CORES):
         batch.append((job, one))
         views += 1 if isinstance(one, PictureError) else len(one.seen.pixels)
         if views >= BATCH:
@@ -118,23 +128,26 @@ def answers(
     engine: Engine, looked: Sequence[Looked], options: QueryOptions, rows: np.ndarray | None
 ) -> list[Answer | PictureError]:
     """The answers to pictures, each by itself; `rows` are the `common_rows`."""
-    known = styles(engine, [one.seen for one in looked], subject=options.subject > 0)
+    encode = partial(engine.encoded, subject=options.subject > 0)
+    known = styles(encode, [one.seen for one in looked])
     return answers_to(engine, looked, known, options, rows)
 
 
 def styles(
-    engine: Engine, seen: Sequence[Seen], *, subject: bool = True
+    encode: Callable[[Sequence[np.ndarray]], Encoded], seen: Sequence[Seen]
 ) -> list[StyleQuery | PictureError]:
     """The style of each picture by itself; one that the network cannot take costs no other."""
     try:
-        encoded = engine.encoded([one for each in seen for one in each.pixels], subject=subject)
+        encoded = encode([one for each in seen for one in each.pixels])
     except Exception as error:
         if concerns_all(error):
             raise
-        return [attempt(engine.encode_seen, one, subject=subject) for one in seen]
+        return [
+            attempt(lambda each: Engine.style_of(each, encode(each.pixels)), one) for one in seen
+        ]
     ends = np.cumsum([len(one.pixels) for one in seen]).tolist()
     return [
-        attempt(engine.style_of, one, encoded.part(end - len(one.pixels), end))
+        attempt(Engine.style_of, one, encoded.part(end - len(one.pixels), end))
         for one, end in zip(seen, ends, strict=True)
     ]
 

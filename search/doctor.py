@@ -110,7 +110,7 @@ def _network(settings: Settings) -> Said:
     vector = encoder.encode([flat]).vectors  # (1, D)
     if not np.isclose(np.linalg.norm(vector), 1.0, atol=1e-3):
         raise NoIndexError(f"{encoder.model_id} gives no unit vectors", "Reinstall toonsearch.")
-    return f"{encoder.model_id} on {encoder.runtime}, {encoder.running_on}"
+    return f"{encoder.model_id} on onnxruntime, {encoder.running_on}"
 
 
 def _settings(settings: Settings) -> Said:

@@ -17,7 +17,7 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
-from indexer.embedding.encoder import Device, Encoded, Encoder, Runtime
+from indexer.embedding.encoder import Device, Encoded, Encoder
 from indexer.labels.predict import Prediction, predict, products_on_one_thread
 from indexer.vector_index.generations import Generation
 from indexer.vector_index.ranking import (
@@ -259,7 +259,6 @@ class Engine:
                 generation.index.use(settings.index.device, first=True)
             encoder = Encoder.open(
                 generation.model_dir,
-                runtime=cast(Runtime, settings.encoder.runtime),
                 device=cast(Device, settings.encoder.device),
                 threads=settings.encoder.threads or None,
                 bulk=bulk,

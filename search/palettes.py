@@ -21,15 +21,15 @@ import numpy as np
 
 from indexer.palette import REGIONS, picture_palette
 from indexer.vector_index.generations import Generation
-from indexer.vector_index.ranking import top_pictures, top_titles
+from indexer.vector_index.ranking import top_titles
 from schemas.errors import InputError
 from schemas.images import PictureLimits
-from schemas.records import Answer, Labels
+from schemas.records import Answer
 from schemas.storage.layout import Layout
 from schemas.storage.snapshot import Snapshot, create_views
 from search.filters import NO_FILTERS, Filters, allowed, unknown_names
 from search.inputs import read_picture
-from search.results import Found, Scale, picture_rows, title_hits
+from search.results import Found, answer_without_style, picture_rows, share_below
 
 NEAR = 0.09
 """OKLab distance at which a colour counts as e^-1 of the asked one; neighbouring named
@@ -206,40 +206,23 @@ def query_by_color(
         chosen = allowed(generation, filters)
         row_ids = np.asarray([row for row, _ in rows], dtype=np.int64)
         scores = np.asarray([score_of.get(picture, 0.0) for _, picture in rows])
-        ascending = np.sort(scores)
-
-        def percentile_of(score: np.ndarray) -> np.ndarray:
-            found = np.searchsorted(ascending, score, "left")
-            return np.asarray(100.0 * found / max(1, len(ascending)))
-
-        percentile = percentile_of(scores)
+        scale = share_below(scores)
+        percentile = scale.percentile(scores)
         place = np.arange(len(rows)) if chosen is None else np.searchsorted(row_ids, chosen)
         order = place[np.argsort(-scores[place], kind="stable")][: max(200, 20 * k)]
         passed = percentile[order] >= filters.min_percentile
         rows_of = picture_rows(meta, row_ids[order])
-        found = Found(scores[order], passed, rows_of, Scale(percentile_of))
+        found = Found(scores[order], passed, rows_of, scale)
         ranked = top_titles(found.similarity, found.title_ids, found.passed)
-        places: list[int] = []
-        if by == "picture":
-            places = top_pictures(
-                found.similarity, found.picture_ids, found.title_ids, found.passed, k
-            )
-            named = {found.rows[place].title_id for place in places}
-            ranked = [title for title in ranked if title.title_id in named]
-        titles = title_hits(meta, found, ranked[:k])
-        return Answer(
-            titles=titles,
-            pictures=tuple(found.hit(place) for place in places),
-            labels=Labels(),
-            generation_id=generation.id,
-            model_id=generation.model_id,
-            preprocessing=generation.preprocessing_digest,
-            pictures_count=generation.pictures_count,
-            candidates_count=len(place),
-            elapsed_ms=(time.perf_counter() - started) * 1000.0,
-            queries=(query.said,),
-            notes=(
-                *unknown_names(meta, filters),
-                "similarity is of colours, not of style",
-            ),
+        notes = (*unknown_names(meta, filters), "similarity is of colours, not of style")
+        return answer_without_style(
+            generation,
+            query.said,
+            found,
+            ranked,
+            notes,
+            k=k,
+            by=by,
+            count=len(place),
+            started=started,
         )

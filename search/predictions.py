@@ -15,34 +15,28 @@ The file's metadata name `format`, `model_id`, `source` (a generation or a model
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from indexer.embedding.embed import (
-    Listed,
-    ListedVector,
-    ListingReport,
-    listed_vectors,
-    open_encoder,
-    parquet_file,
-)
+from indexer.embedding.embed import Listed, open_encoder, parquet_file
 from indexer.embedding.encoder import Encoder
 from indexer.embedding.models import model_dir
 from indexer.labels.heads import has_heads
 from indexer.labels.predict import LabelModel, Prediction, predict
-from schemas.attempt import attempt
+from schemas.attempt import WorkReport, attempt
 from schemas.errors import NoIndexError
 from schemas.images import PictureError, read_capped
 from schemas.progress import Progress
 from schemas.records import LABEL_KINDS
 from schemas.settings import Settings
+from search.batch import Looked, look_ahead, styles
 from search.engine import Engine, StyleQuery, labels_of
 from search.inputs import QueryPicture
-from search.panels import AUTO, Cutting, pooled, see
+from search.panels import AUTO, Cutting
 
 FORMAT = "toonsearch.predictions/1"
 COLUMNS = tuple(kind.column for kind in LABEL_KINDS.values())
@@ -58,11 +52,10 @@ class Predictor:
 
 
 @dataclass
-class PredictionReport(ListingReport):
-    """What was written, how many pictures each conclusion holds for, and how many of them are
-    strips and pages of which the panels asked."""
+class PredictionReport(WorkReport):
+    """Counts: predicted, failed, cut (strips and pages of which the panels asked); and how many
+    pictures each conclusion holds for."""
 
-    cut: int = 0
     conclusions: dict[str, int] = field(default_factory=dict)
 
 
@@ -143,57 +136,49 @@ def _write(
             "unknown_prior": str(settings.query.unknown_prior),
         },
     )
-    report = PredictionReport(predictor.encoder.model_id, 0, 0, [])
+    counts = dict.fromkeys(("predicted", "failed", "cut"), 0)
+    report = PredictionReport(counts, predictor.encoder.model_id)
+    limits, encoder = settings.decode.limits, predictor.encoder
+
+    def read(job: tuple[str, Path]) -> QueryPicture:
+        return QueryPicture(job[1].name, read_capped(job[1], limits))
+
+    done = 0
     with parquet_file(out, schema) as write:
-        limits = settings.decode.limits
-
-        cut: list[Path] = []
-
-        def look(path: Path) -> list[np.ndarray]:
-            picture = QueryPicture(path.name, read_capped(path, limits))
-            seen = see([picture], limits, predictor.encoder.pixel_spec, cutting)
-            try:
-                seen.check()
-            except PictureError as error:  # its row names the picture
-                why = error.message.removeprefix(f"{path.name}: ")
-                raise PictureError(error.reason, why, error.hint) from error
-            if seen.is_cut:
-                cut.append(path)
-            return seen.pixels
-
-        for batch in listed_vectors(predictor.encoder, limits, listed, progress, look, pooled):
-            predicted: list[Prediction | None] = []
-            for at, row in enumerate(batch):
-                if row.vector is None:
-                    predicted.append(None)
-                    continue
-                found = attempt(predictor.predict, StyleQuery(row.vector, row.ood))
-                if isinstance(found, PictureError):
-                    batch[at] = ListedVector(row.name, None, problem=found.message)
-                predicted.append(None if isinstance(found, PictureError) else found)
-            write(_columns(batch, predicted))
-            report.count(batch)
-            answers = [one for one in predicted if one]
-            for conclusion in (labels_of(one).conclusion for one in answers):
-                report.conclusions[conclusion] = report.conclusions.get(conclusion, 0) + 1
-        report.cut = len(cut)
+        for batch in look_ahead(listed, read, limits, encoder.pixel_spec, cutting):
+            seen = [one.seen for _, one in batch if isinstance(one, Looked)]
+            known = iter(styles(encoder.encode, seen))
+            rows = []
+            for job, one in batch:
+                style = one if isinstance(one, PictureError) else next(known)
+                if isinstance(style, StyleQuery):
+                    rows.append(_row(job, attempt(predictor.predict, style)))
+                else:
+                    rows.append(_row(job, style))
+            write({name: [row[name] for row in rows] for name in schema.names})
+            for row in rows:
+                if row["problem"] is None:
+                    said = row["conclusion"]
+                    report.conclusions[said] = report.conclusions.get(said, 0) + 1
+                    report.counts["predicted"] += 1
+                else:
+                    report.fail(row["path"], row["problem"])
+            report.counts["cut"] += sum(one.is_cut for one in seen)
+            done += len(batch)
+            if progress:
+                progress(done, len(listed))
     return predictor.source, report
 
 
-def _columns(
-    batch: Sequence[ListedVector], predicted: Sequence[Prediction | None]
-) -> dict[str, object]:
-    columns: dict[str, list[Any]] = {
-        name: [] for name in ("path", *COLUMNS, "unknown_author", "conclusion", "problem")
-    }
-    for row, found in zip(batch, predicted, strict=True):
-        columns["path"].append(row.name)
-        columns["problem"].append(row.problem)
-        columns["unknown_author"].append(None if found is None else found.unknown_author[0])
-        columns["conclusion"].append(None if found is None else labels_of(found).conclusion)
-        for kind, (name, *_) in LABEL_KINDS.items():
-            labels = None if found is None else found.ranked(0, kind)
-            columns[name].append(
-                labels and [{"label": label, "probability": share} for label, share in labels]
-            )
-    return dict(columns)
+def _row(job: tuple[str, Path], found: Prediction | PictureError) -> dict[str, Any]:
+    name, path = job
+    row: dict[str, Any] = dict.fromkeys(("unknown_author", "conclusion", "problem", *COLUMNS))
+    row["path"] = name
+    if isinstance(found, PictureError):  # whose row names the picture
+        return {**row, "problem": found.message.removeprefix(f"{path.name}: ")}
+    row["unknown_author"] = found.unknown_author[0]
+    row["conclusion"] = labels_of(found).conclusion
+    for kind, (column, *_) in LABEL_KINDS.items():
+        labels = found.ranked(0, kind)
+        row[column] = [{"label": label, "probability": share} for label, share in labels]
+    return row

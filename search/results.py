@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -12,8 +13,8 @@ import numpy as np
 
 from indexer.vector_index.generations import Generation
 from indexer.vector_index.metadata import CODES
-from indexer.vector_index.ranking import CENTROID, RankedTitle, within
-from schemas.records import Hit, Labels, Panel, TitleHit
+from indexer.vector_index.ranking import CENTROID, RankedTitle, top_pictures, within
+from schemas.records import Answer, Hit, Labels, Panel, TitleHit
 
 HITS_PER_TITLE = 3
 """Pictures shown as evidence: as many as the score of a title uses."""
@@ -141,6 +142,50 @@ def title_hits(
             )
         )
     return tuple(hits)
+
+
+def share_below(all_scores: np.ndarray) -> Scale:
+    """A score's percentile among those of all pictures; (N,)"""
+    ascending = np.sort(all_scores)
+
+    def percentile_of(score: np.ndarray) -> np.ndarray:
+        found = np.searchsorted(ascending, score, "left")
+        return np.asarray(100.0 * found / max(1, len(ascending)))
+
+    return Scale(percentile_of)
+
+
+def answer_without_style(
+    generation: Generation,
+    asked: str,
+    found: Found,
+    ranked: Sequence[RankedTitle],
+    notes: Sequence[str],
+    *,
+    k: int,
+    by: str,
+    count: int,
+    started: float,
+) -> Answer:
+    """What was found by words or colours, titles ranked already; `count` pictures could have been."""
+    places: list[int] = []
+    if by == "picture":
+        places = top_pictures(found.similarity, found.picture_ids, found.title_ids, found.passed, k)
+        named = {found.rows[place].title_id for place in places}
+        ranked = [title for title in ranked if title.title_id in named]
+    return Answer(
+        titles=title_hits(generation.meta, found, ranked[:k]),
+        pictures=tuple(found.hit(place) for place in places),
+        labels=Labels(),
+        generation_id=generation.id,
+        model_id=generation.model_id,
+        preprocessing=generation.preprocessing_digest,
+        pictures_count=generation.pictures_count,
+        candidates_count=count,
+        elapsed_ms=(time.perf_counter() - started) * 1000.0,
+        queries=(asked,),
+        notes=tuple(notes),
+    )
 
 
 def titles_holding(meta: sqlite3.Connection, picture_ids: Sequence[str]) -> dict[str, str]:

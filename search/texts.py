@@ -7,10 +7,10 @@ import time
 import numpy as np
 
 from indexer.vector_index.generations import Generation
-from indexer.vector_index.ranking import RankedTitle, top_pictures, top_titles
-from schemas.records import Answer, Labels
+from indexer.vector_index.ranking import RankedTitle, top_titles
+from schemas.records import Answer
 from search.filters import NO_FILTERS, Filters, allowed, unknown_names
-from search.results import Found, Scale, picture_rows, title_hits
+from search.results import Found, answer_without_style, picture_rows, share_below
 from search.words import words_in
 
 
@@ -35,21 +35,14 @@ def query_by_text(
     similarity, ids = similarity[ids >= 0], ids[ids >= 0]
     size = min(len(ids), max(200, 20 * k))
     rows = picture_rows(generation.meta, ids[:size])
-    found = Found(similarity[:size], np.ones(size, bool), rows, _share_below(similarity))
+    found = Found(similarity[:size], np.ones(size, bool), rows, share_below(similarity))
     titles = top_titles(found.similarity, found.title_ids, found.passed)
-    return _answer(
-        generation,
-        text,
-        found,
-        titles,
-        k,
-        by,
-        len(ids),
-        started,
-        [
-            *unknown_names(generation.meta, filters),
-            "the words were looked for in what pictures show: no name has them",
-        ],
+    notes = [
+        *unknown_names(generation.meta, filters),
+        "the words were looked for in what pictures show: no name has them",
+    ]
+    return answer_without_style(
+        generation, text, found, titles, notes, k=k, by=by, count=len(ids), started=started
     )
 
 
@@ -82,7 +75,7 @@ def query_by_words(
     first = [at for some in list(of.values())[:k] for at in some[: max(k, 3)]]
     shown = places[np.unique(np.asarray(first + list(range(min(len(places), 20 * k))), np.int64))]
     rows = picture_rows(generation.meta, words.row_ids[shown])
-    found = Found(scores[shown], np.ones(len(shown), bool), rows, _share_below(scores))
+    found = Found(scores[shown], np.ones(len(shown), bool), rows, share_below(scores))
     ranked: dict[str, RankedTitle] = {}
     for at, row in enumerate(rows):
         best = ranked.setdefault(
@@ -95,49 +88,14 @@ def query_by_words(
         "words were compared with titles, authors, tags, genres and file names, and no style",
         *([NOT_SHOWN] if missing and generation.clip_id is None else []),
     ]
-    return _answer(
-        generation, text, found, list(ranked.values()), k, by, len(places), started, notes
-    )
-
-
-def _share_below(all_scores: np.ndarray) -> Scale:
-    """A score's percentile among those of all pictures; (N,)"""
-    ascending = np.sort(all_scores)
-
-    def percentile_of(score: np.ndarray) -> np.ndarray:
-        found = np.searchsorted(ascending, score, "left")
-        return np.asarray(100.0 * found / max(1, len(ascending)))
-
-    return Scale(percentile_of)
-
-
-def _answer(
-    generation: Generation,
-    text: str,
-    found: Found,
-    titles: list[RankedTitle],
-    k: int,
-    by: str,
-    count: int,
-    started: float,
-    notes: list[str],
-) -> Answer:
-    """What was found, ranked already, for a text; `count` pictures fit it."""
-    listed: list[int] = []
-    if by == "picture":
-        listed = top_pictures(found.similarity, found.picture_ids, found.title_ids, found.passed, k)
-        named = {found.rows[at].title_id for at in listed}
-        titles = [title for title in titles if title.title_id in named]
-    return Answer(
-        titles=title_hits(generation.meta, found, titles if by == "picture" else titles[:k]),
-        pictures=tuple(found.hit(at) for at in listed),
-        labels=Labels(),
-        generation_id=generation.id,
-        model_id=generation.model_id,
-        preprocessing=generation.preprocessing_digest,
-        pictures_count=generation.pictures_count,
-        candidates_count=count,
-        elapsed_ms=(time.perf_counter() - started) * 1000.0,
-        queries=(text,),
-        notes=tuple(notes),
+    return answer_without_style(
+        generation,
+        text,
+        found,
+        list(ranked.values()),
+        notes,
+        k=k,
+        by=by,
+        count=len(places),
+        started=started,
     )

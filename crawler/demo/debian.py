@@ -30,36 +30,21 @@ _APT_OPTIONS = ("-q", "-o", "Acquire::Retries=2", "-o", "Acquire::http::Timeout=
 
 
 def fetch(dest: Path, *, progress: Progress, installed: Path = INSTALLED) -> Path:
-    """The folder with `png/` and `svg/`: the installed one, or one fetched below `dest`.
+    """The folder with `png/` and `svg/`: the installed one, or one fetched below `dest`, which
+    appears in one step, when everything in it is complete.
 
-    Errors:  InputError without apt or space, NetworkError when nothing can be fetched,
-             LockedError when another run is fetching
+    Errors:  InputError without apt or when the disk refuses, NetworkError when nothing can be
+             fetched, LockedError when another run is fetching
     """
     if (installed / "png").is_dir() and (installed / "svg").is_dir():
         return installed
-    return unpack_packages(
-        PACKAGES, "usr/share/openclipart", dest / "openclipart", hint=HINT, progress=progress
-    )
-
-
-def unpack_packages(
-    names: Sequence[str], inside: str, final: Path, *, hint: str, progress: Progress
-) -> Path:
-    """Download packages and put their common folder `inside` at `final`.
-
-    `final` appears in one step, when everything in it is complete. When it exists, this
-    returns at once.
-
-    Errors:  InputError without apt or when the disk refuses, NetworkError when nothing can be
-             fetched, LockedError when another run is at it
-    """
-    final = final.absolute()  # the tools run in other folders
+    final = (dest / "openclipart").absolute()  # the tools run in other folders
     if final.is_dir():
         return final
     for tool in ("apt-get", "apt-cache", "dpkg-deb"):
         if shutil.which(tool) is None:
             raise InputError(
-                f"{tool} is not on this machine, so {names[0]} cannot be fetched", hint
+                f"{tool} is not on this machine, so {PACKAGES[0]} cannot be fetched", HINT
             )
     store = final.parent / f".{final.name}-fetch"
     try:
@@ -69,10 +54,10 @@ def unpack_packages(
                 shutil.rmtree(stale, ignore_errors=True)
             if not final.is_dir():  # else another run finished while this one came to the lock
                 with tempfile.TemporaryDirectory(dir=store, prefix="work-") as work:
-                    packages = _download(names, Path(work), hint, progress)
-                    _unpack(packages, inside, final, Path(work), progress)
+                    packages = _download(Path(work), progress)
+                    _unpack(packages, final, Path(work), progress)
     except OSError as error:
-        raise InputError(f"cannot write the pictures to {final.parent} ({error})", hint) from error
+        raise InputError(f"cannot write the pictures to {final.parent} ({error})", HINT) from error
     return final
 
 
@@ -89,7 +74,7 @@ def _only_run(store: Path) -> Iterator[None]:
         yield
 
 
-def _download(names: Sequence[str], work: Path, hint: str, progress: Progress) -> list[Path]:
+def _download(work: Path, progress: Progress) -> list[Path]:
     """The packages by apt's own lists, or by fresh ones; apt checks their size and digest."""
     trouble = ""
     for private in (False, True):
@@ -99,7 +84,7 @@ def _download(names: Sequence[str], work: Path, hint: str, progress: Progress) -
             trouble = _run(["apt-get", *options, "update"], work) or trouble
         folder = work / f"packages-{private}"
         folder.mkdir()
-        total = _size(names, options, work)
+        total = _size(options, work)
 
         def report(folder: Path = folder, total: int = total) -> None:
             done = 0
@@ -108,12 +93,12 @@ def _download(names: Sequence[str], work: Path, hint: str, progress: Progress) -
                     done += path.stat().st_size if path.is_file() else 0
             progress(done, total, "Downloading")
 
-        failed = _run(["apt-get", *options, "download", *names], folder, report)
+        failed = _run(["apt-get", *options, "download", *PACKAGES], folder, report)
         packages = sorted(folder.glob("*.deb"))
-        if not failed and len(packages) == len(names):
+        if not failed and len(packages) == len(PACKAGES):
             return packages
         trouble = failed or trouble or "apt-get brought no file"
-    raise NetworkError(f"apt cannot fetch {' and '.join(names)} ({trouble})", hint)
+    raise NetworkError(f"apt cannot fetch {' and '.join(PACKAGES)} ({trouble})", HINT)
 
 
 def _private_lists(work: Path) -> list[str]:
@@ -133,18 +118,16 @@ def _private_lists(work: Path) -> list[str]:
     return [part for key, value in settings.items() for part in ("-o", f"{key}={value}")]
 
 
-def _size(names: Sequence[str], options: Sequence[str], work: Path) -> int:
+def _size(options: Sequence[str], work: Path) -> int:
     """The bytes of packages by apt's lists, 0 when they do not have them."""
-    command = ["apt-cache", *options, "show", "--no-all-versions", *names]
+    command = ["apt-cache", *options, "show", "--no-all-versions", *PACKAGES]
     done = subprocess.run(
         command, cwd=work, env=_plain(), stdin=subprocess.DEVNULL, capture_output=True, check=False
     )
     return sum(map(int, re.findall(rb"^Size: (\d+)$", done.stdout, re.MULTILINE)))
 
 
-def _unpack(
-    packages: Sequence[Path], inside: str, final: Path, work: Path, progress: Progress
-) -> None:
+def _unpack(packages: Sequence[Path], final: Path, work: Path, progress: Progress) -> None:
     """Unpack beside the final place, then rename: the only step that makes it visible."""
     tree = work / "tree"
     for count, package in enumerate(packages, 1):
@@ -154,9 +137,10 @@ def _unpack(
                 f"dpkg-deb cannot unpack {package.name} ({trouble})",
                 "Free some space and try again.",
             )
-    if not (tree / inside).is_dir():
-        raise InputError(f"the packages hold no folder {inside}", "Is this another release?")
-    (tree / inside).rename(final)
+    inside = tree / INSTALLED.relative_to("/")
+    if not inside.is_dir():
+        raise InputError(f"the packages hold no folder {INSTALLED}", "Is this another release?")
+    inside.rename(final)
 
 
 def _run(command: list[str], folder: Path, report: Callable[[], None] = lambda: None) -> str:

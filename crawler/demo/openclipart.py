@@ -15,7 +15,6 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,7 +25,7 @@ from crawler.demo.authors import merge_authors, normalise_author
 from crawler.demo.debian import HINT
 from crawler.demo.svg import MAX_BYTES, read_metadata, shows_other_file
 from crawler.importers.ingest import slug
-from schemas.attempt import attempt
+from schemas.attempt import in_order
 from schemas.dates import parse_date, parse_year
 from schemas.errors import InputError
 from schemas.images import (
@@ -189,16 +188,12 @@ def check_all(
     """Check every drawing on all cores, in order."""
     checked: list[Drawing] = []
     check = partial(check_drawing, every_category=every_category)
-    pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="drawings")
-    try:
-        outcomes = pool.map(lambda drawing: attempt(check, drawing), drawings)
-        for drawing, found in zip(drawings, outcomes, strict=True):
-            if isinstance(found, PictureError):
-                found = replace(drawing, reason=str(found.reason))
-            checked.append(found)
-            progress(len(checked), len(drawings), "Checking pictures")
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    cores = len(os.sched_getaffinity(0))
+    for drawing, found in in_order(check, drawings, 64, cores):
+        if isinstance(found, PictureError):
+            found = replace(drawing, reason=str(found.reason))
+        checked.append(found)
+        progress(len(checked), len(drawings), "Checking pictures")
     return checked
 
 

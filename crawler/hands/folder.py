@@ -12,13 +12,12 @@ import shutil
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from crawler.hands.draw import SIDE_PX, SvgError, SvgRenderer, on_white, png_of
 from crawler.hands.sources import Sketch
-from schemas.attempt import attempt
+from schemas.attempt import in_order
 from schemas.errors import InputError
 from schemas.images import PictureError, PictureLimits, decode_picture, read_capped
 from schemas.progress import Progress
@@ -100,10 +99,9 @@ def draw_all(sketches: Sequence[Sketch], folder: Path, progress: Progress) -> Dr
             _write(path, data)
         return ""
 
-    pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="hands")
     try:
-        outcomes = pool.map(lambda sketch: attempt(draw, sketch), sketches)
-        for number, (sketch, outcome) in enumerate(zip(sketches, outcomes, strict=True), 1):
+        outcomes = in_order(draw, sketches, 64, len(os.sched_getaffinity(0)))
+        for number, (sketch, outcome) in enumerate(outcomes, 1):
             if isinstance(outcome, PictureError):
                 drawn.dropped[str(outcome.reason)] += 1
             elif outcome in ("", "reused"):
@@ -113,7 +111,6 @@ def draw_all(sketches: Sequence[Sketch], folder: Path, progress: Progress) -> Dr
                 drawn.dropped[outcome] += 1
             progress(number, len(sketches), f"Drawing {sketch.kind}")
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
         for renderer in renderers:
             renderer.close()
     return drawn

@@ -1,1 +1,1 @@
-"""Pictures to vectors: preprocessing, the encoder and its runtimes, model files."""
+"""Pictures to vectors: preprocessing, the encoder, model files."""

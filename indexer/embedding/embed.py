@@ -10,25 +10,22 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
-from indexer.ahead import in_order
-from indexer.embedding.encoder import Device, Encoded, Encoder, Runtime
+from indexer.embedding.encoder import Device, Encoded, Encoder
 from indexer.embedding.models import model_dir
 from indexer.embedding.preprocess import PixelSpec, picture_to_pixels, prepare
 from indexer.panels.catalog import reading_order, searched
 from indexer.panels.picture import PictureReader
-from schemas.attempt import attempt, concerns_all
+from schemas.attempt import WorkReport, attempt, concerns_all, in_order
 from schemas.images import (
     SKIPPED,
     PictureError,
-    PictureLimits,
     Reason,
     read_capped,
 )
@@ -45,6 +42,8 @@ if TYPE_CHECKING:
 
     from indexer.embedding.clip import ClipModel
 
+Job = TypeVar("Job")
+
 # --- Stored pictures.
 
 COMMIT_ROWS = 2048  # about 2 MB of vectors and, on two cores, under a minute of work
@@ -52,13 +51,10 @@ COMMIT_SECONDS = 60.0
 
 
 @dataclass
-class EmbedReport:
-    """What an embedding run did. Counts: embedded, completed (a subject vector was added),
-    already, skipped, failed (and pending, for a dry run; left, when time was up)."""
+class EmbedReport(WorkReport):
+    """Counts: embedded, completed (a subject vector was added), already, skipped, failed, pending,
+    left."""
 
-    model_id: str
-    counts: dict[str, int] = field(default_factory=dict)
-    seconds: float = 0.0
     device: str | None = None
     """cpu or cuda; None where nothing was encoded here."""
 
@@ -75,7 +71,6 @@ def open_encoder(settings: Settings, *, bulk: bool = False, folder: Path | None 
     """The encoder that the settings ask for, or that of a model folder."""
     return Encoder.open(
         folder or model_dir_of(settings),
-        runtime=cast(Runtime, settings.encoder.runtime),
         device=cast(Device, settings.encoder.device),
         threads=settings.encoder.threads or None,
         bulk=bulk,
@@ -122,7 +117,7 @@ def embed_pending(
     pending, incomplete, already = _pending(catalog, encoder, subjects_by, retry_failed)
     if incomplete and clip is None and not encoder.tells_subject:
         already, incomplete = already + len(incomplete), []
-    report = EmbedReport(encoder.model_id, {"already": already})
+    report = EmbedReport({"already": already}, encoder.model_id)
     embedded = {row["picture_id"] for row in incomplete}
     pending = [*pending, *incomplete][:limit]
     if dry_run:
@@ -218,20 +213,32 @@ def encode_rows(
     reader = PictureReader(layout, settings.decode.limits)
     read = partial(read_stored, reader, encoder.pixel_spec)
     subject_of = None if clip is None else clip.encode_picture
-    batch: list[tuple[Row, np.ndarray | PictureError]] = []
-    good = 0
-    for done, (row, outcome) in enumerate(in_order(read, rows, 4 * settings.encoder.batch), 1):
-        batch.append((row, outcome))
-        good += not isinstance(outcome, PictureError)
-        if good >= settings.encoder.batch or done == len(rows):
-            pixels = [one for _, one in batch if not isinstance(one, PictureError)]
-            made = iter(encode_each(encoder, pixels, subject_of))
+    yield from _encoded(encoder, read, rows, settings.encoder.batch, subject_of, progress)
+
+
+def _encoded(
+    encoder: Encoder,
+    read: Callable[[Job], np.ndarray],
+    jobs: Sequence[Job],
+    size: int,
+    subject_of: Callable[[np.ndarray], np.ndarray] | None = None,
+    progress: Progress | None = None,
+) -> Generator[list[tuple[Job, EncodedPicture | PictureError]]]:
+    """The outcome of each job in batches of `size` pictures that can be used."""
+    batch: list[tuple[Job, np.ndarray | PictureError]] = []
+    good: list[np.ndarray] = []
+    for done, (job, outcome) in enumerate(in_order(read, jobs, 4 * size), 1):
+        batch.append((job, outcome))
+        if not isinstance(outcome, PictureError):
+            good.append(outcome)
+        if len(good) >= size or done == len(jobs):
+            made = iter(encode_each(encoder, good, subject_of))
             yield [
-                (row, one if isinstance(one, PictureError) else next(made)) for row, one in batch
+                (job, one if isinstance(one, PictureError) else next(made)) for job, one in batch
             ]
-            batch, good = [], 0
+            batch, good = [], []
         if progress:
-            progress(done, len(rows))
+            progress(done, len(jobs))
 
 
 def read_stored(reader: PictureReader, spec: PixelSpec, row: Row) -> np.ndarray:
@@ -402,8 +409,6 @@ def vector_rows(
 
 # --- Listed pictures, without a catalog: for anybody's own scoring.
 
-BATCH_ROWS = 256
-MAX_PROBLEMS = 20
 Listed = Sequence[tuple[str, Path]]
 
 
@@ -416,78 +421,6 @@ def listed_pictures(manifest: Path, note: Callable[[str], None]) -> Listed:
     for line in listed.notes.lines(NO_PATH, RAGGED):
         note(line)
     return [(row.path, listed.file_of(row)) for row in listed.rows]
-
-
-@dataclass(frozen=True)
-class ListedVector:
-    """One listed picture: its vector (D,) and out-of-distribution score, or what is wrong."""
-
-    name: str
-    vector: np.ndarray | None
-    ood: float = float("nan")
-    problem: str | None = None
-
-
-def listed_vectors(
-    encoder: Encoder,
-    limits: PictureLimits,
-    listed: Listed,
-    progress: Progress | None = None,
-    look: Callable[[Path], Sequence[np.ndarray]] | None = None,
-    pool: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, float]] | None = None,
-) -> Iterator[list[ListedVector]]:
-    """Vectors of listed pictures in the list's order, batch by batch.
-
-    A picture that cannot be used does not stop the others. `look` says what the network is to see
-    of a picture, if that is not the whole; of several views `pool` makes one vector.
-    """
-    spec = encoder.pixel_spec
-
-    def read(job: tuple[str, Path]) -> Sequence[np.ndarray]:
-        if look is not None:
-            return look(job[1])
-        return [picture_to_pixels(read_capped(job[1], limits), limits, spec)]
-
-    def vector_of(views: list[EncodedPicture | PictureError]) -> tuple[np.ndarray, float]:
-        made = []
-        for view in views:
-            if isinstance(view, PictureError):
-                raise view
-            made.append(view)
-        if len(made) == 1 or pool is None:
-            return made[0].vector, made[0].ood
-        return pool(np.stack([one.vector for one in made]), np.array([one.ood for one in made]))
-
-    batch: list[tuple[str, Sequence[np.ndarray] | PictureError]] = []
-    views = 0
-    ahead = 128 if look is None else 16
-    for done, ((name, _), outcome) in enumerate(in_order(read, listed, ahead), 1):
-        batch.append((name, outcome))
-        views += 1 if isinstance(outcome, PictureError) else len(outcome)
-        if views >= BATCH_ROWS or done == len(listed):
-            good = [
-                view for _, part in batch if not isinstance(part, PictureError) for view in part
-            ]
-            made = iter(encode_each(encoder, good))
-            found = [
-                (
-                    name,
-                    part
-                    if isinstance(part, PictureError)
-                    else attempt(vector_of, list(islice(made, len(part)))),
-                )
-                for name, part in batch
-            ]
-            views = 0
-            yield [
-                ListedVector(name, None, problem=part.message)
-                if isinstance(part, PictureError)
-                else ListedVector(name, *part)
-                for name, part in found
-            ]
-            batch = []
-        if progress:
-            progress(done, len(listed))
 
 
 @contextlib.contextmanager
@@ -503,27 +436,9 @@ def parquet_file(out: Path, schema: pa.Schema) -> Iterator[Callable[[dict[str, o
         yield lambda columns: writer.write_table(pa.table(columns, schema))
 
 
-@dataclass
-class ListingReport:
-    """What was written; `problems` are the first few pictures without a vector."""
-
-    model_id: str
-    embedded: int
-    failed: int
-    problems: list[str]
-
-    def count(self, batch: Sequence[ListedVector]) -> None:
-        """Take a batch into account."""
-        bad = [row for row in batch if row.vector is None]
-        self.embedded += len(batch) - len(bad)
-        self.failed += len(bad)
-        room = MAX_PROBLEMS - len(self.problems)
-        self.problems += [f"{row.name}: {row.problem}" for row in bad[:room]]
-
-
 def embed_listed(
     settings: Settings, listed: Listed, out: Path, *, progress: Progress | None = None
-) -> ListingReport:
+) -> WorkReport:
     """Write `path` (as listed) and `vector` (D float32, unit length) for each picture.
 
     Rows keep the list's order; a picture that cannot be used gets a null vector. The file's
@@ -536,9 +451,21 @@ def embed_listed(
     encoder = open_encoder(settings, bulk=True)
     facts = {"model_id": encoder.model_id, "preprocessing": encoder.preprocessing_digest}
     schema = pa.schema([("path", pa.string()), ("vector", pa.list_(pa.float32()))], facts)
-    report = ListingReport(encoder.model_id, 0, 0, [])
+    report = WorkReport({"embedded": 0, "failed": 0}, encoder.model_id)
+    limits = settings.decode.limits
+
+    def read(job: tuple[str, Path]) -> np.ndarray:
+        return picture_to_pixels(read_capped(job[1], limits), limits, encoder.pixel_spec)
+
     with parquet_file(out, schema) as write:
-        for batch in listed_vectors(encoder, settings.decode.limits, listed, progress):
-            write({"path": [row.name for row in batch], "vector": [row.vector for row in batch]})
-            report.count(batch)
+        for batch in _encoded(encoder, read, listed, settings.encoder.batch, progress=progress):
+            vectors: list[np.ndarray | None] = []
+            for (name, _), one in batch:
+                if isinstance(one, PictureError):
+                    report.fail(name, one.message)
+                    vectors.append(None)
+                else:
+                    report.counts["embedded"] += 1
+                    vectors.append(one.vector)
+            write({"path": [name for (name, _), _ in batch], "vector": vectors})
     return report

@@ -1,6 +1,6 @@
 """Runs the exported style network: pixels in, embeddings out.
 
-The digest of the model's file is checked before anything parses a byte. Runtimes are imported
+The digest of the model's file is checked before anything parses a byte. ONNX Runtime is imported
 when the first picture is encoded, and torch never.
 """
 
@@ -22,7 +22,6 @@ from schemas.errors import InputError, NoIndexError, UsageError
 INPUT_NAME = "pixels"
 OUTPUTS = ("vector", "ood", "subject")
 """Of a graph; one that was made elsewhere may lack the last."""
-Runtime = Literal["auto", "onnxruntime", "openvino"]
 Device = Literal["auto", "cpu", "cuda"]
 CUDA = "CUDAExecutionProvider"
 PICTURES_ON_GPU, PIXELS_ON_GPU = 64, 1 << 24
@@ -59,7 +58,7 @@ class OnGpu:
         return self.run(batch)
 
 
-# --- The two runtimes that can run the exported network; each is imported when it starts.
+# --- The runtime, which is imported when it starts.
 
 
 def without_telemetry() -> None:
@@ -147,28 +146,6 @@ def no_cuda() -> UsageError:
     )
 
 
-def start_openvino(data: bytes, threads: int) -> Session:
-    """A network in OpenVINO. Errors: as for ONNX Runtime"""
-    try:
-        import openvino
-    except ImportError as error:
-        raise NoIndexError(
-            "openvino is not installed", "pip install openvino, or set encoder.runtime = 'auto'."
-        ) from error
-    core = openvino.Core()
-    options = {
-        "INFERENCE_NUM_THREADS": threads,
-        "PERFORMANCE_HINT": "LATENCY",
-        # bf16 would move vectors between machines that have it and those that do not.
-        "INFERENCE_PRECISION_HINT": "f32",
-    }
-    try:
-        network = core.compile_model(core.read_model(data), "CPU", options)
-    except Exception as error:  # the runtime raises types of its own from native code
-        raise NoIndexError(f"openvino cannot load the model ({error})") from error
-    return lambda batch: [np.array(part) for part in network(batch).to_tuple()]
-
-
 class _Loading(Thread):
     """A runtime that starts beside other work. What it calls must import nothing
     (`import_onnxruntime`); the process waits for it, a tenth of a second, before it ends."""
@@ -207,7 +184,6 @@ class Encoder:
         self,
         model_dir: Path,
         description: ModelDescription,
-        runtime: Literal["onnxruntime", "openvino"],
         threads: int,
         bulk: bool,
         device: Device = "auto",
@@ -216,15 +192,13 @@ class Encoder:
         self.dimension = description.dimension
         self.pixel_spec = description.pixel_spec
         self.preprocessing_digest = description.pixel_spec.digest
-        self.runtime = runtime
         self._description = description
         self._model_dir = model_dir
         self._threads = threads
         # A GPU takes seconds to start: for one picture the CPU is done before.
         self._device: Device = "cpu" if device == "auto" and not bulk else device
         self._wanted = device
-        # In bulk work each core takes its own picture; OpenVINO runs one request at a time.
-        self._parallel = bulk and runtime == "onnxruntime"
+        self._parallel = bulk  # each core takes its own picture
         self._spin = not self._parallel
         self._turn: AbstractContextManager[Any] = nullcontext()
         self._session: Session | None = None
@@ -242,28 +216,20 @@ class Encoder:
         cls,
         model_dir: Path,
         *,
-        runtime: Runtime = "auto",
         device: Device = "auto",
         threads: int | None = None,
         bulk: bool = False,
     ) -> Encoder:
         """Read the description; the network itself is loaded with the first picture.
 
-        `bulk` says that thousands of pictures will follow. The runtime "auto" is ONNX Runtime;
-        the device "auto" is a GPU for bulk work where that runtime has CUDA.
+        `bulk` says that thousands of pictures will follow: the device "auto" is then a GPU, where
+        ONNX Runtime has CUDA.
 
         Errors:  NoIndexError when the folder holds no usable description
-                 UsageError for cuda with OpenVINO
         """
         if threads is None:
             threads = len(os.sched_getaffinity(0))
-        chosen = "onnxruntime" if runtime == "auto" else runtime
-        if device == "cuda" and chosen == "openvino":
-            raise UsageError(
-                "openvino does not run on NVIDIA GPUs",
-                "Set encoder.runtime = 'onnxruntime', or encoder.device = 'auto'.",
-            )
-        return cls(model_dir, ModelDescription.read(model_dir), chosen, threads, bulk, device)
+        return cls(model_dir, ModelDescription.read(model_dir), threads, bulk, device)
 
     def take_turns(self) -> None:
         """Let threads that encode at the same time wait for one another, each picture having all
@@ -282,13 +248,13 @@ class Encoder:
 
     def begin(self) -> None:
         """Load the network on a thread, beside what the caller does until the first picture.
-        OpenVINO and GPUs are left to start with the picture.
+        A GPU is left to start with the picture.
 
         Errors:  as of `encode`; what goes wrong on the thread is raised there
         """
         with self._starting:
-            may = self.runtime == "onnxruntime" and self._device == "cpu"
-            if may and self._session is None and self._loading is None:
+            idle = self._session is None and self._loading is None
+            if idle and self._device == "cpu":
                 import_onnxruntime()
                 self._loading = _Loading(self._loader())
 
@@ -369,8 +335,6 @@ class Encoder:
     def _loader(self) -> Callable[[], Session]:
         """What starts the runtime; the model's file is checked and read before."""
         data = verified_network(self._model_dir / MODEL_FILE, self._description)
-        if self.runtime == "openvino":
-            return lambda: start_openvino(data, self._threads)
         threads = 1 if self._parallel else self._threads
         device = self._device
         return lambda: start_onnxruntime(data, threads, self._spin, OUTPUTS, device=device)

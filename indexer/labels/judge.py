@@ -10,7 +10,7 @@ is asked for again, or its eras are of another width than the generation's.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from indexer.labels.calibration import LabelDataset
 from indexer.labels.predict import LabelModel, Prediction, predict, products_on_one_thread
 from indexer.vector_index.generations import Generation
 from indexer.vector_index.metadata import CODES
-from schemas.attempt import attempt
+from schemas.attempt import WorkReport, attempt
 from schemas.images import PictureError
 from schemas.progress import Progress
 from schemas.records import LABEL_KINDS, is_era
@@ -34,19 +34,7 @@ if TYPE_CHECKING:
 SHOWN = 5
 BATCH = 512
 COMMIT_ROWS, COMMIT_SECONDS = 40 * BATCH, 60.0
-MAX_PROBLEMS = 10
 PRIOR = 0.5  # how often a picture is by an unknown author before anything is known of it
-
-
-@dataclass
-class JudgeReport:
-    """What a run did. Counts: judged, already, failed (and pending, for a dry run); `problems`
-    are the first few titles whose pictures failed, in words."""
-
-    model_id: str
-    counts: dict[str, int] = field(default_factory=dict)
-    seconds: float = 0.0
-    problems: list[str] = field(default_factory=list)
 
 
 def judge_pending(
@@ -56,12 +44,12 @@ def judge_pending(
     dry_run: bool = False,
     limit: int | None = None,
     progress: Progress | None = None,
-) -> JudgeReport:
+) -> WorkReport:
     """Predict the labels of every indexed picture that has no prediction of the index's model with
     its eras.
 
-    With `again` all are predicted again, as after many pictures were added. The caller holds
-    the data root's lock, but for a dry run.
+    With `again` all are predicted again, as after many pictures were added. Counts:
+    judged, already, failed, pending. The caller holds the data root's lock, but for a dry run.
 
     Errors:  NoIndexError without a usable index; InputError when a table cannot be used
     """
@@ -73,7 +61,7 @@ def judge_pending(
         judged = _Judge(generation)
         pending, already, has_row = judged.pending(catalog, again)
         pending = pending[:limit]
-        report = JudgeReport(generation.model_id, {"already": already})
+        report = WorkReport({"already": already}, generation.model_id)
         if dry_run:
             report.counts["pending"] = len(pending)
             return report
@@ -157,7 +145,7 @@ class _Judge:
             current, older = current[:1], older + current
         return pa.concat_arrays(current), pa.concat_arrays(older)
 
-    def rows(self, part: np.ndarray, report: JudgeReport) -> list[dict[str, Any]]:
+    def rows(self, part: np.ndarray, report: WorkReport) -> list[dict[str, Any]]:
         """Predictions of the pictures at these places, title by title; a title that fails is
         noted and costs no other."""
         titles = self.data.title[part]
@@ -166,9 +154,7 @@ class _Judge:
             places = part[titles == title]
             rows = attempt(self._title_rows, places)
             if isinstance(rows, PictureError):
-                report.counts["failed"] = report.counts.get("failed", 0) + len(places)
-                if len(report.problems) < MAX_PROBLEMS:
-                    report.problems.append(f"{self.picture_ids[places[0]]}: {rows.message}")
+                report.fail(self.picture_ids[places[0]], rows.message, len(places))
                 continue
             found += rows
         return found

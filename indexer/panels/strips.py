@@ -19,7 +19,7 @@ from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from indexer.ahead import in_order
+from schemas.attempt import WorkReport, in_order
 from schemas.images import PictureError, PictureLimits, stored_bytes
 from schemas.names import natural_key
 from schemas.progress import Progress
@@ -49,7 +49,6 @@ DRAWN = 12.0
 COMMIT_STRIPS = 32
 COMMIT_SECONDS = 30.0
 WINDOW = 3  # strips that are cut ahead
-MAX_PROBLEMS = 10
 
 CUT, WHOLE, FAILED = "cut", "whole", "failed"
 APART = "no drawing runs on from one picture to the next"
@@ -107,17 +106,6 @@ class Candidate:
         return self.strip_id, self.title_id
 
 
-@dataclass
-class CutReport:
-    """What a run did. Counts: cut, panels, whole, failed, already (and pending, for a dry run;
-    left, when time was up; removed, strips whose pictures have changed or are gone); `problems`
-    are the first few failures in words."""
-
-    counts: dict[str, int] = field(default_factory=dict)
-    seconds: float = 0.0
-    problems: list[str] = field(default_factory=list)
-
-
 def cut_pending(
     layout: Layout,
     settings: Settings,
@@ -127,11 +115,12 @@ def cut_pending(
     limit: int | None = None,
     progress: Progress | None = None,
     is_over: Callable[[], bool] = lambda: False,
-) -> CutReport:
+) -> WorkReport:
     """Cut every strip and page that is new into panels, or as many as are done when `is_over` says
     that time is up. With the setting `panels.cut` off, what was cut becomes whole again.
 
-    The caller holds the data root's lock, but for a dry run.
+    Counts: cut, panels, whole, failed, already, pending, left, removed (strips whose pictures have
+    changed or are gone). The caller holds the data root's lock, but for a dry run.
 
     Errors:  InputError when the catalog cannot be read or written
     """
@@ -139,7 +128,7 @@ def cut_pending(
     catalog = Catalog(layout)
     rtl = settings.panels.direction == "rtl"
     work = _Work(catalog, f"{CUTTER} rtl" if rtl else CUTTER)
-    report = CutReport({"already": 0})
+    report = WorkReport({"already": 0})
     if settings.panels.cut == "off":
         candidates: list[Candidate] = []
     else:
@@ -435,14 +424,15 @@ class _Work:
         self.catalog.upsert("panels", [], gone=lost)
         return len(gone)
 
-    def add(self, candidate: Candidate, found: _Found, report: CutReport) -> None:
+    def add(self, candidate: Candidate, found: _Found, report: WorkReport) -> None:
         """Take the outcome of one strip into account."""
-        report.counts[found.status] += 1
         report.counts["panels"] += len(found.panels)
         first = candidate.slices[0]
         place = first.source_path if len(candidate.slices) == 1 else first.folder
-        if found.status == FAILED and len(report.problems) < MAX_PROBLEMS:
-            report.problems.append(f"{place}: {'; '.join(found.notes) or found.reason}")
+        if found.status == FAILED:
+            report.fail(place, "; ".join(found.notes) or found.reason)
+        else:
+            report.counts[found.status] += 1
         strip_id, title_id = candidate.key
         rows = [{**row, "strip_id": strip_id, "title_id": title_id} for row in found.panels]
         self.panel_rows += rows

@@ -27,7 +27,6 @@ import torch
 from PIL import Image
 from torch import nn
 
-from indexer.ahead import in_order
 from indexer.embedding.encoder import Encoder
 from indexer.embedding.preprocess import PixelSpec, prepare
 from indexer.training.augmentation import VIEWS, View, hangul_font
@@ -43,6 +42,7 @@ from indexer.training.branches import Branches, load_trained
 from indexer.training.data import Benchmark
 from indexer.training.evaluation.baselines import letterboxed, load_gram, sketch
 from indexer.training.model import SHIPPED_SPEC, export_graph, run_graph
+from schemas.attempt import in_order
 from schemas.errors import InputError
 from schemas.images import PictureError, PictureLimits, decode_picture, grey_thumbnail, is_blank
 from schemas.progress import Progress

@@ -26,6 +26,7 @@ from indexer.embedding.encoder import INPUT_NAME, Session, start_onnxruntime
 from indexer.embedding.preprocess import PixelSpec
 from indexer.training.backbones import MULTIPLE_PX
 from indexer.training.branches import Branches
+from indexer.vector_index.ranking import unit
 from schemas.errors import InputError, ToonsearchError
 
 SHIPPED_SPEC = PixelSpec(480, 480, 32, filter="bicubic", trim=True, zoom=1.25)
@@ -77,11 +78,6 @@ class Projection(NamedTuple):
     def apply(self, rows: np.ndarray) -> np.ndarray:
         """Embeddings of statistics; (N, S) -> (N, D) unit"""
         return unit(self.standardized(rows) @ self.matrix)
-
-
-def unit(rows: np.ndarray) -> np.ndarray:
-    """Rows of length 1; (N, D)"""
-    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12))
 
 
 def fit_projection(

@@ -49,9 +49,9 @@ from indexer.training.model import (
     Projection,
     StyleNetwork,
     fit_projection,
-    unit,
 )
 from indexer.training.pixels import PreparedPictures
+from indexer.vector_index.ranking import unit
 from schemas.errors import InputError
 from schemas.images import grey_thumbnail
 from schemas.progress import Progress

@@ -302,10 +302,6 @@ class VectorIndex:
         """Stored vectors in the order of `row_ids`; -> (stop - start, D) float32"""
         return np.asarray(self.halves[start:stop], np.float32)
 
-    def all_vectors(self) -> np.ndarray:
-        """Every stored vector in the order of `row_ids`; (N, D) float32."""
-        return self.block(0, self.count)
-
     def changed_to(self, plan: SearchPlan) -> VectorIndex:
         """The same open files, searched by another plan of the same kind."""
         return VectorIndex(self._index, self._candidates, plan)

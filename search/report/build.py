@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from indexer.ahead import in_order
 from indexer.duplicates import Duplicates, find_duplicates
 from indexer.era_pictures import EraPictures, overlay
 from indexer.style_map import lay_out
+from schemas.attempt import in_order
 from schemas.errors import ToonsearchError
 from schemas.images import PictureError, stored_preview
 from schemas.settings import Settings

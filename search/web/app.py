@@ -19,7 +19,7 @@ from search.output.html import environment
 from search.web import errors
 from search.web.dependencies import Service
 from search.web.middleware import Entrance, Guard, Measure
-from search.web.routers import auth, catalog, galleries, images, map, ops, query, sql, why
+from search.web.routers import auth, catalog, galleries, map, ops, query, sql, why
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
@@ -62,7 +62,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.service, app.state.root_path = service, root_path
     errors.install(app)
-    for module in (query, why, catalog, images, map, auth, galleries, sql, ops):
+    for module in (query, why, catalog, map, auth, galleries, sql, ops):
         app.include_router(module.router)
     template = environment(HERE / "templates").get_template("index.html")
     text = template.render(

@@ -31,7 +31,7 @@ from search.web.errors import ApiError, not_found
 if TYPE_CHECKING:
     from argon2 import PasswordHasher
 
-    from search.panels import PanelVectors
+    from search.engine import StyleQuery
 
 VERSION = 1
 SCHEMA = """
@@ -82,22 +82,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class EncodedQuery:
-    """A query without its pictures; `own` are the ids of those that the index itself holds.
-    `ood` is the encoder's out-of-distribution score, NaN where it is not known; `notes` on how the
-    pictures were seen, and their `panels`, are not kept with a link. `subject` is what they show,
-    None where that is not known.
+    """The style of a query without its pictures, of which model it is, and the ids of those
+    pictures that the index itself holds. With a link neither notes nor panels are kept."""
 
-    Shapes:  vector (D,) and subject (S,) float32, unit
-    """
-
-    vector: np.ndarray
-    ood: float
+    style: StyleQuery
     model_id: str
     preprocessing: str
     own: tuple[str, ...]
-    notes: tuple[str, ...] = ()
-    panels: PanelVectors | None = None
-    subject: np.ndarray | None = None
 
 
 class Account(NamedTuple):
@@ -186,21 +177,24 @@ class Store:
         """
         key, now = f"s-{secrets.token_urlsafe(16)}", time.time()
         expires = now + days * DAY_S
-        vector = query.vector.astype("<f4").tobytes()
+        style = query.style
+        vector = style.vector.astype("<f4").tobytes()
         own = json.dumps(query.own)
         with self.writing() as connection:
             connection.execute("delete from shared_links where expires < ?", (now,))
             connection.execute(  # SQLite stores NaN as null
                 "insert into shared_links values (?, ?, ?, ?, ?, ?, ?)",
-                (key, vector, query.ood, query.model_id, query.preprocessing, own, expires),
+                (key, vector, style.ood, query.model_id, query.preprocessing, own, expires),
             )
-            if query.subject is not None:
-                subject = query.subject.astype("<f4").tobytes()
+            if style.subject is not None:
+                subject = style.subject.astype("<f4").tobytes()
                 connection.execute("insert into shared_subjects values (?, ?)", (key, subject))
         return key, expires
 
     def share(self, key: str) -> EncodedQuery | None:
         """The query behind a link; None when there is none, or no longer."""
+        from search.engine import StyleQuery
+
         row = self._row(
             "select l.vector, ood, model_id, preprocessing, own, s.vector from shared_links l"
             " left join shared_subjects s using (id) where id = ? and expires >= ?",
@@ -210,14 +204,12 @@ class Store:
         if row is None:
             return None
         vector, ood, model_id, preprocessing, own, subject = row
-        return EncodedQuery(
+        style = StyleQuery(
             np.frombuffer(vector, "<f4"),
             nan if ood is None else ood,
-            model_id,
-            preprocessing,
-            tuple(json.loads(own)),
             subject=None if subject is None else np.frombuffer(subject, "<f4"),
         )
+        return EncodedQuery(style, model_id, preprocessing, tuple(json.loads(own)))
 
     # --- Accounts. The store keeps a session's digest only, so a copy of the file opens nothing.
 

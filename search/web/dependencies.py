@@ -7,9 +7,9 @@ import os
 import re
 import secrets
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, TypeVar
 
 from fastapi import Cookie, Depends, Query, Request
 from python_multipart.multipart import parse_options_header
@@ -31,6 +31,7 @@ from search.web.errors import ApiError
 from search.web.image_pool import DecoderPool, ThumbnailCache
 from search.web.middleware import Metrics
 
+Read = TypeVar("Read")
 COOKIE = "toonsearch_session"
 MAX_RECENT = 4096
 MAX_RECENT_PANELS = 20_000
@@ -75,7 +76,8 @@ class RecentQueries:
 
 
 def _panels_count(query: EncodedQuery) -> int:
-    return 0 if query.panels is None else len(query.panels.panels)
+    panels = query.style.panels
+    return 0 if panels is None else len(panels.panels)
 
 
 class Service:
@@ -226,13 +228,11 @@ async def get_options(
     if palette:
         only = await run_in_threadpool(service.colors.holders, palette)
         filters = replace(filters, pictures=only)
-    return QueryOptions(
+    return replace(
+        QueryOptions.of(settings, filters),
         k=k or min(settings.k, MAX_K),
         by=by or settings.by,
-        neighbours=settings.neighbours,
         unknown_prior=settings.unknown_prior if unknown_prior is None else unknown_prior,
-        filters=filters,
-        expand=settings.expand,
         subject=subject,
     )
 
@@ -261,6 +261,14 @@ async def get_marks(
 RequestMarks = Annotated[Marks, Depends(get_marks)]
 
 
+def _parsed(read: Callable[[str], Read], text: str, code: str) -> Read:
+    """A parameter, read as the option of that name is. Errors:  ApiError (422)"""
+    try:
+        return read(text)
+    except UsageError as error:
+        raise ApiError(422, code, error.message.removeprefix("--"), error.hint) from error
+
+
 class Mix(NamedTuple):
     """Pictures of the index that are asked about as well, and how much each picture counts."""
 
@@ -285,28 +293,16 @@ async def get_mix(
         ),
     ] = None,
 ) -> Mix:
-    """What is asked about besides the pictures of a request.
-
-    Errors:  ApiError (422)
-    """
-    try:
-        return Mix(others, () if weights is None else parse_weights(weights))
-    except UsageError as error:
-        raise ApiError(422, "weights", error.message.removeprefix("--"), error.hint) from error
+    """What is asked about besides the pictures of a request. Errors:  ApiError (422)"""
+    return Mix(others, () if weights is None else _parsed(parse_weights, weights, "weights"))
 
 
 RequestMix = Annotated[Mix, Depends(get_mix)]
 
 
 def parse_crop(text: str | None) -> Crop | None:
-    """A crop as it was sent, None for the whole picture.
-
-    Errors:  ApiError (422)
-    """
-    try:
-        return Crop.parse(text) if text else None
-    except UsageError as error:
-        raise ApiError(422, "crop", error.message.removeprefix("--"), error.hint) from error
+    """A crop as it was sent, None for the whole picture. Errors:  ApiError (422)"""
+    return _parsed(Crop.parse, text, "crop") if text else None
 
 
 async def get_crop(
@@ -326,14 +322,8 @@ async def get_cutting(
         str, Query(max_length=20, description="auto, off, or how many panels ask at most.")
     ] = "auto",
 ) -> Cutting:
-    """Which pictures of a request are cut.
-
-    Errors:  ApiError (422)
-    """
-    try:
-        cutting = Cutting.parse(panels)
-    except UsageError as error:
-        raise ApiError(422, "parameter", error.message.removeprefix("--"), error.hint) from error
+    """Which pictures of a request are cut. Errors:  ApiError (422)"""
+    cutting = _parsed(Cutting.parse, panels, "parameter")
     if cutting.most > MAX_PANELS:
         raise ApiError(422, "parameter", f"at most {MAX_PANELS} panels ask", "Ask for fewer.")
     return cutting

@@ -36,7 +36,7 @@ def test_every_label_gets_a_probability_and_all_of_it_adds_up(
     out = tmp_path / "predictions.parquet"
     listed = [(name, tmp_path / name) for name in names]
     source, report = predict_listed(settings, listed, out)
-    assert (report.embedded, report.failed) == (2, 2)
+    assert (report.counts["predicted"], report.counts["failed"]) == (2, 2)
     assert json.dumps(dataclasses.asdict(report))  # `--json` prints it
     table = pq.read_table(out)
     assert table.column_names == COLUMNS
@@ -73,7 +73,8 @@ def test_an_unforeseen_error_is_one_rows_problem(
     listed = [(name, tmp_path / name) for name in names]
     out = tmp_path / "predictions.parquet"
     _, report = _write(Predictor(encoder, "none", predict), settings, listed, out, None)
-    assert (report.embedded, report.failed, report.conclusions) == (1, 1, {"": 1})
+    assert report.counts == {"predicted": 1, "failed": 1, "cut": 0}
+    assert report.conclusions == {"": 1}
     first, second = pq.read_table(out).to_pylist()
     assert "KeyError" in first["problem"] and first["unknown_author"] is None
     assert second["problem"] is None and second["unknown_author"] == 0.2
@@ -95,7 +96,7 @@ def test_conclusions_are_counted(settings: Settings, new_picture: Path, tmp_path
               ("three", new_picture), ("four", new_picture)]  # fmt: skip
     asked = Predictor(open_encoder(settings), "hand-made", predict)
     _, report = _write(asked, settings, listed, tmp_path / "p.parquet", None)
-    assert (report.embedded, report.failed) == (4, 1)
+    assert (report.counts["predicted"], report.counts["failed"]) == (4, 1)
     assert report.conclusions == dict.fromkeys(CONCLUSIONS, 1)
 
 
@@ -131,7 +132,7 @@ def test_a_models_own_heads_answer_when_they_are_asked(
     )
     LabelModel(model.labels, model.heads, calibration).write(trained)
     source, report = predict_listed(mine, [("new", new_picture)], out, model="trained-1")
-    assert source == "model trained-1" and report.embedded == 1
+    assert source == "model trained-1" and report.counts["predicted"] == 1
     row = pq.read_table(out).to_pylist()[0]
     assert sum(e["probability"] for e in row["authors"]) + row["unknown_author"] == pytest.approx(1)
     assert {entry["label"] for entry in row["authors"]} == set(HANDS)

@@ -49,7 +49,8 @@ from indexer.training.evaluation.retrieval import (
 )
 from indexer.training.export import closed_form
 from indexer.training.features import FeatureStore, cached, digest_of
-from indexer.training.model import DIMENSION, Projection, fit_projection, unit
+from indexer.training.model import DIMENSION, Projection, fit_projection
+from indexer.vector_index.ranking import unit
 from schemas.errors import InputError
 from schemas.progress import Progress
 

@@ -14,9 +14,9 @@ from search.cli.context import Session, plain
 from search.cli.options import Accept, AsJson, DryRun, counted, examples, new_app, print_json
 
 if TYPE_CHECKING:
-    from indexer.panels.strips import CutReport
     from indexer.vector_index.build import BuildReport
     from indexer.vector_index.diff import Difference
+    from schemas.attempt import WorkReport
     from schemas.settings import Settings
 
 app = new_app()
@@ -149,7 +149,7 @@ def build(
             session.note(f"removed the old generation {name}")
 
 
-def cut_new(session: Session, settings: Settings, **options: Any) -> CutReport:
+def cut_new(session: Session, settings: Settings, **options: Any) -> WorkReport:
     """Cut new strips and pages of the catalog into panels and say what came of it."""
     from indexer.panels.strips import cut_pending
 

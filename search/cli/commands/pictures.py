@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,6 +26,7 @@ from search.cli.options import (
 
 if TYPE_CHECKING:
     from indexer.embedding.embed import EncodeRows
+    from schemas.attempt import WorkReport
 
 app = new_app()
 
@@ -90,12 +91,11 @@ def embed(
             return 0
         with session.progress("Embedding") as progress:
             done = embed_listed(settings, listed, out, progress=progress)
-        counts = {"embedded": done.embedded, "failed": done.failed}
         if as_json:
-            print_json({"model": done.model_id, **counts, "out": str(out)})
+            print_json({"model": done.model_id, **done.counts, "out": str(out)})
         else:
-            say(f"{done.model_id}: {counted(counts)}, in {out}")
-        return _problems(session, done.problems, done.failed)
+            say(f"{done.model_id}: {counted(done.counts)}, in {out}")
+        return _problems(session, done)
     from search.cli.commands.index import cut_new
 
     encode: EncodeRows | None = None
@@ -157,7 +157,7 @@ def colors(
     seconds = round(report.seconds, 3)
     more = {"seconds": seconds, "problems": report.problems}
     show("colors", report.counts, dry_run, as_json, **more)
-    return _problems(session, report.problems, report.counts.get("failed", 0))
+    return _problems(session, report)
 
 
 @app.command(epilog=examples("toonsearch judge", "toonsearch judge --again"))
@@ -192,7 +192,7 @@ def judge(
         seconds=round(report.seconds, 3),
         problems=report.problems,
     )
-    return _problems(session, report.problems, report.counts.get("failed", 0))
+    return _problems(session, report)
 
 
 @app.command(
@@ -261,21 +261,20 @@ def predict(
             {
                 "source": source,
                 "model": report.model_id,
-                "predicted": report.embedded,
-                "failed": report.failed,
-                "cut": report.cut,
+                **report.counts,
                 "conclusions": {name: report.conclusions.get(name, 0) for name in CONCLUSIONS},
                 "out": str(out),
             }
         )
     else:
-        say(f"{source}: {report.embedded:,} predicted, {report.failed:,} failed, in {out}")
+        predicted, failed, cut = report.counts.values()
+        say(f"{source}: {predicted:,} predicted, {failed:,} failed, in {out}")
         for name, sentence in CONCLUSIONS.items():
             if count := report.conclusions.get(name):
                 say(f"{sentence.format(name='a known artist')}: {count:,}")
-        if report.cut:
-            say(f"cut into panels that answered together: {report.cut:,}")
-    return _problems(session, report.problems, report.failed)
+        if cut:
+            say(f"cut into panels that answered together: {cut:,}")
+    return _problems(session, report)
 
 
 def _say(session: Session, out: Path, as_json: bool) -> Callable[[str], None]:
@@ -289,8 +288,8 @@ def _say(session: Session, out: Path, as_json: bool) -> Callable[[str], None]:
     return session.note
 
 
-def _problems(session: Session, problems: Iterable[str], failed: int) -> int:
+def _problems(session: Session, report: WorkReport) -> int:
     """Say what went wrong; the exit code."""
-    for problem in problems:
+    for problem in report.problems:
         session.note(problem)
-    return 4 if failed else 0
+    return 4 if report.counts.get("failed") else 0

@@ -1,4 +1,4 @@
-"""Routes about what the index holds: titles, authors, colours, and what there is to filter by."""
+"""Routes about what the index holds: titles, authors, pictures, colours, what to filter by."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import difflib
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
 
 from indexer.vector_index.ranking import unit
 from search.engine import QueryOptions
@@ -20,7 +21,7 @@ from search.web.colors import ColorShares
 from search.web.dependencies import Opened, Service, ServiceDependency
 from search.web.engine_pool import OpenEngine
 from search.web.errors import not_found
-from search.web.image_pool import PICTURE_ID
+from search.web.image_pool import PICTURE_ID, SIDES_PX
 from search.web.models import (
     AuthorList,
     AuthorPage,
@@ -158,6 +159,27 @@ async def colors(
     """The main colours of each of these pictures, where the catalog has them."""
     known = [one for one in picture if PICTURE_ID.fullmatch(one)]
     return {"colors": await asyncio.to_thread(service.colors.of_pictures, known)}
+
+
+@router.get(
+    "/pictures/{picture_id}",
+    responses={200: {"content": {"image/webp": {}}}, **errors(404, 415)},
+    response_class=Response,
+)
+async def picture(
+    picture_id: str,
+    request: Request,
+    service: ServiceDependency,
+    opened: Opened,
+    size: Literal["small", "medium", "large"] = "medium",
+) -> Response:
+    """A picture of the index, re-encoded at 200, 400 or 1280 pixels; the small ones without the
+    wide margins of a drawing on paper."""
+    made = await service.thumbnails.get(opened, picture_id, SIDES_PX[size])
+    headers = {"Cache-Control": "private, max-age=86400", "ETag": f'"{picture_id[:32]}-{size}-2"'}
+    if request.headers.get("if-none-match") == headers["ETag"]:
+        return Response(status_code=304, headers=headers)
+    return Response(made.data, media_type="image/webp", headers=headers)
 
 
 def _facets(opened: OpenEngine) -> dict[str, Any]:

@@ -134,7 +134,7 @@ async def place(
     if (result is None) == (picture is None):
         raise ApiError(422, "parameter", "give either a result or a picture")
     if result is not None:
-        vector = (await usable_query(service, opened, result)).vector
+        vector = (await usable_query(service, opened, result)).style.vector
         return await run_in_threadpool(_place, opened, found, vector, None)
     rows = opened.records("select row_id from pictures where picture_id = ?", picture)
     if not rows:

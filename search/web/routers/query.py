@@ -161,7 +161,7 @@ async def query_batch(
 
     def work(looked: list[Looked]) -> list[dict[str, Any]]:
         bodies: list[dict[str, Any]] = []
-        known = styles(engine, [one.seen for one in looked])
+        known = styles(engine.encoded, [one.seen for one in looked])
         found = answers_to(engine, looked, known, options, rows)
         for one, style, answer in zip(looked, known, found, strict=True):
             if isinstance(style, PictureError) or isinstance(answer, PictureError):
@@ -195,10 +195,7 @@ def _problem(picture: QueryPicture, error: Any) -> dict[str, Any]:
 def _encoded(opened: OpenEngine, style: StyleQuery, own: tuple[str, ...]) -> EncodedQuery:
     """A query as it is remembered; `own` are its pictures that the index holds."""
     generation = opened.generation
-    model = (generation.model_id, generation.preprocessing_digest)
-    return EncodedQuery(
-        style.vector, style.ood, *model, own, style.notes, style.panels, style.subject
-    )
+    return EncodedQuery(style, generation.model_id, generation.preprocessing_digest, own)
 
 
 @router.get("/fetched", **ANSWER, responses=errors(403, 415, 502))
@@ -253,7 +250,7 @@ async def result(
     encoded = await usable_query(service, opened, result_id)
 
     def work() -> tuple[Answer, dict[str, Any]]:
-        style = _style(encoded, chosen)
+        style = encoded.style.by_panels(chosen)
         wanted = _without(opened, options, mix)
         own = (*encoded.own, *mix.others)
         answer = _refined_answer(opened, _mixed(opened, style, mix), wanted, marks, own)
@@ -282,9 +279,8 @@ async def share_result(
     if days == 0:
         raise ApiError(403, "off", "shared links are turned off on this server")
     encoded = await usable_query(service, opened, result_id)
-    style = await run_in_threadpool(_mixed, opened, _style(encoded, chosen), mix)
-    own = (*encoded.own, *mix.others)
-    encoded = replace(encoded, vector=style.vector, ood=style.ood, own=own, subject=style.subject)
+    style = await run_in_threadpool(_mixed, opened, encoded.style.by_panels(chosen), mix)
+    encoded = replace(encoded, style=style, own=(*encoded.own, *mix.others))
     key, expires = await service.store.run(service.store.add_share, encoded, days)
     moment = datetime.fromtimestamp(expires, UTC).isoformat(timespec="seconds")
     return {"id": key, "link": f"{request.app.state.root_path}/?r={key}", "expires": moment}
@@ -307,11 +303,7 @@ def similar(
     mixed = _mixed(opened, style, mix)
     wanted = _without(opened, options, mix)
     answer = _refined_answer(opened, mixed, wanted, marks, (picture_id, *mix.others))
-    generation = opened.generation
-    model = (generation.model_id, generation.preprocessing_digest)
-    key = service.recent.add(
-        EncodedQuery(style.vector, style.ood, *model, (picture_id,), subject=style.subject)
-    )
+    key = service.recent.add(_encoded(opened, style, (picture_id,)))
     body = _body(key, answer, options, _asked(opened, style, mix))
     return {**body, "picture": _facts(opened, row)}
 
@@ -415,11 +407,6 @@ async def _encoded_query(service: Service, result_id: str) -> EncodedQuery:
     if found is None:
         raise not_found("this result is no longer stored", "Ask with the picture again.")
     return found
-
-
-def _style(encoded: EncodedQuery, chosen: Sequence[int]) -> StyleQuery:
-    style = StyleQuery(encoded.vector, encoded.ood, encoded.notes, encoded.panels, encoded.subject)
-    return style.by_panels(chosen)
 
 
 def _body(

@@ -132,7 +132,7 @@ def test_rows_keep_the_order_and_bad_pictures_stay_null(tmp_path: Path) -> None:
     names = ["2.png", "gone.png", "0.png", "text.png", "3.png", "1.png"]
     out = tmp_path / "vectors.parquet"
     report = embed_listed(SETTINGS, [(name, tmp_path / name) for name in names], out)
-    assert (report.embedded, report.failed) == (4, 2)
+    assert report.counts == {"embedded": 4, "failed": 2}
     assert [problem.split(":")[0] for problem in report.problems] == ["gone.png", "text.png"]
     table = pq.read_table(out)
     assert table.column_names == ["path", "vector"]
@@ -225,7 +225,7 @@ def test_odd_rows_of_a_manifest_are_problems_of_their_own(tmp_path: Path) -> Non
     names = ["folder.png", "pipe.png", "loop.png", "large.png", "nul\0.png", "x" * 400, "a.png"]
     listed = [(name, tmp_path / name) for name in names]
     report = embed_listed(SETTINGS, listed, tmp_path / "out.parquet")
-    assert (report.embedded, report.failed) == (1, len(names) - 1), report.problems
+    assert report.counts == {"embedded": 1, "failed": len(names) - 1}, report.problems
     assert [problem.split(": ")[0] for problem in report.problems] == names[:-1]
     assert [
         row is None for row in pq.read_table(tmp_path / "out.parquet")["vector"].to_pylist()

@@ -18,7 +18,6 @@ from indexer.embedding import encoder as encoder_module
 from indexer.embedding.encoder import (
     Encoder,
     OnGpu,
-    Runtime,
     Session,
     passes,
     start_onnxruntime,
@@ -169,14 +168,6 @@ def test_the_thread_that_loads_ahead_imports_nothing() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root, timeout=60)
 
 
-def test_both_runtimes_agree(encoder: Encoder, prepared: list[np.ndarray]) -> None:
-    pytest.importorskip("openvino")
-    other = Encoder.open(shipped_model_dir(), runtime="openvino")
-    theirs, ours = other.encode(prepared), encoder.encode(prepared)
-    assert (theirs.vectors * ours.vectors).sum(1).min() >= 0.9999
-    assert theirs.ood == pytest.approx(ours.ood, rel=1e-3)
-
-
 def test_different_drawings_differ(encoder: Encoder, prepared: list[np.ndarray]) -> None:
     vectors = encoder.encode(prepared).vectors
     assert (vectors @ vectors.T)[~np.eye(len(vectors), dtype=bool)].max() < 0.9999
@@ -263,19 +254,17 @@ def test_a_missing_model_is_one_line(tmp_path: Path) -> None:
         Encoder.open(tmp_path)
 
 
-@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_sound_digest_of_nonsense_is_still_an_error_of_ours(
-    copied: Path, runtime: Runtime, prepared: list[np.ndarray]
+    copied: Path, prepared: list[np.ndarray]
 ) -> None:
     from blake3 import blake3
 
-    pytest.importorskip(runtime)
     nonsense = b"\x08\x07nonsense"
     (copied / "model.onnx").write_bytes(nonsense)
     file = {"bytes": len(nonsense), "blake3": blake3(nonsense).hexdigest()}
     redescribe(copied, files={"model.onnx": file})
     with pytest.raises(NoIndexError, match="cannot load"):
-        Encoder.open(copied, runtime=runtime).encode(prepared[:1])
+        Encoder.open(copied).encode(prepared[:1])
 
 
 def test_external_data_is_refused(copied: Path, prepared: list[np.ndarray]) -> None:
@@ -312,10 +301,10 @@ def test_opening_starts_no_runtime_and_never_torch() -> None:
         "from indexer.embedding.encoder import Encoder\n"
         "from indexer.embedding.models import shipped_model_dir\n"
         "encoder = Encoder.open(shipped_model_dir())\n"
-        "assert not {'onnxruntime', 'openvino', 'PIL'} & set(sys.modules)\n"
+        "assert not {'onnxruntime', 'PIL'} & set(sys.modules)\n"
         "import numpy as np\n"
         "encoder.encode([np.zeros((224, 224, 3), np.uint8)])\n"
-        "assert not {'torch', 'openvino', 'onnx'} & set(sys.modules)\n"
+        "assert not {'torch', 'onnx'} & set(sys.modules)\n"
     )
     root = Path(__file__).parents[3]
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root, timeout=60)
@@ -327,7 +316,7 @@ def test_the_runtime_leaves_no_trace_and_calls_nobody(tmp_path: Path) -> None:
         "import numpy as np\n"
         "from indexer.embedding.encoder import Encoder\n"
         "from indexer.embedding.models import shipped_model_dir\n"
-        "encoder = Encoder.open(shipped_model_dir(), runtime='onnxruntime')\n"
+        "encoder = Encoder.open(shipped_model_dir())\n"
         "encoder.encode([np.zeros((64, 96, 3), np.uint8)])\n"
     )
     environ = {
@@ -393,5 +382,3 @@ def test_cuda_is_asked_for_and_not_there(prepared: list[np.ndarray]) -> None:
         pytest.skip("this ONNX Runtime has CUDA")
     with pytest.raises(UsageError, match=r"encoder\.device is cuda"):
         Encoder.open(shipped_model_dir(), device="cuda").encode(prepared[:1])
-    with pytest.raises(UsageError, match="openvino does not run"):
-        Encoder.open(shipped_model_dir(), runtime="openvino", device="cuda")

@@ -30,8 +30,8 @@ from indexer.training.model import (
     fit_projection,
     fit_subject,
     run_graph,
-    unit,
 )
+from indexer.vector_index.ranking import unit
 from schemas.errors import InputError, ToonsearchError
 from tests.drawings import drawing, washed
 from tests.indexer.training.tiny import tiny_statistics

@@ -61,7 +61,7 @@ def test_stored_vectors_come_back_by_row_id(stored: tuple[VectorIndex, np.ndarra
     index, vectors = stored
     assert index.row_ids.tolist() == sorted(ROW_IDS.tolist())
     assert index.vectors([42, 70]) == pytest.approx(vectors[[5, 0]], abs=1e-3)
-    assert index.all_vectors() == pytest.approx(vectors[np.argsort(ROW_IDS)], abs=1e-3)
+    assert index.block(0, index.count) == pytest.approx(vectors[np.argsort(ROW_IDS)], abs=1e-3)
     assert index.vectors([]).shape == (0, 8)
     for strange in ([1], [70, 901], [-1]):
         with pytest.raises(InputError, match="does not hold"):

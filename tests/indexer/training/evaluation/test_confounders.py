@@ -16,7 +16,7 @@ from PIL import Image
 from indexer.training.evaluation import confounders
 from indexer.training.evaluation.confounders import TURNED, Shown, of_contents, of_folder
 from indexer.training.features import FeatureStore
-from indexer.training.model import unit
+from indexer.vector_index.ranking import unit
 from schemas.errors import InputError
 from tests.drawings import drawing
 

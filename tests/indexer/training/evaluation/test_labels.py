@@ -21,7 +21,7 @@ from indexer.training.evaluation.labels import (
     LabelResult,
     measure_labels,
 )
-from indexer.training.model import unit
+from indexer.vector_index.ranking import unit
 from schemas.manifest import manifest_rows
 from schemas.records import CONCLUSIONS
 

@@ -37,7 +37,7 @@ from indexer.training.evaluation.protocol import (
     trained_on,
 )
 from indexer.training.evaluation.tables import render
-from indexer.training.model import unit
+from indexer.vector_index.ranking import unit
 from schemas.errors import InputError
 from tests.drawings import drawing
 

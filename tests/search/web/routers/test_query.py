@@ -22,6 +22,7 @@ from schemas.errors import InputError
 from schemas.records import AskedPanel, AskedPart
 from schemas.settings import Settings
 from search.cli.app import main
+from search.engine import StyleQuery
 from search.panels import PanelVectors
 from search.web.db import EncodedQuery, Store
 from search.web.dependencies import MAX_RECENT_PANELS, RecentQueries
@@ -429,14 +430,15 @@ def test_words_alone_are_asked(client: TestClient, settings: Settings, capsys: A
 @pytest.mark.parametrize("ood", [1.37, nan])
 def test_a_share_keeps_all_of_a_query(tmp_path: Path, ood: float) -> None:
     vector, subject = np.eye(2, 8, dtype=np.float32)
-    query = EncodedQuery(vector, ood, "model", "pixels", ("own",), subject=subject)
+    style = StyleQuery(vector, ood, subject=subject)
+    query = EncodedQuery(style, "model", "pixels", ("own",))
     store = Store(tmp_path / "web.sqlite")
     key, _ = store.add_share(query, 3)
     found = store.share(key)
-    assert found is not None and found.ood == pytest.approx(ood, nan_ok=True)
-    assert np.array_equal(found.vector, query.vector)
-    assert np.array_equal(found.subject, query.subject)
-    assert replace(found, vector=query.vector, ood=ood, subject=query.subject) == query
+    assert found is not None and found.style.ood == pytest.approx(ood, nan_ok=True)
+    assert np.array_equal(found.style.vector, vector)
+    assert np.array_equal(found.style.subject, subject)
+    assert replace(found, style=style) == query
     assert store.share("s-" + "0" * 22) is None and store.share("' or 1=1") is None
     store.close()
 
@@ -573,9 +575,11 @@ def test_results_with_panels_take_bounded_memory() -> None:
     panels = PanelVectors((one,) * 200, np.ones((200, 4), np.float32), np.ones(200))
     recent = RecentQueries()
     ids = [
-        recent.add(EncodedQuery(vector, 1.0, "m", "p", (), (), panels if n % 2 else None))
+        recent.add(
+            EncodedQuery(StyleQuery(vector, 1.0, panels=panels if n % 2 else None), "m", "p", ())
+        )
         for n in range(300)
     ]
     held = [recent.get(key) for key in ids]
     assert held[-1] is not None and held[0] is None
-    assert sum(200 for query in held if query and query.panels) <= MAX_RECENT_PANELS
+    assert sum(200 for query in held if query and query.style.panels) <= MAX_RECENT_PANELS
