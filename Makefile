@@ -24,7 +24,7 @@ WORKERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) + 1 )))
 .PHONY: answers clipart help env test-env train-env milvus-env ray-env storage-env demo test faults fuzz field hands check format bench gpu-check figures picture sheet docs model card lock clean
 
 help: ## Show this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # The stamp is written last, so that an interrupted set-up starts over.
 $(VENV)/.ready-%: requirements/%.txt requirements/setup.txt pyproject.toml
@@ -69,7 +69,7 @@ faults: test-env ## Kill, cut the power and fail at every call, and at KILLS ran
 fuzz: test-env ## Try odd pictures, manifests, folders and answers for MINUTES (20)
 	@$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
 
-field: env ## Run what users met, FIELD=folder with check.py, on the installed command (ONLY=F01,F02)
+field: env ## Run what users met, FIELD=folder with check.py, on the installed command (ONLY=NAMES: some of it)
 	@test -f $(FIELD)/check.py || { echo "make field: there is no $(FIELD)/check.py; name its folder with FIELD=..." >&2; exit 2; }
 	@$(BIN)/python $(FIELD)/check.py --toonsearch $(BIN)/toonsearch $(if $(ONLY),--only $(ONLY))
 

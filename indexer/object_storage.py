@@ -100,7 +100,9 @@ class Place:
         prefix = (found[2] or "").strip("/") if found else ""
         if not found or any(part in ("", ".", "..") for part in prefix.split("/") if prefix):
             raise UsageError(
-                f"{url!r} is no place", "Expected is s3://BUCKET or s3://BUCKET/PREFIX."
+                f"{url!r} is not the address of a bucket",
+                "Write s3://my-bucket or s3://my-bucket/folder: buckets have small letters, digits,"
+                " dots and hyphens.",
             )
         try:
             import obstore

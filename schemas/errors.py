@@ -87,9 +87,10 @@ class InterruptedRun(ToonsearchError):
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint that names the known word nearest to a mistyped one, or lists them all."""
+    """A hint that names the known word nearest to a mistyped one, or lists them all; empty where
+    nothing is known."""
     words = sorted(known)
     found = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
     if found:
         return f"Did you mean {found[0]!r}?"
-    return "Known: " + ", ".join(words) + "."
+    return f"Known: {', '.join(words)}." if words else ""

@@ -174,7 +174,8 @@ class Hit:
     no style was compared. `expanded` marks what is not among the nearest pictures, but was found
     through the first of them; in a list those come last.
 
-    A panel's `file` and `source_path` are those of the first picture that it is part of;
+    `source_path` is where the imported file lay, from the root on where its source is known by its
+    path. A panel's `file` and `source_path` are those of the first picture that it is part of;
     `episode_url` is the page of its episode. Where the panels of a strip asked, `asked_by` is the
     number of the one that is nearest to this picture.
     """

@@ -151,9 +151,8 @@ class StyleQuery(NamedTuple):
         if not all(0 <= weight < MOST_WEIGHT for weight in weights):
             raise UsageError("a weight is below 0, or no number", "Give numbers from 0 on.")
         if len(weights) != count:
-            s = "" if len(weights) == 1 else "s"
             raise UsageError(
-                f"there are {count} pictures but {len(weights)} weight{s}",
+                f"pictures and weights are not equally many: {count} and {len(weights)}",
                 "Give a weight for each picture, in their order.",
             )
         if self.panels is None:

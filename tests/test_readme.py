@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import tomllib
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
 
 from bench.write_docs import settings_page
 from schemas.errors import ToonsearchError
+from schemas.settings import load_settings
 from search.cli.app import COMMANDS, VERSION
 from search.cli.reference import pages, reference
 
@@ -33,6 +35,16 @@ def test_the_command_reference_is_fresh() -> None:
 
 def test_the_settings_page_is_fresh() -> None:
     assert DOCS["settings.md"] == settings_page(), "run make docs"
+
+
+def test_help_pages_state_the_defaults_of_the_settings(tmp_path: Path) -> None:
+    settings = load_settings({}, environ={"HOME": str(tmp_path)}, cwd=tmp_path)
+    text = " ".join(word for _, page in pages() for word in page.split())
+    stated = set(re.findall(r"\(setting ([a-z_.]+), default ([^:)]+)", text))
+    assert len(stated) > 10
+    for key, said in stated:
+        value = attrgetter(key)(settings)
+        assert said == ("on" if value is True else str(value).removesuffix(".0")), key
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -87,6 +87,7 @@ def test_the_docs_work_as_printed(
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_bytes(file.read_bytes())
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TOONSEARCH_STORE__ROOT", str(small_root / "data"))
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text("utf-8"), re.M | re.S)
     assert blocks
     exec(compile("\n".join(blocks), page, "exec"), {})

@@ -54,6 +54,8 @@ def import_folder(
             with contextlib.suppress(RuntimeError):
                 directory = directory.expanduser()
         if not directory.is_dir():
+            if not directory.exists():
+                raise InputError(f"there is no folder {directory}")
             hint = f"If it is a list: `toonsearch import manifest {quote(str(directory))}`."
             raise InputError(f"{directory} is not a folder", hint if directory.is_file() else "")
         root = directory.resolve()

@@ -241,6 +241,29 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return {str(name).removeprefix("module."): value for name, value in found.items()}
 
 
+def fill(network: nn.Module, state: dict[str, Tensor], name: str) -> None:
+    """Give a network all its weights, and no others.
+
+    Errors:  InputError names the first that does not fit
+    """
+    own = network.state_dict()
+    for keys, what in (
+        ([key for key in own if key not in state], "they lack"),
+        (
+            [key for key in own if key in state and own[key].shape != state[key].shape],
+            "of another shape:",
+        ),
+        ([key for key in state if key not in own], "it has no"),
+    ):
+        if keys:
+            more = f" and {len(keys) - 1:,} more" if len(keys) > 1 else ""
+            raise InputError(
+                f"the weights do not fit {name} ({what} {keys[0]}{more})",
+                "Give those of the same network.",
+            )
+    network.load_state_dict(state)
+
+
 def lite0(weights: Path | None = None, random: bool = False) -> nn.Module:
     """The whole EfficientNet-Lite0 with ImageNet weights, in evaluation mode.
 
@@ -402,10 +425,7 @@ def _open_clip(name: str, file: Path | None, hub: bool) -> Built:
         return stages, *colours
     tower = _build_vision_tower(config["embed_dim"], vision, bool(quick))
     if state is not None:
-        try:
-            tower.load_state_dict(state)
-        except RuntimeError as error:
-            raise InputError(f"the weights do not fit {name} ({_line(error)})") from error
+        fill(tower, state, name)
     residual = hasattr(tower, "attnpool")
     return (ConvolutionStages if residual else TokenStages)(tower), *colours
 

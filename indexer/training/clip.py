@@ -21,7 +21,7 @@ from indexer.embedding.clip import (
 )
 from indexer.embedding.encoder import INPUT_NAME
 from indexer.embedding.models import CLIP_FILE, new_model_folder
-from indexer.training.backbones import OPEN_CLIP, read_weights
+from indexer.training.backbones import OPEN_CLIP, fill, read_weights
 from indexer.training.model import to_onnx
 from schemas.errors import InputError, nearest
 
@@ -72,10 +72,8 @@ def add_clip(name: str, weights: Path, out: Path) -> Path:
     wanted = name.removeprefix(OPEN_CLIP)
     config = open_clip.get_model_config(wanted)
     if config is None or wanted == name:
-        hint = nearest(wanted, open_clip.list_models())
-        raise InputError(
-            f"unknown open_clip network {name!r}", hint or "Such as open_clip:ViT-B-32."
-        )
+        known = [f"{OPEN_CLIP}{one}" for one in open_clip.list_models()]
+        raise InputError(f"unknown open_clip network {name!r}", nearest(OPEN_CLIP + wanted, known))
     text = config.get("text_cfg", {})
     if text.get("hf_tokenizer_name") or text.get("tokenizer_kwargs") or "multimodal_cfg" in config:
         raise InputError(
@@ -88,11 +86,7 @@ def add_clip(name: str, weights: Path, out: Path) -> Path:
         model = open_clip.create_model(wanted, pretrained=None, pretrained_image=False).eval()
     finally:
         logging.disable(logging.NOTSET)
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        why = " ".join(str(error).split())[:200]
-        raise InputError(f"the weights do not fit {name} ({why})") from error
+    fill(model, state, name)
     return write_clip(model, wanted, out)
 
 

@@ -109,8 +109,11 @@ def collect_rows(catalog: Catalog, model_id: str, preprocessing: str) -> IndexRo
     spellings = common_spellings(author["name"] for author in authors)
     for author in authors:
         author["name"] = spellings[author["name"]]
-    stored = searched(catalog, [*PICTURE_COLUMNS, "status"])
-    stored = stored.filter(pc.equal(stored["status"], "stored")).drop_columns("status")
+    stored = searched(catalog, [*PICTURE_COLUMNS, "source", "status"])
+    stored = stored.filter(pc.equal(stored["status"], "stored"))
+    at = stored.schema.get_field_index("source_path")
+    stored = stored.set_column(at, "source_path", _whole_paths(stored))
+    stored = stored.drop_columns(["source", "status"])
     has_vector = pc.is_in(stored["picture_id"], place)
     has_title = pc.is_in(stored["title_id"], pa.array(list(titles), pa.string()))
     left_out = {
@@ -195,6 +198,28 @@ def _read_vectors(
         found[order[first:end]] = part[ascending[first:end] - at]
         at += len(part)
     return found
+
+
+def _whole_paths(pictures: pa.Table) -> pa.ChunkedArray:
+    """Where the files of imported folders and lists lie: the catalog names them from there on.
+
+    A source with a name of its own may lie anywhere, and so its paths stay as they are.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    def folder(source: str) -> str | None:
+        kind, _, place = source.partition(":")
+        if kind not in ("folder", "manifest") or not place.startswith("/"):
+            return None
+        return place if kind == "folder" else place.rpartition("/")[0]
+
+    sources = pc.unique(pictures["source"])
+    folders = pa.array([folder(one or "") for one in sources.to_pylist()], pa.string())
+    base = folders.take(pc.index_in(pictures["source"], sources))
+    path = pictures["source_path"]
+    whole = pc.binary_join_element_wise(base, path, "/")
+    return pc.if_else(pc.starts_with(path, "/"), path, pc.coalesce(whole, path))
 
 
 def _episode_pages(catalog: Catalog, pictures: pa.Table) -> pa.Array:

@@ -87,6 +87,17 @@ class Layout:
         """The stored file of a `pictures.file` value such as `ab/cd/<sha256>.png`."""
         return self.pictures / file
 
+    def picture_to_name(self, file: str | None, source_path: str | None) -> Path | None:
+        """The file that people are told of: the one that they imported while it is there, else
+        the stored copy; None where nothing is stored."""
+        if file is None:
+            return None
+        own = Path(source_path or "")
+        with contextlib.suppress(OSError, ValueError):  # a name that the system refuses
+            if own.is_absolute() and own.is_file():
+                return own
+        return self.picture(file)
+
     @staticmethod
     def picture_file(picture_id: str, extension: str) -> str:
         """The content address of a picture, relative to the picture store."""

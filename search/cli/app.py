@@ -77,6 +77,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
 `--help` can list them without importing the modules; a test compares both."""
 
 
+NUMBER = re.compile("int|float")
+"""Names of types that a help page would show as `<int range>`."""
+
+
 class LazyGroup(TyperGroup):
     """A group that imports a command's module when the command is asked for."""
 
@@ -93,6 +97,9 @@ class LazyGroup(TyperGroup):
             command = typer.main.get_group(module.app).commands[cmd_name]
             for one in (command, *getattr(command, "commands", {}).values()):
                 one.params.extend(anywhere())
+                for param in one.params:
+                    if param.metavar is None and NUMBER.match(param.type.name):
+                        param.metavar = "N"
             self.commands[cmd_name] = command
         return self.commands.get(cmd_name)
 

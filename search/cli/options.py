@@ -38,6 +38,23 @@ Accept = Annotated[
     list[Check] | None,
     Option(help="Publish although this check against the index in use fails: the change is meant."),
 ]
+LEVELS_HELP = "What the levels of folders are, from the top: author, title, genre or year."
+Host = Annotated[
+    str | None,
+    Option(
+        metavar="ADDRESS",
+        help="Address to listen on; 0.0.0.0: whoever can reach this machine (setting web.host,"
+        " default 127.0.0.1: this machine only).",
+    ),
+]
+Port = Annotated[
+    int | None,
+    Option(
+        min=0,
+        max=65535,
+        help="Port to listen on; 0: one that is free (setting web.port, default 8765).",
+    ),
+]
 Limit = Annotated[int | None, Option(min=1, help="Stop after this many pictures.")]
 Manifest = Annotated[
     Path | None,
@@ -166,8 +183,8 @@ def need_training(command: str) -> None:
 
 
 def counted(counts: Mapping[str, int]) -> str:
-    """Counts in words, such as `8 new, 1 picture, 1,024 unchanged`."""
-    words = {what: what.replace("_", " ") for what in counts}
+    """Counts in words, such as `8 new, 1 picture, 1,024 already done`."""
+    words = {what: what.replace("_", " ") for what in counts} | {"already": "already done", "whole": "left whole"}
     return ", ".join(
         f"{n:,} {words[what].removesuffix('s') if n == 1 else words[what]}"
         for what, n in counts.items()

@@ -131,7 +131,8 @@ def _picture(hit: Hit, layout: Layout | None) -> dict[str, Any]:
         "expanded": hit.expanded,
     }
     if layout is not None:
-        known["path"] = None if hit.file is None else str(layout.picture(hit.file))
+        path = layout.picture_to_name(hit.file, hit.source_path)
+        known["path"] = None if path is None else str(path)
         known["source_path"] = hit.source_path
     if hit.asked_by is not None:
         known["asked_by"] = hit.asked_by

@@ -5,16 +5,14 @@ Piped output has no colours, full names and a fixed layout.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import shutil
 import unicodedata
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from schemas.errors import UsageError
+from schemas.errors import UsageError, nearest
 from schemas.records import LABEL_KINDS, Answer, Bar, Hit, Labels, TitleHit
 from search.cli.context import colour_wanted, plain
 
@@ -41,7 +39,10 @@ def parse_columns(text: str) -> tuple[str, ...]:
     known = (*COLUMNS, "picture", *MORE_COLUMNS)
     wrong = [name for name in names if name not in known]
     if wrong or not names:
-        raise UsageError(f"no such column: {', '.join(wrong) or text!r}", f"{', '.join(known)}.")
+        raise UsageError(
+            f"no such column: {', '.join(wrong) or text!r}",
+            nearest(wrong[0] if wrong else "", known),
+        )
     return names
 
 
@@ -55,8 +56,7 @@ def write_answer(
     """The hits in the order of their similarity, then what is concluded of the labels.
 
     Columns that are empty in all rows are left out where nobody named them. With a layout, a row
-    links to its (best) picture where a terminal takes that: to the user's own file while it is
-    there, else to the copy in the store.
+    links to its (best) picture where a terminal takes that (`Layout.picture_to_name`).
     """
     title_of = {title.title_id: title for title in answer.titles}
     shown: Sequence[TitleHit | Hit] = answer.titles if by == "title" else answer.pictures
@@ -202,13 +202,8 @@ def write_table(
 
 
 def _address(layout: Layout | None, hit: Hit) -> str:
-    if layout is None or hit.file is None:
-        return ""
-    own = Path(hit.source_path or "")
-    with contextlib.suppress(OSError, ValueError):  # a name that the system refuses
-        if own.is_absolute() and own.is_file():
-            return own.as_uri()
-    return layout.picture(hit.file).absolute().as_uri()
+    path = layout and layout.picture_to_name(hit.file, hit.source_path)
+    return path.absolute().as_uri() if path else ""
 
 
 def takes_links(stream: TextIO) -> bool:

@@ -375,7 +375,7 @@ def test_places_that_cannot_be_used(
     layout: Layout, url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for odd in ("webtoons", "s3://", "s3://UPPER/x", "s3://webtoons/a//b", "s3://webtoons/../x"):
-        with pytest.raises(UsageError, match="is no place"):
+        with pytest.raises(UsageError, match="is not the address of a bucket"):
             push(layout, odd)
     with pytest.raises(InputError, match="there is no catalog in"):
         push(Layout(tmp_path / "empty"), url)

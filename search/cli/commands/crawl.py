@@ -57,7 +57,11 @@ Weekday = Annotated[bool, Option("--weekday", help="Only titles that are being p
 Finished = Annotated[bool, Option("--finished", help="Only finished titles.")]
 Titles = Annotated[
     list[str] | None,
-    Option("--title", metavar="ID", help="Only this title: its number, or its page's address."),
+    Option(
+        "--title",
+        metavar="ID",
+        help="Only this title: its number, or its page's address; may be repeated.",
+    ),
 ]
 Strips = Annotated[
     bool,
@@ -76,27 +80,40 @@ def _crawl(
     *,
     since: Annotated[
         date | None,
-        Option(parser=_day, metavar="DATE", help="Only episodes published on or after this day."),
+        Option(
+            parser=_day,
+            metavar="DATE",
+            help="Only episodes published on or after this day, as 2026-01-31.",
+        ),
     ] = None,
     max_titles: Annotated[
-        int | None, Option(min=1, metavar="N", help="Ask for so many titles.")
+        int | None, Option(min=1, metavar="N", help="Ask for so many titles at most.")
     ] = None,
     max_pictures: Annotated[
-        int | None, Option(min=1, metavar="N", help="Fetch so many pictures.")
+        int | None, Option(min=1, metavar="N", help="Fetch so many pictures at most.")
     ] = None,
     contact: Annotated[
-        str | None, Option(metavar="TEXT", help="Address or page that the site can write to.")
+        str | None,
+        Option(
+            metavar="TEXT",
+            help="Address or page that the site can write to (setting crawl.contact).",
+        ),
     ] = None,
     delay: Annotated[
         float | None,
-        Option(min=0, metavar="SECONDS", help="Least time between two requests to a host."),
+        Option(
+            min=0,
+            metavar="SECONDS",
+            help="Least time between two requests to a host (setting crawl.delay_s, default 1).",
+        ),
     ] = None,
     max_minutes: Annotated[
         float | None,
-        Option(min=0.01, metavar="N", help="Stop after so long; the next run goes on."),
+        Option(min=0.01, metavar="N", help="Stop after so many minutes; the next run goes on."),
     ] = None,
     save_samples: Annotated[
-        Path | None, Option(metavar="DIR", help="Save the first answer of each kind there.")
+        Path | None,
+        Option(metavar="DIR", help="Save the first answer of each kind there, for a repair."),
     ] = None,
     accept_fewer: Annotated[
         bool,
@@ -143,13 +160,19 @@ def _crawl(
 
 
 def _with_shared_options(command: Callable[..., int]) -> Callable[..., int]:
-    """Give a site's command, beside its own options, those of `_crawl` (as its `**options`)."""
+    """Give a site's command, beside its own options, those of `_crawl` (as its `**options`);
+    `since` only where there are episodes."""
     own = inspect.signature(command, eval_str=True).parameters.values()
+    names = {one.name for one in own}
     shared = inspect.signature(_crawl, eval_str=True, locals={"Scope": Any}).parameters.values()
     command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [
             *(one for one in own if one.kind is not one.VAR_KEYWORD),
-            *(one for one in shared if one.kind is one.KEYWORD_ONLY),
+            *(
+                one
+                for one in shared
+                if one.kind is one.KEYWORD_ONLY and (one.name != "since" or "strips" in names)
+            ),
         ]
     )
     return command
@@ -188,7 +211,7 @@ def webtoons(
         ),
     ] = None,
     genre: Annotated[
-        list[str] | None, Option(metavar="NAME", help="Only this genre's list.")
+        list[str] | None, Option(metavar="NAME", help="Only this genre's list; may be repeated.")
     ] = None,
     weekday: Weekday = False,
     finished: Finished = False,
@@ -222,15 +245,15 @@ def webtoons(
 def melon(
     ctx: typer.Context,
     from_year: Annotated[
-        int | None, Option("--from", metavar="YEAR", help="First chart; 1980 otherwise.")
+        int | None, Option("--from", metavar="YEAR", help="Year of the first chart; else 1980.")
     ] = None,
     to_year: Annotated[
-        int | None, Option("--to", metavar="YEAR", help="Last chart; last year otherwise.")
+        int | None, Option("--to", metavar="YEAR", help="Year of the last chart; else last year.")
     ] = None,
     period: Annotated[
         Literal["year", "decade"], Option(help="Charts of a year or of a decade.")
     ] = "year",
-    genre: Annotated[list[Chart] | None, Option(help="KPOP unless given.")] = None,
+    genre: Annotated[list[Chart] | None, Option(help="Charts of this genre; else KPOP.")] = None,
     details: Annotated[
         bool, Option("--details", help="Also each album's release date and genre.")
     ] = False,

@@ -28,7 +28,10 @@ def forget(
     ctx: typer.Context,
     author: Annotated[
         list[str] | None,
-        Option(metavar="NAME", help="All titles in which this person had a part."),
+        Option(
+            metavar="NAME",
+            help="All titles in which this person had a part; may be repeated, as the others.",
+        ),
     ] = None,
     title: Annotated[
         list[str] | None,

@@ -14,7 +14,17 @@ from typer.core import TyperGroup
 
 from schemas.errors import PartlyDoneError
 from search.cli.context import Session, plain
-from search.cli.options import AsJson, DryRun, Yes, confirm, counted, examples, new_app, show
+from search.cli.options import (
+    LEVELS_HELP,
+    AsJson,
+    DryRun,
+    Yes,
+    confirm,
+    counted,
+    examples,
+    new_app,
+    show,
+)
 
 if TYPE_CHECKING:
     from typer._click import Context
@@ -65,9 +75,7 @@ RetryFailed = Annotated[
 def folder(
     ctx: typer.Context,
     directory: Annotated[Path, Argument(metavar="DIR", help="The folder.")],
-    pattern: Annotated[
-        str, Option(metavar="LEVELS", help="What the levels of folders mean.")
-    ] = "{author}/{title}",
+    pattern: Annotated[str, Option(metavar="LEVELS", help=LEVELS_HELP)] = "{author}/{title}",
     name: Name = None,
     prune: Prune = False,
     retry_failed: RetryFailed = False,

@@ -20,7 +20,12 @@ if TYPE_CHECKING:
     from schemas.settings import Settings
 
 app = new_app()
-group = new_app("Build, publish and check index generations.", "toonsearch index build")
+group = new_app(
+    "Build, publish and check index generations.\n\nA generation is one whole index. A build makes a"
+    " new one beside the others, and one of them is in use; `rollback` goes back to the one before.",
+    "toonsearch index build",
+    "toonsearch index list",
+)
 app.add_typer(group, name="index")
 
 
@@ -53,19 +58,32 @@ def build(
     accept: Accept = None,
     kind: Annotated[
         Kind | None,
-        Option(help="How vectors are searched (setting index.kind); auto goes by their number."),
+        Option(
+            help="How vectors are searched; auto goes by their number (setting index.kind, default auto)."
+        ),
     ] = None,
     memory: Annotated[
-        str | None, Option(metavar="AMOUNT", help="What auto may hold in memory, such as 4G.")
+        str | None,
+        Option(
+            metavar="AMOUNT",
+            help="Memory that --kind auto may take for vectors, such as 4G (setting index.memory, default 0: any).",
+        ),
     ] = None,
     latency: Annotated[
-        float | None, Option(min=0, metavar="MS", help="What a scan may take, for auto.")
+        float | None,
+        Option(
+            min=0,
+            metavar="MS",
+            help="Milliseconds that --kind auto may take to scan all vectors (setting index.latency_ms, default 10).",
+        ),
     ] = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Embed what is new (strips and pages by their panels), build a generation, check it and
-    publish it."""
+    """Build a generation of the catalog, check it and publish it.
+
+    New pictures are embedded before, strips and pages by their panels.
+    """
     from indexer.embedding.embed import embed_pending
     from indexer.forget import clean_up
     from indexer.vector_index.build import BuildReport, build_generation
@@ -279,11 +297,17 @@ def rollback(ctx: typer.Context, dry_run: DryRun = False) -> None:
 @group.command(epilog=examples("toonsearch index gc --dry-run", "toonsearch index gc --keep 1"))
 def gc(
     ctx: typer.Context,
-    keep: Annotated[int | None, Option(min=1, help="How many of the newest stay.")] = None,
+    keep: Annotated[
+        int | None,
+        Option(min=1, help="How many of the newest stay (setting index.keep, default 3)."),
+    ] = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Remove old generations: never the one in use, the one before it, or one being read."""
+    """Remove old generations.
+
+    Never the one in use, the one before it, or one that is being read.
+    """
     from indexer.vector_index.generations import collect_garbage
 
     session: Session = ctx.obj

@@ -20,16 +20,20 @@ models = new_app(
 app.add_typer(models, name="models")
 
 
-@models.command(epilog=examples("toonsearch models add open_clip:ViT-B-32 --weights FILE"))
+@models.command(
+    epilog=examples("toonsearch models add open_clip:ViT-B-32 --weights ViT-B-32.safetensors")
+)
 def add(
     ctx: typer.Context,
-    name: Annotated[str, Argument(metavar="open_clip:NAME", help="A model of open_clip.")],
+    name: Annotated[
+        str, Argument(metavar="open_clip:NAME", help="A model of open_clip by its name there.")
+    ],
     weights: Annotated[
         Path, Option(metavar="FILE", help="Its weights: safetensors, or a state_dict of torch.")
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Export a CLIP model, so that it says what pictures show and words are looked for in them.
+    """Add a CLIP model: pictures are then found by what they show.
 
     With the setting encoder.subject it makes the subject vectors: `toonsearch embed` and
     `toonsearch index build` afterwards. Then `toonsearch query --text` finds pictures by what they
@@ -53,7 +57,10 @@ def add(
 
 @models.command("list", epilog=examples("toonsearch models list"))
 def list_(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """The CLIP models that were added here; `toonsearch train --list` shows those of style."""
+    """List the CLIP models that were added.
+
+    `toonsearch train --list` shows the models of style.
+    """
     from indexer.embedding.clip import clip_folders
 
     session: Session = ctx.obj

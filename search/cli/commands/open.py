@@ -20,7 +20,7 @@ from typer import Argument, Option
 from schemas.errors import InputError, LockedError, PartlyDoneError, UsageError
 from search.cli.commands.index import build_and_publish, embed_new
 from search.cli.context import Session
-from search.cli.options import counted, examples, new_app
+from search.cli.options import LEVELS_HELP, Host, Port, counted, examples, new_app
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,25 +48,18 @@ GRACE_S = 3.0
 def open_(
     ctx: typer.Context,
     directory: Annotated[Path, Argument(metavar="DIR", help="The folder.")],
-    pattern: Annotated[
-        str, Option(metavar="LEVELS", help="What the levels of folders mean.")
-    ] = "{author}/{title}",
+    pattern: Annotated[str, Option(metavar="LEVELS", help=LEVELS_HELP)] = "{author}/{title}",
     watch: Annotated[
         bool, Option("--watch", help="Go on taking in files that are new or changed.")
     ] = False,
     no_serve: Annotated[
-        bool, Option("--no-serve", help="Bring the index up to date only.")
+        bool, Option("--no-serve", help="Only bring the index up to date.")
     ] = False,
     no_browser: Annotated[
         bool, Option("--no-browser", help="Say where the page is, do not open it.")
     ] = False,
-    host: Annotated[
-        str | None,
-        Option(metavar="ADDRESS", help="Where to listen (127.0.0.1: this machine only)."),
-    ] = None,
-    port: Annotated[
-        int | None, Option(min=0, max=65535, help="The port; 0 takes a free one.")
-    ] = None,
+    host: Host = None,
+    port: Port = None,
 ) -> int:
     """Import a folder, build the index and open the page.
 

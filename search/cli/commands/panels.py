@@ -169,7 +169,9 @@ def _grouped(sources: Sequence[Path]) -> list[tuple[str, list[Path]]]:
 )
 def evaluate(
     ctx: typer.Context,
-    truth: Annotated[Path, Option(metavar="FILE", help="Pages and their true boxes, JSON.")],
+    truth: Annotated[
+        Path, Option(metavar="FILE", help="Pages and their true boxes, JSON (docs/panels.md).")
+    ],
     worst: Annotated[int, Option(min=0, help="How many of the worst pages to list.")] = 5,
     as_json: AsJson = False,
 ) -> int:

@@ -58,11 +58,26 @@ def query(
         Names, Argument(metavar="PICTURE...", help="Files, or `-` for standard input.")
     ] = None,
     k: Annotated[
-        int | None, Option("-k", "--k", "--top", "--limit", min=1, help="How many results.")
+        int | None,
+        Option(
+            "-k",
+            "--k",
+            "--top",
+            "--limit",
+            min=1,
+            help="How many results (setting query.k, default 10).",
+        ),
     ] = None,
-    by: Annotated[Literal["title", "picture"] | None, Option(help="What to list.")] = None,
+    by: Annotated[
+        Literal["title", "picture"] | None,
+        Option(help="What to list (setting query.by, default title)."),
+    ] = None,
     crop: Annotated[
-        str | None, Option(metavar="X,Y,W,H", help="Ask about a part: pixels, or percent with %.")
+        str | None,
+        Option(
+            metavar="X,Y,W,H",
+            help="Ask about a part: left, top, width, height, in pixels, or in percent with %.",
+        ),
     ] = None,
     weights: Annotated[
         str | None,
@@ -88,20 +103,36 @@ def query(
         ),
     ] = "auto",
     where: Annotated[
-        str | None, Option(metavar="SQL", help="Only pictures for which this holds.")
+        str | None, Option(metavar="SQL", help="Only pictures for which this condition holds.")
     ] = None,
-    genre: Annotated[Names, Option(metavar="NAME", help="Only this genre.")] = None,
+    genre: Annotated[
+        Names, Option(metavar="NAME", help="Only this genre; may be repeated.")
+    ] = None,
     platform: Annotated[
-        Names, Option(metavar="NAME", help="Only from this site or source.")
+        Names,
+        Option(
+            metavar="NAME",
+            help="Only from this site, or source as `folder`; may be repeated.",
+        ),
     ] = None,
     year_from: Annotated[int | None, Option(metavar="YEAR", help="Only from this year on.")] = None,
     year_to: Annotated[int | None, Option(metavar="YEAR", help="Only up to this year.")] = None,
-    exclude_author: Annotated[Names, Option(metavar="NAME", help="Leave out an author.")] = None,
+    exclude_author: Annotated[
+        Names, Option(metavar="NAME", help="Leave out an author; may be repeated.")
+    ] = None,
     exclude_same_author: Annotated[
-        bool, Option("--exclude-same-author", help="Who else draws like this?")
+        bool,
+        Option(
+            "--exclude-same-author",
+            help="Leave out who drew the picture itself, or most probably did.",
+        ),
     ] = False,
     exclude_title: Annotated[
-        Names, Option(metavar="TITLE", help="Leave out an id, a name or a page's address.")
+        Names,
+        Option(
+            metavar="TITLE",
+            help="Leave out a title: its id, name or page's address; may be repeated.",
+        ),
     ] = None,
     min_percentile: Annotated[
         float | None,
@@ -109,12 +140,14 @@ def query(
             metavar="PERCENT",
             min=0,
             max=100,
-            help="Only what is nearer than this share of pairs by different authors.",
+            help="Only what is more alike than so many percent of pairs by different authors (setting query.min_percentile, default 0).",
         ),
     ] = None,
     expand: Annotated[
         bool | None,
-        Option(help="Also find pictures through the first ten, under a heading of their own."),
+        Option(
+            help="Also find pictures through the first ten, under a heading of their own (setting query.expand, default on)."
+        ),
     ] = None,
     subject: Annotated[
         float,
@@ -153,15 +186,28 @@ def query(
         ),
     ] = None,
     as_json: AsJson = False,
-    nl: Annotated[bool, Option("--nl", help="Print one JSON object a line.")] = False,
-    csv: Annotated[bool, Option("--csv", help="Print CSV with a header.")] = False,
+    nl: Annotated[
+        bool, Option("--nl", help="Print a JSON object for each result, one a line.")
+    ] = False,
+    csv: Annotated[
+        bool, Option("--csv", help="Print CSV: a header, and a line for each result.")
+    ] = False,
     paths_only: Annotated[
-        bool, Option("--paths-only", "-f", help="Print only the best picture's path.")
+        bool,
+        Option(
+            "--paths-only",
+            "-f",
+            help="Print only the path of each result's best picture: your own file while it is there, else the"
+            " stored copy.",
+        ),
     ] = False,
     null: Annotated[
-        bool, Option("--null", "-0", help="Print paths ending in NUL, for `xargs -0`.")
+        bool,
+        Option("--null", "-0", help="Print only the paths, each ending in NUL, for `xargs -0`."),
     ] = False,
-    html: Annotated[Path | None, Option(metavar="FILE", help="Also write a gallery page.")] = None,
+    html: Annotated[
+        Path | None, Option(metavar="FILE", help="Also write a gallery page, one file.")
+    ] = None,
     why: Annotated[
         bool,
         Option(
@@ -257,8 +303,10 @@ def query(
             )
         files = _named(sources) if batch is None else _listed(session, batch)
         return _each(session, asking, files, chosen or "table", html)
-    if why and not sources:
-        raise UsageError("--why needs a picture", "Name one.")
+    needed = {"why": why, "weights": weights is not None, "crop": crop is not None}
+    if not sources and any(needed.values()):
+        name = next(name for name, given in needed.items() if given)
+        raise UsageError(f"--{name} needs a picture", "Name one.")
     if why and chosen and html is None:
         raise UsageError(f"--{chosen} has no place for --why", "Add --html FILE.")
     shown: list[QueryPicture] = []

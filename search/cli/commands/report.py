@@ -75,7 +75,11 @@ def _complete(session: Session, settings: Settings) -> None:
                 session.note(f"{counts['failed']:,} failed: `toonsearch {command}` says why")
 
 
-@app.command(epilog=examples("toonsearch export --to catalog-2026", "toonsearch export --to x"))
+@app.command(
+    epilog=examples(
+        "toonsearch export --to catalog-2026", "toonsearch export --to tables --tables-only"
+    )
+)
 def export(
     ctx: typer.Context,
     to: Annotated[Path, Option(metavar="DIR", help="A new folder.")],

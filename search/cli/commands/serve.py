@@ -11,7 +11,7 @@ from typer import Option
 
 from schemas.errors import InputError, UsageError
 from search.cli.context import Session
-from search.cli.options import examples, new_app
+from search.cli.options import Host, Port, examples, new_app
 
 if TYPE_CHECKING:
     from schemas.settings import Settings
@@ -22,20 +22,15 @@ app = new_app()
 @app.command(
     epilog=examples(
         "toonsearch serve --open",
-        "toonsearch serve --host 0.0.0.0 --port 80",
+        "toonsearch serve --host 0.0.0.0 --port 8080",
         "toonsearch serve --root-path /toon",
         "toonsearch serve --add-account kim",
     )
 )
 def serve(
     ctx: typer.Context,
-    host: Annotated[
-        str | None,
-        Option(metavar="ADDRESS", help="Where to listen (127.0.0.1: this machine only)."),
-    ] = None,
-    port: Annotated[
-        int | None, Option(min=0, max=65535, help="The port; 0 takes a free one.")
-    ] = None,
+    host: Host = None,
+    port: Port = None,
     root_path: Annotated[
         str | None,
         Option(metavar="PATH", help="The page's path at its proxy, such as /toon."),

@@ -39,8 +39,8 @@ ENDINGS = {
 @app.command(
     epilog=examples(
         'toonsearch sql "from hardest_genres limit 5"',
-        "toonsearch sql \"select title, s.* from similar('cover.jpg', 50) s join catalog"
-        ' using (picture_id) where year < $y" -p y=2015',
+        "toonsearch sql 'select title, s.* from similar($picture, 50) s join catalog"
+        " using (picture_id) where year < $y' -p picture=cover.jpg -p y=2015",
         "toonsearch sql --schema",
         "toonsearch sql < question.sql --csv > answer.csv",
     )
@@ -57,7 +57,8 @@ def sql(
         Path | None, Option("--file", "-f", metavar="FILE", help="SQL from a file.")
     ] = None,
     param: Annotated[
-        list[str] | None, Option("--param", "-p", metavar="NAME=VALUE", help="Value of $NAME.")
+        list[str] | None,
+        Option("--param", "-p", metavar="NAME=VALUE", help="Value of $NAME; may be repeated."),
     ] = None,
     form: Annotated[
         Literal["table", "json", "nl", "csv", "markdown", "parquet"] | None,

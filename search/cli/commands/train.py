@@ -81,25 +81,29 @@ def train(
     patience: Annotated[
         int, Option(min=1, help="Stop early after so many evaluations without a gain.")
     ] = 3,
-    batch_authors: Annotated[int, Option(min=2, help="Hands of one batch.")] = 16,
-    pictures_each: Annotated[int, Option(min=2, help="Pictures of each of them.")] = 4,
+    batch_authors: Annotated[int, Option(min=2, help="Authors of one batch.")] = 16,
+    pictures_each: Annotated[int, Option(min=2, help="Pictures of each of these authors.")] = 4,
     lr: Annotated[float, Option(min=0, max=1, help="Learning rate of the backbone.")] = 2e-4,
     min_pictures_per_author: Annotated[
-        int, Option(min=1, help="Authors with fewer are no class.")
+        int, Option(min=1, help="Authors with fewer are not learnt, only their genres and eras.")
     ] = 2,
     merge_genre: Annotated[
-        list[str] | None, Option(metavar="OLD=NEW", help="Count a genre as another.")
+        list[str] | None,
+        Option(metavar="OLD=NEW", help="Count a genre as another; may be repeated."),
     ] = None,
     eras: Annotated[
         str | None, Option(metavar="RANGES", help="Such as 1840-1859,1860-1889; else decades.")
     ] = None,
     genres: Annotated[
         str | None,
-        Option(metavar="A,B", help="Learn from these genres only, each shown as often."),
+        Option(metavar="A,B", help="Learn from these genres only, all shown equally often."),
     ] = None,
     balance: Annotated[
         str,
-        Option(metavar="HOW", help="none, sqrt or equal: how far rare classes count as common."),
+        Option(
+            metavar="HOW",
+            help="none, sqrt or equal: how far rare authors, genres and eras count as much as common ones.",
+        ),
     ] = "sqrt",
     seed: Annotated[int, Option(help="Seed of the random numbers.")] = 0,
     fresh: Annotated[
@@ -107,7 +111,10 @@ def train(
     ] = False,
     log: Annotated[
         str | None,
-        Option(metavar="KIND", help="csv, tensorboard (CSV too) or none; else what is installed."),
+        Option(
+            metavar="KIND",
+            help="What a run writes: csv, tensorboard (beside CSV) or none; else CSV, and TensorBoard's where it is installed.",
+        ),
     ] = None,
     precision: Annotated[
         str,
@@ -300,7 +307,7 @@ def evaluate(
     html: Annotated[Path | None, Option(metavar="FILE", help="Write a report.")] = None,
     out: Annotated[Path | None, Option(metavar="FILE", help="Write the JSON here.")] = None,
     quick: Annotated[
-        bool, Option("--quick", help="A part of the pictures and of the table, to try it.")
+        bool, Option("--quick", help="Take a part of the pictures and rows, to try it.")
     ] = False,
     authors: Annotated[
         Path | None,
@@ -313,13 +320,16 @@ def evaluate(
         Path | None,
         Option(
             metavar="MANIFEST",
-            help="A manifest, or its folder: pictures that show the same in several styles (`author`): whether the nearest"
-            " one of another `content` has the same style.",
+            help="Pictures that show the same things (`content`) in several styles (`author`), as a manifest or"
+            " its folder: how often is the nearest one of another content in the same style?",
         ),
     ] = None,
     clipart: Annotated[
         Path | None,
-        Option(metavar="MANIFEST", help="Clip art, to be asked with its hues turned."),
+        Option(
+            metavar="MANIFEST",
+            help="Clip art to be asked with its hues turned: how far do results follow colour?",
+        ),
     ] = None,
     vgg: Annotated[
         Path | None,
@@ -327,7 +337,7 @@ def evaluate(
     ] = None,
     baselines: Annotated[
         Baselines,
-        Option(help="`all` trains two networks with a softmax over authors, for minutes each."),
+        Option(help="all: also train two plain networks to compare with, some minutes each."),
     ] = Baselines.quick,
     baseline_steps: Annotated[
         int | None, Option(min=1, help="Steps of each of these networks.")
@@ -340,8 +350,9 @@ def evaluate(
 ) -> None:
     """Measure retrieval, labels and calibration.
 
-    Own series are masked, authors of a test were never learnt from, baselines stand in the same
-    table. Splits are those of splits.json beside the manifest, or five drawn at random.
+    How often is the nearest picture of another series by the same author? Nothing was learnt from
+    the authors who are asked, and plain methods stand in the same table (docs/evaluation.md). Splits
+    are those of splits.json beside the manifest, or five drawn at random.
     """
     session: Session = ctx.obj
     settings = session.settings()

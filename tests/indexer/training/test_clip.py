@@ -121,14 +121,19 @@ def test_weights_that_do_not_fit_are_told_in_one_line(
     torch.save({"visual.x": torch.zeros(2)}, tmp_path / "other.pt")
     for name, weights, said in (
         ("open_clip:ViT-B-99", "other.pt", "unknown open_clip network"),
-        ("resnet18", "other.pt", "unknown open_clip network"),
+        ("RN50", "other.pt", "unknown open_clip network"),
         ("open_clip:ViT-B-16-SigLIP", "other.pt", "tokenizer of its own"),
         ("open_clip:ViT-B-32", "missing.pt", "no weights at"),
-        (f"open_clip:{TINY}", "other.pt", "the weights do not fit"),
+        (
+            f"open_clip:{TINY}",
+            "other.pt",
+            r"the weights do not fit .* \(they lack .* and .* more\)",
+        ),
     ):
         with pytest.raises(InputError, match=said) as caught:
             add_clip(name, tmp_path / weights, tmp_path / "models")
         assert "\n" not in caught.value.message
+        assert name != "RN50" or caught.value.hint == "Did you mean 'open_clip:RN50'?"
     assert not (tmp_path / "models").exists()
     assert not [one for one in caplog.records if "randomly" in one.message]  # it is not so
 

@@ -28,6 +28,23 @@ def test_spellings_of_one_author_are_one_label(tmp_path: Path) -> None:
     assert names == {"Author 0", "Author 1"}
 
 
+def test_pictures_are_named_from_the_root_on_where_their_source_is_a_path(tmp_path: Path) -> None:
+    catalog, encoder = Catalog(Layout(tmp_path)), open_encoder(SETTINGS)
+    fill_catalog(catalog.layout, authors=1, titles=1, pictures=5)
+    pictures = catalog.read("pictures").to_pylist()
+    named = [("folder:/my/art", "Kim/1.png", "/my/art/Kim/1.png"),
+             ("manifest:/my/list.csv", "art/2.png", "/my/art/2.png"),
+             ("manifest:/my/list.csv", "/else/3.png", "/else/3.png"),
+             ("folder:mine", "Kim/4.png", "Kim/4.png"),
+             ("naver", "https://example.org/5.png", "https://example.org/5.png")]  # fmt: skip
+    for row, (source, path, _) in zip(pictures, named, strict=True):
+        row |= {"source": source, "source_path": path}
+    catalog.delete("pictures", "picture_id", [row["picture_id"] for row in pictures])
+    catalog.upsert("pictures", pictures)
+    rows = collect_rows(catalog, encoder.model_id, encoder.preprocessing_digest)
+    assert {row["source_path"] for row in rows.pictures} == {whole for *_, whole in named}
+
+
 def test_vectors_that_do_not_fit_into_memory_are_put_together_in_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

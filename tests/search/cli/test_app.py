@@ -96,6 +96,8 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         (["query", "x", "--by", "author"], "invalid value for '--by'"),
         (["query", "x", "--json", "--csv"], "--json and --csv exclude each other"),
         (["query", "x", "--crop", "1,2"], "--crop '1,2' is not"),
+        (["query", "x", "--columns", "titel"], "Did you mean 'title'?"),
+        (["query", "--text", "x", "--weights", "1,2"], "--weights needs a picture"),
         (["query", "-", "-"], "standard input can be read only once"),
         (["import", "folder", ".", "--pattern", "{autor}"], "unknown level 'autor'"),
     ],
@@ -500,6 +502,7 @@ def test_without_an_index_the_demo_is_offered(
     monkeypatch: pytest.MonkeyPatch,
     settings: Settings,
     new_picture: Path,
+    drawings: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -513,6 +516,8 @@ def test_without_an_index_the_demo_is_offered(
     assert main(["query", str(new_picture)]) == 5
     assert complaint(capsys).endswith("The demo has one: `toonsearch --data demo/data ...`.")
     assert main(["--data", "demo/data", "query", str(new_picture), "--paths-only"]) == 0
+    paths = [Path(line) for line in capsys.readouterr().out.splitlines()]
+    assert paths and all(path.is_relative_to(drawings.resolve()) for path in paths)
 
 
 def test_hints_name_the_data_root(capsys: pytest.CaptureFixture[str]) -> None:

@@ -80,3 +80,23 @@ def test_paths_end_as_asked_and_leave_out_what_is_not_stored() -> None:
     out = io.StringIO()
     write_answer(out, answer(file=None), "title", LAYOUT, "paths-only")
     assert out.getvalue() == ""
+
+
+def test_paths_name_the_users_own_file_while_it_is_there(tmp_path: Path) -> None:
+    own = tmp_path / "my own.png"
+    found = answer(file=FILE)
+    [title] = found.titles
+    hits = tuple(replace(hit, source_path=str(own)) for hit in title.hits)
+    found = replace(found, titles=(replace(title, hits=hits),))
+
+    def written(form: str) -> str:
+        out = io.StringIO()
+        write_answer(out, found, "title", LAYOUT, form)
+        return out.getvalue()
+
+    for path in (f"/root/pictures/{FILE}", str(own)):  # before it is there, and after
+        assert written("paths-only") == path + "\n"
+        assert next(csv.DictReader(io.StringIO(written("csv"))))["path"] == path
+        for record in (written("nl"), json.dumps(json.loads(written("json"))["titles"][0])):
+            assert json.loads(record)["pictures"][0]["path"] == path
+        own.touch()

@@ -56,7 +56,7 @@ def test_what_is_no_folder_and_a_taken_port_cost_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["--data", "new", "open", "nowhere", "--no-serve"]) == 3
-    assert complaint(capsys) == "nowhere is not a folder"
+    assert complaint(capsys) == "there is no folder nowhere"
     (tmp_path / "pictures").mkdir()
     import socket
 
