@@ -147,34 +147,20 @@ def closed_form(
 
 
 def joined_form(
-    store: FeatureStore,
-    rows: np.ndarray,
-    learnt: Projection,
-    dimension: int,
-    hands: Benchmark | None = None,
+    store: FeatureStore, rows: np.ndarray, learnt: Projection, dimension: int
 ) -> Joined:
-    """The same of both branches, the store's backbone being a trained one, and of every few
-    pictures by other hands."""
+    """The same of both branches, the store's backbone being a trained one."""
     statistics, authors, changes = _seen(store, rows)
-    others = None
-    if hands is not None:
-        part = replace(store, bench=hands.part(_every_few(len(hands))))
-        others = part.get("statistics"), part.bench.authors
-    return fit_joined(statistics, authors, changes, learnt, dimension, others)
+    return fit_joined(statistics, authors, changes, learnt, dimension)
 
 
 def _seen(store: FeatureStore, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
     """Statistics and authors of some pictures, and what the views change on every few of them."""
     statistics, authors = store.get("statistics")[rows], store.bench.authors[rows]
-    some = _every_few(len(rows))
+    some = np.arange(0, len(rows), max(1, len(rows) // VIEW_PICTURES))
     part = store.part(rows[some])
     changes = [part.get("statistics", view) - statistics[some] for view in NUISANCE_VIEWS]
     return statistics, authors, changes
-
-
-def _every_few(count: int) -> np.ndarray:
-    """About VIEW_PICTURES of so many rows, evenly spread."""
-    return np.arange(0, count, max(1, count // VIEW_PICTURES))
 
 
 def subject_of(store: FeatureStore, branches: Branches) -> Projection:
@@ -228,7 +214,7 @@ def shipped(
     file, history = trained_branches(store, samples, settings, folder, note)
     store = replace(store, backbone=replace(store.backbone, trained=file))
     dimension = min(settings.dimension, len(bench) - 1)
-    network, projection = joined_network(store, learnt_projection(file), dimension, hands)
+    network, projection = joined_network(store, learnt_projection(file), dimension)
     data, cosine = export_style(network, checked_pictures(bench))
     others = [] if hands is None else sorted(set(hands.authors.tolist()))
     more = f", {len(everything) - len(bench)} pictures by {len(others)} other hands"
@@ -238,7 +224,7 @@ def shipped(
         "method": "mean and deviation of the channels after stages 1-5 of the frozen network and"
         " 2-5 of its trained copy, each standardised and whitened by the covariance within authors"
         f" and of the views {', '.join(NUISANCE_VIEWS)} (ridge {RIDGE:g}), beside the learnt"
-        f" projection; {dimension} directions in which authors and the other hands differ",
+        f" projection; {dimension} directions in which authors differ",
         "training": f"{steps} steps: supervised contrast across series, softmax heads for hands,"
         " genres and eras",
         "data": f"{len(bench)} public-domain drawings" + (more if others else ""),
@@ -256,13 +242,12 @@ def shipped(
 
 
 def joined_network(
-    store: FeatureStore, learnt: Projection, dimension: int, hands: Benchmark | None = None
+    store: FeatureStore, learnt: Projection, dimension: int
 ) -> tuple[JoinedNetwork, Joined]:
-    """The network of a store's trained backbone, its projections fitted on the store's pictures
-    and on those of other hands."""
+    """The network of a store's trained backbone, its projections fitted on the store's pictures."""
     branches = store.backbone.load()
     assert isinstance(branches, Branches)
-    projection = joined_form(store, np.arange(len(store.bench)), learnt, dimension, hands)
+    projection = joined_form(store, np.arange(len(store.bench)), learnt, dimension)
     network = JoinedNetwork(branches, projection, subject_of(store, branches))
     return network.eval(), projection
 

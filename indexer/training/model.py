@@ -85,17 +85,15 @@ def fit_projection(
     authors: np.ndarray,
     changes: Sequence[np.ndarray] = (),
     dimension: int | None = DIMENSION,
-    others: np.ndarray | None = None,
 ) -> Projection:
     """Standardise, multiply by (Sw + V + RIDGE I)^(-1/2), keep the directions of authors.
 
-    Sw is the mean within-author covariance, and that of the differences within `others`, hands of
-    other kinds of pictures; V is the sum, over the views, of VIEW_SHARE times the covariance of
-    what a view `changes`. Each is scaled to unit mean variance. The directions are the strongest
-    in which the means of authors differ. Without a `dimension` all are kept.
+    Sw is the mean within-author covariance; V is the sum, over the views, of VIEW_SHARE times the
+    covariance of what a view `changes`. Each is scaled to unit mean variance. The directions are
+    the strongest in which the means of authors differ. Without a `dimension` all are kept.
 
-    Shapes:  statistics (N, S), authors (N,), each of the changes (M, S), of some pictures,
-             others (K, S) -> Projection (S,), (S,), (S, D)
+    Shapes:  statistics (N, S), authors (N,), each of the changes (M, S), of some pictures
+             -> Projection (S,), (S,), (S, D)
     Errors:  InputError when no author has two different pictures, or fewer than `dimension`
              directions are there
     Source:  Hatch et al. 2006 (within-class covariance normalisation), with a ridge
@@ -110,14 +108,10 @@ def fit_projection(
     if not np.square(within).sum() > FLOOR:
         raise InputError("the model needs an author with two different pictures")
 
-    def scatter(differences: np.ndarray) -> np.ndarray:
-        return _scatter(np.clip(np.asarray(differences, np.float64) * identity.scale, -CLIP, CLIP))
-
     total = RIDGE * identity.matrix + _scatter(within)
-    if others is not None:
-        total += scatter(others)
     for change in changes:
-        total += VIEW_SHARE * scatter(change)
+        difference = np.asarray(change, np.float64) * identity.scale
+        total += VIEW_SHARE * _scatter(np.clip(difference, -CLIP, CLIP))
     values, vectors = np.linalg.eigh(total)
     matrix = (vectors / np.sqrt(values)) @ vectors.T
     if dimension is not None:
@@ -190,33 +184,23 @@ def fit_joined(
     changes: Sequence[np.ndarray],
     learnt: Projection,
     dimension: int,
-    others: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Joined:
     """Fit the closed forms of both branches and the directions of what stands side by side.
 
-    `others` are statistics and hands of pictures of other kinds: what varies within these hands
-    counts as what varies within authors, and the directions are those in which they differ, too.
-
-    Shapes:  statistics (N, S + T), authors (N,), each of the changes (M, S + T),
-             others (M, S + T) and (M,)
+    Shapes:  statistics (N, S + T), authors (N,), each of the changes (M, S + T)
     Errors:  as of `fit_projection`
     """
     width = statistics.shape[1] - len(learnt.center)
-    differences = None if others is None else _within(*others)
     frozen, trained = (
         fit_projection(
             statistics[:, part],
             authors,
             [rows[:, part] for rows in changes],
             None if wide <= BRANCH_DIMENSION else min(BRANCH_DIMENSION, len(statistics)),
-            None if differences is None else differences[:, part],
         )
         for part, wide in ((np.s_[:width], width), (np.s_[width:], len(learnt.center)))
     )
     joined = Joined(frozen, trained, learnt, np.empty((0, 0)))
-    if others is not None:
-        statistics = np.concatenate([statistics, others[0]])
-        authors = np.concatenate([authors, others[1]])
     beside = unit(joined.beside(statistics))
     if dimension > min(beside.shape):
         raise InputError(f"{len(beside)} pictures do not span {dimension} dimensions")

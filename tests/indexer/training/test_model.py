@@ -143,31 +143,6 @@ def test_three_parts_stand_side_by_side() -> None:
         fit_joined(rows, np.repeat(np.arange(6), 40), [], joined.learnt, 90)
 
 
-def test_other_hands_say_what_varies_within_one_and_in_which_directions_hands_differ() -> None:
-    rows, labels = artists(width=80)
-    learnt = fit_projection(rows[:, 40:], labels, (), 6)
-    rng = np.random.default_rng(1)
-    hands = np.repeat([f"hand {n}" for n in range(12)], 20)
-    others = rng.standard_normal((len(hands), 80)) * rows.std(0)
-    others[:, 3] += 20 * rng.standard_normal(len(hands))  # what is shown, whoever draws it
-    others[:, 5] += np.repeat(3 * rng.standard_normal(12), 20) * rows[:, 5].std()
-    alone = fit_joined(rows, labels, [], learnt, 8)
-    both = fit_joined(rows, labels, [], learnt, 8, (others, hands))
-
-    def weight(joined: Joined, column: int) -> float:
-        return float(np.linalg.norm(joined.frozen.matrix[column]))
-
-    assert weight(both, 3) < 0.5 * weight(alone, 3)
-    assert weight(both, 5) > 0.8 * weight(alone, 5)
-
-    def spread(joined: Joined) -> float:
-        vectors = joined.apply(others)
-        means = np.stack([vectors[hands == hand].mean(0) for hand in np.unique(hands)])
-        return float(np.linalg.norm(means - means.mean(0)))
-
-    assert spread(both) > 1.2 * spread(alone)
-
-
 def test_a_graph_says_what_torch_says_for_any_size() -> None:
     network, joined, _ = joined_network()
     pictures = [np.asarray(drawing(n, n, side).crop((0, 0, side, 32)))
