@@ -46,7 +46,7 @@ from schemas.attempt import in_order
 from schemas.errors import InputError
 from schemas.images import PictureError, PictureLimits, decode_picture, grey_thumbnail, is_blank
 from schemas.progress import Progress
-from schemas.storage.fsio import digest_once, storage_error
+from schemas.storage.fsio import digest_once, replaced, storage_errors
 
 FEATURES_VERSION = 1
 """Raise it when this package would compute other features of the same picture."""
@@ -275,14 +275,8 @@ def cached(
     except (OSError, ValueError, EOFError):
         pass
     value = compute()
-    aside = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
+    with storage_errors(f"the feature cache {folder}"):
         folder.mkdir(parents=True, exist_ok=True)
-        with aside.open("wb") as file:
+        with replaced(path) as file:
             np.save(file, value, allow_pickle=False)
-        aside.replace(path)
-    except OSError as error:
-        raise storage_error(error, f"the feature cache {folder}") from error
-    finally:
-        aside.unlink(missing_ok=True)
     return value

@@ -13,7 +13,7 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import blake3
 
@@ -61,17 +61,31 @@ def write_file(path: Path, data: bytes) -> None:
         os.fsync(handle.fileno())
 
 
-def replace_file(path: Path, data: bytes) -> None:
-    """Replace a file atomically and durably."""
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+@contextlib.contextmanager
+def replaced(path: Path) -> Iterator[BinaryIO]:
+    """A new file that takes the place of another, atomically and durably, unless the block raises.
+
+    Errors:  OSError
+    """
+    # A part of the name: with all of it the longest names would be too long.
+    aside = path.with_name(f".{path.name[:40]}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        write_file(aside, data)
+        with aside.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
         aside.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
             aside.unlink()
         raise
     fsync_directory(path.parent)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Replace a file by these bytes, as `replaced` does."""
+    with replaced(path) as file:
+        file.write(data)
 
 
 def is_disk_full(error: BaseException) -> bool:

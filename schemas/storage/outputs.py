@@ -12,13 +12,12 @@ import shutil
 import stat
 import sys
 import tempfile
-import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from schemas.errors import InputError, UsageError
-from schemas.storage.fsio import fsync_directory, storage_error
+from schemas.storage.fsio import replaced, storage_error
 
 HEAD_BYTES = 65_536
 OUTPUTS = {
@@ -163,7 +162,9 @@ def output_file(path: Path) -> Iterator[BinaryIO]:
         real = Path(os.path.realpath(path))
         is_plain = stream is None and (path.is_file() or not path.exists())
         if is_plain and os.access(real.parent, os.W_OK):
-            with _replaced(real) as file:
+            with replaced(real) as file:
+                with contextlib.suppress(OSError):  # it keeps the permissions of an earlier one
+                    os.fchmod(file.fileno(), stat.S_IMODE(real.stat().st_mode))
                 yield file
             return
         with tempfile.TemporaryFile() as spool:
@@ -177,25 +178,6 @@ def output_file(path: Path) -> Iterator[BinaryIO]:
         raise
     except OSError as error:
         raise storage_error(error, str(path)) from error
-
-
-@contextlib.contextmanager
-def _replaced(path: Path) -> Iterator[BinaryIO]:
-    """A new file that takes the place of another, and keeps its permissions. Errors:  OSError"""
-    aside = path.with_name(f".{uuid.uuid4().hex}.tmp")
-    try:
-        with aside.open("xb") as file:
-            with contextlib.suppress(OSError):
-                os.fchmod(file.fileno(), stat.S_IMODE(path.stat().st_mode))
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            aside.unlink()
-        raise
-    fsync_directory(path.parent)
 
 
 def write_text(path: Path, text: str) -> int:

@@ -62,7 +62,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "backup",
         "Restore the newest backup of a folder (or a named one) into an empty data root.",
     ),
-    "catalog": ("catalog", "Keep a copy of the catalog on object storage."),
+    "catalog": ("backup", "Keep a copy of the catalog on object storage."),
     "judge": ("pictures", "Predict the labels of the index's own pictures."),
     "sql": ("sql", "Ask the catalog in SQL, with similarity."),
     "report": ("report", "Show how style, colour and genre move, on one page."),

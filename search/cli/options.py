@@ -184,7 +184,10 @@ def need_training(command: str) -> None:
 
 def counted(counts: Mapping[str, int]) -> str:
     """Counts in words, such as `8 new, 1 picture, 1,024 already done`."""
-    words = {what: what.replace("_", " ") for what in counts} | {"already": "already done", "whole": "left whole"}
+    words = {what: what.replace("_", " ") for what in counts} | {
+        "already": "already done",
+        "whole": "left whole",
+    }
     return ", ".join(
         f"{n:,} {words[what].removesuffix('s') if n == 1 else words[what]}"
         for what, n in counts.items()
