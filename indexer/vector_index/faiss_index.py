@@ -34,8 +34,9 @@ from schemas.storage.mirrors import utf8_path
 if "OPENBLAS_CORETYPE" not in os.environ:
     # The OpenBLAS in FAISS' wheels is older than numpy's. A processor that it does not know gets
     # kernels of 2004, a quarter as fast: so it is told, before FAISS is imported, what numpy sees.
+    umath = np._core._multiarray_umath  # type: ignore[attr-defined]
     for feature, kernels in (("AVX512_SKX", "SKYLAKEX"), ("AVX2", "HASWELL")):
-        if getattr(np._core._multiarray_umath, "__cpu_features__", {}).get(feature):
+        if getattr(umath, "__cpu_features__", {}).get(feature):
             os.environ["OPENBLAS_CORETYPE"] = kernels
             break
 

@@ -7,7 +7,6 @@ at every build. A kind that does not find enough gives way to a more exact one, 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +30,8 @@ MORE_EXACT = {"ivfpq": "ivf", "ivf": "flat", "hnsw": "flat"}
 REFINE = {"ivf": 4, "ivfpq": 10, "hnsw": 2}
 """Of 43,000 drawings' and emoji's vectors the codes alone keep 0.997 of the exact 200 nearest so."""
 LEAST_PROBES, LEAST_IN_VIEW, MOST_IN_VIEW = 4, 64, 1024
+HALVINGS = 3
+"""Numbers of probes that are tried between one that finds too little and the next that does not."""
 DOUBLED = 2.0
 """Lists are laid out again when the catalog is so many times as large as when they were."""
 
@@ -160,18 +161,30 @@ def measured_recall(exact: VectorIndex, index: VectorIndex, settings: IndexSetti
 
 
 def _tuned(path: Path, plan: SearchPlan, settings: IndexSettings, asked: _Asked) -> SearchPlan:
-    """The plan with as few probes as find what is wanted and half of the rest, or the best one."""
+    """The plan with about as few probes as find what is wanted and half of the rest, or the best
+    one."""
     index = VectorIndex.open(path, plan)
     wanted = (1.0 + settings.min_recall) / 2.0
-    graph = plan.kind == "hnsw"
-    most = MOST_IN_VIEW if graph else max(1, plan.lists // 2)
-    best = replace(plan, recall=-1.0)
-    probes = min(LEAST_IN_VIEW if graph else LEAST_PROBES, most)
-    while True:
-        tried = replace(plan, probes=probes, refine=REFINE[plan.kind])
-        tried = replace(tried, recall=asked.recall(index.changed_to(tried)))
-        if tried.recall > best.recall:
-            best = tried
-        if tried.recall >= wanted or probes == most:
-            return best
-        probes = min(ceil(1.5 * probes), most)
+    if plan.kind == "hnsw":
+        least, most = LEAST_IN_VIEW, MOST_IN_VIEW
+    else:
+        least, most = LEAST_PROBES, max(1, plan.lists // 2)
+
+    def tried(probes: int) -> SearchPlan:
+        new = replace(plan, probes=probes, refine=REFINE[plan.kind])
+        return replace(new, recall=asked.recall(index.changed_to(new)))
+
+    too_few, found = 0, tried(min(least, most))
+    best = found
+    while found.recall < wanted and found.probes < most:
+        too_few, found = found.probes, tried(min(2 * found.probes, most))
+        best = max(best, found, key=lambda one: one.recall)
+    if found.recall < wanted or not too_few:
+        return best
+    for _ in range(HALVINGS):
+        less = tried((too_few + found.probes) // 2)
+        if less.recall >= wanted:
+            found = less
+        else:
+            too_few = less.probes
+    return found
