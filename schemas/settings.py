@@ -176,7 +176,7 @@ class IndexSettings:
         0.99, "Share of the exact ten nearest that must be found; less is refused.", low=0, high=1
     )
     memory: Amount = _setting(  # noqa: RUF009
-        0, "Such as 4G: what auto may hold in memory; 0: no limit."
+        64 << 20, "Such as 4G: memory that auto may take for codes of vectors; 0: any."
     )
     latency_ms: float = _setting(10.0, "What auto may take for a scan, on one core.", low=0)
     era_years: int = _setting(

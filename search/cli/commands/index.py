@@ -66,7 +66,7 @@ def build(
         str | None,
         Option(
             metavar="AMOUNT",
-            help="Memory that --kind auto may take for vectors, such as 4G (setting index.memory, default 0: any).",
+            help="Memory that --kind auto may take for codes of vectors, such as 4G (setting index.memory, default 64M; 0: any).",
         ),
     ] = None,
     latency: Annotated[

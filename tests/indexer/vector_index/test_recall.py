@@ -174,7 +174,7 @@ def test_a_kind_that_finds_too_little_gives_way_or_is_refused(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("count", "more", "kind"),
     [
-        (1000, {}, "flat"), (100_000, {}, "flat"), (1_000_000, {}, "ivf"),
+        (1000, {}, "flat"), (100_000, {}, "flat"), (500_000, {}, "ivf"), (1_000_000, {}, "ivfpq"),
         (1_000_000, {"memory": 1 << 30}, "ivf"), (10_000_000, {"memory": 1 << 29}, "ivfpq"),
         (100_000, {"latency_ms": 1.0}, "ivf"), (1_000_000, {"latency_ms": 1000.0}, "flat"),
         (1000, {"kind": "hnsw"}, "hnsw"), (0, {"kind": "ivf"}, "flat"),
