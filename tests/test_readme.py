@@ -38,13 +38,16 @@ def test_the_settings_page_is_fresh() -> None:
 
 
 def test_help_pages_state_the_defaults_of_the_settings(tmp_path: Path) -> None:
-    settings = load_settings({}, environ={"HOME": str(tmp_path)}, cwd=tmp_path)
+    home = {"HOME": str(tmp_path)}
+    settings = load_settings({}, environ=home, cwd=tmp_path)
     text = " ".join(word for _, page in pages() for word in page.split())
-    stated = set(re.findall(r"\(setting ([a-z_.]+), default ([^:)]+)", text))
+    stated = set(re.findall(r"\(setting ([a-z_.]+), default ([^:;)]+)", text))
     assert len(stated) > 10
     for key, said in stated:
-        value = attrgetter(key)(settings)
-        assert said == ("on" if value is True else str(value).removesuffix(".0")), key
+        name = f"TOONSEARCH_{key.replace('.', '__').upper()}"
+        value = "true" if said == "on" else said
+        as_stated = load_settings({}, environ={**home, name: value}, cwd=tmp_path)
+        assert attrgetter(key)(settings) == attrgetter(key)(as_stated), key
 
 
 @pytest.mark.parametrize("command", COMMANDS)
