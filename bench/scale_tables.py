@@ -127,10 +127,10 @@ def sizing_table(results: Path) -> list[str]:
         build_h = (rest_s + sorted_s * grown) * each / base / BUILD_CORES / 3600
         query_ms = of["ivf_p50"].value * grown
         rows.append([
-            f"{count:,}", f"{shards:,}", f"{disk * count / 1e12:,.2f} TB",
+            f"{count:,}", f"{shards:,}", f"{disk * count / 1e9:,.0f} GB",
             f"{of['ivf_bytes'].value * each / 1e9:,.1f} GB",
             f"{of['ivfpq_bytes'].value * each / 1e9:,.1f} GB",
-            f"{count / (encoded / 2 * CORES * shards) / 3600:,.1f} h", f"{build_h:,.1f} h",
+            f"{count / (encoded / 2 * CORES * shards) / 3600:,.1f} h", f"{60 * build_h:,.0f} min",
             f"{query_ms:,.1f} ms", f"{1e3 * CORES / query_ms:,.0f} 1/s",
         ])  # fmt: skip
     head = ["pictures", "shards", "disk, without pictures", "lists of `ivf`, a shard",

@@ -48,6 +48,6 @@ def test_sizing_grows_from_the_largest_catalog(tmp_path: Path) -> None:
     lines = sizing_table(tmp_path)
     assert len(lines) == 2 + len(SIZES)
     last = [cell.strip() for cell in lines[-1].strip("|").split("|")]
-    assert last[:5] == ["1,000,000,000", "50", "2.00 TB", "10.0 GB", "3.0 GB"]
-    assert last[6:] == ["0.0 h", "2.0 ms", "8,000 1/s"]
+    assert last[:5] == ["1,000,000,000", "50", "2,000 GB", "10.0 GB", "3.0 GB"]
+    assert last[6:] == ["2 min", "2.0 ms", "8,000 1/s"]
     assert any("0.50" in line and "cold" in line for line in scale_tables(tmp_path))
