@@ -51,6 +51,8 @@ BLOCK_ROWS = 1 << 15
 POINTS_PER_LIST = 40
 NUMBERS = {"ivf": (2, 1), "ivfpq": (4, 2, 1)}
 """Of how many numbers half a byte is the code, where the dimension can be divided so."""
+VALUES = 16
+"""Of half a byte."""
 ITERATIONS = 8
 LINKS = 32
 """Of a node of the graph, to each side."""
@@ -470,6 +472,8 @@ def _trained(index: VectorIndex, plan: SearchPlan, seed: int, copy: Copy) -> Any
         made.cp.spherical, made.cp.niter, made.cp.seed = True, ITERATIONS, seed % (1 << 31)
         made.cp.min_points_per_centroid, made.cp.max_points_per_centroid = 1, POINTS_PER_LIST
     points_of = index.halves[some].astype(np.float32)
+    if len(some) < VALUES:  # the fewest that FAISS learns so many values of a code from
+        points_of = np.resize(points_of, (VALUES, index.dimension))
     if index.on_gpu and plan.kind != "hnsw":
         try:
             nearest = copy(faiss.IndexFlatIP(index.dimension), 0)

@@ -232,3 +232,14 @@ def test_a_generation_with_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(PartlyDoneError, match=r"min_recall.*ivf finds 0\.5.*--kind auto"):
         build_generation(layout, picky)
     assert generation_ids(layout) == [report.generation_id]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("count", (1, 9, 17))
+def test_a_few_pictures_get_the_kind_that_was_asked_for(
+    tmp_path: Path, kind: str, count: int
+) -> None:
+    index, chosen = made(tmp_path / "few", kind, vectors(count))
+    assert chosen.plan.kind == kind and chosen.plan.recall == 1.0
+    found = index.search(index.block(0, count), 20)[1]
+    assert found.shape == (count, count) and (np.sort(found) == index.row_ids).all()
