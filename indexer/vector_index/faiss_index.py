@@ -285,16 +285,17 @@ class VectorIndex:
         import faiss
 
         inner: Any
+        factor = float(self.plan.refine)
         if self.plan.kind == "hnsw":
             inner = faiss.SearchParametersHNSW(  # type: ignore[attr-defined]
                 efSearch=max(probes, self.plan.refine * k)
             )
         else:
             inner = faiss.SearchParametersIVF(nprobe=min(probes, self.plan.lists))  # type: ignore[call-arg]
+            factor = max(factor, min(LEAST_COMPARED, self.count) / k)
         inner.sel = selector
-        factor = max(self.plan.refine, min(LEAST_COMPARED, self.count) / k)
         params = faiss.IndexRefineSearchParameters(  # type: ignore[call-arg]
-            k_factor=float(factor), base_index_params=inner
+            k_factor=factor, base_index_params=inner
         )
         refined = faiss.IndexRefine(self._candidates, self._flat)
         found: tuple[np.ndarray, np.ndarray] = refined.search(vectors, k, params=params)
