@@ -48,8 +48,6 @@ Job = TypeVar("Job")
 
 COMMIT_ROWS = 2048  # about 2 MB of vectors and, on two cores, under a minute of work
 COMMIT_SECONDS = 60.0
-MAX_GATHERED = 8
-"""At most so many batches of pictures, usable or not, are gathered before they are handed on."""
 
 
 @dataclass
@@ -226,21 +224,18 @@ def _encoded(
     subject_of: Callable[[np.ndarray], np.ndarray] | None = None,
     progress: Progress | None = None,
 ) -> Generator[list[tuple[Job, EncodedPicture | PictureError]]]:
-    """The outcome of each job in batches of `size` pictures that can be used, or fewer where
-    many cannot."""
+    """The outcome of each job, `size` at a time."""
     batch: list[tuple[Job, np.ndarray | PictureError]] = []
-    good: list[np.ndarray] = []
     for done, (job, outcome) in enumerate(in_order(read, jobs, 4 * size), 1):
         batch.append((job, outcome))
-        if not isinstance(outcome, PictureError):
-            good.append(outcome)
-        # Of failures alone not much is gathered: a folder that is gone fails a million times.
-        if len(good) >= size or len(batch) >= MAX_GATHERED * size or done == len(jobs):
+        # Usable or not: of a folder that is gone every picture fails.
+        if len(batch) >= size or done == len(jobs):
+            good = [one for _, one in batch if not isinstance(one, PictureError)]
             made = iter(encode_each(encoder, good, subject_of))
             yield [
                 (job, one if isinstance(one, PictureError) else next(made)) for job, one in batch
             ]
-            batch, good = [], []
+            batch = []
         if progress:
             progress(done, len(jobs))
 

@@ -174,15 +174,16 @@ def test_an_unforeseen_error_costs_one_picture_and_is_retried(
     assert (report.counts["embedded"], report.counts["failed"]) == (1, 0)
 
 
-def test_pictures_that_are_all_gone_are_not_gathered_to_the_end(layout: Layout) -> None:
-    """As many as there are would stay in memory, and no budget of time could end the run."""
-    settings = Settings(encoder=EncoderSettings(batch=1))
-    gone = {"file": "00/gone.png", "panel": None, "status": "stored"}
-    rows = [{"picture_id": f"{n:064x}", **gone} for n in range(40)]
-    batches = list(embed.encode_rows(layout, settings, open_encoder(settings), None, rows))
-    assert max(map(len, batches)) <= embed.MAX_GATHERED
-    assert [row for batch in batches for row, _ in batch] == rows
-    assert all(isinstance(error, PictureError) for batch in batches for _, error in batch)
+def test_a_run_over_pictures_that_are_all_gone_can_end_before_the_last(layout: Layout) -> None:
+    """Gathered to the end, the failures of a million pictures took gigabytes, and none was kept."""
+    for file in layout.pictures.rglob("*.png"):
+        file.unlink()
+    settings = Settings(encoder=EncoderSettings(batch=4))
+    report = embed_pending(layout, settings, is_over=lambda: True)
+    assert (report.counts["failed"], report.counts["left"]) == (4, 8)
+    states = [row["status"] for row in Catalog(layout).read("pictures").to_pylist()]
+    assert (states.count("failed"), states.count("stored")) == (4, 8)
+    assert embed_pending(layout, settings).counts["failed"] == 8
 
 
 def test_what_the_network_cannot_take_costs_no_other_picture(
